@@ -1,0 +1,33 @@
+"""Semantic segmentation with plain vision transformers (Strudel et al., ICCV 2021).
+
+The public door: `load`, `save`, `Predictor`, `Segmenter`, `UserError`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from segmenter.errors import UserError
+
+if TYPE_CHECKING:
+    from segmenter.checkpoints import load, save
+    from segmenter.inference.predictor import Predictor
+    from segmenter.model import ModelSpec, Protocol, Segmenter
+
+__all__ = ["ModelSpec", "Predictor", "Protocol", "Segmenter", "UserError", "load", "save"]
+
+_HOME = {
+    "load": "segmenter.checkpoints",
+    "save": "segmenter.checkpoints",
+    "Predictor": "segmenter.inference.predictor",
+    "ModelSpec": "segmenter.model",
+    "Protocol": "segmenter.model",
+    "Segmenter": "segmenter.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch takes seconds, and `segmenter --help` must not wait for it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'segmenter' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

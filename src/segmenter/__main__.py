@@ -1,0 +1,5 @@
+"""`python -m segmenter` is the `segmenter` command."""
+
+from segmenter.cli import main
+
+main()

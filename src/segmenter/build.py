@@ -1,0 +1,223 @@
+"""From a recipe to the objects it describes: the one file that knows both sides."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segmenter.checkpoints import bundled, own
+from segmenter.checkpoints.encoder_weights import load_encoder_weights
+from segmenter.classes import Classes
+from segmenter.data.folder import Item, LabelledFolder, hold_out
+from segmenter.data.loading import SampleStream
+from segmenter.data.survey import Survey
+from segmenter.data.transforms import CropTransform
+from segmenter.errors import UserError
+from segmenter.evaluation.evaluate import evaluate
+from segmenter.inference.predictor import Predictor
+from segmenter.model.architectures import HALF, IMAGENET, find_architecture
+from segmenter.model.segmenter import Segmenter
+from segmenter.model.spec import (
+    EncoderSpec,
+    LinearDecoderSpec,
+    MaskTransformerSpec,
+    ModelSpec,
+    Normalization,
+    Protocol,
+)
+from segmenter.recipe import ModelRecipe, Recipe
+
+_GREY = (127.5, 127.5, 127.5)
+
+
+def training_items(recipe: Recipe, data: LabelledFolder) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """The photos to train on, and those to score on during training (none if not wanted).
+
+    A folder without split folders, or without the `val` split, has a share of its training
+    photos held out instead.
+    """
+    wanted = recipe.data.train if set(recipe.data.train) <= set(data.splits) else None
+    if wanted is None and set(data.splits) == {"all"}:
+        wanted = ("all",)
+    train = data.items(*(wanted or recipe.data.train))
+    if recipe.data.val is None:
+        return train, ()
+    if recipe.data.val in data.splits:
+        return train, data.items(recipe.data.val)
+    return hold_out(train, recipe.data.hold_out)
+
+
+def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) -> Segmenter:
+    """Build the model a recipe describes and give it its starting weights.
+
+    Args:
+        recipe: The run.
+        classes: The classes of its data.
+        say: Told which tensors start fresh when another model is the start.
+
+    Raises:
+        UserError: If the encoder is unknown, or the weights do not fit.
+    """
+    start = _starting_model(recipe.model)
+    spec = build_spec(recipe, classes, start.spec if start else None)
+    model = Segmenter(spec)
+    if start:
+        _transfer(start, model, str(recipe.model.weights), say)
+    elif recipe.model.weights:
+        load_encoder_weights(model.encoder, recipe.model.weights)
+    return model
+
+
+def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
+    """Describe the model; `start` is the model it grows from, if it is one of ours."""
+    given = recipe.model
+    encoder, normalization = _encoder(given, start)
+    dim = given.decoder_dim or encoder.embed_dim
+    decoder = (
+        LinearDecoderSpec()
+        if given.decoder == "linear"
+        else MaskTransformerSpec(
+            dim=dim,
+            depth=given.decoder_depth,
+            qkv_bias=given.decoder_qkv_bias,
+            drop_path=given.decoder_drop_path,
+            dropout=given.decoder_dropout,
+            projection_init=given.projection_init,
+        )
+    )
+    return ModelSpec(
+        encoder=encoder,
+        decoder=decoder,
+        fit=given.fit,
+        classes=classes,
+        normalization=normalization,
+        protocol=Protocol(name=recipe.name, **recipe.protocol.model_dump()),
+        recipe=recipe.model_dump(mode="json"),
+        provenance=recipe.provenance or (start.provenance if start else ""),
+        license=recipe.license or (start.license if start else ""),
+    )
+
+
+def build_stream(recipe: Recipe, model: Segmenter, items: tuple[Item, ...], survey: Survey) -> SampleStream:
+    """The endless, seeded stream of training crops."""
+    augment = recipe.augment.model_dump()
+    rare_class_crops, rare_class_below = augment.pop("rare_class_crops"), augment.pop("rare_class_below")
+    is_grey = augment.pop("pad_value") == "grey" or recipe.model.in_channels != 3
+    pad_color = _GREY if is_grey else model.spec.normalization.mean
+    classes = model.spec.classes
+    return SampleStream(
+        items,
+        classes,
+        CropTransform(pad_color=pad_color, ignore_index=classes.ignore_index, **augment),
+        seed=recipe.seed,
+        pixel_counts=survey.pixel_counts,
+        rare_class_crops=rare_class_crops,
+        rare_class_below=rare_class_below,
+    )
+
+
+def build_score(items: tuple[Item, ...], recipe: Recipe) -> Callable[[Segmenter], dict[str, Any]]:
+    """A function that scores a model on the validation photos, by the recipe's own protocol."""
+
+    def score(model: Segmenter) -> dict[str, Any]:
+        device = next(model.parameters()).device
+        predictor = Predictor(model, device=device, precision=recipe.precision)
+        return evaluate(predictor, items, model.spec.classes).scores.to_json()
+
+    return score
+
+
+def run_identity(recipe: Recipe, items: tuple[Item, ...]) -> dict[str, Any]:
+    """What must be the same when a run is resumed: the recipe, and which photos it trains on."""
+    names = "\n".join(item.name for item in items)
+    fields = recipe.model_dump(mode="json")
+    for free in ("workers", "log_every", "save_every"):
+        del fields[free]
+    return {"recipe": fields, "photos": hashlib.sha256(names.encode()).hexdigest()}
+
+
+def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
+    """The encoder and its normalisation, with what the recipe changes in it."""
+    if given.encoder is not None:
+        encoder, own_normalization = find_architecture(given.encoder)
+    elif start is not None:
+        encoder, own_normalization = start.encoder, start.normalization
+    else:
+        raise UserError(
+            f"model.encoder is missing, and model.weights ({given.weights}) is no model of this "
+            "package that would say it; name the encoder, such as vit_small_patch16_384"
+        )
+    changes: dict[str, Any] = {
+        "in_channels": given.in_channels,
+        "drop_path": given.drop_path,
+        "table_resize": given.position_resize,
+    }
+    if given.encoder_depth is not None:
+        if given.encoder_depth > encoder.depth:
+            raise UserError(
+                f"model.encoder_depth is {given.encoder_depth}, but {encoder.architecture} has only "
+                f"{encoder.depth} blocks"
+            )
+        changes["depth"] = given.encoder_depth
+    if given.position_grid is not None and encoder.table_grid is not None:
+        changes["table_grid"] = (given.position_grid, given.position_grid)
+    if given.encoder_layer_norm_eps is not None:
+        changes["layer_norm_eps"] = given.encoder_layer_norm_eps
+    named = {"encoder": own_normalization, "half": HALF, "imagenet": IMAGENET}
+    normalization = _widen(named[given.normalization], given.in_channels)
+    return encoder.model_copy(update=changes), normalization
+
+
+def _widen(normalization: Normalization, channels: int) -> Normalization:
+    """Repeat mean and std for images that have other channels than RGB."""
+    if len(normalization.mean) == channels:
+        return normalization
+    order = np.arange(channels) % len(normalization.mean)
+    return Normalization(
+        mean=tuple(normalization.mean[i] for i in order),
+        std=tuple(normalization.std[i] for i in order),
+    )
+
+
+def _starting_model(given: ModelRecipe) -> Segmenter | None:
+    """The whole model that `weights` names, or nothing where it names bare encoder weights."""
+    weights = given.weights
+    if weights is None or weights.startswith("timm:"):
+        return None
+    if weights in bundled.bundled_models():
+        return bundled.load(weights)
+    return own.read(Path(weights)) if own.is_own(Path(weights)) else None
+
+
+def _transfer(start: Segmenter, model: Segmenter, source: str, say: Callable[[str], None]) -> None:
+    """Copy what fits from another model of ours; the encoder must fit, the decoder may be new."""
+    weights = start.state_dict()
+    wanted = model.state_dict()
+    kept_blocks = model.spec.encoder.depth
+    weights = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.startswith("encoder.blocks.") or int(name.split(".")[2]) < kept_blocks
+    }
+    encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    own.check_fit({n: t for n, t in wanted.items() if n.startswith("encoder.")}, encoder, source)
+    same_classes = start.spec.classes.names == model.spec.classes.names
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in encoder
+        or (name in wanted and wanted[name].shape == tensor.shape and (same_classes or not _is_per_class(name)))
+    }
+    fresh = [name for name in wanted if name not in fitting]
+    model.load_state_dict(fitting, strict=False)
+    say(
+        f"starting from {source}: {len(fitting)} tensors kept"
+        + (f", {len(fresh)} start fresh ({', '.join(fresh)})" if fresh else "")
+    )
+
+
+def _is_per_class(name: str) -> bool:
+    """Whether a decoder tensor speaks of single classes; its rows mean nothing for other classes."""
+    return name.startswith(("decoder.project.", "decoder.class_tokens", "decoder.norm_logits."))

@@ -1,0 +1,43 @@
+"""The models that come with the package, and the one way to load any model."""
+
+from pathlib import Path
+
+import torch
+
+from segmenter.checkpoints import own
+from segmenter.errors import UserError
+from segmenter.model.segmenter import Segmenter
+from segmenter.validation import nearest
+
+_FOLDER = Path(__file__).parents[1] / "bundled"
+
+
+def bundled_models() -> dict[str, Path]:
+    """Name -> file of the models inside the package."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The file of a bundled name, or of a path.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    bundled = bundled_models()
+    if str(name_or_path) in bundled:
+        return bundled[str(name_or_path)]
+    if not Path(name_or_path).is_file():
+        raise UserError(
+            f"no model {str(name_or_path)!r}{nearest(str(name_or_path), list(bundled))}: neither "
+            f"a file nor a bundled name ({', '.join(bundled)})"
+        )
+    return Path(name_or_path)
+
+
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
+    """Load a model by bundled name or path: in eval mode, float32, on `device`.
+
+    Raises:
+        UserError: If there is no such model, or its file is damaged or not ours.
+    """
+    return own.read(resolve(name_or_path), device)

@@ -1,0 +1,155 @@
+"""What the classes of a data set or model are: names, colours, and the mask values behind them.
+
+This is the form of `classes.yaml`, and of the classes inside a model file. A label map holds
+class indices, 0 to K-1, and `Classes.ignore_index` where a pixel is not to be counted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segmenter.errors import UserError
+from segmenter.validation import first_problem, read_yaml
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Byte, Byte, Byte]
+MaskValue = Annotated[int, Field(ge=0, le=65535)] | Color
+"""What a mask file holds at one pixel: a grey value (8 or 16 bit), or an RGB triple."""
+
+_NUM_GREY_VALUES = 1 << 16
+
+
+class ClassInfo(BaseModel):
+    """One class: its name, the colour it is drawn in, and the mask values that mean it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    color: Color
+    values: Annotated[tuple[MaskValue, ...], Field(min_length=1)]
+    """Several values merge into one class; the first is what `--ids source` writes back."""
+
+
+class Classes(BaseModel):
+    """The classes to tell apart, in the order of their indices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=65534)]
+    ignore: tuple[MaskValue, ...] = (255,)
+    """Mask values of pixels that are left out of training and scores."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Classes":
+        names = [info.name for info in self.classes]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"two classes have the name {min(repeated)!r}; names must differ")
+        owner: dict[MaskValue, str] = {}
+        for info in self.classes:
+            for value in info.values:
+                if value in owner:
+                    raise ValueError(
+                        f"mask value {value} belongs to {owner[value]!r} and to {info.name!r}; "
+                        "a value has one class"
+                    )
+                owner[value] = info.name
+        both = [value for value in self.ignore if value in owner]
+        if both and both != [255]:
+            raise ValueError(
+                f"mask value {both[0]} is both ignored and class {owner[both[0]]!r}; keep one"
+            )
+        kinds = {isinstance(value, tuple) for value in owner}
+        if len(kinds) > 1:
+            raise ValueError("mask values are grey values in some classes and RGB in others")
+        return self
+
+    def __len__(self) -> int:
+        """Number of classes, not counting what is ignored."""
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, in the order of their indices."""
+        return tuple(info.name for info in self.classes)
+
+    @property
+    def colors(self) -> np.ndarray:
+        """Colours as uint8 (K, 3), in the order of their indices."""
+        return np.array([info.color for info in self.classes], dtype=np.uint8)
+
+    @property
+    def ignore_index(self) -> int:
+        """The label of ignored pixels: 255, or 65535 where 255 is a class."""
+        return 255 if len(self) <= 255 else 65535
+
+    @property
+    def label_dtype(self) -> type[np.unsignedinteger]:
+        """The integer type of label maps: uint8, or uint16 for more than 255 classes."""
+        return np.uint8 if len(self) <= 255 else np.uint16
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether mask files are read as colours instead of grey values."""
+        return isinstance(self.classes[0].values[0], tuple)
+
+    @property
+    def source_values(self) -> tuple[MaskValue, ...]:
+        """The mask value that stands for each class in the user's own files."""
+        return tuple(info.values[0] for info in self.classes)
+
+    def grey_table(self) -> np.ndarray:
+        """Table from grey mask value to label, int32 (65536,); -1 where no class has the value."""
+        table = np.full(_NUM_GREY_VALUES, -1, dtype=np.int32)
+        for value in self.ignore:
+            if isinstance(value, int):
+                table[value] = self.ignore_index
+        for index, info in enumerate(self.classes):
+            table[list(info.values)] = index
+        return table
+
+    def color_table(self) -> dict[int, int]:
+        """Map from `red << 16 | green << 8 | blue` to label, for RGB masks."""
+        table = {pack_rgb(value): self.ignore_index for value in self.ignore if not isinstance(value, int)}
+        for index, info in enumerate(self.classes):
+            table |= {pack_rgb(value): index for value in info.values if not isinstance(value, int)}
+        return table
+
+    def to_yaml(self) -> str:
+        """The text of a `classes.yaml` that reads back equal."""
+        lines = [f"ignore: {_flow(self.ignore)}", "classes:"]
+        for info in self.classes:
+            lines.append(
+                f"  - {{name: {_flow(info.name)}, color: {_flow(info.color)}, "
+                f"values: {_flow(info.values)}}}"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def pack_rgb(color: Sequence[int]) -> int:
+    """One integer for an RGB triple, red in the highest byte."""
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
+
+
+def read_classes(path: Path) -> Classes:
+    """Read a `classes.yaml`.
+
+    Raises:
+        UserError: If the file is missing, no YAML, or does not describe classes.
+    """
+    content = read_yaml(path)
+    try:
+        return Classes.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error, Classes)}") from None
+
+
+def _flow(value: object) -> str:
+    """One YAML value on one line."""
+    plain = [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10**9).strip().removesuffix("\n...")

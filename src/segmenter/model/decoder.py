@@ -1,0 +1,99 @@
+"""Decoders turn patch tokens into one logit per class and patch (Segmenter, arXiv:2105.05633, 3.2)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.encoder import Grid, block_scales
+from segmenter.model.spec import DecoderSpec, LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
+
+
+class LinearDecoder(nn.Module):
+    """Score each patch token by one linear layer."""
+
+    drop_rates: tuple[float, ...] = ()
+
+    def __init__(self, num_classes: int, encoder_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(encoder_dim, num_classes)
+        initialize_linear_and_norm(self)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patches dim"],
+        grid: Grid,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
+        return self.project(tokens).transpose(1, 2).unflatten(2, grid)
+
+
+class MaskTransformer(nn.Module):
+    """Let one learned token per class attend to the patches, then compare the two.
+
+    The logit of a class at a patch is their cosine similarity, normalised over classes.
+    """
+
+    def __init__(self, num_classes: int, encoder_dim: int, spec: MaskTransformerSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        dim = spec.dim
+        self.project_in = nn.Linear(encoder_dim, dim)
+        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, dim))
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                mlp_ratio=spec.mlp_ratio,
+                layer_norm_eps=spec.layer_norm_eps,
+                qkv_bias=spec.qkv_bias,
+                dropout=spec.dropout,
+            )
+            for _ in range(spec.depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
+        self.project_patches = nn.Linear(dim, dim, bias=False)
+        self.project_classes = nn.Linear(dim, dim, bias=False)
+        self.norm_logits = nn.LayerNorm(num_classes, eps=spec.layer_norm_eps)
+        initialize_linear_and_norm(self)
+        nn.init.trunc_normal_(self.class_tokens, std=0.02)
+        if spec.projection_init == "scaled-normal":
+            for projection in (self.project_patches, self.project_classes):
+                nn.init.normal_(projection.weight, std=dim**-0.5)
+
+    @property
+    def drop_rates(self) -> list[float]:
+        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
+        return rising_drop_rates(self.spec.drop_path, self.spec.depth)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patches dim"],
+        grid: Grid,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
+        num_patches = tokens.shape[1]
+        joint = self.project_in(tokens)
+        class_tokens = self.class_tokens.expand(len(tokens), -1, -1).to(joint.dtype)
+        joint = torch.cat([joint, class_tokens], dim=1)
+        for index, block in enumerate(self.blocks):
+            joint = block(joint, block_scales(branch_scales, index))
+        joint = self.norm(joint)
+        patches = F.normalize(self.project_patches(joint[:, :num_patches]), dim=-1)
+        classes = F.normalize(self.project_classes(joint[:, num_patches:]), dim=-1)
+        logits = self.norm_logits(patches @ classes.transpose(1, 2))
+        return logits.transpose(1, 2).unflatten(2, grid)
+
+
+Decoder = LinearDecoder | MaskTransformer
+
+
+def make_decoder(spec: DecoderSpec, num_classes: int, encoder_dim: int) -> Decoder:
+    """Build the decoder that `spec` describes."""
+    match spec:
+        case LinearDecoderSpec():
+            return LinearDecoder(num_classes, encoder_dim)
+        case MaskTransformerSpec():
+            return MaskTransformer(num_classes, encoder_dim, spec)

@@ -1,0 +1,127 @@
+"""The encoder: a plain vision transformer that turns an image into patch tokens (section 3.1).
+
+One class covers AugReg ViTs, DeiT (also distilled), DINOv2 and DINOv3, with or without register
+tokens; in what they differ stands in `EncoderSpec`.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.spec import HEAD_DIM, EncoderSpec
+from segmenter.model.transformer import (
+    BRANCHES_PER_BLOCK,
+    Block,
+    Rotation,
+    initialize_linear_and_norm,
+    rising_drop_rates,
+)
+
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
+
+_ROTARY_TEMPERATURE = 100.0  # DINOv3
+
+
+class Encoder(nn.Module):
+    """A plain ViT; any image size and shape, patch tokens only at the end."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        dim, patch = spec.embed_dim, spec.patch_size
+        self.patch_embed = nn.Conv2d(
+            spec.in_channels, dim, kernel_size=patch, stride=patch, bias=spec.patch_bias
+        )
+        self.prefix_tokens = nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
+        self.prefix_positions = (
+            nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
+            if spec.prefix_positions and spec.position == "table"
+            else None
+        )
+        self.position_table = (
+            nn.Parameter(torch.empty(1, dim, *spec.table_grid)) if spec.table_grid else None
+        )
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                mlp_ratio=spec.mlp_ratio,
+                layer_norm_eps=spec.layer_norm_eps,
+                qkv_bias=spec.qkv_bias,
+                layer_scale=spec.layer_scale,
+            )
+            for _ in range(spec.depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
+        initialize_linear_and_norm(self)
+        for table in (self.prefix_tokens, self.prefix_positions, self.position_table):
+            if table is not None:
+                nn.init.trunc_normal_(table, std=0.02)
+
+    @property
+    def drop_rates(self) -> list[float]:
+        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
+        return rising_drop_rates(self.spec.drop_path, self.spec.depth)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch patches dim"], Grid]:
+        """Encode normalised images whose sides are at least one patch.
+
+        Returns:
+            The patch tokens, row by row, and their (rows, columns).
+        """
+        patches = self.patch_embed(images)
+        grid = (patches.shape[2], patches.shape[3])
+        if self.position_table is not None:
+            patches = patches + resize_table(self.position_table, grid, self.spec)
+        prefix = self.prefix_tokens
+        if self.prefix_positions is not None:
+            prefix = prefix + self.prefix_positions
+        prefix = prefix.expand(len(images), -1, -1).to(patches.dtype)
+        tokens = torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
+
+        rotation = rotary_positions(grid, images.device) if self.spec.position == "rotary" else None
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, block_scales(branch_scales, index), rotation)
+        return self.norm(tokens)[:, self.spec.num_prefix_tokens :], grid
+
+
+def block_scales(branch_scales: Tensor | None, block: int) -> Tensor | None:
+    """The rows of `branch_scales` that belong to one block."""
+    if branch_scales is None:
+        return None
+    return branch_scales[block * BRANCHES_PER_BLOCK : (block + 1) * BRANCHES_PER_BLOCK]
+
+
+def resize_table(
+    table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
+) -> Float[Tensor, "1 dim new_rows new_columns"]:
+    """Fit the learned position table to another grid of patches."""
+    if table.shape[2:] == grid:
+        return table
+    return F.interpolate(
+        table, grid, mode=spec.table_resize, antialias=spec.table_antialias, align_corners=False
+    )
+
+
+def rotary_positions(grid: Grid, device: torch.device) -> Rotation:
+    """Sine and cosine of each patch's rotary position, as DINOv3 defines it.
+
+    Source: facebookresearch/dinov3, `layers/rope_position_encoding.py`; coordinates run from
+    -1 to 1 on each axis whatever the grid.
+    """
+    exponents = torch.arange(HEAD_DIM // 4, device=device, dtype=torch.float32) * 4 / HEAD_DIM
+    periods = _ROTARY_TEMPERATURE**exponents
+    rows, columns = (
+        (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count * 2 - 1
+        for count in grid
+    )
+    coordinates = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = (2 * math.pi * coordinates[:, :, None] / periods).flatten(1).tile(1, 2)
+    return angles.sin(), angles.cos()

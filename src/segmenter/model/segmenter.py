@@ -1,0 +1,89 @@
+"""Segmenter: an image becomes patch tokens, patch tokens become a class for each pixel (figure 2)."""
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.decoder import make_decoder
+from segmenter.model.encoder import Encoder
+from segmenter.model.spec import ModelSpec
+
+ImageSize = tuple[int, int]
+"""Height and width, in pixels."""
+
+
+class Segmenter(nn.Module):
+    """A ViT encoder and a decoder, put together as `spec` says; weights start at random."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = Encoder(spec.encoder)
+        self.decoder = make_decoder(spec.decoder, len(spec.classes), spec.encoder.embed_dim)
+
+    @property
+    def drop_rates(self) -> list[float]:
+        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
+        return [*self.encoder.drop_rates, *self.decoder.drop_rates]
+
+    def normalize(
+        self, images: Shaped[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Bring pixel values of 0 to 255 to what the encoder was trained on."""
+        normalization = self.spec.normalization
+        mean = torch.tensor(normalization.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(normalization.std, device=images.device).view(1, -1, 1, 1)
+        return (images.float() - mean) / std
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch classes height width"]:
+        """Score every class at every pixel of normalised images.
+
+        Args:
+            images: Any height and width; see `normalize`.
+            branch_scales: For training: 0 or 1 / (1 - rate) for each residual branch and image,
+                `drop_rates` holding the rates (stochastic depth).
+        """
+        logits = self.patch_logits(images, branch_scales)
+        return self.upsample(logits, (images.shape[2], images.shape[3]))
+
+    def patch_logits(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score every class at every patch: what `forward` gives before it is upsampled."""
+        num_encoder_branches = len(self.encoder.drop_rates)
+        encoder_scales = decoder_scales = None
+        if branch_scales is not None:
+            encoder_scales = branch_scales[:num_encoder_branches]
+            decoder_scales = branch_scales[num_encoder_branches:]
+        tokens, grid = self.encoder(self._fit_to_patches(images), encoder_scales)
+        return self.decoder(tokens, grid, decoder_scales)
+
+    def upsample(
+        self, logits: Float[Tensor, "batch classes rows columns"], size: ImageSize
+    ) -> Float[Tensor, "batch classes height width"]:
+        """Bring patch logits to the size of the image they were made from."""
+        height, width = size
+        if self.spec.fit != "pad-crop":
+            return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        patch = self.spec.encoder.patch_size
+        padded = (logits.shape[2] * patch, logits.shape[3] * patch)
+        full = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+        return full[:, :, :height, :width]
+
+    def _fit_to_patches(self, images: Tensor) -> Tensor:
+        """Pad with zeros right and below, to whole patches (`stretch`: to one patch at least)."""
+        patch = self.spec.encoder.patch_size
+        height, width = images.shape[2:]
+        if self.spec.fit == "stretch":
+            down, right = max(patch - height, 0), max(patch - width, 0)
+        else:
+            down, right = -height % patch, -width % patch
+        return F.pad(images, (0, right, 0, down)) if down or right else images
+

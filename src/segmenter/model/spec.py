@@ -1,0 +1,163 @@
+"""What a model is, in full: everything that is needed to rebuild it, feed it and score it.
+
+A `ModelSpec` travels as JSON inside the model file. Each detail in which the published Segmenter
+families differ is a field here, so that no code needs to know which family a model came from.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from segmenter.classes import Classes
+
+Count = Annotated[int, Field(ge=1, le=1 << 20)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+HEAD_DIM = 64
+"""Channels of one attention head, the same in every plain ViT of this family."""
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSpec(BaseModel):
+    """A plain vision transformer."""
+
+    model_config = _STRICT
+
+    architecture: str
+    """Name in timm's catalogue; says where the weights came from, decides nothing."""
+    patch_size: Count
+    embed_dim: Annotated[int, Field(ge=HEAD_DIM, multiple_of=HEAD_DIM)]
+    depth: Annotated[int, Field(ge=1, le=200)]
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    in_channels: Count = 3
+    num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
+    """Class, distillation and register tokens: they attend with the patches and are then dropped."""
+    position: Literal["table", "rotary"] = "table"
+    table_grid: tuple[Count, Count] | None = None
+    """Rows and columns of the learned position table; none with rotary positions."""
+    table_resize: Literal["bicubic", "bilinear"] = "bicubic"
+    table_antialias: bool = False
+    prefix_positions: bool = True
+    """Whether the prefix tokens have learned positions too (not in DINOv2 with registers)."""
+    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    layer_scale: bool = False
+    qkv_bias: bool = True
+    patch_bias: bool = True
+    drop_path: Rate = 0.0
+    """Stochastic depth of the last block; it rises linearly from 0 at the first."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderSpec":
+        if (self.position == "table") != (self.table_grid is not None):
+            raise ValueError(
+                f"position {self.position!r} {'needs' if self.table_grid is None else 'has no'} table_grid"
+            )
+        return self
+
+
+class LinearDecoderSpec(BaseModel):
+    """One linear layer on each patch token."""
+
+    model_config = _STRICT
+
+    kind: Literal["linear"] = "linear"
+
+
+class MaskTransformerSpec(BaseModel):
+    """Class tokens that attend to the patches (paper, section 3.2)."""
+
+    model_config = _STRICT
+
+    kind: Literal["mask"] = "mask"
+    dim: Annotated[int, Field(ge=HEAD_DIM, multiple_of=HEAD_DIM)]
+    depth: Annotated[int, Field(ge=1, le=200)] = 2
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    qkv_bias: bool = True
+    drop_path: Rate = 0.0
+    dropout: Rate = 0.0
+    projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
+    """`scaled-normal` is the paper's own code: standard normal times dim ** -0.5."""
+
+
+DecoderSpec = Annotated[LinearDecoderSpec | MaskTransformerSpec, Field(discriminator="kind")]
+
+
+class Normalization(BaseModel):
+    """What is subtracted from and divides each channel, on the scale 0 to 255."""
+
+    model_config = _STRICT
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Normalization":
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}")
+        return self
+
+
+class Protocol(BaseModel):
+    """How a photo is fed to a model, and how its outputs become one label map."""
+
+    model_config = _STRICT
+
+    name: str = "plain"
+    short_side: Count | None = None
+    """Resize the photo, keeping its shape, to this short side; none: its own size."""
+    window: Count | None = None
+    """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
+    stride: Count | None = None
+    """Distance of neighbouring windows; at most the window."""
+    average: Literal["logits", "probabilities"] = "probabilities"
+    """What is averaged over flips and scales; overlapping windows always average logits."""
+    flip: bool = False
+    scales: Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)] = (1.0,)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Protocol":
+        if (self.window is None) != (self.stride is None):
+            raise ValueError("window and stride go together: give both, or neither")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ValueError(
+                f"stride {self.stride} is larger than window {self.window}: pixels would be skipped"
+            )
+        return self
+
+
+class ModelSpec(BaseModel):
+    """Everything about a model but its weights."""
+
+    model_config = _STRICT
+
+    format: Literal[1] = 1
+    encoder: EncoderSpec
+    decoder: DecoderSpec
+    fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
+    """What happens to an image that is no multiple of the patch.
+
+    `pad-crop`: zeros right and below, logits cropped (the paper's code; new models).
+    `pad-squeeze`: zeros right and below, logits squeezed to the image (MMSegmentation).
+    `stretch`: the remainder is not seen, logits are stretched to the image (PaddleSeg).
+    """
+    classes: Classes
+    normalization: Normalization
+    protocol: Protocol = Protocol()
+    recipe: dict[str, Any] | None = None
+    """The resolved recipe of the run that made the weights."""
+    scores: dict[str, Any] = {}
+    """What was measured with these weights, each under a name that says on what."""
+    provenance: str = ""
+    """Where the weights and the data behind them come from."""
+    license: str = ""
+    """The terms of use of the weights, in one line; empty: not stated."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSpec":
+        if len(self.normalization.mean) != self.encoder.in_channels:
+            raise ValueError(
+                f"normalization has {len(self.normalization.mean)} channels, "
+                f"the encoder takes {self.encoder.in_channels}"
+            )
+        return self

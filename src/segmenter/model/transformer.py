@@ -1,0 +1,139 @@
+"""The transformer block that encoder and decoder share (paper, section 3.1).
+
+Stochastic depth is not drawn here. Whoever trains hands in `branch_scales`: for each residual
+branch and image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw can be a function of the
+seed, the step and the image alone.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.spec import HEAD_DIM
+
+BRANCHES_PER_BLOCK = 2
+Rotation = tuple[Tensor, Tensor]
+"""Sine and cosine, each (patches, HEAD_DIM), of the rotary position of each patch."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, 64 channels a head."""
+
+    def __init__(self, dim: int, *, qkv_bias: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = dim // HEAD_DIM
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.project = nn.Linear(dim, dim)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch tokens channels"]:
+        """Let each token gather from all tokens."""
+        query, key, value = self._heads(tokens, rotation)
+        dropout = self.dropout if self.training else 0.0
+        gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.project(gathered.transpose(1, 2).flatten(2))
+
+    def weights(
+        self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch heads tokens tokens"]:
+        """How much each token (third axis) takes from each (last axis); a row sums to 1."""
+        query, key, _ = self._heads(tokens, rotation)
+        return (query @ key.transpose(-2, -1) * HEAD_DIM**-0.5).softmax(dim=-1)
+
+    def _heads(self, tokens: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each (batch, heads, tokens, HEAD_DIM)."""
+        query, key, value = (
+            self.qkv(tokens).unflatten(2, (3, self.num_heads, HEAD_DIM)).permute(2, 0, 3, 1, 4)
+        )
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        return query, key, value
+
+
+def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
+    """Rotate the patch tokens, which are the last ones, by their positions (RoFormer, DINOv3)."""
+    sine, cosine = rotation
+    num_prefix = heads.shape[2] - sine.shape[0]
+    patches = heads[:, :, num_prefix:]
+    first, second = patches.chunk(2, dim=-1)
+    turned = patches * cosine + torch.cat([-second, first], dim=-1) * sine
+    return torch.cat([heads[:, :, :num_prefix], turned.to(heads.dtype)], dim=2)
+
+
+class Mlp(nn.Sequential):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.expand = nn.Linear(dim, hidden_dim)
+        self.activation = nn.GELU()
+        self.dropout1 = nn.Dropout(dropout)
+        self.reduce = nn.Linear(hidden_dim, dim)
+        self.dropout2 = nn.Dropout(dropout)
+
+
+class LayerScale(nn.Module):
+    """One learned factor a channel (CaiT; used by DINOv2 and DINOv3)."""
+
+    def __init__(self, dim: int, initial: float = 1e-5) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
+        """Scale each channel."""
+        return tokens * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then MLP, each on a residual branch."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mlp_ratio: float,
+        layer_norm_eps: float,
+        qkv_bias: bool,
+        layer_scale: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=layer_norm_eps)
+        self.attention = Attention(dim, qkv_bias=qkv_bias, dropout=dropout)
+        self.scale1 = LayerScale(dim) if layer_scale else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, eps=layer_norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), dropout)
+        self.scale2 = LayerScale(dim) if layer_scale else nn.Identity()
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch tokens channels"],
+        branch_scales: Float[Tensor, "2 batch"] | None = None,
+        rotation: Rotation | None = None,
+    ) -> Float[Tensor, "batch tokens channels"]:
+        """Refine the tokens; `branch_scales` multiplies the two branches of each image."""
+        keep1, keep2 = (1.0, 1.0) if branch_scales is None else branch_scales[:, :, None, None]
+        tokens = tokens + keep1 * self.scale1(self.attention(self.norm1(tokens), rotation))
+        return tokens + keep2 * self.scale2(self.mlp(self.norm2(tokens)))
+
+
+def rising_drop_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth of each residual branch: 0 in the first block, `last` in the last."""
+    return [
+        last * block / max(depth - 1, 1) for block in range(depth) for _ in range(BRANCHES_PER_BLOCK)
+    ]
+
+
+def initialize_linear_and_norm(module: nn.Module) -> None:
+    """Initialise as published: linear weights truncated normal 0.02, biases 0, norms 1 and 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,206 @@
+"""Writing files so that none is ever half written, deleted, or replaced without leave."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PureWindowsPath
+
+from segmenter.errors import UserError
+
+MANIFEST_NAME = ".segmenter-manifest.jsonl"
+"""In an output folder: one line of JSON for each file written, so that a later run knows its own."""
+
+_SYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
+_Content = tuple[int, str]
+"""Size in bytes and SHA-256 of a file."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file aside, force it to the disk, then rename it: whole or not there at all.
+
+    Raises:
+        UserError: If the disk is full, the folder is missing or may not be written, and the like.
+    """
+    # The name does not grow with `path`: a name of the longest length must still work.
+    temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file that must not be there yet, unless `overwrite`.
+
+    Raises:
+        UserError: If the file exists, or cannot be written.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
+    write_atomically(path, data)
+
+
+class OutputFolder:
+    """A folder that results are written into, from outside names, without harm to what is there.
+
+    A file that exists is replaced only if an earlier run wrote it and nobody changed it since.
+    Nothing is ever deleted, and nothing is written outside the folder.
+
+    Args:
+        root: The folder; made when the first file is written.
+        overwrite: Replace any file that is in the way.
+
+    Raises:
+        UserError: If `root` is a file.
+    """
+
+    def __init__(self, root: Path, *, overwrite: bool = False) -> None:
+        if os.path.lexists(root) and not root.is_dir():
+            raise UserError(f"the output folder {root} is a file; give another folder")
+        self.root = root
+        self.overwrite = overwrite
+        self._written: set[str] = set()
+        self._known = _read_manifest(root / MANIFEST_NAME)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse, before any work is done, what `write` would refuse.
+
+        Raises:
+            UserError: If a name is used twice or leaves the folder, if a file is in the way, or if
+                the folder may not be written.
+        """
+        counts = Counter(names)
+        for name, count in counts.items():
+            if count > 1:
+                raise UserError(f"{count} outputs would have the name {name!r}; names must differ")
+            self._free_path(name)
+        ancestors = (self.root, *self.root.absolute().parents)
+        existing = next(path for path in ancestors if os.access(path, os.F_OK))
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"the output folder {self.root} cannot be written: see {existing}")
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write one file, and note in the manifest that it is ours.
+
+        Args:
+            name: Path inside the folder, with `/` between its parts.
+            data: Its whole content.
+
+        Raises:
+            UserError: If the name was used before or leaves the folder, if a file is in the way, or
+                if the file cannot be written.
+        """
+        if name in self._written:
+            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
+        path = self._free_path(name)
+        content = _content(data)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The note goes first: a run killed in between leaves a file that is still known.
+            _append_line(self.root / MANIFEST_NAME, [name, *content])
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        self._known.setdefault(name, set()).add(content)
+        write_atomically(path, data)
+        self._written.add(name)
+        return path
+
+    def _free_path(self, name: str) -> Path:
+        """The path of an output, after making sure that it lies inside and may be written."""
+        path = self.root / _checked_name(name)
+        try:
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                raise UserError(f"output {name!r} leads out of {self.root} through a link; remove it")
+            if self.overwrite or not os.path.lexists(path):
+                return path
+            is_ours = path.is_file() and self._wrote(name, path)
+        except (OSError, RuntimeError) as error:
+            raise _cannot_write(path, error) from None
+        if not is_ours:
+            raise UserError(
+                f"{path} exists and was not written by an earlier run, or was changed since; "
+                "give another folder, or replace it with --overwrite"
+            )
+        return path
+
+    def _wrote(self, name: str, path: Path) -> bool:
+        """Whether a file has a content that we gave it."""
+        known = self._known.get(name, set())
+        size = path.stat().st_size
+        return any(size == known_size for known_size, _ in known) and (
+            _content(path.read_bytes()) in known
+        )
+
+
+def _checked_name(name: str) -> str:
+    """Refuse names that mean anything else than a file inside the folder, on any system."""
+    parts = name.split("/")
+    if (
+        any(part in {"", ".", ".."} or PureWindowsPath(part).drive for part in parts)
+        or "\\" in name
+        or any(ord(character) < 32 or ord(character) == 127 for character in name)
+        or name == MANIFEST_NAME
+    ):
+        raise UserError(
+            f"output name {name!r} is not allowed: a relative path without '..', drive letters, "
+            "backslashes or control characters is; rename the input"
+        )
+    return name
+
+
+def _content(data: bytes) -> _Content:
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, set[_Content]]:
+    """Each name with every content it was ever given; lines that were cut short are skipped."""
+    known: dict[str, set[_Content]] = {}
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return known
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            name, size, digest = json.loads(line)
+            known.setdefault(name, set()).add((size, digest))
+    return known
+
+
+def _append_line(path: Path, values: list[object]) -> None:
+    """Add one line of JSON; a line cut short by a crash before does not swallow it."""
+    with path.open("ab") as file:
+        file.write(b"\n" + json.dumps(values).encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _SYNC_UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: Exception) -> UserError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return UserError(f"{path} cannot be written: {reason}")

@@ -1,0 +1,297 @@
+"""Everything a training run can be told, as one strict YAML file: typed, documented, checked at once.
+
+A recipe is whole: no inheritance, no defaults hidden elsewhere than in this file. The resolved one
+is written into the run's folder and into the model it makes.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segmenter.errors import UserError
+from segmenter.validation import first_problem, read_yaml
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelRecipe(BaseModel):
+    """What is trained."""
+
+    model_config = _STRICT
+
+    encoder: str | None = None
+    """timm's name of a plain ViT, such as `vit_small_patch16_384`; none: as in `weights`, which
+    must then be a model of this package."""
+    encoder_depth: Positive | None = None
+    """Keep only the first blocks of the encoder; none: all of them."""
+    weights: str | None = None
+    """Where the run starts from: an encoder's file, `timm:NAME` (downloaded), or a whole model of
+    this package by name or path; none: random weights."""
+    in_channels: Positive = 3
+    """Channels of the images; weights made for 3 are inflated."""
+    position_grid: Positive | None = None
+    """Rows and columns of the position table, resized from the weights' own; none: as the weights."""
+    position_resize: Literal["bicubic", "bilinear"] = "bicubic"
+    """How the position table is fitted to another grid of patches."""
+    encoder_layer_norm_eps: PositiveFloat | None = None
+    """Epsilon of the encoder's layer norms; none: the architecture's own."""
+    drop_path: Rate = 0.1
+    """Stochastic depth of the encoder's last block, rising linearly from 0."""
+    normalization: Literal["encoder", "half", "imagenet"] = "encoder"
+    """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's."""
+    fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
+    """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
+    decoder: Literal["linear", "mask"] = "mask"
+    """A linear layer on patch tokens, or a mask transformer."""
+    decoder_dim: Positive | None = None
+    """Channels of the mask transformer; none: the encoder's width."""
+    decoder_depth: Positive = 2
+    """Blocks of the mask transformer."""
+    decoder_qkv_bias: bool = True
+    """Whether attention in the mask transformer has biases."""
+    decoder_drop_path: Rate = 0.0
+    """Stochastic depth of the mask transformer's last block."""
+    decoder_dropout: Rate = 0.0
+    """Dropout in the mask transformer."""
+    projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
+    """How the mask transformer's two projections start."""
+
+
+class DataRecipe(BaseModel):
+    """What is trained on."""
+
+    model_config = _STRICT
+
+    root: str
+    """Folder of the data set: `images`, `masks`, `classes.yaml`."""
+    train: tuple[str, ...] = ("train",)
+    """Splits to train on."""
+    val: str | None = "val"
+    """Split to score during training; none: no scores, only the last model is kept."""
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
+    hash of the file names."""
+
+
+class AugmentRecipe(BaseModel):
+    """How a training photo becomes a crop."""
+
+    model_config = _STRICT
+
+    crop_size: Positive
+    """Side of the square crop, in pixels."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    """Smallest and largest factor by which a photo is resized before it is cropped."""
+    scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
+    """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
+    scale_base: Positive | None = None
+    """Factor 1 brings the short side to this (long side at most 4 times it); none: the photo's own size."""
+    flip: Share = 0.5
+    """Share of crops that are mirrored left to right."""
+    max_class_share: Share = 1.0
+    """Draw again, up to 10 times, while one class has more than this share of the labelled pixels."""
+    rare_class_crops: Share = 0.0
+    """Share of crops placed on a pixel of a rare class: its class is drawn evenly from those with
+    less than `rare_class_below` of the training pixels."""
+    rare_class_below: Share = 0.02
+    """Pixel share under which a class counts as rare."""
+    color: Literal["none", "paddleseg", "segmenter"] = "segmenter"
+    """Colour jitter: that of PaddleSeg's recipes, or of the paper's."""
+    pad_value: Literal["grey", "mean"] = "mean"
+    """What fills a crop that reaches past the photo: 127.5, or the mean (0 after normalising)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentRecipe":
+        low, high = self.scale
+        if low > high:
+            raise ValueError(f"scale is (smallest, largest), got ({low}, {high})")
+        return self
+
+
+class OptimizerRecipe(BaseModel):
+    """How the weights move."""
+
+    model_config = _STRICT
+
+    name: Literal["sgd", "adamw"]
+    """Stochastic gradient descent with momentum, or AdamW."""
+    lr: PositiveFloat
+    """Learning rate of the encoder's last block, after warm-up."""
+    decoder_lr_factor: PositiveFloat = 1.0
+    """The decoder's learning rate, as a multiple of `lr`."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each encoder block learns at this multiple of the rate of the block above it."""
+    frozen_blocks: Annotated[int, Field(ge=0)] = 0
+    """The patch embedding and this many first encoder blocks stay as they are."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decay of weight matrices; biases, norms, tokens and positions have none."""
+    momentum: Rate = 0.9
+    """SGD's momentum."""
+    nesterov: bool = False
+    """SGD with Nesterov momentum (the paper's own code)."""
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW's decay of the two moments."""
+    clip_grad_norm: PositiveFloat | None = None
+    """Largest norm of all gradients together; none: not clipped."""
+
+
+class ScheduleRecipe(BaseModel):
+    """How long, and how fast when."""
+
+    model_config = _STRICT
+
+    steps: Positive
+    """Optimizer updates."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the rate rises linearly from 0."""
+    power: PositiveFloat = 0.9
+    """The rate falls as (1 - step / steps) ** power."""
+    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    """What `lr` falls to at the last step; other groups in proportion."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleRecipe":
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})"
+            )
+        return self
+
+
+class ProtocolRecipe(BaseModel):
+    """How the model is scored and used; stored in it as its protocol."""
+
+    model_config = _STRICT
+
+    short_side: Positive | None = None
+    """Photos are resized to this short side first; none: their own size."""
+    window: Positive | None = None
+    """Side of the sliding window; none: the whole photo at once."""
+    stride: Positive | None = None
+    """Distance of neighbouring windows."""
+    flip: bool = False
+    """Average with the mirrored photo."""
+
+
+class Recipe(BaseModel):
+    """One training run, from data to model."""
+
+    model_config = _STRICT
+
+    name: str
+    """Name of the run, and of its folder under `runs/`."""
+    model: ModelRecipe
+    data: DataRecipe
+    augment: AugmentRecipe
+    optimizer: OptimizerRecipe
+    schedule: ScheduleRecipe
+    protocol: ProtocolRecipe = ProtocolRecipe()
+    batch_size: Positive
+    """Crops in one optimizer update."""
+    accumulate: Positive = 1
+    """Parts a batch is computed in, one after the other, to save memory."""
+    loss_average: Literal["labelled", "all"] = "labelled"
+    """The summed cross entropy is divided by the labelled pixels, or by all (MMSegmentation)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass; weights are always float32."""
+    ema_decay: Rate = 0.0
+    """Keep and score a moving average of the weights; 0: the weights themselves."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """All that is random is a function of this number and the step."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Processes that read and augment photos; 0: the training process does it."""
+    log_every: Positive = 20
+    """Steps between two lines of the log."""
+    evaluate_every: Positive = 1000
+    """Steps between two scores on `data.val`; also after the last step."""
+    save_every: Positive = 500
+    """Steps between two checkpoints."""
+    provenance: str = ""
+    """Stored in the model: where its data and starting weights come from."""
+    license: str = ""
+    """Stored in the model: the terms its weights may be used under."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate "
+                f"({self.accumulate})"
+            )
+        window, stride = self.protocol.window, self.protocol.stride
+        if (window is None) != (stride is None):
+            raise ValueError("protocol.window and protocol.stride go together: give both, or neither")
+        if window is not None and stride is not None and stride > window:
+            raise ValueError(f"protocol.stride ({stride}) is larger than protocol.window ({window})")
+        if self.model.encoder is None and self.model.weights is None:
+            raise ValueError("model.encoder and model.weights are both missing: give one")
+        if self.data.val in self.data.train:
+            raise ValueError(
+                f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """The text of a recipe file that reads back equal."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_recipe(name_or_path: str, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe by packaged name or path, and change single fields of it.
+
+    Args:
+        name_or_path: A name of `packaged_recipes`, or a YAML file.
+        overrides: Dotted field -> value, such as `{"schedule.steps": "100"}`; a text is read as
+            YAML would read it.
+
+    Raises:
+        UserError: If there is no such recipe, or it says something that cannot be.
+    """
+    packaged = packaged_recipes()
+    path = packaged.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UserError(
+            f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(packaged) or 'none'}"
+        )
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no recipe: it holds no `key: value` lines")
+    for dotted, value in (overrides or {}).items():
+        _set(content, dotted, yaml.safe_load(value) if isinstance(value, str) else value)
+    return make_recipe(content, source=str(path))
+
+
+def make_recipe(content: dict[str, Any], source: str) -> Recipe:
+    """Check the fields of a recipe; `source` says in errors where they come from.
+
+    Raises:
+        UserError: If a key is unknown, a value impossible, or two contradict.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, Recipe)}") from None
+
+
+def _set(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a value at `section.field`; what is unknown is found when the recipe is checked."""
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--{dotted}: {section!r} has no fields of its own")
+        content = inner
+    content[field] = value

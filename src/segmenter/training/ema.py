@@ -1,0 +1,37 @@
+"""A moving average of the weights, which often scores better than the weights themselves."""
+
+import torch
+from torch import Tensor
+
+from segmenter.model.segmenter import Segmenter
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights; decay 0 keeps no copy.
+
+    The decay rises with the steps as (1 + step) / (10 + step), so that the random start is
+    forgotten quickly.
+    """
+
+    def __init__(self, model: Segmenter, decay: float) -> None:
+        self.decay = decay
+        self.tensors: dict[str, Tensor] = (
+            {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            if decay
+            else {}
+        )
+
+    @torch.no_grad()
+    def update(self, model: Segmenter, step: int) -> None:
+        """Move the average towards the weights after the update of `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        weights = model.state_dict()
+        for name, average in self.tensors.items():
+            average.lerp_(weights[name], 1 - decay)
+
+    def averaged(self, model: Segmenter) -> Segmenter:
+        """The model with averaged weights, in eval mode, sharing memory with the average."""
+        with torch.device("meta"):
+            copy = Segmenter(model.spec)
+        copy.load_state_dict(self.tensors or model.state_dict(), assign=True)
+        return copy.eval().requires_grad_(False)

@@ -1,0 +1,63 @@
+"""Parameters in groups, and the learning rate of each group at each step."""
+
+import re
+
+import torch
+from torch import nn
+
+from segmenter.model.segmenter import Segmenter
+from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
+
+_BLOCK = re.compile(r"^encoder\.blocks\.(\d+)\.")
+
+
+def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
+    """Group the parameters by rate and decay; freeze what the recipe freezes.
+
+    Each group has a `lr_factor`: its learning rate as a multiple of the recipe's `lr`.
+    """
+    depth = model.spec.encoder.depth
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        level = layer_level(name, depth)
+        if level < recipe.frozen_blocks + (recipe.frozen_blocks > 0):
+            parameter.requires_grad_(False)
+            continue
+        is_decoder = name.startswith("decoder.")
+        factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
+        is_matrix = name.endswith(".weight") and parameter.ndim >= 2
+        decay = recipe.weight_decay if is_matrix else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    described = [
+        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    if recipe.name == "sgd":
+        return torch.optim.SGD(
+            described, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
+    return torch.optim.AdamW(described, lr=recipe.lr, betas=recipe.betas)
+
+
+def layer_level(name: str, depth: int) -> int:
+    """How high a parameter lies: 0 before the first block, `depth` in the last one and above."""
+    block = _BLOCK.match(name)
+    if block:
+        return int(block[1]) + 1
+    is_input = name.startswith("encoder.") and not name.startswith("encoder.norm.")
+    return 0 if is_input else depth
+
+
+def learning_rate(lr: float, schedule: ScheduleRecipe, step: int) -> float:
+    """The rate at a step, counted from 0: polynomial fall to `final_lr`, after linear warm-up."""
+    fallen = (1 - step / schedule.steps) ** schedule.power
+    rate = (lr - schedule.final_lr) * fallen + schedule.final_lr
+    if step < schedule.warmup_steps:
+        rate *= (step + 1) / schedule.warmup_steps
+    return rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its multiple of `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_factor"]

@@ -1,0 +1,118 @@
+"""What a run tells while it goes: a progress display, a log of JSON lines, TensorBoard.
+
+Nothing here may stop training: a log that cannot be written is a warning, once.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+_BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class TrainingReport:
+    """Watch a run: times, means of the loss, and where they are shown and kept."""
+
+    def __init__(
+        self, folder: Path, *, steps: int, start: int, log_every: int, console: Console
+    ) -> None:
+        self._log_every = log_every
+        self._log_path = folder / "log.jsonl"
+        self._console = console
+        self._complained = False
+        self._tensorboard = SummaryWriter(folder / "tensorboard", purge_step=start)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task("training", total=steps, completed=start)
+        self._reset()
+
+    def __enter__(self) -> "TrainingReport":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        self._tensorboard.close()
+
+    def waited_for_data(self, seconds: float) -> None:
+        """Count time in which the model had nothing to do."""
+        self._waited += seconds
+
+    def step(self, step: int, *, loss: float, lr: float, grad_norm: float, num_images: int) -> None:
+        """Count one update, `step` being the number done; write a line every `log_every`."""
+        self._losses.append(loss)
+        self._num_images += num_images
+        self._progress.update(self._bar, completed=step)
+        if step % self._log_every:
+            return
+        seconds = time.perf_counter() - self._since
+        numbers = {
+            "train/loss": sum(self._losses) / len(self._losses),
+            "train/lr": lr,
+            "train/grad_norm": grad_norm,
+            "train/images_per_second": self._num_images / seconds,
+            "train/data_wait_share": self._waited / seconds,
+            "train/memory_gib": peak_memory_bytes() / 2**30,
+        }
+        self.numbers(step, numbers)
+        self._console.print(
+            f"step {step}  loss {numbers['train/loss']:.4f}  lr {lr:.2e}  "
+            f"{numbers['train/images_per_second']:.2f} images/s  "
+            f"data wait {numbers['train/data_wait_share']:.0%}  "
+            f"memory {numbers['train/memory_gib']:.1f} GiB",
+            highlight=False,
+        )
+        self._reset()
+
+    def score(self, step: int, miou: float, *, is_best: bool) -> None:
+        """Note a score on the validation split."""
+        self.numbers(step, {"val/miou": miou})
+        self.say(f"step {step}  val mIoU {miou:.4f}{'  (best so far)' if is_best else ''}")
+        self._progress.update(self._bar, description=f"training, val mIoU {miou:.4f}")
+        self._reset()
+
+    def say(self, sentence: str) -> None:
+        """Show one line above the progress bar."""
+        self._console.print(sentence, highlight=False)
+
+    def numbers(self, step: int, numbers: dict[str, float]) -> None:
+        """Keep numbers of a step in the log and in TensorBoard."""
+        self._quietly(lambda: self._append({"step": step} | numbers))
+        for name, value in numbers.items():
+            self._quietly(lambda n=name, v=value: self._tensorboard.add_scalar(n, v, step))
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self._log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _quietly(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self._complained:
+                self.say(f"warning: the log cannot be written ({error}); training goes on")
+            self._complained = True
+
+    def _reset(self) -> None:
+        self._since = time.perf_counter()
+        self._losses: list[float] = []
+        self._num_images = 0
+        self._waited = 0.0
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held at one time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT

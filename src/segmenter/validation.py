@@ -1,0 +1,100 @@
+"""Reading YAML that a person wrote, and saying in one line what is wrong with it."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from segmenter.errors import UserError
+
+MAX_YAML_BYTES = 1 << 20
+_MAX_ALIASES = 100
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file with the safe loader, of at most 1 MiB and without alias bombs.
+
+    Raises:
+        UserError: If the file is missing, unreadable, too large or not YAML.
+    """
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise UserError(f"{path} is larger than {MAX_YAML_BYTES} bytes: not a file of ours")
+        text = path.read_text(encoding="utf-8")
+        num_aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        if num_aliases > _MAX_ALIASES:
+            raise UserError(f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read")
+        return yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text (UTF-8)") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UserError(f"{path}{where}: {problem}") from None
+
+
+def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Put the first finding of pydantic into one line: where, what, and the nearest valid key."""
+    finding = error.errors(include_url=False)[0]
+    location = [part for part in finding["loc"] if not _is_type_name(part)]
+    where = ".".join(str(part) for part in location)
+    if finding["type"] == "extra_forbidden":
+        key, parent = str(location[-1]), location[:-1]
+        known = sorted(_keys_at(schema, parent))
+        return f"unknown key {where!r}{nearest(key, known)}; known here: {', '.join(known)}"
+    if finding["type"] == "missing":
+        return f"{where!r} is missing"
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    if finding["type"] == "literal_error":
+        choices = [choice.strip(" '") for choice in finding["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: {finding['input']!r} is not a choice{nearest(str(finding['input']), choices)}; choose from {', '.join(choices)}"
+    return f"{where}: {message[0].lower()}{message[1:]}, got {_short(finding['input'])}"
+
+
+def nearest(given: str, known: list[str]) -> str:
+    """", did you mean ...?" where one of `known` is like `given`, else nothing."""
+    matches = difflib.get_close_matches(given, known, n=1)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_type_name(part: int | str) -> bool:
+    """Pydantic puts the names of union members into a location; users did not write them."""
+    return isinstance(part, str) and ("[" in part or part in {"int", "constrained-int", "str", "float", "none"})
+
+
+def _keys_at(schema: type[BaseModel], location: list[int | str]) -> set[str]:
+    """The keys that `schema` has at a place, following nested models."""
+    current: Any = schema
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            continue
+        current = _model_in(field.annotation)
+    return set(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as `tuple[Model, ...]` or `Model | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

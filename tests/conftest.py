@@ -5,13 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from segmenter.checkpoints import save
 from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.spec import EncoderSpec, LinearDecoderSpec, MaskTransformerSpec, Normalization
+from segmenter.recipe import Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[1] / "../shared"
+
+
+torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +87,55 @@ def photo() -> np.ndarray:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)
     return coarse.repeat(10, axis=0).repeat(10, axis=1)
+
+
+def write_data_set(
+    root: Path, *, num_photos: int = 4, splits: tuple[str, ...] = ("train", "val")
+) -> Path:
+    """Photos of 64 x 64 whose colour says the class, with borders between patches of 16."""
+    rng = np.random.default_rng(1)
+    for split in splits:
+        for folder in ("images", "masks"):
+            (root / folder / split).mkdir(parents=True)
+        for number in range(num_photos):
+            column, row = int(rng.integers(1, 4)) * 16, int(rng.integers(1, 4)) * 16
+            labels = np.zeros((64, 64), dtype=np.uint8)
+            labels[:, column:] = 1
+            labels[row:] = 2
+            image = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])[labels]
+            image = np.clip(image + rng.integers(-30, 30, image.shape), 0, 255).astype(np.uint8)
+            name = f"photo-{number}.png"
+            Image.fromarray(image).save(root / "images" / split / name)
+            Image.fromarray(labels).save(root / "masks" / split / name)
+    (root / "classes.yaml").write_text(make_classes(3).to_yaml())
+    return root
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    """A three-class data set with four photos in each of train and val."""
+    return write_data_set(tmp_path / "data")
+
+
+def make_recipe(root: Path, **changes: dict[str, object] | object) -> Recipe:
+    """A run of seconds on `data_set`; `changes` are merged into the recipe's sections."""
+    content: dict[str, object] = {
+        "name": "tiny",
+        "model": {"weights": str(root / "start.safetensors"), "decoder": "linear"},
+        "data": {"root": str(root)},
+        "augment": {"crop_size": 64, "color": "none", "scale": [1.0, 1.0]},
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "schedule": {"steps": 6},
+        "batch_size": 4,
+        "workers": 0,
+        "evaluate_every": 3,
+        "save_every": 2,
+    }
+    for key, value in changes.items():
+        section = content.get(key)
+        content[key] = section | value if isinstance(section, dict) else value
+    start = root / "start.safetensors"
+    if not start.exists():
+        torch.manual_seed(1)
+        save(Segmenter(make_spec()), start)
+    return Recipe.model_validate(content)

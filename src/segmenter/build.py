@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
 
 from segmenter.checkpoints import bundled, own
 from segmenter.checkpoints.encoder_weights import load_encoder_weights
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
-from segmenter.data.survey import Survey
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
@@ -32,7 +34,9 @@ from segmenter.recipe import ModelRecipe, Recipe
 _GREY = (127.5, 127.5, 127.5)
 
 
-def training_items(recipe: Recipe, data: LabelledFolder) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def training_items(
+    recipe: Recipe, data: LabelledFolder
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """The photos to train on, and those to score on during training (none if not wanted).
 
     A folder without split folders, or without the `val` split, has a share of its training
@@ -62,7 +66,9 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
     """
     start = _starting_model(recipe.model)
     spec = build_spec(recipe, classes, start.spec if start else None)
-    model = Segmenter(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = Segmenter(spec)
     if start:
         _transfer(start, model, str(recipe.model.weights), say)
     elif recipe.model.weights:
@@ -100,10 +106,18 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
     )
 
 
-def build_stream(recipe: Recipe, model: Segmenter, items: tuple[Item, ...], survey: Survey) -> SampleStream:
+def build_stream(
+    recipe: Recipe,
+    model: Segmenter,
+    items: tuple[Item, ...],
+    pixel_counts: Int64[ndarray, "photos classes"],
+) -> SampleStream:
     """The endless, seeded stream of training crops."""
     augment = recipe.augment.model_dump()
-    rare_class_crops, rare_class_below = augment.pop("rare_class_crops"), augment.pop("rare_class_below")
+    rare_class_crops, rare_class_below = (
+        augment.pop("rare_class_crops"),
+        augment.pop("rare_class_below"),
+    )
     is_grey = augment.pop("pad_value") == "grey" or recipe.model.in_channels != 3
     pad_color = _GREY if is_grey else model.spec.normalization.mean
     classes = model.spec.classes
@@ -112,7 +126,7 @@ def build_stream(recipe: Recipe, model: Segmenter, items: tuple[Item, ...], surv
         classes,
         CropTransform(pad_color=pad_color, ignore_index=classes.ignore_index, **augment),
         seed=recipe.seed,
-        pixel_counts=survey.pixel_counts,
+        pixel_counts=pixel_counts,
         rare_class_crops=rare_class_crops,
         rare_class_below=rare_class_below,
     )
@@ -157,8 +171,8 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
     if given.encoder_depth is not None:
         if given.encoder_depth > encoder.depth:
             raise UserError(
-                f"model.encoder_depth is {given.encoder_depth}, but {encoder.architecture} has only "
-                f"{encoder.depth} blocks"
+                f"model.encoder_depth is {given.encoder_depth}, "
+                f"but {encoder.architecture} has only {encoder.depth} blocks"
             )
         changes["depth"] = given.encoder_depth
     if given.position_grid is not None and encoder.table_grid is not None:
@@ -208,7 +222,11 @@ def _transfer(start: Segmenter, model: Segmenter, source: str, say: Callable[[st
         name: tensor
         for name, tensor in weights.items()
         if name in encoder
-        or (name in wanted and wanted[name].shape == tensor.shape and (same_classes or not _is_per_class(name)))
+        or (
+            name in wanted
+            and wanted[name].shape == tensor.shape
+            and (same_classes or not _is_per_class(name))
+        )
     }
     fresh = [name for name in wanted if name not in fitting]
     model.load_state_dict(fitting, strict=False)
@@ -216,8 +234,10 @@ def _transfer(start: Segmenter, model: Segmenter, source: str, say: Callable[[st
         f"starting from {source}: {len(fitting)} tensors kept"
         + (f", {len(fresh)} start fresh ({', '.join(fresh)})" if fresh else "")
     )
+    if start.spec.license:
+        say(f"note: {source}, and what grows from it, is under these terms: {start.spec.license}")
 
 
 def _is_per_class(name: str) -> bool:
-    """Whether a decoder tensor speaks of single classes; its rows mean nothing for other classes."""
+    """Whether a decoder tensor speaks of single classes, and means nothing for others."""
     return name.startswith(("decoder.project.", "decoder.class_tokens", "decoder.norm_logits."))

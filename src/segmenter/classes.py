@@ -114,7 +114,11 @@ class Classes(BaseModel):
 
     def color_table(self) -> dict[int, int]:
         """Map from `red << 16 | green << 8 | blue` to label, for RGB masks."""
-        table = {pack_rgb(value): self.ignore_index for value in self.ignore if not isinstance(value, int)}
+        table = {
+            pack_rgb(value): self.ignore_index
+            for value in self.ignore
+            if not isinstance(value, int)
+        }
         for index, info in enumerate(self.classes):
             table |= {pack_rgb(value): index for value in info.values if not isinstance(value, int)}
         return table
@@ -151,5 +155,9 @@ def read_classes(path: Path) -> Classes:
 
 def _flow(value: object) -> str:
     """One YAML value on one line."""
-    plain = [list(item) if isinstance(item, tuple) else item for item in value] if isinstance(value, tuple) else value
+    plain = (
+        [list(item) if isinstance(item, tuple) else item for item in value]
+        if isinstance(value, tuple)
+        else value
+    )
     return yaml.safe_dump(plain, default_flow_style=True, width=10**9).strip().removesuffix("\n...")

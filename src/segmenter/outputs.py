@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 from segmenter.errors import UserError
 
 MANIFEST_NAME = ".segmenter-manifest.jsonl"
-"""In an output folder: one line of JSON for each file written, so that a later run knows its own."""
+"""In an output folder: a line of JSON for each file written, so that a later run knows its own."""
 
 _SYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
 _Content = tuple[int, str]
@@ -123,7 +123,9 @@ class OutputFolder:
         path = self.root / _checked_name(name)
         try:
             if not path.resolve().is_relative_to(self.root.resolve()):
-                raise UserError(f"output {name!r} leads out of {self.root} through a link; remove it")
+                raise UserError(
+                    f"output {name!r} leads out of {self.root} through a link; remove it"
+                )
             if self.overwrite or not os.path.lexists(path):
                 return path
             is_ours = path.is_file() and self._wrote(name, path)
@@ -170,7 +172,7 @@ def _read_manifest(path: Path) -> dict[str, set[_Content]]:
     known: dict[str, set[_Content]] = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return known
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Everything a training run can be told, as one strict YAML file: typed, documented, checked at once.
+"""Everything a training run can be told, as one strict YAML file, typed and documented.
 
 A recipe is whole: no inheritance, no defaults hidden elsewhere than in this file. The resolved one
 is written into the run's folder and into the model it makes.
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmenter.errors import UserError
-from segmenter.validation import first_problem, read_yaml
+from segmenter.validation import first_problem, nearest, read_yaml
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,7 +37,7 @@ class ModelRecipe(BaseModel):
     in_channels: Positive = 3
     """Channels of the images; weights made for 3 are inflated."""
     position_grid: Positive | None = None
-    """Rows and columns of the position table, resized from the weights' own; none: as the weights."""
+    """Rows and columns of the position table, resized from the weights'; none: as they are."""
     position_resize: Literal["bicubic", "bilinear"] = "bicubic"
     """How the position table is fitted to another grid of patches."""
     encoder_layer_norm_eps: PositiveFloat | None = None
@@ -92,11 +92,12 @@ class AugmentRecipe(BaseModel):
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: Positive | None = None
-    """Factor 1 brings the short side to this (long side at most 4 times it); none: the photo's own size."""
+    """Factor 1 brings the short side to this (long side at most 4 times it); none: the photo's own
+    size."""
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
     max_class_share: Share = 1.0
-    """Draw again, up to 10 times, while one class has more than this share of the labelled pixels."""
+    """Draw again, up to 10 times, while one class has more than this share of labelled pixels."""
     rare_class_crops: Share = 0.0
     """Share of crops placed on a pixel of a rare class: its class is drawn evenly from those with
     less than `rare_class_below` of the training pixels."""
@@ -227,9 +228,9 @@ class Recipe(BaseModel):
             )
         window, stride = self.protocol.window, self.protocol.stride
         if (window is None) != (stride is None):
-            raise ValueError("protocol.window and protocol.stride go together: give both, or neither")
+            raise ValueError("protocol.window and protocol.stride go together")
         if window is not None and stride is not None and stride > window:
-            raise ValueError(f"protocol.stride ({stride}) is larger than protocol.window ({window})")
+            raise ValueError(f"protocol.stride ({stride}) is larger than the window ({window})")
         if self.model.encoder is None and self.model.weights is None:
             raise ValueError("model.encoder and model.weights are both missing: give one")
         if self.data.val in self.data.train:
@@ -249,13 +250,13 @@ def packaged_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_recipe(name_or_path: str, overrides: dict[str, Any] | None = None) -> Recipe:
+def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe by packaged name or path, and change single fields of it.
 
     Args:
         name_or_path: A name of `packaged_recipes`, or a YAML file.
-        overrides: Dotted field -> value, such as `{"schedule.steps": "100"}`; a text is read as
-            YAML would read it.
+        changes: Fields to set, nested as in the file, such as `{"schedule": {"steps": "100"}}`;
+            a text is read as YAML would read it.
 
     Raises:
         UserError: If there is no such recipe, or it says something that cannot be.
@@ -264,14 +265,13 @@ def read_recipe(name_or_path: str, overrides: dict[str, Any] | None = None) -> R
     path = packaged.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise UserError(
-            f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(packaged) or 'none'}"
+            f"no recipe {name_or_path!r}{nearest(name_or_path, list(packaged))}: neither a file "
+            f"nor one of {', '.join(packaged)}"
         )
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no recipe: it holds no `key: value` lines")
-    for dotted, value in (overrides or {}).items():
-        _set(content, dotted, yaml.safe_load(value) if isinstance(value, str) else value)
-    return make_recipe(content, source=str(path))
+    return make_recipe(_merge(content, changes or {}), source=str(path))
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
@@ -286,12 +286,14 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
         raise UserError(f"{source}: {first_problem(error, Recipe)}") from None
 
 
-def _set(content: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put a value at `section.field`; what is unknown is found when the recipe is checked."""
-    *sections, field = dotted.split(".")
-    for section in sections:
-        inner = content.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"--{dotted}: {section!r} has no fields of its own")
-        content = inner
-    content[field] = value
+def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Set fields given on the command line; what is unknown is found when the recipe is checked."""
+    merged = dict(content)
+    for key, value in changes.items():
+        field = key.replace("-", "_")
+        before = merged.get(field)
+        if isinstance(value, dict):
+            merged[field] = _merge(before if isinstance(before, dict) else {}, value)
+        else:
+            merged[field] = yaml.safe_load(value) if isinstance(value, str) else value
+    return merged

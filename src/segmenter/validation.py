@@ -25,7 +25,9 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
         num_aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
         if num_aliases > _MAX_ALIASES:
-            raise UserError(f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read")
+            raise UserError(
+                f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read"
+            )
         return yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
@@ -42,7 +44,9 @@ def read_yaml(path: Path) -> Any:
 
 def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     """Put the first finding of pydantic into one line: where, what, and the nearest valid key."""
-    finding = error.errors(include_url=False)[0]
+    findings = error.errors(include_url=False)
+    unknown = [finding for finding in findings if finding["type"] == "extra_forbidden"]
+    finding = (unknown or findings)[0]  # a mistyped key is why another one is missing
     location = [part for part in finding["loc"] if not _is_type_name(part)]
     where = ".".join(str(part) for part in location)
     if finding["type"] == "extra_forbidden":
@@ -55,13 +59,18 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     if finding["type"] == "value_error":
         return f"{where}: {message}" if where else message
     if finding["type"] == "literal_error":
-        choices = [choice.strip(" '") for choice in finding["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{where}: {finding['input']!r} is not a choice{nearest(str(finding['input']), choices)}; choose from {', '.join(choices)}"
+        expected = str(finding.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+        choices = [choice.strip(" '") for choice in expected.split(",")]
+        given = str(finding["input"])
+        return (
+            f"{where}: {given!r} is not a choice{nearest(given, choices)}; "
+            f"choose from {', '.join(choices)}"
+        )
     return f"{where}: {message[0].lower()}{message[1:]}, got {_short(finding['input'])}"
 
 
 def nearest(given: str, known: list[str]) -> str:
-    """", did you mean ...?" where one of `known` is like `given`, else nothing."""
+    """Ask whether one of `known` was meant, where one is like `given`; else an empty text."""
     matches = difflib.get_close_matches(given, known, n=1)
     return f", did you mean {matches[0]!r}?" if matches else ""
 
@@ -73,7 +82,9 @@ def _short(value: object) -> str:
 
 def _is_type_name(part: int | str) -> bool:
     """Pydantic puts the names of union members into a location; users did not write them."""
-    return isinstance(part, str) and ("[" in part or part in {"int", "constrained-int", "str", "float", "none"})
+    return isinstance(part, str) and (
+        "[" in part or part in {"int", "constrained-int", "str", "float", "none"}
+    )
 
 
 def _keys_at(schema: type[BaseModel], location: list[int | str]) -> set[str]:

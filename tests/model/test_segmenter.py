@@ -120,4 +120,6 @@ def test_images_may_have_any_number_of_channels() -> None:
 
 def test_normalize_brings_127_5_to_zero() -> None:
     model = Segmenter(make_spec())
-    torch.testing.assert_close(model.normalize(torch.full((1, 3, 2, 2), 255)).max(), torch.tensor(1.0))
+    torch.testing.assert_close(
+        model.normalize(torch.full((1, 3, 2, 2), 255)).max(), torch.tensor(1.0)
+    )

@@ -79,10 +79,8 @@ def rename_timm_tensors(
     return tensors
 
 
-def split_position_table(
-    positions: Tensor, num_prefix: int, source: str
-) -> tuple[Tensor, Tensor]:
-    """Split (1, prefix + patches, dim) into prefix positions and a (1, dim, rows, columns) table."""
+def split_position_table(positions: Tensor, num_prefix: int, source: str) -> tuple[Tensor, Tensor]:
+    """Split (1, prefix + patches, dim) into prefix positions and (1, dim, rows, columns)."""
     prefix, patches = positions[:, :num_prefix], positions[:, num_prefix:]
     side = math.isqrt(patches.shape[1])
     if side * side != patches.shape[1]:

@@ -14,7 +14,7 @@ IGNORED_COLOR = (255, 255, 255)
 _FIRST_COLOR = (66, 133, 204)
 _NUM_CHOSEN = 256
 _LIGHTNESS = (30.0, 90.0)  # CIELAB L*, 0 to 100: neither black nor white
-_CHROMA = (15.0, 95.0)  # neither grey nor glaring
+_CHROMA = (15.0, 85.0)  # neither grey nor glaring
 
 
 def distinct_colors(count: int) -> UInt8[ndarray, "count 3"]:
@@ -87,7 +87,8 @@ def _farthest_colors(count: int) -> UInt8[ndarray, "count 3"]:
         & (chroma <= _CHROMA[1])
     )
     candidates, lab = candidates[is_usable], lab[is_usable]
-    taken = [int(np.argmin(np.linalg.norm(lab - _to_lab(np.uint8([_FIRST_COLOR])), axis=1)))]
+    first = _to_lab(np.array([_FIRST_COLOR], dtype=np.uint8))
+    taken = [int(np.argmin(np.linalg.norm(lab - first, axis=1)))]
     distances = np.full(len(lab), np.inf)
     while len(taken) < count:
         distances = np.minimum(distances, np.linalg.norm(lab - lab[taken[-1]], axis=1))

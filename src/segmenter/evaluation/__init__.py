@@ -1,1 +1,1 @@
-"""x."""
+"""Scores of a model on labelled photos, and a page that shows them."""

@@ -1,1 +1,5 @@
-"""x."""
+"""From photos to label maps."""
+
+from segmenter.inference.predictor import Predictor
+
+__all__ = ["Predictor"]

@@ -1,4 +1,4 @@
-"""Decoders turn patch tokens into one logit per class and patch (Segmenter, arXiv:2105.05633, 3.2)."""
+"""Decoders turn patch tokens into one logit per class and patch (paper, section 3.2)."""
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ class LinearDecoder(nn.Module):
         self,
         tokens: Float[Tensor, "batch patches dim"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
         return self.project(tokens).transpose(1, 2).unflatten(2, grid)

@@ -1,4 +1,4 @@
-"""Segmenter: an image becomes patch tokens, patch tokens become a class for each pixel (figure 2)."""
+"""Segmenter: image -> patch tokens -> a class for each pixel (paper, figure 2)."""
 
 import torch
 from jaxtyping import Float, Shaped
@@ -86,4 +86,3 @@ class Segmenter(nn.Module):
         else:
             down, right = -height % patch, -width % patch
         return F.pad(images, (0, right, 0, down)) if down or right else images
-

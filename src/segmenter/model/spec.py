@@ -31,7 +31,7 @@ class EncoderSpec(BaseModel):
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
     in_channels: Count = 3
     num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
-    """Class, distillation and register tokens: they attend with the patches and are then dropped."""
+    """Class, distillation and register tokens: they attend with the patches, then are dropped."""
     position: Literal["table", "rotary"] = "table"
     table_grid: tuple[Count, Count] | None = None
     """Rows and columns of the learned position table; none with rotary positions."""
@@ -49,9 +49,8 @@ class EncoderSpec(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "EncoderSpec":
         if (self.position == "table") != (self.table_grid is not None):
-            raise ValueError(
-                f"position {self.position!r} {'needs' if self.table_grid is None else 'has no'} table_grid"
-            )
+            verb = "needs" if self.table_grid is None else "has no"
+            raise ValueError(f"position {self.position!r} {verb} table_grid")
         return self
 
 
@@ -113,7 +112,9 @@ class Protocol(BaseModel):
     average: Literal["logits", "probabilities"] = "probabilities"
     """What is averaged over flips and scales; overlapping windows always average logits."""
     flip: bool = False
-    scales: Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)] = (1.0,)
+    scales: Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)] = (
+        1.0,
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Protocol":

@@ -123,7 +123,9 @@ class Block(nn.Module):
 def rising_drop_rates(last: float, depth: int) -> list[float]:
     """Stochastic depth of each residual branch: 0 in the first block, `last` in the last."""
     return [
-        last * block / max(depth - 1, 1) for block in range(depth) for _ in range(BRANCHES_PER_BLOCK)
+        last * block / max(depth - 1, 1)
+        for block in range(depth)
+        for _ in range(BRANCHES_PER_BLOCK)
     ]
 
 

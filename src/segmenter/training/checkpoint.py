@@ -44,7 +44,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
-        files = {f"{stem}.safetensors": serialize(part) for stem, part in checkpoint.tensors.items()}
+        files = {
+            f"{stem}.safetensors": serialize(part) for stem, part in checkpoint.tensors.items()
+        }
         described = {
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in files.items()
@@ -80,7 +82,9 @@ def read_newest(folder: Path, device: torch.device) -> tuple[Checkpoint, list[st
         except (OSError, ValueError, KeyError) as error:
             warnings.append(f"{path} is damaged and passed over: {error}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
-    raise UserError(f"nothing to resume: no checkpoint in {folder}{damaged}; start without --resume")
+    raise UserError(
+        f"nothing to resume: no checkpoint in {folder}{damaged}; start without --resume"
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

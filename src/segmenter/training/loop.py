@@ -84,11 +84,11 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
     report = TrainingReport(
         run.folder, steps=steps, start=step, log_every=recipe.log_every, console=console
     )
-    loader = make_loader(
+    batches = make_loader(
         run.stream, step * batch_size, steps * batch_size, batch_size, recipe.workers
     )
     with StopSignals() as stop, report:
-        for batch, waited in _timed(loader):
+        for batch, waited in _timed(batches):
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
             set_learning_rate(optimizer, rate)
@@ -100,11 +100,11 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
                 num_nonfinite = 0
             else:
                 num_nonfinite += 1
-                report.say(f"step {step}: loss {result.loss} is not finite, weights left as they were")
+                report.say(f"step {step}: loss {result.loss} is not finite, no weight was moved")
                 if num_nonfinite >= _MAX_NONFINITE_IN_A_ROW:
                     raise FloatingPointError(
-                        f"the loss was not finite {num_nonfinite} times in a row, last at step {step}; "
-                        "lower optimizer.lr, or set optimizer.clip_grad_norm"
+                        f"the loss was not finite {num_nonfinite} times in a row, last at step "
+                        f"{step}; lower optimizer.lr, or set optimizer.clip_grad_norm"
                     )
             report.step(
                 step, loss=result.loss, lr=rate, grad_norm=result.grad_norm, num_images=batch_size
@@ -136,7 +136,7 @@ def _restore(
     device = next(run.model.parameters()).device
     found, warnings = read_newest(run.folder / "checkpoints", device)
     for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False)
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
     differences = _differences(found.facts, run.identity)
     if differences:
         raise UserError(
@@ -145,7 +145,9 @@ def _restore(
     run.model.load_state_dict(found.tensors["model"])
     restore_optimizer(optimizer, found.tensors["optimizer"])
     average.tensors = found.tensors["average"]
-    console.print(f"going on from step {found.step} of {run.recipe.schedule.steps}", highlight=False)
+    console.print(
+        f"going on from step {found.step} of {run.recipe.schedule.steps}", highlight=False
+    )
     return found.step, found.facts["best_miou"]
 
 
@@ -167,9 +169,8 @@ def _save(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
     save(model, path, overwrite=True)
 
 
-def _timed(loader: torch.utils.data.DataLoader) -> Iterator[tuple[Batch, float]]:
+def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
     """Each batch, and the seconds it was waited for."""
-    batches = iter(loader)
     while True:
         start = time.perf_counter()
         batch = next(batches, None)

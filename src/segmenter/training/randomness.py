@@ -20,8 +20,9 @@ def draw_branch_scales(
         return None
     rates = np.asarray(drop_rates)
     columns = [
-        np.random.Generator(np.random.Philox(key=[seed, position], counter=[_STREAM, 0, 0, 0]))
-        .random(len(rates))
+        np.random.Generator(
+            np.random.Philox(key=[seed, position], counter=[_STREAM, 0, 0, 0])
+        ).random(len(rates))
         for position in positions.tolist()
     ]
     kept = np.stack(columns, axis=1) >= rates[:, None]

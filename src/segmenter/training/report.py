@@ -40,10 +40,12 @@ class TrainingReport:
         self._reset()
 
     def __enter__(self) -> "TrainingReport":
+        """Show the progress bar."""
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Take the progress bar away and close the logs."""
         self._progress.stop()
         self._tensorboard.close()
 
@@ -68,12 +70,11 @@ class TrainingReport:
             "train/memory_gib": peak_memory_bytes() / 2**30,
         }
         self.numbers(step, numbers)
-        self._console.print(
+        self.say(
             f"step {step}  loss {numbers['train/loss']:.4f}  lr {lr:.2e}  "
             f"{numbers['train/images_per_second']:.2f} images/s  "
             f"data wait {numbers['train/data_wait_share']:.0%}  "
-            f"memory {numbers['train/memory_gib']:.1f} GiB",
-            highlight=False,
+            f"memory {numbers['train/memory_gib']:.1f} GiB"
         )
         self._reset()
 
@@ -86,7 +87,7 @@ class TrainingReport:
 
     def say(self, sentence: str) -> None:
         """Show one line above the progress bar."""
-        self._console.print(sentence, highlight=False)
+        self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Keep numbers of a step in the log and in TensorBoard."""

@@ -20,12 +20,14 @@ class StopSignals:
         self.received: int | None = None
 
     def __enter__(self) -> "StopSignals":
+        """Take over the two signals."""
         self._before = {
             number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
         }
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

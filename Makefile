@@ -1,0 +1,39 @@
+# Two commands for a first look: `make demo` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CAMVID_PHOTOS := $(firstword $(wildcard data/camvid/images/test ../shared/data/camvid/images/test))
+CAMVID_SHOWN := $(wordlist 1, 6, $(sort $(wildcard $(CAMVID_PHOTOS)/*f0[0-4]?[19]0.jpg)))
+
+.PHONY: install demo test test-slow lint format clean
+
+install: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/segmenter predict examples $(CAMVID_SHOWN) --out demo --gallery
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache

@@ -1,0 +1,193 @@
+"""The `segmenter` command: one function per subcommand, no logic of its own."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter, Token
+
+from segmenter.errors import UserError
+
+app = App(
+    name="segmenter",
+    help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
+)
+
+_DONE, _USER_ERROR, _PARTLY_DONE = 0, 2, 3
+
+
+def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
+    """Take `--section.field VALUE` as nested text; the recipe checks it."""
+    if isinstance(tokens, dict):
+        return {key: _field(_type, inner) for key, inner in tokens.items()}
+    return tokens[-1].value
+
+
+@app.command
+def train(
+    recipe: str = "finetune",
+    *,
+    data: str | None = None,
+    start: Annotated[str | None, Parameter(name="--from")] = None,
+    out: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
+) -> int:
+    """Train a model from a recipe, or from a folder of photos and masks alone.
+
+    Args:
+        recipe: A packaged recipe's name, or a YAML file.
+        data: Folder of the data set: `images`, `masks`, `classes.yaml` (recipe: data.root).
+        start: A model or encoder to start from (recipe: model.weights).
+        out: Folder of the run; without it, `runs/` and the recipe's name.
+        resume: Go on from the newest checkpoint in the folder of the run.
+        device: Where to compute: cpu, cuda, cuda:1, mps.
+        fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
+    """
+    from segmenter.commands.train import run_training
+    from segmenter.recipe import read_recipe
+
+    given: dict[str, Any] = {"data": {}, "model": {}}
+    for key, value in fields.items():
+        given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
+    if data is not None:
+        given["data"]["root"] = data
+    if start is not None:
+        given["model"]["weights"] = start
+    print(run_training(read_recipe(recipe, given), out, device, resume=resume))
+    return _DONE
+
+
+@app.command
+def evaluate(
+    model: str,
+    data: Path,
+    *,
+    split: str = "test",
+    json: Path | None = None,
+    report: Path | None = None,
+    classes: Path | None = None,
+    short_side: int | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    whole: bool = False,
+    flip: bool | None = None,
+    scales: tuple[float, ...] | None = None,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    overwrite: bool = False,
+) -> int:
+    """Score a model on labelled photos: mIoU and friends.
+
+    Args:
+        model: A bundled name, or a model file.
+        data: Folder of the data set, or a list file of `image mask` lines.
+        split: Which photos of the folder.
+        json: File for all numbers.
+        report: Folder for a page with tables, the confusion matrix, best and worst photos.
+        classes: A `classes.yaml` other than the one in the folder.
+        short_side: Resize photos to this short side first; 0: not at all.
+        window: Side of the sliding window.
+        stride: Distance of neighbouring windows.
+        whole: Take each photo as a whole, whatever the model's own way is.
+        flip: Average with the mirrored photo.
+        scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
+        device: Where to compute.
+        precision: Arithmetic; float32 is what published scores are made with.
+        overwrite: Replace files that are there.
+    """
+    from segmenter.commands.evaluate import run_evaluation
+
+    changes = {
+        "short_side": short_side,
+        "window": window,
+        "stride": stride,
+        "flip": flip,
+        "scales": scales,
+    }
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    if whole:
+        given |= {"window": None, "stride": None}
+    if short_side == 0:
+        given["short_side"] = None
+    run_evaluation(
+        model,
+        data,
+        split=split,
+        json_file=json,
+        report_folder=report,
+        classes_file=classes,
+        protocol_changes=given,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+    )
+    return _DONE
+
+
+@app.command
+def predict(
+    *images: str,
+    model: str = "street",
+    out: Path = Path("predictions"),
+    opacity: float = 0.5,
+    ids: Literal["index", "source"] = "index",
+    gallery: bool = False,
+    flip: bool | None = None,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    overwrite: bool = False,
+) -> int:
+    """Label every pixel of photos: an overlay with a legend, a colour map, and the raw labels.
+
+    Args:
+        images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
+        model: A bundled name, or a model file.
+        out: Folder for the results.
+        opacity: How strongly the colours lie over the photo: 0 none, 1 full.
+        ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
+        gallery: Also write `index.html`, a page with all photos and overlays.
+        flip: Average with the mirrored photo.
+        device: Where to compute.
+        precision: Arithmetic.
+        overwrite: Replace files in the folder that an earlier run did not write.
+    """
+    from segmenter.commands.predict import run_prediction
+
+    failed = run_prediction(
+        images,
+        model,
+        out,
+        opacity=opacity,
+        ids=ids,
+        gallery=gallery,
+        flip=flip,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+    )
+    return _PARTLY_DONE if failed else _DONE
+
+
+def main() -> NoReturn:
+    """Run the command; a mistake of the user is one line, a bug of ours a traceback."""
+    try:
+        sys.exit(app(exit_on_error=False, print_error=False))
+    except CycloptsError as mistake:
+        _refuse(f"{mistake} (see `segmenter --help`)")
+    except UserError as mistake:
+        _refuse(str(mistake))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
+        if status is None:
+            raise
+        print(f"segmenter: {error}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _refuse(message: str) -> NoReturn:
+    print("segmenter: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(_USER_ERROR)

@@ -1,0 +1,1 @@
+"""What each command does, from checked arguments to files and tables on the terminal."""

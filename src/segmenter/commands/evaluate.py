@@ -1,0 +1,115 @@
+"""`segmenter evaluate`: score a model on labelled photos."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from segmenter.checkpoints import load
+from segmenter.classes import Classes, read_classes
+from segmenter.data.folder import CLASSES_FILE, open_folder
+from segmenter.errors import UserError
+from segmenter.evaluation.evaluate import Evaluation, evaluate
+from segmenter.evaluation.report import PAGE_NAME, write_report
+from segmenter.inference.predictor import Predictor
+from segmenter.model import ModelSpec, Protocol
+from segmenter.outputs import OutputFolder, write_new
+from segmenter.validation import first_problem
+
+
+def run_evaluation(
+    model: str,
+    data: Path,
+    *,
+    split: str,
+    json_file: Path | None,
+    report_folder: Path | None,
+    classes_file: Path | None,
+    protocol_changes: dict[str, Any],
+    device: str,
+    precision: str,
+    overwrite: bool,
+) -> Evaluation:
+    """Score a model on one split, print the scores, write what was asked for.
+
+    Raises:
+        UserError: If model, data, protocol, device or outputs do not allow it.
+    """
+    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
+    if report:
+        report.check([PAGE_NAME])
+    if json_file and json_file.exists() and not overwrite:
+        raise UserError(f"{json_file} exists; give another --json, or --overwrite")
+    loaded = load(model)
+    protocol = change_protocol(loaded.spec.protocol, protocol_changes)
+    folder = open_folder(data, _classes(data, classes_file, loaded.spec))
+    only = next(iter(folder.splits)) if len(folder.splits) == 1 else split
+    items = folder.items(only)
+    predictor = Predictor(loaded, protocol=protocol, device=device, precision=precision)
+    evaluation = evaluate(predictor, items, folder.classes)
+    context = {
+        "model": model,
+        "data": str(data),
+        "split": only,
+        "protocol": protocol.model_dump(mode="json"),
+        "runtime": "torch",
+        "precision": precision,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    if json_file:
+        text = json.dumps(evaluation.to_json(context), indent=1)
+        write_new(json_file, text.encode(), overwrite=overwrite)
+    print_scores(evaluation)
+    if report:
+        path = write_report(evaluation, predictor, items, folder.classes, report, context)
+        print(f"report: {path}")
+    return evaluation
+
+
+def _classes(data: Path, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
+    """The classes given, or those of the folder (none: it reads them itself), or the model's."""
+    if classes_file is not None:
+        return read_classes(classes_file)
+    folder = data if data.is_dir() else data.parent
+    return None if (folder / CLASSES_FILE).is_file() else spec.classes
+
+
+def change_protocol(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
+    """A protocol with single fields replaced.
+
+    Raises:
+        UserError: If the fields contradict.
+    """
+    try:
+        return Protocol.model_validate(protocol.model_dump() | changes)
+    except ValidationError as error:
+        raise UserError(first_problem(error, Protocol)) from None
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """Show the scores of each class and over all, as tables."""
+    scores = evaluation.scores
+    table = Table("class", "IoU", "Dice", "precision", "recall", title="per class, in per cent")
+    for row in scores.classes:
+        table.add_row(row.name, *map(_percent, (row.iou, row.dice, row.precision, row.recall)))
+    console = Console()
+    console.print(table)
+    kappa = "-" if scores.kappa is None else f"{scores.kappa:.4f}"
+    for sentence in (
+        f"mIoU {_percent(scores.miou)}  mean accuracy {_percent(scores.mean_accuracy)}  "
+        f"pixel accuracy {_percent(scores.pixel_accuracy)}  kappa {kappa}",
+        scores.absent and f"neither in truth nor predicted, left out: {', '.join(scores.absent)}",
+        scores.predicted_only
+        and f"predicted but not in truth, counted as 0: {', '.join(scores.predicted_only)}",
+    ):
+        if sentence:
+            console.print(sentence, highlight=False)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

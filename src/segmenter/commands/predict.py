@@ -1,0 +1,69 @@
+"""`segmenter predict`: label photos."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from segmenter.checkpoints import load
+from segmenter.checkpoints.bundled import bundled_models
+from segmenter.classes import Classes
+from segmenter.inference.gallery import write_gallery
+from segmenter.inference.predict_files import (
+    Ids,
+    Result,
+    find_images,
+    predict_files,
+    summary_table,
+)
+from segmenter.inference.predictor import Predictor
+from segmenter.outputs import OutputFolder
+
+
+def run_prediction(
+    images: Sequence[str],
+    model: str,
+    out: Path,
+    *,
+    opacity: float,
+    ids: Ids,
+    gallery: bool,
+    flip: bool | None,
+    device: str,
+    precision: str,
+    overwrite: bool,
+) -> int:
+    """Label photos, print the share of each class; returns how many could not be read.
+
+    Raises:
+        UserError: If there are no photos, or model, device or outputs do not allow it.
+    """
+    found = find_images(images)
+    folder = OutputFolder(out, overwrite=overwrite)
+    loaded = load(model)
+    if model in bundled_models() and loaded.spec.license:
+        print(f"note: the model {model!r} is under these terms: {loaded.spec.license}")
+    predictor = Predictor(loaded, flip=flip, device=device, precision=precision)
+    results = []
+    for result in predict_files(predictor, found, folder, opacity=opacity, ids=ids):
+        results.append(result)
+        done = result.problem or f"{result.seconds:.2f} s"
+        print(f"[{len(results)}/{len(found)}] {result.path}: {done}")
+    print_shares(results, loaded.spec.classes)
+    if gallery:
+        print(f"gallery: {write_gallery(results, loaded.spec, folder)}")
+    print(f"results: {out}")
+    return sum(result.problem is not None for result in results)
+
+
+def print_shares(results: Sequence[Result], classes: Classes) -> None:
+    """Show which share of the pixels each class has, per photo and over all."""
+    shares = summary_table(results, classes)
+    table = Table("photo", *shares.names, title="share of the pixels, in per cent")
+    for photo, row in zip(shares.photos, shares.shares, strict=True):
+        table.add_row(photo.name, *(f"{100 * share:.1f}" for share in row))
+    if len(shares.photos) > 1:
+        table.add_section()
+        table.add_row("mean", *(f"{100 * share:.1f}" for share in shares.overall))
+    Console().print(table)

@@ -1,0 +1,84 @@
+"""`segmenter train`: check the data, build the run, train."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from segmenter.build import (
+    build_model,
+    build_score,
+    build_stream,
+    run_identity,
+    training_items,
+)
+from segmenter.data.draft import draft_classes
+from segmenter.data.folder import CLASSES_FILE, find_splits, open_folder
+from segmenter.data.survey import survey
+from segmenter.errors import UserError
+from segmenter.inference.predictor import usable_device
+from segmenter.outputs import write_new
+from segmenter.recipe import Recipe
+from segmenter.training.loop import Run, train
+
+
+def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool) -> Path:
+    """Check the data, build the run, train; returns the last model's file.
+
+    Raises:
+        UserError: If data, recipe, weights, device or folder do not allow the run.
+        Stopped: If a signal ended it, after everything was saved.
+    """
+    console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    place = usable_device(device)
+    folder = out or Path("runs") / recipe.name
+    _check_run_folder(folder, resume=resume)
+    say(f"# the recipe of this run\n{recipe.to_yaml()}")
+    root = Path(recipe.data.root)
+    _ask_for_classes(root)
+    data = open_folder(root)
+    train_items, val_items = training_items(recipe, data)
+    say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
+    found = survey(train_items + val_items, data.classes, recipe.workers)
+    model = build_model(recipe, data.classes, say).to(place)
+    run = Run(
+        recipe=recipe,
+        model=model,
+        stream=build_stream(recipe, model, train_items, found.pixel_counts[: len(train_items)]),
+        score=build_score(val_items, recipe) if val_items else None,
+        folder=folder,
+        identity=run_identity(recipe, train_items),
+    )
+    if not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
+    train(run, console, resume=resume)
+    return folder / "last.safetensors"
+
+
+def _ask_for_classes(root: Path) -> None:
+    """Where `classes.yaml` is missing, draft one from the masks for the user to look through."""
+    folder = root if root.is_dir() else root.parent
+    if (folder / CLASSES_FILE).is_file():
+        return
+    items = [item for split in find_splits(root).values() for item in split]
+    print(draft_classes(items))
+    raise UserError(
+        f"{folder} has no {CLASSES_FILE}, which says which mask values mean which class; a draft "
+        f"from the masks is printed above: give the classes names and save it as "
+        f"{folder / CLASSES_FILE}"
+    )
+
+
+def _check_run_folder(folder: Path, *, resume: bool) -> None:
+    """A run never mixes with another: a new one needs a new folder, a resumed one its own."""
+    has_run = (folder / "recipe.yaml").is_file()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give another folder with --out")
+    if resume and not has_run:
+        raise UserError(f"nothing to resume in {folder}: there is no run; start without --resume")
+    if not resume and has_run:
+        raise UserError(f"{folder} holds a run; go on with --resume, or give another --out")

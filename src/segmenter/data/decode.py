@@ -1,0 +1,285 @@
+"""Image and mask files to arrays: strict, bounded, and by the same rules for every format.
+
+JPEG is decoded by simplejpeg, the rest by Pillow. A file that is cut or damaged is an error and
+never a picture; a header that promises too much is refused before a pixel is decoded.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from jaxtyping import Shaped, UInt8
+from numpy import ndarray
+from PIL import ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from segmenter.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+"""Suffixes, in lower case, of the files that are read."""
+
+# Called by what a file begins with: `Image.open` would warn of, and cap, what `Limits` allows.
+_OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"RIFF": WebPImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+    b"II+\0": TiffImageFile,
+    b"MM\0+": TiffImageFile,
+    b"BM": BmpImageFile,
+    b"GIF8": GifImageFile,
+}
+_NUM_MAGIC_BYTES = max(map(len, _OPENERS))
+
+_EXIF_ORIENTATION = 0x0112
+# Orientation -> swap rows and columns first, then flip rows, then flip columns.
+_TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+_warnings_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may promise before it is decoded; a service sets lower ones."""
+
+    max_bytes: int = 200 << 20
+    """Size of the file."""
+    max_side: int = 65_535
+    """Height and width, in pixels."""
+    max_pixels: int = 200_000_000
+    """Height times width."""
+
+
+FILE_LIMITS = Limits()
+"""For files on the user's own disk."""
+
+
+def decode_image(
+    source: Path | bytes, *, limits: Limits = FILE_LIMITS
+) -> UInt8[ndarray, "height width 3"]:
+    """Decode a photo to RGB, turned upright as its EXIF data say.
+
+    Alpha is dropped, grey is repeated, 16-bit grey keeps its upper 8 bits, and of several frames
+    or pages the first is taken.
+
+    Args:
+        source: A file, or the bytes of one.
+        limits: What is refused unseen.
+
+    Raises:
+        UserError: If it is missing, cut, damaged, too large or not an image of a known kind.
+    """
+    name, data = _read(source, limits)
+    with _naming(name):
+        image = _open(BytesIO(data), name, limits)
+        if image.format == "JPEG":
+            pixels = simplejpeg.decode_jpeg(data, "RGB")
+        else:
+            _load(image)
+            pixels = _rgb(image, name)
+        return _upright(pixels, _orientation(image))
+
+
+def decode_mask(
+    path: Path, *, apply_palette: bool = False, limits: Limits = FILE_LIMITS
+) -> Shaped[ndarray, "height width *channels"]:
+    """Decode the raw values of a mask: uint8 or uint16 (H, W), or uint8 RGB (H, W, 3).
+
+    Values are those in the file: a palette's indices, 0 and 1 for 1 bit a pixel, 0 to 15 for 4.
+    Alpha is dropped, and EXIF orientation is not applied.
+
+    Args:
+        path: The file.
+        apply_palette: Give the colours of a palette instead of its indices.
+        limits: What is refused unseen.
+
+    Raises:
+        UserError: As for `decode_image`, and if values are negative, fractions or above 65535.
+    """
+    name, data = _read(path, limits)
+    with _naming(name):
+        image = _open(BytesIO(data), name, limits)
+        if image.format == "JPEG":
+            if image.mode == "L":
+                return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
+            return simplejpeg.decode_jpeg(data, "RGB")
+        step = _grey_step(image)
+        _load(image)
+        if image.mode in {"P", "PA"} and apply_palette:
+            return _rgb(image, name)
+        if image.mode in {"L", "1"}:
+            return np.array(image, dtype=np.uint8) // step
+        if image.mode in {"P", "PA", "LA"}:
+            return np.array(image.getchannel(0))
+        if image.mode.startswith("I;16"):
+            return np.array(image).astype(np.uint16)
+        if image.mode in {"I", "F"}:
+            return _whole_numbers(np.array(image), name)
+        return _rgb(image, name)
+
+
+def read_size(path: Path, *, limits: Limits = FILE_LIMITS) -> tuple[int, int]:
+    """Height and width that `decode_image` would give, from the header alone.
+
+    Raises:
+        UserError: If it is missing, too large or not an image of a known kind.
+    """
+    _check_bytes(path, limits)
+    with _naming(str(path)), path.open("rb") as file:
+        image = _open(file, str(path), limits)
+        # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
+        turned = image.format != "PNG" or "exif" in image.info
+        swapped = turned and _TURNS.get(_orientation(image), (False,))[0]
+        return (image.width, image.height) if swapped else (image.height, image.width)
+
+
+def _check_bytes(path: Path, limits: Limits) -> None:
+    try:
+        num_bytes = path.stat().st_size
+        if not path.is_file():
+            raise UserError(f"{path} is not a file; give an image")
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if num_bytes > limits.max_bytes:
+        raise UserError(f"{path} has {num_bytes} bytes; at most {limits.max_bytes} are read")
+
+
+def _read(source: Path | bytes, limits: Limits) -> tuple[str, bytes]:
+    """A name for messages, and the bytes."""
+    if isinstance(source, bytes):
+        if len(source) > limits.max_bytes:
+            raise UserError(
+                f"the image has {len(source)} bytes; at most {limits.max_bytes} are read"
+            )
+        return "the image", source
+    _check_bytes(source, limits)
+    try:
+        return str(source), source.read_bytes()
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn what decoders raise on bad bytes (struct.error, KeyError, ...) into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name} is cut, damaged or not an image: {reason}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Pillow's remarks on metadata; Python keeps one list of filters for all threads."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFile.ImageFile:
+    """Read the header and check its promises; no pixel is decoded yet."""
+    magic = file.read(_NUM_MAGIC_BYTES)
+    file.seek(0)
+    openers = [opener for prefix, opener in _OPENERS.items() if magic.startswith(prefix)]
+    if not openers:
+        what = "is no image of a known kind" if magic else "is empty"
+        raise UserError(f"{name} {what}; JPEG, PNG, WebP, TIFF, BMP and GIF are read")
+    with _quiet():
+        image = openers[0](file)
+    width, height = image.size
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise UserError(
+            f"{name} has {height} x {width} pixels; at most {limits.max_pixels} are read, "
+            f"and {limits.max_side} a side"
+        )
+    return image
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    """Decode the pixels, outside the lock except for TIFF, which reads metadata meanwhile."""
+    if image.format == "TIFF":
+        with _quiet():
+            image.load()
+    image.load()
+
+
+def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.array(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in {"I", "F"}:
+        raise UserError(
+            f"{name} has 32 bits a pixel, which does not say how bright white is; "
+            "save it with 8 or 16"
+        )
+    # Else Pillow warns that it is dropped.
+    image.info.pop("transparency", None)
+    return np.array(image.convert("RGB"))
+
+
+def _grey_step(image: ImageFile.ImageFile) -> int:
+    """How far apart Pillow spreads the values of grey files with 2 or 4 bits a pixel."""
+    arguments: Any = image.tile[0].args if image.tile else None
+    raw_mode = arguments if isinstance(arguments, str) else str((arguments or [""])[0])
+    return {"L;2": 85, "L;4": 17}.get(raw_mode[:3], 1)
+
+
+def _whole_numbers(values: Shaped[ndarray, "height width"], name: str) -> ndarray:
+    """32-bit values as uint16, where nothing is lost."""
+    fits = (values >= 0) & (values <= np.iinfo(np.uint16).max) & (values == np.floor(values))
+    if not fits.all():
+        raise UserError(
+            f"{name} holds {values[~fits][0]} at {np.count_nonzero(~fits)} pixels; "
+            "mask values are whole numbers from 0 to 65535"
+        )
+    return values.astype(np.uint16)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """EXIF orientation, 1 where there is none; Pillow has turned a TIFF by itself."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        with _quiet():
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:
+        # Broken metadata do not make a photo unreadable.
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _upright(
+    pixels: UInt8[ndarray, "height width 3"], orientation: int
+) -> UInt8[ndarray, "upright_height upright_width 3"]:
+    if orientation not in _TURNS:
+        return pixels
+    swap, flip_rows, flip_columns = _TURNS[orientation]
+    pixels = pixels.transpose(1, 0, 2) if swap else pixels
+    pixels = pixels[::-1] if flip_rows else pixels
+    pixels = pixels[:, ::-1] if flip_columns else pixels
+    return np.ascontiguousarray(pixels)

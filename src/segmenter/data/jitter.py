@@ -1,0 +1,109 @@
+"""Random changes of colour, as the published recipes make them: uint8 in, uint8 out."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+ColorJitter = Literal["none", "paddleseg", "segmenter"]
+
+_LEVELS = np.arange(256, dtype=np.float64)
+
+
+def jitter_colors(
+    image: UInt8[ndarray, "height width channels"], kind: ColorJitter, rng: np.random.Generator
+) -> UInt8[ndarray, "height width channels"]:
+    """Change brightness and contrast, and saturation and hue where the image is RGB.
+
+    Args:
+        image: 0 to 255.
+        kind: PaddleSeg's jitter, the paper's (also MMSegmentation's), or none.
+        rng: Where the strength and order of the changes are drawn from.
+    """
+    if kind == "paddleseg":
+        return _paddleseg(image, rng)
+    if kind == "segmenter":
+        return _segmenter(image, rng)
+    return image
+
+
+# paddleseg/transforms/transforms.py RandomDistort with ranges of 0.4, release 2.9
+def _paddleseg(
+    image: UInt8[ndarray, "height width channels"], rng: np.random.Generator
+) -> UInt8[ndarray, "height width channels"]:
+    """All in random order, each with probability 0.5; Pillow's ImageEnhance, in OpenCV."""
+    for change in rng.permutation(["brightness", "contrast", "saturation", "hue"]):
+        if rng.random() >= 0.5:
+            continue
+        factor = rng.uniform(0.6, 1.4)
+        if change == "brightness":
+            image = _look_up(image, _LEVELS * factor)
+        elif change == "contrast":
+            middle = int(_grey(image).mean() + 0.5)
+            image = _look_up(image, middle + factor * (_LEVELS - middle))
+        elif image.shape[2] != 3:
+            continue
+        elif change == "saturation":
+            grey = cv2.cvtColor(_grey(image), cv2.COLOR_GRAY2RGB)
+            image = _bytes(cv2.addWeighted(image, factor, grey, 1 - factor, 0))
+        else:
+            shift = int(rng.uniform(-18, 18))
+            image = _change_hsv(image, hue=(_LEVELS + shift) % 256, turn=256, saturation=_LEVELS)
+    return image
+
+
+# mmseg/datasets/pipelines/transforms.py PhotoMetricDistortion, release 0.14.1
+def _segmenter(
+    image: UInt8[ndarray, "height width channels"], rng: np.random.Generator
+) -> UInt8[ndarray, "height width channels"]:
+    """Brightness, saturation and hue, with contrast before or after these two."""
+    brightness = rng.uniform(-32, 32) if rng.random() < 0.5 else 0.0
+    contrast = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
+    saturation = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
+    hue = int(rng.integers(-18, 19)) if rng.random() < 0.5 else 0
+    contrast_last = rng.random() < 0.5
+
+    image = _look_up(image, _LEVELS + brightness)
+    if not contrast_last:
+        image = _look_up(image, _LEVELS * contrast)
+    if image.shape[2] == 3 and (saturation != 1 or hue != 0):
+        image = _change_hsv(
+            image, hue=(_LEVELS + hue) % 180, turn=180, saturation=_LEVELS * saturation
+        )
+    if contrast_last:
+        image = _look_up(image, _LEVELS * contrast)
+    return image
+
+
+def _look_up(
+    image: UInt8[ndarray, "height width channels"], levels: Float[ndarray, " 256"]
+) -> UInt8[ndarray, "height width channels"]:
+    """Put the new level of each of the 256 into its place; fractions are cut off."""
+    return cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)).reshape(image.shape)
+
+
+def _change_hsv(
+    image: UInt8[ndarray, "height width 3"],
+    hue: Float[ndarray, " 256"],
+    turn: Literal[180, 256],
+    saturation: Float[ndarray, " 256"],
+) -> UInt8[ndarray, "height width 3"]:
+    """Put hue and saturation through tables; a full turn of hue is 180 or 256 levels."""
+    full = turn == 256
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL if full else cv2.COLOR_RGB2HSV)
+    table = np.stack([hue, saturation, _LEVELS], axis=-1)[None]
+    hsv = cv2.LUT(hsv, np.clip(table, 0, 255).astype(np.uint8))
+    return _bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL if full else cv2.COLOR_HSV2RGB))
+
+
+def _grey(image: UInt8[ndarray, "height width channels"]) -> UInt8[ndarray, "height width"]:
+    if image.shape[2] == 3:
+        return _bytes(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return image.mean(axis=2).astype(np.uint8)
+
+
+def _bytes(array: object) -> ndarray:
+    """OpenCV's own array type, named as what it is."""
+    return np.asarray(array, dtype=np.uint8)

@@ -1,0 +1,181 @@
+"""An endless stream of training crops, in which everything is a function of (seed, position).
+
+Position k is the k-th crop of the run. It does not matter how many processes read, or where a
+stopped run is taken up: position k is always the same crop, to the bit.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from numpy import ndarray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from segmenter.classes import Classes
+from segmenter.data.folder import Item, read_sample
+from segmenter.data.sample import Sample
+from segmenter.data.transforms import CropTransform
+from segmenter.errors import UserError
+
+
+class Batch(NamedTuple):
+    """Crops as training takes them, not yet normalised."""
+
+    images: UInt8[Tensor, "batch channels height width"]
+    """RGB, 0 to 255."""
+    labels: Int64[Tensor, "batch height width"]
+    """Class indices, or the ignore index."""
+    positions: Int64[Tensor, " batch"]
+    """Where in the stream each crop stands."""
+
+
+class SampleStream(Dataset[tuple[Sample, int]]):
+    """Crops by position: each epoch visits every item once, in an order of its own.
+
+    Args:
+        items: The photos to train on.
+        classes: What the masks mean.
+        transform: Makes a crop of a photo.
+        seed: Of order and augmentation.
+        pixel_counts: Pixels of each class in each item, from `survey`.
+        rare_class_crops: Share of crops that are placed on a pixel of a rare class instead, in an
+            item that holds it; the class is drawn evenly from the rare ones.
+        rare_class_below: Share of all pixels under which a class counts as rare.
+
+    Raises:
+        UserError: If there are no items.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        classes: Classes,
+        transform: CropTransform,
+        seed: int,
+        *,
+        pixel_counts: Int64[ndarray, "items classes"],
+        rare_class_crops: float = 0.0,
+        rare_class_below: float = 0.02,
+    ) -> None:
+        if not items:
+            raise UserError("no labelled images to train on; add some, or name another split")
+        self.items = tuple(items)
+        self.classes = classes
+        self.transform = transform
+        self.seed = seed
+        self.rare_class_crops = rare_class_crops
+        shares = pixel_counts.sum(axis=0) / max(pixel_counts.sum(), 1)
+        self.rare_classes = np.flatnonzero((shares > 0) & (shares < rare_class_below))
+        self._items_with = {
+            int(index): np.flatnonzero(pixel_counts[:, index]) for index in self.rare_classes
+        }
+
+    def __getitem__(self, position: int) -> tuple[Sample, int]:
+        """The crop at a position, 0 or above; there is no last one.
+
+        Raises:
+            UserError: If its photo or mask cannot be read.
+        """
+        epoch, place = divmod(position, len(self.items))
+        index = int(_epoch_order(self.seed, epoch, len(self.items))[place])
+        # Not the key of any epoch's order: that begins with the seed itself.
+        rng = _generator(self.seed + 1, position)
+        focus_class = None
+        may_focus = self.rare_class_crops > 0 and len(self.rare_classes) > 0
+        if may_focus and rng.random() < self.rare_class_crops:
+            focus_class = int(rng.choice(self.rare_classes))
+            index = int(rng.choice(self._items_with[focus_class]))
+        sample = read_sample(self.items[index], self.classes)
+        return self.transform(sample, rng, focus_class), position
+
+
+def make_loader(
+    stream: SampleStream, start: int, stop: int, batch_size: int, workers: int = 0
+) -> Iterator[Batch]:
+    """Batches of the positions from `start` up to `stop`, in order; the last may be smaller.
+
+    Args:
+        stream: Where crops come from.
+        start: First position.
+        stop: The position after the last.
+        batch_size: Crops in a batch.
+        workers: Processes that read ahead, each on one thread; 0: this process reads.
+
+    Raises:
+        UserError: If a photo or mask cannot be read.
+    """
+    loader = DataLoader(
+        _BatchReader(stream),
+        batch_size=None,
+        sampler=_PositionBatches(start, stop, batch_size),
+        num_workers=workers,
+        worker_init_fn=_start_worker,
+        # Without one of its own, a loader draws its seed from the global generator.
+        generator=torch.Generator(),
+    )
+    return _raise_errors(loader)
+
+
+def _raise_errors(batches: DataLoader) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+class _PositionBatches(Sampler[list[int]]):
+    """Lists of positions, one for each batch."""
+
+    def __init__(self, start: int, stop: int, batch_size: int) -> None:
+        self.start, self.stop, self.batch_size = start, stop, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for first in range(self.start, self.stop, self.batch_size):
+            yield list(range(first, min(first + self.batch_size, self.stop)))
+
+    def __len__(self) -> int:
+        return len(range(self.start, self.stop, self.batch_size))
+
+
+class _BatchReader(Dataset[Batch | UserError]):
+    """Reads whole batches; a user's error is handed over, as raising would wrap its one line."""
+
+    def __init__(self, stream: SampleStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, positions: list[int]) -> Batch | UserError:
+        try:
+            samples = [self.stream[position][0] for position in positions]
+        except UserError as error:
+            return error
+        images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
+        labels = np.stack([sample.labels for sample in samples])
+        return Batch(
+            torch.from_numpy(np.ascontiguousarray(images)),
+            torch.from_numpy(labels.astype(np.int64)),
+            torch.tensor(positions, dtype=torch.int64),
+        )
+
+
+def _start_worker(_index: int) -> None:
+    """One thread each, and no end by a signal: the training process ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
+
+
+# Two: reading ahead reaches into the next epoch.
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_items: int) -> Int64[ndarray, " items"]:
+    return _generator(seed, epoch).permutation(num_items)

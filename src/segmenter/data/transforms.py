@@ -1,0 +1,213 @@
+"""From a labelled photo to the square crop that is trained on.
+
+The photo is not resized as a whole: the crop is placed first, and only the part of the photo under
+it is resized. The result is that of resizing first.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, Shaped, UInt8
+from numpy import ndarray
+
+from segmenter.data.jitter import ColorJitter, jitter_colors
+from segmenter.data.sample import Sample
+from segmenter.errors import UserError
+
+ImageSize = tuple[int, int]
+"""Height and width, in pixels."""
+
+_MAX_LONG_SIDE = 4
+_MAX_DRAWS = 10
+
+
+@dataclass(frozen=True)
+class CropTransform:
+    """Resize, crop, flip, change colours, pad: all drawn from the generator that is handed in."""
+
+    crop_size: int
+    """Side of the crop, in pixels."""
+    pad_color: tuple[float, ...]
+    """What lies right of and below a photo that is smaller than the crop, one value a channel."""
+    ignore_index: int
+    """The label there."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest factor by which a photo is resized."""
+    scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
+    """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
+    scale_base: int | None = None
+    """Factor 1 brings the short side to this, the long side to at most 4 times it; none: the
+    photo's own size."""
+    flip: float = 0.5
+    """Share of crops that are mirrored left to right."""
+    max_class_share: float = 1.0
+    """Place the crop again, up to 10 times in all, while it has no labels, or one class has more
+    than this share of them."""
+    color: ColorJitter = "segmenter"
+    """Colour changes; see `jitter_colors`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range in which nothing can be drawn."""
+        low, high = self.scale
+        if self.scale_draw == "quarters" and math.ceil(low * 4) > math.floor(high * 4):
+            raise UserError(
+                f"scale_draw 'quarters' needs a multiple of 0.25 in scale, got ({low}, {high})"
+            )
+
+    def __call__(
+        self, sample: Sample, rng: np.random.Generator, focus_class: int | None = None
+    ) -> Sample:
+        """Make a crop of `crop_size` x `crop_size`.
+
+        Args:
+            sample: The whole photo.
+            rng: The only source of chance.
+            focus_class: Place the crop on a random pixel of this class, if there is one.
+        """
+        size = self._draw_size((sample.labels.shape[0], sample.labels.shape[1]), rng)
+        rows, columns = self._draw_window(sample.labels, size, rng, focus_class)
+        image = resize_window(sample.image, size, rows, columns)
+        labels = resize_labels_window(sample.labels, size, rows, columns)
+        if rng.random() < self.flip:
+            image, labels = np.ascontiguousarray(image[:, ::-1]), labels[:, ::-1]
+        image = jitter_colors(image, self.color, rng)
+        return self._pad(image, labels)
+
+    def _draw_size(self, size: ImageSize, rng: np.random.Generator) -> ImageSize:
+        """The size that the whole photo would be resized to."""
+        low, high = self.scale
+        if self.scale_draw == "quarters":
+            factor = float(rng.integers(math.ceil(low * 4), math.floor(high * 4) + 1)) / 4
+        elif self.scale_draw == "log-uniform":
+            factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+        else:
+            factor = rng.uniform(low, high)
+        if self.scale_base is None:
+            return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
+        short, long = int(self.scale_base * factor), int(_MAX_LONG_SIDE * self.scale_base * factor)
+        ratio = min(short / min(size), long / max(size))
+        return max(int(size[0] * ratio + 0.5), 1), max(int(size[1] * ratio + 0.5), 1)
+
+    def _draw_window(
+        self,
+        labels: Shaped[ndarray, "height width"],
+        size: ImageSize,
+        rng: np.random.Generator,
+        focus_class: int | None,
+    ) -> tuple[slice, slice]:
+        """Rows and columns of the crop in the resized photo."""
+        window = slice(0), slice(0)
+        for _ in range(_MAX_DRAWS):
+            row = column = None
+            if focus_class is not None:
+                row, column = _draw_pixel(labels, size, focus_class, rng)
+            window = self._draw_span(size[0], row, rng), self._draw_span(size[1], column, rng)
+            if self.max_class_share >= 1:
+                break
+            inside = resize_labels_window(labels, size, *window)
+            counts = np.bincount(inside[inside != self.ignore_index])
+            if len(counts) and counts.max() <= self.max_class_share * counts.sum():
+                break
+        return window
+
+    def _draw_span(self, length: int, inside: int | None, rng: np.random.Generator) -> slice:
+        """A crop's place on one axis, evenly from all, or from those that hold pixel `inside`."""
+        last = max(length - self.crop_size, 0)
+        first = 0
+        if inside is not None:
+            first, last = max(inside - self.crop_size + 1, 0), min(inside, last)
+        start = int(rng.integers(first, last + 1))
+        return slice(start, min(start + self.crop_size, length))
+
+    def _pad(
+        self,
+        image: UInt8[ndarray, "height width channels"],
+        labels: Shaped[ndarray, "height width"],
+    ) -> Sample:
+        height, width = labels.shape
+        side = self.crop_size
+        padded_image = np.empty((side, side, image.shape[2]), dtype=np.uint8)
+        padded_image[:] = [int(value + 0.5) for value in self.pad_color]
+        padded_image[:height, :width] = image
+        padded_labels = np.full((side, side), self.ignore_index, dtype=labels.dtype)
+        padded_labels[:height, :width] = labels
+        return Sample(padded_image, padded_labels)
+
+
+def resize_window(
+    image: UInt8[ndarray, "height width channels"], size: ImageSize, rows: slice, columns: slice
+) -> UInt8[ndarray, "window_height window_width channels"]:
+    """What `cv2.resize(image, size)` (bilinear) holds at `rows` and `columns`, and no more."""
+    if size == image.shape[:2]:
+        return image[rows, columns]
+    first_row, step_row, near_rows = _source_span(image.shape[0], size[0], rows)
+    first_column, step_column, near_columns = _source_span(image.shape[1], size[1], columns)
+    to_source = np.array([[step_column, 0, first_column], [0, step_row, first_row]])
+    window = (columns.stop - columns.start, rows.stop - rows.start)
+    resized = cv2.warpAffine(
+        image[near_rows, near_columns],
+        to_source,
+        window,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    # OpenCV drops an axis of one channel.
+    return np.asarray(resized).reshape(window[1], window[0], image.shape[2])
+
+
+def resize_labels_window(
+    labels: Shaped[ndarray, "height width"], size: ImageSize, rows: slice, columns: slice
+) -> Shaped[ndarray, "window_height window_width"]:
+    """What `cv2.resize(labels, size)` (nearest) holds at `rows` and `columns`, and no more."""
+    near_rows = _nearest(labels.shape[0], size[0])[rows]
+    near_columns = _nearest(labels.shape[1], size[1])[columns]
+    return np.take(labels[near_rows], near_columns, axis=1)
+
+
+def _source_span(source: int, resized: int, window: slice) -> tuple[float, float, slice]:
+    """Where a window of one resized axis lies on the source axis.
+
+    Returns:
+        The part of the source that is needed, as the last; the place of the window's first pixel
+        within that part; and the step from pixel to pixel.
+    """
+    step = source / resized
+    first = (window.start + 0.5) * step - 0.5
+    last = (window.stop - 0.5) * step - 0.5
+    needed = slice(max(math.floor(first) - 1, 0), min(math.ceil(last) + 2, source))
+    return first - needed.start, step, needed
+
+
+def _nearest(source: int, resized: int) -> Int64[ndarray, " resized"]:
+    """Source index of each resized pixel, with the very arithmetic of OpenCV's INTER_NEAREST."""
+    places = np.floor(np.arange(resized) * (1 / (resized / source)))
+    return np.minimum(places, source - 1).astype(np.int64)
+
+
+def _draw_pixel(
+    labels: Shaped[ndarray, "height width"],
+    size: ImageSize,
+    class_index: int,
+    rng: np.random.Generator,
+) -> tuple[int | None, int | None]:
+    """Row and column, in the resized photo, of a random pixel of a class."""
+    rows, columns = (_nearest(*lengths) for lengths in zip(labels.shape, size, strict=True))
+    # When a photo shrinks, only some of its rows and columns are seen at all.
+    seen_rows, seen_columns = np.unique(rows), np.unique(columns)
+    found = np.flatnonzero(labels[seen_rows][:, seen_columns] == class_index)
+    if not len(found):
+        return None, None
+    row, column = divmod(int(rng.choice(found)), len(seen_columns))
+    return (
+        _draw_copy(rows, int(seen_rows[row]), rng),
+        _draw_copy(columns, int(seen_columns[column]), rng),
+    )
+
+
+def _draw_copy(places: Int64[ndarray, " resized"], source: int, rng: np.random.Generator) -> int:
+    """One of the resized pixels that copy a source pixel."""
+    first, end = np.searchsorted(places, source), np.searchsorted(places, source, side="right")
+    return int(rng.integers(first, end))

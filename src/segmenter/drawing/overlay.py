@@ -1,0 +1,229 @@
+"""A label map drawn over its photo, with a legend beside or below."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+from jaxtyping import Float, UInt, UInt8
+from numpy import ndarray
+from PIL import Image, ImageDraw, ImageFont
+
+from segmenter.classes import Classes
+
+_BACKGROUND = (255, 255, 255)
+_NAME_COLOR = (32, 33, 36)
+_SHARE_COLOR = (95, 99, 104)
+_SWATCH_OUTLINE = (190, 194, 198)
+_BORDER_COLOR = (255, 255, 255)
+_BORDER_OPACITY = 0.6
+_MIN_TEXT_SIZE = 13  # pixels; smaller letters of the built-in font run together
+_TEXT_PER_SIDE = 0.02  # text size for each pixel of the photo's mean side
+_SIDE_PER_BORDER = 900  # a border grows by one pixel for so many of the photo's mean side
+_MAX_NAME_WIDTH = 12.0  # this and the next four in text sizes
+_NAME_INDENT = 1.6
+_ROW_HEIGHT = 1.6
+_PADDING = 0.9
+_COLUMN_GAP = 2.2
+_MAX_ENTRIES = 40
+_MIN_ROWS_BESIDE = 6
+_MAX_JPEG_SIDE = 65_500  # of libjpeg
+
+
+def overlay(
+    image: UInt8[ndarray, "height width 3"],
+    labels: UInt[ndarray, "height width"],
+    colors: UInt8[ndarray, "classes 3"],
+    opacity: float = 0.5,
+) -> UInt8[ndarray, "height width 3"]:
+    """Lay the colour of each pixel's class over the photo, and a thin line between classes.
+
+    Args:
+        image: RGB, 0 to 255.
+        labels: Class of each pixel; the photo shows through where it is none of `colors`.
+        colors: RGB, by class.
+        opacity: Of the colours: 0 shows the photo alone, 1 the colours alone.
+    """
+    painted = np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
+    drawn = cv2.addWeighted(image, 1 - opacity, painted, opacity, 0)
+    np.copyto(drawn, image, where=(labels >= len(colors))[:, :, None])
+    borders = _class_borders(labels)
+    line = np.array(_BORDER_COLOR) * _BORDER_OPACITY
+    drawn[borders] = (drawn[borders] * (1 - _BORDER_OPACITY) + line).astype(np.uint8)
+    return drawn
+
+
+def overlay_with_legend(
+    image: UInt8[ndarray, "height width 3"],
+    labels: UInt[ndarray, "height width"],
+    classes: Classes,
+    *,
+    shares: Float[ndarray, " classes"] | None = None,
+    opacity: float = 0.5,
+) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
+    """Draw `overlay` with the classes that occur, the largest first: colour, name, share.
+
+    The legend stands below a wide photo and to the right of a tall one; its text grows with the
+    photo. A photo too small for a legible legend gets a margin.
+
+    Args:
+        image: RGB, 0 to 255.
+        labels: Class of each pixel.
+        classes: Names and colours.
+        shares: What to print for each class, 0 to 1; none: its share of the labelled pixels.
+        opacity: Of the colours, 0 to 1.
+    """
+    if shares is None:
+        shares = class_shares(labels, len(classes))
+    drawn = overlay(image, labels, classes.colors, opacity)
+    legend = _Legend.arrange(_entries(classes, shares), image.shape[:2])
+    if not legend.entries:
+        return drawn
+
+    height, width = image.shape[:2]
+    if legend.is_below:
+        canvas_hw = (height + legend.height, max(width, legend.width))
+        origin = (0, height)
+    else:
+        canvas_hw = (max(height, legend.height), width + legend.width)
+        origin = (width, 0)
+    canvas = np.full((*canvas_hw, 3), _BACKGROUND, dtype=np.uint8)
+    canvas[:height, :width] = drawn
+    picture = Image.fromarray(canvas)
+    legend.draw(ImageDraw.Draw(picture), origin)
+    return np.array(picture)
+
+
+def class_shares(
+    labels: UInt[ndarray, "height width"], num_classes: int
+) -> Float[ndarray, " classes"]:
+    """Share of each class in the labelled pixels, 0 to 1; zeros where no pixel is labelled."""
+    counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
+    return counts / max(counts.sum(), 1)
+
+
+def encode_jpeg(image: UInt8[ndarray, "height width 3"], quality: int = 90) -> bytes:
+    """Encode RGB as JPEG, with full colour resolution so that thin borders stay clean.
+
+    A picture with a side longer than a JPEG can have is made smaller.
+    """
+    factor = _MAX_JPEG_SIDE / max(image.shape)
+    if factor < 1:
+        height, width = (max(1, int(side * factor)) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
+
+
+def _class_borders(labels: UInt[ndarray, "height width"]) -> ndarray:
+    """Where one class meets another, as thick as suits the size of the picture."""
+    borders = np.zeros(labels.shape, dtype=np.uint8)
+    borders[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    borders[1:] |= labels[1:] != labels[:-1]
+    thickness = max(1, round(labels.size**0.5 / _SIDE_PER_BORDER))
+    if thickness > 1:
+        borders = cv2.dilate(borders, np.ones((thickness, thickness), dtype=np.uint8))
+    return borders.astype(bool)
+
+
+class _Entry(NamedTuple):
+    """One line of a legend; `color` is none for the line that stands for all small classes."""
+
+    name: str
+    share: str
+    color: tuple[int, int, int] | None
+
+
+def _entries(classes: Classes, shares: ndarray) -> list[_Entry]:
+    """Text of the legend: classes that occur, the largest first, the smallest summed up."""
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    if len(order) > _MAX_ENTRIES:
+        order, small = order[: _MAX_ENTRIES - 1], order[_MAX_ENTRIES - 1 :]
+    else:
+        small = []
+    entries = [
+        _Entry(info.name, _percent(shares[index]), info.color)
+        for index, info in ((index, classes.classes[index]) for index in order)
+    ]
+    if small:
+        entries.append(_Entry(f"{len(small)} more", _percent(shares[small].sum()), None))
+    return entries
+
+
+def _percent(share: float) -> str:
+    return "<0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
+
+
+class _Legend(NamedTuple):
+    """Entries in a grid, every length in pixels."""
+
+    entries: list[_Entry]
+    is_below: bool
+    text_size: int
+    num_columns: int
+    cell_width: int
+    width: int
+    height: int
+
+    @classmethod
+    def arrange(cls, entries: list[_Entry], photo_hw: tuple[int, int]) -> "_Legend":
+        """Fit entries to a photo: in rows below a wide one, in columns beside a tall one."""
+        height, width = photo_hw
+        text_size = max(_MIN_TEXT_SIZE, round(_TEXT_PER_SIDE * (height * width) ** 0.5))
+        font = ImageFont.load_default(text_size)
+        row, padding = round(_ROW_HEIGHT * text_size), round(_PADDING * text_size)
+        entries = [
+            entry._replace(name=_shorten(entry.name, font, _MAX_NAME_WIDTH * text_size))
+            for entry in entries
+        ]
+        names = max((font.getlength(entry.name) for entry in entries), default=0)
+        shares = font.getlength("100.0 %") + text_size
+        cell = round(_NAME_INDENT * text_size + names + shares)
+        gap = round(_COLUMN_GAP * text_size)
+        is_below = width >= height
+        if is_below:
+            num_columns = max(1, min(len(entries), (width - 2 * padding + gap) // (cell + gap)))
+        else:
+            max_rows = max(_MIN_ROWS_BESIDE, (height - 2 * padding) // row)
+            num_columns = -(-len(entries) // max_rows)
+        num_rows = -(-len(entries) // max(num_columns, 1))
+        return cls(
+            entries=entries,
+            is_below=is_below,
+            text_size=text_size,
+            num_columns=num_columns,
+            cell_width=cell,
+            width=num_columns * (cell + gap) - gap + 2 * padding,
+            height=num_rows * row + 2 * padding,
+        )
+
+    def draw(self, canvas: ImageDraw.ImageDraw, origin: tuple[int, int]) -> None:
+        """Draw the entries, row by row below a photo, column by column beside it."""
+        size = self.text_size
+        font = ImageFont.load_default(size)
+        row, padding = round(_ROW_HEIGHT * size), round(_PADDING * size)
+        gap = round(_COLUMN_GAP * size)
+        num_rows = (self.height - 2 * padding) // row
+        for index, entry in enumerate(self.entries):
+            if self.is_below:
+                line, column = divmod(index, self.num_columns)
+            else:
+                column, line = divmod(index, num_rows)
+            left = origin[0] + padding + column * (self.cell_width + gap)
+            middle = origin[1] + padding + line * row + row // 2
+            if entry.color is not None:
+                box = (left, middle - size // 2, left + size, middle - size // 2 + size)
+                canvas.rectangle(box, fill=entry.color, outline=_SWATCH_OUTLINE)
+            name_left = left + round(_NAME_INDENT * size)
+            canvas.text((name_left, middle), entry.name, _NAME_COLOR, font, anchor="lm")
+            share_right = left + self.cell_width
+            canvas.text((share_right, middle), entry.share, _SHARE_COLOR, font, anchor="rm")
+
+
+def _shorten(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """Bring a name onto one line, and end it with an ellipsis if it is too wide."""
+    name = " ".join(name.split())
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(name + "…") > width:
+        name = name[:-1]
+    return name.rstrip() + "…"

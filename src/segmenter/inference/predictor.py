@@ -1,0 +1,260 @@
+"""Photos in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from pydantic import ValidationError
+from torch import Tensor
+
+from segmenter.checkpoints import load
+from segmenter.classes import Classes
+from segmenter.errors import UserError
+from segmenter.inference.labels import add_resized, to_labels
+from segmenter.inference.windows import Box, window_boxes
+from segmenter.model import Protocol, Segmenter
+from segmenter.model.segmenter import ImageSize
+from segmenter.validation import first_problem
+
+_MAX_BATCH = 8
+_MAX_BATCH_PIXELS = 8 * 512 * 512
+_MAX_RATIO = 4  # the paper resizes a photo into (4 S, S): a thin one does not grow without bound
+_PRECISIONS = ("float32", "bfloat16")
+
+
+class Predictor:
+    """Label photos of any size.
+
+    The model is put into eval mode and stays there.
+
+    Args:
+        model: A model, or the bundled name or path of one.
+        protocol: How a photo is fed to the model; none: as the model's own spec says.
+        flip: Whether to look at the mirrored photo too; none: as the protocol says.
+        scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
+        device: Where to compute, such as `cpu` or `cuda:0`.
+        precision: `float32`, or `bfloat16` for the model's matrix products.
+
+    Raises:
+        UserError: If the model, device, precision or scales cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter | str | Path,
+        *,
+        protocol: Protocol | None = None,
+        flip: bool | None = None,
+        scales: Sequence[float] | None = None,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        if precision not in _PRECISIONS:
+            raise UserError(f"no precision {precision!r}; choose from {', '.join(_PRECISIONS)}")
+        self.precision = precision
+        self.device = usable_device(device)
+        if not isinstance(model, Segmenter):
+            model = load(model, self.device)
+        self.model = model.to(self.device).eval()
+        self.protocol = _override(protocol or model.spec.protocol, flip, scales)
+
+    @property
+    def classes(self) -> Classes:
+        """The classes that labels stand for."""
+        return self.model.spec.classes
+
+    @overload
+    def __call__(self, image: ndarray) -> ndarray: ...
+    @overload
+    def __call__(self, image: Sequence[ndarray]) -> list[ndarray]: ...
+    def __call__(self, image: ndarray | Sequence[ndarray]) -> ndarray | list[ndarray]:
+        """Label every pixel of a photo, or of each photo in a list.
+
+        Args:
+            image: uint8 (height, width, channels), RGB for most models, 0 to 255; grey photos may
+                have two axes. Neighbours of one size in a list are computed together.
+
+        Returns:
+            The class index of each pixel, (height, width), uint8, or uint16 for more than 255
+            classes; a list if a list was given.
+
+        Raises:
+            UserError: If `image` is anything else.
+        """
+        if isinstance(image, list | tuple):
+            return self._labels([self._checked(one) for one in image])
+        return self._labels([self._checked(image)])[0]
+
+    @torch.inference_mode()
+    def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
+        """Probability of each class at each pixel of a photo; see `__call__` for the photo.
+
+        Raises:
+            UserError: If `image` is no photo that the model takes.
+        """
+        image = self._checked(image)
+        size = image.shape[:2]
+        views = self._views(image[None])
+        scores = self._mean_scores(views, 0, size)
+        if len(views) == 1 or self.protocol.average == "logits":
+            logits, scores = scores, scores.new_zeros(len(scores), *size)
+            add_resized(scores, logits, softmax=True)
+        return scores.cpu().numpy()
+
+    @torch.inference_mode()
+    def _labels(self, images: list[ndarray]) -> list[ndarray]:
+        """Label checked photos, neighbours of one size together."""
+        labels = []
+        for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
+            same_size = list(neighbours)
+            size = same_size[0].shape[:2]
+            step = min(_batch_size(view) for view in _view_sizes(size, self.protocol))
+            for start in range(0, len(same_size), step):
+                batch = np.stack(same_size[start : start + step])
+                views = self._views(batch)
+                for index in range(len(batch)):
+                    scores = self._mean_scores(views, index, size)
+                    labels.append(to_labels(scores, size, self.classes.label_dtype))
+        return labels
+
+    def _views(self, images: UInt8[ndarray, "batch height width channels"]) -> list["_View"]:
+        """Run the model on photos of one size: at each scale, as they are and mirrored."""
+        self.model.eval()
+        views = []
+        for size in _view_sizes(images.shape[1:3], self.protocol):
+            resized = torch.from_numpy(np.stack([_resize(image, size) for image in images]))
+            pixels = self.model.normalize(resized.to(self.device).permute(0, 3, 1, 2))
+            window = self.protocol.window or max(size)
+            boxes = window_boxes(size, window, self.protocol.stride or window)
+            views.append(_View(size, boxes, False, self._patch_logits(pixels, boxes)))
+            if self.protocol.flip:
+                mirrored = self._patch_logits(pixels.flip(-1), boxes)
+                views.append(_View(size, boxes, True, mirrored))
+        return views
+
+    def _patch_logits(
+        self, images: Float[Tensor, "batch channels height width"], boxes: list[Box]
+    ) -> Float[Tensor, "batch windows classes rows columns"]:
+        """Score the patches of every window of every photo, several windows at a time."""
+        windows = [image[:, rows, columns] for image in images for rows, columns in boxes]
+        step = _batch_size(windows[0].shape[1:])
+        use_autocast = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
+            logits = [
+                self.model.patch_logits(torch.stack(windows[start : start + step])).float()
+                for start in range(0, len(windows), step)
+            ]
+        return torch.cat(logits).unflatten(0, (len(images), len(boxes)))
+
+    def _mean_scores(
+        self, views: list["_View"], index: int, size: ImageSize
+    ) -> Float[Tensor, "classes rows columns"]:
+        """Mean over the views of one photo, at the photo's size; of one view, its plain logits."""
+        if len(views) == 1:
+            return self._merge_windows(views[0], index)
+        total = torch.zeros(len(self.classes), *size, device=self.device)
+        for view in views:
+            softmax = self.protocol.average == "probabilities"
+            add_resized(total, self._merge_windows(view, index), softmax=softmax)
+        return total.div_(len(views))
+
+    def _merge_windows(
+        self, view: "_View", index: int
+    ) -> Float[Tensor, "classes view_height view_width"]:
+        """Logits of one view of one photo: the plain mean of its windows where they overlap."""
+        windows = view.patch_logits[index]
+        rows, columns = view.boxes[0]
+        window_size = (rows.stop, columns.stop)
+        if len(view.boxes) == 1:
+            total = self.model.upsample(windows, window_size)[0]
+            return total.flip(-1) if view.is_mirrored else total
+        total = windows.new_zeros(windows.shape[1], *view.size)
+        count = windows.new_zeros(view.size)
+        for (rows, columns), logits in zip(view.boxes, windows, strict=True):
+            total[:, rows, columns] += self.model.upsample(logits[None], window_size)[0]
+            count[rows, columns] += 1
+        total /= count
+        return total.flip(-1) if view.is_mirrored else total
+
+    def _checked(self, image: object) -> ndarray:
+        """Refuse what is no photo, and give a grey one the channels that the model takes."""
+        num_channels = self.model.spec.encoder.in_channels
+        if isinstance(image, ndarray) and image.dtype == np.uint8 and image.size > 0:
+            if image.ndim == 2 and num_channels in {1, 3}:
+                return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
+            if image.ndim == 3 and image.shape[2] == num_channels:
+                return image
+        given = (
+            f"{image.dtype} of shape {image.shape}"
+            if isinstance(image, ndarray)
+            else type(image).__name__
+        )
+        raise UserError(
+            "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
+            f"{num_channels}), none of them 0, got {given}; convert it first"
+        )
+
+
+class _View(NamedTuple):
+    """What the model said about photos of one size, seen at one scale, mirrored or not."""
+
+    size: ImageSize
+    boxes: list[Box]
+    is_mirrored: bool
+    patch_logits: Tensor
+    """(photos, windows, classes, rows, columns): small, unlike logits at every pixel."""
+
+
+def _view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ImageSize]:
+    """Height and width at each scale; rounded as all published Segmenter code does."""
+    sizes = []
+    for scale in protocol.scales:
+        factor = scale
+        if protocol.short_side is not None:
+            short_side = max(1, int(protocol.short_side * scale))
+            factor = min(short_side / min(size), _MAX_RATIO * short_side / max(size))
+        height, width = (max(1, int(side * factor + 0.5)) for side in size)
+        sizes.append((height, width))
+    return sizes
+
+
+def _resize(image: UInt8[ndarray, "height width channels"], size: ImageSize) -> ndarray:
+    """Resize bilinearly, without smoothing, as the models were trained."""
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+    resized = cv2.resize(
+        np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    return resized.reshape(height, width, -1)
+
+
+def _batch_size(size: tuple[int, ...]) -> int:
+    """How many pictures of this height and width go through the model at once."""
+    height, width = size
+    return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
+
+
+def _override(protocol: Protocol, flip: bool | None, scales: Sequence[float] | None) -> Protocol:
+    """A protocol with some of its values replaced."""
+    given = {"flip": flip, "scales": scales}
+    replaced = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Protocol.model_validate({**protocol.model_dump(), **replaced})
+    except ValidationError as error:
+        raise UserError(first_problem(error, Protocol)) from None
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, after making sure that tensors can live on it."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None

@@ -1,0 +1,77 @@
+"""Encoder weights made elsewhere start a run, and others are refused with what does not fit."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from segmenter import UserError
+from segmenter.checkpoints.encoder_weights import inflate_patch_embedding, load_encoder_weights
+from segmenter.model.architectures import find_architecture
+from segmenter.model.encoder import Encoder
+from tests.conftest import SHARED
+
+
+def write_timm_file(path: Path, **changes: int) -> None:
+    fields = {"embed_dim": 64, "depth": 3} | changes
+    heads = fields["embed_dim"] // 64
+    model = timm.create_model("vit_tiny_patch16_224", num_heads=heads, **fields)
+    save_file(model.state_dict(), path)
+
+
+def encoder(**changes: object) -> Encoder:
+    spec, _ = find_architecture("vit_tiny_patch16_224")
+    return Encoder(spec.model_copy(update={"embed_dim": 64, "depth": 3} | changes))
+
+
+def test_more_blocks_than_wanted_are_left_out(tmp_path: Path) -> None:
+    write_timm_file(tmp_path / "weights.safetensors")
+    load_encoder_weights(encoder(depth=2), str(tmp_path / "weights.safetensors"))
+
+
+def test_another_grid_resizes_the_position_table(tmp_path: Path) -> None:
+    write_timm_file(tmp_path / "weights.safetensors")
+    resized = encoder(table_grid=(7, 7))
+    load_encoder_weights(resized, str(tmp_path / "weights.safetensors"))
+    assert resized.position_table.shape == (1, 64, 7, 7)
+
+
+def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
+    write_timm_file(tmp_path / "weights.safetensors", embed_dim=128)
+    with pytest.raises(UserError, match=r"blocks\.0\.norm1\.weight is \(128,\)"):
+        load_encoder_weights(encoder(), str(tmp_path / "weights.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_broken_and_missing_files_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(UserError, match=name):
+        load_encoder_weights(encoder(), str(path))
+    path.write_bytes(b"not weights")
+    with pytest.raises(UserError, match=name):
+        load_encoder_weights(encoder(), str(path))
+
+
+def test_inflated_channels_keep_the_response_to_grey() -> None:
+    weight = torch.randn(8, 3, 4, 4)
+    for channels in (1, 6, 9):
+        inflated = inflate_patch_embedding(weight, channels)
+        assert inflated.shape[1] == channels
+        if channels % 3 == 0:
+            torch.testing.assert_close(inflated.sum(dim=1), weight.sum(dim=1))
+
+
+def test_the_shared_dinov2_loads_and_its_features_depend_on_the_photo() -> None:
+    path = SHARED / "weights" / "vit_small_patch14_dinov2.safetensors"
+    if not path.is_file():
+        pytest.skip(f"needs the pretrained encoder at {path}")
+    spec, normalization = find_architecture("vit_small_patch14_dinov2")
+    model = Encoder(spec).eval()
+    load_encoder_weights(model, str(path))
+    with torch.inference_mode():
+        first, second = (model(torch.randn(1, 3, 56, 56))[0] for _ in range(2))
+    assert first.isfinite().all()
+    assert not torch.allclose(first, second, atol=0.1)
+    assert normalization.mean[0] == pytest.approx(123.675)

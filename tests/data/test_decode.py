@@ -1,0 +1,257 @@
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from segmenter.data.decode import Limits, decode_image, decode_mask, read_size
+from segmenter.errors import UserError
+
+RAMP = np.mgrid[0:40, 0:60].sum(0).astype(np.uint8)
+PHOTO = np.stack([RAMP, RAMP * 2, 255 - RAMP], axis=2)
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int, bits: int, color: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+
+
+def save(tmp_path: Path, image: Image.Image, name: str, **options) -> Path:
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_give_back_every_pixel(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(decode_image(encode(Image.fromarray(PHOTO), kind, **options)), PHOTO)
+
+
+def test_jpeg_is_as_pillow_decodes_it():
+    data = encode(Image.fromarray(PHOTO), "JPEG", quality=90)
+    expected = np.array(Image.open(io.BytesIO(data))).astype(int)
+    assert np.abs(decode_image(data).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_jpeg_become_rgb(mode):
+    data = encode(Image.fromarray(PHOTO).convert(mode), "JPEG", quality=95)
+    expected = np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(decode_image(data).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_photos_are_turned_as_exif_says(kind, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(PHOTO), kind, exif=exif)
+    upright = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    path = tmp_path / "photo"
+    path.write_bytes(data)
+    assert np.abs(decode_image(path).astype(int) - upright).max() <= 2
+    assert read_size(path) == upright.shape[:2]
+
+
+def test_exif_does_not_turn_a_mask(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path, Image.fromarray(RAMP), "mask.png", exif=exif)
+    assert np.array_equal(decode_mask(path), RAMP)
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped():
+    grey = (np.arange(2400, dtype=np.uint16) * 27).reshape(40, 60)
+    decoded = decode_image(encode(Image.fromarray(grey), "PNG"))
+    assert np.array_equal(decoded, np.repeat((grey >> 8).astype(np.uint8)[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "1", "P"])
+def test_alpha_palette_and_bits_become_rgb(mode):
+    image = Image.fromarray(PHOTO).convert(mode)
+    expected = np.array(image.convert("RGB"))
+    assert np.array_equal(decode_image(encode(image, "PNG")), expected)
+
+
+def test_transparent_palette_shows_its_colors_without_a_warning():
+    image = Image.fromarray(PHOTO).quantize(16)
+    data = encode(image, "PNG", transparency=bytes([0, 128] * 8))
+    assert np.array_equal(decode_image(data), np.array(image.convert("RGB")))
+
+
+def test_the_first_frame_of_a_gif_is_taken():
+    frames = [Image.fromarray(RAMP), Image.fromarray(255 - RAMP)]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.array_equal(decode_image(data)[:, :, 0], RAMP)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bit_photos_are_refused(mode):
+    with pytest.raises(UserError, match="32 bits"):
+        decode_image(encode(Image.fromarray(RAMP).convert(mode), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_files_cut_in_half_are_refused_by_name_in_one_line(kind, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"photo\.jpg") as caught:
+        decode_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_jpeg_short_of_two_bytes_is_refused():
+    with pytest.raises(UserError):
+        decode_image(encode(Image.fromarray(PHOTO), "JPEG")[:-2])
+
+
+def test_garbage_inside_a_jpeg_is_refused():
+    data = bytearray(encode(Image.fromarray(PHOTO).resize((640, 480)), "JPEG"))
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff\xd0" * 20
+    with pytest.raises(UserError):
+        decode_image(bytes(data))
+
+
+def test_a_wrong_checksum_in_a_png_is_refused():
+    data = bytearray(encode(Image.fromarray(PHOTO), "PNG"))
+    data[-20] ^= 1
+    with pytest.raises(UserError):
+        decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello, I am text", b"\xff\xd8\xff", b"RIFF1234WAVEfmt "])
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(UserError):
+        decode_image(data)
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no such file: .*a\.png"):
+        decode_image(tmp_path / "a.png")
+    with pytest.raises(UserError, match="not a file"):
+        decode_mask(tmp_path)
+
+
+def test_a_bomb_is_refused_by_its_header():
+    jpeg = bytearray(encode(Image.fromarray(PHOTO), "JPEG"))
+    start_of_frame = jpeg.index(b"\xff\xc0")
+    jpeg[start_of_frame + 5 : start_of_frame + 9] = struct.pack(">HH", 65500, 65500)
+    png = png_header(20_000, 20_000, 1, 0) + png_chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    for data in (bytes(jpeg), png):
+        with pytest.raises(UserError, match="pixels"):
+            decode_image(data)
+
+
+def test_limits_hold_for_bytes_pixels_and_sides(tmp_path):
+    path = save(tmp_path, Image.fromarray(PHOTO), "a.png")
+    decode_image(path, limits=Limits(max_side=60, max_pixels=2400))
+    for limits in (Limits(max_bytes=10), Limits(max_side=59), Limits(max_pixels=2399)):
+        with pytest.raises(UserError, match=r"a\.png has"):
+            decode_image(path, limits=limits)
+
+
+def test_a_large_photo_within_the_limits_gives_no_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    path = save(tmp_path, Image.fromarray(PHOTO), "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(decode_image(path), PHOTO)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"]),
+    flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8),
+)
+def test_damaged_bytes_give_a_picture_or_a_user_error(kind, flips):
+    data = bytearray(encode(Image.fromarray(PHOTO), kind))
+    for place, change in flips:
+        data[int(place * len(data))] ^= change
+    with contextlib.suppress(UserError):
+        decode_image(bytes(data), limits=Limits(max_pixels=1_000_000))
+
+
+def test_palette_masks_give_indices_or_colors(tmp_path):
+    indices = (RAMP % 5).astype(np.uint8)
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette([0, 0, 0, 9, 8, 7, 255, 0, 0, 0, 255, 0, 1, 2, 3])
+    path = save(tmp_path, image, "mask.png", transparency=0)
+    assert np.array_equal(decode_mask(path), indices)
+    assert decode_mask(path, apply_palette=True)[0, 1].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "gif", "webp"])
+def test_masks_keep_their_values_in_every_lossless_format(suffix, tmp_path):
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path, Image.fromarray(RAMP), f"mask.{suffix}", **options)
+    raw = decode_mask(path)
+    assert np.array_equal(raw if raw.ndim == 2 else raw[:, :, 0], RAMP)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_masks_keep_their_values(suffix, tmp_path):
+    values = (RAMP.astype(np.uint16) * 300) % 65000
+    raw = decode_mask(save(tmp_path, Image.fromarray(values), f"mask.{suffix}"))
+    assert raw.dtype == np.uint16
+    assert np.array_equal(raw, values)
+
+
+def test_one_bit_masks_hold_0_and_1(tmp_path):
+    path = save(tmp_path, Image.fromarray(RAMP > 50), "mask.png")
+    assert np.array_equal(decode_mask(path), (RAMP > 50).astype(np.uint8))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_masks_of_few_bits_hold_the_values_of_the_file(bits, tmp_path):
+    packed = bytes([0, 0b00011011, 0, 0b00011011])
+    num_columns = 8 // bits
+    path = tmp_path / "mask.png"
+    path.write_bytes(
+        png_header(num_columns, 2, bits, 0)
+        + png_chunk(b"IDAT", zlib.compress(packed))
+        + png_chunk(b"IEND", b"")
+    )
+    expected = [0, 1, 2, 3] if bits == 2 else [1, 11]
+    assert decode_mask(path).tolist() == [expected, expected]
+
+
+def test_alpha_of_a_mask_is_dropped(tmp_path):
+    rgba = Image.fromarray(np.dstack([PHOTO, RAMP]))
+    assert np.array_equal(decode_mask(save(tmp_path, rgba, "a.png")), PHOTO)
+    grey = Image.fromarray(RAMP).convert("LA")
+    assert np.array_equal(decode_mask(save(tmp_path, grey, "b.png")), RAMP)
+
+
+def test_whole_numbers_of_32_bits_are_read_and_others_refused(tmp_path):
+    values = RAMP.astype(np.int32) * 100
+    assert np.array_equal(decode_mask(save(tmp_path, Image.fromarray(values), "a.tif")), values)
+    for wrong in (values - 1, values + 0.5, values * np.nan):
+        path = save(tmp_path, Image.fromarray(wrong.astype(np.float32)), "b.tif")
+        with pytest.raises(UserError, match="whole numbers"):
+            decode_mask(path)
+
+
+def test_jpeg_masks_are_decoded(tmp_path):
+    grey = save(tmp_path, Image.fromarray(RAMP), "a.jpg", quality=100)
+    assert np.abs(decode_mask(grey).astype(int) - RAMP).max() <= 2
+    assert decode_mask(save(tmp_path, Image.fromarray(PHOTO), "b.jpg")).shape == (40, 60, 3)

@@ -1,0 +1,140 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segmenter.data.folder import LabelledFolder, open_folder, read_sample
+from segmenter.data.loading import Batch, SampleStream, make_loader
+from segmenter.data.survey import survey
+from segmenter.data.transforms import CropTransform
+from segmenter.errors import UserError
+
+TRANSFORM = CropTransform(crop_size=16, pad_color=(0.0, 0.0, 0.0), ignore_index=255)
+
+
+@pytest.fixture
+def folder(make_folder) -> LabelledFolder:
+    return open_folder(make_folder(*"abcde"))
+
+
+def make_stream(folder: LabelledFolder, seed: int = 7, **settings) -> SampleStream:
+    items = folder.items("all")
+    counts = survey(items, folder.classes).pixel_counts
+    return SampleStream(items, folder.classes, TRANSFORM, seed, pixel_counts=counts, **settings)
+
+
+def joined(batches) -> Batch:
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def all_equal(first: Batch, second: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def spied_items(stream: SampleStream, monkeypatch, positions) -> list[str]:
+    """Names of the items that are read for some positions."""
+    read = []
+
+    def spy(item, classes):
+        read.append(item.name)
+        return read_sample(item, classes)
+
+    monkeypatch.setattr("segmenter.data.loading.read_sample", spy)
+    for position in positions:
+        stream[position]
+    return read
+
+
+def test_batches_hold_the_crops_of_their_positions(folder):
+    stream = make_stream(folder)
+    batches = list(make_loader(stream, 3, 8, batch_size=2))
+    assert [batch.positions.tolist() for batch in batches] == [[3, 4], [5, 6], [7]]
+    assert batches[0].images.shape == (2, 3, 16, 16)
+    assert batches[0].images.dtype == torch.uint8
+    assert batches[0].labels.dtype == torch.int64
+    crop, position = stream[4]
+    assert position == 4
+    assert np.array_equal(batches[0].images[1].permute(1, 2, 0).numpy(), crop.image)
+    assert np.array_equal(batches[0].labels[1].numpy(), crop.labels)
+
+
+def test_any_number_of_workers_gives_the_same_bits(folder):
+    stream = make_stream(folder)
+    alone, helped = (joined(make_loader(stream, 0, 12, 3, workers)) for workers in (0, 2))
+    assert all_equal(alone, helped)
+
+
+def test_any_start_and_batch_size_gives_the_same_bits(folder):
+    whole = joined(make_loader(make_stream(folder), 0, 17, 4))
+    tail = joined(make_loader(make_stream(folder), 9, 17, 3))
+    assert all_equal(Batch(*(part[9:] for part in whole)), tail)
+
+
+def test_each_epoch_visits_every_item_once_in_another_order(folder, monkeypatch):
+    read = spied_items(make_stream(folder), monkeypatch, range(20))
+    epochs = [tuple(read[start : start + 5]) for start in range(0, 20, 5)]
+    assert all(sorted(epoch) == list("abcde") for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_seeds_and_positions_differ_in_their_crops(folder):
+    crops = [make_stream(folder, seed)[k][0] for seed, k in itertools.product((1, 2), range(10))]
+    assert len({crop.image.tobytes() for crop in crops}) == 20
+
+
+def test_the_global_generators_are_left_alone(folder):
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(make_loader(make_stream(folder), 0, 4, 2))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+def test_rare_class_crops_hold_a_rare_class(folder, monkeypatch):
+    item = folder.items("all")[2]
+    mask = np.zeros((40, 50), dtype=np.uint8)
+    mask[20, 30] = 2
+    Image.fromarray(mask).save(item.mask)
+    stream = make_stream(folder, rare_class_crops=1.0, rare_class_below=0.02)
+    assert stream.rare_classes.tolist() == [2]
+    assert set(spied_items(stream, monkeypatch, range(6))) == {"c"}
+    assert make_stream(folder, rare_class_crops=1.0, rare_class_below=1e-9)[0] is not None
+
+
+def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch):
+    mask = np.zeros((40, 50), dtype=np.uint8)
+    mask[20, 30] = 2
+    Image.fromarray(mask).save(folder.items("all")[2].mask)
+    stream = make_stream(folder, rare_class_crops=0.5)
+    share = spied_items(stream, monkeypatch, range(100)).count("c") / 100
+    assert share == pytest.approx(0.5 + 0.5 / 5, abs=0.1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_file_is_named_in_one_line(workers, folder):
+    stream = make_stream(folder)
+    folder.items("all")[1].image.write_bytes(b"")
+    with pytest.raises(UserError, match=r"b\.png is empty") as caught:
+        list(make_loader(stream, 0, 5, 2, workers))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stream_needs_items(folder):
+    with pytest.raises(UserError, match="no labelled images"):
+        SampleStream(
+            (), folder.classes, TRANSFORM, 0, pixel_counts=np.zeros((0, 3), dtype=np.int64)
+        )
+
+
+def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid):
+    folder = open_folder(camvid)
+    items = folder.items("train")[::40]
+    counts = survey(items, folder.classes).pixel_counts
+    transform = CropTransform(128, (124.0, 116.0, 104.0), 255, scale=(1.0, 2.0))
+    stream = SampleStream(
+        items, folder.classes, transform, 0, pixel_counts=counts, rare_class_crops=1.0
+    )
+    for position in range(5):
+        assert np.isin(stream[position][0].labels, stream.rare_classes).any()

@@ -1,0 +1,69 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmenter.drawing import color_picture, distinct_colors, label_png, palette_png
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def lab(colors: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+
+
+def test_a_palette_begins_with_the_shorter_palettes():
+    colors = distinct_colors(300)
+    for count in (0, 1, 20, 256, 257):
+        np.testing.assert_array_equal(distinct_colors(count), colors[:count])
+
+
+def test_thirty_colors_look_far_apart_and_differ_from_black_and_white():
+    black_and_white = np.array([[0, 0, 0], [255, 255, 255]], dtype=np.uint8)
+    points = lab(np.concatenate([distinct_colors(30), black_and_white]))
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert distances.min() > 15
+
+
+def test_as_many_colors_as_there_can_be_classes_all_differ():
+    assert len(np.unique(distinct_colors(65534), axis=0)) == 65534
+
+
+@pytest.mark.parametrize("count", [1, 2, 200, 255])
+def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count):
+    colors, labels = distinct_colors(count), np.array([[0, count - 1, 255]], dtype=np.uint8)
+    image = opened(palette_png(labels, colors, 255))
+    np.testing.assert_array_equal(np.array(image), labels)
+    expected = [[colors[0], colors[-1], [255, 255, 255]]]
+    np.testing.assert_array_equal(np.array(image.convert("RGB")), expected)
+
+
+def test_a_wide_label_map_of_few_classes_still_gets_a_palette():
+    labels = np.array([[0, 1, 255]], dtype=np.uint16)
+    assert opened(palette_png(labels, distinct_colors(2), 255)).mode == "P"
+
+
+def test_more_classes_than_a_palette_holds_become_colors():
+    colors, labels = distinct_colors(300), np.array([[0, 299, 65535]], dtype=np.uint16)
+    pixels = np.array(opened(palette_png(labels, colors, 65535)))
+    np.testing.assert_array_equal(pixels, color_picture(labels, colors, 65535))
+    np.testing.assert_array_equal(pixels[0], [colors[0], colors[299], [255, 255, 255]])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([[0, 7, 255]], dtype=np.uint8),
+        np.array([[0, 256, 65535]], dtype=np.uint16),
+        np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8),
+    ],
+)
+def test_numbers_in_a_label_file_are_read_back_as_they_were(labels):
+    read = np.array(opened(label_png(labels)))
+    assert read.dtype == labels.dtype
+    np.testing.assert_array_equal(read, labels)

@@ -1,0 +1,287 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from segmenter.checkpoints import save
+from segmenter.errors import UserError
+from segmenter.inference import Predictor
+from segmenter.inference import predictor as predictor_module
+from segmenter.inference.windows import window_starts
+from segmenter.model import Protocol, Segmenter
+from tests.conftest import SHARED, make_spec
+from tests.model.test_segmenter import published
+
+PLAIN = Protocol()
+SLIDE = Protocol(window=48, stride=32)
+FULL = Protocol(short_side=40, window=32, stride=24, flip=True, scales=(0.75, 1.5))
+
+
+def make_model(num_classes: int = 3, **spec: object) -> Segmenter:
+    """A random model whose logits differ more than those of usual random weights."""
+    model = Segmenter(make_spec(num_classes, depth=1, **spec))
+    with torch.no_grad():
+        model.decoder.project.weight.mul_(20)
+    return model
+
+
+def naive_resize(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear resize of (classes, rows, columns) by its definition, in float64."""
+    for axis, length in zip((1, 2), size, strict=True):
+        old = scores.shape[axis]
+        source = np.maximum((np.arange(length) + 0.5) * old / length - 0.5, 0)
+        low = np.floor(source).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        share = (source - low).reshape([-1 if i == axis else 1 for i in range(3)])
+        scores = scores.take(low, axis) * (1 - share) + scores.take(high, axis) * share
+    return scores
+
+
+def naive_probabilities(model: Segmenter, image: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """The whole protocol, one window at a time, in float64 but for the model itself."""
+    height, width = image.shape[:2]
+    total = np.zeros((len(model.spec.classes), height, width))
+    for scale in protocol.scales:
+        factor = scale
+        if protocol.short_side is not None:
+            factor = protocol.short_side * scale / min(height, width)
+        size = (int(height * factor + 0.5), int(width * factor + 0.5))
+        view = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+        for is_mirrored in (False, True) if protocol.flip else (False,):
+            seen = view[:, ::-1] if is_mirrored else view
+            logits, count = np.zeros((len(total), *size)), np.zeros(size)
+            window = protocol.window or max(size)
+            for top in window_starts(size[0], window, protocol.stride or window):
+                for left in window_starts(size[1], window, protocol.stride or window):
+                    box = (slice(top, top + window), slice(left, left + window))
+                    crop = torch.from_numpy(seen[box].transpose(2, 0, 1)[None].copy())
+                    with torch.no_grad():
+                        logits[:, *box] += model(model.normalize(crop))[0].double().numpy()
+                    count[box] += 1
+            merged = (logits / count)[:, :, ::-1] if is_mirrored else logits / count
+            scores = naive_resize(merged, (height, width))
+            total += softmax(scores) if protocol.average == "probabilities" else scores
+    num_views = len(protocol.scales) * (1 + protocol.flip)
+    return total / num_views if protocol.average == "probabilities" else softmax(total / num_views)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
+def test_probabilities_equal_a_naive_reference(photo, protocol, average):
+    model = make_model()
+    protocol = protocol.model_copy(update={"average": average})
+    expected = naive_probabilities(model.eval(), photo, protocol)
+    probabilities = Predictor(model, protocol=protocol).probabilities(photo)
+    np.testing.assert_allclose(probabilities, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
+def test_labels_are_the_most_probable_classes(photo, protocol, average):
+    predictor = Predictor(make_model(), protocol=protocol.model_copy(update={"average": average}))
+    labels, probabilities = predictor(photo), predictor.probabilities(photo)
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, probabilities.argmax(axis=0))
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    assert probabilities.dtype == np.float32
+
+
+def test_two_calls_give_the_same_bits_even_for_a_model_in_training(photo):
+    model = make_model(decoder="linear")
+    predictor = Predictor(model, protocol=FULL)
+    first = predictor.probabilities(photo)
+    model.train()
+    np.testing.assert_array_equal(predictor.probabilities(photo), first)
+    assert not model.training
+
+
+def test_the_protocol_is_the_models_own_unless_given():
+    spec = make_spec(depth=1).model_copy(update={"protocol": FULL})
+    model = Segmenter(spec)
+    assert Predictor(model).protocol == FULL
+    assert Predictor(model, protocol=SLIDE).protocol == SLIDE
+
+
+def test_flip_and_scales_replace_those_of_the_protocol():
+    model = make_model()
+    assert Predictor(model, flip=True, scales=[0.5, 1.0]).protocol == Protocol(
+        flip=True, scales=(0.5, 1.0)
+    )
+    assert not Predictor(model, protocol=FULL, flip=False).protocol.flip
+
+
+def test_a_window_that_holds_the_photo_equals_the_whole(photo):
+    model = make_model()
+    whole = Predictor(model, protocol=PLAIN).probabilities(photo)
+    slide = Predictor(model, protocol=Protocol(window=90, stride=10)).probabilities(photo)
+    np.testing.assert_array_equal(slide, whole)
+
+
+@pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
+def test_with_flip_a_mirrored_photo_gives_the_mirrored_result(photo, protocol):
+    predictor = Predictor(make_model(), protocol=protocol, flip=True)
+    mirrored = predictor.probabilities(photo[:, ::-1])
+    np.testing.assert_allclose(mirrored[:, :, ::-1], predictor.probabilities(photo), atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
+def test_a_list_gives_what_its_photos_give_alone(photo, protocol):
+    predictor = Predictor(make_model(), protocol=protocol)
+    photos = [photo, photo[::-1], photo[:, :40], *[np.roll(photo, i, axis=0) for i in range(10)]]
+    for labels, one in zip(predictor(photos), photos, strict=True):
+        assert labels.shape == one.shape[:2]
+        assert (labels != predictor(one)).mean() < 1e-3
+    assert predictor([]) == []
+
+
+def test_batches_of_photos_change_logits_by_next_to_nothing(photo):
+    predictor = Predictor(make_model(), protocol=PLAIN)
+    batch = np.stack([photo, photo[::-1], photo[:, ::-1]])
+    with torch.inference_mode():
+        together = predictor._views(batch)[0].patch_logits
+        alone = [predictor._views(one[None])[0].patch_logits for one in batch]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
+def test_at_most_eight_pictures_go_through_the_model_at_once(photo, protocol, monkeypatch):
+    model, sizes = make_model(), []
+    patch_logits = model.patch_logits
+
+    def counting(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return patch_logits(images)
+
+    monkeypatch.setattr(model, "patch_logits", counting)
+    predictor = Predictor(model, protocol=protocol)
+    labels = predictor([photo] * 20)
+    assert max(sizes) == 8
+    monkeypatch.setattr(predictor_module, "_MAX_BATCH_PIXELS", 1)
+    np.testing.assert_array_equal(predictor([photo]), labels[:1])
+    assert sizes[-1] == 1
+
+
+@pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
+@pytest.mark.parametrize("patch_size", [14, 16])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (15, 15), (97, 33)])
+def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit):
+    model = make_model(patch_size=patch_size, fit=fit)
+    photo = np.zeros((*size, 3), dtype=np.uint8)
+    for protocol in (SLIDE, FULL):
+        assert Predictor(model, protocol=protocol)(photo).shape == size
+
+
+def test_a_thin_photo_does_not_grow_without_bound():
+    sizes = predictor_module._view_sizes((1, 4000), Protocol(short_side=512))
+    assert sizes == [(1, 2048)]
+
+
+@pytest.mark.parametrize(
+    ("size", "protocol", "expected"),
+    [
+        ((400, 600), Protocol(short_side=128), [(128, 192)]),
+        ((300, 451), Protocol(short_side=128), [(128, 192)]),
+        ((451, 300), Protocol(short_side=128, scales=(0.5, 1.75)), [(96, 64), (337, 224)]),
+        ((301, 451), Protocol(scales=(0.5, 1.0)), [(151, 226), (301, 451)]),
+    ],
+)
+def test_sizes_are_rounded_half_up(size, protocol, expected):
+    assert predictor_module._view_sizes(size, protocol) == expected
+
+
+def test_more_than_255_classes_give_wide_labels(photo):
+    assert Predictor(make_model(255))(photo).dtype == np.uint8
+    labels = Predictor(make_model(300))(photo)
+    assert labels.dtype == np.uint16
+    assert labels.max() < 300
+
+
+def test_a_grey_photo_is_a_colour_photo_of_equal_channels(photo):
+    predictor = Predictor(make_model(), protocol=FULL)
+    grey = photo[:, :, 0]
+    np.testing.assert_array_equal(predictor(grey), predictor(np.stack([grey] * 3, axis=2)))
+
+
+@pytest.mark.parametrize("num_channels", [1, 5])
+def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels):
+    predictor = Predictor(make_model(in_channels=num_channels), protocol=FULL)
+    photo = np.zeros((50, 60, num_channels), dtype=np.uint8)
+    assert predictor(photo).shape == (50, 60)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 5, 3)),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((4, 5, 1), np.uint8),
+        np.zeros((1, 4, 5, 3), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((0, 0), np.uint8),
+    ],
+    ids=lambda image: f"{image.dtype}{image.shape}",
+)
+def test_what_is_no_photo_is_refused_before_the_model_runs(image, photo):
+    predictor = Predictor(make_model())
+    with pytest.raises(UserError, match=r"uint8 .* \(height, width, 3\), .* got .*\("):
+        predictor.probabilities(image)
+    with pytest.raises(UserError, match="a photo must be"):
+        predictor([photo, image])
+
+
+def test_a_read_only_photo_is_taken(photo):
+    photo.flags.writeable = False
+    assert Predictor(make_model())(photo).shape == photo.shape[:2]
+
+
+def test_a_model_can_be_a_path(tmp_path, photo):
+    model = make_model()
+    save(model, tmp_path / "model.safetensors")
+    expected = Predictor(model).probabilities(photo)
+    for path in (tmp_path / "model.safetensors", str(tmp_path / "model.safetensors")):
+        np.testing.assert_array_equal(Predictor(path).probabilities(photo), expected)
+
+
+def test_bfloat16_is_close_to_float32(photo):
+    model = Segmenter(make_spec(depth=1, decoder="mask"))
+    exact = Predictor(model, protocol=SLIDE).probabilities(photo)
+    rough = Predictor(model, protocol=SLIDE, precision="bfloat16").probabilities(photo)
+    assert 0 < np.abs(rough - exact).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "float16"}, "no precision 'float16'; choose from float32, bfloat16"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
+        ({"scales": []}, "scales"),
+        ({"scales": [0.0]}, "scales"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        Predictor(make_model(), **options)
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea"])
+def test_labels_equal_those_of_the_published_code(name):
+    folder = SHARED / "golden" / "rstrudel_eval"
+    if not folder.is_dir():
+        pytest.skip(f"needs the published code's outputs at {folder}")
+    golden = np.load(folder / "golden.npz")
+    image = cv2.cvtColor(cv2.imread(str(folder / f"{name}.png")), cv2.COLOR_BGR2RGB)
+    protocol = Protocol(short_side=128, window=64, stride=48)
+    single = Predictor(published("rstrudel_mask"), protocol=protocol)
+    assert (single(image) == golden[f"{name}/single_scale"]).mean() > 0.9999
+    sample = golden[f"{name}/single_scale_probabilities_sample"]
+    probabilities = single.probabilities(image)[:, 7::29, 11::31]
+    np.testing.assert_allclose(probabilities, sample, atol=1e-4)
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+    multi = Predictor(single.model, protocol=protocol, flip=True, scales=scales)
+    assert (multi(image) == golden[f"{name}/multi_scale_flip"]).mean() > 0.9999

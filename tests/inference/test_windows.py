@@ -1,0 +1,44 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segmenter.inference.windows import window_boxes, window_starts
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "stride", "starts"),
+    [
+        (64, 64, 48, [0]),
+        (10, 64, 48, [0]),
+        (65, 64, 48, [0, 1]),
+        (112, 64, 48, [0, 48]),
+        (113, 64, 48, [0, 48, 49]),
+        (128, 64, 64, [0, 64]),
+    ],
+)
+def test_the_last_window_is_moved_back_inside(length, window, stride, starts):
+    assert window_starts(length, window, stride) == starts
+
+
+@given(st.data())
+def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data):
+    length, window = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 100))
+    stride = data.draw(st.integers(1, window))
+    starts = window_starts(length, window, stride)
+    covered = np.zeros(length, dtype=int)
+    for start in starts:
+        assert 0 <= start <= max(length - window, 0)
+        covered[start : start + window] += 1
+    assert covered.min() >= 1
+    assert all(0 < after - before <= stride for before, after in itertools.pairwise(starts))
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
+def test_all_boxes_have_one_size_and_lie_inside(height, width, window):
+    boxes = window_boxes((height, width), window, max(1, window // 2))
+    sizes = {(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in boxes}
+    assert sizes == {(min(window, height), min(window, width))}
+    assert all(rows.stop <= height and columns.stop <= width for rows, columns in boxes)

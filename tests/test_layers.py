@@ -1,0 +1,73 @@
+"""Imports go one way: a lower layer never imports a higher one (docs/design.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import segmenter
+
+PACKAGE = Path(segmenter.__file__).parent
+LEAVES = {"errors", "validation", "outputs"}
+MAY_IMPORT = {
+    "errors": set(),
+    "outputs": {"errors"},
+    "validation": {"errors"},
+    "classes": LEAVES,
+    "recipe": LEAVES,
+    "model": LEAVES | {"classes"},
+    "checkpoints": LEAVES | {"classes", "model"},
+    "data": LEAVES | {"classes"},
+    "drawing": LEAVES | {"classes"},
+    "inference": LEAVES | {"classes", "model", "checkpoints", "data", "drawing"},
+    "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
+    "training": LEAVES | {"classes", "model", "checkpoints", "data", "recipe"},
+    "build": LEAVES
+    | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe"},
+    "commands": None,
+    "cli": {"commands", "errors", "recipe"},
+    "__init__": None,
+    "__main__": {"cli"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of the package that a file imports."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "segmenter":
+                names = [f"segmenter.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("segmenter.")}
+    return parts
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    allowed = MAY_IMPORT[part]
+    if allowed is not None:
+        assert imported(path) <= allowed | {part}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 330
+
+
+def test_catch_all_modules_do_not_exist() -> None:
+    stems = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert stems.isdisjoint({"utils", "util", "common", "helpers", "misc", "base"})

@@ -1,0 +1,110 @@
+"""Recipes are strict, whole, and say what is wrong with them in one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segmenter import UserError
+from segmenter.build import build_model
+from segmenter.recipe import Recipe, packaged_recipes, read_recipe
+from tests.conftest import make_classes
+
+MINIMAL = """
+name: tiny
+model: {encoder: vit_tiny_patch16_224}
+data: {root: nowhere}
+augment: {crop_size: 64}
+optimizer: {name: sgd, lr: 0.001}
+schedule: {steps: 10}
+batch_size: 2
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(packaged_recipes()))
+def test_every_packaged_recipe_parses_builds_and_says_what_it_takes(name: str) -> None:
+    text = packaged_recipes()[name].read_text()
+    head = [line for line in text.splitlines() if line.startswith("#")]
+    for word in ("segmenter train", "Hardware:", "Time:", "mIoU"):
+        assert any(word in line for line in head), f"the first lines of {name} do not say {word}"
+    recipe = read_recipe(name)
+    encoder = recipe.model.encoder or "vit_small_patch14_dinov2"
+    small = recipe.model.model_copy(update={"encoder": encoder, "weights": None})
+    model = build_model(recipe.model_copy(update={"model": small}), make_classes(11), print)
+    assert model.spec.recipe is not None
+
+
+@pytest.mark.parametrize("name", sorted(packaged_recipes()))
+def test_a_recipe_written_out_reads_back_equal(name: str) -> None:
+    recipe = read_recipe(name)
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_every_field_is_documented() -> None:
+    for section in (Recipe, *(f.annotation for f in Recipe.model_fields.values())):
+        for name, field in getattr(section, "model_fields", {}).items():
+            has_own_fields = hasattr(field.annotation, "model_fields")
+            assert field.description or has_own_fields or name == "name", f"{section}.{name}"
+
+
+def test_fields_can_be_changed_one_by_one(path: Path) -> None:
+    changed = read_recipe(str(path), {"schedule": {"steps": "20"}, "batch-size": "4"})
+    assert (changed.schedule.steps, changed.batch_size) == (20, 4)
+    assert changed.optimizer.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimiser": {"lr": 1}}, "unknown key 'optimiser', did you mean 'optimizer'?"),
+        ({"optimizer": {"learning": 1}}, "unknown key 'optimizer.learning'"),
+        ({"model": {"decoder": "masked"}}, "'masked' is not a choice, did you mean 'mask'?"),
+        ({"schedule": {"steps": "many"}}, "schedule.steps: input should be a valid integer"),
+        ({"schedule": {"warmup_steps": 10}}, r"warmup_steps \(10\) must be less than steps \(10\)"),
+        ({"batch_size": 3, "accumulate": 2}, "must be a multiple of accumulate"),
+        ({"protocol": {"window": 64}}, "window and protocol.stride go together"),
+        ({"data": {"val": "train"}}, "would flatter"),
+        ({"model": {"encoder": None}}, "model.encoder and model.weights are both missing"),
+        ({"augment": {"scale": [2, 1]}}, "scale is"),
+    ],
+)
+def test_what_cannot_be_is_named(path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read_recipe(str(path), changes)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_unknown_encoder_is_answered_with_the_nearest(path: Path) -> None:
+    recipe = read_recipe(str(path), {"model": {"encoder": "vit_smal_patch16_384"}})
+    with pytest.raises(UserError, match="did you mean 'vit_small_patch16_384'"):
+        build_model(recipe, make_classes(2), print)
+
+
+def test_a_recipe_that_is_not_there_is_named_with_the_packaged_ones() -> None:
+    with pytest.raises(UserError, match=r"no recipe 'finetun', did you mean 'finetune'"):
+        read_recipe("finetun")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1, 2", "line 1"),
+        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("just text", "is no recipe"),
+        ("\n".join(["a: &x [1]"] + [f"b{i}: *x" for i in range(200)]), "aliases"),
+        ("x" * (1 << 20 | 1), "larger than"),
+    ],
+)
+def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_recipe(str(path))

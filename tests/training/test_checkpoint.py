@@ -1,0 +1,96 @@
+"""A checkpoint is whole or not there, and a damaged one is passed over."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from segmenter import UserError
+from segmenter.model import Segmenter
+from segmenter.recipe import OptimizerRecipe
+from segmenter.training import checkpoint as module
+from segmenter.training.checkpoint import (
+    Checkpoint,
+    optimizer_tensors,
+    read_newest,
+    restore_optimizer,
+    write_checkpoint,
+)
+from segmenter.training.optimizer import make_optimizer
+
+CPU = torch.device("cpu")
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, {"model": {"weight": torch.full((3,), float(step))}}, {"seed": 1})
+
+
+def test_the_newest_is_read_back_equal_and_two_are_kept(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        write_checkpoint(tmp_path, checkpoint(step))
+    found, warnings = read_newest(tmp_path, CPU)
+    assert (found.step, found.facts, warnings) == (30, {"seed": 1}, [])
+    assert torch.equal(found.tensors["model"]["weight"], torch.full((3,), 30.0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000030"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no state"])
+def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage: str) -> None:
+    for step in (10, 20):
+        write_checkpoint(tmp_path, checkpoint(step))
+    weights = tmp_path / "step-00000020" / "model.safetensors"
+    data = weights.read_bytes()
+    if damage == "flip":
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "truncate":
+        weights.write_bytes(data[:-4])
+    elif damage == "remove":
+        weights.unlink()
+    else:
+        (tmp_path / "step-00000020" / "state.json").write_text("{")
+    found, warnings = read_newest(tmp_path, CPU)
+    assert found.step == 10
+    assert "step-00000020" in warnings[0]
+
+
+def test_a_write_that_fails_leaves_the_others_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path, checkpoint(10))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_write_synced", full)
+    with pytest.raises(OSError, match="No space"):
+        write_checkpoint(tmp_path, checkpoint(20))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
+    assert read_newest(tmp_path, CPU)[0].step == 10
+
+
+def test_nothing_to_resume_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        read_newest(tmp_path / "absent", CPU)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_restored_optimizer_takes_the_same_next_step(tiny_model: Segmenter, name: str) -> None:
+    recipe = OptimizerRecipe(name=name, lr=0.01)
+    model, optimizer = tiny_model, make_optimizer(tiny_model, recipe)
+
+    def update() -> None:
+        optimizer.zero_grad()
+        model(torch.ones(1, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+
+    update()
+    weights = {n: t.clone() for n, t in model.state_dict().items()}
+    state = {n: t.clone() for n, t in optimizer_tensors(optimizer).items()}
+    update()
+    expected = {n: t.clone() for n, t in model.state_dict().items()}
+    model.load_state_dict(weights)
+    optimizer = make_optimizer(model, recipe)
+    restore_optimizer(optimizer, state)
+    update()
+    assert all(torch.equal(tensor, expected[n]) for n, tensor in model.state_dict().items())

@@ -1,0 +1,177 @@
+"""The loop: it learns, it goes on to the same bits, it stops when told, it guards the weights."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import segmenter
+from segmenter import UserError
+from segmenter.commands.train import run_training
+from segmenter.data.loading import Batch
+from segmenter.model import Segmenter
+from segmenter.recipe import OptimizerRecipe
+from segmenter.training import loop
+from segmenter.training.optimizer import make_optimizer
+from segmenter.training.signals import Stopped
+from segmenter.training.step import train_step
+from tests.conftest import make_recipe, make_spec
+
+EVERYTHING_RANDOM = {
+    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
+    "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
+    "ema_decay": 0.9,
+}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return segmenter.load(run / "last.safetensors").state_dict()
+
+
+def log(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def equal(first: Path, second: Path) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+    """Send this process a signal during the given update."""
+    calls = []
+
+    def step_then_signal(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) == step:
+            os.kill(os.getpid(), number)
+        return train_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", step_then_signal)
+
+
+@pytest.mark.parametrize(("decoder", "steps", "factor"), [("linear", 120, 1), ("mask", 450, 5)])
+def test_overfitting_four_photos_drives_the_loss_under_0_05(
+    data_set: Path, decoder: str, steps: int, factor: float
+) -> None:
+    # The mask decoder's logits are normalised: its one gain a class must grow first.
+    recipe = make_recipe(
+        data_set,
+        model={"decoder": decoder, "drop_path": 0.0},
+        data={"val": None},
+        augment={"flip": 0.0},
+        optimizer={"lr": 3e-3, "decoder_lr_factor": factor, "clip_grad_norm": 1.0},
+        schedule={"steps": steps, "warmup_steps": 20, "power": 0.3},
+        log_every=10,
+        save_every=1000,
+    )
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    losses = [line["train/loss"] for line in log(data_set / "run") if "train/loss" in line]
+    assert losses[0] > 0.3
+    assert losses[-1] < 0.05
+
+
+@pytest.mark.parametrize("stopped_at", [2, 3, 5])
+def test_a_stopped_and_resumed_run_equals_an_unbroken_one_to_the_bit(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    recipe = make_recipe(data_set, **EVERYTHING_RANDOM)
+    run_training(recipe, data_set / "unbroken", "cpu", resume=False)
+    with monkeypatch.context() as patch:
+        stop_after(patch, stopped_at)
+        with pytest.raises(Stopped) as stopped:
+            run_training(recipe, data_set / "broken", "cpu", resume=False)
+    assert stopped.value.exit_status == 143
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert equal(data_set / "unbroken", data_set / "broken")
+
+
+def test_loading_workers_change_no_bit(data_set: Path) -> None:
+    for workers in (0, 2):
+        recipe = make_recipe(data_set, **EVERYTHING_RANDOM, workers=workers, data={"val": None})
+        run_training(recipe, data_set / f"run-{workers}", "cpu", resume=False)
+    assert equal(data_set / "run-0", data_set / "run-2")
+
+
+def test_another_seed_gives_other_weights(data_set: Path) -> None:
+    for seed in (0, 1):
+        recipe = make_recipe(data_set, seed=seed, data={"val": None})
+        run_training(recipe, data_set / f"run-{seed}", "cpu", resume=False)
+    assert not equal(data_set / "run-0", data_set / "run-1")
+
+
+def test_best_and_last_models_are_kept_with_recipe_and_scores(data_set: Path) -> None:
+    recipe = make_recipe(data_set)
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    best = segmenter.load(data_set / "run" / "best.safetensors")
+    scored = [line["val/miou"] for line in log(data_set / "run") if "val/miou" in line]
+    assert best.spec.scores["val"]["miou"] == pytest.approx(max(scored))
+    assert best.spec.recipe == recipe.model_dump(mode="json")
+    assert (data_set / "run" / "last.safetensors").is_file()
+
+
+def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nothing(data_set: Path) -> None:
+    recipe = make_recipe(data_set, data={"val": None})
+    with pytest.raises(UserError, match="nothing to resume"):
+        run_training(recipe, data_set / "run", "cpu", resume=True)
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    with pytest.raises(UserError, match="holds a run; go on with --resume"):
+        run_training(recipe, data_set / "run", "cpu", resume=False)
+
+
+def test_resuming_another_recipe_is_refused_with_the_difference(data_set: Path) -> None:
+    run_training(make_recipe(data_set), data_set / "run", "cpu", resume=False)
+    changed = make_recipe(data_set, optimizer={"lr": 0.5})
+    with pytest.raises(UserError, match=r"optimizer\.lr: 0\.001 -> 0\.5"):
+        run_training(changed, data_set / "run", "cpu", resume=True)
+
+
+def batch(model: Segmenter, count: int = 4) -> Batch:
+    labels = torch.randint(0, 3, (count, 32, 32))
+    labels[0, :20] = model.spec.classes.ignore_index
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    return Batch(images, labels, torch.arange(count))
+
+
+def test_accumulating_parts_takes_the_same_step_as_the_whole_batch(data_set: Path) -> None:
+    results = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        model = Segmenter(make_spec(drop_path=0.3)).train()
+        recipe = make_recipe(data_set, accumulate=parts)
+        optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
+        torch.manual_seed(3)
+        results.append((train_step(model, optimizer, batch(model), recipe), model.state_dict()))
+    (whole, weights_whole), (parts_, weights_parts) = results
+    assert whole.loss == pytest.approx(parts_.loss, rel=1e-5)
+    for name, tensor in weights_whole.items():
+        torch.testing.assert_close(tensor, weights_parts[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_moves_no_weight(data_set: Path) -> None:
+    model = Segmenter(make_spec()).train()
+    with torch.no_grad():
+        model.decoder.project.bias[0] = float("inf")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
+    result = train_step(model, optimizer, batch(model), make_recipe(data_set))
+    assert not result.is_finite
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_batch_without_labels_has_loss_zero_and_finite_gradients(data_set: Path) -> None:
+    model = Segmenter(make_spec()).train()
+    blank = batch(model)._replace(labels=torch.full((4, 32, 32), 255))
+    optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
+    result = train_step(model, optimizer, blank, make_recipe(data_set))
+    assert result.loss == 0
+    assert result.is_finite
+
+
+def test_a_device_that_is_not_there_is_an_error(data_set: Path) -> None:
+    for device in ("gpu", "cuda:7"):
+        with pytest.raises(UserError, match=f"device '{device}' cannot be used"):
+            run_training(make_recipe(data_set), data_set / "run", device, resume=False)

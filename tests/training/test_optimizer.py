@@ -1,0 +1,78 @@
+"""Which parameter learns how fast, and when."""
+
+import pytest
+import torch
+
+from segmenter.model import Segmenter
+from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
+from segmenter.training.optimizer import (
+    layer_level,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+from tests.conftest import make_spec
+
+
+def rates(model: Segmenter, recipe: OptimizerRecipe) -> dict[str, float]:
+    optimizer = make_optimizer(model, recipe)
+    set_learning_rate(optimizer, recipe.lr)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+
+
+def test_layer_decay_slows_lower_blocks_and_the_decoder_has_its_own_rate() -> None:
+    recipe = OptimizerRecipe(name="adamw", lr=1.0, layer_decay=0.5, decoder_lr_factor=3)
+    found = rates(Segmenter(make_spec(depth=2)), recipe)
+    assert found["encoder.blocks.1.mlp.expand.weight"] == 1.0
+    assert found["encoder.norm.weight"] == 1.0
+    assert found["encoder.blocks.0.mlp.expand.weight"] == 0.5
+    assert found["encoder.patch_embed.weight"] == found["encoder.position_table"] == 0.25
+    assert found["decoder.project.weight"] == 3.0
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    model = Segmenter(make_spec(decoder="mask"))
+    found = rates(model, OptimizerRecipe(name="sgd", lr=1.0, weight_decay=0.1, layer_decay=0.9))
+    assert found.keys() == dict(model.named_parameters()).keys()
+
+
+def test_frozen_blocks_and_all_below_stay_as_they_are() -> None:
+    model = Segmenter(make_spec(depth=3))
+    found = rates(model, OptimizerRecipe(name="sgd", lr=1.0, frozen_blocks=2))
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {
+        n
+        for n in dict(model.named_parameters())
+        if layer_level(n, 3) <= 2 and n.startswith("encoder.")
+    }
+    assert frozen.isdisjoint(found)
+    assert "encoder.norm.weight" in found
+
+
+def test_only_matrices_decay() -> None:
+    model = Segmenter(make_spec(decoder="mask"))
+    optimizer = make_optimizer(model, OptimizerRecipe(name="adamw", lr=1.0, weight_decay=0.1))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decaying = {
+        names[id(p)] for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]
+    }
+    assert "encoder.blocks.0.mlp.expand.weight" in decaying
+    assert decaying.isdisjoint(
+        {"decoder.class_tokens", "encoder.position_table", "encoder.norm.weight"}
+    )
+
+
+def test_poly_schedule_follows_its_formula_to_the_final_rate() -> None:
+    schedule = ScheduleRecipe(steps=160_000, power=0.9, final_lr=1e-5)
+    assert learning_rate(1e-3, schedule, 0) == pytest.approx(1e-3)
+    halfway = (1e-3 - 1e-5) * 0.5**0.9 + 1e-5
+    assert learning_rate(1e-3, schedule, 80_000) == pytest.approx(halfway, rel=1e-12)
+    assert learning_rate(1e-3, schedule, 160_000) == pytest.approx(1e-5)
+
+
+def test_warmup_rises_linearly() -> None:
+    schedule = ScheduleRecipe(steps=1000, warmup_steps=10)
+    plain = ScheduleRecipe(steps=1000)
+    factors = [learning_rate(1.0, schedule, s) / learning_rate(1.0, plain, s) for s in range(12)]
+    torch.testing.assert_close(factors[:11], [*(i / 10 for i in range(1, 11)), 1.0])

@@ -92,7 +92,7 @@ def photo() -> np.ndarray:
 def write_data_set(
     root: Path, *, num_photos: int = 4, splits: tuple[str, ...] = ("train", "val")
 ) -> Path:
-    """Photos of 64 x 64 whose colour says the class, with borders between patches of 16."""
+    """Photos of 64 x 64 whose colour says the class, with borders between patches."""
     rng = np.random.default_rng(1)
     for split in splits:
         for folder in ("images", "masks"):
@@ -137,5 +137,5 @@ def make_recipe(root: Path, **changes: dict[str, object] | object) -> Recipe:
     start = root / "start.safetensors"
     if not start.exists():
         torch.manual_seed(1)
-        save(Segmenter(make_spec()), start)
+        save(Segmenter(make_spec(patch_size=8, table_grid=(8, 8))), start)
     return Recipe.model_validate(content)

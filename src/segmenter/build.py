@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy import ndarray
 
 from segmenter.checkpoints import bundled, own
 from segmenter.checkpoints.encoder_weights import load_encoder_weights
+from segmenter.checkpoints.transfer import start_from
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
@@ -70,7 +70,7 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
     if start:
-        _transfer(start, model, str(recipe.model.weights), say)
+        say(start_from(model, start, str(recipe.model.weights)))
     elif recipe.model.weights:
         load_encoder_weights(model.encoder, recipe.model.weights)
     return model
@@ -166,8 +166,9 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
     changes: dict[str, Any] = {
         "in_channels": given.in_channels,
         "drop_path": given.drop_path,
-        "table_resize": given.position_resize,
     }
+    if given.position_resize is not None:
+        changes["table_resize"] = given.position_resize
     if given.encoder_depth is not None:
         if given.encoder_depth > encoder.depth:
             raise UserError(
@@ -200,44 +201,5 @@ def _starting_model(given: ModelRecipe) -> Segmenter | None:
     weights = given.weights
     if weights is None or weights.startswith("timm:"):
         return None
-    if weights in bundled.bundled_models():
-        return bundled.load(weights)
-    return own.read(Path(weights)) if own.is_own(Path(weights)) else None
-
-
-def _transfer(start: Segmenter, model: Segmenter, source: str, say: Callable[[str], None]) -> None:
-    """Copy what fits from another model of ours; the encoder must fit, the decoder may be new."""
-    weights = start.state_dict()
-    wanted = model.state_dict()
-    kept_blocks = model.spec.encoder.depth
-    weights = {
-        name: tensor
-        for name, tensor in weights.items()
-        if not name.startswith("encoder.blocks.") or int(name.split(".")[2]) < kept_blocks
-    }
-    encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
-    own.check_fit({n: t for n, t in wanted.items() if n.startswith("encoder.")}, encoder, source)
-    same_classes = start.spec.classes.names == model.spec.classes.names
-    fitting = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in encoder
-        or (
-            name in wanted
-            and wanted[name].shape == tensor.shape
-            and (same_classes or not _is_per_class(name))
-        )
-    }
-    fresh = [name for name in wanted if name not in fitting]
-    model.load_state_dict(fitting, strict=False)
-    say(
-        f"starting from {source}: {len(fitting)} tensors kept"
-        + (f", {len(fresh)} start fresh ({', '.join(fresh)})" if fresh else "")
-    )
-    if start.spec.license:
-        say(f"note: {source}, and what grows from it, is under these terms: {start.spec.license}")
-
-
-def _is_per_class(name: str) -> bool:
-    """Whether a decoder tensor speaks of single classes, and means nothing for others."""
-    return name.startswith(("decoder.project.", "decoder.class_tokens", "decoder.norm_logits."))
+    path = bundled.resolve(weights)
+    return own.read(path) if own.is_own(path) else None

@@ -1,6 +1,7 @@
 """The `segmenter` command: one function per subcommand, no logic of its own."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -27,7 +28,7 @@ def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
 def train(
     recipe: str = "finetune",
     *,
-    data: str | None = None,
+    folder: Annotated[str | None, Parameter(name="--data")] = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     out: Path | None = None,
     resume: bool = False,
@@ -38,7 +39,7 @@ def train(
 
     Args:
         recipe: A packaged recipe's name, or a YAML file.
-        data: Folder of the data set: `images`, `masks`, `classes.yaml` (recipe: data.root).
+        folder: Folder of the data set: `images`, `masks`, `classes.yaml` (recipe: data.root).
         start: A model or encoder to start from (recipe: model.weights).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
@@ -51,8 +52,8 @@ def train(
     given: dict[str, Any] = {"data": {}, "model": {}}
     for key, value in fields.items():
         given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
-    if data is not None:
-        given["data"]["root"] = data
+    if folder is not None:
+        given["data"]["root"] = folder
     if start is not None:
         given["model"]["weights"] = start
     print(run_training(read_recipe(recipe, given), out, device, resume=resume))
@@ -170,10 +171,15 @@ def predict(
     return _PARTLY_DONE if failed else _DONE
 
 
-def main() -> NoReturn:
-    """Run the command; a mistake of the user is one line, a bug of ours a traceback."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; a mistake of the user is one line, a bug of ours a traceback.
+
+    Args:
+        arguments: What follows `segmenter`; none: what the process was started with.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(app(exit_on_error=False, print_error=False))
+        sys.exit(app(tokens, exit_on_error=False, print_error=False))
     except CycloptsError as mistake:
         _refuse(f"{mistake} (see `segmenter --help`)")
     except UserError as mistake:

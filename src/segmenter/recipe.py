@@ -38,8 +38,9 @@ class ModelRecipe(BaseModel):
     """Channels of the images; weights made for 3 are inflated."""
     position_grid: Positive | None = None
     """Rows and columns of the position table, resized from the weights'; none: as they are."""
-    position_resize: Literal["bicubic", "bilinear"] = "bicubic"
-    """How the position table is fitted to another grid of patches."""
+    position_resize: Literal["bicubic", "bilinear"] | None = None
+    """How the position table is fitted to another grid of patches; none: as the weights were
+    trained (bicubic for the named encoders)."""
     encoder_layer_norm_eps: PositiveFloat | None = None
     """Epsilon of the encoder's layer norms; none: the architecture's own."""
     drop_path: Rate = 0.1

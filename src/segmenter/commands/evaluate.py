@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from segmenter.checkpoints import load
@@ -51,7 +52,11 @@ def run_evaluation(
     only = next(iter(folder.splits)) if len(folder.splits) == 1 else split
     items = folder.items(only)
     predictor = Predictor(loaded, protocol=protocol, device=device, precision=precision)
-    evaluation = evaluate(predictor, items, folder.classes)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("evaluating", total=len(items))
+        evaluation = evaluate(
+            predictor, items, folder.classes, on_image=lambda _: progress.advance(bar)
+        )
     context = {
         "model": model,
         "data": str(data),

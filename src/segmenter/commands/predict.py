@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from rich.console import Console
 from rich.table import Table
 
@@ -60,10 +63,16 @@ def run_prediction(
 def print_shares(results: Sequence[Result], classes: Classes) -> None:
     """Show which share of the pixels each class has, per photo and over all."""
     shares = summary_table(results, classes)
-    table = Table("photo", *shares.names, title="share of the pixels, in per cent")
+    table = Table("photo", "share of the pixels, in per cent")
     for photo, row in zip(shares.photos, shares.shares, strict=True):
-        table.add_row(photo.name, *(f"{100 * share:.1f}" for share in row))
+        table.add_row(photo.name, _largest_first(shares.names, row))
     if len(shares.photos) > 1:
         table.add_section()
-        table.add_row("mean", *(f"{100 * share:.1f}" for share in shares.overall))
+        table.add_row("mean", _largest_first(shares.names, shares.overall))
     Console().print(table)
+
+
+def _largest_first(names: Sequence[str], shares: Float[ndarray, " classes"]) -> str:
+    """The classes that would not round to 0.0, such as `sky 60.1, tree 39.9`."""
+    order = [index for index in np.argsort(-shares, kind="stable") if shares[index] >= 0.0005]
+    return ", ".join(f"{names[index]} {100 * shares[index]:.1f}" for index in order)

@@ -36,14 +36,14 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     place = usable_device(device)
     folder = out or Path("runs") / recipe.name
     _check_run_folder(folder, resume=resume)
-    say(f"# the recipe of this run\n{recipe.to_yaml()}")
     root = Path(recipe.data.root)
     _ask_for_classes(root)
     data = open_folder(root)
     train_items, val_items = training_items(recipe, data)
-    say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
     found = survey(train_items + val_items, data.classes, recipe.workers)
     model = build_model(recipe, data.classes, say).to(place)
+    say(f"# the recipe of this run\n{recipe.to_yaml()}")
+    say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
     run = Run(
         recipe=recipe,
         model=model,

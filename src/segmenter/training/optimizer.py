@@ -20,10 +20,11 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         level = layer_level(name, depth)
-        if level < recipe.frozen_blocks + (recipe.frozen_blocks > 0):
+        is_decoder = name.startswith("decoder.")
+        is_in_blocks = not is_decoder and not name.startswith("encoder.norm.")
+        if is_in_blocks and 0 < recipe.frozen_blocks >= level:
             parameter.requires_grad_(False)
             continue
-        is_decoder = name.startswith("decoder.")
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0

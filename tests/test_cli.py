@@ -1,0 +1,218 @@
+"""The command line: what works end to end, and how each mistake is answered."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segmenter
+from segmenter import cli
+from segmenter.checkpoints import save
+from segmenter.model import Segmenter
+from tests.conftest import make_spec, write_data_set
+
+TINY_RUN = """
+name: tiny
+model: {{weights: {root}/start.safetensors, decoder: linear}}
+data: {{root: {root}}}
+augment: {{crop_size: 32, color: none}}
+optimizer: {{name: adamw, lr: 0.001}}
+schedule: {{steps: 3}}
+batch_size: 2
+workers: 0
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a data set, a model of its classes and a recipe."""
+    monkeypatch.chdir(tmp_path)
+    write_data_set(Path("data"))
+    save(Segmenter(make_spec()).eval(), "model.safetensors")
+    save(Segmenter(make_spec()).eval(), "data/start.safetensors")
+    Path("tiny.yaml").write_text(TINY_RUN.format(root="data"))
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    """The exit status of `segmenter ARGUMENTS`."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return ended.value.code or 0
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    """The one line that answers a mistake."""
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("segmenter: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_from_folder_to_model_to_scores_to_labels(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("train", "tiny.yaml", "--schedule.steps", "5", "--batch_size", "4") == 0
+    model = capsys.readouterr().out.strip().splitlines()[-1]
+    assert model == "runs/tiny/last.safetensors"
+    assert run(*f"evaluate {model} data --split val --json e.json --report r".split()) == 0
+    scores = json.loads((here / "e.json").read_text())
+    assert 0 <= scores["miou"] <= 1
+    assert set(scores["classes"]) == {"class-0", "class-1", "class-2"}
+    assert (scores["runtime"], scores["precision"]) == ("torch", "float32")
+    assert run(*f"predict data/images/val --model {model} --gallery".split()) == 0
+    labels = np.array(Image.open("predictions/photo-0_label.png"))
+    assert labels.shape == (64, 64)
+    assert labels.max() < 3
+    assert "photo-0" in (here / "predictions" / "index.html").read_text()
+    assert run(*f"predict data/images/val --model {model} --gallery".split()) == 0
+
+
+def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for kind in ("images", "masks"):
+        (here / "data" / kind / "val").rename(here / kind)
+    few = ["--schedule.steps", "2", "--schedule.warmup_steps", "0", "--augment.crop_size", "32"]
+    arguments = ["train", "--data", "data", "--from", "model.safetensors", *few]
+    assert run(*arguments, "--protocol.short_side", "64", "--workers", "0") == 0
+    said = capsys.readouterr().err
+    assert "3 photos to train on, 1 to score on" in said
+    assert "weights: model.safetensors" in said, "the recipe it ran is printed"
+    spec = segmenter.load("runs/finetune/best.safetensors").spec
+    assert spec.encoder.embed_dim == 64
+    assert spec.recipe["data"]["root"] == "data"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("predict absent.jpg --model model.safetensors", "absent.jpg"),
+        ("predict data --model absent.safetensors", "no model 'absent.safetensors'"),
+        ("predict data --model tiny.yaml", "tiny.yaml"),
+        ("predict data --model model.safetensors --out tiny.yaml", "tiny.yaml is a file"),
+        ("predict data --model model.safetensors --ids sorce", "sorce"),
+        ("predict data --model model.safetensors --opacty 1", "opacty"),
+        ("predict data --model model.safetensors --device cuda:9", "cuda:9"),
+        ("evaluate model.safetensors absent", "no such folder: absent"),
+        ("evaluate model.safetensors data --split vall", "did you mean 'val'"),
+        (
+            "evaluate model.safetensors data --split val --window 32",
+            "window and stride go together",
+        ),
+        ("evaluate model.safetensors data --split val --json tiny.yaml", "tiny.yaml exists"),
+        ("train absent.yaml", "no recipe 'absent.yaml'"),
+        ("train tiny.yaml --schedule.step 3", "did you mean 'steps'"),
+        ("train tiny.yaml --augment.scale 2", "augment.scale"),
+        ("train tiny.yaml --data absent", "no such folder: absent"),
+        ("train tiny.yaml --data.train nowhere", "data.train"),
+        ("train tiny.yaml --resume", "nothing to resume"),
+        ("train tiny.yaml --out tiny.yaml", "tiny.yaml is a file"),
+        ("train tiny.yaml --device gpu", "gpu"),
+        ("trian tiny.yaml", 'Did you mean "train"'),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_and_exit_status_2(
+    here: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture,
+    arguments: str,
+    message: str,
+) -> None:
+    assert message in refused(capsys, *arguments.split())
+
+
+def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_done(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (here / "data/images/val/broken.jpg").write_bytes(b"no photo")
+    assert run("predict", "data/images/val", "--model", "model.safetensors") == 3
+    assert "broken.jpg" in capsys.readouterr().out
+    assert len(list((here / "predictions").glob("*_label.png"))) == 4
+
+
+def test_a_mask_value_without_a_class_is_named_with_the_yaml_that_would_fix_it(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = here / "data/masks/train/photo-1.png"
+    labels = np.array(Image.open(path))
+    labels[:2, :5] = 7
+    Image.fromarray(labels).save(path)
+    error = refused(capsys, "train", "tiny.yaml")
+    for part in ("photo-1.png", "7", "10", "values: [7]"):
+        assert part in error
+    assert not (here / "runs").exists()
+
+
+def test_a_mask_of_another_size_is_named(here: Path, capsys: pytest.CaptureFixture) -> None:
+    Image.new("L", (10, 10)).save(here / "data/masks/train/photo-1.png")
+    error = refused(capsys, "train", "tiny.yaml")
+    assert "photo-1.png" in error
+    assert "10 x 10" in error
+
+
+def test_without_classes_train_prints_a_draft_and_other_commands_use_the_models(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (here / "data/classes.yaml").unlink()
+    assert run("train", "tiny.yaml") == 2
+    said = capsys.readouterr()
+    assert "has no classes.yaml" in said.err
+    (here / "data/classes.yaml").write_text(said.out)
+    assert run("train", "tiny.yaml") == 0
+    (here / "data/classes.yaml").unlink()
+    assert run(*["evaluate", "model.safetensors", "data", "--split", "val"]) == 0
+
+
+def test_files_of_the_user_are_not_replaced_unless_asked(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (here / "predictions").mkdir()
+    mine = here / "predictions/photo-0_label.png"
+    mine.write_text("mine")
+    command = ["predict", "data/images/val", "--model", "model.safetensors"]
+    assert "photo-0_label.png" in refused(capsys, *command)
+    assert mine.read_text() == "mine"
+    assert run(*command, "--overwrite") == 0
+    assert mine.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_everything_and_says_so_in_the_exit_status(here: Path, number: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "segmenter",
+        "train",
+        "tiny.yaml",
+        "--schedule.steps",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        [*command, "--log_every", "1"], cwd=here, stderr=subprocess.PIPE, text=True
+    )
+    log = here / "runs/tiny/log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and log.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "everything is saved" in said
+    assert list((here / "runs/tiny/checkpoints").iterdir())
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys\nfrom segmenter import cli\n"
+    code += "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+    code += "assert 'torch' not in sys.modules"
+    environment = os.environ | {"PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)

@@ -1,0 +1,83 @@
+"""What README says can be typed, can be typed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import segmenter
+from segmenter import cli
+from segmenter.checkpoints.bundled import bundled_models
+from tests.conftest import write_data_set
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("segmenter ")
+]
+
+pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="needs the repository")
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    first = blocks("sh")[0].splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_have_only_flags_that_exist(command: str) -> None:
+    cli.app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+
+
+def test_links_lead_to_files() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_bundled_model_states_its_terms_and_its_origin() -> None:
+    path = bundled_models()["street"]
+    spec = segmenter.load(path).spec
+    assert "CC BY-NC" in spec.license
+    assert "CamVid" in spec.provenance
+    assert spec.scores["camvid-test"]["miou"] >= 0.68
+    assert spec.recipe is not None
+    assert path.stat().st_size <= 55 * 2**20
+
+
+def test_the_python_lines_run() -> None:
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(block, names)
+    assert names["labels"].shape == (360, 480)
+    assert names["probabilities"].shape == (11, 360, 480)
+    assert names["names"][0] == "sky"
+
+
+@pytest.mark.slow
+def test_the_commands_run_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    write_data_set(tmp_path / "FOLDER")
+    for command in COMMANDS:
+        arguments = shlex.split(command)[1:]
+        if arguments[0] == "train":
+            if "--data" not in arguments:
+                continue  # a recipe of hours, on data that is not here
+            short = "--schedule.steps 2 --schedule.warmup_steps 0 --batch_size 2 --workers 0"
+            small = "--augment.crop_size 56 --protocol.short_side 56"
+            arguments += shlex.split(f"{short} {small}")
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert not ended.value.code, (command, capsys.readouterr().err)

@@ -1,5 +1,6 @@
 """The command line: what works end to end, and how each mistake is answered."""
 
+import fcntl
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import segmenter
 from segmenter import cli
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
+from segmenter.training import loop
 from tests.conftest import make_spec, write_data_set
 
 TINY_RUN = """
@@ -216,3 +218,105 @@ def test_help_does_not_wait_for_torch() -> None:
     code += "assert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+
+
+def test_a_run_never_touches_a_folder_that_holds_other_files(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    thesis = here / "mine/checkpoints/step-00000002/thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("precious")
+    assert "mine holds files" in refused(capsys, "train", "tiny.yaml", "--out", "mine")
+    assert thesis.read_text() == "precious"
+
+
+def test_two_processes_do_not_write_into_one_run(here: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("train", "tiny.yaml") == 0
+    with (here / "runs/tiny/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run("train", "tiny.yaml", "--resume") == 2
+    assert "is in use by another process" in capsys.readouterr().err
+
+
+def test_a_run_that_died_before_its_first_checkpoint_can_be_resumed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", die)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run("train", "tiny.yaml")
+    assert run("train", "tiny.yaml", "--resume") == 0
+    assert (here / "runs/tiny/last.safetensors").is_file()
+
+
+def test_classes_that_changed_since_are_another_run(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("train", "tiny.yaml") == 0
+    classes = here / "data/classes.yaml"
+    classes.write_text(
+        classes.read_text().replace("[0]", "[x]").replace("[1]", "[0]").replace("[x]", "[1]")
+    )
+    assert run("train", "tiny.yaml", "--resume") == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_evaluate_takes_only_the_split_that_was_asked_for(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for kind in ("images", "masks"):
+        (here / "data" / kind / "val").rename(here / kind)
+    assert "no split 'vall'" in refused(
+        capsys, "evaluate", "model.safetensors", "data", "--split", "vall"
+    )
+    assert run("train", "tiny.yaml") == 0
+    arguments = ["evaluate", "runs/tiny/last.safetensors", "data", "--split", "val"]
+    assert run(*arguments, "--json", "held.json") == 0
+    held = json.loads((here / "held.json").read_text())
+    assert (held["split"], held["num_images"]) == ("val (held out)", 1)
+
+
+def test_a_val_split_that_is_named_but_not_there_is_not_held_out(
+    here: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture,
+) -> None:
+    error = refused(capsys, "train", "tiny.yaml", "--data.val", "vall")
+    assert "no split 'vall', did you mean 'val'?" in error
+
+
+def test_paths_on_the_command_line_are_taken_to_the_letter(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (here / "data").rename(here / "my data #2")
+    (here / "tiny.yaml").write_text(TINY_RUN.format(root="absent"))
+    (here / "my data #2/start.safetensors").rename(here / "2024")
+    arguments = ["--data", "my data #2", "--from", "2024"]
+    assert run("train", "tiny.yaml", *arguments) == 0
+    assert "my data #2: 4 photos" in capsys.readouterr().err
+
+
+def test_scales_are_given_one_after_the_other(here: Path) -> None:  # noqa: ARG001
+    command = "evaluate model.safetensors data --split val --scales 0.75 1 1.25 --flip"
+    assert run(*command.split()) == 0
+
+
+@pytest.mark.slow
+def test_an_error_of_ours_does_not_leave_workers_behind(here: Path) -> None:
+    code = (
+        "from segmenter import cli\nfrom segmenter.training import loop\n"
+        "loop.train_step = lambda *_: 1 / 0\ncli.main(['train', 'tiny.yaml', '--workers', '2'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "ZeroDivisionError" in ended.stderr
+
+
+def test_equal_models_are_equal_files(tmp_path: Path, tiny_model: Segmenter) -> None:
+    for name in "abcd":
+        save(tiny_model, tmp_path / f"{name}.safetensors")
+    assert len({(tmp_path / f"{name}.safetensors").read_bytes() for name in "abcd"}) == 1

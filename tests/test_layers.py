@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "build": LEAVES
     | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe"},
     "commands": None,
-    "cli": {"commands", "errors", "recipe"},
+    "cli": {"commands", "errors", "recipe", "validation"},
     "__init__": None,
     "__main__": {"cli"},
 }

@@ -55,7 +55,7 @@ def test_every_field_is_documented() -> None:
 
 
 def test_fields_can_be_changed_one_by_one(path: Path) -> None:
-    changed = read_recipe(str(path), {"schedule": {"steps": "20"}, "batch-size": "4"})
+    changed = read_recipe(str(path), {"schedule": {"steps": 20}, "batch-size": 4})
     assert (changed.schedule.steps, changed.batch_size) == (20, 4)
     assert changed.optimizer.lr == 0.001
 
@@ -107,4 +107,28 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str, message
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
+        read_recipe(str(path))
+
+
+def test_a_small_file_that_describes_a_huge_value_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, "schedule: *a8"]))
+    with pytest.raises(UserError, match="unknown key"):
+        read_recipe(str(path))
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "!!int foo", "!!timestamp foo", "!!bool foo"])
+def test_values_that_yaml_cannot_read_are_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"name: {value}")
+    with pytest.raises(UserError, match=r"bad\.yaml"):
+        read_recipe(str(path))
+
+
+def test_a_key_that_is_given_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(MINIMAL + "batch_size: 4\n")
+    with pytest.raises(UserError, match="line 9, column 1: the key 'batch_size' is given twice"):
         read_recipe(str(path))

@@ -48,9 +48,9 @@ def training_items(
     train = data.items(*(wanted or recipe.data.train))
     if recipe.data.val is None:
         return train, ()
-    if recipe.data.val in data.splits:
-        return train, data.items(recipe.data.val)
-    return hold_out(train, recipe.data.hold_out)
+    if recipe.data.val == "val" and "val" not in data.splits:
+        return hold_out(train, recipe.data.hold_out)
+    return train, data.items(recipe.data.val)
 
 
 def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) -> Segmenter:
@@ -113,13 +113,17 @@ def build_stream(
     pixel_counts: Int64[ndarray, "photos classes"],
 ) -> SampleStream:
     """The endless, seeded stream of training crops."""
+    if recipe.model.in_channels != 3:
+        raise UserError(
+            f"model.in_channels is {recipe.model.in_channels}, but photos are read as RGB; "
+            "set it to 3"
+        )
     augment = recipe.augment.model_dump()
     rare_class_crops, rare_class_below = (
         augment.pop("rare_class_crops"),
         augment.pop("rare_class_below"),
     )
-    is_grey = augment.pop("pad_value") == "grey" or recipe.model.in_channels != 3
-    pad_color = _GREY if is_grey else model.spec.normalization.mean
+    pad_color = _GREY if augment.pop("pad_value") == "grey" else model.spec.normalization.mean
     classes = model.spec.classes
     return SampleStream(
         items,
@@ -143,13 +147,18 @@ def build_score(items: tuple[Item, ...], recipe: Recipe) -> Callable[[Segmenter]
     return score
 
 
-def run_identity(recipe: Recipe, items: tuple[Item, ...]) -> dict[str, Any]:
-    """What must be the same when a run is resumed: the recipe, and which photos it trains on."""
+def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> dict[str, Any]:
+    """What must be the same when a run is resumed: recipe, classes, and photos to train on."""
     names = "\n".join(item.name for item in items)
     fields = recipe.model_dump(mode="json")
     for free in ("workers", "log_every", "save_every"):
         del fields[free]
-    return {"recipe": fields, "photos": hashlib.sha256(names.encode()).hexdigest()}
+    described = classes.model_dump(mode="json")
+    return {
+        "recipe": fields,
+        "classes": described,
+        "photos": hashlib.sha256(names.encode()).hexdigest(),
+    }
 
 
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
@@ -158,11 +167,8 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
         encoder, own_normalization = find_architecture(given.encoder)
     elif start is not None:
         encoder, own_normalization = start.encoder, start.normalization
-    else:
-        raise UserError(
-            f"model.encoder is missing, and model.weights ({given.weights}) is no model of this "
-            "package that would say it; name the encoder, such as vit_small_patch16_384"
-        )
+    else:  # a recipe without an encoder has weights, and `_starting_model` reads all but timm's
+        encoder, own_normalization = find_architecture(str(given.weights).removeprefix("timm:"))
     changes: dict[str, Any] = {
         "in_channels": given.in_channels,
         "drop_path": given.drop_path,
@@ -202,4 +208,4 @@ def _starting_model(given: ModelRecipe) -> Segmenter | None:
     if weights is None or weights.startswith("timm:"):
         return None
     path = bundled.resolve(weights)
-    return own.read(path) if own.is_own(path) else None
+    return own.read(path) if own.is_own(path) or given.encoder is None else None

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segmenter.errors import UserError
 from segmenter.validation import first_problem, read_yaml
 
-Byte = Annotated[int, Field(ge=0, le=255)]
+Byte = Annotated[int, Field(ge=0, le=255, strict=True)]
 Color = tuple[Byte, Byte, Byte]
-MaskValue = Annotated[int, Field(ge=0, le=65535)] | Color
+MaskValue = Annotated[int, Field(ge=0, le=65535, strict=True)] | Color
 """What a mask file holds at one pixel: a grey value (8 or 16 bit), or an RGB triple."""
 
 _NUM_GREY_VALUES = 1 << 16
@@ -28,7 +28,7 @@ class ClassInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     color: Color
     values: Annotated[tuple[MaskValue, ...], Field(min_length=1)]
     """Several values merge into one class; the first is what `--ids source` writes back."""

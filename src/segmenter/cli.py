@@ -1,13 +1,16 @@
 """The `segmenter` command: one function per subcommand, no logic of its own."""
 
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter, Token
 
 from segmenter.errors import UserError
+from segmenter.validation import parse_value
 
 app = App(
     name="segmenter",
@@ -18,10 +21,10 @@ _DONE, _USER_ERROR, _PARTLY_DONE = 0, 2, 3
 
 
 def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
-    """Take `--section.field VALUE` as nested text; the recipe checks it."""
+    """Take `--section.field VALUE` as a nested value; the recipe checks it."""
     if isinstance(tokens, dict):
         return {key: _field(_type, inner) for key, inner in tokens.items()}
-    return tokens[-1].value
+    return parse_value(tokens[-1].value)
 
 
 @app.command
@@ -65,7 +68,7 @@ def evaluate(
     model: str,
     data: Path,
     *,
-    split: str = "test",
+    split: str | None = None,
     json: Path | None = None,
     report: Path | None = None,
     classes: Path | None = None,
@@ -74,7 +77,7 @@ def evaluate(
     stride: int | None = None,
     whole: bool = False,
     flip: bool | None = None,
-    scales: tuple[float, ...] | None = None,
+    scales: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] = "float32",
     overwrite: bool = False,
@@ -84,7 +87,7 @@ def evaluate(
     Args:
         model: A bundled name, or a model file.
         data: Folder of the data set, or a list file of `image mask` lines.
-        split: Which photos of the folder.
+        split: Which photos of the folder; without it, `test`, or all where there is one split.
         json: File for all numbers.
         report: Folder for a page with tables, the confusion matrix, best and worst photos.
         classes: A `classes.yaml` other than the one in the folder.
@@ -177,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What follows `segmenter`; none: what the process was started with.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold any character
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(app(tokens, exit_on_error=False, print_error=False))
@@ -186,6 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _refuse(str(mistake))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
         if status is None:

@@ -17,6 +17,8 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Scale = Annotated[float, Field(gt=0, le=64)]
+Side = Annotated[int, Field(ge=1, le=16384)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -36,7 +38,7 @@ class ModelRecipe(BaseModel):
     this package by name or path; none: random weights."""
     in_channels: Positive = 3
     """Channels of the images; weights made for 3 are inflated."""
-    position_grid: Positive | None = None
+    position_grid: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Rows and columns of the position table, resized from the weights'; none: as they are."""
     position_resize: Literal["bicubic", "bilinear"] | None = None
     """How the position table is fitted to another grid of patches; none: as the weights were
@@ -51,9 +53,9 @@ class ModelRecipe(BaseModel):
     """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
     decoder: Literal["linear", "mask"] = "mask"
     """A linear layer on patch tokens, or a mask transformer."""
-    decoder_dim: Positive | None = None
-    """Channels of the mask transformer; none: the encoder's width."""
-    decoder_depth: Positive = 2
+    decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
+    """Channels of the mask transformer, a multiple of 64; none: the encoder's width."""
+    decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2
     """Blocks of the mask transformer."""
     decoder_qkv_bias: bool = True
     """Whether attention in the mask transformer has biases."""
@@ -86,9 +88,9 @@ class AugmentRecipe(BaseModel):
 
     model_config = _STRICT
 
-    crop_size: Positive
+    crop_size: Annotated[int, Field(ge=1, le=8192)]
     """Side of the square crop, in pixels."""
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Smallest and largest factor by which a photo is resized before it is cropped."""
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
@@ -172,11 +174,11 @@ class ProtocolRecipe(BaseModel):
 
     model_config = _STRICT
 
-    short_side: Positive | None = None
+    short_side: Side | None = None
     """Photos are resized to this short side first; none: their own size."""
-    window: Positive | None = None
+    window: Side | None = None
     """Side of the sliding window; none: the whole photo at once."""
-    stride: Positive | None = None
+    stride: Side | None = None
     """Distance of neighbouring windows."""
     flip: bool = False
     """Average with the mirrored photo."""
@@ -187,8 +189,8 @@ class Recipe(BaseModel):
 
     model_config = _STRICT
 
-    name: str
-    """Name of the run, and of its folder under `runs/`."""
+    name: Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=100)]
+    """Name of the run, and of its folder under `runs/`: letters, digits, blanks, and . + - _"""
     model: ModelRecipe
     data: DataRecipe
     augment: AugmentRecipe
@@ -256,8 +258,7 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
 
     Args:
         name_or_path: A name of `packaged_recipes`, or a YAML file.
-        changes: Fields to set, nested as in the file, such as `{"schedule": {"steps": "100"}}`;
-            a text is read as YAML would read it.
+        changes: Fields to set, nested as in the file, such as `{"schedule": {"steps": 100}}`.
 
     Raises:
         UserError: If there is no such recipe, or it says something that cannot be.
@@ -296,5 +297,5 @@ def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             merged[field] = _merge(before if isinstance(before, dict) else {}, value)
         else:
-            merged[field] = yaml.safe_load(value) if isinstance(value, str) else value
+            merged[field] = value
     return merged

@@ -1,6 +1,7 @@
 """Reading YAML that a person wrote, and saying in one line what is wrong with it."""
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,44 @@ def read_yaml(path: Path) -> Any:
             raise UserError(
                 f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read"
             )
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_StrictLoader)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text (UTF-8)") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise UserError(f"{path}{where}: {problem}") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping after looking for repeated keys."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_value(text: str) -> Any:
+    """Read one value from the command line as YAML would; what is no YAML is plain text."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError):
+        return text
 
 
 def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
@@ -76,8 +103,7 @@ def nearest(given: str, known: list[str]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return reprlib.repr(value)  # never the whole of it: a small file can describe a huge value
 
 
 def _is_type_name(part: int | str) -> bool:

@@ -76,8 +76,9 @@ def test_an_unknown_key_in_the_spec_is_named(tmp_path: Path, tiny_model: Segment
     path = tmp_path / "model.safetensors"
     segmenter.save(tiny_model, path)
     tensors, metadata = own.read_tensors(path)
-    spec = json.loads(metadata["segmenter"]) | {"fits": "pad-crop"}
-    save_file(tensors, path, metadata=metadata | {"segmenter": json.dumps(spec)})
+    facts = json.loads(metadata["segmenter"])
+    facts["spec"]["fits"] = "pad-crop"
+    save_file(tensors, path, metadata={"segmenter": json.dumps(facts)})
     with pytest.raises(UserError, match="unknown key 'fits', did you mean 'fit'"):
         segmenter.load(path)
 

@@ -21,10 +21,13 @@ def test_folders_in_images_are_splits_in_the_order_of_names(make_folder):
 
 
 def test_without_split_folders_there_is_one_split(make_folder):
-    folder = open_folder(make_folder("a", "b", "more/c"))
-    assert {split: names(items) for split, items in folder.splits.items()} == {
-        "all": ["a", "b", "more/c"]
-    }
+    folder = open_folder(make_folder("a", "b"))
+    assert {split: names(items) for split, items in folder.splits.items()} == {"all": ["a", "b"]}
+
+
+def test_a_photo_beside_split_folders_does_not_dissolve_the_splits(make_folder):
+    with pytest.raises(UserError, match=r"stray\.png lies beside split folders"):
+        open_folder(make_folder("train/a", "val/b", "stray"))
 
 
 def test_an_unknown_split_is_answered_with_the_known_ones(make_folder):

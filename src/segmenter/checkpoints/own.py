@@ -5,6 +5,7 @@ notices a flipped byte.
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from segmenter.validation import first_problem
 
 _SPEC_KEY = "segmenter"
 _HASH_KEY = "sha256"
+_DTYPES = ("float32", "float16")
 
 
 def save(
@@ -42,11 +44,15 @@ def save(
     Raises:
         UserError: If the file exists or cannot be written.
     """
+    if dtype not in _DTYPES:
+        raise UserError(f"dtype is {' or '.join(_DTYPES)}, got {dtype!r}")
     tensors = {
         name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    metadata = {_SPEC_KEY: model.spec.model_dump_json(), _HASH_KEY: hash_tensors(tensors)}
+    # One key: safetensors writes several in random order, and equal models are equal files.
+    facts = {"spec": model.spec.model_dump(mode="json"), _HASH_KEY: hash_tensors(tensors)}
+    metadata = {_SPEC_KEY: json.dumps(facts)}
     write_new(Path(path), serialize(tensors, metadata=metadata), overwrite=overwrite)
 
 
@@ -63,10 +69,13 @@ def read(path: Path, device: str | torch.device = "cpu") -> Segmenter:
             "`model.weights` of a recipe"
         )
     try:
-        spec = ModelSpec.model_validate_json(metadata[_SPEC_KEY])
+        facts = json.loads(metadata[_SPEC_KEY])
+        spec = ModelSpec.model_validate(facts["spec"])
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error, ModelSpec)}") from None
-    if metadata.get(_HASH_KEY) != hash_tensors(tensors):
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{path} is damaged: its description cannot be read") from None
+    if facts.get(_HASH_KEY) != hash_tensors(tensors):
         raise UserError(f"{path} is damaged: its weights do not match their SHA-256")
     with torch.device("meta"):
         model = Segmenter(spec)

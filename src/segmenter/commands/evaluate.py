@@ -8,18 +8,21 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from segmenter.build import training_items
 from segmenter.checkpoints import load
 from segmenter.classes import Classes, read_classes
-from segmenter.data.folder import CLASSES_FILE, open_folder
+from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder, open_folder
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
 from segmenter.inference.predictor import Predictor
 from segmenter.model import ModelSpec, Protocol
 from segmenter.outputs import OutputFolder, write_new
+from segmenter.recipe import make_recipe
 from segmenter.validation import first_problem
 
 
@@ -27,7 +30,7 @@ def run_evaluation(
     model: str,
     data: Path,
     *,
-    split: str,
+    split: str | None,
     json_file: Path | None,
     report_folder: Path | None,
     classes_file: Path | None,
@@ -44,13 +47,16 @@ def run_evaluation(
     report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
     if report:
         report.check([PAGE_NAME])
+    if json_file and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
+        raise UserError(
+            f"{json_file} cannot be written: its folder is missing, or it is one itself"
+        )
     if json_file and json_file.exists() and not overwrite:
         raise UserError(f"{json_file} exists; give another --json, or --overwrite")
     loaded = load(model)
     protocol = change_protocol(loaded.spec.protocol, protocol_changes)
     folder = open_folder(data, _classes(data, classes_file, loaded.spec))
-    only = next(iter(folder.splits)) if len(folder.splits) == 1 else split
-    items = folder.items(only)
+    name, items = _items(folder, split, loaded.spec)
     predictor = Predictor(loaded, protocol=protocol, device=device, precision=precision)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(items))
@@ -60,7 +66,7 @@ def run_evaluation(
     context = {
         "model": model,
         "data": str(data),
-        "split": only,
+        "split": name,
         "protocol": protocol.model_dump(mode="json"),
         "runtime": "torch",
         "precision": precision,
@@ -84,6 +90,22 @@ def _classes(data: Path, classes_file: Path | None, spec: ModelSpec) -> Classes 
     return None if (folder / CLASSES_FILE).is_file() else spec.classes
 
 
+def _items(
+    folder: LabelledFolder, split: str | None, spec: ModelSpec
+) -> tuple[str, tuple[Item, ...]]:
+    """The photos to score on, and what to call them.
+
+    Where `val` is asked for and the folder has none, these are the photos that the model's own
+    training held out.
+    """
+    if split is None and "test" not in folder.splits and len(folder.splits) == 1:
+        split = next(iter(folder.splits))
+    if split == "val" and "val" not in folder.splits and spec.recipe is not None:
+        recipe = make_recipe(spec.recipe, "the recipe inside the model")
+        return "val (held out)", training_items(recipe, folder)[1]
+    return split or "test", folder.items(split or "test")
+
+
 def change_protocol(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
     """A protocol with single fields replaced.
 
@@ -101,7 +123,9 @@ def print_scores(evaluation: Evaluation) -> None:
     scores = evaluation.scores
     table = Table("class", "IoU", "Dice", "precision", "recall", title="per class, in per cent")
     for row in scores.classes:
-        table.add_row(row.name, *map(_percent, (row.iou, row.dice, row.precision, row.recall)))
+        table.add_row(
+            escape(row.name), *map(_percent, (row.iou, row.dice, row.precision, row.recall))
+        )
     console = Console()
     console.print(table)
     kappa = "-" if scores.kappa is None else f"{scores.kappa:.4f}"
@@ -113,7 +137,7 @@ def print_scores(evaluation: Evaluation) -> None:
         and f"predicted but not in truth, counted as 0: {', '.join(scores.predicted_only)}",
     ):
         if sentence:
-            console.print(sentence, highlight=False)
+            console.print(sentence, highlight=False, markup=False)
 
 
 def _percent(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """`segmenter predict`: label photos."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from segmenter.checkpoints import load
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.classes import Classes
-from segmenter.inference.gallery import write_gallery
+from segmenter.errors import UserError
+from segmenter.inference.gallery import gallery_names, write_gallery
 from segmenter.inference.predict_files import (
     Ids,
     Result,
@@ -42,17 +45,23 @@ def run_prediction(
     Raises:
         UserError: If there are no photos, or model, device or outputs do not allow it.
     """
+    if not images:
+        raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
     found = find_images(images)
     folder = OutputFolder(out, overwrite=overwrite)
     loaded = load(model)
     if model in bundled_models() and loaded.spec.license:
         print(f"note: the model {model!r} is under these terms: {loaded.spec.license}")
+    if gallery:
+        folder.check(gallery_names(found))
     predictor = Predictor(loaded, flip=flip, device=device, precision=precision)
     results = []
     for result in predict_files(predictor, found, folder, opacity=opacity, ids=ids):
         results.append(result)
-        done = result.problem or f"{result.seconds:.2f} s"
+        done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
         print(f"[{len(results)}/{len(found)}] {result.path}: {done}")
+        if result.problem is not None:
+            print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
     print_shares(results, loaded.spec.classes)
     if gallery:
         print(f"gallery: {write_gallery(results, loaded.spec, folder)}")
@@ -65,7 +74,7 @@ def print_shares(results: Sequence[Result], classes: Classes) -> None:
     shares = summary_table(results, classes)
     table = Table("photo", "share of the pixels, in per cent")
     for photo, row in zip(shares.photos, shares.shares, strict=True):
-        table.add_row(photo.name, _largest_first(shares.names, row))
+        table.add_row(escape(photo.name), _largest_first(shares.names, row))
     if len(shares.photos) > 1:
         table.add_section()
         table.add_row("mean", _largest_first(shares.names, shares.overall))
@@ -75,4 +84,4 @@ def print_shares(results: Sequence[Result], classes: Classes) -> None:
 def _largest_first(names: Sequence[str], shares: Float[ndarray, " classes"]) -> str:
     """The classes that would not round to 0.0, such as `sky 60.1, tree 39.9`."""
     order = [index for index in np.argsort(-shares, kind="stable") if shares[index] >= 0.0005]
-    return ", ".join(f"{names[index]} {100 * shares[index]:.1f}" for index in order)
+    return escape(", ".join(f"{names[index]} {100 * shares[index]:.1f}" for index in order))

@@ -1,5 +1,8 @@
 """`segmenter train`: check the data, build the run, train."""
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -50,12 +53,12 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
         stream=build_stream(recipe, model, train_items, found.pixel_counts[: len(train_items)]),
         score=build_score(val_items, recipe) if val_items else None,
         folder=folder,
-        identity=run_identity(recipe, train_items),
+        identity=run_identity(recipe, data.classes, train_items),
     )
-    if not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
-    train(run, console, resume=resume)
+    with _own_folder(folder):
+        if not resume:
+            write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
+        train(run, console, resume=resume)
     return folder / "last.safetensors"
 
 
@@ -74,11 +77,32 @@ def _ask_for_classes(root: Path) -> None:
 
 
 def _check_run_folder(folder: Path, *, resume: bool) -> None:
-    """A run never mixes with another: a new one needs a new folder, a resumed one its own."""
+    """A run never mixes with another, or with other files: it has a folder of its own."""
+    in_the_way = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if in_the_way:
+        raise UserError(f"{in_the_way} is a file; give another folder with --out")
     has_run = (folder / "recipe.yaml").is_file()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give another folder with --out")
     if resume and not has_run:
         raise UserError(f"nothing to resume in {folder}: there is no run; start without --resume")
     if not resume and has_run:
         raise UserError(f"{folder} holds a run; go on with --resume, or give another --out")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds files; a run needs a new folder: give another --out")
+
+
+@contextlib.contextmanager
+def _own_folder(folder: Path) -> Iterator[None]:
+    """Make the run's folder, and keep other processes from writing into it meanwhile."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder} is in use by another process; wait for it, or give another --out"
+            ) from None
+        yield

@@ -189,8 +189,14 @@ def _pair_folders(root: Path) -> dict[str, tuple[Item, ...]]:
             f"expected {root / 'masks' / _name(without_mask[0], root / 'images')}.png"
         )
 
-    if any("/" not in name for name in items):
+    flat = [item for name, item in items.items() if "/" not in name]
+    if len(flat) == len(items):
         return {_ONLY_SPLIT: tuple(items.values())}
+    if flat:
+        raise UserError(
+            f"{flat[0].image} lies beside split folders; move it into one of them, or take the "
+            "photos of all out of their folders"
+        )
     splits: dict[str, list[Item]] = {}
     for name, item in items.items():
         splits.setdefault(name.split("/")[0], []).append(item)
@@ -221,11 +227,18 @@ def _walk(folder: Path, ancestors: frozenset[str] = frozenset()) -> Iterator[Pat
         if entry.name.startswith("."):
             continue
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_dir(entry):
             if os.path.realpath(path) not in ancestors:
                 yield from _walk(path, ancestors)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_list(path: Path) -> bool:
@@ -258,7 +271,7 @@ def _read_list(path: Path) -> tuple[Item, ...]:
             )
         files = [path.parent / field for field in fields]
         for file in files:
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - Path raises on a name that is too long
                 raise UserError(f"{path}, line {number}: no such file: {file}")
         items.append(Item(_list_name(fields[0]), files[0], files[1] if files[1:] else None))
     if not items:

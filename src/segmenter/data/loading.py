@@ -5,7 +5,7 @@ stopped run is taken up: position k is always the same crop, to the bit.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ class SampleStream(Dataset[tuple[Sample, int]]):
 
 def make_loader(
     stream: SampleStream, start: int, stop: int, batch_size: int, workers: int = 0
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Batches of the positions from `start` up to `stop`, in order; the last may be smaller.
 
     Args:
@@ -122,7 +122,7 @@ def make_loader(
     return _raise_errors(loader)
 
 
-def _raise_errors(batches: DataLoader) -> Iterator[Batch]:
+def _raise_errors(batches: DataLoader) -> Generator[Batch]:
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch

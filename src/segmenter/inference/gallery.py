@@ -16,6 +16,11 @@ _PAGE = "index.html"
 _SHOWN_CLASSES = 6
 
 
+def gallery_names(images: Sequence[tuple[Path, str]]) -> list[str]:
+    """The files that a gallery of these photos adds to their results."""
+    return [_PAGE, *(f"{name}_photo.jpg" for _, name in images)]
+
+
 def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFolder) -> Path:
     """Write `index.html` into the folder that holds the results; returns its path.
 

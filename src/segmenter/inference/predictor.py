@@ -254,7 +254,10 @@ def _override(protocol: Protocol, flip: bool | None, scales: Sequence[float] | N
 def usable_device(device: str | torch.device) -> torch.device:
     """The device, after making sure that tensors can live on it."""
     try:
-        return torch.empty(0, device=device).device
+        place = torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return place
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None

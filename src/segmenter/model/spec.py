@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from segmenter.classes import Classes
 
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
+Side = Annotated[int, Field(ge=1, le=16384)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HEAD_DIM = 64
 """Channels of one attention head, the same in every plain ViT of this family."""
+
+Width = Annotated[int, Field(ge=HEAD_DIM, le=1 << 16, multiple_of=HEAD_DIM)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,9 +29,9 @@ class EncoderSpec(BaseModel):
     architecture: str
     """Name in timm's catalogue; says where the weights came from, decides nothing."""
     patch_size: Count
-    embed_dim: Annotated[int, Field(ge=HEAD_DIM, multiple_of=HEAD_DIM)]
+    embed_dim: Width
     depth: Annotated[int, Field(ge=1, le=200)]
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
     in_channels: Count = 3
     num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
     """Class, distillation and register tokens: they attend with the patches, then are dropped."""
@@ -68,9 +71,9 @@ class MaskTransformerSpec(BaseModel):
     model_config = _STRICT
 
     kind: Literal["mask"] = "mask"
-    dim: Annotated[int, Field(ge=HEAD_DIM, multiple_of=HEAD_DIM)]
+    dim: Width
     depth: Annotated[int, Field(ge=1, le=200)] = 2
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
     qkv_bias: bool = True
     drop_path: Rate = 0.0
@@ -103,11 +106,11 @@ class Protocol(BaseModel):
     model_config = _STRICT
 
     name: str = "plain"
-    short_side: Count | None = None
+    short_side: Side | None = None
     """Resize the photo, keeping its shape, to this short side; none: its own size."""
-    window: Count | None = None
+    window: Side | None = None
     """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
-    stride: Count | None = None
+    stride: Side | None = None
     """Distance of neighbouring windows; at most the window."""
     average: Literal["logits", "probabilities"] = "probabilities"
     """What is averaged over flips and scales; overlapping windows always average logits."""

@@ -79,7 +79,7 @@ def read_newest(folder: Path, device: torch.device) -> tuple[Checkpoint, list[st
     for path in _checkpoints(folder):
         try:
             return _read(path, device), warnings
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.append(f"{path} is damaged and passed over: {error}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(

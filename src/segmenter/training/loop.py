@@ -4,6 +4,7 @@ Sample order, augmentation, stochastic depth, dropout and learning rate are func
 and the step, so a run that goes on from a checkpoint gives the same bits as one that never stopped.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,9 +60,9 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
         The last model, with averaged weights if the recipe asks for them.
 
     Raises:
-        UserError: If there is nothing to resume, or the run to resume is another one.
+        UserError: If there is nothing to resume, the run to resume is another one, or the loss was
+            not finite ten times in a row.
         Stopped: If a signal ended the run, after everything was saved.
-        FloatingPointError: If the loss was not finite ten times in a row.
     """
     recipe, model = run.recipe, run.model.train()
     steps, batch_size = recipe.schedule.steps, recipe.batch_size
@@ -87,7 +88,9 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
     batches = make_loader(
         run.stream, step * batch_size, steps * batch_size, batch_size, recipe.workers
     )
-    with StopSignals() as stop, report:
+    if not resume:
+        checkpoint()  # so that a run that dies early can be resumed too
+    with StopSignals() as stop, report, contextlib.closing(batches):
         for batch, waited in _timed(batches):
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
@@ -102,7 +105,7 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
                 num_nonfinite += 1
                 report.say(f"step {step}: loss {result.loss} is not finite, no weight was moved")
                 if num_nonfinite >= _MAX_NONFINITE_IN_A_ROW:
-                    raise FloatingPointError(
+                    raise UserError(
                         f"the loss was not finite {num_nonfinite} times in a row, last at step "
                         f"{step}; lower optimizer.lr, or set optimizer.clip_grad_norm"
                     )
@@ -113,10 +116,11 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
             if run.score and (step % recipe.evaluate_every == 0 or step == steps):
                 scored = average.averaged(model)
                 scores = run.score(scored)
-                is_best = scores["miou"] > best_miou
-                report.score(step, scores["miou"], is_best=is_best)
+                miou = scores["miou"] or 0.0  # none where no pixel is labelled
+                is_best = miou > best_miou
+                report.score(step, miou, is_best=is_best)
                 if is_best:
-                    best_miou = scores["miou"]
+                    best_miou = miou
                     _save(scored, run.folder / "best.safetensors", {"val": scores})
                 model.train()
             if stop.received or step == steps or step % recipe.save_every == 0:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from segmenter import cli
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.training import loop
-from tests.conftest import make_spec, write_data_set
+from tests.conftest import GOLDEN, make_spec, write_data_set
 
 TINY_RUN = """
 name: tiny
@@ -320,3 +321,56 @@ def test_equal_models_are_equal_files(tmp_path: Path, tiny_model: Segmenter) -> 
     for name in "abcd":
         save(tiny_model, tmp_path / f"{name}.safetensors")
     assert len({(tmp_path / f"{name}.safetensors").read_bytes() for name in "abcd"}) == 1
+
+
+def test_convert_says_what_it_found_and_writes_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoint = str(GOLDEN / "rstrudel_mask_distilled" / "checkpoint.pth")
+    out = tmp_path / "model.safetensors"
+    assert run("convert", checkpoint, str(out)) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "rstrudel/segmenter",
+        "decoder   mask",
+        "classes   11: class-0",
+        "window 64, stride 64",
+        "4 dropped: encoder.head_dist.weight, encoder.head_dist.bias, encoder.head.weight",
+        "note      nothing says what the 11 classes are",
+    ):
+        assert line in said
+    assert len(segmenter.load(out).spec.classes) == 11
+    assert "exists" in refused(capsys, "convert", checkpoint, str(out))
+    classes = tmp_path / "classes.yaml"
+    classes.write_text(make_spec(11).classes.to_yaml().replace("class-3", "pavement"))
+    arguments = ("convert", checkpoint, str(out), "--classes", str(classes), "--overwrite")
+    assert run(*arguments) == 0
+    assert segmenter.load(out).spec.classes.names[3] == "pavement"
+    assert "package already" in refused(capsys, "convert", str(out), str(tmp_path / "b"))
+
+
+def test_convert_takes_flags_in_place_of_a_missing_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoint, out = tmp_path / "checkpoint.pth", str(tmp_path / "model.safetensors")
+    shutil.copy(GOLDEN / "rstrudel_linear" / "checkpoint.pth", checkpoint)
+    assert "variant.yml" in refused(capsys, "convert", str(checkpoint), out)
+    one = ("--window", "64")
+    assert "--normalization, --stride is missing" in refused(
+        capsys, "convert", str(checkpoint), out, *one
+    )
+    three = (*one, "--stride", "32", "--normalization", "vit")
+    paddle = str(GOLDEN / "paddleseg_linear" / "model.pdparams")
+    assert "for those alone" in refused(capsys, "convert", paddle, out, *three)
+    assert run("convert", str(checkpoint), out, *three) == 0
+    variant = str(GOLDEN / "rstrudel_linear" / "variant.yml")
+    assert run("convert", str(checkpoint), out, "--variant", variant, "--overwrite") == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_starts_from_a_published_model(capsys: pytest.CaptureFixture) -> None:
+    start = GOLDEN / "paddleseg_mask" / "model.pdparams"
+    text = TINY_RUN.format(root="data").replace("data/start.safetensors", str(start))
+    Path("published.yaml").write_text(text)
+    assert run("train", "published.yaml", "--out", "run") == 0
+    assert "2 start fresh: decoder.project.weight, decoder.project.bias" in capsys.readouterr().err

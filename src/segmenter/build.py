@@ -10,7 +10,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from segmenter.checkpoints import bundled, own
+from segmenter.checkpoints.containers import is_safetensors
 from segmenter.checkpoints.encoder_weights import load_encoder_weights
+from segmenter.checkpoints.published import read_published
 from segmenter.checkpoints.transfer import start_from
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, LabelledFolder, hold_out
@@ -167,8 +169,13 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
         encoder, own_normalization = find_architecture(given.encoder)
     elif start is not None:
         encoder, own_normalization = start.encoder, start.normalization
-    else:  # a recipe without an encoder has weights, and `_starting_model` reads all but timm's
+    elif str(given.weights).startswith("timm:"):
         encoder, own_normalization = find_architecture(str(given.weights).removeprefix("timm:"))
+    else:
+        raise UserError(
+            f"model.encoder is missing, and model.weights ({given.weights}) is no whole model that "
+            "would say it; name the encoder, such as vit_small_patch16_384"
+        )
     changes: dict[str, Any] = {
         "in_channels": given.in_channels,
         "drop_path": given.drop_path,
@@ -208,4 +215,7 @@ def _starting_model(given: ModelRecipe) -> Segmenter | None:
     if weights is None or weights.startswith("timm:"):
         return None
     path = bundled.resolve(weights)
-    return own.read(path) if own.is_own(path) or given.encoder is None else None
+    if is_safetensors(path):
+        return own.read(path) if own.is_own(path) or given.encoder is None else None
+    published = read_published(path)
+    return published.build(str(path)) if published else None

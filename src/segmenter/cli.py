@@ -174,6 +174,45 @@ def predict(
     return _PARTLY_DONE if failed else _DONE
 
 
+@app.command
+def convert(
+    checkpoint: Path,
+    out: Path,
+    *,
+    classes: Path | None = None,
+    variant: Path | None = None,
+    normalization: Literal["vit", "deit"] | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Turn a checkpoint of PaddleSeg, of the paper's code or of MMSegmentation into a model file.
+
+    Args:
+        checkpoint: A `.pdparams` or `.pth`; which one it is, is seen by its content.
+        out: The model file to write, by custom `NAME.safetensors`.
+        classes: A `classes.yaml`, where the file does not say what its classes are.
+        variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
+        normalization: Without any `variant.yml`: mean and std, 0.5 (vit) or ImageNet's (deit).
+        window: Without any `variant.yml`: side of the sliding window.
+        stride: Without any `variant.yml`: distance of neighbouring windows.
+        overwrite: Replace a file that is there.
+    """
+    from segmenter.commands.convert import run_conversion
+
+    run_conversion(
+        checkpoint,
+        out,
+        classes_file=classes,
+        variant_file=variant,
+        normalization=normalization,
+        window=window,
+        stride=stride,
+        overwrite=overwrite,
+    )
+    return _DONE
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; a mistake of the user is one line, a bug of ours a traceback.
 

@@ -14,8 +14,25 @@ MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file with the safe loader, of at most 1 MiB and without alias bombs.
+class StrictLoader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping after looking for repeated keys."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, loader: type[StrictLoader] = StrictLoader) -> Any:
+    """Read a YAML file with a safe loader, of at most 1 MiB and without alias bombs.
 
     Raises:
         UserError: If the file is missing, unreadable, too large or not YAML.
@@ -29,36 +46,27 @@ def read_yaml(path: Path) -> Any:
             raise UserError(
                 f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read"
             )
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, loader)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text (UTF-8)") from None
-    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError) as error:
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
         if isinstance(error, UserError):
             raise
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise UserError(f"{path}{where}: {problem}") from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping after looking for repeated keys."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def parse_value(text: str) -> Any:

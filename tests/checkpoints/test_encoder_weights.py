@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -75,3 +76,61 @@ def test_the_shared_dinov2_loads_and_its_features_depend_on_the_photo() -> None:
     assert first.isfinite().all()
     assert not torch.allclose(first, second, atol=0.1)
     assert normalization.mean[0] == pytest.approx(123.675)
+
+
+def tiny_timm() -> torch.nn.Module:
+    model = timm.create_model("vit_tiny_patch16_224", num_heads=1, embed_dim=64, depth=3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval()
+
+
+def test_deits_own_files_are_read(tmp_path: Path) -> None:
+    model = tiny_timm()
+    torch.save({"model": model.state_dict()}, tmp_path / "deit.pth")
+    loaded = encoder(prefix_positions=True)
+    load_encoder_weights(loaded, str(tmp_path / "deit.pth"))
+    assert torch.equal(loaded.blocks[2].mlp.reduce.weight, model.blocks[2].mlp.fc2.weight)
+
+
+def test_googles_npz_gives_the_features_that_timm_gives(tmp_path: Path) -> None:
+    path = tmp_path / "augreg.npz"
+    np.savez(path, **augreg_arrays())
+    model = timm.create_model("vit_tiny_patch16_224", num_heads=1, embed_dim=64, depth=3)
+    model.load_pretrained(str(path))
+    ours = encoder(layer_norm_eps=1e-6).eval()
+    load_encoder_weights(ours, str(path))
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = model.eval().forward_features(images)[:, 1:]
+        torch.testing.assert_close(ours(images)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def augreg_arrays() -> dict[str, np.ndarray]:
+    """Names and shapes as google-research/vision_transformer writes them."""
+    shapes = {
+        "cls": (1, 1, 64),
+        "embedding/kernel": (16, 16, 3, 64),
+        "embedding/bias": (64,),
+        "Transformer/posembed_input/pos_embedding": (1, 197, 64),
+        "Transformer/encoder_norm/scale": (64,),
+        "Transformer/encoder_norm/bias": (64,),
+        "head/kernel": (64, 1000),
+        "head/bias": (1000,),
+    }
+    attention = "MultiHeadDotProductAttention_1"
+    for number in range(3):
+        block = f"Transformer/encoderblock_{number}"
+        for part in ("query", "key", "value"):
+            shapes[f"{block}/{attention}/{part}/kernel"] = (64, 1, 64)
+            shapes[f"{block}/{attention}/{part}/bias"] = (1, 64)
+        shapes[f"{block}/{attention}/out/kernel"] = (1, 64, 64)
+        shapes[f"{block}/{attention}/out/bias"] = (64,)
+        for norm in (0, 2):
+            shapes[f"{block}/LayerNorm_{norm}/scale"] = (64,)
+            shapes[f"{block}/LayerNorm_{norm}/bias"] = (64,)
+        for dense, (inside, outside) in enumerate([(64, 256), (256, 64)]):
+            shapes[f"{block}/MlpBlock_3/Dense_{dense}/kernel"] = (inside, outside)
+            shapes[f"{block}/MlpBlock_3/Dense_{dense}/bias"] = (outside,)
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(0, 0.1, shape).astype("f4") for name, shape in shapes.items()}

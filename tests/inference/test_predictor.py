@@ -9,8 +9,7 @@ from segmenter.inference import Predictor
 from segmenter.inference import predictor as predictor_module
 from segmenter.inference.windows import window_starts
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import SHARED, make_spec
-from tests.model.test_segmenter import published
+from tests.conftest import GOLDEN, SHARED, make_spec
 
 PLAIN = Protocol()
 SLIDE = Protocol(window=48, stride=32)
@@ -277,7 +276,7 @@ def test_labels_equal_those_of_the_published_code(name):
     golden = np.load(folder / "golden.npz")
     image = cv2.cvtColor(cv2.imread(str(folder / f"{name}.png")), cv2.COLOR_BGR2RGB)
     protocol = Protocol(short_side=128, window=64, stride=48)
-    single = Predictor(published("rstrudel_mask"), protocol=protocol)
+    single = Predictor(GOLDEN / "rstrudel_mask" / "checkpoint.pth", protocol=protocol)
     assert (single(image) == golden[f"{name}/single_scale"]).mean() > 0.9999
     sample = golden[f"{name}/single_scale_probabilities_sample"]
     probabilities = single.probabilities(image)[:, 7::29, 11::31]

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 
 from segmenter.checkpoints import own
+from segmenter.checkpoints.containers import is_safetensors
+from segmenter.checkpoints.published import read_published
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.validation import nearest
@@ -37,7 +39,19 @@ def resolve(name_or_path: str | Path) -> Path:
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
     """Load a model by bundled name or path: in eval mode, float32, on `device`.
 
+    Besides our own files, those of PaddleSeg, of the paper's code and of MMSegmentation are read,
+    whatever they are called; see docs/checkpoints.md.
+
     Raises:
-        UserError: If there is no such model, or its file is damaged or not ours.
+        UserError: If there is no such model, or its file is damaged, dangerous or no Segmenter.
     """
-    return own.read(resolve(name_or_path), device)
+    path = resolve(name_or_path)
+    if is_safetensors(path):
+        return own.read(path, device)
+    published = read_published(path)
+    if published is None:
+        raise UserError(
+            f"{path} holds weights but no Segmenter; a bare encoder is for `model.weights` of a "
+            "recipe"
+        )
+    return published.build(str(path), device)

@@ -1,6 +1,5 @@
 """Pretrained encoders as the start of a training run: timm's names, turned into ours."""
 
-import math
 import re
 from pathlib import Path
 
@@ -8,22 +7,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segmenter.checkpoints.augreg import is_augreg, rename_augreg_tensors
+from segmenter.checkpoints.containers import is_safetensors
+from segmenter.checkpoints.family import TIMM_BLOCK, split_position_table, to_tensors
 from segmenter.checkpoints.own import check_fit, read_tensors
+from segmenter.checkpoints.published import read_state
 from segmenter.errors import UserError
 from segmenter.model.encoder import Encoder
 
 _HUB_PREFIX = "timm:"
 _RENAMED = (
     (r"^patch_embed\.proj\.", "patch_embed."),
-    (r"\.attn\.qkv\.", ".attention.qkv."),
-    (r"\.attn\.proj\.", ".attention.project."),
-    (r"\.mlp\.fc1\.", ".mlp.expand."),
-    (r"\.mlp\.fc2\.", ".mlp.reduce."),
+    *TIMM_BLOCK,
     (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
     (r"\.gamma_([12])$", r".scale\1.gamma"),
 )
 _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
-_CLASSIFIER = re.compile(r"^(head|head_dist|fc_norm|mask_token)(\.|$)")
+_CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|fc_norm|mask_token)(\.|$)")
 
 
 def load_encoder_weights(encoder: Encoder, source: str) -> None:
@@ -34,7 +34,8 @@ def load_encoder_weights(encoder: Encoder, source: str) -> None:
 
     Args:
         encoder: Whose parameters are replaced.
-        source: A `.safetensors` or `.pth` file with timm's names, or `timm:NAME` to download.
+        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
+            AugReg `.npz`, or `timm:NAME` to download.
 
     Raises:
         UserError: If the file is missing, damaged, or fits another architecture.
@@ -79,18 +80,6 @@ def rename_timm_tensors(
     return tensors
 
 
-def split_position_table(positions: Tensor, num_prefix: int, source: str) -> tuple[Tensor, Tensor]:
-    """Split (1, prefix + patches, dim) into prefix positions and (1, dim, rows, columns)."""
-    prefix, patches = positions[:, :num_prefix], positions[:, num_prefix:]
-    side = math.isqrt(patches.shape[1])
-    if side * side != patches.shape[1]:
-        raise UserError(
-            f"{source}: {patches.shape[1]} patch positions are no square grid "
-            f"(after {num_prefix} prefix tokens); the weights fit another encoder"
-        )
-    return prefix, patches.transpose(1, 2).unflatten(2, (side, side))
-
-
 def inflate_patch_embedding(weight: Tensor, in_channels: int) -> Tensor:
     """Fit an RGB patch embedding to other channels: repeat R, G, B and keep the response's size."""
     channels = weight.shape[1]
@@ -103,17 +92,13 @@ def inflate_patch_embedding(weight: Tensor, in_channels: int) -> Tensor:
 def _read_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"no such file of encoder weights: {path}")
-    if path.suffix == ".safetensors":
+    if is_safetensors(path):
         return read_tensors(path)[0]
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises anything on a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights: {reason}") from None
-    content = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+    state, _ = read_state(path)
+    tensors = to_tensors(state, path)
+    if not tensors:
         raise UserError(f"{path} holds no table of tensors")
-    return content
+    return rename_augreg_tensors(tensors, str(path)) if is_augreg(tensors) else tensors
 
 
 def _download(name: str) -> dict[str, Tensor]:

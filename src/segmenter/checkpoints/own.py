@@ -77,9 +77,20 @@ def read(path: Path, device: str | torch.device = "cpu") -> Segmenter:
         raise UserError(f"{path} is damaged: its description cannot be read") from None
     if facts.get(_HASH_KEY) != hash_tensors(tensors):
         raise UserError(f"{path} is damaged: its weights do not match their SHA-256")
+    return assemble(spec, tensors, str(path), device)
+
+
+def assemble(
+    spec: ModelSpec, tensors: dict[str, Tensor], source: str, device: str | torch.device
+) -> Segmenter:
+    """Make a model of its spec and weights: in eval mode, float32, on `device`.
+
+    Raises:
+        UserError: If the weights do not fit; see `check_fit`.
+    """
     with torch.device("meta"):
         model = Segmenter(spec)
-    check_fit(model.state_dict(), tensors, str(path))
+    check_fit(model.state_dict(), tensors, source)
     floats = {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
     model.load_state_dict(floats, assign=True)
     return model.eval()

@@ -374,3 +374,10 @@ def test_a_run_starts_from_a_published_model(capsys: pytest.CaptureFixture) -> N
     Path("published.yaml").write_text(text)
     assert run("train", "published.yaml", "--out", "run") == 0
     assert "2 start fresh: decoder.project.weight, decoder.project.bias" in capsys.readouterr().err
+
+
+def test_results_beside_their_photos_are_not_labelled_again(here: Path) -> None:
+    command = ["predict", "data/images/val", "--out", "data/images/val"]
+    for _ in range(2):
+        assert run(*command, "--model", "model.safetensors") == 0
+        assert len(list((here / "data/images/val").glob("*.*g"))) == 4 * 4

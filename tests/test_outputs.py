@@ -194,3 +194,13 @@ def test_a_folder_in_the_place_of_a_file_is_kept(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         OutputFolder(tmp_path, overwrite=True).write("a", b"x")
     assert (tmp_path / "a").is_dir()
+
+
+def test_a_manifest_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    outside = tmp_path / "outside.txt"
+    outside.write_text("precious")
+    (tmp_path / "out" / MANIFEST_NAME).symlink_to(outside)
+    with pytest.raises(UserError, match="is a link"):
+        OutputFolder(tmp_path / "out")
+    assert outside.read_text() == "precious"

@@ -147,6 +147,11 @@ class OutputFolder:
         )
 
 
+def written_names(folder: Path) -> set[str]:
+    """Names of the files in a folder that runs of ours have written there."""
+    return set(_read_manifest(folder / MANIFEST_NAME))
+
+
 def _checked_name(name: str) -> str:
     """Refuse names that mean anything else than a file inside the folder, on any system."""
     parts = name.split("/")
@@ -170,6 +175,8 @@ def _content(data: bytes) -> _Content:
 def _read_manifest(path: Path) -> dict[str, set[_Content]]:
     """Each name with every content it was ever given; lines that were cut short are skipped."""
     known: dict[str, set[_Content]] = {}
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and would be written through; remove it")
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):

@@ -23,7 +23,7 @@ from segmenter.drawing import (
 )
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
-from segmenter.outputs import MANIFEST_NAME, OutputFolder
+from segmenter.outputs import MANIFEST_NAME, OutputFolder, written_names
 
 Ids = Literal["index", "source"]
 """What a label file holds: class indices, or the mask values of the user's own data set."""
@@ -177,7 +177,9 @@ def _expand(given: str) -> list[tuple[Path, str]]:
     """The photos that one input stands for, with their names."""
     path = Path(given)
     if path.is_dir():
-        photos, base, what = list(_walk(path)), path, "folder"
+        ours = written_names(path)  # results may lie beside the photos they were made from
+        photos = [photo for photo in _walk(path) if photo.relative_to(path).as_posix() not in ours]
+        base, what = path, "folder"
     elif os.path.lexists(path):
         return [(path, path.stem)]
     elif _GLOB_CHARACTERS & set(given):

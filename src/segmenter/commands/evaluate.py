@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -19,11 +18,10 @@ from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder, open_folde
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
-from segmenter.inference.predictor import Predictor
-from segmenter.model import ModelSpec, Protocol
+from segmenter.inference.predictor import Predictor, change_protocol
+from segmenter.model import ModelSpec
 from segmenter.outputs import OutputFolder, write_new
 from segmenter.recipe import make_recipe
-from segmenter.validation import first_problem
 
 
 def run_evaluation(
@@ -104,18 +102,6 @@ def _items(
         recipe = make_recipe(spec.recipe, "the recipe inside the model")
         return "val (held out)", training_items(recipe, folder)[1]
     return split or "test", folder.items(split or "test")
-
-
-def change_protocol(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
-    """A protocol with single fields replaced.
-
-    Raises:
-        UserError: If the fields contradict.
-    """
-    try:
-        return Protocol.model_validate(protocol.model_dump() | changes)
-    except ValidationError as error:
-        raise UserError(first_problem(error, Protocol)) from None
 
 
 def print_scores(evaluation: Evaluation) -> None:

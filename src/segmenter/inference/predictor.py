@@ -1,7 +1,7 @@
 """Photos in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -62,7 +62,9 @@ class Predictor:
         if not isinstance(model, Segmenter):
             model = load(model, self.device)
         self.model = model.to(self.device).eval()
-        self.protocol = _override(protocol or model.spec.protocol, flip, scales)
+        given = {"flip": flip, "scales": scales}
+        changes = {name: value for name, value in given.items() if value is not None}
+        self.protocol = change_protocol(protocol or model.spec.protocol, changes)
 
     @property
     def classes(self) -> Classes:
@@ -241,12 +243,14 @@ def _batch_size(size: tuple[int, ...]) -> int:
     return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
 
-def _override(protocol: Protocol, flip: bool | None, scales: Sequence[float] | None) -> Protocol:
-    """A protocol with some of its values replaced."""
-    given = {"flip": flip, "scales": scales}
-    replaced = {name: value for name, value in given.items() if value is not None}
+def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protocol:
+    """A protocol with single fields replaced.
+
+    Raises:
+        UserError: If a value is impossible, or fields contradict.
+    """
     try:
-        return Protocol.model_validate({**protocol.model_dump(), **replaced})
+        return Protocol.model_validate({**protocol.model_dump(), **changes})
     except ValidationError as error:
         raise UserError(first_problem(error, Protocol)) from None
 

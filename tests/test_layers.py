@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "recipe"},
     "build": LEAVES
-    | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe"},
+    | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
     "commands": None,
     "cli": {"commands", "errors", "recipe", "validation"},
     "__init__": None,

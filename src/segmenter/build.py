@@ -32,6 +32,7 @@ from segmenter.model.spec import (
     Protocol,
 )
 from segmenter.recipe import ModelRecipe, Recipe
+from segmenter.training.losses import Loss, class_weights
 
 _GREY = (127.5, 127.5, 127.5)
 
@@ -136,6 +137,14 @@ def build_stream(
         rare_class_crops=rare_class_crops,
         rare_class_below=rare_class_below,
     )
+
+
+def build_loss(
+    recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "photos classes"]
+) -> Loss:
+    """What the run minimises; class weights come from the training masks."""
+    weights = class_weights(recipe.loss.class_weights, pixel_counts.sum(axis=0))
+    return Loss(recipe.loss, classes.ignore_index, weights)
 
 
 def build_score(items: tuple[Item, ...], recipe: Recipe) -> Callable[[Segmenter], dict[str, Any]]:

@@ -146,6 +146,20 @@ class OptimizerRecipe(BaseModel):
     """Largest norm of all gradients together; none: not clipped."""
 
 
+class LossRecipe(BaseModel):
+    """What is minimised."""
+
+    model_config = _STRICT
+
+    average: Literal["labelled", "all"] = "labelled"
+    """The summed cross entropy is divided by the labelled pixels, or by all (MMSegmentation)."""
+    class_weights: Literal["none", "inverse", "inverse-root", "log"] = "none"
+    """How much more a rare class weighs in the cross entropy: by 1 / share of the pixels, by
+    1 / sqrt(share), or by 1 / ln(1.02 + share) as in ENet."""
+    lovasz: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the Lovász-softmax loss (1 - IoU made continuous) beside the cross entropy."""
+
+
 class ScheduleRecipe(BaseModel):
     """How long, and how fast when."""
 
@@ -194,6 +208,7 @@ class Recipe(BaseModel):
     model: ModelRecipe
     data: DataRecipe
     augment: AugmentRecipe
+    loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe
     schedule: ScheduleRecipe
     protocol: ProtocolRecipe = ProtocolRecipe()
@@ -201,8 +216,6 @@ class Recipe(BaseModel):
     """Crops in one optimizer update."""
     accumulate: Positive = 1
     """Parts a batch is computed in, one after the other, to save memory."""
-    loss_average: Literal["labelled", "all"] = "labelled"
-    """The summed cross entropy is divided by the labelled pixels, or by all (MMSegmentation)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights are always float32."""
     ema_decay: Rate = 0.0

@@ -13,8 +13,9 @@ from segmenter import UserError
 from segmenter.commands.train import run_training
 from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
-from segmenter.recipe import OptimizerRecipe
+from segmenter.recipe import LossRecipe, OptimizerRecipe
 from segmenter.training import loop
+from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.signals import Stopped
 from segmenter.training.step import train_step
@@ -25,6 +26,8 @@ EVERYTHING_RANDOM = {
     "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
     "ema_decay": 0.9,
 }
+
+LOSS = Loss(LossRecipe(), ignore_index=255)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -146,7 +149,9 @@ def test_accumulating_parts_takes_the_same_step_as_the_whole_batch(data_set: Pat
         recipe = make_recipe(data_set, accumulate=parts)
         optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
         torch.manual_seed(3)
-        results.append((train_step(model, optimizer, batch(model), recipe), model.state_dict()))
+        results.append(
+            (train_step(model, optimizer, batch(model), recipe, LOSS), model.state_dict())
+        )
     (whole, weights_whole), (parts_, weights_parts) = results
     assert whole.loss == pytest.approx(parts_.loss, rel=1e-5)
     for name, tensor in weights_whole.items():
@@ -159,7 +164,7 @@ def test_a_loss_that_is_not_finite_moves_no_weight(data_set: Path) -> None:
         model.decoder.project.bias[0] = float("inf")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
-    result = train_step(model, optimizer, batch(model), make_recipe(data_set))
+    result = train_step(model, optimizer, batch(model), make_recipe(data_set), LOSS)
     assert not result.is_finite
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -168,7 +173,7 @@ def test_a_batch_without_labels_has_loss_zero_and_finite_gradients(data_set: Pat
     model = Segmenter(make_spec()).train()
     blank = batch(model)._replace(labels=torch.full((4, 32, 32), 255))
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
-    result = train_step(model, optimizer, blank, make_recipe(data_set))
+    result = train_step(model, optimizer, blank, make_recipe(data_set), LOSS)
     assert result.loss == 0
     assert result.is_finite
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from segmenter.build import (
+    build_loss,
     build_model,
     build_score,
     build_stream,
@@ -44,13 +45,15 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     data = open_folder(root)
     train_items, val_items = training_items(recipe, data)
     found = survey(train_items + val_items, data.classes, recipe.workers)
+    pixel_counts = found.pixel_counts[: len(train_items)]
     model = build_model(recipe, data.classes, say).to(place)
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
     run = Run(
         recipe=recipe,
         model=model,
-        stream=build_stream(recipe, model, train_items, found.pixel_counts[: len(train_items)]),
+        stream=build_stream(recipe, model, train_items, pixel_counts),
+        loss=build_loss(recipe, data.classes, pixel_counts),
         score=build_score(val_items, recipe) if val_items else None,
         folder=folder,
         identity=run_identity(recipe, data.classes, train_items),

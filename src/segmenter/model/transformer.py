@@ -33,7 +33,11 @@ class Attention(nn.Module):
         """Let each token gather from all tokens."""
         query, key, value = self._heads(tokens, rotation)
         dropout = self.dropout if self.training else 0.0
-        gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        if _is_faster_explicit(query) and not dropout:
+            weights = (query * HEAD_DIM**-0.5) @ key.transpose(-2, -1)
+            gathered = weights.softmax(dim=-1) @ value
+        else:
+            gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.project(gathered.transpose(1, 2).flatten(2))
 
     def weights(
@@ -51,6 +55,15 @@ class Attention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
+
+
+def _is_faster_explicit(query: Tensor) -> bool:
+    """Training in bfloat16 on a processor: plain products take half the time of fused attention.
+
+    They keep all weights for the backward pass, so only for the short sequences of a crop.
+    """
+    is_trained = query.requires_grad and query.device.type == "cpu"
+    return is_trained and query.dtype == torch.bfloat16 and query.shape[2] <= 1100
 
 
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:

@@ -27,6 +27,7 @@ from segmenter.training.checkpoint import (
     write_checkpoint,
 )
 from segmenter.training.ema import WeightAverage
+from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from segmenter.training.report import TrainingReport
 from segmenter.training.signals import Stopped, StopSignals
@@ -45,6 +46,7 @@ class Run:
     recipe: Recipe
     model: Segmenter
     stream: SampleStream
+    loss: Loss
     score: Score | None
     folder: Path
     identity: dict[str, Any]
@@ -95,7 +97,7 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
             set_learning_rate(optimizer, rate)
-            result = train_step(model, optimizer, batch, recipe)
+            result = train_step(model, optimizer, batch, recipe, run.loss)
             step += 1
 
             if result.is_finite:

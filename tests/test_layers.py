@@ -18,9 +18,9 @@ MAY_IMPORT = {
     "recipe": LEAVES,
     "model": LEAVES | {"classes"},
     "checkpoints": LEAVES | {"classes", "class_lists", "drawing", "model"},
-    "data": LEAVES | {"classes"},
+    "data": LEAVES | {"classes", "class_lists"},
     "drawing": LEAVES | {"classes"},
-    "inference": LEAVES | {"classes", "model", "checkpoints", "data", "drawing"},
+    "inference": LEAVES | {"classes", "class_lists", "model", "checkpoints", "data", "drawing"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "recipe"},
     "build": LEAVES

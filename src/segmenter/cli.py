@@ -42,7 +42,8 @@ def train(
 
     Args:
         recipe: A packaged recipe's name, or a YAML file.
-        folder: Folder of the data set: `images`, `masks`, `classes.yaml` (recipe: data.root).
+        folder: Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a
+            published one, such as `ade20k:data/ADEChallengeData2016` (recipe: data.root).
         start: A model or encoder to start from (recipe: model.weights).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
@@ -66,7 +67,7 @@ def train(
 @app.command
 def evaluate(
     model: str,
-    data: Path,
+    data: str,
     *,
     split: str | None = None,
     json: Path | None = None,
@@ -86,8 +87,10 @@ def evaluate(
 
     Args:
         model: A bundled name, or a model file.
-        data: Folder of the data set, or a list file of `image mask` lines.
-        split: Which photos of the folder; without it, `test`, or all where there is one split.
+        data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
+            one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
+        split: Which photos of the folder; without it, `test`, or all where there is one split, or
+            `val` of a published data set.
         json: File for all numbers.
         report: Folder for a page with tables, the confusion matrix, best and worst photos.
         classes: A `classes.yaml` other than the one in the folder.
@@ -138,6 +141,7 @@ def predict(
     opacity: float = 0.5,
     ids: Literal["index", "source"] = "index",
     gallery: bool = False,
+    submission: Literal["ade20k", "cityscapes"] | None = None,
     flip: bool | None = None,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] = "float32",
@@ -152,6 +156,7 @@ def predict(
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
         gallery: Also write `index.html`, a page with all photos and overlays.
+        submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
         flip: Average with the mirrored photo.
         device: Where to compute.
         precision: Arithmetic.
@@ -166,6 +171,7 @@ def predict(
         opacity=opacity,
         ids=ids,
         gallery=gallery,
+        submission=submission,
         flip=flip,
         device=device,
         precision=precision,
@@ -211,6 +217,22 @@ def convert(
         overwrite=overwrite,
     )
     return _DONE
+
+
+@app.command
+def prepare(name: str, folder: Path, *, download: bool = False) -> int:
+    """Bring a published data set into the layout that is read: unpack, convert, check.
+
+    Args:
+        name: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc or coco_stuff.
+        folder: Where its archives lie, or are downloaded to, and are unpacked; nothing in it is
+            replaced.
+        download: Get missing archives from the net.
+    """
+    from segmenter.commands.prepare import run_preparation
+
+    is_whole = run_preparation(name, folder, may_download=download)
+    return _DONE if is_whole else _PARTLY_DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -73,7 +73,8 @@ class DataRecipe(BaseModel):
     model_config = _STRICT
 
     root: str
-    """Folder of the data set: `images`, `masks`, `classes.yaml`."""
+    """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
+    such as `ade20k:data/ADEChallengeData2016`."""
     train: tuple[str, ...] = ("train",)
     """Splits to train on."""
     val: str | None = "val"

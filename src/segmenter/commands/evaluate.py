@@ -14,7 +14,8 @@ from rich.table import Table
 from segmenter.build import training_items
 from segmenter.checkpoints import load
 from segmenter.classes import Classes, read_classes
-from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder, open_folder
+from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder
+from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
@@ -26,7 +27,7 @@ from segmenter.recipe import make_recipe
 
 def run_evaluation(
     model: str,
-    data: Path,
+    data: str,
     *,
     split: str | None,
     json_file: Path | None,
@@ -53,7 +54,7 @@ def run_evaluation(
         raise UserError(f"{json_file} exists; give another --json, or --overwrite")
     loaded = load(model)
     protocol = change_protocol(loaded.spec.protocol, protocol_changes)
-    folder = open_folder(data, _classes(data, classes_file, loaded.spec))
+    folder = open_data(data, _classes(data, classes_file, loaded.spec))
     name, items = _items(folder, split, loaded.spec)
     predictor = Predictor(loaded, protocol=protocol, device=device, precision=precision)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -63,7 +64,7 @@ def run_evaluation(
         )
     context = {
         "model": model,
-        "data": str(data),
+        "data": data,
         "split": name,
         "protocol": protocol.model_dump(mode="json"),
         "runtime": "torch",
@@ -80,11 +81,14 @@ def run_evaluation(
     return evaluation
 
 
-def _classes(data: Path, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
-    """The classes given, or those of the folder (none: it reads them itself), or the model's."""
+def _classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
+    """The classes given, or those of the data (none: it has them itself), or the model's."""
     if classes_file is not None:
         return read_classes(classes_file)
-    folder = data if data.is_dir() else data.parent
+    if split_name(data) is not None:
+        return None
+    path = Path(data)
+    folder = path if path.is_dir() else path.parent
     return None if (folder / CLASSES_FILE).is_file() else spec.classes
 
 
@@ -96,12 +100,12 @@ def _items(
     Where `val` is asked for and the folder has none, these are the photos that the model's own
     training held out.
     """
-    if split is None and "test" not in folder.splits and len(folder.splits) == 1:
+    if split is None and folder.scored not in folder.splits and len(folder.splits) == 1:
         split = next(iter(folder.splits))
     if split == "val" and "val" not in folder.splits and spec.recipe is not None:
         recipe = make_recipe(spec.recipe, "the recipe inside the model")
         return "val (held out)", training_items(recipe, folder)[1]
-    return split or "test", folder.items(split or "test")
+    return split or folder.scored, folder.items(split or folder.scored)
 
 
 def print_scores(evaluation: Evaluation) -> None:

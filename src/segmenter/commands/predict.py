@@ -24,6 +24,7 @@ from segmenter.inference.predict_files import (
     summary_table,
 )
 from segmenter.inference.predictor import Predictor
+from segmenter.inference.submission import Benchmark, write_submission
 from segmenter.outputs import OutputFolder
 
 
@@ -35,6 +36,7 @@ def run_prediction(
     opacity: float,
     ids: Ids,
     gallery: bool,
+    submission: Benchmark | None = None,
     flip: bool | None,
     device: str,
     precision: str,
@@ -47,6 +49,8 @@ def run_prediction(
     """
     if not images:
         raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
+    if submission and gallery:
+        raise UserError("--submission writes label maps alone; leave --gallery out")
     found = find_images(images)
     folder = OutputFolder(out, overwrite=overwrite)
     loaded = load(model)
@@ -55,8 +59,13 @@ def run_prediction(
     if gallery:
         folder.check(gallery_names(found))
     predictor = Predictor(loaded, flip=flip, device=device, precision=precision)
+    labelled = (
+        write_submission(predictor, found, folder, submission)
+        if submission
+        else predict_files(predictor, found, folder, opacity=opacity, ids=ids)
+    )
     results = []
-    for result in predict_files(predictor, found, folder, opacity=opacity, ids=ids):
+    for result in labelled:
         results.append(result)
         done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
         print(f"[{len(results)}/{len(found)}] {result.path}: {done}")

@@ -16,7 +16,8 @@ from segmenter.build import (
     training_items,
 )
 from segmenter.data.draft import draft_classes
-from segmenter.data.folder import CLASSES_FILE, find_splits, open_folder
+from segmenter.data.folder import CLASSES_FILE, find_splits
+from segmenter.data.sets import open_data, split_name
 from segmenter.data.survey import survey
 from segmenter.errors import UserError
 from segmenter.inference.predictor import usable_device
@@ -40,9 +41,10 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     place = usable_device(device)
     folder = out or Path("runs") / recipe.name
     _check_run_folder(folder, resume=resume)
-    root = Path(recipe.data.root)
-    _ask_for_classes(root)
-    data = open_folder(root)
+    root = recipe.data.root
+    if split_name(root) is None:
+        _ask_for_classes(Path(root))
+    data = open_data(root)
     train_items, val_items = training_items(recipe, data)
     found = survey(train_items + val_items, data.classes, recipe.workers)
     pixel_counts = found.pixel_counts[: len(train_items)]

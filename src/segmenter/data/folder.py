@@ -24,6 +24,12 @@ from segmenter.validation import nearest
 
 CLASSES_FILE = "classes.yaml"
 _ONLY_SPLIT = "all"
+_PUBLISHED_SPLITS = {
+    "training": "train",
+    "train2017": "train",
+    "validation": "val",
+    "val2017": "val",
+}
 _LAYOUT = (
     "a data set is a folder with images/NAME.jpg, masks/NAME.png and classes.yaml (split folders "
     "such as images/train and masks/train are welcome), or one with lists such as train.txt, whose "
@@ -50,21 +56,30 @@ class LabelledFolder:
     classes: Classes
     splits: dict[str, tuple[Item, ...]]
     """Items of each split, in the order of their names or of the list."""
+    scored: str = "test"
+    """The split to score on where none is named."""
 
     def items(self, *splits: str) -> tuple[Item, ...]:
         """The items of some splits, one split after the other.
 
+        Names that published data sets have for `train` and `val` mean these, if there is no such
+        split: `training`, `validation`, `train2017`, `val2017`.
+
         Raises:
             UserError: If there is no such split.
         """
-        for split in splits:
+        names = [
+            split if split in self.splits else _PUBLISHED_SPLITS.get(split, split)
+            for split in splits
+        ]
+        for split in names:
             if split not in self.splits:
                 known = sorted(self.splits)
                 raise UserError(
                     f"{self.root} has no split {split!r}{nearest(split, known)}; "
                     f"it has {', '.join(known)}"
                 )
-        return tuple(item for split in splits for item in self.splits[split])
+        return tuple(item for split in names for item in self.splits[split])
 
 
 def open_folder(root: Path, classes: Classes | None = None) -> LabelledFolder:
@@ -166,11 +181,11 @@ def check_sizes(item: Item, image_size: tuple[int, int], mask_size: tuple[int, i
 
 def _pair_folders(root: Path) -> dict[str, tuple[Item, ...]]:
     """Items of `images` and `masks`; the folders in `images` are splits if no photo lies beside."""
-    images = sorted(_walk(root / "images"), key=lambda path: path.as_posix())
+    images = sorted(walk_images(root / "images"), key=lambda path: path.as_posix())
     if not images:
         raise UserError(f"no image in {root / 'images'}; {_LAYOUT}")
     masks: dict[str, list[Path]] = {}
-    for path in sorted(_walk(root / "masks")):
+    for path in sorted(walk_images(root / "masks")):
         masks.setdefault(_name(path, root / "masks"), []).append(path)
 
     items: dict[str, Item] = {}
@@ -216,8 +231,12 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _walk(folder: Path, ancestors: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Images in a folder and those in it, following links but never in a circle."""
+def walk_images(folder: Path, ancestors: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Images in a folder and those in it, following links but never in a circle.
+
+    Raises:
+        UserError: If a folder cannot be read.
+    """
     ancestors = ancestors | {os.path.realpath(folder)}
     try:
         entries = list(os.scandir(folder))
@@ -229,7 +248,7 @@ def _walk(folder: Path, ancestors: frozenset[str] = frozenset()) -> Iterator[Pat
         path = folder / entry.name
         if _is_dir(entry):
             if os.path.realpath(path) not in ancestors:
-                yield from _walk(path, ancestors)
+                yield from walk_images(path, ancestors)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -27,6 +27,12 @@ from segmenter.outputs import MANIFEST_NAME, OutputFolder, written_names
 
 Ids = Literal["index", "source"]
 """What a label file holds: class indices, or the mask values of the user's own data set."""
+
+Draw = Callable[
+    [UInt8[ndarray, "height width 3"], UInt[ndarray, "height width"], Float[ndarray, " classes"]],
+    dict[str, bytes],
+]
+"""From a photo, its labels and the share of each class to files: name and content."""
 
 _ENDINGS = ("_overlay.jpg", "_color.png", "_label.png")
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -118,7 +124,10 @@ def predict_files(
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     folder.check(name + ending for _, name in images for ending in _ENDINGS)
-    return (_predict_file(predictor, *image, folder, opacity, ids) for image in images)
+    return (
+        label_file(predictor, path, folder, _drawer(predictor.classes, name, opacity, ids))
+        for path, name in images
+    )
 
 
 def summary_table(results: Sequence[Result], classes: Classes) -> SummaryTable:
@@ -147,10 +156,12 @@ def source_ids(
     return np.take(values.astype(np.uint8 if fits_byte else np.uint16), labels, axis=0)
 
 
-def _predict_file(
-    predictor: Predictor, path: Path, name: str, folder: OutputFolder, opacity: float, ids: Ids
-) -> Result:
-    """Label one photo, and write its files."""
+def label_file(predictor: Predictor, path: Path, folder: OutputFolder, draw: Draw) -> Result:
+    """Label one photo, and write what is drawn from it.
+
+    Raises:
+        UserError: If a file cannot be written; a photo that cannot be read is said in the result.
+    """
     start = time.perf_counter()
     classes = predictor.classes
     try:
@@ -160,17 +171,28 @@ def _predict_file(
         problem = str(error) if isinstance(error, UserError) else f"{path} does not fit into memory"
         return Result(path, (), np.zeros(len(classes)), time.perf_counter() - start, problem)
     shares = class_shares(labels, len(classes))
-    drawn = overlay_with_legend(image, labels, classes, shares=shares, opacity=opacity)
-    contents = (
-        encode_jpeg(drawn),
-        palette_png(labels, classes.colors, classes.ignore_index),
-        label_png(source_ids(labels, classes) if ids == "source" else labels),
-    )
-    outputs = tuple(
-        folder.write(name + ending, content)
-        for ending, content in zip(_ENDINGS, contents, strict=True)
-    )
+    files = draw(image, labels, shares)
+    outputs = tuple(folder.write(name, content) for name, content in files.items())
     return Result(path, outputs, shares, time.perf_counter() - start)
+
+
+def _drawer(classes: Classes, name: str, opacity: float, ids: Ids) -> Draw:
+    """What writes overlay, colours and label ids under a name."""
+
+    def draw(
+        image: UInt8[ndarray, "height width 3"],
+        labels: UInt[ndarray, "height width"],
+        shares: Float[ndarray, " classes"],
+    ) -> dict[str, bytes]:
+        drawn = overlay_with_legend(image, labels, classes, shares=shares, opacity=opacity)
+        contents = (
+            encode_jpeg(drawn),
+            palette_png(labels, classes.colors, classes.ignore_index),
+            label_png(source_ids(labels, classes) if ids == "source" else labels),
+        )
+        return {name + ending: each for ending, each in zip(_ENDINGS, contents, strict=True)}
+
+    return draw
 
 
 def _expand(given: str) -> list[tuple[Path, str]]:

@@ -1,0 +1,106 @@
+"""`segmenter prepare`: bring a published data set into the layout that is read."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from segmenter.data.download import download, verify
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.sets import find_set
+from segmenter.data.sets.context_masks import write_masks
+from segmenter.data.sets.pascal_context import ANNOTATIONS
+from segmenter.data.sets.published import Archive, PublishedSet, open_published
+from segmenter.data.unpack import unpack
+from segmenter.errors import UserError
+
+
+def run_preparation(name: str, folder: Path, *, may_download: bool) -> bool:
+    """Download if asked, unpack, convert and check a data set; whether all of it is there.
+
+    Args:
+        name: Of the published data set.
+        folder: Where its archives lie or go, and are unpacked.
+        may_download: Get missing archives from the net.
+
+    Raises:
+        UserError: If an archive is missing or damaged, or the result has not the right layout.
+    """
+    published = find_set(name)
+    root = folder / published.folder
+    data = _whole(published, root)
+    missing: list[Archive] = []
+    if data is None:
+        for archive in published.archives:
+            if not _bring(archive, folder, root, may_download=may_download):
+                missing.append(archive)
+        data = _opened(published, root, folder, missing)
+    counts = {split: len(data.splits.get(split, ())) for split in published.counts}
+    for split, expected in published.counts.items():
+        if counts[split] != expected:
+            print(f"{split}: {counts[split]} photos, published were {expected}")
+    found = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"{published.name}:{root}: {found}; the terms stand at {published.site}")
+    return counts == published.counts
+
+
+def _bring(archive: Archive, folder: Path, root: Path, *, may_download: bool) -> bool:
+    """Unpack (or convert) one archive, downloaded if need be; whether it is there."""
+    path = next(
+        (place for place in (folder / archive.file, root / archive.file) if place.is_file()),
+        folder / archive.file,
+    )
+    if path.is_file():
+        digest = verify(path, archive.sha1)
+    elif may_download and archive.url is not None:
+        with _progress(f"downloading {archive.file}") as show:
+            digest = download(archive.url, path, archive.sha1, show)
+    else:
+        return False
+    print(f"{path}: SHA-256 {digest}")
+    if archive.into is not None:
+        with _progress(f"unpacking {archive.file}") as show:
+            unpack(path, folder / archive.into, show)
+    elif archive.file == ANNOTATIONS:
+        with _progress("writing masks") as show:
+            write_masks(path, root, show)
+    return True
+
+
+def _whole(published: PublishedSet, root: Path) -> LabelledFolder | None:
+    """The data set, if all of it is there already."""
+    try:
+        data = open_published(published, root)
+    except UserError:
+        return None
+    counts = {split: len(data.splits.get(split, ())) for split in published.counts}
+    return data if counts == published.counts else None
+
+
+def _opened(
+    published: PublishedSet, root: Path, folder: Path, missing: list[Archive]
+) -> LabelledFolder:
+    """The data set; if it is not there, say which archives are wanted and where they are."""
+    try:
+        return open_published(published, root)
+    except UserError as problem:
+        if not missing:
+            raise
+        wanted = " and ".join(archive.file for archive in missing)
+        if all(archive.url is None for archive in missing):
+            way = f"log in at {published.site}, download and put into {folder}: {wanted}"
+        else:
+            way = f"put {wanted} into {folder} (see {published.site}), or let --download get it"
+        raise UserError(f"{published.name} is not there yet: {problem}; {way}") from None
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on the terminal, told how much is done of how much."""
+    console = Console(stderr=True)
+    # Where there is no terminal, it would leave an empty line.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)

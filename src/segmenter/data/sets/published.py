@@ -1,0 +1,161 @@
+"""What is common to published data sets: how one is described, and how its photos are found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from segmenter.class_lists import read_class_list
+from segmenter.classes import Classes
+from segmenter.data.folder import Item, LabelledFolder, walk_images
+from segmenter.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the photos and masks of one split lie, as paths inside the data set."""
+
+    images: str
+    masks: str | None
+    """None: photos that can only be predicted, because their masks are not published."""
+    names: str | None = None
+    """A file with the name of a photo (NAME.jpg) a line; none: all photos in `images`."""
+    photo_ending: str = ""
+    """What a photo's name ends with, and ..."""
+    mask_ending: str = ""
+    """... what its mask's name has instead."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file in which (a part of) a data set is published."""
+
+    file: str
+    url: str | None
+    """None: it cannot be had without a login."""
+    sha1: str | None = None
+    """As others have published it; none: not known."""
+    into: str | None = "."
+    """The folder it is unpacked into, inside the one it lies in; none: it is not unpacked."""
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """One published data set."""
+
+    name: str
+    class_list: str
+    """Its list in `class_lists`: names, colours, and the map from mask values to classes."""
+    splits: dict[str, Split]
+    counts: dict[str, int]
+    """Photos in the labelled splits."""
+    layout: str
+    """The layout in words, for messages."""
+    folder: str
+    """Where the data set lies after its archives were unpacked."""
+    archives: tuple[Archive, ...]
+    site: str
+    """Where its terms stand, and where its archives come from."""
+
+
+def open_published(
+    published: PublishedSet, root: Path, classes: Classes | None = None
+) -> LabelledFolder:
+    """Find the items of a data set; splits that are not there are passed over.
+
+    Args:
+        published: Which one.
+        root: Its folder.
+        classes: Instead of its own.
+
+    Raises:
+        UserError: If no split is there, or photos and masks do not pair up.
+    """
+    if not root.is_dir():
+        raise UserError(f"no such folder: {root}")
+    layout = f"{published.name} is laid out as {published.layout}"
+    found = {
+        name: _find_items(root, split, layout)
+        for name, split in published.splits.items()
+        if (root / (split.names or split.images)).exists()
+    }
+    if not any(name in published.counts for name in found):
+        first = next(iter(published.splits.values()))
+        what = f"file {first.names!r}" if first.names else f"folder {first.images!r}"
+        raise UserError(f"{root} has no {what}; {layout}")
+    return LabelledFolder(
+        root, classes or read_class_list(published.class_list), found, scored="val"
+    )
+
+
+def _find_items(root: Path, split: Split, layout: str) -> tuple[Item, ...]:
+    """The items of one split, in the order of their names or of the list."""
+    for folder in (split.images, split.masks):
+        if folder is not None and not (root / folder).is_dir():
+            raise UserError(f"{root} has no folder {folder!r}; {layout}")
+    images = root / split.images
+    photos = sorted(walk_images(images), key=lambda path: path.as_posix())
+    if split.names is not None:
+        photos = _listed(root / split.names, images, set(photos))
+    if not photos:
+        raise UserError(f"no image in {images}; {layout}")
+    # The folder of the split is part of a name; photos of a list have no such folder.
+    prefix = PurePosixPath("" if split.names else images.name)
+    names = [
+        (prefix / photo.relative_to(images).with_suffix("").as_posix()).as_posix()
+        for photo in photos
+    ]
+    _refuse_twins(names, photos)
+    masks: Sequence[Path | None] = [None] * len(photos)
+    if split.masks is not None:
+        masks = _masks(photos, images, root / split.masks, split)
+    return tuple(map(Item, names, photos, masks))
+
+
+def _masks(photos: list[Path], images: Path, folder: Path, split: Split) -> list[Path]:
+    """The mask of each photo; a mask without photo does not matter."""
+    expected = [
+        folder
+        / photo.relative_to(images).with_name(
+            photo.stem.removesuffix(split.photo_ending) + split.mask_ending + ".png"
+        )
+        for photo in photos
+    ]
+    present = set(walk_images(folder))
+    missing = [place for place, mask in enumerate(expected) if mask not in present]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(photos)} images have no mask, first {photos[missing[0]]}; "
+            f"expected {expected[missing[0]]}"
+        )
+    return expected
+
+
+def _listed(path: Path, images: Path, present: set[Path]) -> list[Path]:
+    """The photos that a file names, one a line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
+    photos = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        photo = images / f"{line.strip()}.jpg"
+        if photo not in present:
+            raise UserError(f"{path}, line {number}: no such file: {photo}")
+        photos.append(photo)
+    if not photos:
+        raise UserError(f"{path} names no image; each line is a name, without suffix")
+    return photos
+
+
+def _refuse_twins(names: list[str], photos: list[Path]) -> None:
+    """Refuse a photo that stands twice in a list, and two that differ only in suffix."""
+    first: dict[str, Path] = {}
+    for name, photo in zip(names, photos, strict=True):
+        other = first.setdefault(name, photo)
+        if other is not photo:
+            what = "is listed twice" if other == photo else f"and {photo} differ only in suffix"
+            raise UserError(f"{other} {what}; keep one")

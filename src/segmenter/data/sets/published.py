@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from segmenter.class_lists import read_class_list
 from segmenter.classes import Classes
@@ -93,44 +93,51 @@ def _find_items(root: Path, split: Split, layout: str) -> tuple[Item, ...]:
         if folder is not None and not (root / folder).is_dir():
             raise UserError(f"{root} has no folder {folder!r}; {layout}")
     images = root / split.images
-    photos = sorted(walk_images(images), key=lambda path: path.as_posix())
+    photos = _files(images)
     if split.names is not None:
-        photos = _listed(root / split.names, images, set(photos))
+        photos = _listed(root / split.names, images, photos)
     if not photos:
         raise UserError(f"no image in {images}; {layout}")
+    _refuse_twins(photos, images)
     # The folder of the split is part of a name; photos of a list have no such folder.
-    prefix = PurePosixPath("" if split.names else images.name)
-    names = [
-        (prefix / photo.relative_to(images).with_suffix("").as_posix()).as_posix()
-        for photo in photos
-    ]
-    _refuse_twins(names, photos)
+    prefix = "" if split.names else f"{images.name}/"
     masks: Sequence[Path | None] = [None] * len(photos)
     if split.masks is not None:
         masks = _masks(photos, images, root / split.masks, split)
-    return tuple(map(Item, names, photos, masks))
+    return tuple(
+        Item(prefix + _stem(photo), images / photo, mask)
+        for photo, mask in zip(photos, masks, strict=True)
+    )
 
 
-def _masks(photos: list[Path], images: Path, folder: Path, split: Split) -> list[Path]:
+def _files(folder: Path) -> list[str]:
+    """Images in a folder, as paths inside it: text, which is quick for a hundred thousand."""
+    start = len(folder.as_posix()) + 1
+    return sorted(path.as_posix()[start:] for path in walk_images(folder))
+
+
+def _stem(file: str) -> str:
+    """Without the suffix, which every image has."""
+    return file.rpartition(".")[0]
+
+
+def _masks(photos: list[str], images: Path, folder: Path, split: Split) -> list[Path]:
     """The mask of each photo; a mask without photo does not matter."""
     expected = [
-        folder
-        / photo.relative_to(images).with_name(
-            photo.stem.removesuffix(split.photo_ending) + split.mask_ending + ".png"
-        )
+        _stem(photo).removesuffix(split.photo_ending) + split.mask_ending + ".png"
         for photo in photos
     ]
-    present = set(walk_images(folder))
+    present = set(_files(folder))
     missing = [place for place, mask in enumerate(expected) if mask not in present]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(photos)} images have no mask, first {photos[missing[0]]}; "
-            f"expected {expected[missing[0]]}"
+            f"{len(missing)} of {len(photos)} images have no mask, "
+            f"first {images / photos[missing[0]]}; expected {folder / expected[missing[0]]}"
         )
-    return expected
+    return [folder / mask for mask in expected]
 
 
-def _listed(path: Path, images: Path, present: set[Path]) -> list[Path]:
+def _listed(path: Path, images: Path, files: list[str]) -> list[str]:
     """The photos that a file names, one a line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -138,24 +145,26 @@ def _listed(path: Path, images: Path, present: set[Path]) -> list[Path]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
+    present = set(files)
     photos = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        photo = images / f"{line.strip()}.jpg"
+        photo = f"{line.strip()}.jpg"
         if photo not in present:
-            raise UserError(f"{path}, line {number}: no such file: {photo}")
+            raise UserError(f"{path}, line {number}: no such file: {images / photo}")
         photos.append(photo)
     if not photos:
         raise UserError(f"{path} names no image; each line is a name, without suffix")
     return photos
 
 
-def _refuse_twins(names: list[str], photos: list[Path]) -> None:
+def _refuse_twins(photos: list[str], images: Path) -> None:
     """Refuse a photo that stands twice in a list, and two that differ only in suffix."""
-    first: dict[str, Path] = {}
-    for name, photo in zip(names, photos, strict=True):
-        other = first.setdefault(name, photo)
+    first: dict[str, str] = {}
+    for photo in photos:
+        other = first.setdefault(_stem(photo), photo)
         if other is not photo:
-            what = "is listed twice" if other == photo else f"and {photo} differ only in suffix"
-            raise UserError(f"{other} {what}; keep one")
+            twin = images / photo
+            what = "is listed twice" if other == photo else f"and {twin} differ only in suffix"
+            raise UserError(f"{images / other} {what}; keep one")

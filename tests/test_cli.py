@@ -304,6 +304,22 @@ def test_scales_are_given_one_after_the_other(here: Path) -> None:  # noqa: ARG0
     assert run(*command.split()) == 0
 
 
+def test_a_protocol_by_name_is_in_the_json_with_the_fields_changed(here: Path) -> None:
+    command = "evaluate model.safetensors data --split val --protocol paddleseg --short-side 48"
+    assert run(*command.split(), "--json", "scores.json") == 0
+    used = json.loads((here / "scores.json").read_text())["protocol"]
+    assert (used["name"], used["average"], used["short_side"]) == ("paddleseg", "logits", 48)
+
+
+def test_an_unknown_protocol_names_the_known_ones(
+    here: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture,
+) -> None:
+    command = "evaluate model.safetensors data --split val --protocol padleseg"
+    error = refused(capsys, *command.split())
+    assert "did you mean 'paddleseg'" in error
+
+
 @pytest.mark.slow
 def test_an_error_of_ours_does_not_leave_workers_behind(here: Path) -> None:
     code = (

@@ -22,6 +22,7 @@ from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.inference.predictor import Predictor
 from segmenter.model.architectures import HALF, IMAGENET, find_architecture
+from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import (
     EncoderSpec,
@@ -29,7 +30,6 @@ from segmenter.model.spec import (
     MaskTransformerSpec,
     ModelSpec,
     Normalization,
-    Protocol,
 )
 from segmenter.recipe import ModelRecipe, Recipe
 from segmenter.training.losses import Loss, class_weights
@@ -102,7 +102,7 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
         fit=given.fit,
         classes=classes,
         normalization=normalization,
-        protocol=Protocol(name=recipe.name, **recipe.protocol.model_dump()),
+        protocol=_protocol(recipe),
         recipe=recipe.model_dump(mode="json"),
         provenance=recipe.provenance or (start.provenance if start else ""),
         license=recipe.license or (start.license if start else ""),
@@ -170,6 +170,21 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
         "classes": described,
         "photos": hashlib.sha256(names.encode()).hexdigest(),
     }
+
+
+def _protocol(recipe: Recipe) -> Protocol:
+    """The way of scoring that a recipe describes."""
+    given = recipe.protocol
+    if given.rules is None:
+        return Protocol(name=recipe.name, **given.model_dump(exclude={"rules"}))
+    published = published_protocol(
+        given.rules,
+        window=given.window,
+        stride=given.stride,
+        short_side=given.short_side,
+        max_ratio=given.max_ratio,
+    )
+    return published.model_copy(update={"flip": given.flip})
 
 
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:

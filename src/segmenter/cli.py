@@ -73,6 +73,7 @@ def evaluate(
     json: Path | None = None,
     report: Path | None = None,
     classes: Path | None = None,
+    protocol: str | None = None,
     short_side: int | None = None,
     window: int | None = None,
     stride: int | None = None,
@@ -94,6 +95,8 @@ def evaluate(
         json: File for all numbers.
         report: Folder for a page with tables, the confusion matrix, best and worst photos.
         classes: A `classes.yaml` other than the one in the folder.
+        protocol: Score as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg;
+            without it, as the model's own spec says. The next six flags change single fields.
         short_side: Resize photos to this short side first; 0: not at all.
         window: Side of the sliding window.
         stride: Distance of neighbouring windows.
@@ -125,6 +128,7 @@ def evaluate(
         json_file=json,
         report_folder=report,
         classes_file=classes,
+        protocol=protocol,
         protocol_changes=given,
         device=device,
         precision=precision,

@@ -189,8 +189,12 @@ class ProtocolRecipe(BaseModel):
 
     model_config = _STRICT
 
+    rules: Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"] | None = None
+    """Score as a published code base does, with the sizes given here; none: our own rules."""
     short_side: Side | None = None
     """Photos are resized to this short side first; none: their own size."""
+    max_ratio: Annotated[float, Field(ge=1, le=1024)] = 4.0
+    """The long side is resized to at most this many times `short_side`."""
     window: Side | None = None
     """Side of the sliding window; none: the whole photo at once."""
     stride: Side | None = None

@@ -2,6 +2,7 @@
 
 import difflib
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}, got {_short(finding['input'])}"
 
 
-def nearest(given: str, known: list[str]) -> str:
+def nearest(given: str, known: Sequence[str]) -> str:
     """Ask whether one of `known` was meant, where one is like `given`; else an empty text."""
     matches = difflib.get_close_matches(given, known, n=1)
     return f", did you mean {matches[0]!r}?" if matches else ""

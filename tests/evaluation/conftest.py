@@ -10,6 +10,7 @@ from PIL import Image
 from segmenter.classes import Classes
 from segmenter.data.folder import Item
 from segmenter.inference import Predictor
+from segmenter.model import Protocol
 from tests.conftest import make_classes
 
 LabelPair = tuple[np.ndarray, np.ndarray]
@@ -21,6 +22,7 @@ class ReadsPhoto(Predictor):
 
     def __init__(self, classes: Classes) -> None:
         self._classes = classes
+        self.protocol = Protocol()
         self.num_seen = 0
 
     @property

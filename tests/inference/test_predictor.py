@@ -2,14 +2,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.inference import predictor as predictor_module
-from segmenter.inference.windows import window_starts
+from segmenter.inference.views import ViewSize, mean_size, resized_size, view_sizes
+from segmenter.inference.windows import window_boxes, window_starts
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import GOLDEN, SHARED, make_spec
+from tests.conftest import make_spec
 
 PLAIN = Protocol()
 SLIDE = Protocol(window=48, stride=32)
@@ -176,8 +178,8 @@ def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit)
 
 
 def test_a_thin_photo_does_not_grow_without_bound():
-    sizes = predictor_module._view_sizes((1, 4000), Protocol(short_side=512))
-    assert sizes == [(1, 2048)]
+    assert resized_size((1, 4000), Protocol(short_side=512)) == (1, 2048)
+    assert resized_size((1, 4000), Protocol(short_side=512, max_ratio=2.0)) == (1, 1024)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,46 @@ def test_a_thin_photo_does_not_grow_without_bound():
     ],
 )
 def test_sizes_are_rounded_half_up(size, protocol, expected):
-    assert predictor_module._view_sizes(size, protocol) == expected
+    assert view_sizes(size, protocol) == [ViewSize(each, each) for each in expected]
+
+
+def test_half_even_rounding_is_pythons():
+    protocol = Protocol(rounding="half-even", scales=(0.5,))
+    assert resized_size((301, 451), protocol, 0.5) == (150, 226)
+
+
+def test_scales_of_the_resized_photo_start_from_its_rounded_size():
+    protocol = Protocol(short_side=101, scales=(0.5, 1.0), scales_of="resized")
+    sizes = view_sizes((300, 451), protocol)
+    assert sizes == [ViewSize((101, 152), (51, 76)), ViewSize((101, 152), (101, 152))]
+    assert mean_size((300, 451), protocol) == (101, 152)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((40, 50), (64, 80)), ((50, 40), (80, 64)), ((33, 70), (64, 135))]
+)
+def test_a_photo_under_the_window_is_enlarged_if_the_protocol_says_so(size, expected):
+    protocol = Protocol(window=64, stride=48, small_image="enlarge")
+    assert view_sizes(size, protocol) == [ViewSize(size, expected)]
+    assert view_sizes((64, 90), protocol) == [ViewSize((64, 90), (64, 90))]
+
+
+def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo):
+    model = make_model().eval()
+    protocol = Protocol(window=120, stride=120, small_image="enlarge", average="logits")
+    normalized = model.normalize(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()))
+    (size,) = view_sizes(photo.shape[:2], protocol)
+    assert min(size.view) == 120
+    seen = F.interpolate(normalized, size.view, mode="bilinear")
+    whole = Predictor(model, protocol=protocol).probabilities(photo)
+    with torch.no_grad():
+        logits = np.zeros((3, *size.view))
+        count = np.zeros(size.view)
+        for rows, columns in window_boxes(size.view, 120, 120):
+            logits[:, rows, columns] += model(seen[:, :, rows, columns])[0].numpy()
+            count[rows, columns] += 1
+    expected = softmax(naive_resize(logits / count, photo.shape[:2]))
+    np.testing.assert_allclose(whole, expected, atol=2e-5)
 
 
 def test_more_than_255_classes_give_wide_labels(photo):
@@ -266,21 +307,3 @@ def test_bfloat16_is_close_to_float32(photo):
 def test_an_option_that_cannot_be_is_refused(options, message):
     with pytest.raises(UserError, match=message):
         Predictor(make_model(), **options)
-
-
-@pytest.mark.parametrize("name", ["coffee", "chelsea"])
-def test_labels_equal_those_of_the_published_code(name):
-    folder = SHARED / "golden" / "rstrudel_eval"
-    if not folder.is_dir():
-        pytest.skip(f"needs the published code's outputs at {folder}")
-    golden = np.load(folder / "golden.npz")
-    image = cv2.cvtColor(cv2.imread(str(folder / f"{name}.png")), cv2.COLOR_BGR2RGB)
-    protocol = Protocol(short_side=128, window=64, stride=48)
-    single = Predictor(GOLDEN / "rstrudel_mask" / "checkpoint.pth", protocol=protocol)
-    assert (single(image) == golden[f"{name}/single_scale"]).mean() > 0.9999
-    sample = golden[f"{name}/single_scale_probabilities_sample"]
-    probabilities = single.probabilities(image)[:, 7::29, 11::31]
-    np.testing.assert_allclose(probabilities, sample, atol=1e-4)
-    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-    multi = Predictor(single.model, protocol=protocol, flip=True, scales=scales)
-    assert (multi(image) == golden[f"{name}/multi_scale_flip"]).mean() > 0.9999

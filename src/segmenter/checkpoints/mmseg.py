@@ -23,12 +23,12 @@ from segmenter.class_lists import class_list_of
 from segmenter.classes import Classes
 from segmenter.drawing.palette import distinct_colors
 from segmenter.model.architectures import HALF
-from segmenter.model.spec import EncoderSpec, ModelSpec, Protocol
+from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.spec import EncoderSpec, ModelSpec
 
 _ENCODER = {"layer_norm_eps": 1e-6, "table_resize": "bicubic", "drop_path": 0.1}
 _DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
 _SHORT_SIDE = 512
-_OVERLAP = 32
 _RULES = (
     (r"^(backbone|decode_head)\.layers\.", r"\1.blocks."),
     (r"\.ln([12])\.", r".norm\1."),
@@ -86,11 +86,10 @@ def read_mmseg(
 
 
 def _protocol(encoder: EncoderSpec) -> Protocol:
-    """Windows of the training size, which is that of the position table; 32 pixels of overlap."""
+    """Windows of the training size, which is that of the position table."""
     rows = encoder.table_grid[0] if encoder.table_grid else 1
     window = rows * encoder.patch_size
-    stride = window - _OVERLAP if window > _OVERLAP else window
-    return Protocol(name="mmseg", short_side=max(_SHORT_SIDE, window), window=window, stride=stride)
+    return published_protocol("mmseg", window=window, short_side=max(_SHORT_SIDE, window))
 
 
 def _listed_classes(meta: object) -> Classes | None:

@@ -24,12 +24,12 @@ from segmenter.checkpoints.family import (
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF
-from segmenter.model.spec import ModelSpec, Protocol
+from segmenter.model.protocol import published_protocol
+from segmenter.model.spec import ModelSpec
 
 _SPLIT = "UnpackBigParamInfor@@"
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1}
 _DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
-_PROTOCOL = Protocol(name="paddleseg", short_side=512, window=512, stride=512, average="logits")
 _RULES = (
     (r"^backbone\.", "encoder."),
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
@@ -71,7 +71,7 @@ def read_paddleseg(state: Mapping[str, object], path: Path, classes: Classes | N
         fit="stretch",
         classes=chosen,
         normalization=HALF,
-        protocol=_PROTOCOL,
+        protocol=published_protocol("paddleseg", window=512),
         provenance=f"imported from the PaddleSeg checkpoint {path.name}",
     )
     return Published("PaddleSeg", spec, tensors, dropped, notes)

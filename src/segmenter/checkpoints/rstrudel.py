@@ -7,8 +7,6 @@ Sources: rstrudel/segmenter `segm/model/vit.py`, `segm/model/decoder.py`, `segm/
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from segmenter.checkpoints.family import (
     TIMM_BLOCK,
     Published,
@@ -31,8 +29,8 @@ from segmenter.class_lists import (
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF
-from segmenter.model.spec import HEAD_DIM, ModelSpec, Normalization, Protocol
-from segmenter.validation import first_problem
+from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.spec import HEAD_DIM, ModelSpec, Normalization
 
 DEIT_ROUNDED = Normalization(mean=(123.68, 116.28, 103.53), std=(58.40, 57.12, 57.38))
 """ImageNet's, rounded as this code has them on 0 to 255."""
@@ -40,11 +38,11 @@ DEIT_ROUNDED = Normalization(mean=(123.68, 116.28, 103.53), std=(58.40, 57.12, 5
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bilinear"}
 _DECODER = {"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"}
 _DATA_SETS = {
-    "ade20k": (ADE20K, 512),
-    "cityscapes": (CITYSCAPES, 1024),
-    "pascal_context": (PASCAL_CONTEXT, 520),
+    "ade20k": (ADE20K, 512, 4.0),
+    "cityscapes": (CITYSCAPES, 1024, 2.0),
+    "pascal_context": (PASCAL_CONTEXT, 520, 8.0),
 }
-"""Its name of a data set -> our class list, and the short side its photos are scored at."""
+"""Its name of a data set -> our class list, and short side and largest ratio of scored photos."""
 _RULES = (
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
     (r"^decoder\.head\.", "decoder.project."),
@@ -144,12 +142,16 @@ def _protocol(variant: Variant, num_classes: int, source: str) -> Protocol:
     data_set = variant.data_set
     if data_set is None:  # flags in place of the file: the number of classes says it
         same_count = class_list_of(num_classes)
-        lists = {name: read_class_list(listed) for name, (listed, _) in _DATA_SETS.items()}
+        lists = {name: read_class_list(listed) for name, (listed, *_) in _DATA_SETS.items()}
         data_set = next((name for name, listed in lists.items() if listed == same_count), None)
-    short_side = _DATA_SETS[data_set][1] if data_set in _DATA_SETS else variant.window
+    _, short_side, max_ratio = _DATA_SETS.get(data_set or "", (None, variant.window, 4.0))
     try:
-        return Protocol(
-            name="segmenter", short_side=short_side, window=variant.window, stride=variant.stride
+        return published_protocol(
+            "segmenter",
+            window=variant.window,
+            stride=variant.stride,
+            short_side=short_side,
+            max_ratio=max_ratio,
         )
-    except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, Protocol)}") from None
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None

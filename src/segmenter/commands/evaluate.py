@@ -19,7 +19,7 @@ from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
-from segmenter.inference.predictor import Predictor, change_protocol
+from segmenter.inference.predictor import Predictor, change_protocol, find_protocol
 from segmenter.model import ModelSpec
 from segmenter.outputs import OutputFolder, write_new
 from segmenter.recipe import make_recipe
@@ -33,6 +33,7 @@ def run_evaluation(
     json_file: Path | None,
     report_folder: Path | None,
     classes_file: Path | None,
+    protocol: str | None,
     protocol_changes: dict[str, Any],
     device: str,
     precision: str,
@@ -53,10 +54,10 @@ def run_evaluation(
     if json_file and json_file.exists() and not overwrite:
         raise UserError(f"{json_file} exists; give another --json, or --overwrite")
     loaded = load(model)
-    protocol = change_protocol(loaded.spec.protocol, protocol_changes)
+    chosen = change_protocol(find_protocol(protocol, loaded.spec), protocol_changes)
     folder = open_data(data, _classes(data, classes_file, loaded.spec))
     name, items = _items(folder, split, loaded.spec)
-    predictor = Predictor(loaded, protocol=protocol, device=device, precision=precision)
+    predictor = Predictor(loaded, protocol=chosen, device=device, precision=precision)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(items))
         evaluation = evaluate(
@@ -66,7 +67,7 @@ def run_evaluation(
         "model": model,
         "data": data,
         "split": name,
-        "protocol": protocol.model_dump(mode="json"),
+        "protocol": chosen.model_dump(mode="json"),
         "runtime": "torch",
         "precision": precision,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -89,7 +89,7 @@ def evaluate(
             on_image(images[-1])
     return Evaluation(
         matrix=matrix,
-        scores=scores(matrix, classes.names),
+        scores=scores(matrix, classes.names, absent_rule=predictor.protocol.absent_classes),
         images=tuple(images),
         seconds=time.perf_counter() - start,
     )

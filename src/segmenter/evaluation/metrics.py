@@ -6,20 +6,16 @@ be 0 / 0 is `None`, never NaN.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Integer
 from numpy import ndarray
 
-AbsentRule = Literal["skip", "one", "zero"]
-"""What the IoU of a class counts that is in neither truth nor prediction.
-
-`skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
-(PaddleSeg 2.8).
-"""
+from segmenter.model.protocol import AbsentRule
 
 _ABSENT_IOU: dict[AbsentRule, float | None] = {"skip": None, "one": 1.0, "zero": 0.0}
+_ABSENT_DICE: dict[AbsentRule, float | None] = {"skip": None, "one": 0.0, "zero": 0.0}
 
 
 class ConfusionMatrix:
@@ -140,6 +136,8 @@ class Scores:
     """Mean recall over the classes that occur in the truth."""
     pixel_accuracy: float | None
     """Share of the counted pixels that are predicted right."""
+    mean_dice: float | None
+    """Mean Dice over classes; those in `absent` are left out, or count 0 where their IoU counts."""
     kappa: float | None
     """Cohen's kappa: 0 as good as chance, 1 perfect, below 0 worse than chance."""
     classes: tuple[ClassScores, ...]
@@ -165,6 +163,7 @@ class Scores:
             "miou": self.miou,
             "mean_accuracy": self.mean_accuracy,
             "pixel_accuracy": self.pixel_accuracy,
+            "mean_dice": self.mean_dice,
             "kappa": self.kappa,
             "classes": {each.name: each.to_json() for each in self.classes},
             "absent": list(self.absent),
@@ -195,7 +194,7 @@ def scores(
         ClassScores(
             name=name,
             iou=_ratio(both, true + predicted - both, undefined=_ABSENT_IOU[absent_rule]),
-            dice=_ratio(2 * both, true + predicted),
+            dice=_ratio(2 * both, true + predicted, undefined=_ABSENT_DICE[absent_rule]),
             precision=_ratio(both, predicted),
             recall=_ratio(both, true),
             pixels=true,
@@ -213,6 +212,7 @@ def scores(
         miou=mean_of_defined([each.iou for each in classes]),
         mean_accuracy=mean_of_defined([each.recall for each in classes]),
         pixel_accuracy=_ratio(sum(right), total),
+        mean_dice=mean_of_defined([each.dice for each in classes]),
         kappa=_ratio(sum(right) * total - by_chance, total * total - by_chance),
         classes=classes,
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -17,14 +16,15 @@ from segmenter.checkpoints import load
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.labels import add_resized, to_labels
+from segmenter.inference.views import mean_size, resize_normalized, resize_photo, view_sizes
 from segmenter.inference.windows import Box, window_boxes
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.model.protocol import published_protocol
 from segmenter.model.segmenter import ImageSize
 from segmenter.validation import first_problem
 
 _MAX_BATCH = 8
 _MAX_BATCH_PIXELS = 8 * 512 * 512
-_MAX_RATIO = 4  # the paper resizes a photo into (4 S, S): a thin one does not grow without bound
 _PRECISIONS = ("float32", "bfloat16")
 
 
@@ -35,21 +35,22 @@ class Predictor:
 
     Args:
         model: A model, or the bundled name or path of one.
-        protocol: How a photo is fed to the model; none: as the model's own spec says.
+        protocol: How a photo is fed to the model; none: as the model's own spec says. A name is
+            that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
         flip: Whether to look at the mirrored photo too; none: as the protocol says.
         scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
         device: Where to compute, such as `cpu` or `cuda:0`.
         precision: `float32`, or `bfloat16` for the model's matrix products.
 
     Raises:
-        UserError: If the model, device, precision or scales cannot be used.
+        UserError: If the model, protocol, device, precision or scales cannot be used.
     """
 
     def __init__(
         self,
         model: Segmenter | str | Path,
         *,
-        protocol: Protocol | None = None,
+        protocol: Protocol | str | None = None,
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         device: str | torch.device = "cpu",
@@ -64,7 +65,7 @@ class Predictor:
         self.model = model.to(self.device).eval()
         given = {"flip": flip, "scales": scales}
         changes = {name: value for name, value in given.items() if value is not None}
-        self.protocol = change_protocol(protocol or model.spec.protocol, changes)
+        self.protocol = change_protocol(find_protocol(protocol, model.spec), changes)
 
     @property
     def classes(self) -> Classes:
@@ -104,10 +105,10 @@ class Predictor:
         size = image.shape[:2]
         views = self._views(image[None])
         scores = self._mean_scores(views, 0, size)
-        if len(views) == 1 or self.protocol.average == "logits":
-            logits, scores = scores, scores.new_zeros(len(scores), *size)
-            add_resized(scores, logits, softmax=True)
-        return scores.cpu().numpy()
+        are_logits = len(views) == 1 or self.protocol.average == "logits"
+        probabilities = scores.new_zeros(len(scores), *size)
+        add_resized(probabilities, scores, softmax=are_logits)
+        return probabilities.cpu().numpy()
 
     @torch.inference_mode()
     def _labels(self, images: list[ndarray]) -> list[ndarray]:
@@ -116,7 +117,7 @@ class Predictor:
         for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
             same_size = list(neighbours)
             size = same_size[0].shape[:2]
-            step = min(_batch_size(view) for view in _view_sizes(size, self.protocol))
+            step = min(_batch_size(each.view) for each in view_sizes(size, self.protocol))
             for start in range(0, len(same_size), step):
                 batch = np.stack(same_size[start : start + step])
                 views = self._views(batch)
@@ -129,9 +130,11 @@ class Predictor:
         """Run the model on photos of one size: at each scale, as they are and mirrored."""
         self.model.eval()
         views = []
-        for size in _view_sizes(images.shape[1:3], self.protocol):
-            resized = torch.from_numpy(np.stack([_resize(image, size) for image in images]))
-            pixels = self.model.normalize(resized.to(self.device).permute(0, 3, 1, 2))
+        for photo, size in view_sizes(images.shape[1:3], self.protocol):
+            dtype = self.protocol.resize_dtype
+            resized = np.stack([resize_photo(image, photo, dtype) for image in images])
+            pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)
+            pixels = resize_normalized(self.model.normalize(pixels), size)
             window = self.protocol.window or max(size)
             boxes = window_boxes(size, window, self.protocol.stride or window)
             views.append(_View(size, boxes, False, self._patch_logits(pixels, boxes)))
@@ -157,9 +160,10 @@ class Predictor:
     def _mean_scores(
         self, views: list["_View"], index: int, size: ImageSize
     ) -> Float[Tensor, "classes rows columns"]:
-        """Mean over the views of one photo, at the photo's size; of one view, its plain logits."""
+        """Mean over the views of one photo of `size`; of one view, its plain logits."""
         if len(views) == 1:
             return self._merge_windows(views[0], index)
+        size = mean_size(size, self.protocol)
         total = torch.zeros(len(self.classes), *size, device=self.device)
         for view in views:
             softmax = self.protocol.average == "probabilities"
@@ -213,34 +217,30 @@ class _View(NamedTuple):
     """(photos, windows, classes, rows, columns): small, unlike logits at every pixel."""
 
 
-def _view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ImageSize]:
-    """Height and width at each scale; rounded as all published Segmenter code does."""
-    sizes = []
-    for scale in protocol.scales:
-        factor = scale
-        if protocol.short_side is not None:
-            short_side = max(1, int(protocol.short_side * scale))
-            factor = min(short_side / min(size), _MAX_RATIO * short_side / max(size))
-        height, width = (max(1, int(side * factor + 0.5)) for side in size)
-        sizes.append((height, width))
-    return sizes
-
-
-def _resize(image: UInt8[ndarray, "height width channels"], size: ImageSize) -> ndarray:
-    """Resize bilinearly, without smoothing, as the models were trained."""
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    resized = cv2.resize(
-        np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_LINEAR
-    )
-    return resized.reshape(height, width, -1)
-
-
 def _batch_size(size: tuple[int, ...]) -> int:
     """How many pictures of this height and width go through the model at once."""
     height, width = size
     return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
+
+
+def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
+    """The protocol meant: the model's own, or a published one, for windows as the model knows them.
+
+    Raises:
+        UserError: If a name is not known.
+    """
+    own = spec.protocol
+    if protocol is None:
+        return own
+    if isinstance(protocol, Protocol):
+        return protocol
+    window = own.window
+    if window is None and spec.encoder.table_grid is not None:
+        window = min(spec.encoder.table_grid) * spec.encoder.patch_size
+    sizes = {} if own.short_side is None else {"short_side": own.short_side}
+    return published_protocol(
+        protocol, window=window, stride=own.stride, max_ratio=own.max_ratio, **sizes
+    )
 
 
 def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protocol:

@@ -1,6 +1,7 @@
 """The model: `Segmenter` is an `Encoder` and a decoder, as a `ModelSpec` describes it."""
 
+from segmenter.model.protocol import Protocol
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.spec import ModelSpec, Protocol
+from segmenter.model.spec import ModelSpec
 
 __all__ = ["ModelSpec", "Protocol", "Segmenter"]

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmenter.classes import Classes
+from segmenter.model.protocol import Protocol
 
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
-Side = Annotated[int, Field(ge=1, le=16384)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HEAD_DIM = 64
 """Channels of one attention head, the same in every plain ViT of this family."""
@@ -97,36 +97,6 @@ class Normalization(BaseModel):
     def _check(self) -> "Normalization":
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}")
-        return self
-
-
-class Protocol(BaseModel):
-    """How a photo is fed to a model, and how its outputs become one label map."""
-
-    model_config = _STRICT
-
-    name: str = "plain"
-    short_side: Side | None = None
-    """Resize the photo, keeping its shape, to this short side; none: its own size."""
-    window: Side | None = None
-    """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
-    stride: Side | None = None
-    """Distance of neighbouring windows; at most the window."""
-    average: Literal["logits", "probabilities"] = "probabilities"
-    """What is averaged over flips and scales; overlapping windows always average logits."""
-    flip: bool = False
-    scales: Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)] = (
-        1.0,
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> "Protocol":
-        if (self.window is None) != (self.stride is None):
-            raise ValueError("window and stride go together: give both, or neither")
-        if self.window is not None and self.stride is not None and self.stride > self.window:
-            raise ValueError(
-                f"stride {self.stride} is larger than window {self.window}: pixels would be skipped"
-            )
         return self
 
 

@@ -1,0 +1,133 @@
+"""How a photo is fed to a model and scored: one `Protocol`, and the published ones as data.
+
+The three code bases that published Segmenters score in three ways. Each difference is a field, so
+that any of them can be changed alone; no code asks which code base a protocol comes from.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segmenter.errors import UserError
+from segmenter.validation import first_problem, nearest
+
+Side = Annotated[int, Field(ge=1, le=16384)]
+Ratio = Annotated[float, Field(ge=1, le=1024)]
+Scale = Annotated[float, Field(gt=0, le=16)]
+
+
+AbsentRule = Literal["skip", "one", "zero"]
+"""What the IoU of a class counts that is in neither truth nor prediction of a whole data set.
+
+`skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
+(PaddleSeg 2.8).
+"""
+
+
+class Protocol(BaseModel):
+    """How a photo is fed to a model, and how its outputs become one label map and a score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "plain"
+    short_side: Side | None = None
+    """Resize the photo, keeping its shape, to this short side; none: its own size."""
+    max_ratio: Ratio = 4.0
+    """The long side is resized to at most this many times `short_side`."""
+    resize_dtype: Literal["uint8", "float32"] = "uint8"
+    """Numbers the photo has when it is resized."""
+    rounding: Literal["half-up", "half-even"] = "half-up"
+    """How the sides of the resized photo are rounded; `half-even` is Python's `round`."""
+    window: Side | None = None
+    """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
+    stride: Side | None = None
+    """Distance of neighbouring windows; at most the window."""
+    small_image: Literal["as-is", "enlarge"] = "as-is"
+    """A photo with a side under the window: smaller windows, or its short side enlarged to one."""
+    average: Literal["logits", "probabilities"] = "probabilities"
+    """What is averaged over flips and scales; overlapping windows always average logits."""
+    flip: bool = False
+    """Average with the mirrored photo."""
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0,)
+    """Sizes to average over, relative to the others."""
+    scales_of: Literal["photo", "resized"] = "photo"
+    """What scales resize: the photo, each time anew and averaged at its own size; or the resized
+    and normalised photo once more, averaged at that size."""
+    absent_classes: AbsentRule = "skip"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Protocol":
+        if (self.window is None) != (self.stride is None):
+            raise ValueError("window and stride go together: give both, or neither")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ValueError(
+                f"stride {self.stride} is larger than window {self.window}: pixels would be skipped"
+            )
+        return self
+
+
+_SHORT_SIDE = 512
+_RULES: dict[str, dict[str, Any]] = {
+    # rstrudel/segmenter: segm/inference.py with the file's window and stride
+    "segmenter": {"small_image": "enlarge"},
+    # rstrudel/segmenter: segm/eval/miou.py, which made the published scores
+    "segmenter-miou": {"small_image": "enlarge"},
+    # MMSegmentation 0.x: configs/_base_/models/segmenter_vit-b16_mask.py
+    "mmseg": {},
+    # PaddleSeg 2.9: paddleseg/core/{val,infer}.py. It knows no largest ratio; 64 bounds memory.
+    "paddleseg": {
+        "max_ratio": 64.0,
+        "resize_dtype": "float32",
+        "rounding": "half-even",
+        "average": "logits",
+        "scales_of": "resized",
+        "absent_classes": "one",
+    },
+}
+_OVERLAP = {"segmenter-miou": 32, "mmseg": 32, "paddleseg": 0}
+"""By how many pixels neighbouring windows overlap, where the code base fixes it."""
+
+PUBLISHED_PROTOCOLS = tuple(_RULES)
+"""Names that `published_protocol` knows."""
+
+
+def published_protocol(
+    name: str,
+    *,
+    window: int | None,
+    stride: int | None = None,
+    short_side: int | None = _SHORT_SIDE,
+    max_ratio: float = 4.0,
+) -> Protocol:
+    """The protocol of a published code base, for windows of a size.
+
+    Args:
+        name: One of `PUBLISHED_PROTOCOLS`.
+        window: Side of the windows: that of the crops the model was trained on.
+        stride: Used where the code base does not fix it; none: windows side by side.
+        short_side: Of the resized photo: ADE20K 512, Pascal Context 520, Cityscapes 1024.
+        max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
+
+    Raises:
+        UserError: If there is no such protocol, or window and stride do not fit.
+    """
+    if name not in _RULES:
+        raise UserError(
+            f"no protocol {name!r}{nearest(name, PUBLISHED_PROTOCOLS)}; choose from "
+            f"{', '.join(PUBLISHED_PROTOCOLS)}"
+        )
+    overlap = _OVERLAP.get(name)
+    if window is not None and overlap is not None:
+        stride = window - overlap if window > overlap else window
+    fields = {
+        "name": name,
+        "short_side": short_side,
+        "max_ratio": max_ratio,
+        "window": window,
+        "stride": stride or window,
+        **_RULES[name],
+    }
+    try:
+        return Protocol.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(first_problem(error, Protocol)) from None

@@ -33,6 +33,7 @@ def train(
     *,
     folder: Annotated[str | None, Parameter(name="--data")] = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
+    partial: bool | None = None,
     out: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -44,6 +45,7 @@ def train(
         recipe: A packaged recipe's name, or a YAML file.
         folder: Folder of the data set: `images`, `masks`, `classes.yaml` (recipe: data.root).
         start: A model or encoder to start from (recipe: model.weights).
+        partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
         device: Where to compute: cpu, cuda, cuda:1, mps.
@@ -59,6 +61,8 @@ def train(
         given["data"]["root"] = folder
     if start is not None:
         given["model"]["weights"] = start
+    if partial is not None:
+        given["model"]["partial"] = partial
     print(run_training(read_recipe(recipe, given), out, device, resume=resume))
     return _DONE
 

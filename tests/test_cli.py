@@ -392,6 +392,27 @@ def test_a_run_starts_from_a_published_model(capsys: pytest.CaptureFixture) -> N
     assert "2 start fresh: decoder.project.weight, decoder.project.bias" in capsys.readouterr().err
 
 
+def test_another_encoder_needs_partial_which_the_recipe_of_the_run_keeps(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    wide = make_spec(mlp_ratio=2.0)
+    save(Segmenter(wide).eval(), "data/start.safetensors", overwrite=True)
+    deeper = ["train", "tiny.yaml", "--model.encoder", "vit_tiny_patch16_224"]
+    assert "`--partial`" in refused(capsys, *deeper)
+    path = "data/start.safetensors"
+    assert f"nothing in {path} fits" in refused(capsys, *deeper, "--partial")
+    save(Segmenter(make_spec(embed_dim=192, mlp_ratio=2.0)).eval(), path, overwrite=True)
+    assert run(*deeper, "--model.encoder_depth", "2", "--partial") == 0
+    said = capsys.readouterr().err
+    names = ", ".join(
+        f"encoder.blocks.{block}.mlp.{name}"
+        for block in (0, 1)
+        for name in ("expand.weight", "expand.bias", "reduce.weight")
+    )
+    assert f"; 6 start fresh: {names}; 6 of {path} are left unused: {names}" in said
+    assert "partial: true" in (here / "runs/tiny/recipe.yaml").read_text()
+
+
 def test_results_beside_their_photos_are_not_labelled_again(here: Path) -> None:
     command = ["predict", "data/images/val", "--out", "data/images/val"]
     for _ in range(2):

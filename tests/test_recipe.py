@@ -73,6 +73,7 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"data": {"val": "train"}}, "would flatter"),
         ({"model": {"encoder": None}}, "model.encoder and model.weights are both missing"),
         ({"augment": {"scale": [2, 1]}}, "scale is"),
+        ({"model": {"partial": True}}, "model.weights gives nothing to start from"),
     ],
 )
 def test_what_cannot_be_is_named(path: Path, changes: dict, message: str) -> None:

@@ -1,6 +1,6 @@
 """Semantic segmentation with plain vision transformers (Strudel et al., ICCV 2021).
 
-The public door: `load`, `save`, `Predictor`, `Segmenter`, `UserError`.
+The public door: `load`, `save`, `Predictor`, `Segmenter`, `attention_maps`, `UserError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,29 @@ from segmenter.errors import UserError
 if TYPE_CHECKING:
     from segmenter.checkpoints import load, save
     from segmenter.inference.predictor import Predictor
-    from segmenter.model import ModelSpec, Protocol, Segmenter
+    from segmenter.model import AttentionMaps, ModelSpec, Protocol, Segmenter, attention_maps
 
-__all__ = ["ModelSpec", "Predictor", "Protocol", "Segmenter", "UserError", "load", "save"]
+__all__ = [
+    "AttentionMaps",
+    "ModelSpec",
+    "Predictor",
+    "Protocol",
+    "Segmenter",
+    "UserError",
+    "attention_maps",
+    "load",
+    "save",
+]
 
 _HOME = {
     "load": "segmenter.checkpoints",
     "save": "segmenter.checkpoints",
     "Predictor": "segmenter.inference.predictor",
+    "AttentionMaps": "segmenter.model",
     "ModelSpec": "segmenter.model",
     "Protocol": "segmenter.model",
     "Segmenter": "segmenter.model",
+    "attention_maps": "segmenter.model",
 }
 
 

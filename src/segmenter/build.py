@@ -62,20 +62,21 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
     Args:
         recipe: The run.
         classes: The classes of its data.
-        say: Told which tensors start fresh when another model is the start.
+        say: Told what is taken from the weights, what starts fresh, and what is left unused.
 
     Raises:
         UserError: If the encoder is unknown, or the weights do not fit.
     """
-    start = _starting_model(recipe.model)
+    given = recipe.model
+    start = _starting_model(given)
     spec = build_spec(recipe, classes, start.spec if start else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
     if start:
-        say(start_from(model, start, str(recipe.model.weights)))
-    elif recipe.model.weights:
-        load_encoder_weights(model.encoder, recipe.model.weights)
+        say(start_from(model, start, str(given.weights), partial=given.partial))
+    elif given.weights:
+        say(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
     return model
 
 

@@ -33,6 +33,7 @@ def train(
     *,
     folder: Annotated[str | None, Parameter(name="--data")] = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
+    partial: bool | None = None,
     out: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -45,6 +46,7 @@ def train(
         folder: Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a
             published one, such as `ade20k:data/ADEChallengeData2016` (recipe: data.root).
         start: A model or encoder to start from (recipe: model.weights).
+        partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
         device: Where to compute: cpu, cuda, cuda:1, mps.
@@ -60,6 +62,8 @@ def train(
         given["data"]["root"] = folder
     if start is not None:
         given["model"]["weights"] = start
+    if partial is not None:
+        given["model"]["partial"] = partial
     print(run_training(read_recipe(recipe, given), out, device, resume=resume))
     return _DONE
 

@@ -36,6 +36,9 @@ class ModelRecipe(BaseModel):
     weights: str | None = None
     """Where the run starts from: an encoder's file, `timm:NAME` (downloaded), or a whole model of
     this package by name or path; none: random weights."""
+    partial: bool = False
+    """Take from `weights` what fits by name and shape, and start the rest fresh; else only what
+    speaks of classes may differ, and position table, depth and channels are fitted."""
     in_channels: Positive = 3
     """Channels of the images; weights made for 3 are inflated."""
     position_grid: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -254,6 +257,8 @@ class Recipe(BaseModel):
             raise ValueError(f"protocol.stride ({stride}) is larger than the window ({window})")
         if self.model.encoder is None and self.model.weights is None:
             raise ValueError("model.encoder and model.weights are both missing: give one")
+        if self.model.partial and self.model.weights is None:
+            raise ValueError("model.partial is set, but model.weights gives nothing to start from")
         if self.data.val in self.data.train:
             raise ValueError(
                 f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"

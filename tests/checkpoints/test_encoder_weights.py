@@ -29,7 +29,10 @@ def encoder(**changes: object) -> Encoder:
 
 def test_more_blocks_than_wanted_are_left_out(tmp_path: Path) -> None:
     write_timm_file(tmp_path / "weights.safetensors")
-    load_encoder_weights(encoder(depth=2), str(tmp_path / "weights.safetensors"))
+    said = load_encoder_weights(encoder(depth=2), str(tmp_path / "weights.safetensors"))
+    assert "fresh" not in said
+    assert "14 of " in said
+    assert said.endswith("blocks.2.norm2.weight, head.bias, head.weight")
 
 
 def test_another_grid_resizes_the_position_table(tmp_path: Path) -> None:
@@ -41,8 +44,54 @@ def test_another_grid_resizes_the_position_table(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     write_timm_file(tmp_path / "weights.safetensors", embed_dim=128)
-    with pytest.raises(UserError, match=r"blocks\.0\.norm1\.weight is \(128,\)"):
+    with pytest.raises(UserError, match=r"blocks\.0\.norm1\.weight is \(128,\).*`--partial`"):
         load_encoder_weights(encoder(), str(tmp_path / "weights.safetensors"))
+    with pytest.raises(UserError, match=r"nothing in .* fits"):
+        load_encoder_weights(encoder(), str(tmp_path / "weights.safetensors"), partial=True)
+
+
+def test_partial_takes_what_fits_and_names_every_other_tensor(tmp_path: Path) -> None:
+    path = str(tmp_path / "weights.safetensors")
+    save_file(tiny_timm(depth=1).state_dict(), path)
+    model = encoder(depth=2, num_prefix_tokens=2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    said = load_encoder_weights(model, path, partial=True)
+    block = [name for name in before if name.startswith("blocks.1.")]
+    fresh = ["prefix_tokens", "prefix_positions", "position_table", *block]
+    assert said == (
+        f"starting from {path}: {len(before) - len(fresh)} tensors kept; {len(fresh)} start fresh: "
+        f"{', '.join(fresh)}; 4 of {path} are left unused: "
+        "prefix_tokens, pos_embed, head.bias, head.weight"
+    )
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (name in fresh), name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("cls_token", (64,)),
+        ("cls_token", (2, 1, 64)),
+        ("pos_embed", (197,)),
+        ("pos_embed", (1, 197, 0)),
+        ("pos_embed", (0, 197, 64)),
+        ("patch_embed.proj.weight", (64,)),
+        ("patch_embed.proj.weight", (64, 0, 16, 16)),
+        ("blocks.0.norm1.weight", ()),
+    ],
+)
+@pytest.mark.parametrize("partial", [False, True])
+def test_tensors_of_impossible_shapes_are_refused_or_left(
+    tmp_path: Path, name: str, shape: tuple[int, ...], partial: bool
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(tiny_timm().state_dict() | {name: torch.zeros(shape)}, path)
+    model = encoder(in_channels=4)
+    if not partial or name == "cls_token":
+        with pytest.raises(UserError, match=r"weights\.safetensors"):
+            load_encoder_weights(model, str(path), partial=partial)
+    else:
+        assert "left unused" in load_encoder_weights(model, str(path), partial=True)
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
@@ -78,8 +127,8 @@ def test_the_shared_dinov2_loads_and_its_features_depend_on_the_photo() -> None:
     assert normalization.mean[0] == pytest.approx(123.675)
 
 
-def tiny_timm() -> torch.nn.Module:
-    model = timm.create_model("vit_tiny_patch16_224", num_heads=1, embed_dim=64, depth=3)
+def tiny_timm(depth: int = 3) -> torch.nn.Module:
+    model = timm.create_model("vit_tiny_patch16_224", num_heads=1, embed_dim=64, depth=depth)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return model.eval()

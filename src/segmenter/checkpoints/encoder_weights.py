@@ -5,15 +5,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segmenter.checkpoints.augreg import is_augreg, rename_augreg_tensors
 from segmenter.checkpoints.containers import is_safetensors
-from segmenter.checkpoints.family import TIMM_BLOCK, split_position_table, to_tensors
-from segmenter.checkpoints.own import check_fit, read_tensors
+from segmenter.checkpoints.family import (
+    TIMM_BLOCK,
+    join_tokens,
+    split_position_table,
+    to_tensors,
+)
+from segmenter.checkpoints.fitting import account, choose
+from segmenter.checkpoints.own import read_tensors
 from segmenter.checkpoints.published import read_state
 from segmenter.errors import UserError
-from segmenter.model.encoder import Encoder
+from segmenter.model.encoder import Encoder, resize_table
 
 _HUB_PREFIX = "timm:"
 _RENAMED = (
@@ -26,7 +31,7 @@ _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 _CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|fc_norm|mask_token)(\.|$)")
 
 
-def load_encoder_weights(encoder: Encoder, source: str) -> None:
+def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False) -> str:
     """Start an encoder from weights trained elsewhere.
 
     Blocks beyond the encoder's depth and the classifier are left out; the position table is
@@ -36,40 +41,53 @@ def load_encoder_weights(encoder: Encoder, source: str) -> None:
         encoder: Whose parameters are replaced.
         source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
             AugReg `.npz`, or `timm:NAME` to download.
+        partial: Take only what fits by name and shape.
+
+    Returns:
+        One line that says what was kept, what starts fresh, and what is left unused.
 
     Raises:
-        UserError: If the file is missing, damaged, or fits another architecture.
+        UserError: If the file is missing, damaged, or fits another architecture, naming every
+            tensor that does not fit; with `partial`, if nothing fits.
     """
     if source.startswith(_HUB_PREFIX):
         weights = _download(source.removeprefix(_HUB_PREFIX))
     else:
         weights = _read_file(Path(source))
-    tensors = rename_timm_tensors(weights, encoder, source)
-    check_fit(encoder.state_dict(), tensors, source)
-    encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
+    wanted = encoder.state_dict()
+    kept = choose(wanted, tensors, source, partial=partial)
+    said = account(source, wanted, kept, [*tensors, *filter(_CLASSIFIER.match, weights)])
+    encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
+    return said
 
 
 def rename_timm_tensors(
-    weights: dict[str, Tensor], encoder: Encoder, source: str
+    weights: dict[str, Tensor], encoder: Encoder, source: str, *, partial: bool = False
 ) -> dict[str, Tensor]:
-    """Give timm's tensors the names and shapes of `encoder`'s."""
+    """Give timm's tensors the names of `encoder`'s, and those its shapes that can be resized.
+
+    Raises:
+        UserError: If prefix tokens are no tokens, or positions no grid; positions that are none
+            keep their name if `partial`.
+    """
     spec = encoder.spec
     weights = {name: tensor for name, tensor in weights.items() if not _CLASSIFIER.match(name)}
     prefix = [weights.pop(name) for name in _PREFIX_TOKENS if name in weights]
-    tensors = {"prefix_tokens": torch.cat(prefix, dim=1)} if prefix else {}
-    if "pos_embed" in weights and encoder.position_table is not None:
+    tensors = {"prefix_tokens": join_tokens(prefix, source)} if prefix else {}
+    if "pos_embed" in weights and spec.table_grid is not None:
         num_prefix = spec.num_prefix_tokens if spec.prefix_positions else 0
-        positions, table = split_position_table(weights.pop("pos_embed"), num_prefix, source)
-        if num_prefix:
-            tensors["prefix_positions"] = positions
-        grid = encoder.position_table.shape[2:]
-        tensors["position_table"] = F.interpolate(
-            table.float(), grid, mode=spec.table_resize, antialias=spec.table_antialias
-        )
+        try:
+            positions, table = split_position_table(weights["pos_embed"], num_prefix, source)
+        except UserError:
+            if not partial:
+                raise
+        else:
+            del weights["pos_embed"]
+            if num_prefix:
+                tensors["prefix_positions"] = positions
+            tensors["position_table"] = resize_table(table.float(), spec.table_grid, spec)
     for name, tensor in weights.items():
-        block = re.match(r"^blocks\.(\d+)\.", name)
-        if block and int(block[1]) >= spec.depth:
-            continue
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         tensors[name] = tensor
@@ -82,9 +100,9 @@ def rename_timm_tensors(
 
 def inflate_patch_embedding(weight: Tensor, in_channels: int) -> Tensor:
     """Fit an RGB patch embedding to other channels: repeat R, G, B and keep the response's size."""
-    channels = weight.shape[1]
-    if in_channels == channels:
+    if weight.ndim != 4 or weight.shape[1] in (0, in_channels):
         return weight
+    channels = weight.shape[1]
     repeated = weight[:, torch.arange(in_channels) % channels]
     return repeated * (channels / in_channels)
 

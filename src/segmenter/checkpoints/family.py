@@ -113,7 +113,7 @@ def split_position_table(
     Raises:
         UserError: If the patches are no such grid, or no square one where none is given.
     """
-    if positions.ndim != 3:
+    if positions.ndim != 3 or positions.shape[0] != 1 or 0 in positions.shape:
         raise UserError(f"{source}: the position table has shape {tuple(positions.shape)}")
     prefix, patches = positions[:, :num_prefix], positions[:, num_prefix:]
     side = math.isqrt(patches.shape[1])
@@ -133,14 +133,26 @@ def join_prefix(tensors: Tensors, source: str, grid: tuple[int, int] | None = No
     tokens = [
         tensors.pop(name) for name in ("encoder.cls_token", "encoder.dist_token") if name in tensors
     ]
-    if not tokens or any(token.ndim != 3 for token in tokens) or "encoder.pos_embed" not in tensors:
+    if not tokens or "encoder.pos_embed" not in tensors:
         raise UserError(f"{source} has no encoder with class token and position table")
-    tensors["encoder.prefix_tokens"] = torch.cat(tokens, dim=1)
+    tensors["encoder.prefix_tokens"] = join_tokens(tokens, source)
     positions = tensors.pop("encoder.pos_embed")
     tensors["encoder.prefix_positions"], tensors["encoder.position_table"] = split_position_table(
         positions, len(tokens), source, grid
     )
     return tensors
+
+
+def join_tokens(tokens: list[Tensor], source: str) -> Tensor:
+    """Put class token, distillation token and registers into one (1, tokens, dim).
+
+    Raises:
+        UserError: If one is no (1, tokens, dim), or of another width than the first.
+    """
+    shapes = [tuple(token.shape) for token in tokens]
+    if any(len(shape) != 3 or shape[0] != 1 or shape[2] != shapes[0][2] for shape in shapes):
+        raise UserError(f"{source}: the prefix tokens have the shapes {shapes}")
+    return torch.cat(tokens, dim=1)
 
 
 def describe(

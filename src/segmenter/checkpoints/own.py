@@ -129,8 +129,16 @@ def hash_tensors(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_fit(wanted: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
+def check_fit(
+    wanted: dict[str, Tensor], given: dict[str, Tensor], source: str, hint: str = ""
+) -> None:
     """Refuse weights that do not fit a model, or hold numbers that are not finite.
+
+    Args:
+        wanted: The tensors of the model.
+        given: Those that are to take their place.
+        source: What to call them.
+        hint: What can be done about weights that do not fit.
 
     Raises:
         UserError: Naming every missing, unexpected and mis-shaped tensor.
@@ -143,7 +151,7 @@ def check_fit(wanted: dict[str, Tensor], given: dict[str, Tensor], source: str) 
         if name in given and given[name].shape != wanted[name].shape
     ]
     if findings:
-        raise UserError(f"{source} does not fit the model: {'; '.join(findings)}")
+        raise UserError(f"{source} does not fit the model: {'; '.join(findings)}{hint}")
     broken = [name for name, tensor in given.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(f"{source} holds NaN or infinity in {', '.join(broken)}")

@@ -1,16 +1,15 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
-from torch.nn import functional as F
-
 from segmenter.checkpoints.encoder_weights import inflate_patch_embedding
-from segmenter.checkpoints.own import check_fit
+from segmenter.checkpoints.fitting import account, choose
+from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
 
 # Their rows are single classes, and mean nothing for other ones.
 _PER_CLASS = ("decoder.project.", "decoder.class_tokens", "decoder.norm_logits.")
 
 
-def start_from(model: Segmenter, start: Segmenter, source: str) -> str:
+def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool = False) -> str:
     """Copy into `model` what it shares with `start`.
 
     The whole encoder is copied: blocks beyond the new depth are left out, the position table is
@@ -21,32 +20,29 @@ def start_from(model: Segmenter, start: Segmenter, source: str) -> str:
         model: Whose parameters are replaced.
         start: A trained model.
         source: What to call it.
+        partial: Of the encoder, too, take only what has the same name and shape.
 
     Returns:
-        One line that says what was kept, what starts fresh, and under which terms.
+        One line that says what was kept, what starts fresh, what is left unused, and under which
+        terms.
 
     Raises:
-        UserError: If the encoders do not fit; naming every tensor that does not.
+        UserError: If the encoders do not fit, naming every tensor that does not; with `partial`,
+            if nothing of them fits.
     """
     wanted = model.state_dict()
     spec = model.spec.encoder
     weights = start.state_dict()
-    encoder = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name.startswith("encoder.") and _block(name) < spec.depth
-    }
-    table = "encoder.position_table"
-    if table in encoder and table in wanted and encoder[table].shape != wanted[table].shape:
-        encoder[table] = F.interpolate(
-            encoder[table], wanted[table].shape[2:], mode=spec.table_resize, align_corners=False
-        )
-    embedding = "encoder.patch_embed.weight"
+    encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    table, embedding = "encoder.position_table", "encoder.patch_embed.weight"
+    if table in encoder and spec.table_grid is not None:
+        encoder[table] = resize_table(encoder[table], spec.table_grid, spec)
     encoder[embedding] = inflate_patch_embedding(encoder[embedding], spec.in_channels)
-    check_fit({n: t for n, t in wanted.items() if n.startswith("encoder.")}, encoder, source)
+    wanted_encoder = {n: tensor for n, tensor in wanted.items() if n.startswith("encoder.")}
+    kept = choose(wanted_encoder, encoder, source, partial=partial)
 
     same_classes = start.spec.classes.names == model.spec.classes.names
-    decoder = {
+    kept |= {
         name: tensor
         for name, tensor in weights.items()
         if name.startswith("decoder.")
@@ -54,18 +50,8 @@ def start_from(model: Segmenter, start: Segmenter, source: str) -> str:
         and wanted[name].shape == tensor.shape
         and (same_classes or not name.startswith(_PER_CLASS))
     }
-    kept = encoder | decoder
+    said = account(source, wanted, kept, weights)
     model.load_state_dict(kept, strict=False)
-    fresh = [name for name in wanted if name not in kept]
-    said = f"starting from {source}: {len(kept)} tensors kept"
-    if fresh:
-        said += f", {len(fresh)} start fresh: {', '.join(fresh)}"
     if start.spec.license:
         said += f"; terms of what grows from it: {start.spec.license}"
     return said
-
-
-def _block(name: str) -> int:
-    """The number of the encoder block that a tensor belongs to; -1 outside of blocks."""
-    parts = name.split(".")
-    return int(parts[2]) if parts[1] == "blocks" else -1

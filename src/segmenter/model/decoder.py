@@ -75,16 +75,25 @@ class MaskTransformer(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
         num_patches = tokens.shape[1]
-        joint = self.project_in(tokens)
-        class_tokens = self.class_tokens.expand(len(tokens), -1, -1).to(joint.dtype)
-        joint = torch.cat([joint, class_tokens], dim=1)
-        for index, block in enumerate(self.blocks):
-            joint = block(joint, block_scales(branch_scales, index))
-        joint = self.norm(joint)
+        joint = self.norm(self.run_blocks(tokens, len(self.blocks), branch_scales))
         patches = F.normalize(self.project_patches(joint[:, :num_patches]), dim=-1)
         classes = F.normalize(self.project_classes(joint[:, num_patches:]), dim=-1)
         logits = self.norm_logits(patches @ classes.transpose(1, 2))
         return logits.transpose(1, 2).unflatten(2, grid)
+
+    def run_blocks(
+        self,
+        tokens: Float[Tensor, "batch patches dim"],
+        count: int,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch tokens decoder_dim"]:
+        """Put the class tokens after the patches; take both through the first `count` blocks."""
+        joint = self.project_in(tokens)
+        class_tokens = self.class_tokens.expand(len(tokens), -1, -1).to(joint.dtype)
+        joint = torch.cat([joint, class_tokens], dim=1)
+        for index, block in enumerate(self.blocks[:count]):
+            joint = block(joint, block_scales(branch_scales, index))
+        return joint
 
 
 Decoder = LinearDecoder | MaskTransformer

@@ -76,6 +76,21 @@ class Encoder(nn.Module):
         Returns:
             The patch tokens, row by row, and their (rows, columns).
         """
+        tokens, grid, _ = self.run_blocks(images, len(self.blocks), branch_scales)
+        return self.norm(tokens)[:, self.spec.num_prefix_tokens :], grid
+
+    def run_blocks(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        count: int,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
+        """Turn images into tokens, and take them through the first `count` blocks.
+
+        Returns:
+            Prefix tokens and patch tokens, the (rows, columns) of the patches, and what each
+            block needs of their positions.
+        """
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
         if self.position_table is not None:
@@ -87,9 +102,9 @@ class Encoder(nn.Module):
         tokens = torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
 
         rotation = rotary_positions(grid, images.device) if self.spec.position == "rotary" else None
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[:count]):
             tokens = block(tokens, block_scales(branch_scales, index), rotation)
-        return self.norm(tokens)[:, self.spec.num_prefix_tokens :], grid
+        return tokens, grid, rotation
 
 
 def block_scales(branch_scales: Tensor | None, block: int) -> Tensor | None:

@@ -62,7 +62,7 @@ class Segmenter(nn.Module):
         if branch_scales is not None:
             encoder_scales = branch_scales[:num_encoder_branches]
             decoder_scales = branch_scales[num_encoder_branches:]
-        tokens, grid = self.encoder(self._fit_to_patches(images), encoder_scales)
+        tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales)
         return self.decoder(tokens, grid, decoder_scales)
 
     def upsample(
@@ -77,7 +77,9 @@ class Segmenter(nn.Module):
         full = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
         return full[:, :, :height, :width]
 
-    def _fit_to_patches(self, images: Tensor) -> Tensor:
+    def fit_to_patches(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels padded_height padded_width"]:
         """Pad with zeros right and below, to whole patches (`stretch`: to one patch at least)."""
         patch = self.spec.encoder.patch_size
         height, width = images.shape[2:]

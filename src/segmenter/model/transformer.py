@@ -132,6 +132,12 @@ class Block(nn.Module):
         tokens = tokens + keep1 * self.scale1(self.attention(self.norm1(tokens), rotation))
         return tokens + keep2 * self.scale2(self.mlp(self.norm2(tokens)))
 
+    def attention_weights(
+        self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
+    ) -> Float[Tensor, "batch heads tokens tokens"]:
+        """How much each of the tokens that come in takes from each; see `Attention.weights`."""
+        return self.attention.weights(self.norm1(tokens), rotation)
+
 
 def rising_drop_rates(last: float, depth: int) -> list[float]:
     """Stochastic depth of each residual branch: 0 in the first block, `last` in the last."""

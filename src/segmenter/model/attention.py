@@ -1,7 +1,7 @@
 """Where a model looks: the attention weights of any block, and what their tokens are."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from segmenter.errors import UserError
 from segmenter.model.decoder import MaskTransformer
 from segmenter.model.encoder import Grid
 from segmenter.model.segmenter import Segmenter
+from segmenter.model.transformer import Block
 
 _PARTS = ("encoder", "decoder")
 
@@ -103,13 +104,15 @@ def attention_maps(
         if part == "encoder":
             number = _block_number(layer, len(encoder.blocks), part)
             tokens, grid, rotation = encoder.run_blocks(images, number)
-            weights = encoder.blocks[number].attention_weights(tokens, rotation)
+            block = cast(Block, encoder.blocks[number])
+            weights = block.attention_weights(tokens, rotation)
             return AttentionMaps(weights, grid, encoder.spec.num_prefix_tokens, 0)
         if not isinstance(decoder, MaskTransformer):
             raise UserError("the decoder is linear: it has no attention; ask for part='encoder'")
         number = _block_number(layer, len(decoder.blocks), part)
         patches, grid = encoder(images)
-        weights = decoder.blocks[number].attention_weights(decoder.run_blocks(patches, number))
+        block = cast(Block, decoder.blocks[number])
+        weights = block.attention_weights(decoder.run_blocks(patches, number))
         return AttentionMaps(weights, grid, 0, len(model.spec.classes))
 
 

@@ -34,6 +34,22 @@ def test_a_binary_mask_may_use_255_for_a_class() -> None:
     assert classes([0], [255], ignore=[]).grey_table()[255] == 1
 
 
+def test_one_class_and_its_background_are_labels_1_and_0(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text(f"background: [0, 7]\nclasses: [{A}]")
+    one = read_classes(tmp_path / "classes.yaml")
+    assert one.grey_table()[[0, 1, 7, 255, 3]].tolist() == [0, 1, 0, 255, -1]
+    assert (one.names, one.source_values, len(one)) == (("background", "a"), (0, 1), 2)
+    assert one.colors.tolist() == [[0, 0, 0], [0, 0, 0]]
+    (tmp_path / "again.yaml").write_text(one.to_yaml())
+    assert read_classes(tmp_path / "again.yaml") == one
+
+
+def test_a_background_may_be_a_colour() -> None:
+    entry = {"name": "c", "color": [1, 0, 0], "values": [[9, 9, 9]]}
+    table = Classes.model_validate({"classes": [entry], "background": [[0, 0, 1]]}).color_table()
+    assert (table[pack_rgb((0, 0, 1))], table[pack_rgb((9, 9, 9))]) == (0, 1)
+
+
 def test_more_than_255_classes_have_16_bit_labels() -> None:
     many = make_classes(300)
     assert many.ignore_index == 65535
@@ -83,6 +99,16 @@ def test_odd_class_names_survive_yaml(tmp_path: Path, name: str) -> None:
         (
             f"classes: [{A}, {{name: b, color: [0, 0, 0], values: [[1, 2, 3]]}}]",
             "grey values in some classes and RGB in others",
+        ),
+        (
+            f"background: [0]\nclasses: [{A}, {{name: b, color: [0, 0, 0], values: [2]}}]",
+            "background is for one class, there are 2",
+        ),
+        (f"background: [1]\nclasses: [{A}]", "mask value 1 belongs to 'background' and to 'a'"),
+        (f"background: [[0, 0, 0]]\nclasses: [{A}]", "grey values in some classes and RGB in"),
+        (
+            f"background: [0]\nclasses: [{A.replace('name: a', 'name: background')}]",
+            "two classes have the name 'background'",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from segmenter.recipe import ModelRecipe, Recipe
 from segmenter.training.losses import Loss, class_weights
 
 _GREY = (127.5, 127.5, 127.5)
+_MAX_SCALED_CLASSES = 4
+"""Up to so many classes, a layer norm over them is too coarse for a new decoder."""
 
 
 def training_items(
@@ -83,6 +85,11 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
     """Describe the model; `start` is the model it grows from, if it is one of ours."""
     given = recipe.model
+    if len(classes) == 1:
+        raise UserError(
+            f"the data has one class, {classes.names[0]!r}, and nothing to tell it from; say in "
+            'classes.yaml which mask values are all the rest, such as "background: [0]"'
+        )
     encoder, normalization = _encoder(given, start)
     dim = given.decoder_dim or encoder.embed_dim
     decoder = (
@@ -94,6 +101,7 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             qkv_bias=given.decoder_qkv_bias,
             drop_path=given.decoder_drop_path,
             dropout=given.decoder_dropout,
+            class_norm=_class_norm(given, classes, start),
             projection_init=given.projection_init,
         )
     )
@@ -144,7 +152,8 @@ def build_loss(
     recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "photos classes"]
 ) -> Loss:
     """What the run minimises; class weights come from the training masks."""
-    weights = class_weights(recipe.loss.class_weights, pixel_counts.sum(axis=0))
+    counts = pixel_counts.sum(axis=0)
+    weights = class_weights(recipe.loss.class_weights, classes.names, counts)
     return Loss(recipe.loss, classes.ignore_index, weights)
 
 
@@ -171,6 +180,26 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
         "classes": described,
         "photos": hashlib.sha256(names.encode()).hexdigest(),
     }
+
+
+def _class_norm(
+    given: ModelRecipe, classes: Classes, start: ModelSpec | None
+) -> Literal["layer", "scale"]:
+    """The mask decoder's way from cosines to logits: as asked for, as kept, or by class count."""
+    num_logits = len(classes.classes)
+    kept = start.decoder if start and start.classes.names == classes.names else None
+    if given.decoder_class_norm is not None:
+        chosen = given.decoder_class_norm
+    elif isinstance(kept, MaskTransformerSpec):
+        chosen = kept.class_norm
+    else:
+        chosen = "scale" if num_logits <= _MAX_SCALED_CLASSES else "layer"
+    if chosen == "layer" and num_logits == 1:
+        raise UserError(
+            "model.decoder_class_norm is 'layer', but a layer norm over one class is a constant "
+            "that learns nothing; set it to 'scale', or model.decoder to 'linear'"
+        )
+    return chosen
 
 
 def _protocol(recipe: Recipe) -> Protocol:

@@ -1,7 +1,8 @@
 """What the classes of a data set or model are: names, colours, and the mask values behind them.
 
 This is the form of `classes.yaml`, and of the classes inside a model file. A label map holds
-class indices, 0 to K-1, and `Classes.ignore_index` where a pixel is not to be counted.
+class indices, 0 to K-1, and `Classes.ignore_index` where a pixel is not to be counted. Where there
+is one class and a background, 0 is the background and 1 the class.
 """
 
 from collections.abc import Sequence
@@ -42,15 +43,23 @@ class Classes(BaseModel):
     classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=65534)]
     ignore: tuple[MaskValue, ...] = (255,)
     """Mask values of pixels that are left out of training and scores."""
+    background: tuple[MaskValue, ...] = ()
+    """Mask values of all that is not the one class. Only with one class; it is no class itself: it
+    has no logit and no part in mean scores, and the photo shows where it is."""
 
     @model_validator(mode="after")
     def _check(self) -> "Classes":
-        names = [info.name for info in self.classes]
+        if self.background and len(self.classes) > 1:
+            raise ValueError(
+                f"background is for one class, there are {len(self.classes)}; list the background "
+                "as a class of its own"
+            )
+        names = [info.name for info in self.by_index]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"two classes have the name {min(repeated)!r}; names must differ")
         owner: dict[MaskValue, str] = {}
-        for info in self.classes:
+        for info in self.by_index:
             for value in info.values:
                 if value in owner:
                     raise ValueError(
@@ -68,19 +77,34 @@ class Classes(BaseModel):
             raise ValueError("mask values are grey values in some classes and RGB in others")
         return self
 
+    @property
+    def by_index(self) -> tuple[ClassInfo, ...]:
+        """What each index of a label map stands for: the classes, or background and class."""
+        if not self.background:
+            return self.classes
+        return (
+            ClassInfo(name="background", color=(0, 0, 0), values=self.background),
+            *self.classes,
+        )
+
+    @property
+    def background_index(self) -> int | None:
+        """The label that is no class; none where all are."""
+        return 0 if self.background else None
+
     def __len__(self) -> int:
-        """Number of classes, not counting what is ignored."""
-        return len(self.classes)
+        """Number of indices in a label map, not counting what is ignored."""
+        return len(self.classes) + bool(self.background)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names, in the order of their indices."""
-        return tuple(info.name for info in self.classes)
+        """Names in the order of the indices."""
+        return tuple(info.name for info in self.by_index)
 
     @property
     def colors(self) -> np.ndarray:
-        """Colours as uint8 (K, 3), in the order of their indices."""
-        return np.array([info.color for info in self.classes], dtype=np.uint8)
+        """Colours as uint8 (K, 3), in the order of the indices."""
+        return np.array([info.color for info in self.by_index], dtype=np.uint8)
 
     @property
     def ignore_index(self) -> int:
@@ -100,7 +124,7 @@ class Classes(BaseModel):
     @property
     def source_values(self) -> tuple[MaskValue, ...]:
         """The mask value that stands for each class in the user's own files."""
-        return tuple(info.values[0] for info in self.classes)
+        return tuple(info.values[0] for info in self.by_index)
 
     def grey_table(self) -> np.ndarray:
         """Table from grey mask value to label, int32 (65536,); -1 where no class has the value."""
@@ -108,7 +132,7 @@ class Classes(BaseModel):
         for value in self.ignore:
             if isinstance(value, int):
                 table[value] = self.ignore_index
-        for index, info in enumerate(self.classes):
+        for index, info in enumerate(self.by_index):
             table[list(info.values)] = index
         return table
 
@@ -119,13 +143,16 @@ class Classes(BaseModel):
             for value in self.ignore
             if not isinstance(value, int)
         }
-        for index, info in enumerate(self.classes):
+        for index, info in enumerate(self.by_index):
             table |= {pack_rgb(value): index for value in info.values if not isinstance(value, int)}
         return table
 
     def to_yaml(self) -> str:
         """The text of a `classes.yaml` that reads back equal."""
-        lines = [f"ignore: {_flow(self.ignore)}", "classes:"]
+        lines = [f"ignore: {_flow(self.ignore)}"]
+        if self.background:
+            lines.append(f"background: {_flow(self.background)}")
+        lines.append("classes:")
         for info in self.classes:
             lines.append(
                 f"  - {{name: {_flow(info.name)}, color: {_flow(info.color)}, "

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmenter.errors import UserError
+from segmenter.loss_recipe import LossRecipe
 from segmenter.validation import first_problem, nearest, read_yaml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -66,6 +67,9 @@ class ModelRecipe(BaseModel):
     """Stochastic depth of the mask transformer's last block."""
     decoder_dropout: Rate = 0.0
     """Dropout in the mask transformer."""
+    decoder_class_norm: Literal["layer", "scale"] | None = None
+    """How the mask transformer's cosines become logits: by the published layer norm over classes,
+    or by a learned scale and bias; none: `scale` for up to 4 classes, unless a decoder is kept."""
     projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
     """How the mask transformer's two projections start."""
 
@@ -148,20 +152,6 @@ class OptimizerRecipe(BaseModel):
     """AdamW's decay of the two moments."""
     clip_grad_norm: PositiveFloat | None = None
     """Largest norm of all gradients together; none: not clipped."""
-
-
-class LossRecipe(BaseModel):
-    """What is minimised."""
-
-    model_config = _STRICT
-
-    average: Literal["labelled", "all"] = "labelled"
-    """The summed cross entropy is divided by the labelled pixels, or by all (MMSegmentation)."""
-    class_weights: Literal["none", "inverse", "inverse-root", "log"] = "none"
-    """How much more a rare class weighs in the cross entropy: by 1 / share of the pixels, by
-    1 / sqrt(share), or by 1 / ln(1.02 + share) as in ENet."""
-    lovasz: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the Lovász-softmax loss (1 - IoU made continuous) beside the cross entropy."""
 
 
 class ScheduleRecipe(BaseModel):

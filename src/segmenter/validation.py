@@ -1,6 +1,7 @@
 """Reading YAML that a person wrote, and saying in one line what is wrong with it."""
 
 import difflib
+import itertools
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,8 +82,9 @@ def parse_value(text: str) -> Any:
 def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     """Put the first finding of pydantic into one line: where, what, and the nearest valid key."""
     findings = error.errors(include_url=False)
+    # A mistyped key is why another one is missing.
     unknown = [finding for finding in findings if finding["type"] == "extra_forbidden"]
-    finding = (unknown or findings)[0]  # a mistyped key is why another one is missing
+    finding = unknown[0] if unknown else _of_best_member(findings)
     location = [part for part in finding["loc"] if not _is_type_name(part)]
     where = ".".join(str(part) for part in location)
     if finding["type"] == "extra_forbidden":
@@ -113,6 +115,13 @@ def nearest(given: str, known: Sequence[str]) -> str:
 
 def _short(value: object) -> str:
     return reprlib.repr(value)  # never the whole of it: a small file can describe a huge value
+
+
+def _of_best_member(findings: Sequence[Any]) -> Any:
+    """The first finding; in a union, that of the member which got furthest into the value."""
+    place = tuple(itertools.takewhile(lambda part: not _is_type_name(part), findings[0]["loc"]))
+    of_place = [finding for finding in findings if finding["loc"][: len(place)] == place]
+    return max(of_place, key=lambda finding: len(finding["loc"]))
 
 
 def _is_type_name(part: int | str) -> bool:

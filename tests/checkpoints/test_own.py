@@ -25,6 +25,19 @@ def test_loading_gives_back_the_saved_model(tmp_path: Path, decoder: str) -> Non
     torch.testing.assert_close(loaded(images), model.eval()(images), rtol=0, atol=0)
 
 
+def test_files_written_before_a_field_was_there_load_unchanged(tmp_path: Path) -> None:
+    model = Segmenter(make_spec(2, decoder="mask")).eval()
+    segmenter.save(model, tmp_path / "new.safetensors")
+    tensors, metadata = own.read_tensors(tmp_path / "new.safetensors")
+    facts = json.loads(metadata["segmenter"])
+    del facts["spec"]["decoder"]["class_norm"], facts["spec"]["classes"]["background"]
+    save_file(tensors, tmp_path / "old.safetensors", {"segmenter": json.dumps(facts)})
+    loaded = segmenter.load(tmp_path / "old.safetensors")
+    images = torch.randn(1, 3, 32, 48)
+    assert loaded.spec == model.spec
+    torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)
+
+
 def test_half_precision_files_load_as_float32(tmp_path: Path, tiny_model: Segmenter) -> None:
     segmenter.save(tiny_model, tmp_path / "full.safetensors")
     segmenter.save(tiny_model, tmp_path / "half.safetensors", dtype="float16")

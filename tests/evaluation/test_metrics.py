@@ -35,6 +35,16 @@ def score(num_classes: int, true: np.ndarray, predicted: np.ndarray, **rule: str
     return scores(matrix_of(num_classes, true, predicted), names, **rule)
 
 
+def test_a_background_counts_in_pixel_accuracy_but_in_no_mean() -> None:
+    matrix = matrix_of(2, np.uint8([0, 0, 0, 0, 1, 1]), np.uint8([0, 0, 0, 1, 1, 0]))
+    found = scores(matrix, ["background", "road"], background_index=0)
+    assert found.miou == pytest.approx(1 / 3)
+    assert found.mean_accuracy == found.mean_dice == pytest.approx(1 / 2)
+    assert found.pixel_accuracy == pytest.approx(4 / 6)
+    assert [each.iou for each in found.classes] == pytest.approx([3 / 5, 1 / 3])
+    assert found.to_json()["background"] == "background"
+
+
 def naive_scores(num_classes: int, true: np.ndarray, predicted: np.ndarray) -> dict:
     """The definitions, with sets of pixels."""
     counted = {pixel for pixel, label in enumerate(true) if label != IGNORED}

@@ -230,9 +230,10 @@ def choose_classes(
         UserError: If another number of classes is given.
     """
     if given is not None:
-        if len(given) != num_classes:
+        if len(given.classes) != num_classes:
             raise UserError(
-                f"{source} has {num_classes} classes, and --classes gives {len(given)} of them"
+                f"{source} has {num_classes} classes, and --classes gives {len(given.classes)} of "
+                "them"
             )
         return given, ()
     if listed is not None and len(listed) == num_classes:

@@ -123,6 +123,7 @@ def print_scores(evaluation: Evaluation) -> None:
     for sentence in (
         f"mIoU {_percent(scores.miou)}  mean accuracy {_percent(scores.mean_accuracy)}  "
         f"pixel accuracy {_percent(scores.pixel_accuracy)}  kappa {kappa}",
+        scores.background and f"mIoU and mean accuracy are without {scores.background}",
         scores.absent and f"neither in truth nor predicted, left out: {', '.join(scores.absent)}",
         scores.predicted_only
         and f"predicted but not in truth, counted as 0: {', '.join(scores.predicted_only)}",

@@ -99,6 +99,10 @@ def _unknown_values(values: Shaped[ndarray, "pixels ..."], classes: Classes) -> 
     commonest = distinct[counts.argmax()].tolist()
     if classes.is_rgb and isinstance(commonest, int):
         commonest = [commonest] * 3
+    rest = ""
+    if len(classes.classes) == 1:
+        background = [*map(_plain, classes.background), commonest]
+        rest = f'for all that is not {classes.names[-1]!r} "background: {_yaml(background)}", '
     others = ""
     if len(distinct) > 1:
         others = f" (and {len(distinct) - 1} more such values)"
@@ -110,7 +114,7 @@ def _unknown_values(values: Shaped[ndarray, "pixels ..."], classes: Classes) -> 
     return (
         f"value {_yaml(commonest)} at {counts.max()} pixels belongs to no class{others}; add to "
         f'classes.yaml "- {{name: class-{name}, color: {_yaml(color)}, '
-        f'values: [{_yaml(commonest)}]}}", or to leave it out "ignore: {_yaml(ignore)}"'
+        f'values: [{_yaml(commonest)}]}}", {rest}or to leave it out "ignore: {_yaml(ignore)}"'
     )
 
 

@@ -35,6 +35,7 @@ def overlay(
     labels: UInt[ndarray, "height width"],
     colors: UInt8[ndarray, "classes 3"],
     opacity: float = 0.5,
+    background_index: int | None = None,
 ) -> UInt8[ndarray, "height width 3"]:
     """Lay the colour of each pixel's class over the photo, and a thin line between classes.
 
@@ -43,10 +44,14 @@ def overlay(
         labels: Class of each pixel; the photo shows through where it is none of `colors`.
         colors: RGB, by class.
         opacity: Of the colours: 0 shows the photo alone, 1 the colours alone.
+        background_index: A label whose pixels are not painted; none: all are.
     """
     painted = np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
     drawn = cv2.addWeighted(image, 1 - opacity, painted, opacity, 0)
-    np.copyto(drawn, image, where=(labels >= len(colors))[:, :, None])
+    is_clear = labels >= len(colors)
+    if background_index is not None:
+        is_clear |= labels == background_index
+    np.copyto(drawn, image, where=is_clear[:, :, None])
     borders = _class_borders(labels)
     line = np.array(_BORDER_COLOR) * _BORDER_OPACITY
     drawn[borders] = (drawn[borders] * (1 - _BORDER_OPACITY) + line).astype(np.uint8)
@@ -63,6 +68,8 @@ def overlay_with_legend(
 ) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
     """Draw `overlay` with the classes that occur, the largest first: colour, name, share.
 
+    A background is no class, so it is neither painted nor listed.
+
     The legend stands below a wide photo and to the right of a tall one; its text grows with the
     photo. A photo too small for a legible legend gets a margin.
 
@@ -75,7 +82,7 @@ def overlay_with_legend(
     """
     if shares is None:
         shares = class_shares(labels, len(classes))
-    drawn = overlay(image, labels, classes.colors, opacity)
+    drawn = overlay(image, labels, classes.colors, opacity, classes.background_index)
     legend = _Legend.arrange(_entries(classes, shares), image.shape[:2])
     if not legend.entries:
         return drawn
@@ -135,14 +142,19 @@ class _Entry(NamedTuple):
 
 def _entries(classes: Classes, shares: ndarray) -> list[_Entry]:
     """Text of the legend: classes that occur, the largest first, the smallest summed up."""
-    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    largest_first = np.argsort(-shares, kind="stable")
+    order = [
+        int(index)
+        for index in largest_first
+        if shares[index] > 0 and index != classes.background_index
+    ]
     if len(order) > _MAX_ENTRIES:
         order, small = order[: _MAX_ENTRIES - 1], order[_MAX_ENTRIES - 1 :]
     else:
         small = []
     entries = [
         _Entry(info.name, _percent(shares[index]), info.color)
-        for index, info in ((index, classes.classes[index]) for index in order)
+        for index, info in ((index, classes.by_index[index]) for index in order)
     ]
     if small:
         entries.append(_Entry(f"{len(small)} more", _percent(shares[small].sum()), None))

@@ -84,12 +84,22 @@ def evaluate(
         of_image = ConfusionMatrix(len(classes), classes.ignore_index)
         of_image.add(sample.labels, predictor(sample.image))
         matrix.merge(of_image)
-        images.append(score_image(item.name, scores(of_image, classes.names)))
+        images.append(
+            score_image(
+                item.name,
+                scores(of_image, classes.names, background_index=classes.background_index),
+            )
+        )
         if on_image is not None:
             on_image(images[-1])
     return Evaluation(
         matrix=matrix,
-        scores=scores(matrix, classes.names, absent_rule=predictor.protocol.absent_classes),
+        scores=scores(
+            matrix,
+            classes.names,
+            absent_rule=predictor.protocol.absent_classes,
+            background_index=classes.background_index,
+        ),
         images=tuple(images),
         seconds=time.perf_counter() - start,
     )
@@ -99,7 +109,7 @@ def score_image(name: str, of_image: Scores) -> ImageScore:
     """Sum up the scores of one photo; a class that is not in its truth has no part in the mean."""
     return ImageScore(
         name=name,
-        miou=mean_of_defined([each.iou for each in of_image.classes if each.pixels]),
+        miou=mean_of_defined([each.iou for each in of_image.counted if each.pixels]),
         pixel_accuracy=of_image.pixel_accuracy,
     )
 

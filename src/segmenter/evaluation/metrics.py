@@ -141,20 +141,27 @@ class Scores:
     kappa: float | None
     """Cohen's kappa: 0 as good as chance, 1 perfect, below 0 worse than chance."""
     classes: tuple[ClassScores, ...]
-    """In the order of the class indices."""
+    """In the order of the class indices; the background too, where there is one."""
+    background: str | None = None
+    """Name of what is no class: it counts in pixel accuracy and kappa, but in no mean."""
+
+    @property
+    def counted(self) -> tuple[ClassScores, ...]:
+        """The classes that means are over."""
+        return tuple(each for each in self.classes if each.name != self.background)
 
     @property
     def absent(self) -> tuple[str, ...]:
         """Classes in neither truth nor prediction: nothing is known about them."""
         return tuple(
-            each.name for each in self.classes if not each.pixels and not each.pixels_predicted
+            each.name for each in self.counted if not each.pixels and not each.pixels_predicted
         )
 
     @property
     def predicted_only(self) -> tuple[str, ...]:
         """Classes that were predicted but never occur in the truth."""
         return tuple(
-            each.name for each in self.classes if not each.pixels and each.pixels_predicted
+            each.name for each in self.counted if not each.pixels and each.pixels_predicted
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -168,11 +175,16 @@ class Scores:
             "classes": {each.name: each.to_json() for each in self.classes},
             "absent": list(self.absent),
             "predicted_only": list(self.predicted_only),
+            "background": self.background,
         }
 
 
 def scores(
-    matrix: ConfusionMatrix, names: Sequence[str], *, absent_rule: AbsentRule = "skip"
+    matrix: ConfusionMatrix,
+    names: Sequence[str],
+    *,
+    absent_rule: AbsentRule = "skip",
+    background_index: int | None = None,
 ) -> Scores:
     """Work out all scores.
 
@@ -180,6 +192,7 @@ def scores(
         matrix: Counts over a whole data set; for the scores of one image, over that image.
         names: Class names, in the order of their indices.
         absent_rule: What a class counts that is in neither truth nor prediction.
+        background_index: What is no class, and so in no mean; none: all are classes.
 
     Raises:
         ValueError: If there are more or fewer names than classes.
@@ -208,13 +221,15 @@ def scores(
     by_chance = sum(
         true * predicted for true, predicted in zip(in_truth, in_prediction, strict=True)
     )
+    counted = [each for index, each in enumerate(classes) if index != background_index]
     return Scores(
-        miou=mean_of_defined([each.iou for each in classes]),
-        mean_accuracy=mean_of_defined([each.recall for each in classes]),
+        miou=mean_of_defined([each.iou for each in counted]),
+        mean_accuracy=mean_of_defined([each.recall for each in counted]),
         pixel_accuracy=_ratio(sum(right), total),
-        mean_dice=mean_of_defined([each.dice for each in classes]),
+        mean_dice=mean_of_defined([each.dice for each in counted]),
         kappa=_ratio(sum(right) * total - by_chance, total * total - by_chance),
         classes=classes,
+        background=None if background_index is None else names[background_index],
     )
 
 

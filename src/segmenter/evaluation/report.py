@@ -104,7 +104,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "plain": _plain}
-    colors = [_css_color(info.color) for info in classes.classes]
+    colors = [_css_color(info.color) for info in classes.by_index]
     counts = evaluation.matrix.counts
     page = environment.get_template("report.html.jinja").render(
         evaluation=evaluation,
@@ -180,7 +180,7 @@ def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     matrix.add(sample.labels, labels)
     found = scores(matrix, classes.names).classes
-    colors = [_css_color(info.color) for info in classes.classes]
+    colors = [_css_color(info.color) for info in classes.by_index]
     shown = [
         (each.name, color, each.iou)
         for each, color in sorted(
@@ -202,10 +202,11 @@ def _pictures(
     true = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     is_labelled = true != classes.ignore_index
+    colors, background = classes.colors, classes.background_index
     drawn = {
         "Photo": image,
-        "Truth": overlay(image, true, classes.colors, _OPACITY),
-        "Prediction": overlay(image, predicted, classes.colors, _OPACITY),
+        "Truth": overlay(image, true, colors, _OPACITY, background),
+        "Prediction": overlay(image, predicted, colors, _OPACITY, background),
         "Errors": _error_map(image, is_labelled & (true != predicted), ~is_labelled),
     }
     return [(caption, _data_uri(picture)) for caption, picture in drawn.items()]

@@ -26,7 +26,7 @@ def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFold
 
     The page needs no network, and the photos are copied beside it, so the folder can be mailed.
     """
-    colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in spec.classes.classes]
+    colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in spec.classes.by_index]
     cards = []
     for result in results:
         if result.problem is not None:

@@ -113,7 +113,7 @@ def attention_maps(
         patches, grid = encoder(images)
         block = cast(Block, decoder.blocks[number])
         weights = block.attention_weights(decoder.run_blocks(patches, number))
-        return AttentionMaps(weights, grid, 0, len(model.spec.classes))
+        return AttentionMaps(weights, grid, 0, len(model.spec.classes.classes))
 
 
 def _block_number(layer: int, depth: int, part: str) -> int:

@@ -9,6 +9,9 @@ from segmenter.model.encoder import Grid, block_scales
 from segmenter.model.spec import DecoderSpec, LinearDecoderSpec, MaskTransformerSpec
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
+_FIRST_SCALE = 10.0
+"""Lets a probability come close to 0 and 1 from the start; what can be learned is not bounded."""
+
 
 class LinearDecoder(nn.Module):
     """Score each patch token by one linear layer."""
@@ -33,7 +36,7 @@ class LinearDecoder(nn.Module):
 class MaskTransformer(nn.Module):
     """Let one learned token per class attend to the patches, then compare the two.
 
-    The logit of a class at a patch is their cosine similarity, normalised over classes.
+    The logit of a class at a patch is their cosine similarity, normalised over classes, or scaled.
     """
 
     def __init__(self, num_classes: int, encoder_dim: int, spec: MaskTransformerSpec) -> None:
@@ -55,7 +58,11 @@ class MaskTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
         self.project_patches = nn.Linear(dim, dim, bias=False)
         self.project_classes = nn.Linear(dim, dim, bias=False)
-        self.norm_logits = nn.LayerNorm(num_classes, eps=spec.layer_norm_eps)
+        self.norm_logits = (
+            nn.LayerNorm(num_classes, eps=spec.layer_norm_eps)
+            if spec.class_norm == "layer"
+            else ScaledCosine(num_classes)
+        )
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
         if spec.projection_init == "scaled-normal":
@@ -94,6 +101,19 @@ class MaskTransformer(nn.Module):
         for index, block in enumerate(self.blocks[:count]):
             joint = block(joint, block_scales(branch_scales, index))
         return joint
+
+
+class ScaledCosine(nn.Module):
+    """Turn cosines into logits by one learned scale, and a learned bias for each class."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(_FIRST_SCALE))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+
+    def forward(self, cosines: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:
+        """Cosines in -1 to 1 become logits of about -10 to 10 at the start."""
+        return cosines.to(self.bias.dtype) * self.scale + self.bias
 
 
 Decoder = LinearDecoder | MaskTransformer

@@ -20,7 +20,8 @@ class Segmenter(nn.Module):
         super().__init__()
         self.spec = spec
         self.encoder = Encoder(spec.encoder)
-        self.decoder = make_decoder(spec.decoder, len(spec.classes), spec.encoder.embed_dim)
+        num_logits = len(spec.classes.classes)
+        self.decoder = make_decoder(spec.decoder, num_logits, spec.encoder.embed_dim)
 
     @property
     def drop_rates(self) -> list[float]:
@@ -56,14 +57,21 @@ class Segmenter(nn.Module):
         images: Float[Tensor, "batch channels height width"],
         branch_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score every class at every patch: what `forward` gives before it is upsampled."""
+        """Score every class at every patch: what `forward` gives before it is upsampled.
+
+        A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
+        one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
+        """
         num_encoder_branches = len(self.encoder.drop_rates)
         encoder_scales = decoder_scales = None
         if branch_scales is not None:
             encoder_scales = branch_scales[:num_encoder_branches]
             decoder_scales = branch_scales[num_encoder_branches:]
         tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales)
-        return self.decoder(tokens, grid, decoder_scales)
+        logits = self.decoder(tokens, grid, decoder_scales)
+        if self.spec.classes.background:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        return logits
 
     def upsample(
         self, logits: Float[Tensor, "batch classes rows columns"], size: ImageSize

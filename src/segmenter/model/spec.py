@@ -78,6 +78,10 @@ class MaskTransformerSpec(BaseModel):
     qkv_bias: bool = True
     drop_path: Rate = 0.0
     dropout: Rate = 0.0
+    class_norm: Literal["layer", "scale"] = "layer"
+    """What becomes of the cosines between patch and class tokens: `layer` is the published layer
+    norm over classes, a constant for one class and nearly a sign for two; `scale` multiplies them
+    by one learned number and adds one a class."""
     projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
     """`scaled-normal` is the paper's own code: standard normal times dim ** -0.5."""
 

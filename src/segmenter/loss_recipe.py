@@ -1,0 +1,72 @@
+"""What a recipe says of the loss: one term over pixels, and two that measure overlap beside it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class OhemRecipe(BaseModel):
+    """Online hard example mining: only the pixels that the model finds hardest have a loss.
+
+    Give `keep` or `threshold`, not both.
+    """
+
+    model_config = _STRICT
+
+    keep: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the labelled pixels that count: those with the largest cross entropy."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Only pixels count whose own class has a probability below this."""
+    min_kept: Annotated[int, Field(ge=1)] = 10_000
+    """So many pixels count at least, the hardest ones; all of them where there are fewer."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "OhemRecipe":
+        if (self.keep is None) == (self.threshold is None):
+            raise ValueError("say which pixels are hard: give one of keep and threshold")
+        return self
+
+
+class LossRecipe(BaseModel):
+    """What is minimised: a weighted sum of a term over pixels, Dice and Lovász.
+
+    The term over pixels is the cross entropy, as `class_weights`, `focal` and `ohem` change it; the
+    three can be combined.
+    """
+
+    model_config = _STRICT
+
+    cross_entropy: Weight = 1.0
+    """Weight of the term over pixels."""
+    average: Literal["labelled", "all"] = "labelled"
+    """The term over pixels is a sum, divided by the labelled pixels, or by all (MMSegmentation)."""
+    class_weights: (
+        Literal["none", "inverse", "inverse-root", "log"] | dict[str, Weight] | tuple[Weight, ...]
+    ) = "none"
+    """How much the pixels of a class weigh: by 1 / share of the pixels, by 1 / sqrt(share), or by
+    1 / ln(1.02 + share) as in ENet, each 1 on average; or numbers, used as they are: by class name
+    (others weigh 1), or a list in the order of the classes."""
+    focal: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Gamma of the focal loss: each pixel's cross entropy times (1 - p) ** gamma, p being the
+    probability of its class; 0: plain cross entropy."""
+    ohem: OhemRecipe | None = None
+    """Leave out the pixels that are easy; none: all of them count."""
+    dice: Weight = 0.0
+    """Weight of 1 - soft Dice."""
+    lovasz: Weight = 0.0
+    """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LossRecipe":
+        if not self.cross_entropy and not self.dice and not self.lovasz:
+            raise ValueError("nothing is minimised: one of cross_entropy, dice, lovasz must be > 0")
+        given = self.class_weights
+        if not isinstance(given, str):
+            numbers = given.values() if isinstance(given, dict) else given
+            if not any(numbers):
+                raise ValueError("class_weights: at least one class must weigh more than 0")
+        return self

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import segmenter
 from segmenter import Predictor, UserError
 from segmenter.build import build_loss, build_spec
+from segmenter.checkpoints.family import choose_classes
 from segmenter.classes import Classes
 from segmenter.cli import app
 from segmenter.commands.train import run_training
@@ -185,6 +186,12 @@ def test_a_decoder_that_is_kept_keeps_its_class_norm(spec_of) -> None:
     imported = make_spec(2, decoder="mask")
     assert class_norm(spec_of(2, imported)) == "layer"
     assert class_norm(spec_of(3, imported)) == "scale"
+
+
+def test_an_imported_model_with_one_logit_takes_one_class_and_its_background() -> None:
+    assert choose_classes(1, ONE, None, "file") == (ONE, ())
+    with pytest.raises(UserError, match="file has 2 classes, and --classes gives 1"):
+        choose_classes(2, ONE, None, "file")
 
 
 def test_class_weights_name_background_and_class(data_set: Path) -> None:

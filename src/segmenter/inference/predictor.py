@@ -98,6 +98,8 @@ class Predictor:
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
         """Probability of each class at each pixel of a photo; see `__call__` for the photo.
 
+        Where there is one class: of the background and of the class.
+
         Raises:
             UserError: If `image` is no photo that the model takes.
         """

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "model": LEAVES | {"classes"},
     "checkpoints": LEAVES | {"classes", "class_lists", "drawing", "model"},
     "data": LEAVES | {"classes", "class_lists"},
+    "configs": LEAVES | {"class_lists", "model", "checkpoints", "data"},
     "drawing": LEAVES | {"classes"},
     "inference": LEAVES | {"classes", "class_lists", "model", "checkpoints", "data", "drawing"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from segmenter import UserError
-from segmenter.build import build_model
+from segmenter.build import build_model, build_spec
+from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, packaged_recipes, read_recipe
 from tests.conftest import make_classes
 
@@ -36,9 +38,10 @@ def test_every_packaged_recipe_parses_builds_and_says_what_it_takes(name: str) -
         assert any(word in line for line in head), f"the first lines of {name} do not say {word}"
     recipe = read_recipe(name)
     encoder = recipe.model.encoder or "vit_small_patch14_dinov2"
-    small = recipe.model.model_copy(update={"encoder": encoder, "weights": None})
-    model = build_model(recipe.model_copy(update={"model": small}), make_classes(11), print)
-    assert model.spec.recipe is not None
+    named = recipe.model.model_copy(update={"encoder": encoder})
+    spec = build_spec(recipe.model_copy(update={"model": named}), make_classes(11))
+    with torch.device("meta"):
+        assert Segmenter(spec).spec.recipe is not None
 
 
 @pytest.mark.parametrize("name", sorted(packaged_recipes()))
@@ -95,6 +98,13 @@ def test_an_unknown_encoder_is_answered_with_the_nearest(path: Path) -> None:
     recipe = read_recipe(str(path), {"model": {"encoder": "vit_smal_patch16_384"}})
     with pytest.raises(UserError, match="did you mean 'vit_small_patch16_384'"):
         build_model(recipe, make_classes(2), print)
+
+
+@pytest.mark.parametrize("rules", ["segmenter", "segmenter-miou", "mmseg", "paddleseg"])
+def test_the_sizes_a_recipe_gives_win_over_those_a_code_base_fixes(path: Path, rules: str) -> None:
+    sizes = {"rules": rules, "short_side": 60, "window": 64, "stride": 40}
+    protocol = build_spec(read_recipe(str(path), {"protocol": sizes}), make_classes(2)).protocol
+    assert (protocol.short_side, protocol.window, protocol.stride) == (60, 64, 40)
 
 
 def test_a_recipe_that_is_not_there_is_named_with_the_packaged_ones() -> None:

@@ -21,7 +21,7 @@ from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.inference.predictor import Predictor
-from segmenter.model.architectures import HALF, IMAGENET, find_architecture
+from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import (
@@ -214,7 +214,8 @@ def _protocol(recipe: Recipe) -> Protocol:
         short_side=given.short_side,
         max_ratio=given.max_ratio,
     )
-    return published.model_copy(update={"flip": given.flip})
+    # Some code bases fix their stride; a recipe says it, as it says every size.
+    return published.model_copy(update={"flip": given.flip, "stride": given.stride})
 
 
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
@@ -247,7 +248,12 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
         changes["table_grid"] = (given.position_grid, given.position_grid)
     if given.encoder_layer_norm_eps is not None:
         changes["layer_norm_eps"] = given.encoder_layer_norm_eps
-    named = {"encoder": own_normalization, "half": HALF, "imagenet": IMAGENET}
+    named = {
+        "encoder": own_normalization,
+        "half": HALF,
+        "imagenet": IMAGENET,
+        "imagenet-rounded": IMAGENET_ROUNDED,
+    }
     normalization = _widen(named[given.normalization], given.in_channels)
     return encoder.model_copy(update=changes), normalization
 

@@ -190,9 +190,10 @@ def predict(
 
 @app.command
 def convert(
-    checkpoint: Path,
+    source: Path,
     out: Path,
     *,
+    gpus: int | None = None,
     classes: Path | None = None,
     variant: Path | None = None,
     normalization: Literal["vit", "deit"] | None = None,
@@ -200,11 +201,13 @@ def convert(
     stride: int | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Turn a checkpoint of PaddleSeg, of the paper's code or of MMSegmentation into a model file.
+    """Turn a checkpoint of another code base into a model file, or its config into a recipe.
 
     Args:
-        checkpoint: A `.pdparams` or `.pth`; which one it is, is seen by its content.
-        out: The model file to write, by custom `NAME.safetensors`.
+        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; or a
+            `.yml` config of PaddleSeg (read with its `_base_`), or a `variant.yml`.
+        out: The file to write: a model, by custom `NAME.safetensors`, or a recipe, `NAME.yaml`.
+        gpus: How many GPUs a config of PaddleSeg was run on; its batch size is that of one.
         classes: A `classes.yaml`, where the file does not say what its classes are.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
         normalization: Without any `variant.yml`: mean and std, 0.5 (vit) or ImageNet's (deit).
@@ -215,13 +218,14 @@ def convert(
     from segmenter.commands.convert import run_conversion
 
     run_conversion(
-        checkpoint,
+        source,
         out,
         classes_file=classes,
         variant_file=variant,
         normalization=normalization,
         window=window,
         stride=stride,
+        gpus=gpus,
         overwrite=overwrite,
     )
     return _DONE

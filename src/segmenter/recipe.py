@@ -51,8 +51,8 @@ class ModelRecipe(BaseModel):
     """Epsilon of the encoder's layer norms; none: the architecture's own."""
     drop_path: Rate = 0.1
     """Stochastic depth of the encoder's last block, rising linearly from 0."""
-    normalization: Literal["encoder", "half", "imagenet"] = "encoder"
-    """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's."""
+    normalization: Literal["encoder", "half", "imagenet", "imagenet-rounded"] = "encoder"
+    """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's (rounded: as the paper's code)."""
     fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
     """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
     decoder: Literal["linear", "mask"] = "mask"
@@ -103,8 +103,10 @@ class AugmentRecipe(BaseModel):
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: Positive | None = None
-    """Factor 1 brings the short side to this (long side at most 4 times it); none: the photo's own
+    """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the photo's own
     size."""
+    max_ratio: Annotated[float, Field(ge=1, le=1024)] = 4.0
+    """The long side is resized to at most this many times `scale_base`, times the factor."""
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
     max_class_share: Share = 1.0

@@ -153,6 +153,12 @@ def test_scale_base_fits_the_short_side_but_at_most_4_times_it_for_the_long(size
     assert changed(scale_base=64)._draw_size(size, make_rng()) == expected
 
 
+@pytest.mark.parametrize(("max_ratio", "expected"), [(2.0, (13, 128)), (8.0, (51, 512))])
+def test_another_ratio_can_be_allowed_for_the_long_side(max_ratio, expected):
+    transform = changed(scale_base=64, max_ratio=max_ratio)
+    assert transform._draw_size((10, 100), make_rng()) == expected
+
+
 def test_crops_full_of_one_class_are_drawn_again():
     labels = np.zeros((32, 320), dtype=np.uint8)
     labels[:, 140:180] = 1

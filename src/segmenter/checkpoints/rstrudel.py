@@ -28,16 +28,13 @@ from segmenter.class_lists import (
 )
 from segmenter.classes import Classes
 from segmenter.errors import UserError
-from segmenter.model.architectures import HALF
+from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.model.protocol import Protocol, published_protocol
-from segmenter.model.spec import HEAD_DIM, ModelSpec, Normalization
-
-DEIT_ROUNDED = Normalization(mean=(123.68, 116.28, 103.53), std=(58.40, 57.12, 57.38))
-"""ImageNet's, rounded as this code has them on 0 to 255."""
+from segmenter.model.spec import HEAD_DIM, ModelSpec
 
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bilinear"}
 _DECODER = {"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"}
-_DATA_SETS = {
+DATA_SETS = {
     "ade20k": (ADE20K, 512, 4.0),
     "cityscapes": (CITYSCAPES, 1024, 2.0),
     "pascal_context": (PASCAL_CONTEXT, 520, 8.0),
@@ -101,7 +98,7 @@ def read_rstrudel(
         decoder=decoder,
         fit="pad-crop",
         classes=chosen,
-        normalization=HALF if variant.normalization == "vit" else DEIT_ROUNDED,
+        normalization=HALF if variant.normalization == "vit" else IMAGENET_ROUNDED,
         protocol=_protocol(variant, count, source),
         provenance=f"imported from the checkpoint {path.name} of the paper's own code",
     )
@@ -131,9 +128,9 @@ def _grid(variant: Variant, tensors: Tensors) -> tuple[int, int] | None:
 
 def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
     """The classes of the data set that is named, if there are so many."""
-    if variant.data_set not in _DATA_SETS:
+    if variant.data_set not in DATA_SETS:
         return None
-    listed = read_class_list(_DATA_SETS[variant.data_set][0])
+    listed = read_class_list(DATA_SETS[variant.data_set][0])
     return listed if len(listed) == num_classes else None
 
 
@@ -142,9 +139,9 @@ def _protocol(variant: Variant, num_classes: int, source: str) -> Protocol:
     data_set = variant.data_set
     if data_set is None:  # flags in place of the file: the number of classes says it
         same_count = class_list_of(num_classes)
-        lists = {name: read_class_list(listed) for name, (listed, *_) in _DATA_SETS.items()}
+        lists = {name: read_class_list(listed) for name, (listed, *_) in DATA_SETS.items()}
         data_set = next((name for name, listed in lists.items() if listed == same_count), None)
-    _, short_side, max_ratio = _DATA_SETS.get(data_set or "", (None, variant.window, 4.0))
+    _, short_side, max_ratio = DATA_SETS.get(data_set or "", (None, variant.window, 4.0))
     try:
         return published_protocol(
             "segmenter",

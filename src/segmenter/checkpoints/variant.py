@@ -36,7 +36,7 @@ def read_variant(path: Path) -> Variant:
     Raises:
         UserError: If it is missing, damaged, or asks for anything else of Python.
     """
-    content = read_yaml(path, loader=_VariantLoader)
+    content = read_yaml(path, loader=VariantLoader)
     try:
         given = _VariantFile.model_validate(content)
         net, decoder = given.net_kwargs, given.net_kwargs.decoder
@@ -58,7 +58,7 @@ def read_variant(path: Path) -> Variant:
         raise UserError(f"{path}: {first_problem(error, _VariantFile)}") from None
 
 
-class _VariantLoader(StrictLoader):
+class VariantLoader(StrictLoader):
     """The safe loader, taught one tag more."""
 
 
@@ -66,7 +66,7 @@ def _construct_tuple(loader: Any, node: Any) -> tuple:
     return tuple(loader.construct_sequence(node))
 
 
-_VariantLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
+VariantLoader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
 
 _LOOSE = ConfigDict(frozen=True, extra="ignore")
 

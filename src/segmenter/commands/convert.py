@@ -1,5 +1,6 @@
-"""`segmenter convert`: a published checkpoint becomes a model file of this package."""
+"""`segmenter convert`: a checkpoint becomes a model file of this package, a config a recipe."""
 
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -7,13 +8,15 @@ from pydantic import ValidationError
 from segmenter.checkpoints import save
 from segmenter.checkpoints.published import read_published
 from segmenter.checkpoints.variant import Variant, read_variant
-from segmenter.classes import read_classes
+from segmenter.classes import Classes, read_classes
+from segmenter.commands.convert_config import convert_config
+from segmenter.configs.inherit import CONFIG_SUFFIXES
 from segmenter.errors import UserError
 from segmenter.validation import first_problem
 
 
 def run_conversion(
-    checkpoint: Path,
+    source: Path,
     out: Path,
     *,
     classes_file: Path | None,
@@ -21,19 +24,49 @@ def run_conversion(
     normalization: str | None,
     window: int | None,
     stride: int | None,
+    gpus: int | None,
     overwrite: bool,
 ) -> None:
-    """Read a checkpoint, say what it is, and write it as a model.
+    """Read a checkpoint or a config, say what it is, and write it as a model or as a recipe.
 
     Raises:
-        UserError: If the checkpoint is damaged, dangerous or no Segmenter, or `out` is there.
+        UserError: If the file is damaged, dangerous or no Segmenter, or `out` is there.
     """
-    if out.exists() and not overwrite:
+    if os.path.lexists(out) and not overwrite:
         raise UserError(f"{out} exists; give another name, or allow it with --overwrite")
-    if not checkpoint.is_file():
-        raise UserError(f"no such checkpoint: {checkpoint}")
-    classes = read_classes(classes_file) if classes_file else None
-    variant = _variant(variant_file, normalization, window, stride)
+    if not source.is_file():
+        raise UserError(f"no such checkpoint or config: {source}")
+    if source.suffix.lower() in CONFIG_SUFFIXES:
+        if any((classes_file, variant_file, normalization, window, stride)):
+            raise UserError(
+                f"{source} is a config: --classes, --variant, --normalization, --window and "
+                "--stride are for checkpoints"
+            )
+        convert_config(source, out, gpus=gpus, overwrite=overwrite)
+        return
+    if source.suffix.lower() == ".py":
+        raise UserError(
+            f"{source} is a Python config, which would have to be run; only YAML is read"
+        )
+    if gpus is not None:
+        raise UserError(f"{source} is no config: --gpus is for configs of PaddleSeg")
+    _convert_checkpoint(
+        source,
+        out,
+        read_classes(classes_file) if classes_file else None,
+        _variant(variant_file, normalization, window, stride),
+        overwrite=overwrite,
+    )
+
+
+def _convert_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    classes: Classes | None,
+    variant: Variant | None,
+    *,
+    overwrite: bool,
+) -> None:
     published = read_published(checkpoint, classes=classes, variant=variant)
     if published is None:
         raise UserError(

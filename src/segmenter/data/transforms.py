@@ -20,7 +20,6 @@ from segmenter.errors import UserError
 ImageSize = tuple[int, int]
 """Height and width, in pixels."""
 
-_MAX_LONG_SIDE = 4
 _MAX_DRAWS = 10
 
 
@@ -39,8 +38,9 @@ class CropTransform:
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: int | None = None
-    """Factor 1 brings the short side to this, the long side to at most 4 times it; none: the
-    photo's own size."""
+    """Factor 1 brings the short side to this, the long side to at most `max_ratio` times it; none:
+    the photo's own size."""
+    max_ratio: float = 4.0
     flip: float = 0.5
     """Share of crops that are mirrored left to right."""
     max_class_share: float = 1.0
@@ -87,7 +87,8 @@ class CropTransform:
             factor = rng.uniform(low, high)
         if self.scale_base is None:
             return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
-        short, long = int(self.scale_base * factor), int(_MAX_LONG_SIDE * self.scale_base * factor)
+        long_base = self.max_ratio * self.scale_base
+        short, long = int(self.scale_base * factor), int(long_base * factor)
         ratio = min(short / min(size), long / max(size))
         return max(int(size[0] * ratio + 0.5), 1), max(int(size[1] * ratio + 0.5), 1)
 

@@ -12,6 +12,8 @@ _WIDTH_DEPTH = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "large
 HALF = Normalization(mean=(127.5,) * 3, std=(127.5,) * 3)
 """AugReg's: 0 to 255 becomes -1 to 1."""
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+IMAGENET_ROUNDED = Normalization(mean=(123.68, 116.28, 103.53), std=(58.40, 57.12, 57.38))
+"""As the paper's code has it, on 0 to 255."""
 
 
 def _vit(size: str, patch: int, image: int, **details: object) -> EncoderSpec:

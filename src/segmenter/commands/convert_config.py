@@ -1,0 +1,66 @@
+"""The part of `segmenter convert` that turns a config of another code base into a recipe."""
+
+import re
+from pathlib import Path
+
+from segmenter.configs.inherit import read_config
+from segmenter.configs.paddleseg import is_paddleseg_config, paddleseg_fields
+from segmenter.configs.settings import Settings
+from segmenter.configs.variant import is_variant, variant_fields
+from segmenter.errors import UserError
+from segmenter.outputs import write_new
+from segmenter.recipe import make_recipe
+
+
+def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool) -> None:
+    """Write a recipe, and say line by line what was taken and what has no counterpart.
+
+    Args:
+        source: A config of PaddleSeg, or a `variant.yml`.
+        out: The recipe.
+        gpus: How many GPUs a config of PaddleSeg was run on.
+        overwrite: Replace `out`.
+
+    Raises:
+        UserError: If the config cannot be read, or what it says cannot be a recipe.
+    """
+    content = read_config(source)
+    settings = Settings(content, str(source))
+    notes = []
+    if is_variant(content):
+        if gpus is not None:
+            raise UserError(f"{source} says the batch of all GPUs itself; leave --gpus out")
+        kind = "the paper's own code (variant.yml)"
+        fields = variant_fields(settings)
+    elif is_paddleseg_config(content):
+        if gpus is None:
+            notes.append("batch_size is that of one GPU; --gpus N says how many there were")
+        elif gpus < 1:
+            raise UserError(f"--gpus is at least 1, got {gpus}")
+        kind = "PaddleSeg"
+        fields = paddleseg_fields(settings, gpus or 1)
+    else:
+        raise UserError(
+            f"{source} is no config of PaddleSeg (with model and train_dataset) and no "
+            "variant.yml (with net_kwargs)"
+        )
+    name = re.sub(r"[^\w .+-]|^\W", "_", out.stem)[:100]
+    recipe = make_recipe({"name": name} | fields, source=str(source))
+    head = [f"Converted from {source.name}, a config of {kind}.", f"segmenter train {out.name}"]
+    if settings.left:
+        head += ["Without counterpart:", *(f"  {line}" for line in settings.left)]
+    text = "".join(f"# {_line(line)}\n" for line in head) + recipe.to_yaml()
+    write_new(out, text.encode(), overwrite=overwrite)
+
+    print(f"{source}: a config of {kind}")
+    for title, lines in (("taken", settings.taken), ("no counterpart", settings.left)):
+        print(title if lines else f"{title}: nothing")
+        print("".join(f"  {_line(line)}\n" for line in lines), end="")
+    for note in notes:
+        print(f"note: {note}")
+    print(f"written: {out}")
+
+
+def _line(text: str) -> str:
+    """Without line breaks: names of keys may hold any character."""
+    return "".join(character if character.isprintable() else "?" for character in text)

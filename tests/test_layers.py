@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "data": LEAVES | {"classes", "class_lists"},
     "configs": LEAVES | {"class_lists", "model", "checkpoints", "data"},
     "drawing": LEAVES | {"classes"},
+    "annotations": LEAVES | {"classes"},
     "inference": LEAVES | {"classes", "class_lists", "model", "checkpoints", "data", "drawing"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},

@@ -1,0 +1,1 @@
+"""Label maps as other tools hold them: run lengths, polygons, and the files of labelling tools."""

@@ -77,7 +77,7 @@ def coco_json(photos: Sequence[LabelledPhoto], classes: Classes, *, polygons: bo
 
 
 def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
-    """labelme's JSON of one photo: polygons through the centres of the outermost pixels.
+    """One photo as labelme's JSON: polygons through the centres of the outermost pixels.
 
     labelme knows no holes and draws one shape over the other, so what contains others comes first.
     """
@@ -88,7 +88,7 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
             lines, _ = cv2.findContours(
                 filled.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
             )
-            points = lines[0].reshape(-1, 2) + (left, top)
+            points = lines[0].reshape(-1, 2) + np.array([left, top])
             if len(points) < 3:  # labelme wants three
                 points = np.concatenate([points, points, points])[:3]
             shape = {

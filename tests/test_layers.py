@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES
     | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
+    "serving": LEAVES | {"annotations", "classes", "model", "data", "drawing", "inference"},
     "commands": None,
     "cli": {"commands", "errors", "recipe", "validation"},
     "__init__": None,

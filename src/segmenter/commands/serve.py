@@ -1,0 +1,66 @@
+"""`segmenter serve`: a model behind HTTP."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+from segmenter.checkpoints import load
+from segmenter.errors import UserError
+from segmenter.inference.predictor import Predictor
+
+_TOKEN_VARIABLE = "SEGMENTER_TOKEN"
+
+
+def run_service(
+    model: str, host: str, port: int, *, max_requests: int, device: str, precision: str
+) -> None:
+    """Serve a model until the process is told to stop.
+
+    Raises:
+        UserError: If the extra is missing, the model cannot be used, or the address is taken.
+    """
+    try:
+        from segmenter.serving.app import Service
+        from segmenter.serving.server import run_server
+        from segmenter.serving.settings import ServiceSettings
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "segmenter":
+            raise
+        raise UserError(
+            f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
+        ) from None
+    loaded = load(model)
+    if loaded.spec.encoder.in_channels != 3:
+        raise UserError(
+            f"photos have 3 channels, this model takes {loaded.spec.encoder.in_channels}"
+        )
+    settings = ServiceSettings(
+        token=os.environ.get(_TOKEN_VARIABLE) or None,
+        is_local=_is_loopback(host),
+        max_requests=max_requests,
+    )
+    predictor = Predictor(loaded, device=device, precision=precision)
+    _check_address(host, port)
+    name = re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model"
+    if settings.token is None and not _is_loopback(host):
+        print(f"note: everyone who reaches {host} can use it; set {_TOKEN_VARIABLE} to a secret")
+    print(f"serving {model} on http://{host}:{port}", flush=True)
+    run_server(Service(predictor, name, settings), host, port)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before the model is warmed up."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "127.0.0.1", "::1"}

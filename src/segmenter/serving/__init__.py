@@ -1,0 +1,1 @@
+"""A model behind HTTP: bounded in bytes, pixels, time and waiting requests."""

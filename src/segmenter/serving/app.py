@@ -1,0 +1,235 @@
+"""The service as an ASGI application: who asks what, within which bounds."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from segmenter.inference.predictor import Predictor
+from segmenter.serving import v2
+from segmenter.serving.answers import ANSWERS, Labelled, choose_answer
+from segmenter.serving.batching import Batcher
+from segmenter.serving.body import read_body, read_image
+from segmenter.serving.decoding import DecodePool
+from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
+from segmenter.serving.openapi import openapi
+from segmenter.serving.problems import RequestError
+from segmenter.serving.settings import ServiceSettings
+
+log = logging.getLogger("segmenter.serving")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_SAFE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+_LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+_VERSION = version("vit-segmenter")
+
+
+class Service:
+    """One model and the requests for it.
+
+    Args:
+        predictor: Labels photos; its model must take RGB.
+        name: Of the model, in paths.
+        settings: What is allowed.
+    """
+
+    def __init__(self, predictor: Predictor, name: str, settings: ServiceSettings) -> None:
+        self.predictor, self.name, self.settings = predictor, name, settings
+        self.metrics = ServiceMetrics()
+        self.num_in_flight = 0
+        self.is_draining = False
+        self.decoder = DecodePool(settings)
+        self.batcher = Batcher(predictor, settings, self.metrics.batch_size.observe)
+
+    def application(self) -> Starlette:
+        """The routes."""
+        model = f"/v2/models/{self.name}"
+        routes = [
+            self._route("/segment", "POST", self._segment, is_work=True),
+            self._route(f"{model}/infer", "POST", self._infer, is_work=True),
+            self._route("/v2/health/live", "GET", self._live, is_open=True),
+            self._route("/v2/health/ready", "GET", self._ready, is_open=True),
+            self._route("/v2", "GET", self._server_metadata),
+            self._route(model, "GET", self._model_metadata),
+            self._route(f"{model}/ready", "GET", self._ready, is_open=True),
+            self._route("/metrics", "GET", self._metrics),
+            self._route("/openapi.json", "GET", self._openapi),
+        ]
+        return Starlette(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: _http_problem},
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        yield
+        await self.batcher.close()
+        self.decoder.close()
+
+    def _route(
+        self,
+        path: str,
+        method: str,
+        handler: Handler,
+        *,
+        is_work: bool = False,
+        is_open: bool = False,
+    ) -> Route:
+        """A route whose refusals are problems, and which is counted."""
+
+        async def guarded(request: Request) -> Response:
+            start = time.perf_counter()
+            try:
+                self._check_host(request)
+                if not is_open:
+                    self._check_token(request)
+                response = await (self._admitted(request, handler) if is_work else handler(request))
+            except RequestError as problem:
+                response = problem.response()
+            except Exception:
+                log.exception("%s %s failed", method, path)
+                response = RequestError(
+                    500, "internal-error", "the request failed by a fault of the service"
+                ).response()
+            response.headers.update(_SAFE_HEADERS)
+            self.metrics.requests.labels(path, str(response.status_code)).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+            return response
+
+        return Route(path, guarded, methods=[method])
+
+    async def _admitted(self, request: Request, handler: Handler) -> Response:
+        """Work on a request if there is room, until its deadline or until the client has gone."""
+        if self.is_draining:
+            raise RequestError(
+                503, "stopping", "the service is about to stop", {"retry-after": "5"}
+            )
+        if self.num_in_flight >= self.settings.max_requests:
+            raise RequestError(
+                429,
+                "queue-full",
+                f"{self.num_in_flight} requests are being worked on; try again later",
+                {"retry-after": "1"},
+            )
+        self.num_in_flight += 1
+        self.metrics.in_flight.set(self.num_in_flight)
+        try:
+            async with asyncio.timeout(self.settings.deadline):
+                return await handler(request)
+        except TimeoutError:
+            raise RequestError(
+                504, "deadline", f"no answer within {self.settings.deadline:g} s"
+            ) from None
+        finally:
+            self.num_in_flight -= 1
+            self.metrics.in_flight.set(self.num_in_flight)
+
+    async def _segment(self, request: Request) -> Response:
+        """A photo in, labels out."""
+        kind = choose_answer(request.headers.get("accept", ""))
+        data = await read_image(request, self.settings)
+        image = await self.decoder.decode(data)
+        labels = await self._labels(request, image)
+        photo = Labelled(image, labels, self.predictor.classes)
+        content = await asyncio.to_thread(ANSWERS[kind], photo)
+        return Response(content, media_type=kind, headers={"vary": "accept"})
+
+    async def _infer(self, request: Request) -> Response:
+        """Tensors in, tensors out."""
+        body = await read_body(request, self.settings)
+        json_bytes = request.headers.get(v2.HEADER_LENGTH)
+        channels = self.predictor.model.spec.encoder.in_channels
+        request_id, images = await asyncio.to_thread(
+            v2.read_request, body, json_bytes, channels, self.settings
+        )
+        labels = await asyncio.gather(*(self._labels(request, image) for image in images))
+        content, headers = v2.answer(
+            self.name, request_id, np.stack(labels), binary=json_bytes is not None
+        )
+        return Response(content, headers=headers)
+
+    async def _labels(self, request: Request, image: ndarray) -> ndarray:
+        """Labels of one photo; given up when the client goes."""
+        work = asyncio.create_task(self.batcher.submit(image))
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise RequestError(400, "client-gone", "the client closed the connection")
+            return work.result()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def _check_host(self, request: Request) -> None:
+        if self.settings.is_local and request.url.hostname not in _LOCAL_NAMES:
+            raise RequestError(
+                421, "wrong-host", "this service is for its own machine; ask it as localhost"
+            )
+
+    def _check_token(self, request: Request) -> None:
+        token = self.settings.token
+        if token is None:
+            return
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise RequestError(
+                401,
+                "unauthorized",
+                "a bearer token is required",
+                {"www-authenticate": "Bearer"},
+            )
+
+    async def _live(self, _request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, _request: Request) -> Response:
+        ready = not self.is_draining
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def _server_metadata(self, _request: Request) -> Response:
+        return JSONResponse(v2.server_metadata(_VERSION))
+
+    async def _model_metadata(self, _request: Request) -> Response:
+        channels = self.predictor.model.spec.encoder.in_channels
+        return JSONResponse(v2.model_metadata(self.name, self.predictor.classes, channels))
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def _openapi(self, _request: Request) -> Response:
+        return JSONResponse(openapi(self.name, _VERSION))
+
+
+async def _disconnected(request: Request) -> None:
+    """Wait until the client has gone; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _http_problem(_request: Request, error: Any) -> Response:
+    """Starlette's own refusals (no such path, wrong method) in our form."""
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    problem = RequestError(error.status_code, code, str(error.detail), error.headers)
+    return problem.response()

@@ -1,0 +1,170 @@
+"""The service described for programs (OpenAPI 3.1)."""
+
+from typing import Any
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_REFUSALS = {
+    "400": "The request cannot be read.",
+    "401": "A bearer token is required.",
+    "406": "None of the accepted media types can be sent.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "The body is neither an image nor a form.",
+    "422": "The body holds nothing that can be labelled.",
+    "429": "Too many requests are being worked on; see Retry-After.",
+    "503": "The service is about to stop.",
+    "504": "The deadline passed.",
+}
+
+
+def openapi(model: str, version: str) -> dict[str, Any]:
+    """The description; `model` is the name in paths."""
+    path = f"/v2/models/{model}"
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Segmenter", "version": version},
+        "paths": {
+            "/segment": {"post": _segment()},
+            f"{path}/infer": {"post": _infer()},
+            path: _get("What the model takes and gives.", {"type": "object"}),
+            f"{path}/ready": _get(
+                "Whether the model takes requests.", {"type": "object"}, ready=True
+            ),
+            "/v2": _get("What the server is.", {"type": "object"}),
+            "/v2/health/live": _get("Whether the server runs.", {"type": "object"}),
+            "/v2/health/ready": _get("Whether it takes requests.", {"type": "object"}, ready=True),
+            "/metrics": _get("Counters for Prometheus.", {"type": "string"}, kind="text/plain"),
+        },
+        "components": {
+            "schemas": {"Problem": _problem_schema()},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _segment() -> dict[str, Any]:
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"image": binary}, "required": ["image"]}
+    return {
+        "summary": "Label every pixel of a photo.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "image/*": {"schema": binary},
+                "application/octet-stream": {"schema": binary},
+                "multipart/form-data": {"schema": form},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "By `Accept`: the label map, the photo under its colours and a "
+                "legend, or shares, run lengths and polygons.",
+                "content": {
+                    "image/png": {"schema": binary},
+                    "image/jpeg": {"schema": binary},
+                    "application/json": {"schema": _labels_schema()},
+                },
+            },
+            **_refusals(*_REFUSALS),
+        },
+    }
+
+
+def _infer() -> dict[str, Any]:
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"const": "image"},
+            "shape": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1},
+                "minItems": 4,
+                "maxItems": 4,
+            },
+            "datatype": {"const": "UINT8"},
+            "data": {"type": "array"},
+        },
+    }
+    request = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string", "maxLength": 256},
+            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1},
+        },
+    }
+    answer = {"type": "object", "required": ["model_name", "outputs"]}
+    return {
+        "summary": "Label images given as tensors (Open Inference Protocol).",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {
+            "200": {
+                "description": "Labels; as bytes behind the JSON where the request came so.",
+                "content": {
+                    "application/json": {"schema": answer},
+                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                },
+            },
+            **_refusals("400", "401", "408", "413", "422", "429", "503", "504"),
+        },
+    }
+
+
+def _get(
+    summary: str, schema: dict[str, Any], *, kind: str = "application/json", ready: bool = False
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        "200": {"description": summary, "content": {kind: {"schema": schema}}},
+        **_refusals("401"),
+    }
+    if ready:
+        content = {kind: {"schema": schema}}
+        responses["503"] = {"description": "It is about to stop.", "content": content}
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    return {
+        status: {
+            "description": _REFUSALS[status],
+            "content": {"application/problem+json": {"schema": _PROBLEM}},
+        }
+        for status in statuses
+    }
+
+
+def _problem_schema() -> dict[str, Any]:
+    properties = {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "What is wrong, for programs."},
+        "detail": {"type": "string", "description": "One sentence for people."},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _labels_schema() -> dict[str, Any]:
+    number, points = {"type": "integer"}, {"type": "array", "items": {"type": "array"}}
+    one_class = {
+        "index": number,
+        "name": {"type": "string"},
+        "color": {"type": "array", "items": number},
+        "share": {"type": "number", "minimum": 0, "maximum": 1},
+        "rle": {"type": "object", "description": "COCO's run lengths."},
+        "polygons": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"outer": points, "holes": {"type": "array", "items": points}},
+            },
+        },
+    }
+    classes = {"type": "array", "items": {"type": "object", "properties": one_class}}
+    return {
+        "type": "object",
+        "properties": {"height": number, "width": number, "classes": classes},
+        "required": ["height", "width", "classes"],
+    }

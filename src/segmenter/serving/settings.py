@@ -1,0 +1,41 @@
+"""What a service allows."""
+
+from dataclasses import dataclass
+
+from segmenter.data.decode import Limits
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Bounds of a service; times in seconds."""
+
+    token: str | None = None
+    """Required as `Authorization: Bearer TOKEN`, except for health; none: not required."""
+    is_local: bool = False
+    """Answer only requests that name this machine as their host, as browsers' pages from elsewhere
+    cannot (DNS rebinding)."""
+    max_body_bytes: int = 32 << 20
+    """Largest body of a request."""
+    max_pixels: int = 50_000_000
+    """Largest photo."""
+    max_requests: int = 16
+    """Requests that wait or are worked on at a time; more are answered 429."""
+    deadline: float = 30.0
+    """Until a request is answered, else 504."""
+    body_timeout: float = 10.0
+    """Until the body has arrived, else 408."""
+    max_batch: int = 8
+    """Photos of one size that go through the model together."""
+    max_batch_wait: float = 0.005
+    """How long a photo waits for others of its size."""
+    decode_processes: int = 2
+    """Processes that decode images."""
+    decode_memory: int = 2 << 30
+    """Address space of each, in bytes."""
+    drain_timeout: float = 30.0
+    """What is in flight when the service is told to stop has so long to finish."""
+
+    @property
+    def image_limits(self) -> Limits:
+        """What an image may promise before it is decoded."""
+        return Limits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)

@@ -17,14 +17,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from segmenter.drawing import label_png
+from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.serving import v2
 from segmenter.serving.answers import ANSWERS, Labelled, choose_answer
 from segmenter.serving.batching import Batcher
 from segmenter.serving.body import read_body, read_image
 from segmenter.serving.decoding import DecodePool
+from segmenter.serving.looking import attention, confidence, describe
 from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.serving.openapi import openapi
+from segmenter.serving.pages import PAGE_FILES, SAFE_HEADERS, page_file
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 
@@ -32,12 +36,6 @@ log = logging.getLogger("segmenter.serving")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_SAFE_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _VERSION = version("vit-segmenter")
 
@@ -64,6 +62,8 @@ class Service:
         model = f"/v2/models/{self.name}"
         routes = [
             self._route("/segment", "POST", self._segment, is_work=True),
+            self._route("/confidence", "POST", self._confidence, is_work=True),
+            self._route("/attention", "POST", self._attention, is_work=True),
             self._route(f"{model}/infer", "POST", self._infer, is_work=True),
             self._route("/v2/health/live", "GET", self._live, is_open=True),
             self._route("/v2/health/ready", "GET", self._ready, is_open=True),
@@ -72,6 +72,9 @@ class Service:
             self._route(f"{model}/ready", "GET", self._ready, is_open=True),
             self._route("/metrics", "GET", self._metrics),
             self._route("/openapi.json", "GET", self._openapi),
+            self._route("/model.json", "GET", self._describe),
+            *(self._route(f"/{name}", "GET", page_file(name), is_open=True) for name in PAGE_FILES),
+            self._route("/", "GET", page_file("index.html"), is_open=True),
         ]
         return Starlette(
             routes=routes,
@@ -110,7 +113,8 @@ class Service:
                 response = RequestError(
                     500, "internal-error", "the request failed by a fault of the service"
                 ).response()
-            response.headers.update(_SAFE_HEADERS)
+            for header, value in SAFE_HEADERS.items():
+                response.headers.setdefault(header, value)
             self.metrics.requests.labels(path, str(response.status_code)).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
             return response
@@ -152,6 +156,27 @@ class Service:
         photo = Labelled(image, labels, self.predictor.classes)
         content = await asyncio.to_thread(ANSWERS[kind], photo)
         return Response(content, media_type=kind, headers={"vary": "accept"})
+
+    async def _confidence(self, request: Request) -> Response:
+        """A photo in, a grey PNG of the probability of each pixel's class out."""
+        image = await self.decoder.decode(await read_image(request, self.settings))
+        sure = await self.batcher.run(confidence, self.predictor, image)
+        return Response(label_png(sure), media_type="image/png")
+
+    async def _attention(self, request: Request) -> Response:
+        """A photo in, what one layer takes from each patch out."""
+        layer, place, class_index = _read_attention(request)
+        image = await self.decoder.decode(await read_image(request, self.settings))
+        try:
+            found = await self.batcher.run(
+                attention, self.predictor, image, layer, place, class_index
+            )
+        except UserError as error:
+            raise RequestError(422, "bad-request", str(error)) from None
+        return JSONResponse(found)
+
+    async def _describe(self, _request: Request) -> Response:
+        return JSONResponse(describe(self.predictor, self.name))
 
     async def _infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
@@ -233,3 +258,17 @@ def _http_problem(_request: Request, error: Any) -> Response:
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
     problem = RequestError(error.status_code, code, str(error.detail), error.headers)
     return problem.response()
+
+
+def _read_attention(request: Request) -> tuple[int, tuple[float, float] | None, int | None]:
+    """Layer, place and class that a query names."""
+    query = request.query_params
+    try:
+        layer = int(query.get("layer", "0"))
+        class_index = int(query["class"]) if "class" in query else None
+        place = (float(query["row"]), float(query["column"])) if class_index is None else None
+    except (KeyError, ValueError):
+        raise RequestError(
+            422, "bad-request", "give layer, and row and column (0 to 1) or class, as numbers"
+        ) from None
+    return layer, place, class_index

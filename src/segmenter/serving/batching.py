@@ -48,6 +48,11 @@ class Batcher:
         self._arrived.set()
         return await waiting.result
 
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Do something else with the model, between two batches."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function, *arguments)
+
     async def close(self) -> None:
         """Stop after the batch that is being worked on."""
         if self._runner:

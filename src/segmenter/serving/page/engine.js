@@ -1,0 +1,60 @@
+// The model, asked over HTTP. The page without a server has another file of this name.
+
+import { labelsFromMasks } from "./labels.js";
+
+const NONE = 65535; // a label that is no class
+
+/** Ask the service; a refusal becomes an error with the sentence it was given. */
+async function ask(path, options = {}) {
+  const token = sessionStorage.getItem("token");
+  const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service cannot be reached.");
+  }
+  if (response.status === 401) {
+    const given = prompt("This service asks for a token.");
+    if (given) {
+      sessionStorage.setItem("token", given);
+      return ask(path, options);
+    }
+  }
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({ detail: response.statusText }));
+    throw new Error(problem.detail);
+  }
+  return response;
+}
+
+const post = (path, photo, accept, signal) => ask(path, {
+  method: "POST", body: photo, signal,
+  headers: { accept, "content-type": "application/octet-stream" },
+});
+
+/** What the model is: its name, the names and colours of its classes, its layers. */
+export async function describe() {
+  return (await ask("model.json")).json();
+}
+
+/** Labels of a photo: {height, width, labels}. */
+export async function segment(photo, _onProgress, signal) {
+  const answer = await (await post("segment", photo, "application/json", signal)).json();
+  const { height, width, classes } = answer;
+  return { height, width, labels: labelsFromMasks(height, width, classes, NONE), classes };
+}
+
+/** How sure the model is at each pixel, 0 to 255: an image. */
+export async function confidence(photo, signal) {
+  return createImageBitmap(await (await post("confidence", photo, "image/png", signal)).blob());
+}
+
+/** Where one layer looks, from a patch or from a class: {grid, covered, heads}. */
+export async function attention(photo, { layer, row, column, label }, signal) {
+  const query = new URLSearchParams({ layer });
+  if (label === null) { query.set("row", row); query.set("column", column); }
+  else query.set("class", label);
+  return (await post(`attention?${query}`, photo, "application/json", signal)).json();
+}

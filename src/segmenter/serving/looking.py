@@ -19,12 +19,9 @@ _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100
 def describe(predictor: Predictor, name: str) -> dict[str, Any]:
     """What the page needs to know of the model: classes, colours, and its layers."""
     model = predictor.model
-    layers = [
-        {"name": f"encoder {i + 1}", "part": "encoder"} for i in range(len(model.encoder.blocks))
-    ]
+    depths = {"encoder": len(model.encoder.blocks)}
     if isinstance(model.decoder, MaskTransformer):
-        count = len(model.decoder.blocks)
-        layers += [{"name": f"decoder {i + 1}", "part": "decoder"} for i in range(count)]
+        depths["decoder"] = len(model.decoder.blocks)
     classes = predictor.classes
     return {
         "name": name,

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES
     | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
-    "serving": LEAVES | {"annotations", "classes", "model", "data", "drawing", "inference"},
+    "explaining": LEAVES | {"model", "drawing", "inference"},
+    "serving": LEAVES | {"annotations", "classes", "data", "drawing", "explaining", "inference"},
     "commands": None,
     "cli": {"commands", "errors", "recipe", "validation"},
     "__init__": None,

@@ -19,13 +19,13 @@ from starlette.routing import Route
 
 from segmenter.drawing import label_png
 from segmenter.errors import UserError
+from segmenter.explaining.maps import attention, confidence, describe
 from segmenter.inference.predictor import Predictor
 from segmenter.serving import v2
 from segmenter.serving.answers import ANSWERS, Labelled, choose_answer
 from segmenter.serving.batching import Batcher
 from segmenter.serving.body import read_body, read_image
 from segmenter.serving.decoding import DecodePool
-from segmenter.serving.looking import attention, confidence, describe
 from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.serving.openapi import openapi
 from segmenter.serving.pages import PAGE_FILES, SAFE_HEADERS, page_file

@@ -1,16 +1,16 @@
-"""Where the model looks, and how sure it is: what the page shows beside labels."""
+"""Where a model looks in a photo, and how sure it is."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.views import resize_photo, resized_size
-from segmenter.model import Segmenter, attention_maps
+from segmenter.model import attention_maps
 from segmenter.model.decoder import MaskTransformer
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
@@ -70,7 +70,7 @@ def attention(
     """
     model = predictor.model
     depth = len(model.encoder.blocks)
-    pixels = _normalized(predictor, image)
+    pixels = seen_as_a_whole(predictor, image)
     part, number = ("encoder", layer) if layer < depth else ("decoder", layer - depth)
     if layer < 0:
         raise UserError(f"no layer {layer}: layers are counted from 0")
@@ -98,9 +98,11 @@ def attention(
     }
 
 
-def _normalized(predictor: Predictor, image: UInt8[ndarray, "height width 3"]) -> torch.Tensor:
-    """The photo as the model sees it as a whole."""
-    model: Segmenter = predictor.model
+def seen_as_a_whole(
+    predictor: Predictor, image: UInt8[ndarray, "height width 3"]
+) -> Float[torch.Tensor, "1 3 seen_height seen_width"]:
+    """The photo as the model takes it, normalised, at once instead of through windows."""
+    model = predictor.model
     height, width = resized_size(image.shape[:2], predictor.protocol)
     patch_size = model.spec.encoder.patch_size
     factor = min(1.0, (_MAX_PATCHES * patch_size**2 / (height * width)) ** 0.5)

@@ -1,0 +1,48 @@
+"""`segmenter explain`: what a model looks at in a photo."""
+
+from pathlib import Path
+
+from segmenter.data.decode import decode_image
+from segmenter.errors import UserError
+from segmenter.explaining.page import Origin, write_explanation
+from segmenter.inference.predictor import Predictor
+from segmenter.outputs import OutputFolder
+
+
+def run_explanation(
+    image: Path,
+    model: str,
+    out: Path,
+    *,
+    patch: str | None,
+    class_name: str | None,
+    device: str,
+    overwrite: bool,
+) -> Path:
+    """Write the page; returns its path.
+
+    Raises:
+        UserError: If photo, model, patch, class or folder do not allow it.
+    """
+    if patch is not None and class_name is not None:
+        raise UserError("give --patch or --class, not both")
+    folder = OutputFolder(out, overwrite=overwrite)
+    folder.check(["index.html"])
+    pixels = decode_image(image)
+    predictor = Predictor(model, device=device)
+    num_channels = predictor.model.spec.encoder.in_channels
+    if num_channels != 3:
+        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+    write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)
+    return out / "index.html"
+
+
+def _patch(text: str | None) -> tuple[int, int] | None:
+    """Row and column of `12,30`."""
+    if text is None:
+        return None
+    try:
+        row, column = map(int, text.split(","))
+    except ValueError:
+        raise UserError(f"--patch is ROW,COLUMN, such as 12,30; got {text!r}") from None
+    return row, column

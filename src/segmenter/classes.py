@@ -92,6 +92,11 @@ class Classes(BaseModel):
         """The label that is no class; none where all are."""
         return 0 if self.background else None
 
+    def present(self, labels: np.ndarray) -> list[int]:
+        """Indices of the classes in a label map, rising; a background is none of them."""
+        found = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(self))[: len(self)])
+        return [index for index in found.tolist() if index != self.background_index]
+
     def __len__(self) -> int:
         """Number of indices in a label map, not counting what is ignored."""
         return len(self.classes) + bool(self.background)

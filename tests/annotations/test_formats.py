@@ -161,3 +161,17 @@ def test_the_tools_own_readers_give_the_labels(photos: list[LabelledPhoto], tmp_
         drawn, _ = shapes_to_label((*labels.shape, 3), shapes, values)
         is_labelled = labels != CLASSES.ignore_index
         assert (drawn == labels)[is_labelled].mean() >= 0.999
+
+
+def test_a_background_is_no_object(photos: list[LabelledPhoto]) -> None:
+    classes = make_classes(1).model_copy(update={"background": (7,)})
+    photo = LabelledPhoto("x.jpg", (photos[0].labels == 1).astype(np.uint8))
+    coco = json.loads(coco_json([photo], classes, polygons=False))
+    assert coco["categories"] == [{"id": 2, "name": "class-0"}]
+    assert [each["area"] for each in coco["annotations"]] == [int(photo.labels.sum())]
+    assert {each["label"] for each in json.loads(labelme_json(photo, classes))["shapes"]} == {
+        "class-0"
+    }
+    assert len(ElementTree.fromstring(cvat_xml([photo], classes)).findall("image/mask")) == 1
+    (task,) = json.loads(label_studio_json([photo], classes))
+    assert len(task["predictions"][0]["result"]) == 1

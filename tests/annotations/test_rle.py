@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmenter.annotations.rle import class_masks_rle
+from segmenter.annotations.rle import masks_rle
 
 coco_mask = pytest.importorskip("pycocotools.mask", reason="needs pycocotools")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -17,7 +17,7 @@ def test_pycocotools_reads_back_every_class(seed: int) -> None:
     labels = random.integers(0, num_classes, shape).astype(np.uint8)
     if seed % 2:  # long runs
         labels = np.sort(labels, axis=seed // 2 % 2)
-    masks = class_masks_rle(labels, num_classes)
+    masks = masks_rle(labels)
     assert set(masks) == set(np.unique(labels).tolist())
     for index, rle in masks.items():
         np.testing.assert_array_equal(coco_mask.decode(rle), labels == index)
@@ -25,11 +25,6 @@ def test_pycocotools_reads_back_every_class(seed: int) -> None:
 
 def test_the_text_is_the_one_that_pycocotools_writes() -> None:
     labels = (np.indices((300, 200)).sum(axis=0) // 37 % 3).astype(np.uint8)
-    for index, rle in class_masks_rle(labels, 3).items():
+    for index, rle in masks_rle(labels).items():
         theirs = coco_mask.encode(np.asfortranarray(labels == index))
         assert rle["counts"] == theirs["counts"].decode()
-
-
-def test_ignored_pixels_belong_to_no_class() -> None:
-    labels = np.array([[0, 255], [255, 1]], dtype=np.uint8)
-    assert set(class_masks_rle(labels, 2)) == {0, 1}

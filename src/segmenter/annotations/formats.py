@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt
 from numpy import ndarray
 
 from segmenter.annotations.outlines import find_regions
-from segmenter.annotations.rle import class_masks_rle
+from segmenter.annotations.rle import masks_rle
 from segmenter.classes import Classes
 
 SetFormat = Literal["coco", "coco-polygons", "cvat", "label-studio"]
@@ -41,8 +41,8 @@ def coco_json(photos: Sequence[LabelledPhoto], classes: Classes, *, polygons: bo
     """
     annotations: list[dict[str, Any]] = []
     for number, (_, labels) in enumerate(photos, start=1):
-        masks = class_masks_rle(labels, len(classes))
-        for index, rle in masks.items():
+        masks = masks_rle(labels)
+        for index in classes.present(labels):
             mask = labels == index
             left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
             outlines = [region.as_one_ring().ravel().tolist() for region in find_regions(mask)]
@@ -51,7 +51,7 @@ def coco_json(photos: Sequence[LabelledPhoto], classes: Classes, *, polygons: bo
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": index + 1,
-                    "segmentation": outlines if polygons else rle,
+                    "segmentation": outlines if polygons else masks[index],
                     "area": int(np.count_nonzero(mask)),
                     "bbox": [left, top, width, height],
                     "iscrowd": 0,
@@ -69,7 +69,9 @@ def coco_json(photos: Sequence[LabelledPhoto], classes: Classes, *, polygons: bo
             for number, (name, labels) in enumerate(photos, start=1)
         ],
         "categories": [
-            {"id": index, "name": name} for index, name in enumerate(classes.names, start=1)
+            {"id": index + 1, "name": name}
+            for index, name in enumerate(classes.names)
+            if index != classes.background_index
         ],
         "annotations": annotations,
     }
@@ -83,7 +85,7 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
     """
     height, width = photo.labels.shape
     shapes: list[tuple[int, dict[str, Any]]] = []
-    for index, name in enumerate(classes.names):
+    for index in classes.present(photo.labels):
         for filled, (left, top) in _filled_regions(photo.labels == index):
             lines, _ = cv2.findContours(
                 filled.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
@@ -92,7 +94,7 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
             if len(points) < 3:  # labelme wants three
                 points = np.concatenate([points, points, points])[:3]
             shape = {
-                "label": name,
+                "label": classes.names[index],
                 "points": points.astype(float).tolist(),
                 "group_id": None,
                 "description": "",
@@ -132,7 +134,7 @@ def cvat_xml(photos: Sequence[LabelledPhoto], classes: Classes) -> bytes:
             "image",
             {"id": str(number), "name": name, "width": str(width), "height": str(height)},
         )
-        for index in np.unique(labels[labels < len(classes)]):
+        for index in classes.present(labels):
             mask = labels == index
             left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
             box = mask[top : top + box_height, left : left + box_width]
@@ -175,7 +177,7 @@ def label_studio_json(photos: Sequence[LabelledPhoto], classes: Classes) -> byte
                     "brushlabels": [classes.names[index]],
                 },
             }
-            for index in np.unique(labels[labels < len(classes)])
+            for index in classes.present(labels)
         ]
         predictions = [{"model_version": "segmenter", "result": results}]
         tasks.append({"data": {"image": name}, "predictions": predictions})

@@ -19,8 +19,8 @@ class Rle(TypedDict):
     """The lengths of the runs, packed."""
 
 
-def class_masks_rle(labels: UInt[ndarray, "height width"], num_classes: int) -> dict[int, Rle]:
-    """The mask of each class that occurs in a label map, by class index."""
+def masks_rle(labels: UInt[ndarray, "height width"]) -> dict[int, Rle]:
+    """The mask of each number that occurs in a label map."""
     height, width = labels.shape
     by_column = labels.T.ravel()
     starts = np.flatnonzero(np.diff(by_column, prepend=by_column[:1] ^ 1))
@@ -28,10 +28,9 @@ def class_masks_rle(labels: UInt[ndarray, "height width"], num_classes: int) -> 
     owners = by_column[starts]
     masks = {}
     for index in np.unique(owners):
-        if index < num_classes:
-            is_run = owners == index
-            counts = _counts(starts[is_run], lengths[is_run], by_column.size)
-            masks[int(index)] = Rle(size=[height, width], counts=_pack(counts))
+        is_run = owners == index
+        counts = _counts(starts[is_run], lengths[is_run], by_column.size)
+        masks[int(index)] = Rle(size=[height, width], counts=_pack(counts))
     return masks
 
 

@@ -62,7 +62,8 @@ def write_explanation(
     height, width = (side * _SIDE // max(pixels.shape[2:]) or 1 for side in pixels.shape[2:])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     labels = predictor(image)
-    drawn = overlay(image, labels, predictor.classes.colors)
+    classes = predictor.classes
+    drawn = overlay(image, labels, classes.colors, background_index=classes.background_index)
     patch, class_index = _place(predictor, pixels, origin)
 
     folder.write("photo.png", label_png(small))
@@ -87,8 +88,8 @@ def write_explanation(
         layers.append(_Layer(f"{part} {number + 1}", heads))
 
     environment = Environment(loader=PackageLoader("segmenter.explaining", "."), autoescape=True)
-    classes = predictor.classes
     colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in classes.classes]
+    names = [info.name for info in classes.classes]
     similarity = class_similarity(predictor.model).cpu().tolist()
     page = environment.get_template("page.html.jinja").render(
         name=name,
@@ -96,9 +97,9 @@ def write_explanation(
         class_name=origin.class_name,
         has_class_tokens=isinstance(predictor.model.decoder, MaskTransformer),
         layers=layers,
-        names=classes.names,
-        points=list(zip(classes.names, colors, class_map(predictor.model).tolist(), strict=True)),
-        similarity=list(zip(classes.names, similarity, strict=True)),
+        names=names,
+        points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),
+        similarity=list(zip(names, similarity, strict=True)),
     )
     folder.write("index.html", page.encode())
 
@@ -112,12 +113,12 @@ def _place(
         logits = model.patch_logits(pixels)[0]
     rows, columns = logits.shape[1:]
     if origin.class_name is not None:
-        names = predictor.classes.names
+        names = [info.name for info in predictor.classes.classes]
         if origin.class_name not in names:
             raise UserError(f"no class {origin.class_name!r}; there are {', '.join(names)}")
-        index = names.index(origin.class_name)
-        surest = int((logits[index] - logits.logsumexp(dim=0)).argmax())
-        return divmod(surest, columns), index
+        label = predictor.classes.names.index(origin.class_name)
+        surest = int((logits[label] - logits.logsumexp(dim=0)).argmax())
+        return divmod(surest, columns), names.index(origin.class_name)
     row, column = origin.patch or (rows // 2, columns // 2)
     if not (0 <= row < rows and 0 <= column < columns):
         raise UserError(

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from jaxtyping import UInt, UInt8
 from numpy import ndarray
 
 from segmenter.annotations.outlines import find_regions
-from segmenter.annotations.rle import class_masks_rle
+from segmenter.annotations.rle import masks_rle
 from segmenter.classes import Classes
 from segmenter.drawing import class_shares, encode_jpeg, label_png, overlay_with_legend
 from segmenter.serving.problems import RequestError
@@ -33,12 +32,12 @@ def _json(photo: Labelled) -> bytes:
     """Shares, run lengths and polygons of the classes that occur, the largest first."""
     classes, labels = photo.classes, photo.labels
     shares = class_shares(labels, len(classes))
-    masks = class_masks_rle(labels, len(classes))
+    masks = masks_rle(labels)
     found: list[dict[str, Any]] = [
         {
             "index": index,
             "name": classes.names[index],
-            "color": list(classes.classes[index].color),
+            "color": list(classes.by_index[index].color),
             "share": float(shares[index]),
             "rle": masks[index],
             "polygons": [
@@ -49,8 +48,7 @@ def _json(photo: Labelled) -> bytes:
                 for region in find_regions(labels == index)
             ],
         }
-        for index in map(int, np.argsort(-shares, kind="stable"))
-        if index in masks
+        for index in sorted(classes.present(labels), key=lambda index: -shares[index])
     ]
     height, width = labels.shape
     return json.dumps({"height": height, "width": width, "classes": found}).encode()

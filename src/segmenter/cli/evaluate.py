@@ -1,0 +1,80 @@
+"""Arguments of `segmenter evaluate`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from segmenter.cli.status import DONE
+
+
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    split: str | None = None,
+    json: Path | None = None,
+    report: Path | None = None,
+    classes: Path | None = None,
+    protocol: str | None = None,
+    short_side: int | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    whole: bool = False,
+    flip: bool | None = None,
+    scales: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    overwrite: bool = False,
+) -> int:
+    """Score a model on labelled photos: mIoU and friends.
+
+    Args:
+        model: A bundled name, or a model file.
+        data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
+            one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
+        split: Which photos of the folder; without it, `test`, or all where there is one split, or
+            `val` of a published data set.
+        json: File for all numbers.
+        report: Folder for a page with tables, the confusion matrix, best and worst photos.
+        classes: A `classes.yaml` other than the one in the folder.
+        protocol: Score as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg;
+            without it, as the model's own spec says. The next six flags change single fields.
+        short_side: Resize photos to this short side first; 0: not at all.
+        window: Side of the sliding window.
+        stride: Distance of neighbouring windows.
+        whole: Take each photo as a whole, whatever the model's own way is.
+        flip: Average with the mirrored photo.
+        scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
+        device: Where to compute.
+        precision: Arithmetic; float32 is what published scores are made with.
+        overwrite: Replace files that are there.
+    """
+    from segmenter.commands.evaluate import run_evaluation
+
+    changes = {
+        "short_side": short_side,
+        "window": window,
+        "stride": stride,
+        "flip": flip,
+        "scales": scales,
+    }
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    if whole:
+        given |= {"window": None, "stride": None}
+    if short_side == 0:
+        given["short_side"] = None
+    run_evaluation(
+        model,
+        data,
+        split=split,
+        json_file=json,
+        report_folder=report,
+        classes_file=classes,
+        protocol=protocol,
+        protocol_changes=given,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+    )
+    return DONE

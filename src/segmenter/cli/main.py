@@ -1,0 +1,60 @@
+"""The `segmenter` command: one function per subcommand, no logic of its own."""
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from segmenter.cli.convert import convert
+from segmenter.cli.evaluate import evaluate
+from segmenter.cli.explain import explain
+from segmenter.cli.predict import predict
+from segmenter.cli.prepare import prepare
+from segmenter.cli.serve import serve
+from segmenter.cli.status import USER_ERROR
+from segmenter.cli.train import train
+from segmenter.errors import UserError
+
+app = App(
+    name="segmenter",
+    help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
+)
+for command in (train, evaluate, predict, convert, prepare, explain, serve):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; a mistake of the user is one line, a bug of ours a traceback.
+
+    Args:
+        arguments: What follows `segmenter`; none: what the process was started with.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold any character
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.exit(app(tokens, exit_on_error=False, print_error=False))
+    except CycloptsError as mistake:
+        _refuse(f"{mistake} (see `segmenter --help`)")
+    except UserError as mistake:
+        _refuse(str(mistake))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
+        if status is None:
+            raise
+        print(f"segmenter: {error}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _refuse(message: str) -> NoReturn:
+    print("segmenter: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(USER_ERROR)

@@ -1,0 +1,52 @@
+"""Arguments of `segmenter predict`."""
+
+from pathlib import Path
+from typing import Literal
+
+from segmenter.cli.status import DONE, PARTLY_DONE
+
+
+def predict(
+    *images: str,
+    model: str = "street",
+    out: Path = Path("predictions"),
+    opacity: float = 0.5,
+    ids: Literal["index", "source"] = "index",
+    gallery: bool = False,
+    submission: Literal["ade20k", "cityscapes"] | None = None,
+    flip: bool | None = None,
+    device: str = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    overwrite: bool = False,
+) -> int:
+    """Label every pixel of photos: an overlay with a legend, a colour map, and the raw labels.
+
+    Args:
+        images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
+        model: A bundled name, or a model file.
+        out: Folder for the results.
+        opacity: How strongly the colours lie over the photo: 0 none, 1 full.
+        ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
+        gallery: Also write `index.html`, a page with all photos and overlays.
+        submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
+        flip: Average with the mirrored photo.
+        device: Where to compute.
+        precision: Arithmetic.
+        overwrite: Replace files in the folder that an earlier run did not write.
+    """
+    from segmenter.commands.predict import run_prediction
+
+    failed = run_prediction(
+        images,
+        model,
+        out,
+        opacity=opacity,
+        ids=ids,
+        gallery=gallery,
+        submission=submission,
+        flip=flip,
+        device=device,
+        precision=precision,
+        overwrite=overwrite,
+    )
+    return PARTLY_DONE if failed else DONE

@@ -1,0 +1,56 @@
+"""Arguments of `segmenter train`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from segmenter.cli.status import DONE
+from segmenter.validation import parse_value
+
+
+def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
+    """Take `--section.field VALUE` as a nested value; the recipe checks it."""
+    if isinstance(tokens, dict):
+        return {key: _field(_type, inner) for key, inner in tokens.items()}
+    return parse_value(tokens[-1].value)
+
+
+def train(
+    recipe: str = "finetune",
+    *,
+    folder: Annotated[str | None, Parameter(name="--data")] = None,
+    start: Annotated[str | None, Parameter(name="--from")] = None,
+    partial: bool | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
+) -> int:
+    """Train a model from a recipe, or from a folder of photos and masks alone.
+
+    Args:
+        recipe: A packaged recipe's name, or a YAML file.
+        folder: Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a
+            published one, such as `ade20k:data/ADEChallengeData2016` (recipe: data.root).
+        start: A model or encoder to start from (recipe: model.weights).
+        partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
+        out: Folder of the run; without it, `runs/` and the recipe's name.
+        resume: Go on from the newest checkpoint in the folder of the run.
+        device: Where to compute: cpu, cuda, cuda:1, mps.
+        fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
+    """
+    from segmenter.commands.train import run_training
+    from segmenter.recipe import read_recipe
+
+    given: dict[str, Any] = {"data": {}, "model": {}}
+    for key, value in fields.items():
+        given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
+    if folder is not None:
+        given["data"]["root"] = folder
+    if start is not None:
+        given["model"]["weights"] = start
+    if partial is not None:
+        given["model"]["partial"] = partial
+    print(run_training(read_recipe(recipe, given), out, device, resume=resume))
+    return DONE

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
         ("train tiny.yaml --out tiny.yaml", "tiny.yaml is a file"),
         ("train tiny.yaml --device gpu", "gpu"),
         ("trian tiny.yaml", 'Did you mean "train"'),
+        ("train tiny.yaml --model y --model.decoder mask", "--model and --model.decoder"),
+        ("train tiny.yaml --model y", "--model"),
+        ("train tiny.yaml --model y --partial", "--model is a section"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_and_exit_status_2(
@@ -139,6 +143,37 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_done(
     assert run("predict", "data/images/val", "--model", "model.safetensors") == 3
     assert "broken.jpg" in capsys.readouterr().out
     assert len(list((here / "predictions").glob("*_label.png"))) == 4
+
+
+def test_a_photo_whose_name_cannot_be_written_is_named_and_the_others_are_done(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photo = next((here / "data/images/val").iterdir())
+    for name in ("back\\slash.png", "line\nbreak.png", "n" * 250 + ".png"):
+        shutil.copy(photo, here / "data/images/val" / name)
+    assert run("predict", "data/images/val", "--model", "model.safetensors", "--gallery") == 3
+    error = capsys.readouterr().err
+    assert error.count("no result can have this name") == error.count("\n") == 3
+    assert len(list((here / "predictions").glob("*_label.png"))) == 4
+
+
+def test_a_size_that_does_not_fit_into_memory_is_one_line(
+    here: Path,  # noqa: ARG001
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(Segmenter, "patch_logits", raising(error))
+        said = refused(capsys, "evaluate", "model.safetensors", "data", "--split", "val")
+        assert "photo-0" in said
+        assert "does not fit into memory" in said
+
+
+def raising(error: Exception) -> Callable:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_a_mask_value_without_a_class_is_named_with_the_yaml_that_would_fix_it(

@@ -14,6 +14,7 @@ from segmenter.errors import UserError
 
 MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
+_MAX_MERGED_KEYS = 10_000
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -31,6 +32,14 @@ class StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the keys of `<<` in; each of a chain of them may double their number."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_MERGED_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"more than {_MAX_MERGED_KEYS} merged keys", node.start_mark
+            )
 
 
 def read_yaml(path: Path, loader: type[StrictLoader] = StrictLoader) -> Any:

@@ -12,6 +12,7 @@ from segmenter import UserError
 from segmenter.checkpoints.encoder_weights import inflate_patch_embedding, load_encoder_weights
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder
+from tests.checkpoints.writers import augreg_arrays
 from tests.conftest import SHARED
 
 
@@ -153,33 +154,3 @@ def test_googles_npz_gives_the_features_that_timm_gives(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = model.eval().forward_features(images)[:, 1:]
         torch.testing.assert_close(ours(images)[0], expected, rtol=1e-4, atol=1e-4)
-
-
-def augreg_arrays() -> dict[str, np.ndarray]:
-    """Names and shapes as google-research/vision_transformer writes them."""
-    shapes = {
-        "cls": (1, 1, 64),
-        "embedding/kernel": (16, 16, 3, 64),
-        "embedding/bias": (64,),
-        "Transformer/posembed_input/pos_embedding": (1, 197, 64),
-        "Transformer/encoder_norm/scale": (64,),
-        "Transformer/encoder_norm/bias": (64,),
-        "head/kernel": (64, 1000),
-        "head/bias": (1000,),
-    }
-    attention = "MultiHeadDotProductAttention_1"
-    for number in range(3):
-        block = f"Transformer/encoderblock_{number}"
-        for part in ("query", "key", "value"):
-            shapes[f"{block}/{attention}/{part}/kernel"] = (64, 1, 64)
-            shapes[f"{block}/{attention}/{part}/bias"] = (1, 64)
-        shapes[f"{block}/{attention}/out/kernel"] = (1, 64, 64)
-        shapes[f"{block}/{attention}/out/bias"] = (64,)
-        for norm in (0, 2):
-            shapes[f"{block}/LayerNorm_{norm}/scale"] = (64,)
-            shapes[f"{block}/LayerNorm_{norm}/bias"] = (64,)
-        for dense, (inside, outside) in enumerate([(64, 256), (256, 64)]):
-            shapes[f"{block}/MlpBlock_3/Dense_{dense}/kernel"] = (inside, outside)
-            shapes[f"{block}/MlpBlock_3/Dense_{dense}/bias"] = (outside,)
-    rng = np.random.default_rng(0)
-    return {name: rng.normal(0, 0.1, shape).astype("f4") for name, shape in shapes.items()}

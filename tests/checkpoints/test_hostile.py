@@ -1,13 +1,10 @@
 """Hostile and damaged checkpoints are refused by name, quickly, and nothing of them is run."""
 
 import contextlib
-import io
 import os
-import pickle
 import shutil
-import struct
-import zipfile
-from collections.abc import Callable
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,9 @@ import torch
 import segmenter
 from segmenter import UserError
 from segmenter.checkpoints.encoder_weights import load_encoder_weights
+from segmenter.checkpoints.variant import read_variant
 from segmenter.model import Segmenter
+from tests.checkpoints.hostile_files import CANARY, CASES, TOUCH, Calls
 from tests.checkpoints.writers import (
     make_model,
     run_measurement,
@@ -25,111 +24,6 @@ from tests.checkpoints.writers import (
     write_rstrudel,
 )
 from tests.conftest import GOLDEN, make_spec
-
-CANARY = "canary"
-TOUCH = f"touch {CANARY}"
-
-
-class Calls:
-    """An object whose pickle asks for a call."""
-
-    def __init__(self, function: Callable, *arguments: object) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> tuple:
-        return self.call
-
-
-def torch_zip(content: object, *, compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A `.pth` around any pickle, with one storage of 16 bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as file:
-        data = content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
-        file.writestr("archive/data.pkl", data)
-        file.writestr("archive/data/0", bytes(16))
-    return buffer.getvalue()
-
-
-def claimed_tensor(*, count: int = 4, shape: tuple = (4,), strides: tuple = (1,)) -> bytes:
-    """A `.pth` of the paper's code whose first tensor claims what it likes."""
-    pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-    pid += pickle.dumps(count, 2)[2:-1] + b"tQ"
-    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + b"K\x00"
-    tensor += b"".join(pickle.dumps(value, 2)[2:-1] for value in (shape, strides)) + b"\x89}tR"
-    names = ("encoder.patch_embed.proj.weight", "decoder.head.weight")
-    items = b"".join(b"X" + struct.pack("<I", len(n)) + n.encode() + tensor for n in names)
-    return torch_zip(b"\x80\x02}X\x05\x00\x00\x00model}(" + items + b"us.")
-
-
-def lying_zip() -> bytes:
-    """A `.pth` whose directory claims 1 GiB for an entry of 16 bytes."""
-    data = bytearray(torch_zip({}))
-    entry = data.rfind(b"PK\x01\x02")
-    data[entry + 20 : entry + 28] = struct.pack("<II", 1 << 30, 1 << 30)
-    return bytes(data)
-
-
-def many_entries() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("archive/data.pkl", pickle.dumps({}))
-    data = bytearray(buffer.getvalue())
-    data[-10:-6] = struct.pack("<I", 1 << 30)
-    return bytes(data)
-
-
-def nested_key() -> bytes:
-    """A tuple of itself twice, 64 levels deep, as a key: hashing it would take forever."""
-    return b"\x80\x02})" + b"2\x86" * 64 + b"Ns."
-
-
-HISTORY = "mmengine.logging.history_buffer\nHistoryBuffer\n"
-CASES: dict[str, tuple[bytes, str]] = {
-    "system, protocol 0": (pickle.dumps(Calls(os.system, TOUCH), 0), "is no checkpoint"),
-    "system, protocol 2": (pickle.dumps(Calls(os.system, TOUCH), 2), r"posix\.system"),
-    "system, protocol 4": (pickle.dumps({"a": Calls(os.system, TOUCH)}, 4), r"posix\.system"),
-    "system, old style": (b"\x80\x02(S'" + TOUCH.encode() + b"'\nios\nsystem\n.", r"os\.system"),
-    "object of os.system": (b"\x80\x02(cos\nsystem\nX\x01\x00\x00\x00ao.", r"os\.system"),
-    "eval": (pickle.dumps(Calls(eval, f"open({CANARY!r}, 'w')"), 2), r"builtin.*\.eval"),
-    "eval in a zip": (torch_zip({"model": {"w": Calls(eval, "1")}}), r"builtin.*\.eval"),
-    "getattr of a dict": (
-        pickle.dumps(Calls(getattr, Calls(dict), "update"), 2),
-        r"builtin.*\.dict",
-    ),
-    "getattr of a known class": (
-        b"\x80\x02c__builtin__\ngetattr\nccollections\nOrderedDict\nX\x06\x00\x00\x00update\x86R.",
-        r"getattr\(collections\.OrderedDict, 'update'\)",
-    ),
-    "getattr, then a call": (
-        f"\x80\x02c__builtin__\ngetattr\nc{HISTORY}X\x03\x00\x00\x00min\x86R)R.".encode("latin1"),
-        "call of what is no function",
-    ),
-    "attributes of a stub": (b"\x80\x02cnumpy\nndarray\n}X\x04\x00\x00\x00callNsb.", "Global"),
-    "copyreg extension": (b"\x80\x02\x82\x01.", "opcode"),
-    "nested key": (nested_key(), "a tuple where it cannot be"),
-    "memo of 9 bytes": (b"\x80\x02Nr\xff\xff\xff\x7f.", "NoneType"),
-    "many steps": (b"\x80\x02" + b"N0" * 2_000_000 + b".", "500,000 steps"),
-    "deep lists": (b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", "holds a list"),
-    "bytes that are not there": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"a.", "too early"),
-    "a text that is not there": (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 62) + b"a.", "too early"),
-    "a buffer that is not there": (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "opcode"),
-    "an int that is not there": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "too early"),
-    "compressed zip": (torch_zip(b"\0" * (1 << 28), compression=8), "compressed entry"),
-    "zip that lies": (lying_zip(), "claim more than the whole file"),
-    "zip with a huge directory": (many_entries(), "directory|damaged"),
-    "zip without a pickle": (torch_zip({})[:-22], "damaged or truncated"),
-    "a storage that is too short": (claimed_tensor(count=1 << 40), "claims 4,398,046,511,104"),
-    "1e12 elements": (
-        claimed_tensor(shape=(10**6, 10**6), strides=(0, 0)),
-        "more, with the tensors before it, than the whole file",
-    ),
-    "outside of its storage": (claimed_tensor(strides=(9,)), "but there are 4"),
-    "a shape that cannot be": (claimed_tensor(shape=(-4,)), r"of shape \(-4,\)"),
-    "empty": (b"", "is empty"),
-    "a text": (b"no checkpoint at all", "is no checkpoint"),
-    "no table": (pickle.dumps([1, 2], 2), "holds a list"),
-    "a table without weights": (pickle.dumps({"epoch": 3}, 2), "no Segmenter"),
-}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -215,3 +109,50 @@ def test_pickled_objects_in_a_npz_are_refused(tmp_path: Path) -> None:
     np.savez_compressed(path, **{"embedding/kernel": np.zeros(1 << 20)})
     with pytest.raises(UserError, match="compressed entry"):
         load_encoder_weights(Segmenter(make_spec()).encoder, str(path))
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to itself", "device"])
+@pytest.mark.parametrize("opened", ["load", "encoder"])
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path, kind: str, opened: str) -> None:
+    path = tmp_path / "model"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link to itself":
+            path.symlink_to(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+    encoder = Segmenter(make_spec()).encoder
+    opening = segmenter.load if opened == "load" else partial(load_encoder_weights, encoder)
+    with pytest.raises(UserError, match="model"):
+        opening(str(path))
+
+
+BAD_VARIANTS = {
+    "a call": "net_kwargs: !!python/object/apply:os.system ['touch canary']",
+    "a name": "net_kwargs: !!python/name:os.system",
+    "a module": "net_kwargs: !!python/module:os",
+    "an object": "net_kwargs: !!python/object/new:collections.OrderedDict []",
+    "aliases": "a0: &a0 [x]\n"
+    + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+    "merged keys": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 45)),
+    "deep": "a: " + "[" * 5000,
+    "empty": "",
+    "a list": "[1, 2]",
+}
+
+
+@pytest.mark.parametrize("name", BAD_VARIANTS)
+def test_a_hostile_variant_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("variant.yml").write_text(BAD_VARIANTS[name])
+    start = time.process_time()
+    with pytest.raises(UserError, match=r"variant\.yml"):
+        read_variant(Path("variant.yml"))
+    assert time.process_time() - start < 2
+    assert not Path(CANARY).exists()

@@ -52,6 +52,25 @@ _PADDLESEG: Rules = (
     (r"^decoder\.norm_logits\.", "head.mask_norm."),
     (r"^decoder\.", "head."),
 )
+_MMSEG: Rules = (
+    (r"\.attention\.qkv\.", ".attn.attn.in_proj_"),
+    (r"\.attention\.project\.", ".attn.attn.out_proj."),
+    (r"\.mlp\.expand\.", ".ffn.layers.0.0."),
+    (r"\.mlp\.reduce\.", ".ffn.layers.1."),
+    (r"\.blocks\.(\d+)\.norm([12])\.", r".blocks.\1.ln\2."),
+    (r"\.blocks\.", ".layers."),
+    (r"^encoder\.patch_embed\.", "backbone.patch_embed.projection."),
+    (r"^encoder\.norm\.", "backbone.ln1."),
+    (r"^encoder\.", "backbone."),
+    (r"^decoder\.project\.", "decode_head.conv_seg."),
+    (r"^decoder\.class_tokens", "decode_head.cls_emb"),
+    (r"^decoder\.project_in\.", "decode_head.dec_proj."),
+    (r"^decoder\.project_patches\.", "decode_head.patch_proj."),
+    (r"^decoder\.project_classes\.", "decode_head.classes_proj."),
+    (r"^decoder\.norm\.", "decode_head.decoder_norm."),
+    (r"^decoder\.norm_logits\.", "decode_head.mask_norm."),
+    (r"^decoder\.", "decode_head."),
+)
 VARIANT = """
 net_kwargs:
   image_size: !!python/tuple [{size}, {size}]
@@ -147,6 +166,22 @@ def write_rstrudel(
     return path
 
 
+def mmseg_table(model: Segmenter) -> dict[str, Tensor]:
+    """The `state_dict` of a `.pth`."""
+    table = _renamed(model, _MMSEG)
+    linear = table.get("decode_head.conv_seg.weight")
+    if linear is not None:  # a convolution of one pixel
+        table["decode_head.conv_seg.weight"] = linear[:, :, None, None]
+    return table
+
+
+def write_mmseg(folder: Path, model: Segmenter) -> Path:
+    """A `.pth` of MMSegmentation."""
+    path = folder / "iter_160000.pth"
+    torch.save({"meta": {"iter": 160000}, "state_dict": mmseg_table(model)}, path)
+    return path
+
+
 def write_paddleseg(folder: Path, model: Segmenter, protocol: int = 4) -> Path:
     """A `model.pdparams`."""
     path = folder / "model.pdparams"
@@ -172,3 +207,38 @@ def _renamed(model: Segmenter, rules: Rules) -> dict[str, Tensor]:
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor.contiguous()
     return renamed
+
+
+def augreg_arrays(
+    *, width: int = 64, depth: int = 3, patch: int = 16, grid: int = 14
+) -> dict[str, np.ndarray]:
+    """Names and shapes as google-research/vision_transformer writes them."""
+    heads = width // 64
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls": (1, 1, width),
+        "embedding/kernel": (patch, patch, 3, width),
+        "embedding/bias": (width,),
+        "Transformer/posembed_input/pos_embedding": (1, grid * grid + 1, width),
+        "Transformer/encoder_norm/scale": (width,),
+        "Transformer/encoder_norm/bias": (width,),
+        "head/kernel": (width, 1000),
+        "head/bias": (1000,),
+    }
+    attention = "MultiHeadDotProductAttention_1"
+    for number in range(depth):
+        block = f"Transformer/encoderblock_{number}"
+        for part in ("query", "key", "value"):
+            shapes[f"{block}/{attention}/{part}/kernel"] = (width, heads, 64)
+            shapes[f"{block}/{attention}/{part}/bias"] = (heads, 64)
+        shapes[f"{block}/{attention}/out/kernel"] = (heads, 64, width)
+        shapes[f"{block}/{attention}/out/bias"] = (width,)
+        for norm in (0, 2):
+            shapes[f"{block}/LayerNorm_{norm}/scale"] = (width,)
+            shapes[f"{block}/LayerNorm_{norm}/bias"] = (width,)
+        for dense, (inside, outside) in enumerate([(width, 4 * width), (4 * width, width)]):
+            shapes[f"{block}/MlpBlock_3/Dense_{dense}/kernel"] = (inside, outside)
+            shapes[f"{block}/MlpBlock_3/Dense_{dense}/bias"] = (outside,)
+    rng = np.random.default_rng(0)
+    return {
+        name: (0.1 * rng.standard_normal(shape, dtype=np.float32)) for name, shape in shapes.items()
+    }

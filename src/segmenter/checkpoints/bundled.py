@@ -25,6 +25,10 @@ def resolve(name_or_path: str | Path) -> Path:
     Raises:
         UserError: If it is neither.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise UserError(
+            f"a model is a bundled name or the path of a file, got {type(name_or_path).__name__}"
+        )
     bundled = bundled_models()
     if str(name_or_path) in bundled:
         return bundled[str(name_or_path)]

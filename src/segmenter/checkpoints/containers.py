@@ -196,6 +196,8 @@ def _read_legacy(source: Bytes, path: Path) -> Any:
     keys = unpickle(source, path)
     try:
         for key in keys:
+            if not isinstance(key, str):
+                raise ValueError("a storage without a name")
             storage, count = storages[key]
             (written,) = struct.unpack("<q", source.read(8))
             if written != count:

@@ -101,8 +101,9 @@ def rename(tensors: Tensors, rules: Rules) -> Tensors:
 
 def split_off(tensors: Tensors, pattern: str) -> tuple[Tensors, tuple[str, ...]]:
     """Tensors whose names do not match, and the names of those that do."""
-    dropped = tuple(name for name in tensors if re.match(pattern, name))
-    return {name: tensor for name, tensor in tensors.items() if name not in dropped}, dropped
+    dropped = {name: tensor for name, tensor in tensors.items() if re.match(pattern, name)}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    return kept, tuple(dropped)
 
 
 def split_position_table(
@@ -173,6 +174,8 @@ def describe(
     def shape(name: str, num_axes: int) -> tuple[int, ...]:
         if name not in tensors or tensors[name].ndim != num_axes:
             raise UserError(f"{source} does not fit a Segmenter: no {num_axes}-D {name}")
+        if 0 in tensors[name].shape:
+            raise UserError(f"{source} does not fit a Segmenter: {name} is empty")
         return tuple(tensors[name].shape)
 
     def block_fields(part: str, width: int) -> dict[str, Any]:

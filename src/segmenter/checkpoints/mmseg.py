@@ -66,13 +66,14 @@ def read_mmseg(
         UserError: If it is no whole Segmenter, or `classes` are of another number.
     """
     source = str(path)
-    tensors, dropped = split_off(to_tensors(state, path), r"auxiliary_head\.")
+    # `ema_` is how mmcv's EMAHook keeps the other set of weights; the plain names are the model.
+    tensors, dropped = split_off(to_tensors(state, path), r"auxiliary_head\.|ema_")
     tensors = join_prefix(rename(tensors, _RULES), source)
     linear = tensors.get("decoder.project.weight")
     if linear is not None and linear.ndim == 4 and linear.shape[2:] == (1, 1):
         tensors["decoder.project.weight"] = linear[:, :, 0, 0]  # a convolution of one pixel
     encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
-    chosen, notes = choose_classes(count, classes, _listed_classes(meta), source)
+    chosen, notes = choose_classes(count, classes, _listed_classes(meta, count), source)
     spec = ModelSpec(
         encoder=encoder,
         decoder=decoder,
@@ -92,7 +93,7 @@ def _protocol(encoder: EncoderSpec) -> Protocol:
     return published_protocol("mmseg", window=window, short_side=max(_SHORT_SIDE, window))
 
 
-def _listed_classes(meta: object) -> Classes | None:
+def _listed_classes(meta: object, num_classes: int) -> Classes | None:
     """Names and colours that the file brings: `CLASSES` in 0.x, `dataset_meta` in 1.x."""
     if not isinstance(meta, Mapping):
         return None
@@ -101,6 +102,8 @@ def _listed_classes(meta: object) -> Classes | None:
         return None
     names = lists.get("classes", lists.get("CLASSES"))
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return None
+    if len(names) != num_classes:
         return None
     names = [name.strip() for name in names]
     known = class_list_of(len(names))

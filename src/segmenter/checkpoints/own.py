@@ -44,6 +44,9 @@ def save(
     Raises:
         UserError: If the file exists or cannot be written.
     """
+    if not isinstance(model, Segmenter) or not isinstance(path, str | Path):
+        given = f"{type(model).__name__} and {type(path).__name__}"
+        raise UserError(f"save takes a Segmenter and the path of a file, got {given}")
     if dtype not in _DTYPES:
         raise UserError(f"dtype is {' or '.join(_DTYPES)}, got {dtype!r}")
     tensors = {
@@ -88,8 +91,11 @@ def assemble(
     Raises:
         UserError: If the weights do not fit; see `check_fit`.
     """
-    with torch.device("meta"):
-        model = Segmenter(spec)
+    try:
+        with torch.device("meta"):
+            model = Segmenter(spec)
+    except (RuntimeError, OverflowError):  # sizes whose product is beyond 64 bits
+        raise UserError(f"{source} describes a model too large to be") from None
     check_fit(model.state_dict(), tensors, source)
     floats = {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
     model.load_state_dict(floats, assign=True)

@@ -12,8 +12,20 @@ from segmenter.checkpoints.rstrudel import Variant, is_rstrudel, read_rstrudel
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 
-_TABLES = ("model", "state_dict", "model_state_dict", "net")
-"""Under which key of a file the table of weights may stand, if it is not the file itself."""
+_TABLES = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "net",
+    "model_ema",
+    "state_dict_ema",
+    "teacher",
+)
+"""Under which key of a file the table of weights may stand, if it is not the file itself; averaged
+weights only where there are no others."""
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What PyTorch puts before each name of a model that is trained on several GPUs, or compiled."""
+_MAX_NESTING = 3
 
 
 def read_published(
@@ -60,8 +72,12 @@ def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
     content = read_container(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, and no table of weights")
-    for key in _TABLES:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            return inner, content
-    return content, content
+    table = content
+    for _ in range(_MAX_NESTING):
+        inner = (table.get(key) for key in _TABLES)
+        table = next((value for value in inner if isinstance(value, Mapping)), table)
+    for _ in _WRAPPERS:
+        for wrapper in _WRAPPERS:
+            if table and all(isinstance(name, str) and name.startswith(wrapper) for name in table):
+                table = {name.removeprefix(wrapper): value for name, value in table.items()}
+    return table, content

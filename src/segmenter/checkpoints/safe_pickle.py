@@ -151,6 +151,9 @@ class _Unpickler(_Base):
         value = self.stack.pop()
         _of_type(self.stack[-1], (list,)).append(value)
 
+    def load_bytearray8(self) -> None:
+        self.append(self.read(*struct.unpack("<Q", self.read(8))))
+
     def load_appends(self) -> None:
         items = self.pop_mark()
         _of_type(self.stack[-1], (list,)).extend(items)
@@ -217,5 +220,6 @@ _HANDLERS: dict[int, Callable[..., None]] = {
     pickle.DICT[0]: _Unpickler.load_dict,
     pickle.BINUNICODE[0]: _Unpickler.load_binunicode,
     pickle.BINUNICODE8[0]: _Unpickler.load_binunicode8,
+    pickle.BYTEARRAY8[0]: _Unpickler.load_bytearray8,
 }
 """The rest of the opcodes (out-of-band buffers, copyreg's extensions, `NEWOBJ_EX`) is refused."""

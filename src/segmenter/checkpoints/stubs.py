@@ -6,6 +6,7 @@ bytes in the file, and looked at only when their values are wanted.
 """
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segmenter.checkpoints.latin1 import decode_latin1
+
 _NUMBERS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "b1"}
 _BFLOAT16_CODE = "u2"  # how PaddlePaddle writes bfloat16
 _MAX_DIMENSIONS = 8
+_MAX_TUPLE = 64  # of those that a call makes: a few bytes could ask for copies without end
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -48,12 +52,13 @@ class Global:
 class Text:
     """A long text of the file, decoded only when wanted: protocol 2 writes bytes as text."""
 
-    def __init__(self, utf8: bytes | memoryview) -> None:
-        self.utf8 = utf8
+    def __init__(self, text: str | bytes | memoryview) -> None:
+        self._text = text
 
     def as_bytes(self) -> bytearray:
         """The bytes that were written as characters 0 to 255."""
-        return bytearray(str(self.utf8, "utf-8").encode("latin1"))
+        text = self._text
+        return bytearray(text, "latin1") if isinstance(text, str) else decode_latin1(text)
 
 
 class Opaque:
@@ -77,12 +82,12 @@ class DType:
     """A number type of numpy, by its short code such as `f4`."""
 
     def __init__(self, code: str, *_ignored: object) -> None:
-        self.code = code
+        self.code = _word(code)
         self.byte_order = "<"
 
     def set_state(self, state: tuple) -> None:
         """Take the byte order over; the rest describes what is no plain number."""
-        self.byte_order = state[1]
+        self.byte_order = _word(state[1])
 
     @property
     def is_number(self) -> bool:
@@ -188,7 +193,7 @@ def _num_elements(shape: object) -> int:
     if not isinstance(shape, tuple) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("without a shape")
     if not all(map(_is_count, shape)):
-        raise ValueError(f"of shape {str(shape)[:100]}")
+        raise ValueError(f"of shape {reprlib.repr(shape)}")
     return math.prod(shape)
 
 
@@ -196,10 +201,22 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and 0 <= value < 1 << 48
 
 
+def _word(value: object) -> str:
+    """A text; anything else could be nested so that comparing or showing it takes forever."""
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} where a text should be")
+    return value
+
+
 def _encode(text: str | Text, encoding: str) -> Text:
-    if encoding != "latin1":
+    if _word(encoding) != "latin1":
         raise ValueError(f"an encoding {encoding!r}, where only latin1 is known")
-    return Text(text.encode()) if isinstance(text, str) else text
+    return text if isinstance(text, Text) else Text(_word(text))
+
+
+def _from_buffer(data: bytes | memoryview, dtype: DType, shape: tuple, order: str) -> Array:
+    """How pickle protocol 5 writes arrays."""
+    return Array((1, shape, dtype, _word(order) == "F", data))
 
 
 def _scalar(dtype: DType, data: bytes | str | Text) -> object:
@@ -208,7 +225,7 @@ def _scalar(dtype: DType, data: bytes | str | Text) -> object:
         return Opaque()
     real = dtype.numpy()
     if isinstance(data, str):
-        data = Text(data.encode())
+        data = Text(data)
     raw = data.as_bytes() if isinstance(data, Text) else data
     if len(raw) != real.itemsize:
         raise ValueError(f"a number of type {dtype.code} in {len(raw)} bytes")
@@ -230,6 +247,8 @@ def _rebuild_parameter(data: TensorClaim, *_ignored: object) -> TensorClaim:
 def _tuple(items: list | tuple = ()) -> tuple:
     if type(items) not in (list, tuple):
         raise ValueError("a tuple of what is no list")
+    if len(items) > _MAX_TUPLE:
+        raise ValueError(f"a tuple of {len(items):,} items, where {_MAX_TUPLE} would be many")
     return tuple(items)
 
 
@@ -243,7 +262,7 @@ def _history_method(owner: object, name: object) -> Opaque:
     """`getattr(HistoryBuffer, "min")` stands in genuine MMSegmentation files; nothing else may."""
     if not isinstance(owner, Global) or not owner.name.endswith(".HistoryBuffer"):
         asked = owner.name if isinstance(owner, Global) else type(owner).__name__
-        raise RefusedError(f"getattr({asked}, {str(name)[:60]!r})")
+        raise RefusedError(f"getattr({asked}, {reprlib.repr(name)})")
     return Opaque()
 
 
@@ -265,6 +284,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
         for core in ("core", "_core")
         for name, call in (("_reconstruct", lambda *_: Array()), ("scalar", _scalar))
     },
+    "numpy.core.numeric._frombuffer": _from_buffer,
+    "numpy._core.numeric._frombuffer": _from_buffer,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,

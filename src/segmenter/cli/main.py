@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # names may hold any character
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_flags(tokens)
         sys.exit(app(tokens, exit_on_error=False, print_error=False))
     except CycloptsError as mistake:
         _refuse(f"{mistake} (see `segmenter --help`)")
@@ -53,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         print(f"segmenter: {error}", file=sys.stderr)
         sys.exit(status)
+
+
+def _check_flags(tokens: Sequence[str]) -> None:
+    """Refuse `--model FILE --model.decoder mask`: a section of the recipe is no single value."""
+    flags = [token.partition("=")[0] for token in tokens if token.startswith("--")]
+    for flag in flags:
+        inner = next((other for other in flags if other.startswith(f"{flag}.")), None)
+        if inner is not None and flag != "--data":  # which stands for data.root
+            raise UserError(
+                f"{flag} and {inner} contradict: {flag[2:]} is a section of the recipe; give its "
+                "fields alone, and a model to start from as --from FILE"
+            )
 
 
 def _refuse(message: str) -> NoReturn:

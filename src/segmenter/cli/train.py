@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from segmenter.cli.status import DONE
+from segmenter.errors import UserError
 from segmenter.validation import parse_value
 
 
@@ -46,6 +47,11 @@ def train(
     given: dict[str, Any] = {"data": {}, "model": {}}
     for key, value in fields.items():
         given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
+    for key in ("data", "model"):
+        if not isinstance(given[key], dict):
+            raise UserError(
+                f"--{key} is a section of the recipe; name a field of it, --{key}.FIELD VALUE"
+            )
     if folder is not None:
         given["data"]["root"] = folder
     if start is not None:

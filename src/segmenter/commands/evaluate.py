@@ -58,7 +58,9 @@ def run_evaluation(
     folder = open_data(data, _classes(data, classes_file, loaded.spec))
     name, items = _items(folder, split, loaded.spec)
     predictor = Predictor(loaded, protocol=chosen, device=device, precision=precision)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where there is no terminal, it would leave an empty line.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("evaluating", total=len(items))
         evaluation = evaluate(
             predictor, items, folder.classes, on_image=lambda _: progress.advance(bar)

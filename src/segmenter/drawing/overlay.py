@@ -10,6 +10,7 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
 from segmenter.classes import Classes
+from segmenter.errors import UserError
 
 _BACKGROUND = (255, 255, 255)
 _NAME_COLOR = (32, 33, 36)
@@ -45,7 +46,15 @@ def overlay(
         colors: RGB, by class.
         opacity: Of the colours: 0 shows the photo alone, 1 the colours alone.
         background_index: A label whose pixels are not painted; none: all are.
+
+    Raises:
+        UserError: If `colors` are none.
     """
+    if not isinstance(colors, ndarray) or colors.ndim != 2 or colors.shape[1] != 3:
+        raise UserError(
+            "colors must be an array of shape (classes, 3), such as `classes.colors`, got "
+            f"{type(colors).__name__}"
+        )
     painted = np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
     drawn = cv2.addWeighted(image, 1 - opacity, painted, opacity, 0)
     is_clear = labels >= len(colors)

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from numpy import ndarray
+
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
@@ -82,7 +84,7 @@ def evaluate(
     images = []
     for item, sample in _read_ahead(items, classes):
         of_image = ConfusionMatrix(len(classes), classes.ignore_index)
-        of_image.add(sample.labels, predictor(sample.image))
+        of_image.add(sample.labels, _predicted(predictor, item.name, sample))
         matrix.merge(of_image)
         images.append(
             score_image(
@@ -103,6 +105,13 @@ def evaluate(
         images=tuple(images),
         seconds=time.perf_counter() - start,
     )
+
+
+def _predicted(predictor: Predictor, name: str, sample: Sample) -> ndarray:
+    try:
+        return predictor(sample.image)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def score_image(name: str, of_image: Scores) -> ImageScore:

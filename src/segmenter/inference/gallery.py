@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 
 from segmenter.data.decode import decode_image
 from segmenter.drawing.overlay import encode_jpeg
-from segmenter.inference.predict_files import Result
+from segmenter.inference.predict_files import Result, is_usable_name
 from segmenter.model.spec import ModelSpec
 from segmenter.outputs import OutputFolder
 
@@ -18,7 +18,7 @@ _SHOWN_CLASSES = 6
 
 def gallery_names(images: Sequence[tuple[Path, str]]) -> list[str]:
     """The files that a gallery of these photos adds to their results."""
-    return [_PAGE, *(f"{name}_photo.jpg" for _, name in images)]
+    return [_PAGE, *(f"{name}_photo.jpg" for _, name in images if is_usable_name(name))]
 
 
 def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFolder) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt, UInt8
 from numpy import ndarray
 
@@ -23,7 +22,7 @@ from segmenter.drawing import (
 )
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
-from segmenter.outputs import MANIFEST_NAME, OutputFolder, written_names
+from segmenter.outputs import MANIFEST_NAME, OutputFolder, stays_inside, written_names
 
 Ids = Literal["index", "source"]
 """What a label file holds: class indices, or the mask values of the user's own data set."""
@@ -35,6 +34,7 @@ Draw = Callable[
 """From a photo, its labels and the share of each class to files: name and content."""
 
 _ENDINGS = ("_overlay.jpg", "_color.png", "_label.png")
+_MAX_NAME_BYTES = 255 - 16  # of most file systems, less the longest ending that we add
 _GLOB_CHARACTERS = frozenset("*?[")
 
 
@@ -102,7 +102,7 @@ def predict_files(
 ) -> Iterator[Result]:
     """Label photos and write NAME_overlay.jpg, NAME_color.png and NAME_label.png for each.
 
-    A photo that cannot be read does not stop the others.
+    A photo that cannot be read, or whose name cannot be written, does not stop the others.
 
     Args:
         predictor: What labels them; its model must take RGB.
@@ -123,11 +123,27 @@ def predict_files(
     num_channels = predictor.model.spec.encoder.in_channels
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")
-    folder.check(name + ending for _, name in images for ending in _ENDINGS)
+    folder.check(name + ending for _, name in images if is_usable_name(name) for ending in _ENDINGS)
     return (
         label_file(predictor, path, folder, _drawer(predictor.classes, name, opacity, ids))
+        if is_usable_name(name)
+        else _unusable(path, predictor.classes)
         for path, name in images
     )
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether results can be written under the name of a photo, on any system."""
+    last = name.rsplit("/", 1)[-1]
+    return stays_inside(name) and len(os.fsencode(last)) <= _MAX_NAME_BYTES
+
+
+def _unusable(path: Path, classes: Classes) -> Result:
+    problem = (
+        f"{str(path)!r}: no result can have this name; shorten it, and leave out backslashes, "
+        "control characters and the names of drives"
+    )
+    return Result(path, (), np.zeros(len(classes)), 0.0, problem)
 
 
 def summary_table(results: Sequence[Result], classes: Classes) -> SummaryTable:
@@ -167,8 +183,9 @@ def label_file(predictor: Predictor, path: Path, folder: OutputFolder, draw: Dra
     try:
         image = decode_image(path)
         labels = predictor(image)
-    except (UserError, MemoryError, torch.OutOfMemoryError) as error:
-        problem = str(error) if isinstance(error, UserError) else f"{path} does not fit into memory"
+    except (UserError, MemoryError) as error:
+        reason = str(error) or "does not fit into memory"
+        problem = reason if str(path) in reason else f"{path}: {reason}"
         return Result(path, (), np.zeros(len(classes)), time.perf_counter() - start, problem)
     shares = class_shares(labels, len(classes))
     files = draw(image, labels, shares)

@@ -1,10 +1,12 @@
 """Photos in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, overload
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -88,11 +90,12 @@ class Predictor:
             classes; a list if a list was given.
 
         Raises:
-            UserError: If `image` is anything else.
+            UserError: If `image` is anything else, or too large for the memory.
         """
-        if isinstance(image, list | tuple):
-            return self._labels([self._checked(one) for one in image])
-        return self._labels([self._checked(image)])[0]
+        photos = [*image] if isinstance(image, list | tuple) else [image]
+        with _enough_memory():
+            labels = self._labels([self._checked(photo) for photo in photos])
+        return labels if isinstance(image, list | tuple) else labels[0]
 
     @torch.inference_mode()
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
@@ -101,9 +104,14 @@ class Predictor:
         Where there is one class: of the background and of the class.
 
         Raises:
-            UserError: If `image` is no photo that the model takes.
+            UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
-        image = self._checked(image)
+        with _enough_memory():
+            return self._probabilities(self._checked(image))
+
+    def _probabilities(
+        self, image: UInt8[ndarray, "height width channels"]
+    ) -> Float[ndarray, "classes height width"]:
         size = image.shape[:2]
         views = self._views(image[None])
         scores = self._mean_scores(views, 0, size)
@@ -209,6 +217,25 @@ class Predictor:
         )
 
 
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say in one line that memory is short, whichever library finds out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        is_short = (
+            isinstance(error, MemoryError | torch.OutOfMemoryError)
+            or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
+            or "can't allocate memory" in str(error)
+        )
+        if not is_short:
+            raise
+        raise UserError(
+            "the photo does not fit into memory at the size it is looked at; give a smaller "
+            "short side or fewer scales, or a photo of fewer pixels"
+        ) from None
+
+
 class _View(NamedTuple):
     """What the model said about photos of one size, seen at one scale, mirrored or not."""
 
@@ -236,6 +263,8 @@ def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
         return own
     if isinstance(protocol, Protocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise UserError(f"a protocol is a name or a Protocol, got {type(protocol).__name__}")
     window = own.window
     if window is None and spec.encoder.table_grid is not None:
         window = min(spec.encoder.table_grid) * spec.encoder.patch_size
@@ -264,6 +293,6 @@ def usable_device(device: str | torch.device) -> torch.device:
         if place.type == "meta":
             raise RuntimeError("it holds no numbers")
         return place
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None

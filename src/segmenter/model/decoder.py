@@ -65,7 +65,8 @@ class MaskTransformer(nn.Module):
         )
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
-        if spec.projection_init == "scaled-normal":
+        # On the meta device nothing is drawn, and `normal_` would import sympy: seconds.
+        if spec.projection_init == "scaled-normal" and not self.class_tokens.is_meta:
             for projection in (self.project_patches, self.project_classes):
                 nn.init.normal_(projection.weight, std=dim**-0.5)
 

@@ -1,0 +1,42 @@
+"""What is given to the public door by mistake is answered in one line."""
+
+import subprocess
+import sys
+
+# In a process of its own: in the tests, beartype looks at arguments before the package does.
+CALLS = """
+import numpy as np
+import segmenter
+from segmenter.classes import Classes
+from segmenter.drawing import overlay
+
+street = segmenter.load("street")
+photo = np.zeros((32, 32, 3), np.uint8)
+calls = {
+    "load 5": lambda: segmenter.load(5),
+    "load None": lambda: segmenter.load(None),
+    "load a list": lambda: segmenter.load(["street"]),
+    "save no model": lambda: segmenter.save(5, "a.safetensors"),
+    "save to 5": lambda: segmenter.save(street, 5),
+    "Predictor of 5": lambda: segmenter.Predictor(5),
+    "protocol 5": lambda: segmenter.Predictor(street, protocol=5),
+    "scales 5": lambda: segmenter.Predictor(street, scales=5),
+    "device []": lambda: segmenter.Predictor(street, device=[]),
+    "precision 5": lambda: segmenter.Predictor(street, precision=5),
+    "no photo": lambda: segmenter.Predictor(street)("photo.jpg"),
+    "classes as colours": lambda: overlay(photo, photo[:, :, 0], street.spec.classes),
+}
+for name, call in calls.items():
+    try:
+        call()
+        print(name, "passes")
+    except segmenter.UserError:
+        pass
+    except Exception as error:
+        print(name, repr(error))
+"""
+
+
+def test_arguments_of_a_wrong_type_are_mistakes_of_the_user() -> None:
+    done = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -15,6 +15,14 @@ from segmenter.errors import UserError
 MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
 _MAX_MERGED_KEYS = 10_000
+_MAX_DEPTH = 50
+_STARTS = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -52,11 +60,7 @@ def read_yaml(path: Path, loader: type[StrictLoader] = StrictLoader) -> Any:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise UserError(f"{path} is larger than {MAX_YAML_BYTES} bytes: not a file of ours")
         text = path.read_text(encoding="utf-8")
-        num_aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
-        if num_aliases > _MAX_ALIASES:
-            raise UserError(
-                f"{path} has {num_aliases} YAML aliases; at most {_MAX_ALIASES} are read"
-            )
+        _check_size_of_content(text, path)
         return yaml.load(text, loader)
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
@@ -78,6 +82,18 @@ def read_yaml(path: Path, loader: type[StrictLoader] = StrictLoader) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise UserError(f"{path}{where}: {problem}") from None
+
+
+def _check_size_of_content(text: str, path: Path) -> None:
+    """Refuse few bytes that stand for much: aliases of aliases, and brackets in brackets."""
+    num_aliases = depth = 0
+    for token in yaml.scan(text):
+        num_aliases += isinstance(token, yaml.AliasToken)
+        depth += isinstance(token, _STARTS) - isinstance(token, _ENDS)
+        if num_aliases > _MAX_ALIASES:
+            raise UserError(f"{path} has more than {_MAX_ALIASES} YAML aliases, which is refused")
+        if depth > _MAX_DEPTH:
+            raise UserError(f"{path} is nested more than {_MAX_DEPTH} deep, which is refused")
 
 
 def parse_value(text: str) -> Any:

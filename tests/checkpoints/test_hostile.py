@@ -139,7 +139,7 @@ BAD_VARIANTS = {
     + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
     "merged keys": "a0: &a0 {x: 1}\n"
     + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 45)),
-    "deep": "a: " + "[" * 5000,
+    "deep": "a: " + "[" * 1_000_000,
     "empty": "",
     "a list": "[1, 2]",
 }

@@ -81,7 +81,7 @@ class Table(dict):
 class DType:
     """A number type of numpy, by its short code such as `f4`."""
 
-    def __init__(self, code: str, *_ignored: object) -> None:
+    def __init__(self, code: object, *_ignored: object) -> None:
         self.code = _word(code)
         self.byte_order = "<"
 
@@ -208,13 +208,13 @@ def _word(value: object) -> str:
     return value
 
 
-def _encode(text: str | Text, encoding: str) -> Text:
+def _encode(text: object, encoding: object) -> Text:
     if _word(encoding) != "latin1":
         raise ValueError(f"an encoding {encoding!r}, where only latin1 is known")
     return text if isinstance(text, Text) else Text(_word(text))
 
 
-def _from_buffer(data: bytes | memoryview, dtype: DType, shape: tuple, order: str) -> Array:
+def _from_buffer(data: bytes | memoryview, dtype: DType, shape: tuple, order: object) -> Array:
     """How pickle protocol 5 writes arrays."""
     return Array((1, shape, dtype, _word(order) == "F", data))
 

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "configs": LEAVES | {"class_lists", "model", "checkpoints", "data"},
     "drawing": LEAVES | {"classes"},
     "annotations": LEAVES | {"classes"},
+    "checking": LEAVES | {"classes", "data", "drawing"},
     "inference": LEAVES | {"classes", "class_lists", "model", "checkpoints", "data", "drawing"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},

@@ -56,9 +56,20 @@ def write_new(path: Path, data: bytes, *, overwrite: bool) -> None:
     Raises:
         UserError: If the file exists, or cannot be written.
     """
+    check_new(path, overwrite=overwrite)
+    write_atomically(path, data)
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, what `write_new` would refuse.
+
+    Raises:
+        UserError: If the file exists, or its folder does not.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"{path} cannot be written: its folder is missing, or it is one itself")
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
-    write_atomically(path, data)
 
 
 class OutputFolder:

@@ -66,7 +66,7 @@ def test_images_without_masks_are_counted_and_the_first_is_named(make_folder):
     root = make_folder("a", "b", "c")
     (root / "masks" / "b.png").unlink()
     (root / "masks" / "c.png").unlink()
-    with pytest.raises(UserError, match=r"2 of 3 images have no mask, first .*b\.png"):
+    with pytest.raises(UserError, match=r"2 of 3 images have no mask; the first: .*b\.png"):
         open_folder(root)
 
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
+from segmenter.cli.check import check
 from segmenter.cli.convert import convert
 from segmenter.cli.evaluate import evaluate
 from segmenter.cli.explain import explain
@@ -22,7 +23,7 @@ app = App(
     name="segmenter",
     help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
 )
-for command in (train, evaluate, predict, convert, prepare, explain, serve):
+for command in (check, train, evaluate, predict, convert, prepare, explain, serve):
     app.command(command)
 
 

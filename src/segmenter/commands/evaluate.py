@@ -16,12 +16,11 @@ from segmenter.checkpoints import load
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder
 from segmenter.data.sets import open_data, split_name
-from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
 from segmenter.inference.predictor import Predictor, change_protocol, find_protocol
 from segmenter.model import ModelSpec
-from segmenter.outputs import OutputFolder, write_new
+from segmenter.outputs import OutputFolder, check_new, write_new
 from segmenter.recipe import make_recipe
 
 
@@ -47,12 +46,8 @@ def run_evaluation(
     report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
     if report:
         report.check([PAGE_NAME])
-    if json_file and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        raise UserError(
-            f"{json_file} cannot be written: its folder is missing, or it is one itself"
-        )
-    if json_file and json_file.exists() and not overwrite:
-        raise UserError(f"{json_file} exists; give another --json, or --overwrite")
+    if json_file:
+        check_new(json_file, overwrite=overwrite)
     loaded = load(model)
     chosen = change_protocol(find_protocol(protocol, loaded.spec), protocol_changes)
     folder = open_data(data, _classes(data, classes_file, loaded.spec))

@@ -15,8 +15,10 @@ from segmenter.build import (
     run_identity,
     training_items,
 )
-from segmenter.data.draft import draft_classes
-from segmenter.data.folder import CLASSES_FILE, find_splits
+from segmenter.checking.findings import group, one_line
+from segmenter.checking.statistics import missing_classes
+from segmenter.commands.drafting import ask_for_classes
+from segmenter.data.problems import Severity
 from segmenter.data.sets import open_data, split_name
 from segmenter.data.survey import survey
 from segmenter.errors import UserError
@@ -43,11 +45,15 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     _check_run_folder(folder, resume=resume)
     root = recipe.data.root
     if split_name(root) is None:
-        _ask_for_classes(Path(root))
+        ask_for_classes(Path(root))
     data = open_data(root)
     train_items, val_items = training_items(recipe, data)
     found = survey(train_items + val_items, data.classes, recipe.workers)
     pixel_counts = found.pixel_counts[: len(train_items)]
+    absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
+    for finding in group((*found.problems, *absent)):
+        if finding.severity is not Severity.NOTE:
+            say(one_line(finding))
     model = build_model(recipe, data.classes, say).to(place)
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
@@ -65,20 +71,6 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
             write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
         train(run, console, resume=resume)
     return folder / "last.safetensors"
-
-
-def _ask_for_classes(root: Path) -> None:
-    """Where `classes.yaml` is missing, draft one from the masks for the user to look through."""
-    folder = root if root.is_dir() else root.parent
-    if (folder / CLASSES_FILE).is_file():
-        return
-    items = [item for split in find_splits(root).values() for item in split]
-    print(draft_classes(items))
-    raise UserError(
-        f"{folder} has no {CLASSES_FILE}, which says which mask values mean which class; a draft "
-        f"from the masks is printed above: give the classes names and save it as "
-        f"{folder / CLASSES_FILE}"
-    )
 
 
 def _check_run_folder(folder: Path, *, resume: bool) -> None:

@@ -75,6 +75,34 @@ FILE_LIMITS = Limits()
 """For files on the user's own disk."""
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels."""
+
+    format: str
+    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF."""
+    stored_size: tuple[int, int]
+    """Width and height, before the photo is turned upright."""
+    orientation: int
+    """Of EXIF: 1 where the photo is upright, or nothing is said."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright."""
+        width, height = self.stored_size
+        return (width, height) if self.swaps_sides else (height, width)
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the photo is turned or mirrored when it is read."""
+        return self.orientation in _TURNS
+
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether turning the photo upright makes rows of its columns."""
+        return _TURNS.get(self.orientation, (False,))[0]
+
+
 def decode_image(
     source: Path | bytes, *, limits: Limits = FILE_LIMITS
 ) -> UInt8[ndarray, "height width 3"]:
@@ -145,13 +173,22 @@ def read_size(path: Path, *, limits: Limits = FILE_LIMITS) -> tuple[int, int]:
     Raises:
         UserError: If it is missing, too large or not an image of a known kind.
     """
+    return read_header(path, limits=limits).size
+
+
+def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
+    """Read what a file says of itself, without its pixels.
+
+    Raises:
+        UserError: If it is missing, too large or not an image of a known kind.
+    """
     _check_bytes(path, limits)
     with _naming(str(path)), path.open("rb") as file:
         image = _open(file, str(path), limits)
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
-        turned = image.format != "PNG" or "exif" in image.info
-        swapped = turned and _TURNS.get(_orientation(image), (False,))[0]
-        return (image.width, image.height) if swapped else (image.height, image.width)
+        may_turn = image.format != "PNG" or "exif" in image.info
+        orientation = _orientation(image) if may_turn else 1
+        return Header(str(image.format), image.size, orientation)
 
 
 def _check_bytes(path: Path, limits: Limits) -> None:

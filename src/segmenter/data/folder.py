@@ -6,9 +6,7 @@ its mask, as PaddleSeg has them.
 """
 
 import hashlib
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,36 +14,21 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from segmenter.classes import Classes, read_classes
-from segmenter.data.decode import IMAGE_SUFFIXES, decode_image, decode_mask
+from segmenter.data.decode import decode_image, decode_mask, read_header
 from segmenter.data.mask_values import map_values
+from segmenter.data.pairing import Item, find_pairs, refuse_problems
+from segmenter.data.problems import Problem
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.validation import nearest
 
 CLASSES_FILE = "classes.yaml"
-_ONLY_SPLIT = "all"
 _PUBLISHED_SPLITS = {
     "training": "train",
     "train2017": "train",
     "validation": "val",
     "val2017": "val",
 }
-_LAYOUT = (
-    "a data set is a folder with images/NAME.jpg, masks/NAME.png and classes.yaml (split folders "
-    "such as images/train and masks/train are welcome), or one with lists such as train.txt, whose "
-    "lines name an image and its mask"
-)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One photo and its mask, not yet read."""
-
-    name: str
-    """Path of the image inside its data set, without suffix and with `/` between folders."""
-    image: Path
-    mask: Path | None
-    """None where a list names only the image, to predict it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +41,8 @@ class LabelledFolder:
     """Items of each split, in the order of their names or of the list."""
     scored: str = "test"
     """The split to score on where none is named."""
+    problems: tuple[Problem, ...] = ()
+    """Files that were left out, and the like; only where problems were to be kept."""
 
     def items(self, *splits: str) -> tuple[Item, ...]:
         """The items of some splits, one split after the other.
@@ -82,17 +67,23 @@ class LabelledFolder:
         return tuple(item for split in names for item in self.splits[split])
 
 
-def open_folder(root: Path, classes: Classes | None = None) -> LabelledFolder:
+def open_folder(
+    root: Path, classes: Classes | None = None, *, keep_problems: bool = False
+) -> LabelledFolder:
     """Find the items and classes of a data set; no image is opened yet.
 
     Args:
         root: A folder in one of the two forms, or a single list file.
         classes: Instead of those in the folder's `classes.yaml`.
+        keep_problems: Leave out what does not pair up, and say so in the result, instead of
+            refusing the data set.
 
     Raises:
         UserError: If it is in neither form, or images and masks do not pair up.
     """
-    splits = find_splits(root)
+    found = find_pairs(root)
+    if not keep_problems:
+        refuse_problems(found)
     if classes is None:
         path = (root if root.is_dir() else root.parent) / CLASSES_FILE
         if not path.is_file():
@@ -101,28 +92,18 @@ def open_folder(root: Path, classes: Classes | None = None) -> LabelledFolder:
                 '"classes: [{name: road, color: [128, 64, 128], values: [1]}]"'
             )
         classes = read_classes(path)
-    return LabelledFolder(root, classes, splits)
+    return LabelledFolder(root, classes, found.splits, problems=found.problems)
 
 
 def find_splits(root: Path) -> dict[str, tuple[Item, ...]]:
     """The items of each split, without asking for classes.
 
-    Lists win over folders: a folder of photos with a `train.txt` beside it is split by the list.
-
     Raises:
         UserError: As `open_folder`.
     """
-    if root.is_file():
-        return {root.stem: _read_list(root)}
-    if not root.is_dir():
-        raise UserError(f"no such folder: {root}")
-    lists = [path for path in sorted(root.glob("*.txt")) if _is_list(path)]
-    if lists:
-        return {path.stem: _read_list(path) for path in lists}
-    for name in ("images", "masks"):
-        if not (root / name).is_dir():
-            raise UserError(f"{root} has no folder {name!r}; {_LAYOUT}")
-    return _pair_folders(root)
+    found = find_pairs(root)
+    refuse_problems(found)
+    return found.splits
 
 
 def hold_out(
@@ -165,146 +146,26 @@ def read_labels(item: Item, classes: Classes) -> Shaped[ndarray, "height width"]
 
 def check_sizes(item: Item, image_size: tuple[int, int], mask_size: tuple[int, int]) -> None:
     """Refuse a mask that has not the (height, width) of its photo."""
-    if image_size == mask_size:
-        return
-    hint = "; save the mask at the size of its image"
-    if image_size == mask_size[::-1]:
-        hint = (
-            "; the image is turned upright as its EXIF data say, and the mask is not: turn the "
-            "mask too, or remove the image's EXIF orientation"
+    problem = size_problem(item, image_size, mask_size)
+    if problem is not None:
+        raise UserError(problem.message)
+
+
+def size_problem(
+    item: Item, image_size: tuple[int, int], mask_size: tuple[int, int]
+) -> Problem | None:
+    """What is wrong with the (height, width) of a mask, if anything."""
+    if image_size == mask_size or item.mask is None:
+        return None
+    kind, hint = "size-differs", "save the mask at the size of its image"
+    if image_size == mask_size[::-1] and read_header(item.image).swaps_sides:
+        kind, hint = (
+            "not-turned",
+            "the image is turned upright as its EXIF data say, and the mask is not: turn the "
+            "mask too, or remove the image's EXIF orientation",
         )
-    raise UserError(
+    message = (
         f"{item.mask} has {mask_size[0]} x {mask_size[1]} pixels (height x width), but "
-        f"{item.image} has {image_size[0]} x {image_size[1]}{hint}"
+        f"{item.image} has {image_size[0]} x {image_size[1]}; {hint}"
     )
-
-
-def _pair_folders(root: Path) -> dict[str, tuple[Item, ...]]:
-    """Items of `images` and `masks`; the folders in `images` are splits if no photo lies beside."""
-    images = sorted(walk_images(root / "images"), key=lambda path: path.as_posix())
-    if not images:
-        raise UserError(f"no image in {root / 'images'}; {_LAYOUT}")
-    masks: dict[str, list[Path]] = {}
-    for path in sorted(walk_images(root / "masks")):
-        masks.setdefault(_name(path, root / "masks"), []).append(path)
-
-    items: dict[str, Item] = {}
-    without_mask = []
-    for image in images:
-        name = _name(image, root / "images")
-        if name in items:
-            raise UserError(f"{items[name].image} and {image} differ only in suffix; rename one")
-        if name not in masks:
-            without_mask.append(image)
-            continue
-        items[name] = Item(name, image, _choose_mask(masks[name]))
-    if without_mask:
-        raise UserError(
-            f"{len(without_mask)} of {len(images)} images have no mask, first {without_mask[0]}; "
-            f"expected {root / 'masks' / _name(without_mask[0], root / 'images')}.png"
-        )
-
-    flat = [item for name, item in items.items() if "/" not in name]
-    if len(flat) == len(items):
-        return {_ONLY_SPLIT: tuple(items.values())}
-    if flat:
-        raise UserError(
-            f"{flat[0].image} lies beside split folders; move it into one of them, or take the "
-            "photos of all out of their folders"
-        )
-    splits: dict[str, list[Item]] = {}
-    for name, item in items.items():
-        splits.setdefault(name.split("/")[0], []).append(item)
-    return {split: tuple(members) for split, members in splits.items()}
-
-
-def _choose_mask(candidates: list[Path]) -> Path:
-    """The only mask of a photo, or the only PNG among several."""
-    png = [path for path in candidates if path.suffix.lower() == ".png"]
-    best = png or candidates
-    if len(best) > 1:
-        raise UserError(f"{best[0]} and {best[1]} are masks of one image; keep one")
-    return best[0]
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
-
-
-def walk_images(folder: Path, ancestors: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Images in a folder and those in it, following links but never in a circle.
-
-    Raises:
-        UserError: If a folder cannot be read.
-    """
-    ancestors = ancestors | {os.path.realpath(folder)}
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = folder / entry.name
-        if _is_dir(entry):
-            if os.path.realpath(path) not in ancestors:
-                yield from walk_images(path, ancestors)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield path
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_list(path: Path) -> bool:
-    """Whether the first line names an image; READMEs and lists of class names do not."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            fields = _fields(next((line for line in file if line.strip()), ""))
-    except (OSError, UnicodeDecodeError):
-        return False
-    return bool(fields) and Path(fields[0]).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _read_list(path: Path) -> tuple[Item, ...]:
-    """Items of a list file, in its order; paths are relative to its folder, or absolute."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no list of images: it is not text (UTF-8)") from None
-    items = []
-    for number, line in enumerate(lines, start=1):
-        fields = _fields(line)
-        if not fields:
-            continue
-        if len(fields) > 2:
-            raise UserError(
-                f"{path}, line {number}: {len(fields)} fields, expected an image and its mask; "
-                "put a tab between them if there are spaces in their names"
-            )
-        files = [path.parent / field for field in fields]
-        for file in files:
-            if not os.path.isfile(file):  # noqa: PTH113 - Path raises on a name that is too long
-                raise UserError(f"{path}, line {number}: no such file: {file}")
-        items.append(Item(_list_name(fields[0]), files[0], files[1] if files[1:] else None))
-    if not items:
-        raise UserError(f"{path} names no image; each line is an image and its mask")
-    return tuple(items)
-
-
-def _fields(line: str) -> list[str]:
-    """Split a line at tabs, or else commas, or else blanks."""
-    separator = next((mark for mark in "\t," if mark in line), None)
-    return [field.strip() for field in re.split(separator or r"\s+", line.strip()) if field.strip()]
-
-
-def _list_name(field: str) -> str:
-    """The item's name; without `..` or a root, so that it can name an output."""
-    path = Path(field).with_suffix("")
-    return "/".join(part for part in path.parts if part not in {"..", path.anchor})
+    return Problem(kind, message, (item.image, item.mask))

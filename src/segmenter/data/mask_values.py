@@ -8,12 +8,29 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 from numpy import ndarray
 
-from segmenter.classes import Classes
+from segmenter.classes import Classes, MaskValue
 from segmenter.errors import UserError
 
-# More unknown values than this are no forgotten class but a spoilt mask.
-_MANY_UNKNOWN_VALUES = 8
+MANY_UNKNOWN_VALUES = 8
+"""More unknown values than this in one mask are no forgotten class but a spoilt mask."""
 _GOLDEN_RATIO = 0.618034
+
+
+class MaskError(UserError):
+    """A mask that cannot be mapped to classes.
+
+    Args:
+        message: One line for the user.
+        kind: What is wrong, as a key of `problems.KINDS`.
+        values: The values that no class has, with the number of their pixels, the commonest first.
+    """
+
+    def __init__(
+        self, message: str, kind: str, values: tuple[tuple[MaskValue, int], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.values = values
 
 
 def map_values(
@@ -30,13 +47,26 @@ def map_values(
         Labels of `classes.label_dtype`; `classes.ignore_index` for values that are ignored.
 
     Raises:
-        UserError: If no class has a value, or the mask is RGB and the classes are not.
+        MaskError: If no class has a value, or the mask is RGB and the classes are not.
     """
-    labels = (_labels_of_colors if classes.is_rgb else _labels_of_grey)(raw, classes, source)
+    labels = map_known_values(raw, classes, source)
     unknown = labels < 0
     if unknown.any():
-        raise UserError(f"{source}: {_unknown_values(raw[unknown], classes)}")
+        values = _count_values(raw[unknown], classes)
+        message = f"{source}: {_describe_unknown(values, classes)}"
+        raise MaskError(message, "unknown-values", values)
     return labels.astype(classes.label_dtype)
+
+
+def map_known_values(
+    raw: Shaped[ndarray, "height width *channels"], classes: Classes, source: str
+) -> Int32[ndarray, "height width"]:
+    """As `map_values`, but -1 where no class has the value.
+
+    Raises:
+        MaskError: If the mask is RGB and the classes are not.
+    """
+    return (_labels_of_colors if classes.is_rgb else _labels_of_grey)(raw, classes, source)
 
 
 def pack_colors(
@@ -68,9 +98,10 @@ def _labels_of_grey(
 ) -> Int32[ndarray, "height width"]:
     grey = drop_equal_channels(raw)
     if grey.ndim == 3:
-        raise UserError(
+        raise MaskError(
             f"{source} is an RGB mask, but classes.yaml lists grey values; "
-            'list colours instead, such as "values: [[128, 64, 128]]"'
+            'list colours instead, such as "values: [[128, 64, 128]]"',
+            "rgb-mask",
         )
     return np.take(classes.grey_table(), grey)
 
@@ -79,9 +110,10 @@ def _labels_of_colors(
     raw: Shaped[ndarray, "height width *channels"], classes: Classes, source: str
 ) -> Int32[ndarray, "height width"]:
     if raw.dtype != np.uint8:
-        raise UserError(
+        raise MaskError(
             f"{source} is a 16-bit grey mask, but classes.yaml lists RGB colours; "
-            'list grey values instead, such as "values: [7]"'
+            'list grey values instead, such as "values: [7]"',
+            "sixteen-bit-mask",
         )
     packed = pack_colors(raw if raw.ndim == 3 else np.repeat(raw[:, :, None], 3, axis=2))
     table = classes.color_table()
@@ -91,28 +123,40 @@ def _labels_of_colors(
     return np.where(known[place] == packed, labels[place], np.int32(-1))
 
 
-def _unknown_values(values: Shaped[ndarray, "pixels ..."], classes: Classes) -> str:
-    """What the unknown values are, and the line of YAML that makes the commonest known."""
+def _count_values(
+    values: Shaped[ndarray, "pixels ..."], classes: Classes
+) -> tuple[tuple[MaskValue, int], ...]:
+    """Each value with the number of its pixels, the commonest first."""
     if values.ndim == 2 and not classes.is_rgb:
         values = values[:, 0]
+    if values.ndim == 1 and classes.is_rgb:
+        values = np.repeat(values[:, None], 3, axis=1)
     distinct, counts = np.unique(values, axis=0, return_counts=True)
-    commonest = distinct[counts.argmax()].tolist()
-    if classes.is_rgb and isinstance(commonest, int):
-        commonest = [commonest] * 3
+    order = np.argsort(-counts, kind="stable")
+    return tuple(
+        (value if isinstance(value, int) else tuple(value), count)
+        for value, count in zip(distinct[order].tolist(), counts[order].tolist(), strict=True)
+    )
+
+
+def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classes) -> str:
+    """What the unknown values are, and the line of YAML that makes the commonest known."""
+    value, count = values[0]
+    commonest = _plain(value)
     rest = ""
     if len(classes.classes) == 1:
         background = [*map(_plain, classes.background), commonest]
         rest = f'for all that is not {classes.names[-1]!r} "background: {_yaml(background)}", '
     others = ""
-    if len(distinct) > 1:
-        others = f" (and {len(distinct) - 1} more such values)"
-    if len(distinct) > _MANY_UNKNOWN_VALUES:
+    if len(values) > 1:
+        others = f" (and {len(values) - 1} more such values)"
+    if len(values) > MANY_UNKNOWN_VALUES:
         others += "; so many come from a mask that was resized smoothly or saved as JPEG"
     ignore = [*map(_plain, classes.ignore), commonest]
     name = "-".join(map(str, commonest if isinstance(commonest, list) else [commonest]))
     color = commonest if isinstance(commonest, list) else [*distinct_color(commonest)]
     return (
-        f"value {_yaml(commonest)} at {counts.max()} pixels belongs to no class{others}; add to "
+        f"value {_yaml(commonest)} at {count} pixels belongs to no class{others}; add to "
         f'classes.yaml "- {{name: class-{name}, color: {_yaml(color)}, '
         f'values: [{_yaml(commonest)}]}}", {rest}or to leave it out "ignore: {_yaml(ignore)}"'
     )

@@ -9,8 +9,9 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from segmenter.classes import Classes
-from segmenter.data.decode import read_size
-from segmenter.data.folder import Item, check_sizes, read_labels
+from segmenter.data.inspection import inspect_header, inspect_mask
+from segmenter.data.pairing import Item
+from segmenter.data.problems import Problem, errors_in
 from segmenter.errors import UserError
 
 
@@ -20,6 +21,8 @@ class Survey:
 
     pixel_counts: Int64[ndarray, "items classes"]
     """Pixels of each class in each item; ignored pixels are not counted."""
+    problems: tuple[Problem, ...]
+    """What training does not stop at, in the order of the items."""
 
 
 def survey(items: Sequence[Item], classes: Classes, workers: int = 0) -> Survey:
@@ -34,22 +37,21 @@ def survey(items: Sequence[Item], classes: Classes, workers: int = 0) -> Survey:
         UserError: If items cannot be used: how many, and what is wrong with the first.
     """
 
-    def count_pixels(item: Item) -> Int64[ndarray, " classes"] | UserError:
-        try:
-            labels = read_labels(item, classes)
-            check_sizes(item, read_size(item.image), (labels.shape[0], labels.shape[1]))
-        except UserError as problem:
-            return problem
-        counts = np.bincount(labels.ravel(), minlength=len(classes))
-        return counts[: len(classes)].astype(np.int64)
+    def inspect(item: Item) -> tuple[Int64[ndarray, " classes"], tuple[Problem, ...]]:
+        header, problems = inspect_header(item)
+        mask = inspect_mask(item, classes, header, header.size if header else None)
+        return mask.pixel_counts, mask.problems + problems
 
     with ThreadPoolExecutor(max(workers, 1)) as executor:
-        results = list(executor.map(count_pixels, items))
-    problems = [result for result in results if isinstance(result, UserError)]
-    if problems:
+        found = list(executor.map(inspect, items))
+    errors = [error for _, problems in found for error in errors_in(problems)[:1]]
+    if errors:
         raise UserError(
-            f"{len(problems)} of {len(items)} labelled images cannot be used; the first: "
-            f"{problems[0]}"
+            f"{len(errors)} of {len(items)} labelled images cannot be used; the first: "
+            f"{errors[0].message}"
         )
-    counts = [result for result in results if isinstance(result, ndarray)]
-    return Survey(np.array(counts, dtype=np.int64).reshape(len(items), len(classes)))
+    counts = np.array([pixel_counts for pixel_counts, _ in found], dtype=np.int64)
+    return Survey(
+        counts.reshape(len(items), len(classes)),
+        tuple(problem for _, problems in found for problem in problems),
+    )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt, UInt8
@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.decode import IMAGE_SUFFIXES, decode_image
+from segmenter.data.pairing import walk_images
 from segmenter.drawing import (
     class_shares,
     encode_jpeg,
@@ -234,15 +235,16 @@ def _expand(given: str) -> list[tuple[Path, str]]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Photos in a folder to any depth; links are followed, but no folder is entered twice."""
-    entered = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(parent)
-        if real in entered:
-            folders.clear()
-            continue
+    entered = {os.path.realpath(folder)}
+
+    def enters(found: Path) -> bool:
+        real = os.path.realpath(found)
+        if real in entered or _is_passed_over(found):
+            return False
         entered.add(real)
-        folders[:] = [name for name in sorted(folders) if not _is_passed_over(Path(parent, name))]
-        yield from (Path(parent, name) for name in sorted(files) if _is_photo(Path(name)))
+        return True
+
+    return walk_images(folder, enters)
 
 
 def _match(pattern: Path) -> tuple[list[Path], Path]:
@@ -271,7 +273,3 @@ def _is_photo(path: Path) -> bool:
 def _is_passed_over(folder: Path) -> bool:
     """Whether a folder is hidden, or holds what an earlier run wrote."""
     return folder.name.startswith(".") or (folder / MANIFEST_NAME).exists()
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise UserError(f"{error.filename} cannot be read: {error.strerror}")

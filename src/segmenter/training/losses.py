@@ -12,6 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
 
+from segmenter.data.class_weights import weights_by_rule
 from segmenter.errors import UserError
 from segmenter.loss_recipe import LossRecipe, OhemRecipe
 from segmenter.validation import nearest
@@ -239,11 +240,4 @@ def class_weights(
                 f"for each of {', '.join(names)}"
             )
         return torch.tensor([float(weight) for weight in given])
-    counts = torch.from_numpy(pixel_counts).double().clamp(min=1)
-    shares = counts / counts.sum()
-    weights = {
-        "inverse": lambda: 1 / shares,
-        "inverse-root": lambda: shares.rsqrt(),
-        "log": lambda: 1 / (1.02 + shares).log(),
-    }[given]()
-    return (weights / (weights * shares).sum()).float()
+    return torch.from_numpy(weights_by_rule(given, pixel_counts)).float()

@@ -23,20 +23,23 @@ SETS: dict[str, PublishedSet] = {
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)
 
 
-def open_data(given: str, classes: Classes | None = None) -> LabelledFolder:
+def open_data(
+    given: str, classes: Classes | None = None, *, keep_problems: bool = False
+) -> LabelledFolder:
     """Find the items and classes of what a user names: NAME:PATH, a folder, or a list file.
 
     Args:
         given: As the user wrote it.
         classes: Instead of those of the data set.
+        keep_problems: As `open_folder` has it.
 
     Raises:
         UserError: If the name is unknown, or the folder is not laid out as it should be.
     """
     named = split_name(given)
     if named is None:
-        return open_folder(Path(given), classes)
-    return open_published(*named, classes)
+        return open_folder(Path(given), classes, keep_problems=keep_problems)
+    return open_published(*named, classes, keep_problems=keep_problems)
 
 
 def split_name(given: str) -> tuple[PublishedSet, Path] | None:

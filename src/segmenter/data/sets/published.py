@@ -1,12 +1,20 @@
 """What is common to published data sets: how one is described, and how its photos are found."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segmenter.class_lists import read_class_list
 from segmenter.classes import Classes
-from segmenter.data.folder import Item, LabelledFolder, walk_images
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.pairing import (
+    Item,
+    Pairing,
+    refuse_problems,
+    same_name,
+    walk_images,
+    without_mask,
+)
+from segmenter.data.problems import Problem
 from segmenter.errors import UserError
 
 
@@ -58,7 +66,11 @@ class PublishedSet:
 
 
 def open_published(
-    published: PublishedSet, root: Path, classes: Classes | None = None
+    published: PublishedSet,
+    root: Path,
+    classes: Classes | None = None,
+    *,
+    keep_problems: bool = False,
 ) -> LabelledFolder:
     """Find the items of a data set; splits that are not there are passed over.
 
@@ -66,6 +78,8 @@ def open_published(
         published: Which one.
         root: Its folder.
         classes: Instead of its own.
+        keep_problems: Leave out what does not pair up, and say so in the result, instead of
+            refusing the data set.
 
     Raises:
         UserError: If no split is there, or photos and masks do not pair up.
@@ -73,41 +87,53 @@ def open_published(
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
     layout = f"{published.name} is laid out as {published.layout}"
-    found = {
-        name: _find_items(root, split, layout)
-        for name, split in published.splits.items()
-        if (root / (split.names or split.images)).exists()
-    }
-    if not any(name in published.counts for name in found):
+    splits: dict[str, tuple[Item, ...]] = {}
+    problems: list[Problem] = []
+    for name, split in published.splits.items():
+        if (root / (split.names or split.images)).exists():
+            splits[name], found = _find_items(root, split, layout)
+            if not keep_problems:
+                refuse_problems(Pairing({name: splits[name]}, tuple(found)))
+            problems += found
+    if not any(name in published.counts for name in splits):
         first = next(iter(published.splits.values()))
         what = f"file {first.names!r}" if first.names else f"folder {first.images!r}"
         raise UserError(f"{root} has no {what}; {layout}")
     return LabelledFolder(
-        root, classes or read_class_list(published.class_list), found, scored="val"
+        root,
+        classes or read_class_list(published.class_list),
+        splits,
+        scored="val",
+        problems=tuple(problems),
     )
 
 
-def _find_items(root: Path, split: Split, layout: str) -> tuple[Item, ...]:
-    """The items of one split, in the order of their names or of the list."""
+def _find_items(root: Path, split: Split, layout: str) -> tuple[tuple[Item, ...], list[Problem]]:
+    """The items of one split, in the order of their names or of the list, and what is wrong."""
     for folder in (split.images, split.masks):
         if folder is not None and not (root / folder).is_dir():
             raise UserError(f"{root} has no folder {folder!r}; {layout}")
     images = root / split.images
     photos = _files(images)
+    problems: list[Problem] = []
     if split.names is not None:
-        photos = _listed(root / split.names, images, photos)
-    if not photos:
+        photos, problems = _listed(root / split.names, images, photos)
+    if not photos and not problems:
         raise UserError(f"no image in {images}; {layout}")
-    _refuse_twins(photos, images)
+    photos = _without_twins(photos, images, problems)
     # The folder of the split is part of a name; photos of a list have no such folder.
     prefix = "" if split.names else f"{images.name}/"
-    masks: Sequence[Path | None] = [None] * len(photos)
-    if split.masks is not None:
-        masks = _masks(photos, images, root / split.masks, split)
-    return tuple(
-        Item(prefix + _stem(photo), images / photo, mask)
-        for photo, mask in zip(photos, masks, strict=True)
-    )
+    items = []
+    masks = None if split.masks is None else root / split.masks
+    present = set() if masks is None else set(_files(masks))
+    for photo in photos:
+        mask = _stem(photo).removesuffix(split.photo_ending) + split.mask_ending + ".png"
+        if masks is not None and mask not in present:
+            problems.append(without_mask(images / photo, masks / mask))
+            continue
+        path = None if masks is None else masks / mask
+        items.append(Item(prefix + _stem(photo), images / photo, path))
+    return tuple(items), problems
 
 
 def _files(folder: Path) -> list[str]:
@@ -121,24 +147,8 @@ def _stem(file: str) -> str:
     return file.rpartition(".")[0]
 
 
-def _masks(photos: list[str], images: Path, folder: Path, split: Split) -> list[Path]:
-    """The mask of each photo; a mask without photo does not matter."""
-    expected = [
-        _stem(photo).removesuffix(split.photo_ending) + split.mask_ending + ".png"
-        for photo in photos
-    ]
-    present = set(_files(folder))
-    missing = [place for place, mask in enumerate(expected) if mask not in present]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(photos)} images have no mask, "
-            f"first {images / photos[missing[0]]}; expected {folder / expected[missing[0]]}"
-        )
-    return [folder / mask for mask in expected]
-
-
-def _listed(path: Path, images: Path, files: list[str]) -> list[str]:
-    """The photos that a file names, one a line."""
+def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list[Problem]]:
+    """The photos that a file names, one a line, and the lines that name none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -146,25 +156,32 @@ def _listed(path: Path, images: Path, files: list[str]) -> list[str]:
     except UnicodeDecodeError:
         raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
     present = set(files)
-    photos = []
+    photos: list[str] = []
+    problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         photo = f"{line.strip()}.jpg"
-        if photo not in present:
-            raise UserError(f"{path}, line {number}: no such file: {images / photo}")
-        photos.append(photo)
-    if not photos:
+        if photo in present:
+            photos.append(photo)
+        else:
+            message = f"{path}, line {number}: no such file: {images / photo}"
+            problems.append(Problem("missing-file", message, (path,)))
+    if not photos and not problems:
         raise UserError(f"{path} names no image; each line is a name, without suffix")
-    return photos
+    return photos, problems
 
 
-def _refuse_twins(photos: list[str], images: Path) -> None:
-    """Refuse a photo that stands twice in a list, and two that differ only in suffix."""
+def _without_twins(photos: list[str], images: Path, problems: list[Problem]) -> list[str]:
+    """Leave out a photo that stands twice in a list, and one that differs only in suffix."""
     first: dict[str, str] = {}
     for photo in photos:
         other = first.setdefault(_stem(photo), photo)
-        if other is not photo:
-            twin = images / photo
-            what = "is listed twice" if other == photo else f"and {twin} differ only in suffix"
-            raise UserError(f"{images / other} {what}; keep one")
+        if other is photo:
+            continue
+        path = images / photo
+        if other == photo:
+            problems.append(Problem("same-name", f"{path} is listed twice; keep one", (path,)))
+        else:
+            problems.append(same_name(images / other, path))
+    return list(first.values())

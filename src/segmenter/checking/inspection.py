@@ -1,0 +1,72 @@
+"""What is learned from one photo and its mask when both are read whole."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from segmenter.checking.fingerprint import Fingerprint, fingerprint
+from segmenter.classes import Classes
+from segmenter.data.decode import decode_image
+from segmenter.data.inspection import MaskFacts, inspect_header, inspect_mask
+from segmenter.data.pairing import Item
+from segmenter.data.problems import Problem, errors_in
+from segmenter.errors import UserError
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What one photo is like."""
+
+    size: tuple[int, int]
+    """Height and width, upright."""
+    mean: Float64[ndarray, "3"]
+    """Of its red, green and blue, 0 to 255."""
+    variance: Float64[ndarray, "3"]
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One photo and its mask, read."""
+
+    photo: PhotoFacts | None
+    """None if it cannot be read."""
+    mask: MaskFacts | None
+    """None if there is none."""
+    problems: tuple[Problem, ...]
+
+
+def inspect(item: Item, classes: Classes) -> Inspection:
+    """Read a photo and its mask, each once; what is wrong with them is not raised."""
+    header, problems = inspect_header(item)
+    photo = None
+    if header is not None:
+        try:
+            photo = _photo_facts(item)
+        except UserError as error:
+            problems = (Problem("unreadable-photo", str(error), (item.image,)),)
+    if item.mask is None:
+        return Inspection(photo, None, problems)
+    mask = inspect_mask(item, classes, header, photo.size if photo else None)
+    return Inspection(photo, mask, problems + mask.problems)
+
+
+def unread(item: Item) -> Inspection:
+    """What is known of a photo that ended the process which decoded it, or whose mask did."""
+    message = f"{item.image} or its mask ended the process that read it, perhaps for want of memory"
+    return Inspection(None, None, (Problem("unreadable-photo", message, (item.image,)),))
+
+
+def is_usable(inspection: Inspection) -> bool:
+    """Whether the item can be trained on."""
+    return inspection.mask is not None and not errors_in(inspection.problems)
+
+
+def _photo_facts(item: Item) -> PhotoFacts:
+    image = decode_image(item.image)
+    mean, deviation = cv2.meanStdDev(image)
+    variance = np.square(deviation[:, 0])
+    return PhotoFacts((image.shape[0], image.shape[1]), mean[:, 0], variance, fingerprint(image))

@@ -1,0 +1,101 @@
+"""Reading a whole data set in parallel processes, in order, whatever is in its files."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+
+import cv2
+
+from segmenter.checking.inspection import Inspection, inspect, unread
+from segmenter.classes import Classes
+from segmenter.data.pairing import Item
+
+_CHUNK = 8
+"""Items that a process is handed at a time."""
+_CHUNKS_AHEAD = 4
+"""Chunks on their way, for each process."""
+
+
+def default_workers(num_items: int) -> int:
+    """Processes that pay: they take half a second to start; 0: this process reads alone."""
+    return 0 if num_items < 100 else min(os.cpu_count() or 1, 16)
+
+
+def inspect_all(items: Sequence[Item], classes: Classes, workers: int) -> Iterator[Inspection]:
+    """Read every item; the results come in the order of the items.
+
+    A file that ends the process which reads it is named as unreadable, and the rest is read.
+
+    Args:
+        items: What to read.
+        classes: What mask values mean.
+        workers: Processes that read; 0: this one.
+    """
+    if workers == 0:
+        yield from (inspect(item, classes) for item in items)
+        return
+    done = 0
+    while done < len(items):
+        try:
+            for inspection in _in_processes(items[done:], classes, workers, _CHUNK):
+                done += 1
+                yield inspection
+        except BrokenProcessPool:
+            # Some item of the next chunks did it: read on one by one until it is found.
+            for item in items[done : done + _CHUNK * _CHUNKS_AHEAD * workers]:
+                try:
+                    (inspection,) = _in_processes([item], classes, 1, 1)
+                except BrokenProcessPool:
+                    inspection = unread(item)
+                    done += 1
+                    yield inspection
+                    break
+                done += 1
+                yield inspection
+
+
+def _in_processes(
+    items: Sequence[Item], classes: Classes, workers: int, chunk: int
+) -> Iterator[Inspection]:
+    """Results in order, with a bounded number of items on their way.
+
+    Raises:
+        BrokenProcessPool: If a process was ended.
+    """
+    # Fork would copy the locks of whatever threads there are.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    waiting: deque[Future[list[Inspection]]] = deque()
+    try:
+        for start in range(0, len(items), chunk):
+            waiting.append(pool.submit(_inspect_chunk, items[start : start + chunk], classes))
+            if len(waiting) >= workers * _CHUNKS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _inspect_chunk(items: Sequence[Item], classes: Classes) -> list[Inspection]:
+    return [inspect(item, classes) for item in items]
+
+
+def _start_worker() -> None:
+    """One thread, no end by Ctrl-C (the parent ends its workers), and no life after the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

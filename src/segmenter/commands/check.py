@@ -1,0 +1,98 @@
+"""`segmenter check`: read a data set once, and say all that is wrong with it."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from segmenter.checking.check import Check, check
+from segmenter.checking.page import PAGE_NAME, write_page
+from segmenter.commands.drafting import ask_for_classes
+from segmenter.data.problems import Severity
+from segmenter.data.sets import open_data, split_name
+from segmenter.errors import UserError
+from segmenter.outputs import OutputFolder, check_new, write_new
+
+_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+
+
+def run_check(
+    given: str,
+    *,
+    report_folder: Path | None,
+    json_file: Path | None,
+    workers: int | None,
+    overwrite: bool,
+) -> Check:
+    """Read a data set once, print what is wrong, and write what was asked for.
+
+    Raises:
+        UserError: If there is no data set, or an output cannot be written.
+    """
+    if workers is not None and not 0 <= workers <= 256:
+        raise UserError(f"--workers is from 0 (this process alone) to 256, got {workers}")
+    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
+    if report:
+        report.check([PAGE_NAME])
+    if json_file:
+        check_new(json_file, overwrite=overwrite)
+    if split_name(given) is None:
+        ask_for_classes(Path(given))
+    data = open_data(given, keep_problems=True)
+    console = Console(stderr=True)
+    columns = ("reading", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        total = len({item for items in data.splits.values() for item in items})
+        task = bar.add_task("reading", total=total)
+        found = check(data, given, workers, on_item=lambda: bar.advance(task))
+    print_check(found)
+    if json_file:
+        text = json.dumps(found.to_json(), indent=1)
+        write_new(json_file, text.encode(), overwrite=overwrite)
+    if report:
+        print(f"report: {write_page(found, data, report)}")
+    return found
+
+
+def print_check(found: Check) -> None:
+    """Show each split in a row, and each finding in a line or two."""
+    console = Console()
+    table = Table("split", "photos", "usable", "sizes (height x width)", "labelled")
+    for split in found.splits:
+        labelled = int(split.pixel_counts.sum())
+        pixels = labelled + split.num_ignored
+        sizes = ", ".join(f"{height} x {width}" for (height, width), _ in split.sizes[:2])
+        if len(split.sizes) > 2:
+            sizes += f" and {len(split.sizes) - 2} more"
+        share = f"{100 * labelled / pixels:.1f} %" if pixels else "-"
+        table.add_row(
+            escape(split.name), str(split.num_photos), str(split.num_usable), sizes, share
+        )
+    console.print(table)
+    for finding in found.findings:
+        style = _STYLES[finding.severity]
+        more = len(finding.problems) - 1
+        rest = f" (and {more} more)" if more else ""
+        console.print(
+            f"[{style}]{finding.severity}[/] {len(finding.problems)} {finding.title}: "
+            f"{escape(finding.problems[0].message)}{rest}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(f"  -> {escape(finding.advice)}", highlight=False, soft_wrap=True)
+    crops = " or ".join(
+        f"{side} (patch size {patch})" for patch, side in found.suggestions.crop_sizes.items()
+    )
+    if crops:
+        console.print(f"suggested augment.crop_size: {crops}", highlight=False)
+    for severity in (Severity.ERROR, Severity.WARNING):
+        number = sum(each.severity is severity for each in found.findings)
+        if number:
+            console.print(f"{number} kinds of {severity}s", highlight=False)
+    if found.is_clean:
+        console.print("no errors and no warnings", highlight=False)

@@ -1,0 +1,25 @@
+"""Where `classes.yaml` is missing: draft one for the user to look through."""
+
+from pathlib import Path
+
+from segmenter.data.draft import draft_classes
+from segmenter.data.folder import CLASSES_FILE, find_splits
+from segmenter.errors import UserError
+
+
+def ask_for_classes(root: Path) -> None:
+    """Print a draft of a missing `classes.yaml`, made from the masks.
+
+    Raises:
+        UserError: If there is none, after the draft was printed.
+    """
+    folder = root if root.is_dir() else root.parent
+    if (folder / CLASSES_FILE).is_file():
+        return
+    items = [item for split in find_splits(root).values() for item in split]
+    print(draft_classes(items))
+    raise UserError(
+        f"{folder} has no {CLASSES_FILE}, which says which mask values mean which class; a draft "
+        f"from the masks is printed above: give the classes names and save it as "
+        f"{folder / CLASSES_FILE}"
+    )

@@ -246,6 +246,13 @@ def test_every_kind_is_planted() -> None:
     assert {kind for kind, _ in PLANTED} == set(KINDS)
 
 
+def test_every_kind_is_described() -> None:
+    page = Path(__file__).parents[2] / "docs/check.md"
+    for name, kind in KINDS.items():
+        row = f"| `{name}` | {kind.severity} | {kind.title} | {kind.advice} |"
+        assert row in page.read_text(encoding="utf-8")
+
+
 def test_unknown_values_are_counted_over_all_masks(clean: Path) -> None:
     for name, value, rows in (("train/a", 7, 10), ("train/b", 7, 5), ("val/d", 200, 1)):
         mask = draw_mask(0)

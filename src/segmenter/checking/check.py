@@ -1,5 +1,6 @@
 """Checking a data set: read all of it once, and put together what is wrong and what it is like."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,18 @@ class Check:
     def is_clean(self) -> bool:
         """Whether there is nothing but notes."""
         return all(finding.severity is Severity.NOTE for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """How many kinds of problems of each severity there are, in words."""
+        numbers = Counter(finding.severity for finding in self.findings)
+        parts = [
+            f"{numbers[severity]} {'kind' if numbers[severity] == 1 else 'kinds'} of {severity}s"
+            for severity in Severity
+            if numbers[severity]
+        ]
+        clean = ["no errors and no warnings"] if self.is_clean else []
+        return ", ".join(clean + parts)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with keys that stay; `version` grows if one changes its meaning."""

@@ -68,9 +68,8 @@ def group(problems: Iterable[Problem]) -> tuple[Finding, ...]:
     return tuple(Finding(kind, tuple(found)) for kind, found in by_kind.items() if found)
 
 
-def one_line(finding: Finding, num_examples: int = 1) -> str:
-    """A finding on one line: how many, the first of them, and what to do."""
-    examples = "; ".join(problem.message for problem in finding.problems[:num_examples])
-    more = len(finding.problems) - num_examples
-    rest = f" (and {more} more)" if more > 0 else ""
-    return f"{finding.severity}: {finding.title}: {examples}{rest}"
+def one_line(finding: Finding) -> str:
+    """A finding on one line: how many, and the first of them."""
+    more = len(finding.problems) - 1
+    rest = f" (and {more} more)" if more else ""
+    return f"{finding.title} ({len(finding.problems)}): {finding.problems[0].message}{rest}"

@@ -19,7 +19,7 @@ from segmenter.classes import Classes
 from segmenter.data.decode import decode_image, decode_mask
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.mask_values import MaskError, map_known_values
-from segmenter.data.problems import Problem, Severity
+from segmenter.data.problems import Problem
 from segmenter.drawing.overlay import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.outputs import OutputFolder
@@ -32,7 +32,7 @@ _NUM_LISTED = 100
 """... and those that are named below them."""
 _NUM_PICTURES = 4
 """Of one problem."""
-_NUM_VALUES = 24
+_NUM_VALUES = 10
 _NUM_SIZES = 8
 _MAX_SIDE, _QUALITY = 240, 80
 _UNKNOWN_COLOR = (255, 0, 200)
@@ -99,10 +99,6 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
     sizes = _sizes(check.splits)
     page = environment.get_template("page.html.jinja").render(
         check=check,
-        counts={
-            severity: sum(finding.severity is severity for finding in check.findings)
-            for severity in Severity
-        },
         findings=[(each, _cards(each, masks, check.classes)) for each in check.findings],
         num_listed=_NUM_LISTED,
         num_pictured=_NUM_PICTURED,
@@ -172,7 +168,7 @@ def _data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:
 def _rows(check: Check) -> list[_Row]:
     """A row for each class: its share of the labelled pixels in each split."""
     rows = []
-    for index, info in enumerate(check.classes.classes):
+    for index, info in enumerate(check.classes.by_index):
         dots = []
         for place, split in enumerate(check.splits):
             total = int(split.pixel_counts.sum())

@@ -114,5 +114,7 @@ def suggest(training: SplitFacts) -> Suggestions:
         }
     weights = {}
     if training.pixel_counts.any():
-        weights = {rule: weights_by_rule(rule, training.pixel_counts) for rule in CLASS_WEIGHT_RULES}
+        weights = {
+            rule: weights_by_rule(rule, training.pixel_counts) for rule in CLASS_WEIGHT_RULES
+        }
     return Suggestions(training.name, weights, crop_sizes)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from segmenter.checking.check import Check, check
+from segmenter.checking.findings import one_line
 from segmenter.checking.page import PAGE_NAME, write_page
 from segmenter.commands.drafting import ask_for_classes
 from segmenter.data.problems import Severity
@@ -76,11 +77,8 @@ def print_check(found: Check) -> None:
     console.print(table)
     for finding in found.findings:
         style = _STYLES[finding.severity]
-        more = len(finding.problems) - 1
-        rest = f" (and {more} more)" if more else ""
         console.print(
-            f"[{style}]{finding.severity}[/] {len(finding.problems)} {finding.title}: "
-            f"{escape(finding.problems[0].message)}{rest}",
+            f"[{style}]{finding.severity}[/] {escape(one_line(finding))}",
             highlight=False,
             soft_wrap=True,
         )
@@ -90,9 +88,4 @@ def print_check(found: Check) -> None:
     )
     if crops:
         console.print(f"suggested augment.crop_size: {crops}", highlight=False)
-    for severity in (Severity.ERROR, Severity.WARNING):
-        number = sum(each.severity is severity for each in found.findings)
-        if number:
-            console.print(f"{number} kinds of {severity}s", highlight=False)
-    if found.is_clean:
-        console.print("no errors and no warnings", highlight=False)
+    console.print(found.verdict, highlight=False)

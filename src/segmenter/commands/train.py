@@ -53,7 +53,7 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE:
-            say(one_line(finding))
+            say(f"{finding.severity}: {one_line(finding)}")
     model = build_model(recipe, data.classes, say).to(place)
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")

@@ -23,8 +23,7 @@ _KEPT_VALUES = 16
 _RARE_SHARE = 0.002
 """Unknown values come from smoothing if the median one has at most this share of the pixels."""
 _BLENDED_SHARE = 0.15
-"""Masks with more of their borders blended were smoothed. On CamVid (701 masks) no mask has more
-than 0.034, reduced to a quarter by nearest neighbour 0.084; bilinear gives 0.21 to 0.69."""
+"""Masks with more of their borders blended were smoothed; measured in docs/check.md."""
 _MIN_BORDER_PIXELS = 100
 """Where there are fewer, their share says nothing."""
 _SIXTEEN_BIT_STEP = 257
@@ -85,7 +84,11 @@ def inspect_mask(
             ("jpeg-format", "is a JPEG file", is_jpeg),
             ("all-ignored", "every pixel is ignored", counts.sum() == 0),
             ("constant-mask", _constant(counts, classes), counts.max() == labels.size),
-            ("blended-mask", "borders look smoothed", not is_jpeg and _is_blended(raw)),
+            (
+                "blended-mask",
+                "borders look smoothed",
+                not is_jpeg and blended_share(raw) > _BLENDED_SHARE,
+            ),
             ("grey-as-rgb", "grey, with three channels", raw.ndim == 3 and not classes.is_rgb),
             (
                 "sixteen-bit-format",
@@ -142,14 +145,14 @@ def _is_stretched(value: MaskValue, classes: Classes) -> bool:
     return bool(classes.grey_table()[value // _SIXTEEN_BIT_STEP] >= 0)
 
 
-def _is_blended(raw: Shaped[ndarray, "height width *channels"]) -> bool:
-    """Whether values pass through others on their way from one to another.
+def blended_share(raw: Shaped[ndarray, "height width *channels"]) -> float:
+    """Share of the border pixels at which values pass through others on their way, 0 to 1.
 
     A border between 2 and 7 that was resized smoothly has a pixel of 4 or 5 in it: perhaps the
-    value of a class, so that nothing else tells.
+    value of a class, so that nothing else tells. 0 for RGB, and where there is too little border.
     """
     if raw.ndim == 3:
-        return False
+        return 0.0
     values = raw.astype(np.int32)
     num_blended = num_hard = 0
     for rows in (values, values.T):
@@ -158,4 +161,4 @@ def _is_blended(raw: Shaped[ndarray, "height width *channels"]) -> bool:
         num_blended += int(np.count_nonzero(rises | falls))
         num_hard += int(np.count_nonzero(np.abs(np.diff(rows, axis=1)) >= 2))
     num_border = num_blended + num_hard
-    return num_border >= _MIN_BORDER_PIXELS and num_blended > _BLENDED_SHARE * num_border
+    return num_blended / num_border if num_border >= _MIN_BORDER_PIXELS else 0.0

@@ -25,7 +25,7 @@ class Kind:
 
     severity: Severity
     title: str
-    """What is found, in the plural, to stand behind a number or a colon."""
+    """What is found, in the plural."""
     advice: str
     """What to do about it."""
 

@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.checking.conftest import draw_mask, draw_photo, write_item
 from tests.checking.test_planted_faults import copy_photo, scaled, unlisted_value, without
 from tests.data.published_trees import write_tree
-from tests.test_cli import refused, run
+from tests.test_cli import here, refused, run  # noqa: F401 - a fixture
 
 
 def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
@@ -136,3 +138,20 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
     assert process.returncode == 130
     assert error == b""
     assert not report.exists()
+
+
+def test_training_warns_of_what_its_masks_hold_before_the_first_step(
+    here: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture,
+) -> None:
+    first, *others = sorted((here / "data/masks/train").iterdir())
+    Image.fromarray(np.full((64, 64), 255, dtype=np.uint8)).save(first)
+    for path in others:
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.minimum(mask, 1)).save(path)
+    assert run("train", "tiny.yaml", "--schedule.steps", "1") == 0
+    said = capsys.readouterr().err
+    ignored = said.index("warning: masks in which every pixel is ignored (1): ")
+    missing = said.index("warning: classes that no mask of the training split holds (1): ")
+    assert max(ignored, missing) < said.index("# the recipe of this run")
+    assert "'class-2' is in no mask of the training photos" in said

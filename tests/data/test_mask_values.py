@@ -1,9 +1,11 @@
+import pickle
+
 import numpy as np
 import pytest
 import yaml
 
 from segmenter.classes import Classes
-from segmenter.data.mask_values import distinct_color, map_values, pack_colors
+from segmenter.data.mask_values import MaskError, distinct_color, map_values, pack_colors
 from segmenter.errors import UserError
 
 
@@ -92,3 +94,8 @@ def test_packed_colors_differ_where_colors_do():
 
 def test_drawing_colors_of_many_classes_are_distinct():
     assert len({distinct_color(index) for index in range(256)}) > 250
+
+
+def test_an_error_comes_whole_out_of_another_process():
+    error = pickle.loads(pickle.dumps(MaskError("a.png is RGB", "rgb-mask", ((7, 3),))))
+    assert (str(error), error.kind, error.values) == ("a.png is RGB", "rgb-mask", ((7, 3),))

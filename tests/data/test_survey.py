@@ -28,6 +28,14 @@ def test_bad_items_are_counted_and_the_first_is_explained(make_folder):
     assert "\n" not in str(caught.value)
 
 
+def test_what_does_not_stop_training_is_handed_over(make_folder):
+    folder = open_folder(make_folder("a", "b"))
+    items = folder.items("all")
+    Image.fromarray(np.full((40, 50), 255, dtype=np.uint8)).save(items[1].mask)
+    (problem,) = survey(items, folder.classes).problems
+    assert (problem.kind, problem.paths) == ("all-ignored", (items[1].image, items[1].mask))
+
+
 def test_no_items_have_no_counts(make_folder):
     assert survey((), open_folder(make_folder("a")).classes).pixel_counts.shape == (0, 3)
 

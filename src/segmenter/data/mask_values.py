@@ -26,7 +26,10 @@ class MaskError(UserError):
     """
 
     def __init__(
-        self, message: str, kind: str, values: tuple[tuple[MaskValue, int], ...] = ()
+        self,
+        message: str,
+        kind: str = "unknown-values",  # a default, so that processes can hand the error on
+        values: tuple[tuple[MaskValue, int], ...] = (),
     ) -> None:
         super().__init__(message)
         self.kind = kind

@@ -1,6 +1,5 @@
 """From a recipe to the objects it describes: the one file that knows both sides."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from segmenter.model.spec import (
     Normalization,
 )
 from segmenter.recipe import ModelRecipe, Recipe
+from segmenter.training.loop import Score
 from segmenter.training.losses import Loss, class_weights
 
 _GREY = (127.5, 127.5, 127.5)
@@ -157,20 +157,21 @@ def build_loss(
     return Loss(recipe.loss, classes.ignore_index, weights)
 
 
-def build_score(items: tuple[Item, ...], recipe: Recipe) -> Callable[[Segmenter], dict[str, Any]]:
+def build_score(items: tuple[Item, ...], recipe: Recipe) -> Score:
     """A function that scores a model on the validation photos, by the recipe's own protocol."""
 
-    def score(model: Segmenter) -> dict[str, Any]:
+    def score(model: Segmenter, after_each: Callable[[], None]) -> dict[str, Any]:
         device = next(model.parameters()).device
         predictor = Predictor(model, device=device, precision=recipe.precision)
-        return evaluate(predictor, items, model.spec.classes).scores.to_json()
+        classes = model.spec.classes
+        found = evaluate(predictor, items, classes, on_image=lambda _: after_each())
+        return found.scores.to_json()
 
     return score
 
 
 def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> dict[str, Any]:
     """What must be the same when a run is resumed: recipe, classes, and photos to train on."""
-    names = "\n".join(item.name for item in items)
     fields = recipe.model_dump(mode="json")
     for free in ("workers", "log_every", "save_every"):
         del fields[free]
@@ -178,7 +179,7 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
     return {
         "recipe": fields,
         "classes": described,
-        "photos": hashlib.sha256(names.encode()).hexdigest(),
+        "photos": [item.name for item in items],
     }
 
 

@@ -89,6 +89,9 @@ class DataRecipe(BaseModel):
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
     hash of the file names."""
+    max_unreadable: Share = 0.01
+    """Share of the training photos that may turn out unreadable; others are drawn in their place,
+    and past the share the run stops."""
 
 
 class AugmentRecipe(BaseModel):

@@ -1,4 +1,8 @@
 import itertools
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -54,8 +58,8 @@ def test_batches_hold_the_crops_of_their_positions(folder):
     assert batches[0].images.shape == (2, 3, 16, 16)
     assert batches[0].images.dtype == torch.uint8
     assert batches[0].labels.dtype == torch.int64
-    crop, position = stream[4]
-    assert position == 4
+    crop, unreadable = stream[4]
+    assert not unreadable
     assert np.array_equal(batches[0].images[1].permute(1, 2, 0).numpy(), crop.image)
     assert np.array_equal(batches[0].labels[1].numpy(), crop.labels)
 
@@ -113,12 +117,55 @@ def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_file_is_named_in_one_line(workers, folder):
+def test_an_unreadable_photo_is_told_and_replaced_by_a_draw_of_its_position(workers, folder):
     stream = make_stream(folder)
     folder.items("all")[1].image.write_bytes(b"")
-    with pytest.raises(UserError, match=r"b\.png is empty") as caught:
+    told = []
+    batches = list(make_loader(stream, 0, 10, 2, workers, on_unreadable=told.append))
+    assert [photo.image for photo in told] == [str(folder.items("all")[1].image)] * 2  # 2 epochs
+    assert "b.png is empty" in told[0].reason
+    assert all_equal(joined(batches[2:]), joined(make_loader(stream, 4, 10, 3)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_readable_is_an_error_in_one_line(workers, folder):
+    stream = make_stream(folder)
+    for item in folder.items("all"):
+        item.image.write_bytes(b"")
+    with pytest.raises(UserError, match=r"png is empty") as caught:
         list(make_loader(stream, 0, 5, 2, workers))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_reading_process_that_is_killed_is_replaced_and_no_bit_changes(folder):
+    stream, said = make_stream(folder), []
+    expected = joined(make_loader(stream, 0, 40, 2))
+    batches = make_loader(stream, 0, 40, 2, workers=2, say=said.append)
+    found = [next(batches)]
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+    found += batches
+    assert all_equal(joined(found), expected)
+    assert len(said) == 1
+    assert "reading starts again" in said[0]
+
+
+class DeadlyStream(SampleStream):
+    def __getitem__(self, position):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_photos(folder):
+    stream = make_stream(folder)
+    deadly = DeadlyStream(
+        stream.items, stream.classes, TRANSFORM, 7, pixel_counts=np.ones((5, 3), dtype=np.int64)
+    )
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"died 3 times in a row.*set workers to 0.*[abcde], "):
+        next(make_loader(deadly, 0, 40, 2, workers=1))
+    assert time.monotonic() - start < 30
 
 
 def test_a_stream_needs_items(folder):

@@ -12,14 +12,11 @@ from segmenter.recipe import OptimizerRecipe
 from segmenter.training import checkpoint as module
 from segmenter.training.checkpoint import (
     Checkpoint,
-    optimizer_tensors,
     read_newest,
-    restore_optimizer,
     write_checkpoint,
 )
 from segmenter.training.optimizer import make_optimizer
-
-CPU = torch.device("cpu")
+from segmenter.training.state import optimizer_tensors, restore_optimizer
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -29,7 +26,7 @@ def checkpoint(step: int) -> Checkpoint:
 def test_the_newest_is_read_back_equal_and_two_are_kept(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         write_checkpoint(tmp_path, checkpoint(step))
-    found, warnings = read_newest(tmp_path, CPU)
+    found, warnings = read_newest(tmp_path)
     assert (found.step, found.facts, warnings) == (30, {"seed": 1}, [])
     assert torch.equal(found.tensors["model"]["weight"], torch.full((3,), 30.0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000030"]
@@ -49,7 +46,7 @@ def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage: str) -> 
         weights.unlink()
     else:
         (tmp_path / "step-00000020" / "state.json").write_text("{")
-    found, warnings = read_newest(tmp_path, CPU)
+    found, warnings = read_newest(tmp_path)
     assert found.step == 10
     assert "step-00000020" in warnings[0]
 
@@ -66,12 +63,12 @@ def test_a_write_that_fails_leaves_the_others_as_they_were(
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(tmp_path, checkpoint(20))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
-    assert read_newest(tmp_path, CPU)[0].step == 10
+    assert read_newest(tmp_path)[0].step == 10
 
 
 def test_nothing_to_resume_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
-        read_newest(tmp_path / "absent", CPU)
+        read_newest(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -86,11 +83,11 @@ def test_a_restored_optimizer_takes_the_same_next_step(tiny_model: Segmenter, na
 
     update()
     weights = {n: t.clone() for n, t in model.state_dict().items()}
-    state = {n: t.clone() for n, t in optimizer_tensors(optimizer).items()}
+    state = {n: t.clone() for n, t in optimizer_tensors(model, optimizer).items()}
     update()
     expected = {n: t.clone() for n, t in model.state_dict().items()}
     model.load_state_dict(weights)
     optimizer = make_optimizer(model, recipe)
-    restore_optimizer(optimizer, state)
+    restore_optimizer(model, optimizer, state)
     update()
     assert all(torch.equal(tensor, expected[n]) for n, tensor in model.state_dict().items())

@@ -25,6 +25,7 @@ def train(
     partial: bool | None = None,
     out: Path | None = None,
     resume: bool = False,
+    allow_config_change: bool = False,
     device: str = "cpu",
     **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
 ) -> int:
@@ -38,6 +39,7 @@ def train(
         partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
+        allow_config_change: Go on though recipe or photos are not those of the run so far.
         device: Where to compute: cpu, cuda, cuda:1, mps.
         fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
     """
@@ -58,5 +60,12 @@ def train(
         given["model"]["weights"] = start
     if partial is not None:
         given["model"]["partial"] = partial
-    print(run_training(read_recipe(recipe, given), out, device, resume=resume))
+    last = run_training(
+        read_recipe(recipe, given),
+        out,
+        device,
+        resume=resume,
+        allow_config_change=allow_config_change,
+    )
+    print(last)
     return DONE

@@ -28,7 +28,14 @@ from segmenter.recipe import Recipe
 from segmenter.training.loop import Run, train
 
 
-def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool) -> Path:
+def run_training(
+    recipe: Recipe,
+    out: Path | None,
+    device: str,
+    *,
+    resume: bool,
+    allow_config_change: bool = False,
+) -> Path:
     """Check the data, build the run, train; returns the last model's file.
 
     Raises:
@@ -40,6 +47,8 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    if allow_config_change and not resume:
+        raise UserError("--allow-config-change is for a run that goes on; add --resume")
     place = usable_device(device)
     folder = out or Path("runs") / recipe.name
     _check_run_folder(folder, resume=resume)
@@ -69,7 +78,7 @@ def run_training(recipe: Recipe, out: Path | None, device: str, *, resume: bool)
     with _own_folder(folder):
         if not resume:
             write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
-        train(run, console, resume=resume)
+        train(run, console, resume=resume, allow_config_change=allow_config_change)
     return folder / "last.safetensors"
 
 

@@ -5,7 +5,7 @@ stopped run is taken up: position k is always the same crop, to the bit.
 """
 
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +21,12 @@ from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform
+from segmenter.data.unreadable import Unreadable
 from segmenter.errors import UserError
+
+_MAX_REPLACEMENTS = 5
+_MAX_DEATHS_IN_A_ROW = 3
+_MAX_NAMES_SHOWN = 8
 
 
 class Batch(NamedTuple):
@@ -35,7 +40,7 @@ class Batch(NamedTuple):
     """Where in the stream each crop stands."""
 
 
-class SampleStream(Dataset[tuple[Sample, int]]):
+class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
     """Crops by position: each epoch visits every item once, in an order of its own.
 
     Args:
@@ -76,29 +81,61 @@ class SampleStream(Dataset[tuple[Sample, int]]):
             int(index): np.flatnonzero(pixel_counts[:, index]) for index in self.rare_classes
         }
 
-    def __getitem__(self, position: int) -> tuple[Sample, int]:
+    def __getitem__(self, position: int) -> tuple[Sample, tuple[Unreadable, ...]]:
         """The crop at a position, 0 or above; there is no last one.
 
+        A photo that cannot be read is replaced by one that is drawn for this position.
+
+        Returns:
+            The crop, and what was replaced on the way to it.
+
         Raises:
-            UserError: If its photo or mask cannot be read.
+            UserError: If five replacements in a row cannot be read either.
         """
-        epoch, place = divmod(position, len(self.items))
-        index = int(_epoch_order(self.seed, epoch, len(self.items))[place])
         # Not the key of any epoch's order: that begins with the seed itself.
         rng = _generator(self.seed + 1, position)
-        focus_class = None
+        index, focus_class = self._choose(position, rng)
+        replacements = _generator(self.seed + 2, position)
+        unreadable: list[Unreadable] = []
+        while True:
+            item = self.items[index]
+            try:
+                sample = read_sample(item, self.classes)
+                break
+            except UserError as error:
+                unreadable.append(Unreadable(str(item.image), str(error)))
+                if len(unreadable) > _MAX_REPLACEMENTS:
+                    raise
+            index, focus_class = int(replacements.integers(len(self.items))), None
+        return self.transform(sample, rng, focus_class), tuple(unreadable)
+
+    def photo(self, position: int) -> str:
+        """Name of the photo that the crop at a position is taken from."""
+        return self.items[self._choose(position, _generator(self.seed + 1, position))[0]].name
+
+    def _choose(self, position: int, rng: np.random.Generator) -> tuple[int, int | None]:
+        """The item of a position, and the rare class that its crop is placed on, if any."""
+        epoch, place = divmod(position, len(self.items))
         may_focus = self.rare_class_crops > 0 and len(self.rare_classes) > 0
         if may_focus and rng.random() < self.rare_class_crops:
             focus_class = int(rng.choice(self.rare_classes))
-            index = int(rng.choice(self._items_with[focus_class]))
-        sample = read_sample(self.items[index], self.classes)
-        return self.transform(sample, rng, focus_class), position
+            return int(rng.choice(self._items_with[focus_class])), focus_class
+        return int(_epoch_order(self.seed, epoch, len(self.items))[place]), None
 
 
 def make_loader(
-    stream: SampleStream, start: int, stop: int, batch_size: int, workers: int = 0
+    stream: SampleStream,
+    start: int,
+    stop: int,
+    batch_size: int,
+    workers: int = 0,
+    *,
+    on_unreadable: Callable[[Unreadable], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Generator[Batch]:
     """Batches of the positions from `start` up to `stop`, in order; the last may be smaller.
+
+    A reading process that dies is replaced, and what it was about to read is read again.
 
     Args:
         stream: Where crops come from.
@@ -106,27 +143,66 @@ def make_loader(
         stop: The position after the last.
         batch_size: Crops in a batch.
         workers: Processes that read ahead, each on one thread; 0: this process reads.
+        on_unreadable: Told of each photo that was replaced, each time.
+        say: Told that a process died.
 
     Raises:
-        UserError: If a photo or mask cannot be read.
+        UserError: If photos cannot be read, or the processes die again and again.
     """
-    loader = DataLoader(
-        _BatchReader(stream),
-        batch_size=None,
-        sampler=_PositionBatches(start, stop, batch_size),
-        num_workers=workers,
-        worker_init_fn=_start_worker,
-        # Without one of its own, a loader draws its seed from the global generator.
-        generator=torch.Generator(),
+    num_deaths = 0
+    while start < stop:
+        try:
+            for result in _start_reading(stream, start, stop, batch_size, workers):
+                if isinstance(result, UserError):
+                    raise result
+                batch, unreadable = result
+                for photo in unreadable:
+                    on_unreadable(photo)
+                yield batch
+                start += batch_size
+                num_deaths = 0
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            num_deaths += 1
+            if num_deaths >= _MAX_DEATHS_IN_A_ROW:
+                in_work = range(start, min(start + batch_size * workers, stop))
+                raise UserError(
+                    f"the processes that read photos died {num_deaths} times in a row, for lack of "
+                    f"memory or by a photo that brings the decoder down; set workers to 0 or fewer "
+                    f"than {workers}, and go on with --resume; they were reading "
+                    f"{_names(stream, in_work)}"
+                ) from None
+            say(f"warning: a process that reads photos died ({error}); reading starts again")
+
+
+def _start_reading(
+    stream: SampleStream, start: int, stop: int, batch_size: int, workers: int
+) -> "Iterator[_Read | UserError]":
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(
+        DataLoader(
+            _BatchReader(stream),
+            batch_size=None,
+            sampler=_PositionBatches(start, stop, batch_size),
+            num_workers=workers,
+            worker_init_fn=_start_worker,
+            # Without one of its own, a loader draws its seed from the global generator.
+            generator=torch.Generator(),
+        )
     )
-    return _raise_errors(loader)
+    # torch's handler raises wherever the process happens to be, even halfway through an update of
+    # the weights. Without it, a dead worker is noticed where its batch is waited for.
+    if signal.getsignal(signal.SIGCHLD) != before:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return batches
 
 
-def _raise_errors(batches: DataLoader) -> Generator[Batch]:
-    for batch in batches:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+def _names(stream: SampleStream, positions: range) -> str:
+    names = list(dict.fromkeys(stream.photo(position) for position in positions))
+    more = len(names) - _MAX_NAMES_SHOWN
+    return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 class _PositionBatches(Sampler[list[int]]):
@@ -143,24 +219,32 @@ class _PositionBatches(Sampler[list[int]]):
         return len(range(self.start, self.stop, self.batch_size))
 
 
-class _BatchReader(Dataset[Batch | UserError]):
+class _Read(NamedTuple):
+    """A batch, and the photos that were replaced in it."""
+
+    batch: Batch
+    unreadable: tuple[Unreadable, ...]
+
+
+class _BatchReader(Dataset[_Read | UserError]):
     """Reads whole batches; a user's error is handed over, as raising would wrap its one line."""
 
     def __init__(self, stream: SampleStream) -> None:
         self.stream = stream
 
-    def __getitem__(self, positions: list[int]) -> Batch | UserError:
+    def __getitem__(self, positions: list[int]) -> _Read | UserError:
         try:
-            samples = [self.stream[position][0] for position in positions]
+            samples, unreadable = zip(*(self.stream[each] for each in positions), strict=True)
         except UserError as error:
             return error
         images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
         labels = np.stack([sample.labels for sample in samples])
-        return Batch(
+        batch = Batch(
             torch.from_numpy(np.ascontiguousarray(images)),
             torch.from_numpy(labels.astype(np.int64)),
             torch.tensor(positions, dtype=torch.int64),
         )
+        return _Read(batch, sum(unreadable, ()))
 
 
 def _start_worker(_index: int) -> None:

@@ -6,10 +6,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -19,6 +19,7 @@ from segmenter.errors import UserError
 _NAME = re.compile(r"^step-(\d{8})$")
 _STATE = "state.json"
 _KEPT = 2
+_MAX_FAILURES_IN_A_ROW = 3
 
 
 class Checkpoint(NamedTuple):
@@ -29,11 +30,52 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, dict[str, Tensor]]
     """File stem (`model`, `optimizer`, `average`) -> name -> tensor."""
     facts: dict[str, Any]
-    """JSON: what the run is, and its best score so far."""
+    """JSON: what the run is, and how far it has come."""
+
+
+class CheckpointSaver:
+    """Saves checkpoints; a save that fails is a warning, three in a row are an error.
+
+    Args:
+        folder: Where they go.
+        say: Told of a save that failed.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._say = say
+        self._num_failed = 0
+
+    def save(self, checkpoint: Checkpoint, *, must_work: bool = False) -> bool:
+        """Write a checkpoint, or say why it cannot be written.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            UserError: If the third save in a row fails, or one that `must_work`.
+        """
+        try:
+            write_checkpoint(self._folder, checkpoint)
+            self._num_failed = 0
+            return True
+        except OSError as error:
+            problem = f"the checkpoint of step {checkpoint.step} cannot be written: {error}"
+        self._num_failed += 1
+        newest = next(iter(_checkpoints(self._folder)), None)
+        kept = f"the newest is {newest}" if newest else "there is none yet"
+        if must_work or self._num_failed >= _MAX_FAILURES_IN_A_ROW:
+            times = f" ({self._num_failed} times in a row)" if self._num_failed > 1 else ""
+            raise UserError(f"{problem}{times}; {kept}: free space, and go on with --resume")
+        self._say(f"warning: {problem}; training goes on, {kept}")
+        return False
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint aside, sync it, rename it, and drop all but the newest two.
+
+    One that was cut short by a crash before is removed. Later ones, which were damaged and passed
+    over, do not count and stay until the run has come as far.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; older ones are untouched.
@@ -41,7 +83,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(aside, ignore_errors=True)
+    for unfinished in folder.glob(".step-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     try:
         aside.mkdir()
         files = {
@@ -52,7 +95,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             for name, data in files.items()
         }
         state = {"step": checkpoint.step, "files": described, "facts": checkpoint.facts}
-        files[_STATE] = json.dumps(state, indent=1).encode()
+        files[_STATE] = json.dumps(state | {"sha256": _hash_json(state)}, indent=1).encode()
         for name, data in files.items():
             _write_synced(aside / name, data)
         _sync_folder(aside)
@@ -61,13 +104,14 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         _sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for old in _checkpoints(folder)[_KEPT:]:
+    up_to_now = [path for path in _checkpoints(folder) if path.name <= final.name]
+    for old in up_to_now[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def read_newest(folder: Path, device: torch.device) -> tuple[Checkpoint, list[str]]:
-    """Read the newest undamaged checkpoint.
+def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """Read the newest undamaged checkpoint into memory.
 
     Returns:
         It, and one sentence for each newer one that was damaged and passed over.
@@ -78,33 +122,13 @@ def read_newest(folder: Path, device: torch.device) -> tuple[Checkpoint, list[st
     warnings: list[str] = []
     for path in _checkpoints(folder):
         try:
-            return _read(path, device), warnings
+            return _read(path), warnings
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.append(f"{path} is damaged and passed over: {error}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(
         f"nothing to resume: no checkpoint in {folder}{damaged}; start without --resume"
     )
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors."""
-    return {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -114,8 +138,10 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if _NAME.match(path.name)), reverse=True)
 
 
-def _read(path: Path, device: torch.device) -> Checkpoint:
+def _read(path: Path) -> Checkpoint:
     state = json.loads((path / _STATE).read_bytes())
+    if state.pop("sha256") != _hash_json(state):
+        raise ValueError(f"{_STATE} does not match its SHA-256")
     tensors = {}
     for name, described in state["files"].items():
         data = (path / name).read_bytes()
@@ -123,9 +149,12 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
             raise ValueError(f"{name} has {len(data)} bytes, not {described['size']}")
         if hashlib.sha256(data).hexdigest() != described["sha256"]:
             raise ValueError(f"{name} does not match its SHA-256")
-        loaded = deserialize(data)
-        tensors[Path(name).stem] = {key: tensor.to(device) for key, tensor in loaded.items()}
+        tensors[Path(name).stem] = deserialize(data)
     return Checkpoint(state["step"], tensors, state["facts"])
+
+
+def _hash_json(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _write_synced(path: Path, data: bytes) -> None:

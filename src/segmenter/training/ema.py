@@ -21,6 +21,12 @@ class WeightAverage:
             else {}
         )
 
+    def restore(self, tensors: dict[str, Tensor], model: Segmenter) -> None:
+        """Go on from the average of a checkpoint; where it has none, from the weights."""
+        found = tensors or model.state_dict()
+        for name, average in self.tensors.items():
+            average.copy_(found[name])
+
     @torch.no_grad()
     def update(self, model: Segmenter, step: int) -> None:
         """Move the average towards the weights after the update of `step`."""

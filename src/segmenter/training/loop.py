@@ -11,32 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from segmenter.checkpoints.own import save
 from segmenter.data.loading import Batch, SampleStream, make_loader
+from segmenter.data.unreadable import UnreadablePhotos
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
+from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
-from segmenter.training.checkpoint import (
-    Checkpoint,
-    optimizer_tensors,
-    read_newest,
-    restore_optimizer,
-    write_checkpoint,
-)
+from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from segmenter.training.report import TrainingReport
-from segmenter.training.signals import Stopped, StopSignals
+from segmenter.training.resume import restore
+from segmenter.training.signals import Interrupted, Stopped, StopSignals
+from segmenter.training.state import TrainingState
 from segmenter.training.step import train_step
 
 _MAX_NONFINITE_IN_A_ROW = 10
 
-Score = Callable[[Segmenter], dict[str, Any]]
-"""Scores a model on the validation split: JSON with `miou` in 0 to 1."""
+Score = Callable[[Segmenter, Callable[[], None]], dict[str, Any]]
+"""Scores a model on the validation split: JSON with `miou` in 0 to 1.
+
+What it is given is called after each photo, and raises `Interrupted` to break off.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,12 @@ class Run:
     score: Score | None
     folder: Path
     identity: dict[str, Any]
-    """What may not change on resume: the recipe and a hash of the file list."""
+    """What may not change on resume: recipe, classes, and names of the photos."""
 
 
-def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
+def train(
+    run: Run, console: Console, *, resume: bool = False, allow_config_change: bool = False
+) -> Segmenter:
     """Train until the recipe's last step.
 
     Writes `last.safetensors` into the run's folder, and `best.safetensors` where a split is scored.
@@ -62,111 +64,133 @@ def train(run: Run, console: Console, *, resume: bool = False) -> Segmenter:
         The last model, with averaged weights if the recipe asks for them.
 
     Raises:
-        UserError: If there is nothing to resume, the run to resume is another one, or the loss was
-            not finite ten times in a row.
+        UserError: If there is nothing to resume, the run to resume is another one, nothing can be
+            saved, too many photos are unreadable, or the loss was not finite ten times in a row.
         Stopped: If a signal ended the run, after everything was saved.
     """
     recipe, model = run.recipe, run.model.train()
     steps, batch_size = recipe.schedule.steps, recipe.batch_size
     optimizer = make_optimizer(model, recipe.optimizer)
-    average = WeightAverage(model, recipe.ema_decay)
-    checkpoints = run.folder / "checkpoints"
-    step, best_miou, num_nonfinite = 0, -1.0, 0
+    state = TrainingState(model, optimizer, WeightAverage(model, recipe.ema_decay))
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     if resume:
-        step, best_miou = _restore(run, optimizer, average, console)
-
-    def checkpoint() -> None:
-        tensors = {
-            "model": model.state_dict(),
-            "optimizer": optimizer_tensors(optimizer),
-            "average": average.tensors,
-        }
-        facts = run.identity | {"best_miou": best_miou}
-        write_checkpoint(checkpoints, Checkpoint(step, tensors, facts))
-
+        _resume(run, state, say, allow_config_change=allow_config_change)
+    saver = CheckpointSaver(run.folder / "checkpoints", say)
     report = TrainingReport(
-        run.folder, steps=steps, start=step, log_every=recipe.log_every, console=console
+        run.folder, steps=steps, start=state.step, log_every=recipe.log_every, console=console
     )
+    limit = recipe.data.max_unreadable * len(run.stream.items)
     batches = make_loader(
-        run.stream, step * batch_size, steps * batch_size, batch_size, recipe.workers
+        run.stream,
+        state.position,
+        state.position + (steps - state.step) * batch_size,
+        batch_size,
+        recipe.workers,
+        on_unreadable=UnreadablePhotos(run.folder / "unreadable.jsonl", limit, say).note,
+        say=say,
     )
-    if not resume:
-        checkpoint()  # so that a run that dies early can be resumed too
     with StopSignals() as stop, report, contextlib.closing(batches):
-        for batch, waited in _timed(batches):
+        while True:
+            if run.score and state.step and state.owes_a_score(recipe):
+                _score(run, run.score, state, report, stop)
+            if state.owes_a_save(recipe) or (stop.received and not state.is_saved):
+                is_last_chance = stop.received is not None or state.step >= steps
+                found = state.checkpoint(run.identity)
+                state.is_saved = saver.save(found, must_work=is_last_chance)
+            if stop.received:
+                raise Stopped(state.step)
+            if state.step >= steps:
+                break
+
+            batch, waited = _timed(batches)
             report.waited_for_data(waited)
-            rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
+            rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
             result = train_step(model, optimizer, batch, recipe, run.loss)
-            step += 1
+            state.step += 1
+            state.position += batch_size
+            state.is_saved = False
 
             if result.is_finite:
-                average.update(model, step)
-                num_nonfinite = 0
+                state.average.update(model, state.step)
+                state.num_nonfinite = 0
             else:
-                num_nonfinite += 1
-                report.say(f"step {step}: loss {result.loss} is not finite, no weight was moved")
-                if num_nonfinite >= _MAX_NONFINITE_IN_A_ROW:
-                    raise UserError(
-                        f"the loss was not finite {num_nonfinite} times in a row, last at step "
-                        f"{step}; lower optimizer.lr, or set optimizer.clip_grad_norm"
-                    )
+                state.num_nonfinite += 1
+                _refuse_nonfinite(state, result.loss, batch, report)
             report.step(
-                step, loss=result.loss, lr=rate, grad_norm=result.grad_norm, num_images=batch_size
+                state.step,
+                loss=result.loss,
+                lr=rate,
+                grad_norm=result.grad_norm,
+                num_images=batch_size,
             )
 
-            if run.score and (step % recipe.evaluate_every == 0 or step == steps):
-                scored = average.averaged(model)
-                scores = run.score(scored)
-                miou = scores["miou"] or 0.0  # none where no pixel is labelled
-                is_best = miou > best_miou
-                report.score(step, miou, is_best=is_best)
-                if is_best:
-                    best_miou = miou
-                    _save(scored, run.folder / "best.safetensors", {"val": scores})
-                model.train()
-            if stop.received or step == steps or step % recipe.save_every == 0:
-                checkpoint()
-            if stop.received and step < steps:
-                raise Stopped(stop.received)
-
-    last = average.averaged(model)
+    last = state.average.averaged(model)
     _save(last, run.folder / "last.safetensors", {})
     return last
 
 
-def _restore(
-    run: Run, optimizer: torch.optim.Optimizer, average: WeightAverage, console: Console
-) -> tuple[int, float]:
-    """Put the newest checkpoint back; returns the steps done and the best score so far."""
-    device = next(run.model.parameters()).device
-    found, warnings = read_newest(run.folder / "checkpoints", device)
-    for warning in warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
-    differences = _differences(found.facts, run.identity)
-    if differences:
-        raise UserError(
-            f"{run.folder} holds another run, it cannot be resumed: {'; '.join(differences)}"
-        )
-    run.model.load_state_dict(found.tensors["model"])
-    restore_optimizer(optimizer, found.tensors["optimizer"])
-    average.tensors = found.tensors["average"]
-    console.print(
-        f"going on from step {found.step} of {run.recipe.schedule.steps}", highlight=False
+def _resume(
+    run: Run, state: TrainingState, say: Callable[[str], None], *, allow_config_change: bool
+) -> None:
+    """Put the newest checkpoint back; a recipe that changed is kept beside the first one."""
+    changes = restore(
+        run.folder, state, run.identity, allow_config_change=allow_config_change, say=say
     )
-    return found.step, found.facts["best_miou"]
+    if changes:
+        path = run.folder / f"recipe-from-step-{state.step:08d}.yaml"
+        write_new(path, run.recipe.to_yaml().encode(), overwrite=True)
+    steps = run.recipe.schedule.steps
+    if state.step >= steps:
+        say(f"this run is finished: {state.step} of {steps} steps are done")
+    else:
+        say(f"going on from step {state.step} of {steps}")
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Each field that differs, as `name: before -> now`."""
-    found = []
-    for key, value in now.items():
-        old = before.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            found += _differences(old, value, f"{prefix}{key}.")
-        elif old != value:
-            found.append(f"{prefix}{key}: {old} -> {value}")
-    return found
+def _score(
+    run: Run, score: Score, state: TrainingState, report: TrainingReport, stop: StopSignals
+) -> None:
+    """Score the model and keep the best one; on a signal, leave it for when the run goes on."""
+
+    def break_off_if_told() -> None:
+        if stop.received:
+            raise Interrupted
+
+    scored = state.average.averaged(run.model)
+    try:
+        scores = score(scored, break_off_if_told)
+    except Interrupted:
+        return
+    finally:
+        run.model.train()
+    miou = scores["miou"] or 0.0  # none where no pixel is labelled
+    is_best = miou > state.best_miou
+    report.score(state.step, miou, is_best=is_best)
+    if is_best:
+        try:
+            _save(scored, run.folder / "best.safetensors", {"val": scores})
+            state.best_miou = miou
+        except UserError as error:
+            report.say(f"warning: {error}; training goes on")
+    state.scored_step, state.is_saved = state.step, False
+
+
+def _refuse_nonfinite(
+    state: TrainingState, loss: float, batch: Batch, report: TrainingReport
+) -> None:
+    positions = batch.positions.tolist()
+    report.say(
+        f"step {state.step}: loss {loss} is not finite, no weight was moved "
+        f"(crops {positions[0]} to {positions[-1]})"
+    )
+    if state.num_nonfinite >= _MAX_NONFINITE_IN_A_ROW:
+        raise UserError(
+            f"the loss was not finite {state.num_nonfinite} times in a row, last at step "
+            f"{state.step}; lower optimizer.lr, or set optimizer.clip_grad_norm"
+        )
 
 
 def _save(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
@@ -175,11 +199,8 @@ def _save(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
     save(model, path, overwrite=True)
 
 
-def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Each batch, and the seconds it was waited for."""
-    while True:
-        start = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch, time.perf_counter() - start
+def _timed(batches: Iterator[Batch]) -> tuple[Batch, float]:
+    """The next batch, and the seconds it was waited for."""
+    start = time.perf_counter()
+    batch = next(batches)
+    return batch, time.perf_counter() - start

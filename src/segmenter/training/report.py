@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from segmenter.errors import UserError
+from segmenter.outputs import write_atomically
+
 _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -28,7 +31,8 @@ class TrainingReport:
         self._log_path = folder / "log.jsonl"
         self._console = console
         self._complained = False
-        self._tensorboard = SummaryWriter(folder / "tensorboard", purge_step=start)
+        self._tensorboard: SummaryWriter | None = None
+        self._quietly(lambda: self._open(folder / "tensorboard", start))
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -47,7 +51,8 @@ class TrainingReport:
     def __exit__(self, *_: object) -> None:
         """Take the progress bar away and close the logs."""
         self._progress.stop()
-        self._tensorboard.close()
+        if self._tensorboard is not None:
+            self._quietly(self._tensorboard.close)
 
     def waited_for_data(self, seconds: float) -> None:
         """Count time in which the model had nothing to do."""
@@ -92,8 +97,18 @@ class TrainingReport:
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Keep numbers of a step in the log and in TensorBoard."""
         self._quietly(lambda: self._append({"step": step} | numbers))
-        for name, value in numbers.items():
-            self._quietly(lambda n=name, v=value: self._tensorboard.add_scalar(n, v, step))
+        writer = self._tensorboard
+        if writer is not None:
+            for name, value in numbers.items():
+                self._quietly(lambda n=name, v=value: writer.add_scalar(n, v, step))
+
+    def _open(self, folder: Path, start: int) -> None:
+        """Take away what a run that died wrote after its last checkpoint, and begin."""
+        if self._log_path.is_file():
+            lines = self._log_path.read_text(encoding="utf-8").splitlines()
+            kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= start)
+            write_atomically(self._log_path, kept.encode())
+        self._tensorboard = SummaryWriter(folder, purge_step=start + 1)
 
     def _append(self, line: dict[str, Any]) -> None:
         with self._log_path.open("a", encoding="utf-8") as file:
@@ -102,7 +117,7 @@ class TrainingReport:
     def _quietly(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except OSError as error:
+        except (OSError, UserError) as error:
             if not self._complained:
                 self.say(f"warning: the log cannot be written ({error}); training goes on")
             self._complained = True
@@ -112,6 +127,14 @@ class TrainingReport:
         self._losses: list[float] = []
         self._num_images = 0
         self._waited = 0.0
+
+
+def _step_of(line: str) -> int | float:
+    """The step that a line of the log is about; none if the line was cut short."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
 
 
 def peak_memory_bytes() -> int:

@@ -2,15 +2,27 @@
 
 import os
 import signal
+import time
 from types import FrameType
+
+# A launcher passes on a signal that the scheduler or the terminal also sends: it is one signal.
+_SAME_SIGNAL_SECONDS = 0.5
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error, and nothing is lost
-    """A signal ended the run; everything is saved. `exit_status` is 128 + the signal's number."""
+    """A signal ended the run; everything is saved, and `--resume` goes on."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}; everything is saved")
-        self.exit_status = 128 + signal_number
+    exit_status = 128 + signal.SIGTERM
+    """143 for either signal: stopped, can go on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"stopped by a signal after step {step}; everything is saved, go on with --resume"
+        )
+
+
+class Interrupted(Exception):  # noqa: N818 - no error either
+    """A signal broke off what is done again on resume, such as scoring."""
 
 
 class StopSignals:
@@ -18,6 +30,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._received_at = 0.0
 
     def __enter__(self) -> "StopSignals":
         """Take over the two signals."""
@@ -32,6 +45,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._received_at = number, time.monotonic()
+        elif time.monotonic() - self._received_at > _SAME_SIGNAL_SECONDS:
             os._exit(128 + number)
-        self.received = number

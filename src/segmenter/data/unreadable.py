@@ -1,0 +1,60 @@
+"""Photos that turn out to be unreadable during training: told once, counted, and limited."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from segmenter.errors import UserError
+
+
+class Unreadable(NamedTuple):
+    """A photo that could not be read; another one took its place in the stream."""
+
+    image: str
+    """Path of the photo."""
+    reason: str
+
+
+class UnreadablePhotos:
+    """Keep count of the photos that a run could not read.
+
+    Args:
+        log: A line of JSON is added for each; those that are in it count from the start.
+        limit: How many different photos may be unreadable.
+        say: Told of each photo, once.
+    """
+
+    def __init__(self, log: Path, limit: float, say: Callable[[str], None]) -> None:
+        self._log = log
+        self._limit = limit
+        self._say = say
+        self._images = _read_log(log)
+
+    def note(self, found: Unreadable) -> None:
+        """Count a photo.
+
+        Raises:
+            UserError: If there are more than the limit.
+        """
+        if found.image in self._images:
+            return
+        self._images.add(found.image)
+        self._say(f"warning: {found.reason}; another photo takes its place")
+        with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found._asdict()) + "\n")
+        if len(self._images) > self._limit:
+            raise UserError(
+                f"{len(self._images)} photos cannot be read, more than data.max_unreadable allows; "
+                f"{self._log} names them: mend or remove them, and go on with --resume"
+            )
+
+
+def _read_log(path: Path) -> set[str]:
+    images = set()
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                images.add(json.loads(line)["image"])
+    return images

@@ -1,0 +1,283 @@
+"""What a run survives: kills, full disks, damaged photos, dead readers; equal to the bit."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segmenter
+from segmenter import UserError
+from segmenter.commands.train import run_training
+from segmenter.data.folder import read_sample
+from segmenter.recipe import Recipe
+from segmenter.training import checkpoint as checkpoint_module
+from segmenter.training import loop, report
+from segmenter.training.checkpoint import Checkpoint, read_newest, write_checkpoint
+from segmenter.training.signals import Stopped, StopSignals
+from segmenter.training.step import train_step
+from tests.conftest import make_recipe, write_data_set
+from tests.training.driver import read_trace
+
+REPOSITORY = Path(__file__).parents[2]
+EVERYTHING_RANDOM = {
+    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
+    "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
+    "ema_decay": 0.9,
+}
+NO_SCORES = {"data": {"val": None}}
+
+
+def equal(first: Path, second: Path) -> bool:
+    a, b = (segmenter.load(run / "last.safetensors").state_dict() for run in (first, second))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def drive(recipe: Recipe, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Train in another process; `folder` is the run's, its trace lies beside."""
+    file = folder.parent / f"{folder.name}.yaml"
+    file.write_text(recipe.to_yaml())
+    command = [sys.executable, "-m", "tests.training.driver", "--trace", f"{folder}.trace"]
+    return subprocess.run(
+        [*command, "train", str(file), "--out", str(folder), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_five_kills_at_random_steps_with_changing_workers_change_no_bit(tmp_path: Path) -> None:
+    # Ten photos in batches of four: epochs end inside batches.
+    root = write_data_set(tmp_path / "data", num_photos=10)
+    recipe = make_recipe(
+        root, **EVERYTHING_RANDOM, schedule={"steps": 60}, save_every=7, evaluate_every=25
+    )
+    assert drive(recipe, tmp_path / "unbroken").returncode == 0
+    kills = sorted(np.random.default_rng(4).choice(np.arange(2, 60), 5, replace=False))
+    for number, step in enumerate([*kills, 0]):
+        workers = ["--workers", str((0, 2)[number % 2])]
+        resume = ["--resume"] if number else []
+        ended = drive(recipe, tmp_path / "broken", *resume, *workers, "--at", str(step))
+        assert ended.returncode == (-signal.SIGKILL if step else 0), ended.stderr
+    assert equal(tmp_path / "unbroken", tmp_path / "broken")
+    traces = [read_trace(tmp_path / f"{name}.0") for name in ("unbroken", "broken")]
+    assert traces[0] == traces[1]
+    assert len(traces[0]) == 60
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_logged_once(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(data_set, **NO_SCORES, log_every=1, save_every=4)
+
+    def die_in_step_six(*arguments: object) -> object:
+        result = train_step(*arguments)
+        calls.append(None)
+        return result if len(calls) < 6 else 1 / 0
+
+    calls = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", die_in_step_six)
+        with pytest.raises(ZeroDivisionError):
+            run_training(recipe, data_set / "run", "cpu", resume=False)
+    run_training(recipe, data_set / "run", "cpu", resume=True)
+    lines = [json.loads(line) for line in (data_set / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def write_and_die(folder: Path, num_files: int) -> None:
+    """Write a checkpoint, and be killed after some of its files."""
+    write = checkpoint_module._write_synced
+    written = []
+
+    def write_then_die(path: Path, data: bytes) -> None:
+        if len(written) == num_files:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, data)
+        written.append(path)
+
+    checkpoint_module._write_synced = write_then_die
+    write_checkpoint(folder, some_checkpoint(20))
+
+
+def some_checkpoint(step: int) -> Checkpoint:
+    tensors = {name: {"weight": torch.full((3,), float(step))} for name in ("model", "optimizer")}
+    return Checkpoint(step, tensors, {})
+
+
+@pytest.mark.parametrize("num_files", [0, 1, 2])
+def test_a_kill_during_a_save_leaves_the_checkpoint_before(tmp_path: Path, num_files: int) -> None:
+    write_checkpoint(tmp_path, some_checkpoint(10))
+    process = multiprocessing.get_context("fork").Process(
+        target=write_and_die, args=(tmp_path, num_files)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert read_newest(tmp_path)[0].step == 10
+    write_checkpoint(tmp_path, some_checkpoint(20))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000020"]
+
+
+def fail_to_save(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The disk is full for some saves, after the first."""
+    write, calls = loop.CheckpointSaver.save, []
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def save(self: loop.CheckpointSaver, *arguments: object, **others: object) -> bool:
+        calls.append(None)
+        with monkeypatch.context() as patch:
+            if 1 < len(calls) <= 1 + times:
+                patch.setattr(checkpoint_module, "_write_synced", full)
+            return write(self, *arguments, **others)
+
+    monkeypatch.setattr(loop.CheckpointSaver, "save", save)
+
+
+def test_training_goes_on_while_the_disk_is_full_twice(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    fail_to_save(monkeypatch, 2)
+    recipe = make_recipe(data_set, **NO_SCORES, save_every=1)
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    assert capsys.readouterr().err.count("No space left on device; training goes on") == 2
+    kept = sorted(path.name for path in (data_set / "run/checkpoints").iterdir())
+    assert kept == ["step-00000005", "step-00000006"]
+
+
+def test_three_failed_saves_in_a_row_stop_the_run_and_the_last_good_one_stays(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_save(monkeypatch, 3)
+    recipe = make_recipe(data_set, **NO_SCORES, save_every=1)
+    with pytest.raises(UserError, match=r"3 times in a row.*step-00000000.*--resume"):
+        run_training(recipe, data_set / "run", "cpu", resume=False)
+    assert [path.name for path in (data_set / "run/checkpoints").iterdir()] == ["step-00000000"]
+
+
+def test_a_stop_that_cannot_be_saved_does_not_say_it_was(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_save(monkeypatch, 1)
+    stop_in_step_two(monkeypatch)
+    with pytest.raises(UserError, match=r"step 2 cannot be written.*the newest is .*step-00000000"):
+        run_training(make_recipe(data_set, save_every=9), data_set / "run", "cpu", resume=False)
+
+
+def stop_in_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def step(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+def test_logs_that_cannot_be_written_are_one_warning(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "SummaryWriter", full)
+    monkeypatch.setattr(report.TrainingReport, "_append", full)
+    recipe = make_recipe(data_set, log_every=1)
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    assert capsys.readouterr().err.count("the log cannot be written") == 1
+    assert (data_set / "run/last.safetensors").is_file()
+
+
+def test_scoring_that_a_signal_broke_off_is_done_on_resume(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(data_set, **EVERYTHING_RANDOM)
+    run_training(recipe, data_set / "unbroken", "cpu", resume=False)
+
+    def read_then_stop(*arguments: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read_sample(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("segmenter.evaluation.evaluate.read_sample", read_then_stop)
+        with pytest.raises(Stopped, match="after step 3"):
+            run_training(recipe, data_set / "broken", "cpu", resume=False)
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    scores = [
+        [line for line in (data_set / run / "log.jsonl").read_text().splitlines() if "val/" in line]
+        for run in ("unbroken", "broken")
+    ]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 2
+    assert equal(data_set / "unbroken", data_set / "broken")
+
+
+def test_one_signal_sent_twice_by_a_launcher_is_one_and_a_second_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = []
+    monkeypatch.setattr("segmenter.training.signals.os._exit", ended.append)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.received, ended) == (signal.SIGINT, [])
+        stop._received_at -= 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == [143]
+
+
+def test_ten_losses_in_a_row_that_are_not_finite_end_the_run(
+    data_set: Path, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = make_recipe(
+        data_set, **NO_SCORES, optimizer={"lr": 1e30}, schedule={"steps": 30}, save_every=100
+    )
+    with pytest.raises(UserError, match=r"not finite 10 times in a row.*lower optimizer\.lr"):
+        run_training(recipe, data_set / "run", "cpu", resume=False)
+    assert "no weight was moved (crops " in capsys.readouterr().err
+
+
+def truncate(path: Path) -> None:
+    """Leave the header, so that the photo is found damaged only when it is decoded."""
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+def test_an_unreadable_photo_is_replaced_the_same_way_on_resume(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    truncate(data_set / "images/train/photo-2.png")
+    recipe = make_recipe(
+        data_set, **EVERYTHING_RANDOM, data={"val": None, "max_unreadable": 0.25}, workers=1
+    )
+    run_training(recipe, data_set / "unbroken", "cpu", resume=False)
+    assert capsys.readouterr().err.count("another photo takes its place") == 1
+    found = json.loads((data_set / "unbroken/unreadable.jsonl").read_text())
+    assert found["image"].endswith("photo-2.png")
+    with monkeypatch.context() as patch:
+        stop_in_step_two(patch)
+        with pytest.raises(Stopped):
+            run_training(recipe, data_set / "broken", "cpu", resume=False)
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert capsys.readouterr().err.count("another photo takes its place") == 1
+    assert equal(data_set / "unbroken", data_set / "broken")
+
+
+def test_too_many_unreadable_photos_stop_the_run(data_set: Path) -> None:
+    truncate(data_set / "images/train/photo-1.png")
+    truncate(data_set / "images/train/photo-2.png")
+    recipe = make_recipe(data_set, data={"val": None, "max_unreadable": 0.25})
+    with pytest.raises(UserError, match=r"2 photos cannot be read, more than data\.max_unreadable"):
+        run_training(recipe, data_set / "run", "cpu", resume=False)

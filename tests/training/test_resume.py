@@ -1,0 +1,83 @@
+"""A run goes on as the run it was; what changed is said, and allowed or not."""
+
+from pathlib import Path
+
+import pytest
+
+from segmenter import UserError
+from segmenter.commands.train import run_training
+from segmenter.recipe import Recipe, read_recipe
+from tests.conftest import make_recipe
+
+
+def short(root: Path, **changes: object) -> Recipe:
+    return make_recipe(root, **{"data": {"val": None}, "schedule": {"steps": 2}, **changes})
+
+
+def resume(root: Path, *, allow: bool = False, **changes: object) -> Path:
+    recipe = short(root, **changes)
+    return run_training(recipe, root / "run", "cpu", resume=True, allow_config_change=allow)
+
+
+@pytest.fixture
+def finished(data_set: Path) -> Path:
+    """A data set with a finished run of two steps in it."""
+    run_training(short(data_set), data_set / "run", "cpu", resume=False)
+    return data_set
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"schedule": {"steps": 4}}, r"schedule\.steps: 2 -> 4"),
+        ({"optimizer": {"lr": 0.5}}, r"optimizer\.lr: 0\.001 -> 0\.5"),
+        ({"batch_size": 2}, "batch_size: 4 -> 2"),
+    ],
+)
+def test_a_change_is_refused_with_the_difference_and_made_when_allowed(
+    finished: Path, change: dict, difference: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(UserError, match=f"{difference}; .*--allow-config-change"):
+        resume(finished, **change)
+    change = {"schedule": {"steps": 4}} | change
+    resume(finished, allow=True, **change)
+    assert "changed at step 2: recipe." in capsys.readouterr().err
+    kept = read_recipe(str(finished / "run/recipe-from-step-00000002.yaml"))
+    assert kept == short(finished, **change)
+    assert read_recipe(str(finished / "run/recipe.yaml")) == short(finished)
+
+
+def test_photos_that_come_or_go_are_named(finished: Path) -> None:
+    for kind in ("images", "masks"):
+        folder = finished / kind / "train"
+        (folder / "photo-3.png").rename(folder / "other.png")
+    expected = r"photos: 1 gone \(such as train/photo-3\), 1 new \(such as train/other\)"
+    with pytest.raises(UserError, match=expected):
+        resume(finished)
+    resume(finished, allow=True)
+
+
+def test_no_flag_allows_other_classes_or_weights_that_do_not_fit(finished: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be resumed: weight .* -> None"):
+        resume(finished, allow=True, model={"encoder_depth": 1})
+    with pytest.raises(UserError, match=r"cannot be resumed: recipe\.optimizer\.name"):
+        resume(finished, allow=True, optimizer={"name": "sgd"})
+    classes = finished / "classes.yaml"
+    classes.write_text(classes.read_text().replace("class-1", "tree"))
+    with pytest.raises(UserError, match=r"cannot be resumed: classes\.classes"):
+        resume(finished, allow=True)
+
+
+def test_a_finished_run_says_so(finished: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (finished / "run/last.safetensors").read_bytes()
+    (finished / "run/last.safetensors").unlink()
+    resume(finished)
+    assert "this run is finished: 2 of 2 steps are done" in capsys.readouterr().err
+    assert (finished / "run/last.safetensors").read_bytes() == before
+
+
+def test_allowing_a_change_is_for_a_run_that_goes_on(data_set: Path) -> None:
+    with pytest.raises(UserError, match="add --resume"):
+        run_training(
+            short(data_set), data_set / "run", "cpu", resume=False, allow_config_change=True
+        )

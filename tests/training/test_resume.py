@@ -14,9 +14,9 @@ def short(root: Path, **changes: object) -> Recipe:
     return make_recipe(root, **{"data": {"val": None}, "schedule": {"steps": 2}, **changes})
 
 
-def resume(root: Path, *, allow: bool = False, **changes: object) -> Path:
+def resume(root: Path, *, allow: bool = False, **changes: object) -> None:
     recipe = short(root, **changes)
-    return run_training(recipe, root / "run", "cpu", resume=True, allow_config_change=allow)
+    run_training(recipe, root / "run", "cpu", resume=True, allow_config_change=allow)
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
         if status is None:
             raise
-        print(f"segmenter: {error}", file=sys.stderr)
+        if str(error):  # of several processes, one speaks
+            print(f"segmenter: {error}", file=sys.stderr)
         sys.exit(status)
 
 

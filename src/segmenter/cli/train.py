@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from segmenter.cli.status import DONE
 from segmenter.errors import UserError
 from segmenter.validation import parse_value
 
@@ -26,7 +25,11 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     allow_config_change: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
+    devices: int | None = None,
+    shard: bool = False,
+    compile: bool = False,
+    deterministic: bool = False,
     **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
 ) -> int:
     """Train a model from a recipe, or from a folder of photos and masks alone.
@@ -40,10 +43,15 @@ def train(
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
         allow_config_change: Go on though recipe or photos are not those of the run so far.
-        device: Where to compute: cpu, cuda, cuda:1, mps.
+        device: Where to compute: cpu (the default of one process), cuda, cuda:1, mps.
+        devices: Processes on this machine, each with a share of the batch: one for each GPU if
+            there are any, else on the CPU. For several machines, start with torchrun.
+        shard: Keep a part of the weights in each process (fully_shard), for models that are large.
+        compile: Compile the model with torch.compile; needs a C++ compiler.
+        deterministic: Only algorithms that give the same bits each time; slower on a GPU.
         fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
     """
-    from segmenter.commands.train import run_training
+    from segmenter.commands.train import Execution, run_training
     from segmenter.recipe import read_recipe
 
     given: dict[str, Any] = {"data": {}, "model": {}}
@@ -60,12 +68,12 @@ def train(
         given["model"]["weights"] = start
     if partial is not None:
         given["model"]["partial"] = partial
-    last = run_training(
+    return run_training(
         read_recipe(recipe, given),
         out,
         device,
+        devices=devices,
+        execution=Execution(shard=shard, compile=compile, deterministic=deterministic),
         resume=resume,
         allow_config_change=allow_config_change,
     )
-    print(last)
-    return DONE

@@ -2,9 +2,13 @@
 
 import contextlib
 import fcntl
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from segmenter.build import (
@@ -18,68 +22,156 @@ from segmenter.build import (
 from segmenter.checking.findings import group, one_line
 from segmenter.checking.statistics import missing_classes
 from segmenter.commands.drafting import ask_for_classes
+from segmenter.commands.launch import (
+    check_execution,
+    device_name,
+    exact_algorithms,
+    launch,
+    place_of,
+)
 from segmenter.data.problems import Severity
 from segmenter.data.sets import open_data, split_name
 from segmenter.data.survey import survey
 from segmenter.errors import UserError
-from segmenter.inference.predictor import usable_device
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.training.loop import Run, train
+from segmenter.training.parallel import Execution
+from segmenter.training.processes import (
+    Processes,
+    check_division,
+    described_processes,
+    joined,
+)
 
 
 def run_training(
     recipe: Recipe,
     out: Path | None,
-    device: str,
+    device: str | None = None,
     *,
-    resume: bool,
+    devices: int | None = None,
+    execution: Execution = Execution(),  # noqa: B008 - it is frozen
+    resume: bool = False,
     allow_config_change: bool = False,
-) -> Path:
-    """Check the data, build the run, train; returns the last model's file.
+) -> int:
+    """Check the data, build the run, train; or start the processes that do.
+
+    Args:
+        recipe: What to do.
+        out: Folder of the run; none: `runs/` and the recipe's name.
+        device: Where to compute; none: the CPU for one process, GPUs if there are any for more.
+        devices: Processes on this machine; none: this one, or those that torchrun started.
+        execution: How it is computed.
+        resume: Go on from the newest checkpoint.
+        allow_config_change: Though recipe or photos changed.
+
+    Returns:
+        Exit status.
 
     Raises:
         UserError: If data, recipe, weights, device or folder do not allow the run.
         Stopped: If a signal ended it, after everything was saved.
     """
-    console = Console(stderr=True)
+    if allow_config_change and not resume:
+        raise UserError("--allow-config-change is for a run that goes on; add --resume")
+    if devices is not None and devices < 1:
+        raise UserError(f"--devices is {devices}; a run needs at least 1")
+    described = described_processes()
+    num_here = int(os.environ.get("LOCAL_WORLD_SIZE", described.count))
+    num_processes = max(devices or 1, described.count)
+    check_division(recipe.batch_size, recipe.accumulate, num_processes)
+    check_execution(execution, recipe.precision, num_processes)
+    if devices is not None and devices > 1 and described.count == 1:
+        flags = {"resume": resume, "allow-config-change": allow_config_change, **vars(execution)}
+        given = [f"--{flag}" for flag, is_given in flags.items() if is_given]
+        given += ["--out", str(out)] if out else []
+        return _launch(recipe, devices, [*given, "--device", device_name(device, devices)])
+    if devices is not None and devices != num_here:
+        raise UserError(
+            f"--devices is {devices}, but {num_here} processes were started on this machine; leave "
+            "--devices away"
+        )
+    with (
+        exact_algorithms(execution.deterministic),
+        joined(place := place_of(device, described, num_here)) as processes,
+    ):
+        _train(
+            recipe,
+            out or Path("runs") / recipe.name,
+            place,
+            processes,
+            execution=execution,
+            resume=resume,
+            allow_config_change=allow_config_change,
+        )
+    return 0
+
+
+def _launch(recipe: Recipe, count: int, arguments: list[str]) -> int:
+    """Start the processes of a run; each reads the recipe as it is now, with all its changes."""
+    with tempfile.TemporaryDirectory(prefix="segmenter-") as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(recipe.to_yaml(), encoding="utf-8")
+        return launch([sys.executable, "-m", "segmenter", "train", str(path), *arguments], count)
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path,
+    place: torch.device,
+    processes: Processes,
+    *,
+    execution: Execution,
+    resume: bool,
+    allow_config_change: bool,
+) -> None:
+    """What each process of a run does."""
+    console = Console(stderr=True, quiet=not processes.is_first)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    if allow_config_change and not resume:
-        raise UserError("--allow-config-change is for a run that goes on; add --resume")
-    place = usable_device(device)
-    folder = out or Path("runs") / recipe.name
-    _check_run_folder(folder, resume=resume)
+    processes.on_first(lambda: _check_run_folder(folder, resume=resume))
     root = recipe.data.root
     if split_name(root) is None:
-        ask_for_classes(Path(root))
-    data = open_data(root)
-    train_items, val_items = training_items(recipe, data)
-    found = survey(train_items + val_items, data.classes, recipe.workers)
+        processes.on_first(lambda: ask_for_classes(Path(root)))
+    data = processes.on_each(lambda: open_data(root))
+    train_items, val_items = processes.on_each(lambda: training_items(recipe, data))
+    found = processes.on_first(
+        lambda: survey(train_items + val_items, data.classes, recipe.workers)
+    )
     pixel_counts = found.pixel_counts[: len(train_items)]
     absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE:
             say(f"{finding.severity}: {one_line(finding)}")
-    model = build_model(recipe, data.classes, say).to(place)
+    model = processes.on_each(lambda: build_model(recipe, data.classes, say)).to(place)
+    stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
+    if processes.count > 1:
+        kept = "a part of the weights" if execution.shard else "a copy of the model"
+        say(f"{processes.count} processes on {place.type}, {kept} in each")
     run = Run(
         recipe=recipe,
         model=model,
-        stream=build_stream(recipe, model, train_items, pixel_counts),
+        stream=stream,
         loss=build_loss(recipe, data.classes, pixel_counts),
-        score=build_score(val_items, recipe) if val_items else None,
+        score=build_score(val_items, recipe, processes) if val_items else None,
         folder=folder,
         identity=run_identity(recipe, data.classes, train_items),
+        processes=processes,
+        execution=execution,
     )
-    with _own_folder(folder):
+    with contextlib.ExitStack() as held:
+        processes.on_first(lambda: held.enter_context(_own_folder(folder)))
         if not resume:
-            write_new(folder / "recipe.yaml", recipe.to_yaml().encode(), overwrite=False)
+            text = recipe.to_yaml().encode()
+            processes.on_first(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
         train(run, console, resume=resume, allow_config_change=allow_config_change)
-    return folder / "last.safetensors"
+    if processes.is_first:
+        print(folder / "last.safetensors")
 
 
 def _check_run_folder(folder: Path, *, resume: bool) -> None:

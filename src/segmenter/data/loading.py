@@ -130,6 +130,7 @@ def make_loader(
     batch_size: int,
     workers: int = 0,
     *,
+    share: tuple[int, int] = (0, 1),
     on_unreadable: Callable[[Unreadable], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Generator[Batch]:
@@ -143,6 +144,8 @@ def make_loader(
         stop: The position after the last.
         batch_size: Crops in a batch.
         workers: Processes that read ahead, each on one thread; 0: this process reads.
+        share: Of the equal shares that each batch is cut into, which one is read, and how many
+            there are.
         on_unreadable: Told of each photo that was replaced, each time.
         say: Told that a process died.
 
@@ -152,7 +155,9 @@ def make_loader(
     num_deaths = 0
     while start < stop:
         try:
-            for result in _start_reading(stream, start, stop, batch_size, workers):
+            for result in _start_reading(
+                stream, _PositionBatches(start, stop, batch_size, share), workers
+            ):
                 if isinstance(result, UserError):
                     raise result
                 batch, unreadable = result
@@ -178,14 +183,14 @@ def make_loader(
 
 
 def _start_reading(
-    stream: SampleStream, start: int, stop: int, batch_size: int, workers: int
+    stream: SampleStream, positions: "_PositionBatches", workers: int
 ) -> "Iterator[_Read | UserError]":
     before = signal.getsignal(signal.SIGCHLD)
     batches = iter(
         DataLoader(
             _BatchReader(stream),
             batch_size=None,
-            sampler=_PositionBatches(start, stop, batch_size),
+            sampler=positions,
             num_workers=workers,
             worker_init_fn=_start_worker,
             # Without one of its own, a loader draws its seed from the global generator.
@@ -206,14 +211,17 @@ def _names(stream: SampleStream, positions: range) -> str:
 
 
 class _PositionBatches(Sampler[list[int]]):
-    """Lists of positions, one for each batch."""
+    """Lists of positions, one for each batch: one of the equal shares of it."""
 
-    def __init__(self, start: int, stop: int, batch_size: int) -> None:
+    def __init__(self, start: int, stop: int, batch_size: int, share: tuple[int, int]) -> None:
         self.start, self.stop, self.batch_size = start, stop, batch_size
+        which, num_shares = share
+        self.size = batch_size // num_shares
+        self.offset = which * self.size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for first in range(self.start, self.stop, self.batch_size):
-            yield list(range(first, min(first + self.batch_size, self.stop)))
+        for first in range(self.start + self.offset, self.stop, self.batch_size):
+            yield list(range(first, min(first + self.size, self.stop)))
 
     def __len__(self) -> int:
         return len(range(self.start, self.stop, self.batch_size))

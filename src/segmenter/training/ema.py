@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from segmenter.model.segmenter import Segmenter
+from segmenter.training.parallel import full_tensors, like
 
 
 class WeightAverage:
@@ -25,7 +26,7 @@ class WeightAverage:
         """Go on from the average of a checkpoint; where it has none, from the weights."""
         found = tensors or model.state_dict()
         for name, average in self.tensors.items():
-            average.copy_(found[name])
+            average.copy_(like(found[name], average))
 
     @torch.no_grad()
     def update(self, model: Segmenter, step: int) -> None:
@@ -36,8 +37,12 @@ class WeightAverage:
             average.lerp_(weights[name], 1 - decay)
 
     def averaged(self, model: Segmenter) -> Segmenter:
-        """The model with averaged weights, in eval mode, sharing memory with the average."""
+        """The model with averaged weights, in eval mode, sharing memory with the average.
+
+        Where weights are shared out over processes, every process must ask, and gets the whole.
+        """
         with torch.device("meta"):
             copy = Segmenter(model.spec)
-        copy.load_state_dict(self.tensors or model.state_dict(), assign=True)
+        weights = full_tensors(self.tensors or model.state_dict())
+        copy.load_state_dict(weights, assign=True)
         return copy.eval().requires_grad_(False)

@@ -5,30 +5,33 @@ and the step, so a run that goes on from a checkpoint gives the same bits as one
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from torch.amp import GradScaler
 
 from segmenter.checkpoints.own import save
 from segmenter.data.loading import Batch, SampleStream, make_loader
 from segmenter.data.unreadable import UnreadablePhotos
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
-from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.parallel import Execution, PatchLogits, connect, share_out
+from segmenter.training.processes import ALONE, Processes
 from segmenter.training.report import TrainingReport
-from segmenter.training.resume import restore
+from segmenter.training.resume import go_on
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
-from segmenter.training.step import train_step
+from segmenter.training.step import Engine, train_step
 
 _MAX_NONFINITE_IN_A_ROW = 10
 
@@ -51,36 +54,53 @@ class Run:
     folder: Path
     identity: dict[str, Any]
     """What may not change on resume: recipe, classes, and names of the photos."""
+    processes: Processes = ALONE
+    execution: Execution = field(default_factory=Execution)
 
 
 def train(
     run: Run, console: Console, *, resume: bool = False, allow_config_change: bool = False
 ) -> Segmenter:
-    """Train until the recipe's last step.
+    """Train until the recipe's last step; every process of the run does the same.
 
-    Writes `last.safetensors` into the run's folder, and `best.safetensors` where a split is scored.
+    The first one writes `last.safetensors` into the run's folder, and `best.safetensors` where a
+    split is scored.
 
     Returns:
         The last model, with averaged weights if the recipe asks for them.
 
     Raises:
         UserError: If there is nothing to resume, the run to resume is another one, nothing can be
-            saved, too many photos are unreadable, or the loss was not finite ten times in a row.
+            saved, too many photos are unreadable, the loss was not finite ten times in a row, or a
+            batch cannot be shared out over the processes.
         Stopped: If a signal ended the run, after everything was saved.
     """
-    recipe, model = run.recipe, run.model.train()
+    recipe, model, processes = run.recipe, run.model.train(), run.processes
     steps, batch_size = recipe.schedule.steps, recipe.batch_size
+    network = share_out(model, processes) if run.execution.shard else PatchLogits(model)
+    if run.execution.compile:
+        network.compile()
     optimizer = make_optimizer(model, recipe.optimizer)
-    state = TrainingState(model, optimizer, WeightAverage(model, recipe.ema_decay))
+    average = WeightAverage(model, recipe.ema_decay)
+    device = next(model.parameters()).device.type
+    scaler = GradScaler(device, enabled=recipe.precision == "float16")
+    state = TrainingState(model, optimizer, average, scaler)
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    loud = console if processes.is_first else Console(stderr=True)
+
+    def warn(line: str) -> None:
+        loud.print(line, highlight=False, markup=False, soft_wrap=True)
 
     if resume:
-        _resume(run, state, say, allow_config_change=allow_config_change)
-    saver = CheckpointSaver(run.folder / "checkpoints", say)
+        go_on(run.folder, state, recipe, run.identity, processes, console, allow_config_change)
+    engine = Engine(connect(network, processes), processes, scaler)
+    saver = CheckpointSaver(run.folder / "checkpoints", warn)
     report = TrainingReport(
-        run.folder, steps=steps, start=state.step, log_every=recipe.log_every, console=console
+        run.folder if processes.is_first else None,
+        steps=steps,
+        start=state.step,
+        log_every=recipe.log_every,
+        console=console,
     )
     limit = recipe.data.max_unreadable * len(run.stream.items)
     batches = make_loader(
@@ -89,27 +109,32 @@ def train(
         state.position + (steps - state.step) * batch_size,
         batch_size,
         recipe.workers,
-        on_unreadable=UnreadablePhotos(run.folder / "unreadable.jsonl", limit, say).note,
-        say=say,
+        share=(processes.rank, processes.count),
+        on_unreadable=UnreadablePhotos(run.folder / "unreadable.jsonl", limit, warn).note,
+        say=warn,
     )
     with StopSignals() as stop, report, contextlib.closing(batches):
         while True:
-            if run.score and state.step and state.owes_a_score(recipe):
-                _score(run, run.score, state, report, stop)
-            if state.owes_a_save(recipe) or (stop.received and not state.is_saved):
-                is_last_chance = stop.received is not None or state.step >= steps
-                found = state.checkpoint(run.identity)
-                state.is_saved = saver.save(found, must_work=is_last_chance)
-            if stop.received:
-                raise Stopped(state.step)
+            must_stop = processes.any(stop.received is not None)
+            if run.score and not must_stop and state.step and state.owes_a_score(recipe):
+                must_stop = not _score(run, run.score, state, report, stop)
+            if state.owes_a_save(recipe) or (must_stop and not state.is_saved):
+                save_now = functools.partial(
+                    saver.save,
+                    state.checkpoint(run.identity),
+                    must_work=must_stop or state.step >= steps,
+                )
+                state.is_saved = processes.on_first(save_now)
+            if must_stop:
+                raise Stopped(state.step, is_told=processes.is_first)
             if state.step >= steps:
                 break
 
-            batch, waited = _timed(batches)
+            batch, waited = processes.on_each(functools.partial(_timed, batches))
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
-            result = train_step(model, optimizer, batch, recipe, run.loss)
+            result = train_step(model, optimizer, batch, recipe, run.loss, engine)
             state.step += 1
             state.position += batch_size
             state.is_saved = False
@@ -119,7 +144,12 @@ def train(
                 state.num_nonfinite = 0
             else:
                 state.num_nonfinite += 1
-                _refuse_nonfinite(state, result.loss, batch, report)
+                report.say(
+                    f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: not "
+                    f"finite, no weight was moved (crops {state.position - batch_size} to "
+                    f"{state.position - 1})"
+                )
+                processes.on_first(functools.partial(_check_nonfinite, state))
             report.step(
                 state.step,
                 loss=result.loss,
@@ -129,41 +159,28 @@ def train(
             )
 
     last = state.average.averaged(model)
-    _save(last, run.folder / "last.safetensors", {})
+    processes.on_first(lambda: _save(last, run.folder / "last.safetensors", {}))
     return last
-
-
-def _resume(
-    run: Run, state: TrainingState, say: Callable[[str], None], *, allow_config_change: bool
-) -> None:
-    """Put the newest checkpoint back; a recipe that changed is kept beside the first one."""
-    changes = restore(
-        run.folder, state, run.identity, allow_config_change=allow_config_change, say=say
-    )
-    if changes:
-        path = run.folder / f"recipe-from-step-{state.step:08d}.yaml"
-        write_new(path, run.recipe.to_yaml().encode(), overwrite=True)
-    steps = run.recipe.schedule.steps
-    if state.step >= steps:
-        say(f"this run is finished: {state.step} of {steps} steps are done")
-    else:
-        say(f"going on from step {state.step} of {steps}")
 
 
 def _score(
     run: Run, score: Score, state: TrainingState, report: TrainingReport, stop: StopSignals
-) -> None:
-    """Score the model and keep the best one; on a signal, leave it for when the run goes on."""
+) -> bool:
+    """Score the model and keep the best one.
+
+    Returns:
+        False if a signal broke it off: it is then done when the run goes on.
+    """
 
     def break_off_if_told() -> None:
-        if stop.received:
+        if run.processes.any(stop.received is not None):
             raise Interrupted
 
     scored = state.average.averaged(run.model)
     try:
         scores = score(scored, break_off_if_told)
     except Interrupted:
-        return
+        return False
     finally:
         run.model.train()
     miou = scores["miou"] or 0.0  # none where no pixel is labelled
@@ -171,21 +188,16 @@ def _score(
     report.score(state.step, miou, is_best=is_best)
     if is_best:
         try:
-            _save(scored, run.folder / "best.safetensors", {"val": scores})
+            if run.processes.is_first:
+                _save(scored, run.folder / "best.safetensors", {"val": scores})
             state.best_miou = miou
         except UserError as error:
             report.say(f"warning: {error}; training goes on")
     state.scored_step, state.is_saved = state.step, False
+    return True
 
 
-def _refuse_nonfinite(
-    state: TrainingState, loss: float, batch: Batch, report: TrainingReport
-) -> None:
-    positions = batch.positions.tolist()
-    report.say(
-        f"step {state.step}: loss {loss} is not finite, no weight was moved "
-        f"(crops {positions[0]} to {positions[-1]})"
-    )
+def _check_nonfinite(state: TrainingState) -> None:
     if state.num_nonfinite >= _MAX_NONFINITE_IN_A_ROW:
         raise UserError(
             f"the loss was not finite {state.num_nonfinite} times in a row, last at step "

@@ -43,7 +43,7 @@ class Loss:
         """By how many pixels the sum over the pixels of a batch is divided."""
         if self.recipe.average == "all":
             return labels.numel()
-        return max(int((labels != self.ignore_index).sum()), 1)
+        return int((labels != self.ignore_index).sum())
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ class Loss:
         Args:
             logits: Of the part, at the size of the labels.
             labels: Class indices, or the ignore index.
-            num_pixels: Of the whole batch, from `num_pixels`.
+            num_pixels: Of the whole batch, from `num_pixels`; at least 1.
             share: How much of the batch the part is, in 0 to 1.
         """
         recipe = self.recipe

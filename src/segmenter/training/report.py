@@ -22,17 +22,21 @@ _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class TrainingReport:
-    """Watch a run: times, means of the loss, and where they are shown and kept."""
+    """Watch a run: times, means of the loss, and where they are shown and kept.
+
+    Without a folder nothing is kept: of several processes, one keeps the log.
+    """
 
     def __init__(
-        self, folder: Path, *, steps: int, start: int, log_every: int, console: Console
+        self, folder: Path | None, *, steps: int, start: int, log_every: int, console: Console
     ) -> None:
         self._log_every = log_every
-        self._log_path = folder / "log.jsonl"
+        self._log_path = folder / "log.jsonl" if folder else None
         self._console = console
         self._complained = False
         self._tensorboard: SummaryWriter | None = None
-        self._quietly(lambda: self._open(folder / "tensorboard", start))
+        if folder is not None:
+            self._quietly(lambda: self._open(folder, start))
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -104,13 +108,16 @@ class TrainingReport:
 
     def _open(self, folder: Path, start: int) -> None:
         """Take away what a run that died wrote after its last checkpoint, and begin."""
-        if self._log_path.is_file():
-            lines = self._log_path.read_text(encoding="utf-8").splitlines()
+        path = folder / "log.jsonl"
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
             kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= start)
-            write_atomically(self._log_path, kept.encode())
-        self._tensorboard = SummaryWriter(folder, purge_step=start + 1)
+            write_atomically(path, kept.encode())
+        self._tensorboard = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def _append(self, line: dict[str, Any]) -> None:
+        if self._log_path is None:
+            return
         with self._log_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

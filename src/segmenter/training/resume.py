@@ -5,36 +5,77 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from rich.console import Console
 from torch import Tensor
 
 from segmenter.errors import UserError
+from segmenter.model.segmenter import Segmenter
+from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
-from segmenter.training.checkpoint import read_newest
+from segmenter.training.checkpoint import Checkpoint, read_newest
+from segmenter.training.processes import Processes
 from segmenter.training.state import TrainingState
 
 _FIXED = ("classes", "recipe.optimizer.name")
 """What no flag allows to change: weights or their optimizer would not fit."""
 
 
-def restore(
+def go_on(
     folder: Path,
     state: TrainingState,
+    recipe: Recipe,
+    identity: dict[str, Any],
+    processes: Processes,
+    console: Console,
+    allow_config_change: bool,
+) -> None:
+    """Put the newest checkpoint back; a recipe that changed is kept beside the first one.
+
+    Raises:
+        UserError: If there is no checkpoint, or the run is another one.
+    """
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    found, changes = processes.on_each(
+        lambda: find_checkpoint(
+            folder, state.model, identity, allow_config_change=allow_config_change, say=say
+        )
+    )
+    first_step = processes.on_first(lambda: found.step)
+    processes.on_each(lambda: _check_same(found.step, first_step, folder))
+    state.restore(found)
+    if changes:
+        path = folder / f"recipe-from-step-{state.step:08d}.yaml"
+        text = recipe.to_yaml().encode()
+        processes.on_first(lambda: write_new(path, text, overwrite=True))
+    steps = recipe.schedule.steps
+    if state.step >= steps:
+        say(f"this run is finished: {state.step} of {steps} steps are done")
+    else:
+        say(f"going on from step {state.step} of {steps}")
+
+
+def find_checkpoint(
+    folder: Path,
+    model: Segmenter,
     identity: dict[str, Any],
     *,
     allow_config_change: bool,
     say: Callable[[str], None],
-) -> list[str]:
-    """Put the newest checkpoint back.
+) -> tuple[Checkpoint, list[str]]:
+    """Read the newest checkpoint, and make sure that it is of this run.
 
     Args:
         folder: Of the run.
-        state: What the checkpoint is put into.
+        model: What its weights must fit.
         identity: What the run is now.
         allow_config_change: Go on though it was something else before.
-        say: Told of damaged checkpoints, of changes, and where the run goes on.
+        say: Told of damaged checkpoints and of changes.
 
     Returns:
-        What changed, as `name: before -> now`.
+        It, and what changed, as `name: before -> now`.
 
     Raises:
         UserError: If there is no checkpoint, or the run is another one.
@@ -44,7 +85,7 @@ def restore(
         say(f"warning: {warning}")
     differences = _differences(_with_defaults(found.facts["run"]), identity)
     unfit = [line for line in differences if line.startswith(_FIXED)]
-    unfit += _shape_differences(found.tensors["model"], state.model.state_dict())
+    unfit += _shape_differences(found.tensors["model"], model.state_dict())
     if unfit:
         raise UserError(
             f"{folder} holds another run, it cannot be resumed: {'; '.join(unfit)}; start a new "
@@ -57,8 +98,7 @@ def restore(
         )
     for line in differences:
         say(f"changed at step {found.step}: {line}")
-    state.restore(found)
-    return differences
+    return found, differences
 
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
@@ -104,3 +144,11 @@ def _shape_differences(before: dict[str, Tensor], now: dict[str, Tensor]) -> lis
         if old != new:
             return [f"weight {name}: {old} -> {new}"]
     return []
+
+
+def _check_same(step: int, first_step: int, folder: Path) -> None:
+    if step != first_step:
+        raise UserError(
+            f"the processes see different checkpoints in {folder} (steps {first_step} and {step}); "
+            "put the run's folder where all of them can read it"
+        )

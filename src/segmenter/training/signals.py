@@ -15,10 +15,11 @@ class Stopped(Exception):  # noqa: N818 - it is no error, and nothing is lost
     exit_status = 128 + signal.SIGTERM
     """143 for either signal: stopped, can go on."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(
+    def __init__(self, step: int, *, is_told: bool = True) -> None:
+        sentence = (
             f"stopped by a signal after step {step}; everything is saved, go on with --resume"
         )
+        super().__init__(sentence if is_told else "")
 
 
 class Interrupted(Exception):  # noqa: N818 - no error either

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import Checkpoint
 from segmenter.training.ema import WeightAverage
+from segmenter.training.parallel import full_tensors, like
 
 
 @dataclass
@@ -19,6 +21,8 @@ class TrainingState:
     model: Segmenter
     optimizer: torch.optim.Optimizer
     average: WeightAverage
+    scaler: GradScaler
+    """Of the loss; disabled but for float16."""
     step: int = 0
     """Updates done."""
     position: int = 0
@@ -42,11 +46,11 @@ class TrainingState:
         return is_due and not self.is_saved
 
     def checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
-        """All of it as tensors and JSON, beside what the run is."""
+        """All of it as whole tensors and JSON, beside what the run is; every process must ask."""
         tensors = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer_tensors(self.model, self.optimizer),
-            "average": self.average.tensors,
+            "model": full_tensors(self.model.state_dict()),
+            "optimizer": full_tensors(optimizer_tensors(self.model, self.optimizer)),
+            "average": full_tensors(self.average.tensors),
         }
         counters = {
             "position": self.position,
@@ -54,24 +58,33 @@ class TrainingState:
             "best_miou": self.best_miou,
             "num_nonfinite": self.num_nonfinite,
         }
-        return Checkpoint(self.step, tensors, {"run": identity, "counters": counters})
+        facts = {"run": identity, "counters": counters, "scaler": self.scaler.state_dict()}
+        return Checkpoint(self.step, tensors, facts)
 
     def restore(self, found: Checkpoint) -> None:
-        """Put back what `checkpoint` took."""
-        self.model.load_state_dict(found.tensors["model"])
+        """Put back what `checkpoint` took, on as many processes as there are now."""
+        weights = self.model.state_dict()
+        self.model.load_state_dict(
+            {name: like(found.tensors["model"][name], tensor) for name, tensor in weights.items()}
+        )
         restore_optimizer(self.model, self.optimizer, found.tensors["optimizer"])
         self.average.restore(found.tensors["average"], self.model)
+        if self.scaler.is_enabled() and found.facts["scaler"]:
+            self.scaler.load_state_dict(found.facts["scaler"])
         for name, value in found.facts["counters"].items():
             setattr(self, name, value)
         self.step, self.is_saved = found.step, True
 
 
 def optimizer_tensors(model: Segmenter, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state: parameter name, a dot, and the name of a number of it -> tensor."""
+    """The optimizer's state: parameter name, a dot, and the name of a number of it -> tensor.
+
+    In an order that is the same in all processes, which exchange shared-out tensors one by one.
+    """
     return {
         f"{name}.{key}": torch.as_tensor(value)
         for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        for key, value in sorted(optimizer.state.get(parameter, {}).items())
         if value is not None
     }
 
@@ -87,4 +100,4 @@ def restore_optimizer(
         parameter = parameters[name]
         if parameter in trained:
             is_step = field == "step"  # AdamW keeps its own count, on the CPU
-            optimizer.state[parameter][field] = tensor if is_step else tensor.to(parameter.device)
+            optimizer.state[parameter][field] = tensor if is_step else like(tensor, parameter)

@@ -1,16 +1,32 @@
 """One optimizer update: loss, gradients, guard, step."""
 
+import math
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from segmenter.data.loading import Batch
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss
+from segmenter.training.parallel import PatchLogits, exchange_gradients, full
+from segmenter.training.processes import ALONE, Processes
 from segmenter.training.randomness import draw_branch_scales, seed_dropout
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs the model: on one process or several, whole or shared out."""
+
+    network: nn.Module
+    """`PatchLogits`, or DDP around it."""
+    processes: Processes = ALONE
+    scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
+    """Of the loss, for float16; disabled, it changes nothing."""
 
 
 class StepResult(NamedTuple):
@@ -25,42 +41,69 @@ class StepResult(NamedTuple):
 
 
 def train_step(
-    model: Segmenter, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe, loss: Loss
+    model: Segmenter,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    loss: Loss,
+    engine: Engine | None = None,
 ) -> StepResult:
-    """Compute the gradients of one batch, in `recipe.accumulate` parts, and update the weights."""
+    """Compute the gradients of one batch, in `recipe.accumulate` parts, and update the weights.
+
+    Args:
+        model: What is trained.
+        optimizer: Of its weights.
+        batch: This process's share of the batch.
+        recipe: The run.
+        loss: What is minimised.
+        engine: What runs the model; none: this process alone.
+    """
+    engine = engine or Engine(PatchLogits(model))
+    processes, scaler = engine.processes, engine.scaler
     device = next(model.parameters()).device
-    num_pixels = loss.num_pixels(batch.labels)
+    num_parts = recipe.accumulate * processes.count
+    num_pixels = max(int(processes.sum(loss.num_pixels(batch.labels))[0]), 1)
 
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=device)
-    for images, labels, positions in split_batch(batch, recipe.accumulate):
+    parts = split_batch(batch, recipe.accumulate)
+    for number, (images, labels, positions) in enumerate(parts, start=1):
         seed_dropout(recipe.seed, int(positions[0]))
         scales = draw_branch_scales(model.drop_rates, recipe.seed, positions)
         scales = None if scales is None else scales.to(device)
-        logits = training_logits(model, images.to(device), scales, recipe.precision)
-        part = loss(logits, labels.to(device), num_pixels, 1 / recipe.accumulate)
-        part.backward()
+        with exchange_gradients(engine.network, is_last=number == len(parts)):
+            logits = training_logits(
+                model, engine.network, images.to(device), scales, recipe.precision
+            )
+            part = loss(logits, labels.to(device), num_pixels, 1 / num_parts)
+            # Gradients are averaged over the processes; the batch's are their sum.
+            scaler.scale(part * processes.count).backward()
         total += part.detach()
 
+    scaler.unscale_(optimizer)
     largest = recipe.optimizer.clip_grad_norm or float("inf")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    grad_norm = torch.nn.utils.clip_grad_norm_(trained, largest)
-    is_finite = bool(torch.isfinite(total) & torch.isfinite(grad_norm))
+    grad_norm = float(full(torch.nn.utils.clip_grad_norm_(trained, largest)))
+    batch_loss = processes.sum(float(total))[0]
+    # Both are the same in all processes, and so is what follows.
+    is_finite = math.isfinite(batch_loss) and math.isfinite(grad_norm)
     if is_finite:
         optimizer.step()
-    return StepResult(float(total), float(grad_norm), is_finite)
+    scaler.update()
+    return StepResult(batch_loss, grad_norm, is_finite)
 
 
 def training_logits(
     model: Segmenter,
+    network: nn.Module,
     images: Tensor,
     branch_scales: Float[Tensor, "branches batch"] | None,
     precision: str,
 ) -> Float[Tensor, "batch classes height width"]:
     """Logits at the size of the crops; upsampling, and the loss after it, are always float32."""
-    use_bfloat16 = precision == "bfloat16"
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=use_bfloat16):
-        patch_logits = model.patch_logits(model.normalize(images), branch_scales)
+    dtype = getattr(torch, precision)
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        patch_logits = network(model.normalize(images), branch_scales)
     return model.upsample(patch_logits.float(), (images.shape[2], images.shape[3]))
 
 

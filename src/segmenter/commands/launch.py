@@ -1,0 +1,170 @@
+"""Starting the processes of a run on this machine, and ending them together.
+
+Each process is told what torchrun would tell it. Unlike torchrun, one line says what is wrong, and
+the exit status is that of the process that ended first with one.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.distributed import TCPStore
+
+from segmenter.errors import UserError
+from segmenter.inference.predictor import usable_device
+from segmenter.training.parallel import Execution
+from segmenter.training.processes import Processes
+
+_PATIENCE_SECONDS = 30.0
+"""For the other processes to save and end, after the first has ended; then they are killed."""
+_POLL_SECONDS = 0.05
+
+
+def device_name(device: str | None, num_processes: int) -> str:
+    """What the processes of a run on this machine compute on: the device asked for, or GPUs if any.
+
+    Raises:
+        UserError: If several processes would share one GPU, or there are too few.
+    """
+    if num_processes == 1:
+        return device or "cpu"
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return name
+    if name != "cuda":
+        raise UserError(
+            f"{num_processes} processes cannot share the device {name!r}; give --device cuda, one "
+            "GPU for each, or --device cpu"
+        )
+    if torch.cuda.device_count() < num_processes:
+        raise UserError(
+            f"{num_processes} processes need a GPU each, but {torch.cuda.device_count()} are here; "
+            "give a smaller --devices, or --device cpu"
+        )
+    return name
+
+
+def place_of(device: str | None, processes: Processes, num_here: int) -> torch.device:
+    """Where one process computes; `num_here` processes share this machine.
+
+    Raises:
+        UserError: If that device is not there.
+    """
+    name = device_name(device, num_here if processes.count > 1 else 1)
+    if name != "cuda" or processes.count == 1:
+        return usable_device(name)
+    place = usable_device(f"cuda:{processes.local_rank}")
+    torch.cuda.set_device(place)
+    return place
+
+
+def check_execution(execution: Execution, precision: str, num_processes: int) -> None:
+    """Refuse what does not go together, or needs what this machine does not have.
+
+    Raises:
+        UserError: If it is so.
+    """
+    if execution.shard and num_processes == 1:
+        raise UserError("--shard is for several processes; give --devices, or leave it away")
+    if execution.shard and precision == "float16":
+        raise UserError("--shard does not scale float16's gradients; set precision to bfloat16")
+    if execution.shard and execution.compile:
+        raise UserError("--shard and --compile do not go together; leave one away")
+    if not execution.compile:
+        return
+    compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    if not any(name and shutil.which(name) for name in compilers):
+        raise UserError(
+            "--compile needs a C++ compiler, and neither CXX nor c++, g++ or clang++ is one here; "
+            "install g++, or leave --compile away"
+        )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        raise UserError(
+            f"--compile needs Python's headers, but {header} is missing; install them (Debian: "
+            "python3-dev), or leave --compile away"
+        )
+
+
+@contextlib.contextmanager
+def exact_algorithms(wanted: bool) -> Iterator[None]:
+    """Inside, torch takes algorithms that give the same bits each time, and warns of any other."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        # cuBLAS reads this when a GPU is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def launch(command: Sequence[str], count: int) -> int:
+    """Run a command in several processes that find each other; signals are passed on to all.
+
+    Returns:
+        0, or the exit status of the process that first ended with another one.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    threads = str(max((os.cpu_count() or 1) // count, 1))
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store above is the meeting point
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+    }
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdin=subprocess.DEVNULL,
+        )
+        for rank in range(count)
+    ]
+    try:
+        with _passing_signals_on(processes):
+            return _wait(processes)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _wait(processes: Sequence[subprocess.Popen]) -> int:
+    """Wait for all; once one has failed, only for a while, as the others may wait for it."""
+    failed, deadline = 0, float("inf")
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        if not failed:
+            failed = _first_failure(processes)
+            deadline = time.monotonic() + _PATIENCE_SECONDS if failed else deadline
+        time.sleep(_POLL_SECONDS)
+    return failed or _first_failure(processes)
+
+
+def _first_failure(processes: Sequence[subprocess.Popen]) -> int:
+    statuses = [process.returncode or 0 for process in processes]
+    status = next((status for status in statuses if status), 0)
+    return 128 - status if status < 0 else status
+
+
+@contextlib.contextmanager
+def _passing_signals_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
+    def pass_on(number: int, _frame: object) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""One model on several processes: copied to each of them (DDP), or shared out (`fully_shard`)."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from segmenter.model.segmenter import Segmenter
+from segmenter.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is computed; what it computes stays the same, but for rounding."""
+
+    shard: bool = False
+    """Keep a part of each weight in each process, in place of a copy of the model."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    deterministic: bool = False
+    """Only algorithms whose result does not depend on the order that threads run in."""
+
+
+class PatchLogits(nn.Module):
+    """The model's forward pass in training, as the one call that engines take hold of."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        branch_scales: Float[Tensor, "branches batch"] | None,
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score every class at every patch of normalised images."""
+        # A view would lose the hooks by which shared-out weights are put together.
+        return self.model.patch_logits(images, branch_scales).contiguous()
+
+
+def share_out(model: Segmenter, processes: Processes) -> PatchLogits:
+    """Keep a part of each weight in each process; blocks are put together as they are needed."""
+    device = next(model.parameters()).device
+    mesh = init_device_mesh(device.type, (processes.count,))
+    whole = PatchLogits(model)
+    for block in (*model.encoder.blocks, *getattr(model.decoder, "blocks", ())):
+        fully_shard(block, mesh=mesh)
+    fully_shard(whole, mesh=mesh)
+    return whole
+
+
+def connect(network: PatchLogits, processes: Processes) -> nn.Module:
+    """Copy the weights of the first process to the others; gradients will be averaged."""
+    if processes.count == 1 or isinstance(network, FSDPModule):
+        return network
+    return DistributedDataParallel(network, gradient_as_bucket_view=True)
+
+
+@contextlib.contextmanager
+def exchange_gradients(network: nn.Module, *, is_last: bool) -> Iterator[None]:
+    """Around a backward pass: only that of a batch's last part exchanges gradients."""
+    if isinstance(network, FSDPModule):
+        network.set_requires_gradient_sync(is_last)
+    is_held_back = isinstance(network, DistributedDataParallel) and not is_last
+    with network.no_sync() if is_held_back else contextlib.nullcontext():
+        yield
+
+
+def full(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be shared out; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The whole of each; every process must ask."""
+    return {name: full(tensor.detach()) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor, the same in every process, on another's device and shared out as that is."""
+    placed = tensor.to(model.device)
+    if isinstance(model, DTensor):
+        mesh, placements = model.device_mesh, model.placements
+        return distribute_tensor(placed, mesh, placements, src_data_rank=None)  # nothing is sent
+    return placed

@@ -1,0 +1,167 @@
+"""The processes of one run: who this one is, and the few words that they exchange.
+
+They are started by `segmenter train --devices N` or by torchrun; one process alone needs no group.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import distributed
+
+from segmenter.errors import UserError
+
+Found = TypeVar("Found")
+
+_TIMEOUT = timedelta(minutes=30)
+"""For the slowest of them: reading all masks, or a checkpoint on a slow disk."""
+
+
+class EndedElsewhere(Exception):  # noqa: N818 - the error is another process's
+    """Another process of the run met an error and tells it; this one only ends."""
+
+    exit_status = 2
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them."""
+
+    rank: int = 0
+    """Which of them this is; the first one writes and tells."""
+    count: int = 1
+    local_rank: int = 0
+    """Which of those on this machine this is: the number of its GPU."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and tells."""
+        return self.rank == 0
+
+    def sum(self, *values: int | float) -> list[float]:
+        """Each value, summed over the processes."""
+        if self.count == 1:
+            return [float(value) for value in values]
+        total = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.tolist()
+
+    def sum_counts(self, counts: Int64[ndarray, "..."]) -> Int64[ndarray, "..."]:
+        """Whole numbers, summed over the processes."""
+        total = torch.from_numpy(counts.copy())
+        if self.count > 1:
+            distributed.all_reduce(total)
+        return total.numpy()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return self.sum(flag)[0] > 0
+
+    def on_first(self, action: Callable[[], Found]) -> Found:
+        """Do something in the first process alone, and give what it finds to all.
+
+        Raises:
+            UserError: If the action did; the other processes end without a word.
+        """
+        if self.count == 1:
+            return action()
+        outcome: list[Found | UserError | None] = [None]
+        if self.is_first:
+            try:
+                outcome = [action()]
+            except UserError as error:
+                outcome = [error]
+        distributed.broadcast_object_list(outcome)
+        (found,) = outcome
+        if isinstance(found, UserError):
+            raise found if self.is_first else EndedElsewhere
+        return found  # pyright: ignore[reportReturnType]
+
+    def on_each(self, action: Callable[[], Found]) -> Found:
+        """Do something in every process, and go on only if it went well in all of them.
+
+        Raises:
+            UserError: In the first process in which the action did; the others end without a word.
+        """
+        if self.count == 1:
+            return action()
+        found, error = None, None
+        try:
+            found = action()
+        except UserError as raised:
+            error = raised
+        mine = [error is not None and rank == self.rank for rank in range(self.count)]
+        failed = [flag > 0 for flag in self.sum(*mine)]
+        if any(failed):
+            raise error if error and failed.index(True) == self.rank else EndedElsewhere
+        return found  # pyright: ignore[reportReturnType]
+
+
+ALONE = Processes()
+"""A run of one process."""
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that the environment tells of; alone, where it tells of none.
+
+    Args:
+        device: What this process computes on: NCCL connects GPUs, gloo all else.
+    """
+    processes = described_processes()
+    if processes.count == 1:
+        yield processes
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=_TIMEOUT)
+    try:
+        yield processes
+    finally:
+        distributed.destroy_process_group()
+
+
+def described_processes() -> Processes:
+    """What the environment says about the processes of this run (torchrun's variables).
+
+    Raises:
+        UserError: If it says only part of it.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return ALONE
+    try:
+        rank, count, local_rank = (
+            int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            "WORLD_SIZE is set in the environment, but RANK and LOCAL_RANK are not whole numbers "
+            f"beside it ({error}); start through torchrun, or unset WORLD_SIZE"
+        ) from None
+    return Processes(rank, count, local_rank)
+
+
+def check_division(batch_size: int, parts: int, processes: int) -> None:
+    """Refuse a batch that cannot be shared out evenly.
+
+    Raises:
+        UserError: If the processes are more than the crops, or the batch does not divide.
+    """
+    if processes > batch_size:
+        raise UserError(
+            f"{processes} processes are more than the {batch_size} crops of a batch; start fewer, "
+            "or raise batch_size"
+        )
+    if batch_size % (processes * parts):
+        raise UserError(
+            f"batch_size ({batch_size}) must be a multiple of processes x accumulate "
+            f"({processes} x {parts}); change one of them"
+        )

@@ -1,0 +1,109 @@
+"""Half precision, deterministic algorithms and torch.compile."""
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.amp import GradScaler
+
+from segmenter import UserError
+from segmenter.commands import launch
+from segmenter.commands.launch import check_execution, exact_algorithms
+from segmenter.commands.train import run_training
+from segmenter.training import loop
+from segmenter.training.parallel import Execution
+from segmenter.training.signals import Stopped
+from tests.conftest import make_recipe
+from tests.training.test_faults import equal, stop_in_step_two
+
+HALF = {"precision": "float16", "data": {"val": None}, "schedule": {"steps": 4}, "log_every": 1}
+
+
+def losses(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [line["train/loss"] for line in lines]
+
+
+def test_float16_follows_float32_and_resumes_with_its_scale(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(make_recipe(data_set, **HALF), data_set / "half")
+    run_training(make_recipe(data_set, **HALF | {"precision": "float32"}), data_set / "full")
+    assert losses(data_set / "half") == pytest.approx(losses(data_set / "full"), abs=0.02)
+    state = json.loads((data_set / "half/checkpoints/step-00000004/state.json").read_text())
+    assert state["facts"]["scaler"]["scale"] == 2**16
+    assert state["facts"]["scaler"]["_growth_tracker"] == 4
+    with monkeypatch.context() as patch:
+        stop_in_step_two(patch)
+        with pytest.raises(Stopped):
+            run_training(make_recipe(data_set, **HALF), data_set / "broken")
+    run_training(make_recipe(data_set, **HALF), data_set / "broken", resume=True)
+    assert equal(data_set / "half", data_set / "broken")
+
+
+def test_float16_halves_its_scale_and_keeps_the_weights_where_gradients_overflow(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    too_large = functools.partial(GradScaler, init_scale=2.0**120)
+    monkeypatch.setattr(loop, "GradScaler", too_large)
+    run_training(make_recipe(data_set, **HALF), data_set / "run")
+    assert capsys.readouterr().err.count("no weight was moved") == 4
+    first, last = (data_set / f"run/checkpoints/step-0000000{step}" for step in (2, 4))
+    state = json.loads((last / "state.json").read_text())
+    assert state["facts"]["scaler"]["scale"] == 2.0**116
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (first, last)]
+    assert weights[0] == weights[1]
+
+
+def test_deterministic_is_on_for_the_run_alone(data_set: Path) -> None:
+    with exact_algorithms(True):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    recipe = make_recipe(data_set, data={"val": None}, schedule={"steps": 2})
+    for name in ("one", "two"):
+        run_training(recipe, data_set / name, execution=Execution(deterministic=True))
+    assert equal(data_set / "one", data_set / "two")
+
+
+@pytest.mark.parametrize(
+    ("execution", "precision", "problem"),
+    [
+        (Execution(shard=True), "float16", "set precision to bfloat16"),
+        (Execution(shard=True, compile=True), "float32", "do not go together"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    execution: Execution, precision: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        check_execution(execution, precision, num_processes=2)
+
+
+def test_compiling_without_a_compiler_says_so_before_anything_else(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch.shutil, "which", lambda _: None)
+    with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler.*install g\+\+"):
+        run_training(make_recipe(data_set), data_set / "run", execution=Execution(compile=True))
+    monkeypatch.undo()
+    monkeypatch.setattr(launch.sysconfig, "get_path", lambda _: str(data_set))
+    monkeypatch.setattr(launch.shutil, "which", lambda name: name)
+    with pytest.raises(UserError, match=r"--compile needs Python's headers.*Python\.h is missing"):
+        run_training(make_recipe(data_set), data_set / "run", execution=Execution(compile=True))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+def test_a_compiled_model_follows_the_plain_one(data_set: Path) -> None:
+    try:
+        check_execution(Execution(compile=True), "float32", 1)
+    except UserError as error:
+        pytest.skip(str(error))
+    recipe = make_recipe(
+        data_set, data={"val": None}, log_every=1, schedule={"steps": 4}, model={"drop_path": 0.3}
+    )
+    run_training(recipe, data_set / "plain")
+    run_training(recipe, data_set / "compiled", execution=Execution(compile=True))
+    assert losses(data_set / "plain") == pytest.approx(losses(data_set / "compiled"), abs=1e-4)

@@ -68,8 +68,10 @@ def exchange_gradients(network: nn.Module, *, is_last: bool) -> Iterator[None]:
     """Around a backward pass: only that of a batch's last part exchanges gradients."""
     if isinstance(network, FSDPModule):
         network.set_requires_gradient_sync(is_last)
-    is_held_back = isinstance(network, DistributedDataParallel) and not is_last
-    with network.no_sync() if is_held_back else contextlib.nullcontext():
+    if isinstance(network, DistributedDataParallel) and not is_last:
+        with network.no_sync():
+            yield
+    else:
         yield
 
 

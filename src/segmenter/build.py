@@ -18,8 +18,8 @@ from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
-from segmenter.evaluation.evaluate import ImageScore, evaluate
-from segmenter.evaluation.metrics import ConfusionMatrix, scores
+from segmenter.evaluation.evaluate import ImageScore, evaluate, score_all
+from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference.predictor import Predictor
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
 from segmenter.model.protocol import Protocol, published_protocol
@@ -189,8 +189,7 @@ def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = 
 
         processes.on_each(lambda: _raise(problem))
         matrix.counts = processes.sum_counts(matrix.counts)
-        rule = predictor.protocol.absent_classes
-        return scores(matrix, classes.names, absent_rule=rule).to_json()
+        return score_all(matrix, classes, predictor.protocol).to_json()
 
     return score
 

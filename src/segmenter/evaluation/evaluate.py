@@ -14,6 +14,7 @@ from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.evaluation.metrics import ConfusionMatrix, Scores, mean_of_defined, scores
 from segmenter.inference.predictor import Predictor
+from segmenter.model import Protocol
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,7 @@ def evaluate(
             on_image(images[-1])
     return Evaluation(
         matrix=matrix,
-        scores=scores(
-            matrix,
-            classes.names,
-            absent_rule=predictor.protocol.absent_classes,
-            background_index=classes.background_index,
-        ),
+        scores=score_all(matrix, classes, predictor.protocol),
         images=tuple(images),
         seconds=time.perf_counter() - start,
     )
@@ -112,6 +108,16 @@ def _predicted(predictor: Predictor, name: str, sample: Sample) -> ndarray:
         return predictor(sample.image)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
+
+
+def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> Scores:
+    """Scores over all photos, by the rules of a protocol."""
+    return scores(
+        matrix,
+        classes.names,
+        absent_rule=protocol.absent_classes,
+        background_index=classes.background_index,
+    )
 
 
 def score_image(name: str, of_image: Scores) -> ImageScore:

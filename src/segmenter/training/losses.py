@@ -61,14 +61,15 @@ class Loss:
         Args:
             logits: Of the part, at the size of the labels.
             labels: Class indices, or the ignore index.
-            num_pixels: Of the whole batch, from `num_pixels`; at least 1.
+            num_pixels: Of the whole batch, from `num_pixels`.
             share: How much of the batch the part is, in 0 to 1.
         """
         recipe = self.recipe
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = logits.new_zeros(())
         if recipe.cross_entropy:
-            loss = recipe.cross_entropy * self.pixel_losses(logits, labels).sum() / num_pixels
+            loss = recipe.cross_entropy * self.pixel_losses(logits, labels).sum()
+            loss = loss / max(num_pixels, 1)
         if recipe.dice:
             loss = loss + recipe.dice * share * dice_loss(logits, labels, self.ignore_index)
         if recipe.lovasz:

@@ -62,7 +62,7 @@ def train_step(
     processes, scaler = engine.processes, engine.scaler
     device = next(model.parameters()).device
     num_parts = recipe.accumulate * processes.count
-    num_pixels = max(int(processes.sum(loss.num_pixels(batch.labels))[0]), 1)
+    num_pixels = int(processes.sum(loss.num_pixels(batch.labels))[0])
 
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=device)

@@ -109,7 +109,7 @@ class ScaledCosine(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(_FIRST_SCALE))
+        self.scale = nn.Parameter(torch.tensor([_FIRST_SCALE]))  # an axis: fully_shard needs one
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, cosines: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:

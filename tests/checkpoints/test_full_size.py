@@ -162,7 +162,8 @@ def test_published_segmenters_of_the_true_size_are_read(
             f"{family} L/16: {file / 1e6:.0f} MB, {seconds:.1f} s, {cpu:.1f} s of one core, "
             f"{peak / 1e6:.0f} MB ({peak / file:.1f} x)"
         )
-        assert seconds < 10
+        # On a busy machine the clock tells nothing; on a quiet one it is the smaller number.
+        assert min(seconds, cpu) < 10
         assert peak < 3 * file
         assert not imports_sympy  # takes seconds
 

@@ -1,5 +1,7 @@
 """What several tests need: tiny models and photos, and the real data where it is at hand."""
 
+import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,19 @@ GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[1] / "../shared"
 
 
+logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests compile stays with them; what users have compiled is not taken."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -19,12 +19,14 @@ MAY_IMPORT = {
     "recipe": LEAVES | {"loss_recipe"},
     "model": LEAVES | {"classes"},
     "checkpoints": LEAVES | {"classes", "class_lists", "drawing", "model"},
+    "export": LEAVES | {"classes", "model"},
     "data": LEAVES | {"classes", "class_lists"},
     "configs": LEAVES | {"class_lists", "model", "checkpoints", "data"},
     "drawing": LEAVES | {"classes"},
     "annotations": LEAVES | {"classes"},
     "checking": LEAVES | {"classes", "data", "drawing"},
-    "inference": LEAVES | {"classes", "class_lists", "model", "checkpoints", "data", "drawing"},
+    "inference": LEAVES
+    | {"classes", "class_lists", "model", "checkpoints", "data", "drawing", "export"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES

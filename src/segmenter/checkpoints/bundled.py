@@ -50,6 +50,11 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmen
         UserError: If there is no such model, or its file is damaged, dangerous or no Segmenter.
     """
     path = resolve(name_or_path)
+    if path.suffix in {".onnx", ".xml"}:
+        raise UserError(
+            f"{path} is an exported graph, without weights for torch; `Predictor`, `predict` and "
+            "`evaluate` take it"
+        )
     if is_safetensors(path):
         return own.read(path, device)
     published = read_published(path)

@@ -66,6 +66,27 @@ def read(path: Path, device: str | torch.device = "cpu") -> Segmenter:
         UserError: If the file is missing, damaged, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
+    spec, digest = _facts(path, metadata)
+    if digest != hash_tensors(tensors):
+        raise UserError(f"{path} is damaged: its weights do not match their SHA-256")
+    return assemble(spec, tensors, str(path), device)
+
+
+def read_facts(path: Path) -> tuple[ModelSpec, str]:
+    """What a model written by `save` is, and the SHA-256 of its weights, which are not read.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _facts(path, file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, str]:
+    """The spec and the SHA-256 in the metadata of a file."""
     if _SPEC_KEY not in metadata:
         raise UserError(
             f"{path} holds tensors but no Segmenter model; a bare encoder is for "
@@ -73,14 +94,11 @@ def read(path: Path, device: str | torch.device = "cpu") -> Segmenter:
         )
     try:
         facts = json.loads(metadata[_SPEC_KEY])
-        spec = ModelSpec.model_validate(facts["spec"])
+        return ModelSpec.model_validate(facts["spec"]), str(facts.get(_HASH_KEY))
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error, ModelSpec)}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: its description cannot be read") from None
-    if facts.get(_HASH_KEY) != hash_tensors(tensors):
-        raise UserError(f"{path} is damaged: its weights do not match their SHA-256")
-    return assemble(spec, tensors, str(path), device)
 
 
 def assemble(

@@ -1,11 +1,11 @@
 """Arguments of `segmenter evaluate`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from segmenter.cli.status import DONE
+from segmenter.cli.values import DONE, Precision, RuntimeName
 
 
 def evaluate(
@@ -24,13 +24,14 @@ def evaluate(
     flip: bool | None = None,
     scales: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    runtime: RuntimeName | None = None,
+    precision: Precision = "float32",
     overwrite: bool = False,
 ) -> int:
     """Score a model on labelled photos: mIoU and friends.
 
     Args:
-        model: A bundled name, or a model file.
+        model: A bundled name, a model file, or an exported one.
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
         split: Which photos of the folder; without it, `test`, or all where there is one split, or
@@ -47,6 +48,8 @@ def evaluate(
         flip: Average with the mirrored photo.
         scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
         device: Where to compute.
+        runtime: What computes; without it, torch, so that a score does not depend on what is
+            installed, or for an exported file what is.
         precision: Arithmetic; float32 is what published scores are made with.
         overwrite: Replace files that are there.
     """
@@ -74,6 +77,7 @@ def evaluate(
         protocol=protocol,
         protocol_changes=given,
         device=device,
+        runtime=runtime,
         precision=precision,
         overwrite=overwrite,
     )

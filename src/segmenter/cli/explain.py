@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from segmenter.cli.status import DONE
+from segmenter.cli.values import DONE
 
 
 def explain(

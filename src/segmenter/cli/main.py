@@ -8,22 +8,35 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
+from segmenter.cli.benchmark import benchmark
 from segmenter.cli.check import check
 from segmenter.cli.convert import convert
 from segmenter.cli.evaluate import evaluate
 from segmenter.cli.explain import explain
+from segmenter.cli.export import export
 from segmenter.cli.predict import predict
 from segmenter.cli.prepare import prepare
 from segmenter.cli.serve import serve
-from segmenter.cli.status import USER_ERROR
 from segmenter.cli.train import train
+from segmenter.cli.values import USER_ERROR
 from segmenter.errors import UserError
 
 app = App(
     name="segmenter",
     help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
 )
-for command in (check, train, evaluate, predict, convert, prepare, explain, serve):
+for command in (
+    check,
+    train,
+    evaluate,
+    predict,
+    convert,
+    prepare,
+    export,
+    benchmark,
+    explain,
+    serve,
+):
     app.command(command)
 
 

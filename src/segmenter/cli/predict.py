@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from segmenter.cli.status import DONE, PARTLY_DONE
+from segmenter.cli.values import DONE, PARTLY_DONE, Precision, RuntimeName
 
 
 def predict(
@@ -16,14 +16,15 @@ def predict(
     submission: Literal["ade20k", "cityscapes"] | None = None,
     flip: bool | None = None,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
     overwrite: bool = False,
 ) -> int:
     """Label every pixel of photos: an overlay with a legend, a colour map, and the raw labels.
 
     Args:
         images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
-        model: A bundled name, or a model file.
+        model: A bundled name, a model file, or an exported one.
         out: Folder for the results.
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
@@ -31,7 +32,9 @@ def predict(
         submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
         flip: Average with the mirrored photo.
         device: Where to compute.
-        precision: Arithmetic.
+        runtime: What computes; auto: the fastest that is installed.
+        precision: Arithmetic; float32 has the published numerics, bfloat16 is faster where the
+            processor has it, auto takes it there.
         overwrite: Replace files in the folder that an earlier run did not write.
     """
     from segmenter.commands.predict import run_prediction
@@ -46,6 +49,7 @@ def predict(
         submission=submission,
         flip=flip,
         device=device,
+        runtime=runtime,
         precision=precision,
         overwrite=overwrite,
     )

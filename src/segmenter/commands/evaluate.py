@@ -12,13 +12,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from segmenter.build import training_items
-from segmenter.checkpoints import load
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder
 from segmenter.data.sets import open_data, split_name
 from segmenter.evaluation.evaluate import Evaluation, evaluate
 from segmenter.evaluation.report import PAGE_NAME, write_report
+from segmenter.export.exported import is_exported
 from segmenter.inference.predictor import Predictor, change_protocol, find_protocol
+from segmenter.inference.runtimes import open_runtime
 from segmenter.model import ModelSpec
 from segmenter.outputs import OutputFolder, check_new, write_new
 from segmenter.recipe import make_recipe
@@ -35,6 +36,7 @@ def run_evaluation(
     protocol: str | None,
     protocol_changes: dict[str, Any],
     device: str,
+    runtime: str | None,
     precision: str,
     overwrite: bool,
 ) -> Evaluation:
@@ -48,11 +50,13 @@ def run_evaluation(
         report.check([PAGE_NAME])
     if json_file:
         check_new(json_file, overwrite=overwrite)
-    loaded = load(model)
-    chosen = change_protocol(find_protocol(protocol, loaded.spec), protocol_changes)
-    folder = open_data(data, _classes(data, classes_file, loaded.spec))
-    name, items = _items(folder, split, loaded.spec)
-    predictor = Predictor(loaded, protocol=chosen, device=device, precision=precision)
+    default = "auto" if is_exported(Path(model)) else "torch"
+    computing = open_runtime(model, runtime or default, precision, device)
+    spec = computing.spec
+    chosen = change_protocol(find_protocol(protocol, spec), protocol_changes)
+    folder = open_data(data, data_classes(data, classes_file, spec))
+    name, items = scored_items(folder, split, spec)
+    predictor = Predictor(computing, protocol=chosen)
     console = Console(stderr=True)
     # Where there is no terminal, it would leave an empty line.
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -65,9 +69,13 @@ def run_evaluation(
         "data": data,
         "split": name,
         "protocol": chosen.model_dump(mode="json"),
-        "runtime": "torch",
-        "precision": precision,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "runtime": computing.name,
+        "precision": computing.precision,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            computing.name.removesuffix("-compile"): computing.version,
+        },
     }
     if json_file:
         text = json.dumps(evaluation.to_json(context), indent=1)
@@ -79,7 +87,7 @@ def run_evaluation(
     return evaluation
 
 
-def _classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
+def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
     """The classes given, or those of the data (none: it has them itself), or the model's."""
     if classes_file is not None:
         return read_classes(classes_file)
@@ -90,7 +98,7 @@ def _classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes |
     return None if (folder / CLASSES_FILE).is_file() else spec.classes
 
 
-def _items(
+def scored_items(
     folder: LabelledFolder, split: str | None, spec: ModelSpec
 ) -> tuple[str, tuple[Item, ...]]:
     """The photos to score on, and what to call them.

@@ -29,8 +29,8 @@ def run_explanation(
     folder = OutputFolder(out, overwrite=overwrite)
     folder.check(["index.html"])
     pixels = decode_image(image)
-    predictor = Predictor(model, device=device)
-    num_channels = predictor.model.spec.encoder.in_channels
+    predictor = Predictor(model, device=device, runtime="torch")
+    num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)

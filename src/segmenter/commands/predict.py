@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segmenter.checkpoints import load
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.classes import Classes
 from segmenter.errors import UserError
@@ -24,6 +23,7 @@ from segmenter.inference.predict_files import (
     summary_table,
 )
 from segmenter.inference.predictor import Predictor
+from segmenter.inference.runtimes import describe
 from segmenter.inference.submission import Benchmark, write_submission
 from segmenter.outputs import OutputFolder
 
@@ -39,6 +39,7 @@ def run_prediction(
     submission: Benchmark | None = None,
     flip: bool | None,
     device: str,
+    runtime: str,
     precision: str,
     overwrite: bool,
 ) -> int:
@@ -53,12 +54,13 @@ def run_prediction(
         raise UserError("--submission writes label maps alone; leave --gallery out")
     found = find_images(images)
     folder = OutputFolder(out, overwrite=overwrite)
-    loaded = load(model)
-    if model in bundled_models() and loaded.spec.license:
-        print(f"note: the model {model!r} is under these terms: {loaded.spec.license}")
+    predictor = Predictor(model, flip=flip, device=device, runtime=runtime, precision=precision)
+    spec = predictor.spec
+    if model in bundled_models() and spec.license:
+        print(f"note: the model {model!r} is under these terms: {spec.license}")
+    print(f"runtime: {describe(predictor.runtime)}")
     if gallery:
         folder.check(gallery_names(found))
-    predictor = Predictor(loaded, flip=flip, device=device, precision=precision)
     labelled = (
         write_submission(predictor, found, folder, submission)
         if submission
@@ -71,9 +73,9 @@ def run_prediction(
         print(f"[{len(results)}/{len(found)}] {result.path}: {done}")
         if result.problem is not None:
             print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
-    print_shares(results, loaded.spec.classes)
+    print_shares(results, spec.classes)
     if gallery:
-        print(f"gallery: {write_gallery(results, loaded.spec, folder)}")
+        print(f"gallery: {write_gallery(results, spec, folder)}")
     print(f"results: {out}")
     return sum(result.problem is not None for result in results)
 

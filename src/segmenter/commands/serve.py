@@ -5,15 +5,22 @@ import re
 import socket
 from pathlib import Path
 
-from segmenter.checkpoints import load
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
+from segmenter.inference.runtimes import describe
 
 _TOKEN_VARIABLE = "SEGMENTER_TOKEN"
 
 
 def run_service(
-    model: str, host: str, port: int, *, max_requests: int, device: str, precision: str
+    model: str,
+    host: str,
+    port: int,
+    *,
+    max_requests: int,
+    device: str,
+    runtime: str,
+    precision: str,
 ) -> None:
     """Serve a model until the process is told to stop.
 
@@ -30,21 +37,20 @@ def run_service(
         raise UserError(
             f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
         ) from None
-    loaded = load(model)
-    if loaded.spec.encoder.in_channels != 3:
-        raise UserError(
-            f"photos have 3 channels, this model takes {loaded.spec.encoder.in_channels}"
-        )
+    predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
+    num_channels = predictor.spec.encoder.in_channels
+    if num_channels != 3:
+        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     settings = ServiceSettings(
         token=os.environ.get(_TOKEN_VARIABLE) or None,
         is_local=_is_loopback(host),
         max_requests=max_requests,
     )
-    predictor = Predictor(loaded, device=device, precision=precision)
     _check_address(host, port)
     name = re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model"
     if settings.token is None and not _is_loopback(host):
         print(f"note: everyone who reaches {host} can use it; set {_TOKEN_VARIABLE} to a secret")
+    print(f"computing with {describe(predictor.runtime)}")
     print(f"serving {model} on http://{host}:{port}", flush=True)
     run_server(Service(predictor, name, settings), host, port)
 

@@ -160,7 +160,7 @@ def _uncovered(
     size: tuple[int, ...],
 ) -> UInt8[ndarray, "height width 3"]:
     """A colour for each patch, at the size of a picture; what was padded is cut away."""
-    patch = predictor.model.spec.encoder.patch_size
+    patch = predictor.spec.encoder.patch_size
     whole = grid.repeat(patch, axis=0).repeat(patch, axis=1)
     height, width = pixels.shape[2:]
     return cv2.resize(whole[:height, :width], size[::-1], interpolation=cv2.INTER_NEAREST)
@@ -173,7 +173,7 @@ def _mark(
     pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
 ) -> None:
     """Draw a frame around the patch that is looked from."""
-    side = predictor.model.spec.encoder.patch_size
+    side = predictor.spec.encoder.patch_size
     (height, width), (seen_height, seen_width) = picture.shape[:2], pixels.shape[2:]
     top, left = patch[0] * side * height // seen_height, patch[1] * side * width // seen_width
     bottom = (patch[0] + 1) * side * height // seen_height

@@ -121,7 +121,7 @@ def predict_files(
     """
     if not 0 <= opacity <= 1:
         raise UserError(f"opacity must be from 0 (photo alone) to 1 (colours alone), got {opacity}")
-    num_channels = predictor.model.spec.encoder.in_channels
+    num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     folder.check(name + ending for _, name in images if is_usable_name(name) for ending in _ENDINGS)

@@ -9,70 +9,81 @@ from typing import NamedTuple, overload
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 from pydantic import ValidationError
 from torch import Tensor
 
-from segmenter.checkpoints import load
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.labels import add_resized, to_labels
-from segmenter.inference.views import mean_size, resize_normalized, resize_photo, view_sizes
+from segmenter.inference.runtimes import Runtime, open_runtime
+from segmenter.inference.views import mean_size, resize_photo, resize_pixels, view_sizes
 from segmenter.inference.windows import Box, window_boxes
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.model.protocol import published_protocol
-from segmenter.model.segmenter import ImageSize
+from segmenter.model.segmenter import ImageSize, upsample
 from segmenter.validation import first_problem
 
 _MAX_BATCH = 8
 _MAX_BATCH_PIXELS = 8 * 512 * 512
-_PRECISIONS = ("float32", "bfloat16")
 
 
 class Predictor:
     """Label photos of any size.
 
-    The model is put into eval mode and stays there.
+    A model object is put into eval mode and stays there.
 
     Args:
-        model: A model, or the bundled name or path of one.
+        model: A model, the bundled name or path of one, an exported file, or a runtime that holds
+            one already.
         protocol: How a photo is fed to the model; none: as the model's own spec says. A name is
             that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
         flip: Whether to look at the mirrored photo too; none: as the protocol says.
         scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
         device: Where to compute, such as `cpu` or `cuda:0`.
-        precision: `float32`, or `bfloat16` for the model's matrix products.
+        runtime: What computes: `torch`, `torch-compile`, `openvino`, `onnxruntime`, or `auto`, the
+            fastest that is installed (a model object stays in torch).
+        precision: `float32`, the published numerics, or `bfloat16` for the matrix products; `auto`:
+            bfloat16 where OpenVINO or a GPU has it natively.
 
     Raises:
-        UserError: If the model, protocol, device, precision or scales cannot be used.
+        UserError: If the model, protocol, device, runtime, precision or scales cannot be used.
     """
 
     def __init__(
         self,
-        model: Segmenter | str | Path,
+        model: Segmenter | str | Path | Runtime,
         *,
         protocol: Protocol | str | None = None,
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         device: str | torch.device = "cpu",
-        precision: str = "float32",
+        runtime: str = "auto",
+        precision: str = "auto",
     ) -> None:
-        if precision not in _PRECISIONS:
-            raise UserError(f"no precision {precision!r}; choose from {', '.join(_PRECISIONS)}")
-        self.precision = precision
-        self.device = usable_device(device)
-        if not isinstance(model, Segmenter):
-            model = load(model, self.device)
-        self.model = model.to(self.device).eval()
+        if isinstance(model, Segmenter | str | Path):
+            model = open_runtime(model, runtime, precision, device)
+        self.runtime: Runtime = model
+        self.device = self.runtime.device
         given = {"flip": flip, "scales": scales}
         changes = {name: value for name, value in given.items() if value is not None}
-        self.protocol = change_protocol(find_protocol(protocol, model.spec), changes)
+        self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.runtime.spec
+
+    @property
+    def model(self) -> Segmenter:
+        """The model in torch; where another runtime holds it, it is read for the first who asks."""
+        return self.runtime.model
 
     @property
     def classes(self) -> Classes:
         """The classes that labels stand for."""
-        return self.model.spec.classes
+        return self.spec.classes
 
     @overload
     def __call__(self, image: ndarray) -> ndarray: ...
@@ -138,13 +149,12 @@ class Predictor:
 
     def _views(self, images: UInt8[ndarray, "batch height width channels"]) -> list["_View"]:
         """Run the model on photos of one size: at each scale, as they are and mirrored."""
-        self.model.eval()
         views = []
         for photo, size in view_sizes(images.shape[1:3], self.protocol):
             dtype = self.protocol.resize_dtype
             resized = np.stack([resize_photo(image, photo, dtype) for image in images])
             pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)
-            pixels = resize_normalized(self.model.normalize(pixels), size)
+            pixels = resize_pixels(pixels, size)
             window = self.protocol.window or max(size)
             boxes = window_boxes(size, window, self.protocol.stride or window)
             views.append(_View(size, boxes, False, self._patch_logits(pixels, boxes)))
@@ -154,17 +164,15 @@ class Predictor:
         return views
 
     def _patch_logits(
-        self, images: Float[Tensor, "batch channels height width"], boxes: list[Box]
+        self, images: Shaped[Tensor, "batch channels height width"], boxes: list[Box]
     ) -> Float[Tensor, "batch windows classes rows columns"]:
         """Score the patches of every window of every photo, several windows at a time."""
         windows = [image[:, rows, columns] for image in images for rows, columns in boxes]
         step = _batch_size(windows[0].shape[1:])
-        use_autocast = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
-            logits = [
-                self.model.patch_logits(torch.stack(windows[start : start + step])).float()
-                for start in range(0, len(windows), step)
-            ]
+        logits = [
+            self.runtime.patch_logits(torch.stack(windows[start : start + step]))
+            for start in range(0, len(windows), step)
+        ]
         return torch.cat(logits).unflatten(0, (len(images), len(boxes)))
 
     def _mean_scores(
@@ -188,19 +196,19 @@ class Predictor:
         rows, columns = view.boxes[0]
         window_size = (rows.stop, columns.stop)
         if len(view.boxes) == 1:
-            total = self.model.upsample(windows, window_size)[0]
+            total = upsample(windows, window_size, self.spec)[0]
             return total.flip(-1) if view.is_mirrored else total
         total = windows.new_zeros(windows.shape[1], *view.size)
         count = windows.new_zeros(view.size)
         for (rows, columns), logits in zip(view.boxes, windows, strict=True):
-            total[:, rows, columns] += self.model.upsample(logits[None], window_size)[0]
+            total[:, rows, columns] += upsample(logits[None], window_size, self.spec)[0]
             count[rows, columns] += 1
         total /= count
         return total.flip(-1) if view.is_mirrored else total
 
     def _checked(self, image: object) -> ndarray:
         """Refuse what is no photo, and give a grey one the channels that the model takes."""
-        num_channels = self.model.spec.encoder.in_channels
+        num_channels = self.spec.encoder.in_channels
         if isinstance(image, ndarray) and image.dtype == np.uint8 and image.size > 0:
             if image.ndim == 2 and num_channels in {1, 3}:
                 return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
@@ -284,15 +292,3 @@ def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protoc
         return Protocol.model_validate({**protocol.model_dump(), **changes})
     except ValidationError as error:
         raise UserError(first_problem(error, Protocol)) from None
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """The device, after making sure that tensors can live on it."""
-    try:
-        place = torch.empty(0, device=device).device
-        if place.type == "meta":
-            raise RuntimeError("it holds no numbers")
-        return place
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None

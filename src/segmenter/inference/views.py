@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
@@ -79,10 +79,13 @@ def resize_photo(
     return resized.reshape(height, width, -1)
 
 
-def resize_normalized(
-    images: Float[Tensor, "batch channels height width"], size: ImageSize
-) -> Float[Tensor, "batch channels new_height new_width"]:
-    """Resize images that are normalised already, as the published code does a second time."""
-    if images.shape[2:] == size:
-        return images
-    return F.interpolate(images, size, mode="bilinear", align_corners=False)
+def resize_pixels(
+    pixels: Shaped[Tensor, "batch channels height width"], size: ImageSize
+) -> Shaped[Tensor, "batch channels new_height new_width"]:
+    """Resize a second time, without rounding, as the published code does with normalised images.
+
+    To normalise after is the same: what is mixed here has weights that sum to 1.
+    """
+    if pixels.shape[2:] == size:
+        return pixels
+    return F.interpolate(pixels.float(), size, mode="bilinear", align_corners=False)

@@ -97,7 +97,7 @@ class MaskTransformer(nn.Module):
     ) -> Float[Tensor, "batch tokens decoder_dim"]:
         """Put the class tokens after the patches; take both through the first `count` blocks."""
         joint = self.project_in(tokens)
-        class_tokens = self.class_tokens.expand(len(tokens), -1, -1).to(joint.dtype)
+        class_tokens = self.class_tokens.expand(tokens.shape[0], -1, -1).to(joint.dtype)
         joint = torch.cat([joint, class_tokens], dim=1)
         for index, block in enumerate(self.blocks[:count]):
             joint = block(joint, block_scales(branch_scales, index))

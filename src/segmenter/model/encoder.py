@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         prefix = self.prefix_tokens
         if self.prefix_positions is not None:
             prefix = prefix + self.prefix_positions
-        prefix = prefix.expand(len(images), -1, -1).to(patches.dtype)
+        prefix = prefix.expand(images.shape[0], -1, -1).to(patches.dtype)
         tokens = torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
 
         rotation = rotary_positions(grid, images.device) if self.spec.position == "rotary" else None
@@ -118,11 +118,39 @@ def resize_table(
     table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
 ) -> Float[Tensor, "1 dim new_rows new_columns"]:
     """Fit the learned position table to another grid of patches."""
-    if table.shape[2:] == grid:
+    is_exporting = torch.compiler.is_exporting()
+    if table.shape[2:] == grid and not is_exporting:
         return table
+    if spec.table_antialias and is_exporting:
+        return _resize_by_products(table, grid, spec)
     return F.interpolate(
         table, grid, mode=spec.table_resize, antialias=spec.table_antialias, align_corners=False
     )
+
+
+def _resize_by_products(
+    table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
+) -> Float[Tensor, "1 dim new_rows new_columns"]:
+    """What `F.interpolate` does with antialias; for graphs, as OpenVINO's operator differs."""
+    rows, columns = (
+        _smoothing_weights(old, new, spec.table_resize)
+        for old, new in zip(table.shape[2:], grid, strict=True)
+    )
+    return rows @ table @ columns.T
+
+
+def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"]:
+    """What each of `old` samples gives to each of `new`: Pillow's filters, as torch has them."""
+    ratio = torch.full((), float(old)) / torch.arange(new).add(1).max()
+    centers = (torch.arange(new) + 0.5) * ratio
+    distances = (torch.arange(old) + 0.5 - centers[:, None]).abs() / ratio.clamp(min=1)
+    if mode == "bilinear":
+        weights = (1 - distances).clamp(min=0)
+    else:
+        near = (1.5 * distances - 2.5) * distances**2 + 1
+        far = ((-0.5 * distances + 2.5) * distances - 4) * distances + 2
+        weights = torch.where(distances < 1, near, torch.where(distances < 2, far, 0.0))
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def rotary_positions(grid: Grid, device: torch.device) -> Rotation:

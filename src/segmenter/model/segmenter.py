@@ -1,5 +1,7 @@
 """Segmenter: image -> patch tokens -> a class for each pixel (paper, figure 2)."""
 
+from typing import cast
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -77,13 +79,7 @@ class Segmenter(nn.Module):
         self, logits: Float[Tensor, "batch classes rows columns"], size: ImageSize
     ) -> Float[Tensor, "batch classes height width"]:
         """Bring patch logits to the size of the image they were made from."""
-        height, width = size
-        if self.spec.fit != "pad-crop":
-            return F.interpolate(logits, size, mode="bilinear", align_corners=False)
-        patch = self.spec.encoder.patch_size
-        padded = (logits.shape[2] * patch, logits.shape[3] * patch)
-        full = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
-        return full[:, :, :height, :width]
+        return upsample(logits, size, self.spec)
 
     def fit_to_patches(
         self, images: Float[Tensor, "batch channels height width"]
@@ -92,7 +88,23 @@ class Segmenter(nn.Module):
         patch = self.spec.encoder.patch_size
         height, width = images.shape[2:]
         if self.spec.fit == "stretch":
-            down, right = max(patch - height, 0), max(patch - width, 0)
+            # `max`, which can also be exported
+            down, right = (cast(int, torch.sym_max(patch - side, 0)) for side in (height, width))
         else:
             down, right = -height % patch, -width % patch
-        return F.pad(images, (0, right, 0, down)) if down or right else images
+        if not torch.compiler.is_exporting() and not down and not right:
+            return images
+        return F.pad(images, (0, right, 0, down))
+
+
+def upsample(
+    logits: Float[Tensor, "batch classes rows columns"], size: ImageSize, spec: ModelSpec
+) -> Float[Tensor, "batch classes height width"]:
+    """Bring patch logits to the size of the image they were made from, as `ModelSpec.fit` says."""
+    height, width = size
+    if spec.fit != "pad-crop":
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    patch = spec.encoder.patch_size
+    padded = (logits.shape[2] * patch, logits.shape[3] * patch)
+    full = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+    return full[:, :, :height, :width]

@@ -182,7 +182,7 @@ class Service:
         """Tensors in, tensors out."""
         body = await read_body(request, self.settings)
         json_bytes = request.headers.get(v2.HEADER_LENGTH)
-        channels = self.predictor.model.spec.encoder.in_channels
+        channels = self.predictor.spec.encoder.in_channels
         request_id, images = await asyncio.to_thread(
             v2.read_request, body, json_bytes, channels, self.settings
         )
@@ -237,7 +237,7 @@ class Service:
         return JSONResponse(v2.server_metadata(_VERSION))
 
     async def _model_metadata(self, _request: Request) -> Response:
-        channels = self.predictor.model.spec.encoder.in_channels
+        channels = self.predictor.spec.encoder.in_channels
         return JSONResponse(v2.model_metadata(self.name, self.predictor.classes, channels))
 
     async def _metrics(self, _request: Request) -> Response:

@@ -1,0 +1,169 @@
+"""`segmenter benchmark`: how fast a model is here, where the time goes, what the limit is."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from segmenter.data.decode import decode_image
+from segmenter.drawing import encode_jpeg
+from segmenter.errors import UserError
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.runtimes import Runtime, describe
+from segmenter.model import ModelSpec, Protocol, Segmenter
+
+_PRODUCT_SIDE = 2048
+_WHOLE = Protocol(name="benchmark")
+
+
+def run_benchmark(
+    model: str,
+    size: tuple[int, int],
+    *,
+    runtime: str,
+    precision: str,
+    device: str,
+    rounds: int,
+    as_json: bool,
+) -> None:
+    """Measure a model on one photo of a size, and print what was found.
+
+    Raises:
+        UserError: If the model, runtime, precision or device cannot be used, or the size is no
+            photo's.
+    """
+    if min(size) < 1 or rounds < 1:
+        raise UserError(f"size and rounds are 1 or more, got {size} and {rounds}")
+    start = time.perf_counter()
+    predictor = Predictor(
+        model, protocol=_WHOLE, runtime=runtime, precision=precision, device=device
+    )
+    opening = time.perf_counter() - start
+    found = measure(predictor, size, rounds) | {"model": model, "opening_seconds": opening}
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        _print(found)
+
+
+def measure(predictor: Predictor, size: tuple[int, int], rounds: int) -> dict[str, Any]:
+    """Time the steps from an encoded photo to its labels, round by round; medians count."""
+    computing = predictor.runtime
+    height, width = size
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    photo = coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+    encoded = encode_jpeg(photo)
+    pixels = torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None]
+    pixels = pixels.to(computing.device)
+    steps: dict[str, Callable[[], object]] = {
+        "decode": lambda: decode_image(encoded),
+        "model": lambda: computing.patch_logits(pixels),
+        "image_to_labels": lambda: predictor(photo),
+    }
+    for step in steps.values():
+        step()  # compiles for the shape
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    products = []
+    for _ in range(rounds):
+        for name, step in steps.items():
+            seconds[name].append(_seconds(step, computing.device))
+        products.append(_product_rate(computing))
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    labels = max(medians["image_to_labels"] - medians["model"], 0.0)
+    total = medians["decode"] + medians["image_to_labels"]
+    latencies = np.array(seconds["image_to_labels"])
+    flops = count_flops(predictor.spec, size)
+    product_rate = float(np.median(products))
+    return {
+        "runtime": describe(computing),
+        "threads": torch.get_num_threads(),
+        "size": list(size),
+        "rounds": rounds,
+        "parameters": count_parameters(predictor.spec),
+        "flops": flops,
+        "images_per_second": 1 / medians["image_to_labels"],
+        "latency_seconds": {
+            f"p{percent}": float(np.percentile(latencies, percent)) for percent in (5, 50, 95)
+        },
+        "shares": {
+            "decode": medians["decode"] / total,
+            "model": medians["model"] / total,
+            "labels": labels / total,
+        },
+        "peak_memory_bytes": _peak_memory(computing.device),
+        "model_flops_per_second": flops / medians["model"],
+        "matrix_product_flops_per_second": product_rate,
+        "share_of_limit": flops / medians["model"] / product_rate,
+    }
+
+
+def count_parameters(spec: ModelSpec) -> int:
+    """How many numbers were learned."""
+    return sum(parameter.numel() for parameter in _outline(spec).parameters())
+
+
+def count_flops(spec: ModelSpec, size: tuple[int, int]) -> int:
+    """Operations of the matrix products for one picture; a multiplication and addition are two."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        _outline(spec).patch_logits(torch.empty(1, spec.encoder.in_channels, *size))
+    return counter.get_total_flops()
+
+
+def _outline(spec: ModelSpec) -> Segmenter:
+    """The model without numbers."""
+    with torch.device("meta"):
+        return Segmenter(spec).eval()
+
+
+def _product_rate(runtime: Runtime) -> float:
+    """Operations a second of one large matrix product, in the runtime's precision, by torch."""
+    dtype = torch.bfloat16 if runtime.precision == "bfloat16" else torch.float32
+    left, right = torch.ones(2, _PRODUCT_SIDE, _PRODUCT_SIDE, dtype=dtype, device=runtime.device)
+    product = left @ right
+    seconds = _seconds(lambda: torch.mm(left, right, out=product), runtime.device)
+    return 2 * _PRODUCT_SIDE**3 / seconds
+
+
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    """How long a step takes, to its end."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most memory that the process had, or that torch had on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _print(found: dict[str, Any]) -> None:
+    height, width = found["size"]
+    latency, shares = found["latency_seconds"], found["shares"]
+    lines = [
+        f"model        {found['model']}: {found['parameters'] / 1e6:.1f} million parameters, "
+        f"{found['flops'] / 1e9:.1f} GFLOP for {height} x {width}",
+        f"runtime      {found['runtime']}, {found['threads']} threads",
+        f"opened in    {found['opening_seconds']:.2f} s",
+        f"photo to labels  {found['images_per_second']:.2f} a second; median "
+        f"{latency['p50']:.3f} s, 5 to 95 per cent of {found['rounds']} rounds: "
+        f"{latency['p5']:.3f} to {latency['p95']:.3f} s",
+        "time goes to "
+        + ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items()),
+        f"memory       {found['peak_memory_bytes'] / 2**20:.0f} MiB at most",
+        f"limit        a matrix product runs at "
+        f"{found['matrix_product_flops_per_second'] / 1e9:.0f} GFLOP/s, the model at "
+        f"{found['model_flops_per_second'] / 1e9:.0f}: {100 * found['share_of_limit']:.0f} %",
+    ]
+    print("\n".join(lines))

@@ -1,0 +1,1 @@
+"""Models as ONNX graphs that run anywhere, and files of them that say what they are."""

@@ -1,0 +1,136 @@
+"""From a model to an ONNX graph for any batch, height and width.
+
+Every other runtime starts from this one graph. The conditions in the model that depend on a size
+step aside while it is exported (`torch.compiler.is_exporting`): images are always padded and the
+position table is always resized, by nothing if need be.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import jaxtyping
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from segmenter.errors import UserError
+from segmenter.model.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Output = Literal["logits", "labels"]
+"""Scores of every patch, or the class of every pixel."""
+
+_MAX_GRAPH_BYTES = (1 << 31) - 1
+"""What protobuf can hold in one file."""
+INPUT = "pixels"
+_NOISY = r"(torch|onnxscript|copyreg)\b"
+
+
+class _Graph(nn.Module):
+    """What the graph computes."""
+
+    def __init__(self, model: Segmenter, output: Output, *, normalizes: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+        self.normalizes = normalizes
+
+    def forward(
+        self, pixels: Float[Tensor, "batch channels height width"]
+    ) -> Shaped[Tensor, " *axes"]:
+        """Patch logits, or the labels of all pixels."""
+        images = self.model.normalize(pixels) if self.normalizes else pixels
+        logits = self.model.patch_logits(images)
+        if self.output == "logits":
+            return logits
+        return _labels(self.model.upsample(logits, (pixels.shape[2], pixels.shape[3])))
+
+
+def _labels(
+    logits: Float[Tensor, "batch classes height width"],
+) -> Int[Tensor, "batch height width"]:
+    """The class with the highest logit; of equals the first."""
+    return logits.argmax(dim=1).to(torch.int32)
+
+
+def to_onnx(
+    model: Segmenter, output: Output = "logits", *, normalizes: bool = True
+) -> "ModelProto":
+    """Export a model as an ONNX graph; batch, height and width are free.
+
+    Args:
+        model: Its weights are copied.
+        output: `logits`: (batch, classes, rows, columns), float32, one for each patch. `labels`:
+            (batch, height, width), int32.
+        normalizes: Whether the graph takes pixel values of 0 to 255 and normalises them itself, or
+            normalised images; both float32, (batch, channels, height, width).
+
+    Raises:
+        UserError: If onnx or onnxscript is not installed, or the model is larger than 2 GiB.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is not installed, and graphs are made with it; "
+            "`pip install 'vit-segmenter[export]'`"
+        ) from None
+    if 4 * sum(parameter.numel() for parameter in model.parameters()) > _MAX_GRAPH_BYTES - (
+        1 << 24
+    ):
+        raise UserError(
+            "the model is larger than 2 GiB, which one ONNX file cannot hold; use torch"
+        )
+    was_training = model.training
+    graph = _Graph(model.eval(), output, normalizes=normalizes)
+    patch = model.spec.encoder.patch_size
+    # No side is the other's, a multiple of the patch, or that of the position table, and the batch
+    # is not 1: the exporter takes what is equal in its example for equal always.
+    height, width = 3 * patch + 5, 5 * patch + 3
+    example = torch.zeros(2, model.spec.encoder.in_channels, height, width)
+    example = example.to(next(model.parameters()).device)
+    free = torch.export.Dim.DYNAMIC
+    shapes = ({0: free, 2: free, 3: free},)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+            exported = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                verbose=False,
+                optimize=False,  # takes as long again, and each runtime does it itself
+                input_names=[INPUT],
+                output_names=[output],
+            )
+    finally:
+        model.train(was_training)
+    assert exported is not None
+    return exported.model_proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter deprecates in itself, and its notes, from the user.
+
+    Types are not checked meanwhile, where tests check them: sizes are symbols, and to compare one
+    with a number would fix it.
+    """
+    logger = logging.getLogger("torch.onnx")
+    level, checks_nothing = logger.level, jaxtyping.config.jaxtyping_disable
+    logger.setLevel(logging.ERROR)
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category, module=_NOISY)
+            yield
+    finally:
+        logger.setLevel(level)
+        jaxtyping.config.update("jaxtyping_disable", checks_nothing)

@@ -1,0 +1,315 @@
+"""What computes patch logits: torch, OpenVINO or ONNX Runtime, behind one method.
+
+Every runtime has a `spec`, a `name`, a `version`, a `precision` and a `device`, and turns pixels of
+0 to 255 into patch logits. Which one computes is the user's choice; `auto` takes the fastest that
+is installed.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from segmenter.checkpoints import load, own
+from segmenter.checkpoints.bundled import resolve
+from segmenter.errors import UserError
+from segmenter.export.exported import Exported, is_exported, read_exported
+from segmenter.export.graph import to_onnx
+from segmenter.inference import openvino_graphs
+from segmenter.inference.cache import cached
+from segmenter.model import ModelSpec, Segmenter
+
+RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
+RUNTIMES: tuple[RuntimeName, ...] = (
+    "auto",
+    "torch",
+    "torch-compile",
+    "openvino",
+    "onnxruntime",
+)
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
+
+# Graphs are made with the last two.
+_NEEDS = {
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+}
+_EXTRA = {"openvino": "fast", "onnxruntime": "export"}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+Pixels = Shaped[Tensor, "batch channels height width"]
+PatchLogits = Float[Tensor, "batch classes rows columns"]
+
+
+class TorchRuntime:
+    """The model itself; eager, or compiled for each new shape."""
+
+    def __init__(
+        self, model: Segmenter, precision: str, device: torch.device, *, compiles: bool = False
+    ) -> None:
+        self.name = "torch-compile" if compiles else "torch"
+        self.version = torch.__version__
+        self.precision = precision
+        self.device = device
+        self.model = model.to(device).eval()
+        self._compiled = torch.compile(self.model.patch_logits) if compiles else None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.model.spec
+
+    @torch.inference_mode()
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of pictures with pixels of 0 to 255."""
+        self.model.eval()
+        images = self.model.normalize(pixels.to(self.device))
+        compute = self._compiled or self.model.patch_logits
+        use_autocast = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
+            return compute(images).float()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that no runtime holds yet; its weights are read when they are asked for."""
+
+    spec: ModelSpec
+    digest: Callable[[], str]
+    """SHA-256 of the weights."""
+    load: Callable[[], Segmenter]
+    exported: Exported | None = None
+
+    def graph(self) -> bytes:
+        """The model as ONNX, from the cache if it was made before."""
+        if self.exported is not None:
+            return self.exported.graph
+        return cached(f"onnx {self.key()}", lambda: to_onnx(self.load()).SerializeToString())
+
+    def key(self) -> str:
+        """All that the graph depends on; classes count, their names do not."""
+        spec = self.spec.model_dump(
+            mode="json", include={"encoder", "decoder", "normalization", "fit"}
+        )
+        facts = [spec, len(self.spec.classes), self.digest(), torch.__version__]
+        return json.dumps(facts, sort_keys=True)
+
+
+class _GraphRuntime:
+    """What runtimes that hold a graph have in common: the way in, and torch on request."""
+
+    def __init__(self, source: Source, precision: str, device: torch.device) -> None:
+        self.spec = source.spec
+        self.device = device
+        self.precision = precision
+        self._source = source
+        self._normalizes = source.exported is None or source.exported.facts.normalizes
+
+    @cached_property
+    def model(self) -> Segmenter:
+        """The model in torch, read anew: this runtime holds a graph."""
+        return self._source.load()
+
+    def _input(self, pixels: Tensor) -> Tensor:
+        """Pixels as the graph takes them."""
+        if self._normalizes:
+            return pixels.float().cpu().contiguous()
+        mean, std = (
+            torch.tensor(values).view(1, -1, 1, 1)
+            for values in (self.spec.normalization.mean, self.spec.normalization.std)
+        )
+        return ((pixels.float().cpu() - mean) / std).contiguous()
+
+
+class OpenVinoRuntime(_GraphRuntime):
+    """The graph on the processor, by OpenVINO; what it compiled is cached."""
+
+    name = "openvino"
+
+    def __init__(self, source: Source, precision: str, device: torch.device) -> None:
+        super().__init__(source, precision, device)
+        self.version = openvino_graphs.version()
+        if source.exported is not None:
+            graph, weights = source.exported.graph, source.exported.weights
+            self._run = openvino_graphs.compile_graph(graph, weights, precision)
+        else:
+            self._run = openvino_graphs.compile_cached(source.key(), source.graph, precision)
+        self._lock = threading.Lock()  # one request at a time
+
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of pictures with pixels of 0 to 255."""
+        with self._lock:
+            return torch.from_numpy(self._run(self._input(pixels).numpy()))
+
+
+class OnnxRuntime(_GraphRuntime):
+    """The graph, by ONNX Runtime, on the device that was asked for and no other."""
+
+    name = "onnxruntime"
+
+    def __init__(self, source: Source, precision: str, device: torch.device) -> None:
+        import onnxruntime
+
+        super().__init__(source, precision, device)
+        self.version = onnxruntime.__version__
+        self._run = onnx_session(source.graph(), device)
+
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of pictures with pixels of 0 to 255."""
+        return torch.from_numpy(self._run(self._input(pixels).numpy()))
+
+
+def onnx_session(graph: bytes, device: torch.device) -> openvino_graphs.Run:
+    """Open an ONNX graph in ONNX Runtime, on a device and no other.
+
+    Raises:
+        UserError: If ONNX Runtime cannot run it, or would run it elsewhere.
+    """
+    import onnxruntime
+
+    provider = _PROVIDERS[device.type]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    settings = {} if device.type == "cpu" else {"device_id": device.index or 0}
+    providers = onnxruntime.get_available_providers()
+    session = None
+    if provider in providers:
+        session = onnxruntime.InferenceSession(graph, options, providers=[(provider, settings)])
+        providers = session.get_providers()
+    if session is None or providers[0] != provider:
+        raise UserError(
+            f"ONNX Runtime cannot compute on {device}: it has {', '.join(providers)}, not "
+            f"{provider}; install the onnxruntime package for that device, or take "
+            "--runtime torch"
+        )
+    name = session.get_inputs()[0].name
+    return lambda given: np.asarray(session.run(None, {name: given})[0])
+
+
+Runtime = TorchRuntime | OpenVinoRuntime | OnnxRuntime
+
+
+def describe(runtime: Runtime) -> str:
+    """One line that says what computes, such as `openvino 2026.4.1, bfloat16, on cpu`."""
+    return f"{runtime.name} {runtime.version}, {runtime.precision}, on {runtime.device}"
+
+
+def open_runtime(
+    model: Segmenter | str | Path,
+    runtime: str = "auto",
+    precision: str = "auto",
+    device: str | torch.device = "cpu",
+) -> Runtime:
+    """Bring a model to where it is computed.
+
+    Args:
+        model: A model, the bundled name or path of one, or an exported file.
+        runtime: One of `RUNTIMES`. `auto`: on a processor the first of OpenVINO, ONNX Runtime and
+            torch that is installed; elsewhere torch. A model given as an object, whose weights may
+            change, stays in torch.
+        precision: `float32`, the published numerics; `bfloat16`, for matrix products; `auto`:
+            bfloat16 where OpenVINO or a GPU has it natively, else float32.
+        device: Where to compute, such as `cpu` or `cuda:0`.
+
+    Raises:
+        UserError: If the model, runtime, precision or device cannot be used, or not together.
+    """
+    if runtime not in RUNTIMES:
+        raise UserError(f"no runtime {runtime!r}; choose from {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise UserError(f"no precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    place = usable_device(device)
+    path = None if isinstance(model, Segmenter) else resolve(model)
+    exported = path is not None and is_exported(path)
+    if runtime == "auto":
+        runtime = _fastest(place, is_object=path is None, is_exported=exported)
+    if runtime.startswith("torch"):
+        if exported:
+            raise UserError(f"{path} is exported: take --runtime auto, openvino or onnxruntime")
+        loaded = model if isinstance(model, Segmenter) else load(model, place)
+        if precision == "auto":
+            native = place.type == "cuda" and torch.cuda.is_bf16_supported(
+                including_emulation=False
+            )
+            precision = "bfloat16" if native else "float32"
+        return TorchRuntime(loaded, precision, place, compiles=runtime == "torch-compile")
+    _check_installed(runtime)
+    source = _source(model, path)
+    if runtime == "openvino":
+        if place.type != "cpu":
+            raise UserError(f"openvino computes on cpu, not on {place}; take --runtime torch")
+        return OpenVinoRuntime(source, openvino_graphs.usable_precision(precision), place)
+    if precision == "bfloat16":
+        raise UserError("onnxruntime computes in float32; for bfloat16 take openvino or torch")
+    if source.exported is not None and source.exported.weights is not None:
+        raise UserError(f"{path} is OpenVINO's; take --runtime openvino, or export it as .onnx")
+    if place.type not in _PROVIDERS:
+        raise UserError(f"onnxruntime computes on {' or '.join(_PROVIDERS)}, not on {place}")
+    return OnnxRuntime(source, "float32", place)
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, after making sure that tensors can live on it."""
+    try:
+        place = torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return place
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None
+
+
+def _fastest(device: torch.device, *, is_object: bool, is_exported: bool) -> str:
+    """The runtime that `auto` means."""
+    if is_object or (device.type != "cpu" and not is_exported):
+        return "torch"
+    graphs = [name for name in _NEEDS if not _missing(name)] if device.type == "cpu" else []
+    return (graphs or (["onnxruntime"] if is_exported else ["torch"]))[0]
+
+
+def _missing(runtime: str) -> list[str]:
+    return [module for module in _NEEDS[runtime] if find_spec(module) is None]
+
+
+def _check_installed(runtime: str) -> None:
+    missing = _missing(runtime)
+    if missing:
+        raise UserError(
+            f"{runtime} needs {', '.join(missing)}, not installed; "
+            f"`pip install 'vit-segmenter[{_EXTRA[runtime]}]'`, or take --runtime torch"
+        )
+
+
+def _source(model: Segmenter | str | Path, path: Path | None) -> Source:
+    """A model by what can be said of it without reading its weights."""
+    if isinstance(model, Segmenter):
+        return Source(model.spec, lambda: own.hash_tensors(model.state_dict()), lambda: model)
+    assert path is not None
+    if is_exported(path):
+        exported = read_exported(path)
+        if exported.facts.output != "logits":
+            raise UserError(
+                f"{path} gives labels, of one size; what labels photos needs `segmenter export "
+                "--output logits`"
+            )
+        return Source(exported.facts.spec, str, lambda: _no_torch(path), exported)
+    if own.is_own(path):
+        spec, digest = own.read_facts(path)
+        return Source(spec, lambda: digest, lambda: load(path))
+    loaded = load(path)
+    return Source(loaded.spec, lambda: own.hash_tensors(loaded.state_dict()), lambda: loaded)
+
+
+def _no_torch(path: Path) -> Segmenter:
+    raise UserError(f"{path} is exported: for its weights in torch, load the model it came from")

@@ -1,0 +1,303 @@
+"""An exported file computes what the model does, says what it is, and nothing else is run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from segmenter import cli
+from segmenter.checkpoints import load, save
+from segmenter.commands.benchmark import count_flops, count_parameters
+from segmenter.errors import UserError
+from segmenter.export.exported import ExportFacts, add_facts, read_exported
+from segmenter.export.graph import to_onnx
+from segmenter.export.write import openvino_files
+from segmenter.inference import Predictor
+from segmenter.inference.openvino_graphs import compile_graph
+from segmenter.inference.parity import check_parity
+from segmenter.inference.runtimes import onnx_session, open_runtime
+from segmenter.model import Segmenter
+from segmenter.model.architectures import find_architecture
+from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
+from tests.conftest import make_spec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmenter:
+    torch.manual_seed(0)
+    model = Segmenter(make_spec(depth=1)).eval()
+    with torch.no_grad():
+        model.decoder.project.weight.mul_(20)
+    return model
+
+
+@pytest.fixture(scope="module")
+def facts(model: Segmenter) -> ExportFacts:
+    return ExportFacts(spec=model.spec)
+
+
+@pytest.fixture(scope="module")
+def graph(model: Segmenter, facts: ExportFacts) -> bytes:
+    """The content of a file that `export` would write."""
+    return add_facts(to_onnx(model), facts)
+
+
+@pytest.fixture
+def file(tmp_path: Path, graph: bytes) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph)
+    return path
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    return int(stopped.value.code or 0)
+
+
+def write(path: Path, model: onnx.ModelProto) -> Path:
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_onnx_file_labels_as_the_model_does(
+    file: Path, model: Segmenter, photo: np.ndarray, runtime: str
+) -> None:
+    exported = Predictor(file, runtime=runtime, precision="float32")
+    expected = Predictor(model).probabilities(photo)
+    np.testing.assert_allclose(exported.probabilities(photo), expected, atol=1e-5)
+    assert exported.spec == model.spec
+    assert exported.classes.names == model.spec.classes.names
+
+
+def test_openvino_files_label_as_the_model_does(
+    tmp_path: Path, graph: bytes, facts: ExportFacts, model: Segmenter, photo: np.ndarray
+) -> None:
+    weights, topology = openvino_files(graph, facts)
+    (tmp_path / "model.bin").write_bytes(weights)
+    (tmp_path / "model.xml").write_bytes(topology)
+    exported = Predictor(tmp_path / "model.xml", precision="float32")
+    expected = Predictor(model).probabilities(photo)
+    np.testing.assert_allclose(exported.probabilities(photo), expected, atol=1e-5)
+    assert exported.spec == model.spec
+    with pytest.raises(UserError, match="is OpenVINO's; take --runtime openvino"):
+        open_runtime(tmp_path / "model.xml", "onnxruntime")
+    (tmp_path / "model.bin").unlink()
+    with pytest.raises(UserError, match=r"its weights in model\.bin beside it, which is missing"):
+        read_exported(tmp_path / "model.xml")
+
+
+def test_parity_holds_and_its_report_has_three_sizes_and_two_batches(
+    graph: bytes, model: Segmenter, facts: ExportFacts
+) -> None:
+    parity = check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime")
+    assert parity.passed
+    assert len({(case.height, case.width) for case in parity.cases}) == 3
+    assert {case.batch for case in parity.cases} == {1, 3}
+    assert parity.largest_difference is not None
+    assert parity.largest_difference < 1e-4
+    assert parity.label_agreement > 0.99
+    json.dumps(parity.to_json())
+
+
+@pytest.mark.parametrize("wrong", [lambda found: found + 0.01, lambda found: found[:, :, :-1]])
+def test_parity_fails_where_logits_or_shapes_differ(
+    graph: bytes, model: Segmenter, facts: ExportFacts, wrong: object
+) -> None:
+    session = onnx_session(graph, CPU)
+    assert not check_parity(model, facts, lambda given: wrong(session(given)), "wrong").passed
+
+
+def test_torch_and_load_say_who_takes_an_exported_file(file: Path) -> None:
+    with pytest.raises(UserError, match="is exported: take --runtime auto"):
+        open_runtime(file, "torch")
+    with pytest.raises(UserError, match="`Predictor`, `predict` and `evaluate` take it"):
+        load(file)
+    with pytest.raises(UserError, match="load the model it came from"):
+        _ = Predictor(file).model
+
+
+def external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/hostname")
+
+
+def external_in_a_branch(model: onnx.ModelProto) -> None:
+    node = model.graph.node.add(op_type="If")
+    constant = node.attribute.add(name="then_branch").g.node.add(op_type="Constant")
+    constant.attribute.add(name="value").t.external_data.add(key="location", value="../secret")
+
+
+def sparse(model: onnx.ModelProto) -> None:
+    model.graph.sparse_initializer.add().dims.append(1 << 40)
+
+
+def sparse_constant(model: onnx.ModelProto) -> None:
+    attribute = model.graph.node.add(op_type="Constant").attribute.add(name="sparse_value")
+    attribute.sparse_tensor.dims.append(1 << 40)
+
+
+def plug_in(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def functions(model: onnx.ModelProto) -> None:
+    model.functions.add(name="f", domain="")
+
+
+def strangers(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def other_facts(model: onnx.ModelProto) -> None:
+    facts = json.loads(model.metadata_props[0].value)
+    facts["spec"]["encoder"]["embed_dim"] = 10**9
+    model.metadata_props[0].value = json.dumps(facts)
+
+
+def no_json(model: onnx.ModelProto) -> None:
+    model.metadata_props[0].value = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (external, "lies outside the file"),
+        (external_in_a_branch, "lies outside the file"),
+        (sparse, "sparse tensors"),
+        (sparse_constant, "sparse tensors"),
+        (plug_in, r"com\.example\.\w+ is no ONNX operator"),
+        (functions, "has functions"),
+        (strangers, "was not written by `segmenter export`"),
+        (other_facts, "embed_dim"),
+        (no_json, r"model\.onnx: "),
+    ],
+)
+def test_files_that_are_not_ours_are_refused(file: Path, damage: object, message: str) -> None:
+    content = onnx.load_model_from_string(file.read_bytes())
+    damage(content)
+    with pytest.raises(UserError, match=message):
+        open_runtime(write(file, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\xff" * 1000])
+def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
+    for name in ("model.onnx", "model.xml"):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "model.bin").write_bytes(content)
+    for name in ("model.onnx", "model.xml"):
+        with pytest.raises(UserError, match=r"damaged or no|not written by"):
+            read_exported(tmp_path / name)
+
+
+def test_flops_are_those_of_the_matrix_products(model: Segmenter) -> None:
+    tokens, dim, classes = 4 * 6 + 1, 64, 3
+    block = 2 * tokens * dim * (3 * dim + dim + 8 * dim) + 2 * 2 * tokens * tokens * dim
+    patches = 2 * 24 * (16 * 16 * 3) * dim + 2 * 24 * dim * classes
+    assert count_flops(model.spec, (64, 96)) == block + patches
+    assert count_parameters(model.spec) == sum(each.numel() for each in model.parameters())
+
+
+def test_export_refuses_before_it_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.onnx").write_text("mine")
+    for arguments, message in [
+        (["street", "there.onnx"], "there.onnx exists"),
+        (["street", "model.pt"], "is a file named NAME.onnx"),
+        (["street", "no/such.onnx"], "its folder is missing"),
+        (["street", "a.onnx", "--output", "labels", "--data", "x"], "--output logits"),
+    ]:
+        assert run("export", *arguments) == 2
+        assert message in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["there.onnx"]
+    assert Path("there.onnx").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino", "triton"])
+def test_export_writes_files_and_a_report_that_the_commands_take(
+    tmp_path: Path, model: Segmenter, data_set: Path, format: str, capsys: pytest.CaptureFixture
+) -> None:
+    save(model, tmp_path / "model.safetensors")
+    name = {"onnx": "new.onnx", "openvino": "new.xml", "triton": "new"}[format]
+    arguments = ["--format", format, "--data", str(data_set), "--split", "val"]
+    assert run("export", str(tmp_path / "model.safetensors"), str(tmp_path / name), *arguments) == 0
+    assert "passed" in capsys.readouterr().out
+    report = json.loads((tmp_path / "new.parity.json").read_text())
+    assert report["miou"]["torch"] == pytest.approx(report["miou"]["exported"], abs=1e-3)
+    file = tmp_path / name
+    if format == "triton":
+        assert 'name: "new"' in (file / "config.pbtxt").read_text()
+        file = file / "1" / "model.onnx"
+    scores = tmp_path / "scores.json"
+    assert run("evaluate", str(file), str(data_set), "--split", "val", "--json", str(scores)) == 0
+    found = json.loads(scores.read_text())
+    assert found["runtime"] in {"openvino", "onnxruntime"}
+    assert found["precision"] == "float32"
+    assert found["miou"] == pytest.approx(report["miou"]["exported"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_graph_that_differs_is_not_written(
+    tmp_path: Path, model: Segmenter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from segmenter.commands import export
+
+    def other(model: Segmenter, *given: object, **options: object) -> onnx.ModelProto:
+        changed = Segmenter(model.spec).eval()
+        return to_onnx(changed, *given, **options)
+
+    monkeypatch.setattr(export, "to_onnx", other)
+    save(model, tmp_path / "model.safetensors")
+    assert run("export", str(tmp_path / "model.safetensors"), str(tmp_path / "new.onnx")) == 2
+    said = capsys.readouterr()
+    assert "FAILED" in said.out
+    assert "the graph differs from the model" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> None:
+    model = Segmenter(make_spec(5, depth=1, fit=fit, decoder="mask")).eval()
+    facts = ExportFacts(spec=model.spec, output="labels", normalizes=False)
+    graph = to_onnx(model, "labels", normalizes=False).SerializeToString()
+    run = (
+        onnx_session(graph, CPU)
+        if runtime == "onnxruntime"
+        else compile_graph(graph, None, "float32")
+    )
+    parity = check_parity(model, facts, run, runtime)
+    assert parity.passed
+    assert parity.label_agreement > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["linear", "mask"])
+@pytest.mark.parametrize("name", ["vit_small_patch16_384", "vit_base_patch16_384"])
+def test_the_published_architectures_are_exported_whole(name: str, decoder: str) -> None:
+    encoder, normalization = find_architecture(name)
+    spec = make_spec(150).model_copy(
+        update={
+            "encoder": encoder,
+            "normalization": normalization,
+            "decoder": LinearDecoderSpec()
+            if decoder == "linear"
+            else MaskTransformerSpec(dim=encoder.embed_dim),
+        }
+    )
+    model = Segmenter(spec).eval()
+    facts = ExportFacts(spec=spec)
+    graph = add_facts(to_onnx(model), facts)
+    assert check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime").passed
+    assert check_parity(model, facts, compile_graph(graph, None, "float32"), "openvino").passed

@@ -64,6 +64,8 @@ class Predictor:
     ) -> None:
         if isinstance(model, Segmenter | str | Path):
             model = open_runtime(model, runtime, precision, device)
+        if not isinstance(model, Runtime):
+            raise UserError(f"a model is a Segmenter, a name or a path, got {type(model).__name__}")
         self.runtime: Runtime = model
         self.device = self.runtime.device
         given = {"flip": flip, "scales": scales}

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 
 from segmenter.errors import UserError
@@ -137,6 +137,40 @@ class OutputFolder:
         self._written.add(name)
         return path
 
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Have a file written that is too large for `write`; nothing is left of a broken attempt.
+
+        Gives the path of a new file beside the output, for the block to write; after it, the file
+        is forced to the disk, noted in the manifest, and renamed.
+
+        Args:
+            name: As for `write`.
+
+        Raises:
+            UserError: As for `write`.
+        """
+        if name in self._written:
+            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
+        path = self._free_path(name)
+        temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp{path.suffix}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            content = _file_content(temporary)
+            _append_line(self.root / MANIFEST_NAME, [name, *content])
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self._known.setdefault(name, set()).add(content)
+        self._written.add(name)
+
     def _free_path(self, name: str) -> Path:
         """The path of an output, after making sure that it lies inside and may be written."""
         path = self.root / _checked_name(name)
@@ -161,9 +195,7 @@ class OutputFolder:
         """Whether a file has a content that we gave it."""
         known = self._known.get(name, set())
         size = path.stat().st_size
-        return any(size == known_size for known_size, _ in known) and (
-            _content(path.read_bytes()) in known
-        )
+        return any(size == known_size for known_size, _ in known) and (_file_content(path) in known)
 
 
 def written_names(folder: Path) -> set[str]:
@@ -192,6 +224,11 @@ def _checked_name(name: str) -> str:
 
 def _content(data: bytes) -> _Content:
     return len(data), hashlib.sha256(data).hexdigest()
+
+
+def _file_content(path: Path) -> _Content:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, set[_Content]]:

@@ -1,66 +1,220 @@
+"""Labels are those of the highest score at full size, which is never computed."""
+
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from numpy import ndarray
 
+from segmenter.inference import bands as bands_module
 from segmenter.inference import labels as labels_module
-from segmenter.inference.labels import add_resized, resize_rows, row_bands, to_labels
+from segmenter.inference.bands import photo_bands
+from segmenter.inference.labels import band_labels, band_margins, band_probabilities
+from segmenter.inference.views import mean_size, read_rows, resize_photo, view_sizes
+from segmenter.inference.windows import window_starts, window_weights
+from segmenter.model import Protocol
 
-SIZES = [(7, 9), (21, 27), (20, 9), (7, 31), (3, 4), (1, 1), (50, 2)]
-
-
-def resized(scores: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
-
-
-@pytest.fixture
-def _narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands of one to three rows, so that small pictures have several."""
-    monkeypatch.setattr(labels_module, "_BAND_NUMBERS", 100)
+PATCH = 16
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_rows_resized_by_themselves_equal_rows_of_the_whole(size):
-    scores = torch.randn(5, 7, 9)
-    rows = slice(size[0] // 3, size[0])
-    torch.testing.assert_close(
-        resize_rows(scores, size, rows), resized(scores, size)[:, rows], atol=1e-5, rtol=0
+class FakeModel:
+    """Stands for a model: the logits of a patch are waves of the mean of its pixels."""
+
+    def __init__(self, num_classes: int, roughness: float = 1.0, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.speeds = rng.uniform(0, 2, (num_classes, 1, 1))
+        self.biases = rng.standard_normal((num_classes, 1, 1))
+        self.roughness = roughness
+
+    def __call__(self, windows: ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.stack([self.logits(window) for window in windows]))
+
+    def logits(self, window: ndarray) -> ndarray:
+        down, right = (-side % PATCH for side in window.shape[:2])
+        padded = np.pad(window[:, :, 0].astype(np.float64), ((0, down), (0, right)))
+        rows, columns = (side // PATCH for side in padded.shape)
+        means = padded.reshape(rows, PATCH, columns, PATCH).mean(axis=(1, 3))
+        waves = np.sin(self.speeds * means) * self.roughness
+        return (waves + self.biases).astype(np.float32)
+
+
+def upsampled_length(num_patches: int, _: int) -> int:
+    return num_patches * PATCH
+
+
+def make_photo(size: tuple[int, int], seed: int = 0) -> ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 1), dtype=np.uint8)
+
+
+def labels_of(photo: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+    labels = np.full(photo.shape[:2], 9999, dtype=np.uint16)
+    for band in photo_bands([photo], protocol, model, upsampled_length):
+        (parts,) = band.parts
+        softmax = len(parts) > 1 and protocol.average == "probabilities"
+        labels[band.rows] = band_labels(parts, np.uint16, softmax=softmax)[band.inside]
+    return labels
+
+
+def naive_resize(scores: ndarray, size: tuple[int, int]) -> ndarray:
+    """Bilinear resize of (classes, rows, columns) by its definition, in float64."""
+    for axis, length in zip((1, 2), size, strict=True):
+        old = scores.shape[axis]
+        source = np.maximum((np.arange(length) + 0.5) * old / length - 0.5, 0)
+        low = np.floor(source).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        share = (source - low).reshape([-1 if i == axis else 1 for i in range(3)])
+        scores = scores.take(low, axis) * (1 - share) + scores.take(high, axis) * share
+    return scores
+
+
+def naive_softmax(scores: ndarray) -> ndarray:
+    powers = np.exp(scores - scores.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+def naive_scores(photo: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+    """All scores at full size in float64, one window at a time."""
+    size = photo.shape[:2]
+    views = []
+    for first, view in view_sizes(size, protocol):
+        resized = resize_photo(photo, first, protocol.resize_dtype)
+        pixels = read_rows(resized, view, slice(0, view[0]))
+        for is_mirrored in (False, True) if protocol.flip else (False,):
+            seen = pixels[:, ::-1] if is_mirrored else pixels
+            window = protocol.window or max(view)
+            height, width = min(window, view[0]), min(window, view[1])
+            weight = np.outer(*(window_weights(side, protocol.blend) for side in (height, width)))
+            total, weights = np.zeros((len(model.biases), *view)), np.zeros(view)
+            for top in window_starts(view[0], window, protocol.stride or window):
+                for left in window_starts(view[1], window, protocol.stride or window):
+                    box = slice(top, top + height), slice(left, left + width)
+                    logits = model.logits(seen[box]).astype(np.float64)
+                    whole = (logits.shape[1] * PATCH, logits.shape[2] * PATCH)
+                    total[:, *box] += naive_resize(logits, whole)[:, :height, :width] * weight
+                    weights[box] += weight
+            merged = total / weights
+            merged = merged[:, :, ::-1] if is_mirrored else merged
+            views.append(naive_resize(naive_resize(merged, mean_size(size, protocol)), size))
+    if len(views) > 1 and protocol.average == "probabilities":
+        views = [naive_softmax(view) for view in views]
+    return np.mean(views, axis=0)
+
+
+class Case(NamedTuple):
+    photo: ndarray
+    protocol: Protocol
+    model: FakeModel
+
+
+def random_case(seed: int, *, longest: int, most_classes: int) -> Case:
+    """What a protocol can say; few classes at many pixels, or many at few."""
+    rng = np.random.default_rng(seed)
+    num_classes = round(np.exp(rng.uniform(0, np.log(most_classes))))
+    longest = min(longest, int((4e6 / num_classes) ** 0.5))
+    height, width = (int(side) for side in rng.integers(1, longest, 2))
+    window = int(rng.integers(8, 80))
+    slides = rng.random() < 0.7
+    protocol = Protocol(
+        short_side=int(rng.integers(16, longest)) if rng.random() < 0.5 else None,
+        window=window if slides else None,
+        stride=int(rng.integers(window // 2, window + 1)) if slides else None,
+        blend=rng.choice(["none", "linear"]),
+        average=rng.choice(["logits", "probabilities"]),
+        flip=rng.random() < 0.4,
+        scales=tuple(rng.choice([0.5, 0.75, 1.0, 1.25, 1.75], rng.integers(1, 4), replace=False)),
+        scales_of=rng.choice(["photo", "resized"]),
+        small_image=rng.choice(["as-is", "enlarge"]),
+    )
+    roughness = float(rng.choice([0.05, 0.5, 2.0]))
+    return Case(
+        make_photo((height, width), seed), protocol, FakeModel(num_classes, roughness, seed)
     )
 
 
-@pytest.mark.usefixtures("_narrow_bands")
-def test_bands_cover_each_row_once():
-    rows = [row for band in row_bands(5, (50, 9)) for row in range(band.start, band.stop)]
-    assert rows == list(range(50))
-    assert len(list(row_bands(5, (50, 9)))) > 10
-    assert len(list(row_bands(500, (50, 9)))) == 50
+def check_against_reference(cases: list[Case]) -> None:
+    num_equal = num_pixels = 0
+    for number, (photo, protocol, model) in enumerate(cases):
+        labels = labels_of(photo, protocol, model).astype(np.int64)
+        scores = naive_scores(photo, protocol, model)
+        chosen = np.take_along_axis(scores, labels[None], axis=0)[0]
+        worst = (scores.max(axis=0) - chosen).max()
+        assert worst <= 1e-5, (number, worst, photo.shape, protocol)
+        num_equal += int((labels == scores.argmax(axis=0)).sum())
+        num_pixels += labels.size
+    assert num_equal >= 0.99999 * num_pixels
 
 
-@pytest.mark.usefixtures("_narrow_bands")
-@pytest.mark.parametrize("size", SIZES)
-def test_labels_are_the_highest_of_the_resized_scores(size):
-    scores = torch.randn(5, 7, 9)
-    expected = resized(scores, size).argmax(dim=0).numpy()
-    np.testing.assert_array_equal(to_labels(scores, size, np.uint8), expected)
+def test_labels_equal_a_reference_in_float64():
+    check_against_reference([random_case(i, longest=100, most_classes=40) for i in range(40)])
 
 
-def test_the_first_of_equal_classes_wins():
-    scores = torch.tensor([0.0, 1.0, 1.0, 0.5]).view(4, 1, 1).expand(4, 3, 3)
-    assert (to_labels(scores, (6, 5), np.uint8) == 1).all()
+@pytest.mark.slow
+def test_labels_of_100_random_cases_of_up_to_1000_classes_equal_a_reference_in_float64():
+    check_against_reference(
+        [random_case(1000 + i, longest=200, most_classes=1000) for i in range(100)]
+    )
 
 
-def test_more_than_255_classes_give_wide_labels():
-    scores = torch.zeros(300, 2, 2)
-    scores[299] = 1
-    labels = to_labels(scores, (4, 4), np.uint16)
-    assert labels.dtype == np.uint16
-    assert (labels == 299).all()
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_narrow_bands_and_small_groups_give_the_same_bits(average, monkeypatch):
+    photo, model = make_photo((150, 130)), FakeModel(20)
+    protocol = Protocol(window=64, stride=40, flip=True, average=average)
+    whole = labels_of(photo, protocol, model)
+    monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
+    monkeypatch.setattr(labels_module, "_GROUP_NUMBERS", 1)
+    np.testing.assert_array_equal(labels_of(photo, protocol, model), whole)
 
 
-@pytest.mark.usefixtures("_narrow_bands")
-def test_a_sum_of_softmaxes_is_of_the_resized_scores():
-    scores, total = torch.randn(5, 7, 9), torch.ones(5, 20, 30)
-    add_resized(total, scores, softmax=True)
-    torch.testing.assert_close(total, 1 + resized(scores, (20, 30)).softmax(dim=0))
-    add_resized(total.zero_(), scores, softmax=False)
-    torch.testing.assert_close(total, resized(scores, (20, 30)), atol=1e-5, rtol=0)
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize("protocol", [Protocol(), Protocol(window=48, stride=37, flip=True)])
+def test_the_first_of_equal_classes_wins(protocol, average):
+    model = FakeModel(7)
+    model.speeds, model.biases = (np.tile(each, (3, 1, 1)) for each in (model.speeds, model.biases))
+    protocol = protocol.model_copy(update={"average": average})
+    labels = labels_of(make_photo((90, 110)), protocol, model)
+    assert len(np.unique(labels)) > 1
+    assert labels.max() < 7
+    model.speeds[:], model.biases[:] = 0, 1
+    assert (labels_of(make_photo((90, 110)), protocol, model) == 0).all()
+
+
+def test_broken_logits_still_give_labels():
+    model = FakeModel(3)
+    model.biases[1] = np.nan
+    assert (labels_of(make_photo((40, 50)), Protocol(), model) < 3).all()
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_margins_are_those_between_the_two_most_probable_classes(average):
+    photo, model = make_photo((60, 70)), FakeModel(5, roughness=0.5)
+    protocol = Protocol(window=48, stride=32, flip=True, average=average)
+    for band in photo_bands([photo], protocol, model, upsampled_length):
+        (parts,) = band.parts
+        softmax = average == "probabilities"
+        probabilities = band_probabilities(parts, softmax=softmax)[:, *band.inside]
+        labels, margins = band_margins(parts, np.uint8, softmax=softmax)
+        ordered = np.sort(probabilities, axis=0)
+        np.testing.assert_allclose(margins[band.inside], ordered[-1] - ordered[-2], atol=1e-6)
+        np.testing.assert_array_equal(labels[band.inside], probabilities.argmax(axis=0))
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_one_class_is_certain():
+    model = FakeModel(1)
+    (band,) = photo_bands([make_photo((20, 30))], Protocol(), model, upsampled_length)
+    labels, margins = band_margins(band.parts[0], np.uint8, softmax=False)
+    assert (labels == 0).all()
+    assert (margins == 1).all()
+
+
+def test_only_windows_that_touch_a_band_are_alive(monkeypatch):
+    monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
+    photo, model = make_photo((640, 64)), FakeModel(3)
+    protocol = Protocol(window=64, stride=64)
+    most = max(
+        part.logits.shape[0]
+        for band in photo_bands([photo], protocol, model, upsampled_length)
+        for part in band.parts[0]
+    )
+    assert most <= 2 * 64 // PATCH

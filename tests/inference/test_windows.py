@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmenter.inference.windows import window_boxes, window_starts
+from segmenter.inference.windows import window_grid, window_starts, window_weights
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,17 @@ def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data):
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
-def test_all_boxes_have_one_size_and_lie_inside(height, width, window):
-    boxes = window_boxes((height, width), window, max(1, window // 2))
-    sizes = {(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in boxes}
-    assert sizes == {(min(window, height), min(window, width))}
-    assert all(rows.stop <= height and columns.stop <= width for rows, columns in boxes)
+def test_all_windows_lie_inside(height, width, window):
+    grid = window_grid((height, width), window, max(1, window // 2))
+    assert (grid.height, grid.width) == (min(window, height), min(window, width))
+    assert grid.rows[0] == grid.columns[0] == 0
+    assert grid.rows[-1] + grid.height == height
+    assert grid.columns[-1] + grid.width == width
+
+
+def test_a_blended_window_counts_most_in_its_middle():
+    weights = window_weights(10, "linear")
+    np.testing.assert_allclose(weights, weights[::-1])
+    assert (np.diff(weights[:5]) > 0).all()
+    assert weights[0] > 0
+    assert (window_weights(10, "none") == 1).all()

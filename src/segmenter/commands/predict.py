@@ -1,7 +1,8 @@
 """`segmenter predict`: label photos."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from segmenter.inference.predict_files import (
     summary_table,
 )
 from segmenter.inference.predictor import Predictor
+from segmenter.inference.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.inference.runtimes import describe
 from segmenter.inference.submission import Benchmark, write_submission
 from segmenter.outputs import OutputFolder
@@ -61,13 +63,18 @@ def run_prediction(
     print(f"runtime: {describe(predictor.runtime)}")
     if gallery:
         folder.check(gallery_names(found))
-    labelled = (
-        write_submission(predictor, found, folder, submission)
-        if submission
-        else predict_files(predictor, found, folder, opacity=opacity, ids=ids)
-    )
+    rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
+    photos = [image for image in found if image not in rasters]
+    if rasters:
+        check_rasters(rasters, folder, gallery=gallery, ids=ids)
+    labelled: Iterator[Result] = iter(())
+    if submission:
+        labelled = write_submission(predictor, photos, folder, submission)
+    elif photos:
+        labelled = predict_files(predictor, photos, folder, opacity=opacity, ids=ids)
+    of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
     results = []
-    for result in labelled:
+    for result in chain(labelled, of_rasters):
         results.append(result)
         done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
         print(f"[{len(results)}/{len(found)}] {result.path}: {done}")
@@ -78,6 +85,19 @@ def run_prediction(
         print(f"gallery: {write_gallery(results, spec, folder)}")
     print(f"results: {out}")
     return sum(result.problem is not None for result in results)
+
+
+def check_rasters(
+    rasters: Sequence[tuple[Path, str]], folder: OutputFolder, *, gallery: bool, ids: Ids
+) -> None:
+    """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
+    first = rasters[0][0]
+    if gallery:
+        raise UserError(f"{first} is a map, and a gallery shows photos; leave --gallery out")
+    if ids != "index":
+        raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
+    import_rasterio()
+    folder.check(name + RASTER_ENDING for _, name in rasters)
 
 
 def print_shares(results: Sequence[Result], classes: Classes) -> None:

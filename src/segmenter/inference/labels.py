@@ -1,77 +1,219 @@
-"""From scores to a label map at the photo's size, a band of rows at a time.
+"""From patch logits to labels at the photo's size, without scores of all classes at all pixels.
 
-Scores of all classes at all pixels of a large photo would fill the memory, so they are resized
-band by band, and of each band only the label of the highest score is kept.
+The picture is cut into tiles of about a patch. In a tile, scores are weighted means of the few
+patch logits around it (`axes.py`), so a class whose highest logit there is below another's lowest
+can win no pixel of the tile. Mostly one to four classes are left, and only these are computed: the
+label map is that of the highest score at each pixel, at a fraction of the cost.
+
+That holds where logits are averaged over views. A mean of softmaxes is no weighted mean of logits:
+there, all classes are computed, some tiles at a time. So are probabilities and margins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt
+from jaxtyping import Bool, Float, Int64, UInt
 from numpy import ndarray
 from torch import Tensor
-from torch.nn import functional as F
 
-_BAND_NUMBERS = 1 << 23
-"""Scores in one band: 32 MiB of float32."""
+from segmenter.inference.axes import Tiles
+
+_GROUP_NUMBERS = 1 << 19
+"""Scores that are computed at once: 2 MiB of float32, so that they stay in the cache."""
+
+_FEW_CLASSES = 32
 
 
-def to_labels(
-    scores: Float[Tensor, "classes rows columns"],
-    size: tuple[int, int],
-    dtype: type[np.unsignedinteger],
+class Part(NamedTuple):
+    """What one view says about a band of tile rows. All parts of a band have the same tiles."""
+
+    logits: Float[Tensor, "rows columns classes"]
+    """Of the patches of all windows that the band needs, as if windows lay side by side."""
+    rows: Tiles
+    columns: Tiles
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return len(self.rows.sources), len(self.columns.sources)
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of a tile, in pixels."""
+        return self.rows.shares.shape[1], self.columns.shares.shape[1]
+
+
+def band_labels(
+    parts: Sequence[Part], dtype: type[np.unsignedinteger], *, softmax: bool
 ) -> UInt[ndarray, "height width"]:
-    """Resize scores bilinearly to `size`, and take the class with the highest; the first of equals.
+    """The class with the highest mean score at each pixel of a band; the first of equals.
 
     Args:
-        scores: Logits or probabilities, at any size.
-        size: Height and width of the label map.
-        dtype: Of the label map; see `Classes.label_dtype`.
+        parts: What each view says.
+        dtype: Of the labels; see `Classes.label_dtype`.
+        softmax: Whether probabilities are averaged over the views instead of logits.
     """
-    labels = np.empty(size, dtype=dtype)
-    for rows in row_bands(len(scores), size):
-        labels[rows] = resize_rows(scores, size, rows).argmax(dim=0).cpu().numpy()
-    return labels
+    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    labels = np.empty((grid[0] * grid[1], width, height), dtype=dtype)
+    if softmax:
+        for tiles in _tile_groups(parts):
+            probabilities = _mean_probabilities(parts, tiles, softmax=True)
+            labels[_numpy(tiles)] = _first_highest(probabilities)
+        return _assembled(labels, grid)
+    for tiles, classes in _contenders(parts):
+        names = _numpy(classes).astype(dtype)
+        if names.shape[1] == 1:
+            labels[_numpy(tiles)] = names[:, :, None]
+            continue
+        scores = _tile_scores(parts[0], tiles, classes)
+        for part in parts[1:]:
+            scores += _tile_scores(part, tiles, classes)
+        winners = _first_highest(scores)
+        labels[_numpy(tiles)] = names[np.arange(len(names))[:, None, None], winners]
+    return _assembled(labels, grid)
 
 
-def add_resized(
-    total: Float[Tensor, "classes height width"],
-    scores: Float[Tensor, "classes rows columns"],
-    *,
-    softmax: bool,
-) -> None:
-    """Add scores, or their softmax over classes, to a sum of another size, in place."""
-    size = (total.shape[1], total.shape[2])
-    for rows in row_bands(len(total), size):
-        band = resize_rows(scores, size, rows)
-        total[:, rows] += band.softmax(dim=0) if softmax else band
+def band_probabilities(
+    parts: Sequence[Part], *, softmax: bool
+) -> Float[ndarray, "classes height width"]:
+    """The probability of each class at each pixel of a band; see `band_labels`."""
+    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    num_classes = parts[0].logits.shape[2]
+    found = np.empty((num_classes, grid[0] * grid[1], width, height), dtype=np.float32)
+    for tiles in _tile_groups(parts):
+        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
+        found[:, _numpy(tiles)] = np.moveaxis(_numpy(probabilities), -1, 0)
+    return np.stack([_assembled(one, grid) for one in found])
 
 
-def row_bands(num_classes: int, size: tuple[int, int]) -> Iterator[slice]:
-    """Cut the rows of a picture into bands whose scores are few enough to hold at once."""
-    height, width = size
-    step = max(1, _BAND_NUMBERS // (num_classes * width))
-    for start in range(0, height, step):
-        yield slice(start, min(start + step, height))
+def band_margins(
+    parts: Sequence[Part], dtype: type[np.unsignedinteger], *, softmax: bool
+) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
+    """Labels of a band, and by how much the best class is more probable than the second.
+
+    See `band_labels`; the margin is from 0 (a tie) to 1.
+    """
+    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    labels = np.empty((grid[0] * grid[1], width, height), dtype=dtype)
+    margins = np.empty(labels.shape, dtype=np.float32)
+    for tiles in _tile_groups(parts):
+        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
+        best, winners = probabilities.max(dim=-1, keepdim=True)
+        second = probabilities.scatter_(-1, winners, 0.0).amax(dim=-1)
+        labels[_numpy(tiles)] = _numpy(winners[..., 0])
+        margins[_numpy(tiles)] = _numpy(best[..., 0] - second)
+    return _assembled(labels, grid), _assembled(margins, grid)
 
 
-def resize_rows(
-    scores: Float[Tensor, "classes rows columns"], size: tuple[int, int], rows: slice
-) -> Float[Tensor, "classes band width"]:
-    """Some rows of the scores resized to `size`: bilinear, `align_corners=False`."""
-    height, width = size
-    num_rows = scores.shape[1]
-    if num_rows == height:
-        band = scores[:, rows]
+def _contenders(
+    parts: Sequence[Part],
+) -> Iterator[tuple[Int64[Tensor, " group"], Int64[Tensor, "group contenders"]]]:
+    """Tiles, and the classes that can win in them in rising order; their last may be repeated.
+
+    Tiles of one group have about as many contenders.
+    """
+    may_win = _may_win(parts)
+    counts = may_win.sum(dim=1)
+    classes = may_win.nonzero()[:, 1]  # of all tiles, one after the other
+    starts = counts.cumsum(dim=0) - counts
+    order = counts.argsort(descending=True)
+    falling = counts[order].cpu().numpy()
+    height, width = parts[0].tile_size
+    begin = 0
+    while begin < len(falling):
+        most = int(falling[begin])
+        end = int(np.searchsorted(-falling, -(most // 2), side="left"))
+        end = min(end, begin + max(1, _GROUP_NUMBERS // (most * height * width)))
+        tiles = order[begin:end]
+        places = torch.arange(most, device=tiles.device).minimum(counts[tiles, None] - 1)
+        yield tiles, classes[starts[tiles, None] + places]
+        begin = end
+
+
+def _may_win(parts: Sequence[Part]) -> Bool[Tensor, "tiles classes"]:
+    """Which classes can have the highest sum of scores somewhere in a tile."""
+    highest, lowest = 0, 0
+    for part in parts:
+        around = part.logits[part.rows.sources]
+        high, low = around.amax(dim=1), around.amin(dim=1)
+        highest = high[:, part.columns.sources].amax(dim=2) + highest
+        lowest = low[:, part.columns.sources].amin(dim=2) + lowest
+    assert isinstance(highest, Tensor)
+    assert isinstance(lowest, Tensor)
+    is_beaten = highest < lowest.amax(dim=2, keepdim=True)  # never so if one is NaN
+    return is_beaten.logical_not().flatten(0, 1)
+
+
+def _tile_groups(parts: Sequence[Part]) -> Iterator[Int64[Tensor, " group"]]:
+    """All tiles of a band, as many at a time as all classes of their pixels allow."""
+    rows, columns = parts[0].grid
+    height, width = parts[0].tile_size
+    logits = parts[0].logits
+    step = max(1, _GROUP_NUMBERS // (height * width * logits.shape[2]))
+    yield from torch.arange(rows * columns, device=logits.device).split(step)
+
+
+def _mean_probabilities(
+    parts: Sequence[Part], tiles: Int64[Tensor, " group"], *, softmax: bool
+) -> Float[Tensor, "group width height classes"]:
+    """The mean of the views' softmaxes, or the softmax of the mean of their logits."""
+    total = None
+    for part in parts:
+        scores = _tile_scores(part, tiles)
+        scores = _softmax(scores) if softmax else scores
+        total = scores if total is None else total.add_(scores)
+    assert total is not None
+    total /= len(parts)
+    return total if softmax else _softmax(total)
+
+
+def _softmax(
+    scores: Float[Tensor, "group width height classes"],
+) -> Float[Tensor, "group width height classes"]:
+    """Softmax over classes; torch's own takes several times as long for a dozen of them."""
+    if scores.shape[-1] > _FEW_CLASSES:
+        return scores.softmax(dim=-1)
+    powers = (scores - scores.amax(dim=-1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(dim=-1, keepdim=True))
+
+
+def _tile_scores(
+    part: Part,
+    tiles: Int64[Tensor, " group"],
+    classes: Int64[Tensor, "group contenders"] | None = None,
+) -> Float[Tensor, "group width height contenders"]:
+    """Scores at each pixel of some tiles, of all classes or of some for each tile."""
+    num_columns = part.grid[1]
+    row, column = tiles // num_columns, tiles % num_columns
+    rows = part.rows.sources[row][:, None, :]
+    columns = part.columns.sources[column][:, :, None]
+    if classes is None:
+        patches = part.logits[rows, columns]
     else:
-        targets = torch.arange(rows.start, rows.stop, device=scores.device, dtype=scores.dtype)
-        sources = ((targets + 0.5) * (num_rows / height) - 0.5).clamp(min=0)
-        above = sources.long()
-        below = (above + 1).clamp(max=num_rows - 1)
-        share_below = (sources - above)[:, None]
-        band = torch.lerp(scores[:, above], scores[:, below], share_below)
-    if scores.shape[2] == width:
-        return band
-    resized = (band.shape[1], width)
-    return F.interpolate(band[None], resized, mode="bilinear", align_corners=False)[0]
+        patches = part.logits[rows[..., None], columns[..., None], classes[:, None, None, :]]
+    vertical = part.rows.shares[row][:, None] @ patches  # (group, columns, height, contenders)
+    scores = torch.bmm(part.columns.shares[column], vertical.flatten(2))
+    return scores.unflatten(2, vertical.shape[2:])
+
+
+def _first_highest(
+    scores: Float[Tensor, "group width height contenders"],
+) -> Int64[ndarray, "group width height"]:
+    """The first contender with the highest score; on a processor NumPy is several times faster."""
+    if scores.device.type == "cpu":
+        return scores.numpy().argmax(axis=-1)
+    return scores.argmax(dim=-1).cpu().numpy()
+
+
+def _numpy(tensor: Tensor) -> ndarray:
+    return tensor.cpu().numpy()
+
+
+def _assembled(tiles: ndarray, grid: tuple[int, int]) -> ndarray:
+    """Put tiles (tiles, width, height) into their places."""
+    _, width, height = tiles.shape
+    rows, columns = grid
+    placed = tiles.reshape(rows, columns, width, height).transpose(0, 3, 1, 2)
+    return placed.reshape(rows * height, columns * width)

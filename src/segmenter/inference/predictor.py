@@ -4,29 +4,25 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt
 from numpy import ndarray
 from pydantic import ValidationError
 from torch import Tensor
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
-from segmenter.inference.labels import add_resized, to_labels
+from segmenter.inference.bands import Band, batch_size, photo_bands
+from segmenter.inference.labels import Part, band_labels, band_margins, band_probabilities
 from segmenter.inference.runtimes import Runtime, open_runtime
-from segmenter.inference.views import mean_size, resize_photo, resize_pixels, view_sizes
-from segmenter.inference.windows import Box, window_boxes
+from segmenter.inference.views import Pixels, view_sizes
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.model.protocol import published_protocol
-from segmenter.model.segmenter import ImageSize, upsample
 from segmenter.validation import first_problem
-
-_MAX_BATCH = 8
-_MAX_BATCH_PIXELS = 8 * 512 * 512
 
 
 class Predictor:
@@ -119,19 +115,58 @@ class Predictor:
         Raises:
             UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
+        image = self._checked(image)
         with _enough_memory():
-            return self._probabilities(self._checked(image))
+            found = np.empty((len(self.classes), *image.shape[:2]), dtype=np.float32)
+            for band in self._bands([image]):
+                (parts,) = band.parts
+                softmax = self._averages_probabilities(parts)
+                probabilities = band_probabilities(parts, softmax=softmax)
+                found[:, band.rows] = probabilities[:, *band.inside]
+        return found
 
-    def _probabilities(
-        self, image: UInt8[ndarray, "height width channels"]
-    ) -> Float[ndarray, "classes height width"]:
-        size = image.shape[:2]
-        views = self._views(image[None])
-        scores = self._mean_scores(views, 0, size)
-        are_logits = len(views) == 1 or self.protocol.average == "logits"
-        probabilities = scores.new_zeros(len(scores), *size)
-        add_resized(probabilities, scores, softmax=are_logits)
-        return probabilities.cpu().numpy()
+    @torch.inference_mode()
+    def labels_and_margins(
+        self, image: ndarray
+    ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
+        """Label every pixel of a photo, and say how sure that is; see `__call__` for the photo.
+
+        Returns:
+            The label map, and by how much the best class is more probable than the second at each
+            pixel: from 0, a tie, to 1.
+
+        Raises:
+            UserError: If `image` is no photo that the model takes, or too large for the memory.
+        """
+        image = self._checked(image)
+        with _enough_memory():
+            labels = np.empty(image.shape[:2], dtype=self.classes.label_dtype)
+            margins = np.empty(image.shape[:2], dtype=np.float32)
+            for band in self._bands([image]):
+                (parts,) = band.parts
+                softmax = self._averages_probabilities(parts)
+                found = band_margins(parts, self.classes.label_dtype, softmax=softmax)
+                labels[band.rows], margins[band.rows] = (each[band.inside] for each in found)
+        return labels, margins
+
+    def label_rows(self, photo: Pixels) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
+        """Label a photo of any size from top to bottom, in bands of rows.
+
+        Args:
+            photo: An array as for `__call__`, or what reads rows of one as they are asked for.
+
+        Returns:
+            Rows of the photo, and their labels; together all rows, each once.
+        """
+        bands = self._bands([photo])
+        while True:
+            # Neither is held while the caller's code runs.
+            with torch.inference_mode(), _enough_memory():
+                band = next(bands, None)
+                if band is None:
+                    return
+                (labels,) = self._band_labels(band)
+            yield band.rows, labels
 
     @torch.inference_mode()
     def _labels(self, images: list[ndarray]) -> list[ndarray]:
@@ -140,78 +175,52 @@ class Predictor:
         for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
             same_size = list(neighbours)
             size = same_size[0].shape[:2]
-            step = min(_batch_size(each.view) for each in view_sizes(size, self.protocol))
+            step = max(1, len(same_size))
+            if min(size) > 0:
+                step = min(batch_size(each.view) for each in view_sizes(size, self.protocol))
             for start in range(0, len(same_size), step):
-                batch = np.stack(same_size[start : start + step])
-                views = self._views(batch)
-                for index in range(len(batch)):
-                    scores = self._mean_scores(views, index, size)
-                    labels.append(to_labels(scores, size, self.classes.label_dtype))
+                batch = same_size[start : start + step]
+                found = [np.empty(size, dtype=self.classes.label_dtype) for _ in batch]
+                for band in self._bands(batch):
+                    for whole, part in zip(found, self._band_labels(band), strict=True):
+                        whole[band.rows] = part
+                labels += found
         return labels
 
-    def _views(self, images: UInt8[ndarray, "batch height width channels"]) -> list["_View"]:
-        """Run the model on photos of one size: at each scale, as they are and mirrored."""
-        views = []
-        for photo, size in view_sizes(images.shape[1:3], self.protocol):
-            dtype = self.protocol.resize_dtype
-            resized = np.stack([resize_photo(image, photo, dtype) for image in images])
-            pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)
-            pixels = resize_pixels(pixels, size)
-            window = self.protocol.window or max(size)
-            boxes = window_boxes(size, window, self.protocol.stride or window)
-            views.append(_View(size, boxes, False, self._patch_logits(pixels, boxes)))
-            if self.protocol.flip:
-                mirrored = self._patch_logits(pixels.flip(-1), boxes)
-                views.append(_View(size, boxes, True, mirrored))
-        return views
+    def _bands(self, photos: Sequence[Pixels]) -> Iterator[Band]:
+        """Run the model on photos of one size, from top to bottom; none for an empty photo."""
+        if min(photos[0].shape) == 0:
+            return iter(())
+        return photo_bands(photos, self.protocol, self._patch_logits, self.spec.upsampled_length)
+
+    def _band_labels(self, band: Band) -> list[UInt[ndarray, "rows width"]]:
+        """Labels of a band, of each photo."""
+        dtype = self.classes.label_dtype
+        return [
+            band_labels(parts, dtype, softmax=self._averages_probabilities(parts))[band.inside]
+            for parts in band.parts
+        ]
+
+    def _averages_probabilities(self, parts: Sequence[Part]) -> bool:
+        return len(parts) > 1 and self.protocol.average == "probabilities"
 
     def _patch_logits(
-        self, images: Shaped[Tensor, "batch channels height width"], boxes: list[Box]
-    ) -> Float[Tensor, "batch windows classes rows columns"]:
-        """Score the patches of every window of every photo, several windows at a time."""
-        windows = [image[:, rows, columns] for image in images for rows, columns in boxes]
-        step = _batch_size(windows[0].shape[1:])
+        self, windows: Shaped[ndarray, "windows height width channels"]
+    ) -> Float[Tensor, "windows classes rows columns"]:
+        """Score the patches of windows, several at a time."""
+        step = batch_size(windows.shape[1:3])
         logits = [
-            self.runtime.patch_logits(torch.stack(windows[start : start + step]))
+            self.runtime.patch_logits(
+                torch.from_numpy(windows[start : start + step]).permute(0, 3, 1, 2)
+            )
             for start in range(0, len(windows), step)
         ]
-        return torch.cat(logits).unflatten(0, (len(images), len(boxes)))
-
-    def _mean_scores(
-        self, views: list["_View"], index: int, size: ImageSize
-    ) -> Float[Tensor, "classes rows columns"]:
-        """Mean over the views of one photo of `size`; of one view, its plain logits."""
-        if len(views) == 1:
-            return self._merge_windows(views[0], index)
-        size = mean_size(size, self.protocol)
-        total = torch.zeros(len(self.classes), *size, device=self.device)
-        for view in views:
-            softmax = self.protocol.average == "probabilities"
-            add_resized(total, self._merge_windows(view, index), softmax=softmax)
-        return total.div_(len(views))
-
-    def _merge_windows(
-        self, view: "_View", index: int
-    ) -> Float[Tensor, "classes view_height view_width"]:
-        """Logits of one view of one photo: the plain mean of its windows where they overlap."""
-        windows = view.patch_logits[index]
-        rows, columns = view.boxes[0]
-        window_size = (rows.stop, columns.stop)
-        if len(view.boxes) == 1:
-            total = upsample(windows, window_size, self.spec)[0]
-            return total.flip(-1) if view.is_mirrored else total
-        total = windows.new_zeros(windows.shape[1], *view.size)
-        count = windows.new_zeros(view.size)
-        for (rows, columns), logits in zip(view.boxes, windows, strict=True):
-            total[:, rows, columns] += upsample(logits[None], window_size, self.spec)[0]
-            count[rows, columns] += 1
-        total /= count
-        return total.flip(-1) if view.is_mirrored else total
+        return torch.cat(logits)
 
     def _checked(self, image: object) -> ndarray:
         """Refuse what is no photo, and give a grey one the channels that the model takes."""
         num_channels = self.spec.encoder.in_channels
-        if isinstance(image, ndarray) and image.dtype == np.uint8 and image.size > 0:
+        if isinstance(image, ndarray) and image.dtype == np.uint8:
             if image.ndim == 2 and num_channels in {1, 3}:
                 return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
             if image.ndim == 3 and image.shape[2] == num_channels:
@@ -223,7 +232,7 @@ class Predictor:
         )
         raise UserError(
             "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
-            f"{num_channels}), none of them 0, got {given}; convert it first"
+            f"{num_channels}), got {given}; convert it first"
         )
 
 
@@ -244,22 +253,6 @@ def _enough_memory() -> Iterator[None]:
             "the photo does not fit into memory at the size it is looked at; give a smaller "
             "short side or fewer scales, or a photo of fewer pixels"
         ) from None
-
-
-class _View(NamedTuple):
-    """What the model said about photos of one size, seen at one scale, mirrored or not."""
-
-    size: ImageSize
-    boxes: list[Box]
-    is_mirrored: bool
-    patch_logits: Tensor
-    """(photos, windows, classes, rows, columns): small, unlike logits at every pixel."""
-
-
-def _batch_size(size: tuple[int, ...]) -> int:
-    """How many pictures of this height and width go through the model at once."""
-    height, width = size
-    return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
 
 def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:

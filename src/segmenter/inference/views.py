@@ -1,16 +1,30 @@
 """What a protocol shows the model of a photo: at which sizes, resized how."""
 
-from typing import NamedTuple
+from typing import NamedTuple, runtime_checkable
+from typing import Protocol as Interface
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped
 from numpy import ndarray
-from torch import Tensor
-from torch.nn import functional as F
 
+from segmenter.inference.axes import AxisMap, resize_axis
 from segmenter.model import Protocol
 from segmenter.model.segmenter import ImageSize
+
+
+@runtime_checkable
+class Pixels(Interface):
+    """A photo that is in memory, or is read a few rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> ndarray:
+        """Some rows, (rows, width, channels)."""
+        ...
 
 
 def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:
@@ -31,7 +45,7 @@ class ViewSize(NamedTuple):
     photo: ImageSize
     """The photo is resized to this,"""
     view: ImageSize
-    """and then, normalised, to this; mostly the same."""
+    """and then, without rounding, to this; mostly the same."""
 
 
 def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
@@ -49,7 +63,7 @@ def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
 
 def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
     """At which size the views of a photo of `size` are averaged."""
-    if protocol.scales_of == "resized":
+    if protocol.scales_of == "resized" and protocol.average == "logits":
         return resized_size(size, protocol)
     height, width = size
     return height, width
@@ -65,27 +79,39 @@ def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
     return (window, long_side) if height < width else (long_side, window)
 
 
-def resize_photo(
-    image: UInt8[ndarray, "height width channels"], size: ImageSize, dtype: str
-) -> ndarray:
-    """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers."""
-    image = image.astype(dtype, copy=False)
-    if image.shape[:2] == size:
-        return image
+def resize_photo(photo: Pixels, size: ImageSize, dtype: str) -> Pixels:
+    """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers.
+
+    A photo that has the size already stays what it is.
+    """
+    if photo.shape[:2] == size:
+        return photo
     height, width = size
-    resized = cv2.resize(
-        np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_LINEAR
-    )
+    whole = np.ascontiguousarray(photo[:].astype(dtype, copy=False))
+    resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(height, width, -1)
 
 
-def resize_pixels(
-    pixels: Shaped[Tensor, "batch channels height width"], size: ImageSize
-) -> Shaped[Tensor, "batch channels new_height new_width"]:
-    """Resize a second time, without rounding, as the published code does with normalised images.
+def read_rows(
+    photo: Pixels, size: ImageSize, rows: slice
+) -> Shaped[ndarray, "rows width channels"]:
+    """Some rows of a photo resized to `size`, in float32 unless it has that size already."""
+    if photo.shape[:2] == size:
+        return photo[rows]
+    across, down = resize_axis(photo.shape[1], size[1]), resize_axis(photo.shape[0], size[0])
+    needed = down.sources[rows]
+    top = int(needed.min())
+    source = photo[top : int(needed.max()) + 1].astype(np.float32)
+    narrow = _weighted(source, AxisMap(needed - top, down.shares[rows]))
+    return _weighted(narrow.swapaxes(0, 1), across).swapaxes(0, 1)
 
-    To normalise after is the same: what is mixed here has weights that sum to 1.
-    """
-    if pixels.shape[2:] == size:
-        return pixels
-    return F.interpolate(pixels.float(), size, mode="bilinear", align_corners=False)
+
+def _weighted(
+    pixels: Float32[ndarray, "sources others channels"], axis: AxisMap
+) -> Float32[ndarray, "targets others channels"]:
+    """Apply an axis map to the first axis."""
+    shares = axis.shares.astype(np.float32)[:, :, None, None]
+    total = pixels[axis.sources[:, 0]] * shares[:, 0]
+    for tap in range(1, shares.shape[1]):
+        total += pixels[axis.sources[:, tap]] * shares[:, tap]
+    return total

@@ -1,7 +1,22 @@
-"""Where the windows lie that a large image is seen through."""
+"""Where the windows lie that a large image is seen through, and how much each counts."""
 
-Box = tuple[slice, slice]
-"""Rows and columns of an image."""
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+
+class WindowGrid(NamedTuple):
+    """Windows of one size, in rows and columns, that together cover an image."""
+
+    rows: list[int]
+    """First pixel row of each row of windows."""
+    columns: list[int]
+    """First pixel column of each column of windows."""
+    height: int
+    width: int
+    """Height and width of every window, in pixels."""
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -15,13 +30,26 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return [*range(0, length - window, stride), length - window]
 
 
-def window_boxes(size: tuple[int, int], window: int, stride: int) -> list[Box]:
-    """Every window over an image of `size` (height, width), row by row; all have the same size."""
-    rows, columns = (
-        [
-            slice(start, min(start + window, length))
-            for start in window_starts(length, window, stride)
-        ]
-        for length in size
+def window_grid(size: tuple[int, int], window: int, stride: int) -> WindowGrid:
+    """The windows over an image of `size` (height, width)."""
+    height, width = size
+    return WindowGrid(
+        rows=window_starts(height, window, stride),
+        columns=window_starts(width, window, stride),
+        height=min(window, height),
+        width=min(window, width),
     )
-    return [(row, column) for row in rows for column in columns]
+
+
+def window_weights(length: int, blend: str) -> Float64[ndarray, " length"]:
+    """How much each pixel along a window's side counts where windows overlap.
+
+    Args:
+        length: Of the side.
+        blend: `none`: all the same; `linear`: less and less towards the border, next to nothing
+            there, so that one window fades into the next.
+    """
+    if blend == "none":
+        return np.ones(length)
+    distances = np.arange(length) + 0.5
+    return np.minimum(distances, length - distances)

@@ -42,17 +42,21 @@ class Protocol(BaseModel):
     """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
     stride: Side | None = None
     """Distance of neighbouring windows; at most the window."""
+    blend: Literal["none", "linear"] = "none"
+    """How overlapping windows are merged: by the plain mean of their logits, as all published code
+    does, or by a mean in which a window counts less towards its border, so that it fades out."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
     """A photo with a side under the window: smaller windows, or its short side enlarged to one."""
     average: Literal["logits", "probabilities"] = "probabilities"
-    """What is averaged over flips and scales; overlapping windows always average logits."""
+    """What is averaged over flips and scales; overlapping windows always average logits.
+    Probabilities are averaged at the photo's size."""
     flip: bool = False
     """Average with the mirrored photo."""
     scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0,)
     """Sizes to average over, relative to the others."""
     scales_of: Literal["photo", "resized"] = "photo"
     """What scales resize: the photo, each time anew and averaged at its own size; or the resized
-    and normalised photo once more, averaged at that size."""
+    photo once more, unrounded, with logits averaged at the resized photo's size."""
     absent_classes: AbsentRule = "skip"
 
     @model_validator(mode="after")

@@ -79,7 +79,13 @@ class Segmenter(nn.Module):
         self, logits: Float[Tensor, "batch classes rows columns"], size: ImageSize
     ) -> Float[Tensor, "batch classes height width"]:
         """Bring patch logits to the size of the image they were made from."""
-        return upsample(logits, size, self.spec)
+        height, width = size
+        whole = (
+            self.spec.upsampled_length(logits.shape[2], height),
+            self.spec.upsampled_length(logits.shape[3], width),
+        )
+        full = F.interpolate(logits, whole, mode="bilinear", align_corners=False)
+        return full[:, :, :height, :width]
 
     def fit_to_patches(
         self, images: Float[Tensor, "batch channels height width"]
@@ -95,16 +101,3 @@ class Segmenter(nn.Module):
         if not torch.compiler.is_exporting() and not down and not right:
             return images
         return F.pad(images, (0, right, 0, down))
-
-
-def upsample(
-    logits: Float[Tensor, "batch classes rows columns"], size: ImageSize, spec: ModelSpec
-) -> Float[Tensor, "batch classes height width"]:
-    """Bring patch logits to the size of the image they were made from, as `ModelSpec.fit` says."""
-    height, width = size
-    if spec.fit != "pad-crop":
-        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
-    patch = spec.encoder.patch_size
-    padded = (logits.shape[2] * patch, logits.shape[3] * patch)
-    full = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
-    return full[:, :, :height, :width]

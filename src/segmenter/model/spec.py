@@ -139,3 +139,7 @@ class ModelSpec(BaseModel):
                 f"the encoder takes {self.encoder.in_channels}"
             )
         return self
+
+    def upsampled_length(self, num_patches: int, length: int) -> int:
+        """To which length a side's patch logits are resized, before it is cut to `length`."""
+        return num_patches * self.encoder.patch_size if self.fit == "pad-crop" else length

@@ -160,7 +160,13 @@ def test_predict_labels_maps_beside_photos(tmp_path, capsys):
     inputs.mkdir()
     write_raster(inputs / "map.tif", make_pixels(100, 90))
     Image.fromarray(make_pixels(20, 30)).save(inputs / "photo.png")
-    options = {"opacity": 0.5, "flip": None, "device": "cpu", "precision": "float32"}
+    options = {
+        "opacity": 0.5,
+        "flip": None,
+        "device": "cpu",
+        "runtime": "torch",
+        "precision": "float32",
+    }
     options |= {"ids": "index", "gallery": False, "overwrite": False}
     given = ([str(inputs)], str(tmp_path / "model.safetensors"))
     assert run_prediction(*given, tmp_path / "out", **options) == 0

@@ -25,8 +25,13 @@ from tests.checkpoints.writers import (
 )
 from tests.conftest import GOLDEN, make_spec
 
+# Types that are checked at each call make these slow; the test of times below reads them all.
+LONG = {"deep lists", "many steps", "many tensors to leave out", "one text encoded often"}
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
+)
 def test_a_hostile_file_is_refused_and_not_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

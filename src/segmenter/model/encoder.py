@@ -141,7 +141,7 @@ def _resize_by_products(
 
 def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"]:
     """What each of `old` samples gives to each of `new`: Pillow's filters, as torch has them."""
-    ratio = torch.full((), float(old)) / torch.arange(new).add(1).max()
+    ratio = float(old) / torch.arange(new).add(1).max()
     centers = (torch.arange(new) + 0.5) * ratio
     distances = (torch.arange(old) + 0.5 - centers[:, None]).abs() / ratio.clamp(min=1)
     if mode == "bilinear":

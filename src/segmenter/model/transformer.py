@@ -71,7 +71,8 @@ def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -
     sine, cosine = rotation
     num_prefix = heads.shape[2] - sine.shape[0]
     patches = heads[:, :, num_prefix:]
-    first, second = patches.chunk(2, dim=-1)
+    half = patches.shape[-1] // 2
+    first, second = patches[..., :half], patches[..., half:]
     turned = patches * cosine + torch.cat([-second, first], dim=-1) * sine
     return torch.cat([heads[:, :, :num_prefix], turned.to(heads.dtype)], dim=2)
 

@@ -74,6 +74,8 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"batch_size": 3, "accumulate": 2}, "must be a multiple of accumulate"),
         ({"protocol": {"window": 64}}, "window and protocol.stride go together"),
         ({"data": {"val": "train"}}, "would flatter"),
+        ({"data": {"val": None}, "stop_after": 3}, "data.val gives nothing to score"),
+        ({"track": ["wandbee"]}, "'wandbee' is not a choice, did you mean 'wandb'?"),
         ({"model": {"encoder": None}}, "model.encoder and model.weights are both missing"),
         ({"augment": {"scale": [2, 1]}}, "scale is"),
         ({"loss": {"cross_entropy": 0}}, "one of cross_entropy, dice, lovasz must be > 0"),

@@ -18,9 +18,6 @@ from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
-from segmenter.evaluation.evaluate import ImageScore, evaluate, score_all
-from segmenter.evaluation.metrics import ConfusionMatrix
-from segmenter.inference.predictor import Predictor
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
@@ -32,9 +29,7 @@ from segmenter.model.spec import (
     Normalization,
 )
 from segmenter.recipe import ModelRecipe, Recipe
-from segmenter.training.loop import Score
 from segmenter.training.losses import Loss, class_weights
-from segmenter.training.processes import ALONE, Processes
 
 _GREY = (127.5, 127.5, 127.5)
 _MAX_SCALED_CLASSES = 4
@@ -159,50 +154,10 @@ def build_loss(
     return Loss(recipe.loss, classes.ignore_index, weights)
 
 
-def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = ALONE) -> Score:
-    """A function that scores a model on the validation photos, by the recipe's own protocol.
-
-    Each photo is predicted by one of the processes; their confusion matrices are added.
-    """
-    share = items[processes.rank :: processes.count]
-    num_rounds = len(items[:: processes.count])
-
-    def score(model: Segmenter, after_each: Callable[[], None]) -> dict[str, Any]:
-        device = next(model.parameters()).device
-        precision = "float32" if recipe.precision == "float16" else recipe.precision
-        predictor = Predictor(model, device=device, precision=precision)
-        classes, num_done = model.spec.classes, 0
-
-        def count(_: ImageScore) -> None:
-            nonlocal num_done
-            num_done += 1
-            after_each()
-
-        matrix, problem = ConfusionMatrix(len(classes), classes.ignore_index), None
-        try:
-            if share:
-                matrix = evaluate(predictor, share, classes, on_image=count).matrix
-        except UserError as error:
-            problem = error
-        for _ in range(num_rounds - num_done):
-            after_each()  # the others ask after each of theirs
-
-        processes.on_each(lambda: _raise(problem))
-        matrix.counts = processes.sum_counts(matrix.counts)
-        return score_all(matrix, classes, predictor.protocol).to_json()
-
-    return score
-
-
-def _raise(problem: UserError | None) -> None:
-    if problem is not None:
-        raise problem
-
-
 def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> dict[str, Any]:
     """What must be the same when a run is resumed: recipe, classes, and photos to train on."""
     fields = recipe.model_dump(mode="json")
-    for free in ("workers", "log_every", "save_every"):
+    for free in ("workers", "log_every", "save_every", "stop_after", "track"):
         del fields[free]
     described = classes.model_dump(mode="json")
     return {

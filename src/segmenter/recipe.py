@@ -20,6 +20,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Scale = Annotated[float, Field(gt=0, le=64)]
 Side = Annotated[int, Field(ge=1, le=16384)]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -234,6 +235,10 @@ class Recipe(BaseModel):
     """Steps between two scores on `data.val`; also after the last step."""
     save_every: Positive = 500
     """Steps between two checkpoints."""
+    stop_after: Positive | None = None
+    """End the run after so many scores in a row without a new best; none: take all steps."""
+    track: tuple[TrackerName, ...] = ()
+    """Where the run is shown beside its own log and page of curves; needs the extra `track`."""
     provenance: str = ""
     """Stored in the model: where its data and starting weights come from."""
     license: str = ""
@@ -255,6 +260,8 @@ class Recipe(BaseModel):
             raise ValueError("model.encoder and model.weights are both missing: give one")
         if self.model.partial and self.model.weights is None:
             raise ValueError("model.partial is set, but model.weights gives nothing to start from")
+        if self.stop_after is not None and self.data.val is None:
+            raise ValueError("stop_after is set, but data.val gives nothing to score")
         if self.data.val in self.data.train:
             raise ValueError(
                 f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"

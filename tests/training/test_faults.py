@@ -19,7 +19,7 @@ from segmenter.commands.train import run_training
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module
-from segmenter.training import loop, report
+from segmenter.training import loop, tracking
 from segmenter.training.checkpoint import Checkpoint, read_newest, write_checkpoint
 from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
@@ -187,17 +187,25 @@ def stop_in_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "train_step", step)
 
 
-def test_logs_that_cannot_be_written_are_one_warning(
-    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("place", ["RunLog", "RunLog.append"])
+def test_logs_that_cannot_be_written_are_one_warning_each(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(report, "SummaryWriter", full)
-    monkeypatch.setattr(report.TrainingReport, "_append", full)
-    recipe = make_recipe(data_set, log_every=1)
+    monkeypatch.setattr(f"segmenter.training.report.{place}", full)
+    monkeypatch.setattr("segmenter.training.report.write_curves", full)
+    monkeypatch.setitem(tracking._OPEN, "tensorboard", full)
+    recipe = make_recipe(data_set, log_every=1, track=["tensorboard"])
     run_training(recipe, data_set / "run", "cpu", resume=False)
-    assert capsys.readouterr().err.count("the log cannot be written") == 1
+    said = capsys.readouterr().err
+    for warning in (
+        "the log cannot be written",
+        "the page of curves cannot be written",
+        "tensorboard cannot be used",
+    ):
+        assert said.count(warning) == 1
     assert (data_set / "run/last.safetensors").is_file()
 
 

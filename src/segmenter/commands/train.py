@@ -14,7 +14,6 @@ from rich.console import Console
 from segmenter.build import (
     build_loss,
     build_model,
-    build_score,
     build_stream,
     run_identity,
     training_items,
@@ -35,6 +34,7 @@ from segmenter.data.survey import survey
 from segmenter.errors import UserError
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
+from segmenter.scoring import build_draw, build_score
 from segmenter.training.loop import Run, train
 from segmenter.training.parallel import Execution
 from segmenter.training.processes import (
@@ -43,6 +43,7 @@ from segmenter.training.processes import (
     described_processes,
     joined,
 )
+from segmenter.training.tracking import require_trackers
 
 
 def run_training(
@@ -132,6 +133,7 @@ def _train(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    processes.on_first(lambda: require_trackers(recipe.track))
     processes.on_first(lambda: _check_run_folder(folder, resume=resume))
     root = recipe.data.root
     if split_name(root) is None:
@@ -159,6 +161,7 @@ def _train(
         stream=stream,
         loss=build_loss(recipe, data.classes, pixel_counts),
         score=build_score(val_items, recipe, processes) if val_items else None,
+        draw=build_draw(val_items, recipe) if val_items else None,
         folder=folder,
         identity=run_identity(recipe, data.classes, train_items),
         processes=processes,

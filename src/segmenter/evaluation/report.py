@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Int64, UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
-from segmenter.data.sample import Sample
-from segmenter.drawing.overlay import encode_jpeg, overlay
+from segmenter.drawing.overlay import encode_jpeg
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
+from segmenter.evaluation.views import UNLABELLED_COLOR, WRONG_COLOR, draw_views
 from segmenter.inference.predictor import Predictor
 from segmenter.outputs import OutputFolder
 
@@ -27,13 +26,10 @@ _NUM_SHOWN = 8
 """So many of the worst photos, and so many of the best."""
 _MAX_SIDE = 640  # of a picture in the page, in pixels: 64 of them stay well under 15 MB
 _QUALITY = 85
-_OPACITY = 0.6
 _NUM_MISTAKES = 10
 _MAX_NUMBERED = 20  # with more classes the cells of the matrix are too small for numbers
 _CELL_SIDES = {6: 64, 12: 46, _MAX_NUMBERED: 38}  # up to so many classes: side in pixels
 _SMALL_CELL = 13
-_WRONG_COLOR = (214, 48, 49)
-_UNLABELLED_COLOR = (46, 50, 58)
 
 
 class _Cell(NamedTuple):
@@ -118,8 +114,8 @@ def write_report(
         mistakes=_mistakes(counts, classes.names),
         worst=[_photo(evaluation.images[i], predictor, items[i], classes) for i in worst],
         best=[_photo(evaluation.images[i], predictor, items[i], classes) for i in best],
-        wrong_color=_css_color(_WRONG_COLOR),
-        unlabelled_color=_css_color(_UNLABELLED_COLOR),
+        wrong_color=_css_color(WRONG_COLOR),
+        unlabelled_color=_css_color(UNLABELLED_COLOR),
     )
     return folder.write(PAGE_NAME, page.encode())
 
@@ -188,41 +184,9 @@ def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
         )
         if each.pixels or each.pixels_predicted
     ]
-    return _Photo(score, _pictures(sample, labels, classes), shown)
-
-
-def _pictures(
-    sample: Sample, labels: Shaped[ndarray, "height width"], classes: Classes
-) -> list[tuple[str, str]]:
-    """The photo, the truth and the prediction over it, and where they differ."""
-    height, width = labels.shape
-    factor = min(1.0, _MAX_SIDE / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
-    true = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
-    predicted = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-    is_labelled = true != classes.ignore_index
-    colors, background = classes.colors, classes.background_index
-    drawn = {
-        "Photo": image,
-        "Truth": overlay(image, true, colors, _OPACITY, background),
-        "Prediction": overlay(image, predicted, colors, _OPACITY, background),
-        "Errors": _error_map(image, is_labelled & (true != predicted), ~is_labelled),
-    }
-    return [(caption, _data_uri(picture)) for caption, picture in drawn.items()]
-
-
-def _error_map(
-    image: UInt8[ndarray, "height width 3"],
-    is_wrong: Bool[ndarray, "height width"],
-    is_unlabelled: Bool[ndarray, "height width"],
-) -> UInt8[ndarray, "height width 3"]:
-    """Paint mistakes over a pale grey copy of the photo."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    drawn = np.repeat((grey // 2 + 112)[:, :, None], 3, axis=2)
-    drawn[is_wrong] = _WRONG_COLOR
-    drawn[is_unlabelled] = _UNLABELLED_COLOR
-    return drawn
+    views = draw_views(sample, labels, classes, _MAX_SIDE)
+    pictures = [(caption, _data_uri(picture)) for caption, picture in views.items()]
+    return _Photo(score, pictures, shown)
 
 
 def _data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:

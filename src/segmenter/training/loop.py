@@ -32,6 +32,7 @@ from segmenter.training.resume import go_on
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
 from segmenter.training.step import Engine, train_step
+from segmenter.training.tracking import Pictures
 
 _MAX_NONFINITE_IN_A_ROW = 10
 
@@ -40,6 +41,9 @@ Score = Callable[[Segmenter, Callable[[], None]], dict[str, Any]]
 
 What it is given is called after each photo, and raises `Interrupted` to break off.
 """
+
+Draw = Callable[[Segmenter], Pictures]
+"""Draws what a model makes of a few validation photos, always the same ones."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Run:
     stream: SampleStream
     loss: Loss
     score: Score | None
+    draw: Draw | None
     folder: Path
     identity: dict[str, Any]
     """What may not change on resume: recipe, classes, and names of the photos."""
@@ -61,7 +66,9 @@ class Run:
 def train(
     run: Run, console: Console, *, resume: bool = False, allow_config_change: bool = False
 ) -> Segmenter:
-    """Train until the recipe's last step; every process of the run does the same.
+    """Train until the recipe's last step, or until `stop_after` scores in a row are no new best.
+
+    Every process of the run does the same.
 
     The first one writes `last.safetensors` into the run's folder, and `best.safetensors` where a
     split is scored.
@@ -96,11 +103,7 @@ def train(
     engine = Engine(connect(network, processes), processes, scaler)
     saver = CheckpointSaver(run.folder / "checkpoints", warn)
     report = TrainingReport(
-        run.folder if processes.is_first else None,
-        steps=steps,
-        start=state.step,
-        log_every=recipe.log_every,
-        console=console,
+        run.folder if processes.is_first else None, recipe, start=state.step, console=console
     )
     limit = recipe.data.max_unreadable * len(run.stream.items)
     batches = make_loader(
@@ -122,12 +125,12 @@ def train(
                 save_now = functools.partial(
                     saver.save,
                     state.checkpoint(run.identity),
-                    must_work=must_stop or state.step >= steps,
+                    must_work=must_stop or state.is_finished(recipe),
                 )
                 state.is_saved = processes.on_first(save_now)
             if must_stop:
                 raise Stopped(state.step, is_told=processes.is_first)
-            if state.step >= steps:
+            if state.is_finished(recipe):
                 break
 
             batch, waited = processes.on_each(functools.partial(_timed, batches))
@@ -158,6 +161,11 @@ def train(
                 num_images=batch_size,
             )
 
+    if state.gains_no_more(recipe):
+        report.say(
+            f"stopped at step {state.step} of {steps}: the last {state.scores_since_best} scores "
+            f"did not beat the best one, {state.best_miou:.4f} (stop_after: {recipe.stop_after})"
+        )
     last = state.average.averaged(model)
     processes.on_first(lambda: _save(last, run.folder / "last.safetensors", {}))
     return last
@@ -185,14 +193,20 @@ def _score(
         run.model.train()
     miou = scores["miou"] or 0.0  # none where no pixel is labelled
     is_best = miou > state.best_miou
-    report.score(state.step, miou, is_best=is_best)
-    if is_best:
+    draw = functools.partial(run.draw, scored) if run.draw else None
+    report.score(state.step, miou, is_best=is_best, draw=draw)
+    state.scores_since_best = 0 if is_best else state.scores_since_best + 1
+
+    def keep() -> bool:
         try:
-            if run.processes.is_first:
-                _save(scored, run.folder / "best.safetensors", {"val": scores})
-            state.best_miou = miou
+            _save(scored, run.folder / "best.safetensors", {"val": scores})
         except UserError as error:
             report.say(f"warning: {error}; training goes on")
+            return False
+        return True
+
+    if is_best and run.processes.on_first(keep):
+        state.best_miou = miou
     state.scored_step, state.is_saved = state.step, False
     return True
 

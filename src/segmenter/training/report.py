@@ -1,22 +1,21 @@
-"""What a run tells while it goes: a progress display, a log of JSON lines, TensorBoard.
+"""What a run tells while it goes: a progress display, a log, a page of curves, trackers.
 
-Nothing here may stop training: a log that cannot be written is a warning, once.
+Nothing here may stop training: what cannot be written is a warning, once.
 """
 
-import json
 import resource
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
-from segmenter.errors import UserError
-from segmenter.outputs import write_atomically
+from segmenter.recipe import Recipe
+from segmenter.training.curves import write_curves
+from segmenter.training.logs import RunLog
+from segmenter.training.tracking import Pictures, TrackedRun, Trackers, in_one_line
 
 _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -24,19 +23,25 @@ _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 class TrainingReport:
     """Watch a run: times, means of the loss, and where they are shown and kept.
 
-    Without a folder nothing is kept: of several processes, one keeps the log.
+    Args:
+        folder: The run's; none: nothing is kept. Of several processes, one keeps the logs.
+        recipe: What is run.
+        start: Steps done; what the logs hold of later ones is taken back.
+        console: Where progress is shown.
     """
 
     def __init__(
-        self, folder: Path | None, *, steps: int, start: int, log_every: int, console: Console
+        self, folder: Path | None, recipe: Recipe, *, start: int, console: Console
     ) -> None:
-        self._log_every = log_every
-        self._log_path = folder / "log.jsonl" if folder else None
+        self._folder, self._recipe = folder, recipe
         self._console = console
-        self._complained = False
-        self._tensorboard: SummaryWriter | None = None
+        self._complaints: set[str] = set()
+        self._log: RunLog | None = None
+        self._trackers: Trackers | None = None
         if folder is not None:
-            self._quietly(lambda: self._open(folder, start))
+            self._quietly("the log cannot be written", lambda: self._open_log(folder, start))
+            told = self._log.told if self._log else {}
+            self._trackers = Trackers(TrackedRun(folder, recipe, start), told, self.say)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,7 +49,9 @@ class TrainingReport:
             TimeRemainingColumn(),
             console=console,
         )
-        self._bar = self._progress.add_task("training", total=steps, completed=start)
+        self._bar = self._progress.add_task(
+            "training", total=recipe.schedule.steps, completed=start
+        )
         self._reset()
 
     def __enter__(self) -> "TrainingReport":
@@ -52,11 +59,12 @@ class TrainingReport:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Take the progress bar away and close the logs."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take the progress bar away, draw the curves, and close the logs."""
         self._progress.stop()
-        if self._tensorboard is not None:
-            self._quietly(self._tensorboard.close)
+        self._draw_curves()
+        if self._trackers is not None:
+            self._trackers.close(hurry=kind is not None)
 
     def waited_for_data(self, seconds: float) -> None:
         """Count time in which the model had nothing to do."""
@@ -67,7 +75,7 @@ class TrainingReport:
         self._losses.append(loss)
         self._num_images += num_images
         self._progress.update(self._bar, completed=step)
-        if step % self._log_every:
+        if step % self._recipe.log_every:
             return
         seconds = time.perf_counter() - self._since
         numbers = {
@@ -87,11 +95,31 @@ class TrainingReport:
         )
         self._reset()
 
-    def score(self, step: int, miou: float, *, is_best: bool) -> None:
-        """Note a score on the validation split."""
+    def score(
+        self,
+        step: int,
+        miou: float,
+        *,
+        is_best: bool,
+        draw: Callable[[], Pictures] | None = None,
+    ) -> None:
+        """Note a score on the validation split.
+
+        Args:
+            step: Updates done.
+            miou: From 0 to 1.
+            is_best: Whether it is better than all before.
+            draw: Makes pictures of validation photos; called where a tracker shows them.
+        """
         self.numbers(step, {"val/miou": miou})
         self.say(f"step {step}  val mIoU {miou:.4f}{'  (best so far)' if is_best else ''}")
         self._progress.update(self._bar, description=f"training, val mIoU {miou:.4f}")
+        trackers = self._trackers
+        if draw is not None and trackers:
+            self._quietly(
+                "validation photos cannot be drawn", lambda: trackers.pictures(step, draw())
+            )
+        self._draw_curves()
         self._reset()
 
     def say(self, sentence: str) -> None:
@@ -99,49 +127,37 @@ class TrainingReport:
         self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
-        """Keep numbers of a step in the log and in TensorBoard."""
-        self._quietly(lambda: self._append({"step": step} | numbers))
-        writer = self._tensorboard
-        if writer is not None:
-            for name, value in numbers.items():
-                self._quietly(lambda n=name, v=value: writer.add_scalar(n, v, step))
+        """Keep numbers of a step in the log and in the trackers."""
+        log = self._log
+        if log is not None:
+            self._quietly("the log cannot be written", lambda: log.append(step, numbers))
+        if self._trackers is not None:
+            self._trackers.numbers(step, numbers)
 
-    def _open(self, folder: Path, start: int) -> None:
-        """Take away what a run that died wrote after its last checkpoint, and begin."""
-        path = folder / "log.jsonl"
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = "".join(f"{line}\n" for line in lines if _step_of(line) <= start)
-            write_atomically(path, kept.encode())
-        self._tensorboard = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
+    def _open_log(self, folder: Path, start: int) -> None:
+        self._log = RunLog(folder, start)
 
-    def _append(self, line: dict[str, Any]) -> None:
-        if self._log_path is None:
-            return
-        with self._log_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    def _draw_curves(self) -> None:
+        folder, recipe = self._folder, self._recipe
+        if folder is not None:
+            self._quietly(
+                "the page of curves cannot be written",
+                lambda: write_curves(folder, recipe.name, recipe.schedule.steps),
+            )
 
-    def _quietly(self, write: Callable[[], None]) -> None:
+    def _quietly(self, complaint: str, write: Callable[[], object]) -> None:
         try:
             write()
-        except (OSError, UserError) as error:
-            if not self._complained:
-                self.say(f"warning: the log cannot be written ({error}); training goes on")
-            self._complained = True
+        except Exception as error:  # whatever it is, the weights matter more
+            if complaint not in self._complaints:
+                self.say(f"warning: {complaint} ({in_one_line(error)}); training goes on")
+            self._complaints.add(complaint)
 
     def _reset(self) -> None:
         self._since = time.perf_counter()
         self._losses: list[float] = []
         self._num_images = 0
         self._waited = 0.0
-
-
-def _step_of(line: str) -> int | float:
-    """The step that a line of the log is about; none if the line was cut short."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):
-        return float("inf")
 
 
 def peak_memory_bytes() -> int:

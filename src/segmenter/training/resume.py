@@ -51,7 +51,7 @@ def go_on(
         text = recipe.to_yaml().encode()
         processes.on_first(lambda: write_new(path, text, overwrite=True))
     steps = recipe.schedule.steps
-    if state.step >= steps:
+    if state.is_finished(recipe):
         say(f"this run is finished: {state.step} of {steps} steps are done")
     else:
         say(f"going on from step {state.step} of {steps}")

@@ -30,10 +30,19 @@ class TrainingState:
     scored_step: int = 0
     """The step that was scored last."""
     best_miou: float = -1.0
+    scores_since_best: int = 0
     num_nonfinite: int = 0
     """Steps in a row whose loss was not finite, up to now."""
     is_saved: bool = False
     """Whether a checkpoint holds all this."""
+
+    def gains_no_more(self, recipe: Recipe) -> bool:
+        """Whether the recipe ends the run here, for want of a new best score."""
+        return recipe.stop_after is not None and self.scores_since_best >= recipe.stop_after
+
+    def is_finished(self, recipe: Recipe) -> bool:
+        """Whether no further step is to be taken."""
+        return self.step >= recipe.schedule.steps or self.gains_no_more(recipe)
 
     def owes_a_score(self, recipe: Recipe) -> bool:
         """Whether the model is to be scored before the next step."""
@@ -42,7 +51,7 @@ class TrainingState:
 
     def owes_a_save(self, recipe: Recipe) -> bool:
         """Whether a checkpoint is to be written before the next step."""
-        is_due = self.step % recipe.save_every == 0 or self.step >= recipe.schedule.steps
+        is_due = self.step % recipe.save_every == 0 or self.is_finished(recipe)
         return is_due and not self.is_saved
 
     def checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
@@ -56,6 +65,7 @@ class TrainingState:
             "position": self.position,
             "scored_step": self.scored_step,
             "best_miou": self.best_miou,
+            "scores_since_best": self.scores_since_best,
             "num_nonfinite": self.num_nonfinite,
         }
         facts = {"run": identity, "counters": counters, "scaler": self.scaler.state_dict()}

@@ -70,6 +70,15 @@ def test_any_number_of_workers_gives_the_same_bits(folder):
     assert all_equal(alone, helped)
 
 
+def test_a_worker_writes_batches_where_the_training_process_reads_them(folder):
+    for batch in make_loader(make_stream(folder), 0, 4, 2, workers=1):
+        assert batch.images.is_shared()
+        assert batch.labels.is_shared()
+        assert batch.images.dtype == torch.uint8
+        assert batch.images.is_contiguous()
+    assert not next(make_loader(make_stream(folder), 0, 4, 2)).images.is_shared()
+
+
 def test_any_start_and_batch_size_gives_the_same_bits(folder):
     whole = joined(make_loader(make_stream(folder), 0, 17, 4))
     tail = joined(make_loader(make_stream(folder), 9, 17, 3))

@@ -65,14 +65,15 @@ def _segmenter(
     hue = int(rng.integers(-18, 19)) if rng.random() < 0.5 else 0
     contrast_last = rng.random() < 0.5
 
-    image = _look_up(image, _LEVELS + brightness)
+    levels = _whole_levels(_LEVELS + brightness)
     if not contrast_last:
-        image = _look_up(image, _LEVELS * contrast)
+        levels = _whole_levels(levels * contrast)
+    image = _look_up(image, levels)
     if image.shape[2] == 3 and (saturation != 1 or hue != 0):
         image = _change_hsv(
             image, hue=(_LEVELS + hue) % 180, turn=180, saturation=_LEVELS * saturation
         )
-    if contrast_last:
+    if contrast_last and contrast != 1:
         image = _look_up(image, _LEVELS * contrast)
     return image
 
@@ -81,7 +82,12 @@ def _look_up(
     image: UInt8[ndarray, "height width channels"], levels: Float[ndarray, " 256"]
 ) -> UInt8[ndarray, "height width channels"]:
     """Put the new level of each of the 256 into its place; fractions are cut off."""
-    return cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)).reshape(image.shape)
+    return cv2.LUT(image, _whole_levels(levels).astype(np.uint8)).reshape(image.shape)
+
+
+def _whole_levels(levels: Float[ndarray, " 256"]) -> Float[ndarray, " 256"]:
+    """Levels as uint8 would hold them."""
+    return np.floor(np.clip(levels, 0, 255))
 
 
 def _change_hsv(

@@ -4,6 +4,7 @@ Position k is the k-th crop of the run. It does not matter how many processes re
 stopped run is taken up: position k is always the same crop, to the bit.
 """
 
+import math
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
@@ -245,14 +246,29 @@ class _BatchReader(Dataset[_Read | UserError]):
             samples, unreadable = zip(*(self.stream[each] for each in positions), strict=True)
         except UserError as error:
             return error
-        images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
-        labels = np.stack([sample.labels for sample in samples])
-        batch = Batch(
-            torch.from_numpy(np.ascontiguousarray(images)),
-            torch.from_numpy(labels.astype(np.int64)),
-            torch.tensor(positions, dtype=torch.int64),
-        )
-        return _Read(batch, sum(unreadable, ()))
+        return _Read(_make_batch(samples, positions), sum(unreadable, ()))
+
+
+def _make_batch(samples: Sequence[Sample], positions: Sequence[int]) -> Batch:
+    """Put crops side by side, channels first."""
+    height, width, channels = samples[0].image.shape
+    images = _empty(len(samples), channels, height, width, dtype=torch.uint8)
+    labels = _empty(len(samples), height, width, dtype=torch.int64)
+    for index, sample in enumerate(samples):
+        cv2.split(sample.image, list(images[index].numpy()))
+        labels[index].numpy()[:] = sample.labels
+    return Batch(images, labels, torch.tensor(positions, dtype=torch.int64))
+
+
+def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Memory for a batch; a reading process takes it where the training process sees it too.
+
+    So a batch is handed over without being copied; torch's `default_collate` does the same.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def _start_worker(_index: int) -> None:

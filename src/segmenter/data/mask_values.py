@@ -4,6 +4,7 @@ import colorsys
 import json
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import Int32, Shaped
 from numpy import ndarray
@@ -106,7 +107,10 @@ def _labels_of_grey(
             'list colours instead, such as "values: [[128, 64, 128]]"',
             "rgb-mask",
         )
-    return np.take(classes.grey_table(), grey)
+    table = classes.grey_table()
+    if grey.dtype == np.uint8:
+        return cv2.LUT(grey, table[None, :256])
+    return np.take(table, grey)
 
 
 def _labels_of_colors(

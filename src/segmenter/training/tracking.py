@@ -48,9 +48,9 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
     for name in names:
         try:
             importlib.import_module(_MODULES[name])
-        except ImportError:
+        except ImportError as error:
             raise UserError(
-                f"track: {name} is not installed: install it with "
+                f"track: {name} is not installed ({in_one_line(error)}): install it with "
                 "`pip install 'vit-segmenter[track]'`, or take it out of `track`"
             ) from None
 

@@ -1,0 +1,217 @@
+"""How fast training crops are made, beside PaddleSeg's own loader: one Markdown table.
+
+    python benchmarks/loader.py ../shared/data/camvid ../shared/data/photos
+
+Both read the same JPEGs of 683 x 512 (the usual size in ADE20K) with PNG masks, made from the
+photos given, and do what PaddleSeg's recipes for ADE20K do: decode, resize by a factor of 0.5,
+0.75, ... or 2, crop to 512 x 512, mirror, jitter colours. PaddleSeg normalises in its loader; we
+hand over uint8, which is normalised on the device.
+
+PaddleSeg gets an environment of its own, made once in the cache folder (about 1.5 GB, from PyPI).
+Rounds alternate between the two, each in a fresh process; the table holds medians.
+
+- one core: no worker processes, bound to one core
+- workers: that many worker processes, on all cores
+- CPU seconds: of the main process and its workers together; hardly touched by what else is running
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+PADDLE = ("paddlepaddle==3.3.1", "six", "pyyaml", "tqdm", "scipy", "requests", "scikit-learn")
+PADDLE += ("opencv-python-headless",)  # after paddleseg, which pins an old one with a window system
+CROP, BATCH, SEED = 512, 8, 0
+PHOTO_SIZE = 683, 512
+JITTER = 0.4
+SIDES = ("ours", "paddleseg")
+
+
+def main() -> None:
+    """Make photos and environment, run the rounds, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, help="folders of JPEGs, searched deeply")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/segmenter-benchmarks")
+    parser.add_argument("--photos", type=int, default=120)
+    parser.add_argument("--batches", type=int, default=30, help="in each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    data = given.cache / "loader-data"
+    if given.side:
+        print(json.dumps(measure(given.side, data, given.batches, given.workers)))
+        return
+    if not given.folders and not data.is_dir():
+        parser.error("give folders of photos for the first run")
+    if not data.is_dir():
+        make_photos(given.folders, data, given.photos)
+    pythons = {"ours": Path(sys.executable), "paddleseg": paddle_python(given.cache)}
+    print("| | images/s | CPU ms an image |", "|---|---|---|", sep="\n")
+    for workers in (0, given.workers):
+        found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        for _ in range(given.rounds):
+            for side in SIDES:
+                found[side].append(run_round(pythons[side], side, workers, given))
+        where = f"{workers} workers" if workers else "one core"
+        for side in SIDES:
+            rate, cpu = (median(each[key] for each in found[side]) for key in ("rate", "cpu"))
+            print(f"| {side}, {where} | {rate:.1f} | {1000 * cpu:.2f} |", flush=True)
+        ratios = [
+            [a[key] / b[key] for a, b in zip(found["ours"], found["paddleseg"], strict=True)]
+            for key in ("rate", "cpu")
+        ]
+        rate, cpu = median(ratios[0]), 1 / median(ratios[1])
+        print(f"| ours, times as fast, {where} | {rate:.2f} | {cpu:.2f} |", flush=True)
+
+
+def run_round(python: Path, side: str, workers: int, given: argparse.Namespace) -> dict[str, float]:
+    """Measure one side in a fresh process."""
+    arguments = ["--side", side, "--workers", str(workers), "--batches", str(given.batches)]
+    command = [str(python), __file__, *arguments, "--cache", str(given.cache)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(side: str, data: Path, num_batches: int, workers: int) -> dict[str, float]:
+    """Images per second, and CPU seconds an image, after a first batch that is not counted."""
+    if workers == 0:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    batches = (our_batches if side == "ours" else paddle_batches)(data, num_batches + 1, workers)
+    cpu_before = cpu_seconds()
+    next(batches)
+    start = time.perf_counter()
+    if workers == 0:
+        cpu_before = cpu_seconds()
+    num_images = sum(len(batch[0]) for batch in batches)
+    seconds = time.perf_counter() - start
+    # Of workers that have ended: they made the first batch too.
+    counted = num_images + (BATCH if workers else 0)
+    return {"rate": num_images / seconds, "cpu": (cpu_seconds() - cpu_before) / counted}
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and its ended children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def our_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence]:
+    """Batches as `segmenter train` makes them."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from segmenter.data.folder import open_folder
+    from segmenter.data.loading import SampleStream, make_loader
+    from segmenter.data.transforms import CropTransform
+
+    torch.set_num_threads(1)
+    if workers == 0:
+        cv2.setNumThreads(0)
+    folder = open_folder(data)
+    items = folder.items("train")
+    transform = CropTransform(
+        CROP, (127.5,) * 3, folder.classes.ignore_index, scale_draw="quarters", color="paddleseg"
+    )
+    counts = np.ones((len(items), len(folder.classes)), dtype=np.int64)
+    stream = SampleStream(items, folder.classes, transform, SEED, pixel_counts=counts)
+    return iter(make_loader(stream, 0, num_batches * BATCH, BATCH, workers))
+
+
+def paddle_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence]:
+    """Batches as `paddleseg.core.train` makes them."""
+    import cv2
+    import numpy as np
+    import paddle
+    import paddleseg.transforms as T
+    from paddleseg.datasets import Dataset
+
+    if workers == 0:
+        cv2.setNumThreads(0)
+    paddle.seed(SEED)
+    transforms = [
+        T.ResizeStepScaling(0.5, 2.0, 0.25),
+        T.RandomPaddingCrop((CROP, CROP)),
+        T.RandomHorizontalFlip(),
+        T.RandomDistort(brightness_range=JITTER, contrast_range=JITTER, saturation_range=JITTER),
+        T.Normalize(),
+    ]
+    dataset = Dataset(
+        mode="train",
+        dataset_root=str(data),
+        transforms=transforms,
+        num_classes=11,
+        train_path=str(data / "train.txt"),
+    )
+    rng = np.random.default_rng(SEED)
+    order = np.concatenate([rng.permutation(len(dataset)) for _ in range(num_batches)])
+    loader = paddle.io.DataLoader(
+        dataset,
+        batch_sampler=order[: num_batches * BATCH].reshape(-1, BATCH).tolist(),
+        num_workers=workers,
+        return_list=True,
+    )
+    for batch in loader:
+        yield [batch["img"], batch["label"]] if isinstance(batch, dict) else batch
+
+
+def paddle_python(cache: Path) -> Path:
+    """The interpreter of an environment that holds PaddleSeg, made where it is missing."""
+    folder = cache / "paddleseg"
+    python, ready = folder / "bin/python", folder / "ready"
+    if not ready.is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, "--no-deps", "paddleseg==2.8.0"], check=True)
+        subprocess.run([*install, *PADDLE], check=True)
+        ready.touch()
+    return python
+
+
+def make_photos(folders: Sequence[Path], data: Path, count: int) -> None:
+    """Crop and scale photos to one size; masks are those beside them, or blobs of 11 classes."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    sources = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    large = [path for path in sources if "images" not in path.parts]
+    small = [path for path in sources if "images" in path.parts]
+    num_small = max(count - len(large), 0)
+    chosen = large[:count] + small[:: max(len(small) // max(num_small, 1), 1)][:num_small]
+    aside = data.with_name(f".{data.name}-{os.getpid()}")
+    (aside / "images").mkdir(parents=True)
+    (aside / "masks").mkdir()
+    rng = np.random.default_rng(SEED)
+    names = []
+    for number, path in enumerate(chosen):
+        name = f"{number:04d}"
+        photo = ImageOps.fit(Image.open(path).convert("RGB"), PHOTO_SIZE, Image.Resampling.LANCZOS)
+        photo.save(aside / "images" / f"{name}.jpg", quality=90)
+        beside = Path(str(path).replace("/images/", "/masks/")).with_suffix(".png")
+        if "images" in path.parts and beside.is_file():
+            mask = Image.open(beside)
+        else:
+            mask = Image.fromarray(rng.integers(0, 11, (12, 16), dtype=np.uint8))
+        ImageOps.fit(mask, PHOTO_SIZE, Image.Resampling.NEAREST).save(
+            aside / "masks" / f"{name}.png"
+        )
+        names.append(f"images/{name}.jpg masks/{name}.png\n")
+    classes = "".join(
+        f"- {{name: class-{i}, color: [{i}, 0, 0], values: [{i}]}}\n" for i in range(11)
+    )
+    (aside / "classes.yaml").write_text(f"classes:\n{classes}ignore: [11, 255]\n")
+    (aside / "train.txt").write_text("".join(names))
+    aside.rename(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """How fast training crops are made, beside PaddleSeg's own loader: one Markdown table.
 
-    python benchmarks/loader.py ../shared/data/camvid ../shared/data/photos
+    python benchmarks/loader.py data/camvid PHOTOS
 
 Both read the same JPEGs of 683 x 512 (the usual size in ADE20K) with PNG masks, made from the
 photos given, and do what PaddleSeg's recipes for ADE20K do: decode, resize by a factor of 0.5,

@@ -132,7 +132,10 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
     process = subprocess.Popen(
         [*command, "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    time.sleep(3)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 3:
+        time.sleep(0.05)  # two that read, and the one that looks after what they share
+    time.sleep(2)  # they read by now
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=10)
     assert process.returncode == 130

@@ -1,5 +1,6 @@
 """Reading a whole data set in parallel processes, in order, whatever is in its files."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -74,13 +75,30 @@ def _in_processes(
     waiting: deque[Future[list[Inspection]]] = deque()
     try:
         for start in range(0, len(items), chunk):
-            waiting.append(pool.submit(_inspect_chunk, items[start : start + chunk], classes))
+            with _uninterrupted():
+                waiting.append(pool.submit(_inspect_chunk, items[start : start + chunk], classes))
             if len(waiting) >= workers * _CHUNKS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off: the first task starts the processes, and a pool half started never ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _inspect_chunk(items: Sequence[Item], classes: Classes) -> list[Inspection]:

@@ -78,14 +78,16 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=16 * _PATCH, help="side of a crop")
     parser.add_argument("--photos", type=int, default=32, help="test photos that are scored")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each setting")
+    parser.add_argument("--task", choices=["road", "pedestrian"], help="only this one")
     given = parser.parse_args()
+    settings = [each for each in SETTINGS if given.task in {None, each.task}]
 
     items = open_folder(Path(given.data)).items("train")
     test = open_folder(Path(given.data)).items("test")
     scored = [test[number * len(test) // given.photos] for number in range(given.photos)]
     surveys = {
         task: survey(items, task_classes(given.data, task, 2), workers=2)
-        for task in dict.fromkeys(setting.task for setting in SETTINGS)
+        for task in dict.fromkeys(setting.task for setting in settings)
     }
     print(
         f"{given.steps} steps of {given.batch_size} crops of {given.crop}, {given.seeds} seed(s), "
@@ -93,7 +95,7 @@ def main() -> None:
     )
     print("| task | head | loss | IoU | precision | recall | seconds |")
     print("|---|---|---|---|---|---|---|")
-    for setting in SETTINGS:
+    for setting in settings:
         start = time.perf_counter()
         classes = task_classes(given.data, setting.task, setting.num_classes)
         found = []

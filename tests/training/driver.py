@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--send", type=int, default=signal.SIGKILL)
     parser.add_argument("--at", type=int, default=0, help="send a signal during this update")
     parser.add_argument("--rank", default="0", help="in this process of the run")
+    parser.add_argument("--to-parent", action="store_true", help="to what started it, instead")
     parser.add_argument("--nan", type=int, default=0, help="the loss is NaN in this update")
     given, arguments = parser.parse_known_args()
     rank = os.environ.get("RANK", "0")
@@ -43,7 +44,7 @@ def main() -> None:
         if rank == given.rank and step == given.nan:
             batch.images.data = torch.full(batch.images.shape, float("nan"))
         if rank == given.rank and step == given.at:
-            os.kill(os.getpid(), given.send)
+            os.kill(os.getppid() if given.to_parent else os.getpid(), given.send)
         result = train_step(model, optimizer, batch, recipe, loss, *others)
         line = {"step": step, "positions": positions, "loss": result.loss.hex()}
         with given.trace.with_suffix(f".{rank}").open("a") as file:

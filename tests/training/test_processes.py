@@ -1,7 +1,10 @@
 """Several processes train as one does. Two gloo processes on the CPU, started as a user's are."""
 
 import json
+import os
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,6 +41,33 @@ def drive(recipe: Recipe, folder: Path, count: int, *arguments: str) -> int:
     file.write_text(recipe.to_yaml())
     command = [sys.executable, "-m", "tests.training.driver", "--trace", f"{folder}.trace"]
     return launch([*command, "train", str(file), "--out", str(folder), *arguments], count)
+
+
+def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int]:
+    """Train as on two machines: two torchruns with a process each, which meet at a port."""
+    file = folder.parent / f"{folder.name}.yaml"
+    file.write_text(recipe.to_yaml())
+    port = free_port()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+    torchrun += ["--nproc-per-node", "1", "--rdzv-backend", "c10d", "--local-addr", "127.0.0.1"]
+    torchrun += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--shutdown-timeout", "60"]
+    command = [*torchrun, "-m", "tests.training.driver", "--trace", f"{folder}.trace"]
+    command += ["train", str(file), "--out", str(folder), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    agents = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) for _ in range(2)
+    ]
+    try:
+        return [agent.wait(timeout=120) for agent in agents]
+    finally:
+        for agent in agents:
+            agent.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def trace(folder: Path, count: int) -> list[tuple[list[int], float]]:
@@ -119,6 +149,22 @@ def test_a_run_of_two_processes_goes_on_in_one(root: Path) -> None:
         positions, loss = first[step - 1]
         assert whole[step]["positions"] == positions
         assert float.fromhex(whole[step]["loss"]) == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_torchruns_on_two_machines_follow_one_process_and_save_when_one_is_told_to_stop(
+    root: Path, capfd: pytest.CaptureFixture
+) -> None:
+    recipe = make_recipe(root, **RANDOM, schedule={"steps": 12}, evaluate_every=6)
+    assert drive(recipe, root / "one", 1) == 0
+    to_one_torchrun = ["--at", "4", "--send", str(int(signal.SIGTERM)), "--rank", "1"]
+    assert drive_by_torchrun(recipe, root / "two", *to_one_torchrun, "--to-parent") == [1, 1]
+    done = [len(read_trace(root / f"two.{rank}")) for rank in (0, 1)]
+    assert done[0] == done[1] < 12
+    assert (root / f"two/checkpoints/step-{done[0]:08}").is_dir()
+    assert capfd.readouterr().err.count("everything is saved") == 1
+    assert drive_by_torchrun(recipe, root / "two", "--resume") == [0, 0]
+    assert_same_trajectory(trace(root / "one", 1), trace(root / "two", 2))
 
 
 @pytest.mark.slow

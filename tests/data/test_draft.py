@@ -38,9 +38,10 @@ def test_each_value_becomes_a_class_and_255_is_ignored(draft):
     assert classes.ignore == (255,)
 
 
-def test_0_and_255_are_background_and_foreground(draft):
+def test_0_and_255_are_a_background_and_one_class(draft):
     classes = draft(grey(0, 0), grey(0, 255))
     assert classes.names == ("background", "foreground")
+    assert classes.background == (0,)
     assert classes.source_values == (0, 255)
     assert classes.ignore == ()
 

@@ -63,9 +63,8 @@ def _classes_of_colors(values: list[Color]) -> Classes:
 
 def _classes_of_values(values: list[int]) -> Classes:
     if values == [0, _IGNORED]:
-        background = ClassInfo(name="background", color=(0, 0, 0), values=(0,))
         foreground = ClassInfo(name="foreground", color=distinct_color(0), values=(_IGNORED,))
-        return Classes(classes=(background, foreground), ignore=())
+        return Classes(classes=(foreground,), background=(0,), ignore=())
     # 255 is a class where 254 is, and where nothing else is left to be one.
     ignores = _IGNORED - 1 not in values and values != [_IGNORED]
     listed = [value for value in values if not (ignores and value == _IGNORED)]

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
     "explaining": LEAVES | {"model", "drawing", "inference"},
     "serving": LEAVES | {"annotations", "classes", "data", "drawing", "explaining", "inference"},
+    "sharing": LEAVES | {"model", "checkpoints"},
     "scoring": LEAVES | {"model", "data", "inference", "evaluation", "recipe", "training"},
     "commands": None,
     "cli": {"commands", "errors", "recipe", "validation"},

@@ -1,5 +1,6 @@
 """Models to and from the hub, through its real client, against a hub on this machine."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 import segmenter
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
+from tests.conftest import make_spec, write_data_set
 from tests.sharing.conftest import FakeHub, Repository
-from tests.test_cli import refused, run
+from tests.test_cli import TINY_RUN, refused, run
 
 # The client's own, of what it uploads files with.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -53,6 +54,26 @@ def test_a_name_without_hf_asks_no_network(hub: FakeHub, model: str) -> None:
     segmenter.load("street")
     assert run("models") == 0
     assert hub.asked == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_run_starts_from_a_model_of_the_hub(model: str) -> None:
+    assert run("push", model, "hf:me/tiny") == 0
+    write_data_set(Path("data"))
+    recipe = TINY_RUN.format(root="data").replace("data/start.safetensors", "hf:me/tiny")
+    Path("tiny.yaml").write_text(recipe)
+    assert run("train", "tiny.yaml") == 0
+    assert segmenter.load("runs/tiny/last.safetensors").spec.recipe["model"]["weights"] == (
+        "hf:me/tiny"
+    )
+
+
+def test_without_the_client_a_name_is_refused_in_one_line(
+    model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for arguments in (("push", model, "hf:me/tiny"), ("card", "hf:me/tiny")):
+        assert "pip install 'vit-segmenter[hub]'" in refused(capsys, *arguments)
 
 
 def test_a_revision_is_loaded_even_after_the_repository_went_on(hub: FakeHub, model: str) -> None:

@@ -273,8 +273,9 @@ def open_service(
 
 async def _disconnected(request: Request) -> None:
     """Wait until the client has gone; the body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    with suppress(Exception):  # what Ray's proxy raises then, where others send a message
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
 
 def _http_problem(_request: Request, error: Any) -> Response:

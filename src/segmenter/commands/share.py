@@ -41,8 +41,8 @@ def run_push(
     path = resolve(model)
     if not own.is_own(path):
         raise UserError(
-            f"{path} is no model file of this package; make one with: "
-            f"segmenter convert {path} NAME.safetensors"
+            f"{path} is no model file of this package; published checkpoints become one by "
+            "`segmenter convert`"
         )
     loaded = own.read(path)  # which compares its SHA-256
     title = target.repository.split("/")[1]

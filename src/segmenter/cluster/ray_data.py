@@ -86,8 +86,8 @@ class LabelRows:
             try:
                 images.append(decode_image(photo) if isinstance(photo, bytes) else photo)
                 found.append("")
-            except UserError as error:
-                found.append(str(error))
+            except (UserError, MemoryError) as error:
+                found.append(_reason(error))
         try:
             labels = self._predictor(images)  # those of one size together
         except (UserError, MemoryError):
@@ -99,7 +99,7 @@ class LabelRows:
         try:
             return self._predictor(image)
         except (UserError, MemoryError) as error:
-            return str(error) or "does not fit into memory"
+            return _reason(error)
 
 
 class LabelFiles:
@@ -170,3 +170,7 @@ def photo_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
         UserError: If an input is missing or holds no photo, or if two photos have the same name.
     """
     return [{"path": str(path.absolute()), "name": name} for path, name in find_images(inputs)]
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or "does not fit into memory"

@@ -8,7 +8,7 @@ import os
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from ray import serve
+from ray import serve  # pyright: ignore[reportMissingImports]  (an extra that `dev` has not)
 from starlette.applications import Starlette
 
 from segmenter.serving.app import open_service

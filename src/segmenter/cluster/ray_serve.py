@@ -61,7 +61,7 @@ def application(args: ServiceArguments) -> serve.Application:
         )
         return service.application()
 
-    @serve.deployment(
+    deployment = serve.deployment(
         name="segmenter",
         num_replicas=args.num_replicas,
         ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
@@ -70,8 +70,8 @@ def application(args: ServiceArguments) -> serve.Application:
         max_queued_requests=args.max_queued_requests,
         graceful_shutdown_timeout_s=settings.drain_timeout,
     )
-    @serve.ingress(build)
-    class SegmenterService:
-        """Has no state of its own: all is in the application."""
+    return deployment(serve.ingress(build)(_Replica)).bind()
 
-    return SegmenterService.bind()
+
+class _Replica:
+    """Has no state of its own: all is in the application."""

@@ -1,6 +1,7 @@
 """Imports go one way: a lower layer never imports a higher one (docs/design.md)."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ MAY_IMPORT = {
     | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
     "explaining": LEAVES | {"model", "drawing", "inference"},
     "serving": LEAVES | {"annotations", "classes", "data", "drawing", "explaining", "inference"},
+    "cluster": LEAVES | {"data", "drawing", "inference", "serving"},
+    "sharing": LEAVES | {"model", "checkpoints"},
     "scoring": LEAVES | {"model", "data", "inference", "evaluation", "recipe", "training"},
     "commands": None,
     "cli": {"commands", "errors", "recipe", "validation"},
@@ -76,6 +79,15 @@ def test_imports_go_one_way(path: Path) -> None:
 )
 def test_files_stay_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 330
+
+
+def test_only_the_cluster_imports_ray() -> None:
+    importing = {
+        part_of(path)
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"^\s*(import|from) ray\b", path.read_text(), flags=re.MULTILINE)
+    }
+    assert importing == {"cluster"}
 
 
 def test_catch_all_modules_do_not_exist() -> None:

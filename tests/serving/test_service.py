@@ -1,5 +1,6 @@
 """The service: answers equal the predictor's, refusals have a code, nothing is unbounded."""
 
+import asyncio
 import contextlib
 import json
 import multiprocessing
@@ -17,11 +18,12 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
 from segmenter.checkpoints import save
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from segmenter.serving import server
+from segmenter.serving import app, server
 from tests.conftest import make_spec
 from tests.serving.conftest import Start, encode, photo
 
@@ -297,6 +299,13 @@ def test_a_client_that_left_is_skipped(start: Start, slow: SlowPredictor) -> Non
     time.sleep(0.6)
     assert len(slow.batches) < 4
     assert served.service.num_in_flight == 0
+
+
+def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
+    async def receive() -> dict:
+        raise ConnectionError
+
+    asyncio.run(app._disconnected(Request({"type": "http"}, receive)))
 
 
 def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(

@@ -6,6 +6,7 @@ import torch
 
 from segmenter.checkpoints import own
 from segmenter.checkpoints.containers import is_safetensors
+from segmenter.checkpoints.hub import download_model, is_hub_name
 from segmenter.checkpoints.published import read_published
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
@@ -20,28 +21,30 @@ def bundled_models() -> dict[str, Path]:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The file of a bundled name, or of a path.
+    """The file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If it is none of these, or cannot be downloaded.
     """
     if not isinstance(name_or_path, str | Path):
         raise UserError(
             f"a model is a bundled name or the path of a file, got {type(name_or_path).__name__}"
         )
+    if isinstance(name_or_path, str) and is_hub_name(name_or_path):
+        return download_model(name_or_path)
     bundled = bundled_models()
     if str(name_or_path) in bundled:
         return bundled[str(name_or_path)]
     if not Path(name_or_path).is_file():
         raise UserError(
             f"no model {str(name_or_path)!r}{nearest(str(name_or_path), list(bundled))}: neither "
-            f"a file nor a bundled name ({', '.join(bundled)})"
+            f"a file nor a bundled name ({', '.join(bundled)}), nor of the form hf:owner/name"
         )
     return Path(name_or_path)
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
-    """Load a model by bundled name or path: in eval mode, float32, on `device`.
+    """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
     Besides our own files, those of PaddleSeg, of the paper's code and of MMSegmentation are read,
     whatever they are called; see docs/checkpoints.md.

@@ -31,7 +31,7 @@ def evaluate(
     """Score a model on labelled photos: mIoU and friends.
 
     Args:
-        model: A bundled name, a model file, or an exported one.
+        model: A bundled name, a model file, hf:owner/name, or an exported one.
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
         split: Which photos of the folder; without it, `test`, or all where there is one split, or

@@ -17,6 +17,7 @@ from segmenter.cli.export import export
 from segmenter.cli.predict import predict
 from segmenter.cli.prepare import prepare
 from segmenter.cli.serve import serve
+from segmenter.cli.share import card, models, push
 from segmenter.cli.train import train
 from segmenter.cli.values import USER_ERROR
 from segmenter.errors import UserError
@@ -36,6 +37,9 @@ for command in (
     benchmark,
     explain,
     serve,
+    models,
+    card,
+    push,
 ):
     app.command(command)
 

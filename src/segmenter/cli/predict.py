@@ -24,7 +24,7 @@ def predict(
 
     Args:
         images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
-        model: A bundled name, a model file, or an exported one.
+        model: A bundled name, a model file, hf:owner/name, or an exported one.
         out: Folder for the results.
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.

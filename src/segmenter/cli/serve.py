@@ -23,7 +23,7 @@ def serve(
     Where the environment holds SEGMENTER_TOKEN, requests must bring it as a bearer token.
 
     Args:
-        model: A bundled name, a model file, or an exported one.
+        model: A bundled name, a model file, hf:owner/name, or an exported one.
         host: Address to listen on; the default is reached from this machine alone.
         port: Port to listen on.
         max_requests: Requests that wait or are worked on at a time; more are told to come back.

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segmenter.checkpoints.bundled import bundled_models
+from segmenter.checkpoints.hub import is_hub_name
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.gallery import gallery_names, write_gallery
@@ -58,7 +59,7 @@ def run_prediction(
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = Predictor(model, flip=flip, device=device, runtime=runtime, precision=precision)
     spec = predictor.spec
-    if model in bundled_models() and spec.license:
+    if spec.license and (model in bundled_models() or is_hub_name(model)):
         print(f"note: the model {model!r} is under these terms: {spec.license}")
     print(f"runtime: {describe(predictor.runtime)}")
     if gallery:

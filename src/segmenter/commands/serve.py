@@ -1,15 +1,10 @@
 """`segmenter serve`: a model behind HTTP."""
 
 import os
-import re
 import socket
-from pathlib import Path
 
 from segmenter.errors import UserError
-from segmenter.inference.predictor import Predictor
 from segmenter.inference.runtimes import describe
-
-_TOKEN_VARIABLE = "SEGMENTER_TOKEN"
 
 
 def run_service(
@@ -28,31 +23,27 @@ def run_service(
         UserError: If the extra is missing, the model cannot be used, or the address is taken.
     """
     try:
-        from segmenter.serving.app import Service
+        from segmenter.serving.app import open_service
         from segmenter.serving.server import run_server
-        from segmenter.serving.settings import ServiceSettings
+        from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "segmenter":
             raise
         raise UserError(
             f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
         ) from None
-    predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
-    num_channels = predictor.spec.encoder.in_channels
-    if num_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     settings = ServiceSettings(
-        token=os.environ.get(_TOKEN_VARIABLE) or None,
+        token=os.environ.get(TOKEN_VARIABLE) or None,
         is_local=_is_loopback(host),
         max_requests=max_requests,
     )
+    service = open_service(model, settings, device=device, runtime=runtime, precision=precision)
     _check_address(host, port)
-    name = re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model"
     if settings.token is None and not _is_loopback(host):
-        print(f"note: everyone who reaches {host} can use it; set {_TOKEN_VARIABLE} to a secret")
-    print(f"computing with {describe(predictor.runtime)}")
+        print(f"note: everyone who reaches {host} can use it; set {TOKEN_VARIABLE} to a secret")
+    print(f"computing with {describe(service.predictor.runtime)}")
     print(f"serving {model} on http://{host}:{port}", flush=True)
-    run_server(Service(predictor, name, settings), host, port)
+    run_server(service, host, port)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -236,7 +236,7 @@ def open_runtime(
     if runtime.startswith("torch"):
         if exported:
             raise UserError(f"{path} is exported: take --runtime auto, openvino or onnxruntime")
-        loaded = model if isinstance(model, Segmenter) else load(model, place)
+        loaded = model if isinstance(model, Segmenter) else load(path or model, place)
         if precision == "auto":
             native = place.type == "cuda" and torch.cuda.is_bf16_supported(
                 including_emulation=False

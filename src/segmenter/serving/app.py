@@ -3,10 +3,12 @@
 import asyncio
 import hmac
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -247,10 +249,33 @@ class Service:
         return JSONResponse(openapi(self.name, _VERSION))
 
 
+def open_service(
+    model: str, settings: ServiceSettings, *, device: str, runtime: str, precision: str
+) -> Service:
+    """Bring a model to where it answers.
+
+    Args:
+        model: As for `Predictor`; its path names the model in paths of the protocol.
+        settings: What is allowed.
+        device: As for `Predictor`.
+        runtime: As for `Predictor`.
+        precision: As for `Predictor`.
+
+    Raises:
+        UserError: If the model cannot be used, or does not take photos.
+    """
+    predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
+    num_channels = predictor.spec.encoder.in_channels
+    if num_channels != 3:
+        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+    return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
+
+
 async def _disconnected(request: Request) -> None:
     """Wait until the client has gone; the body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    with suppress(Exception):  # what Ray's proxy raises then, where others send a message
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
 
 def _http_problem(_request: Request, error: Any) -> Response:

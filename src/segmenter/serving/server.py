@@ -33,6 +33,7 @@ def make_config(service: Service, host: str, port: int) -> uvicorn.Config:
         service.application(),
         host=host,
         port=port,
+        loop="asyncio",  # the one that is tested, also where Ray has brought uvloop
         http=_PatientProtocol,
         ws="none",
         lifespan="on",

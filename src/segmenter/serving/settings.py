@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from segmenter.data.decode import Limits
 
+TOKEN_VARIABLE = "SEGMENTER_TOKEN"
+"""The environment variable that holds the token, where one is required."""
+
 
 @dataclass(frozen=True)
 class ServiceSettings:

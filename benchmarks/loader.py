@@ -22,13 +22,12 @@ import resource
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-PADDLE = ("paddlepaddle==3.3.1", "six", "pyyaml", "tqdm", "scipy", "requests", "scikit-learn")
-PADDLE += ("opencv-python-headless",)  # after paddleseg, which pins an old one with a window system
+from environments import CACHE, peer_python
+
 CROP, BATCH, SEED = 512, 8, 0
 PHOTO_SIZE = 683, 512
 JITTER = 0.4
@@ -39,7 +38,7 @@ def main() -> None:
     """Make photos and environment, run the rounds, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="folders of JPEGs, searched deeply")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/segmenter-benchmarks")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--photos", type=int, default=120)
     parser.add_argument("--batches", type=int, default=30, help="in each round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -54,7 +53,7 @@ def main() -> None:
         parser.error("give folders of photos for the first run")
     if not data.is_dir():
         make_photos(given.folders, data, given.photos)
-    pythons = {"ours": Path(sys.executable), "paddleseg": paddle_python(given.cache)}
+    pythons = {"ours": Path(sys.executable), "paddleseg": peer_python("paddleseg", given.cache)}
     print("| | images/s | CPU ms an image |", "|---|---|---|", sep="\n")
     for workers in (0, given.workers):
         found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
@@ -162,19 +161,6 @@ def paddle_batches(data: Path, num_batches: int, workers: int) -> Iterator[Seque
     )
     for batch in loader:
         yield [batch["img"], batch["label"]] if isinstance(batch, dict) else batch
-
-
-def paddle_python(cache: Path) -> Path:
-    """The interpreter of an environment that holds PaddleSeg, made where it is missing."""
-    folder = cache / "paddleseg"
-    python, ready = folder / "bin/python", folder / "ready"
-    if not ready.is_file():
-        venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*install, "--no-deps", "paddleseg==2.8.0"], check=True)
-        subprocess.run([*install, *PADDLE], check=True)
-        ready.touch()
-    return python
 
 
 def make_photos(folders: Sequence[Path], data: Path, count: int) -> None:

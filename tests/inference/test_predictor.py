@@ -169,7 +169,9 @@ def test_at_most_eight_pictures_go_through_the_model_at_once(photo, protocol, mo
 
 @pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
 @pytest.mark.parametrize("patch_size", [14, 16])
-@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (15, 15), (97, 33), (0, 5), (5, 0), (0, 0)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (97, 33), (0, 5), (5, 0), (0, 0)]
+)
 def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit):
     model = make_model(patch_size=patch_size, fit=fit)
     photo = np.zeros((*size, 3), dtype=np.uint8)

@@ -1,5 +1,7 @@
 """A GeoTIFF in, a GeoTIFF of labels at the same place out, by windows."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,18 @@ from rasterio.enums import ColorInterp  # noqa: E402
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
 CRS = "EPSG:32633"
 SLIDE = Protocol(window=64, stride=48)
+PEAK_MEMORY = """
+import resource, sys
+from pathlib import Path
+from segmenter.inference import rasters
+from segmenter.model import Protocol
+from tests.inference.test_rasters import label, make_predictor
+
+rasters._CACHE_MB = 16  # of GDAL, which fills it first
+predictor = make_predictor(protocol=Protocol(window=512, stride=512))
+label(predictor, Path(sys.argv[1]), Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
 
 
 def make_predictor(num_channels: int = 3, protocol: Protocol = SLIDE) -> Predictor:
@@ -194,3 +208,15 @@ def test_16_megapixels_by_windows(tmp_path):
     labels = label(predictor, path, tmp_path / "out")
     assert labels.shape == (4000, 4000)
     np.testing.assert_array_equal(labels[1000:2000], predictor(pixels)[1000:2000])
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path):
+    """40000 x 40000 pixels: `python benchmarks/large_raster.py`."""
+    tile, peaks = make_pixels(1000, 2000), []
+    for times in (4, 16):
+        path = write_raster(tmp_path / f"{times}.tif", np.tile(tile, (times, 1, 1)))
+        command = [sys.executable, "-c", PEAK_MEMORY, str(path), str(tmp_path / str(times))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 50e6  # its pixels and labels are 96 MB more

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from segmenter.checkpoints import save
+from segmenter.data.folder import open_folder, read_sample
 from segmenter.errors import UserError
+from segmenter.evaluation.evaluate import evaluate
 from segmenter.inference import Predictor, openvino_graphs, runtimes
 from segmenter.inference.cache import cache_folder, cached
 from segmenter.inference.runtimes import describe, open_runtime
-from segmenter.model import Segmenter
+from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec
 
 SIZES = [(64, 64), (37, 90), (5, 100)]
@@ -97,11 +99,40 @@ def test_the_bundled_model_gives_the_same_logits_in_every_runtime(name: str) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["torch", *GRAPHS])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (0, 5), (5, 0), (0, 0)])
+def test_every_runtime_gives_photos_of_any_size_label_maps_of_their_size(
+    name: str, size: tuple[int, int], path: Path
+) -> None:
+    runtime = open_runtime(path, name, "float32")
+    photo = np.zeros((*size, 3), dtype=np.uint8)
+    for protocol in (Protocol(), Protocol(short_side=32, window=64, stride=48, flip=True)):
+        assert Predictor(runtime, protocol=protocol)(photo).shape == size
+
+
 def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter) -> None:
     if openvino_graphs.usable_precision("auto") != "bfloat16":
         pytest.skip("needs a processor with bfloat16")
     rough = open_runtime(path, "openvino", "bfloat16")
     assert 1e-5 < difference(rough, model, (64, 64)) < 0.2
+
+
+@pytest.mark.slow
+def test_on_camvid_bfloat16_chooses_the_classes_of_float32(camvid: Path) -> None:
+    """Of all 233 test photos: `python benchmarks/precisions.py street DATA`."""
+    if openvino_graphs.usable_precision("auto") != "bfloat16":
+        pytest.skip("needs a processor with bfloat16")
+    folder = open_folder(camvid)
+    items = folder.items("test")[::16]
+    exact, rough = (
+        Predictor("street", runtime="openvino", precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    photos = [read_sample(item, folder.classes).image for item in items]
+    same = [exact(photo) == rough(photo) for photo in photos]
+    assert np.mean(same) >= 0.99
+    mious = [evaluate(each, items, folder.classes).scores.miou or 0.0 for each in (exact, rough)]
+    assert abs(mious[0] - mious[1]) < 0.002
 
 
 def test_auto_takes_openvino_and_the_precision_that_the_processor_has(path: Path) -> None:

@@ -190,7 +190,7 @@ class _View:
             [strip[:, left : left + grid.width] for strip in strips for left in lefts]
         )
         if self.is_mirrored:
-            windows = np.ascontiguousarray(windows[:, :, ::-1])
+            windows = windows[:, :, ::-1].copy()  # of one column too: torch takes no stride below 0
         logits = self.patch_logits(windows)
         logits = logits.unflatten(0, (len(tops), len(self.photos), len(lefts)))
         # (tops, photos, lefts, classes, rows, columns) -> classes last, windows side by side

@@ -69,12 +69,12 @@ class DecodePool:
         return ProcessPoolExecutor(
             processes or self._settings.decode_processes,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_limit_process,
+            initializer=limit_process,
             initargs=(self._settings.decode_memory,),
         )
 
 
-def _limit_process(memory: int) -> None:
+def limit_process(memory: int) -> None:
     """Bound the memory of this process, and leave signals to the service."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -326,7 +326,7 @@ def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
 def test_a_connection_that_says_nothing_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HEADER_TIMEOUT", 0.2)
+    monkeypatch.setattr(server, "_HEAD_TIMEOUT", 0.2)
     served = start()
     with socket.create_connection(("127.0.0.1", served.port)) as connection:
         connection.sendall(b"POST /segment HTTP/1.1\r\nhost:")

@@ -4,6 +4,7 @@ https://github.com/open-inference/open-inference-protocol (REST), and its binary
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -73,7 +74,7 @@ def read_request(
     """
     if json_bytes is None:
         head, tail = body, b""
-    elif json_bytes.isascii() and json_bytes.isdigit() and int(json_bytes) <= len(body):
+    elif re.fullmatch("[0-9]{1,10}", json_bytes) and int(json_bytes) <= len(body):
         head, tail = body[: int(json_bytes)], body[int(json_bytes) :]
     else:
         raise RequestError(
@@ -83,6 +84,8 @@ def read_request(
         content = json.loads(head)
     except (ValueError, RecursionError):
         raise RequestError(400, "bad-json", "the body is no JSON") from None
+    if not isinstance(content, dict):
+        raise RequestError(422, "bad-request", "the JSON is no object with inputs")
     try:
         request = _Request.model_validate(content)
     except ValidationError as error:

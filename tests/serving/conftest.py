@@ -65,15 +65,21 @@ def serving_process(folder: Path, model: Segmenter | None = None) -> Iterator[Si
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            for _ in range(600):
-                with suppress(httpx.TransportError):
-                    if client.get("/v2/health/ready").is_success:
-                        break
+            until = time.monotonic() + 240
+            while not _is_ready(client):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until
                 time.sleep(0.1)
             yield SimpleNamespace(client=client, process=process, log=log, port=port)
     finally:
         process.kill()
         process.wait()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/v2/health/ready").is_success
+    return False
 
 
 def free_port() -> int:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -204,10 +204,10 @@ class Service:
                 raise RequestError(400, "client-gone", "the client closed the connection")
             return work.result()
         finally:
-            for task in (work, gone):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+            del work, gone  # a failure would keep itself, and the photo, alive through them
 
     def _check_host(self, request: Request) -> None:
         host = request.headers.get("host", "localhost")  # a browser always names one

@@ -138,15 +138,13 @@ def answer(
 
 def _values(data: list[Any] | None, count: int) -> UInt8[ndarray, " values"]:
     """Numbers from 0 to 255, given flat or nested."""
-    wrong = RequestError(422, "bad-data", f"data must be {count} whole numbers from 0 to 255")
     try:
         values = np.array(data).ravel()
     except ValueError:
-        raise wrong from None
-    if values.size != count or values.dtype.kind not in "iu":
-        raise wrong
-    if values.min() < 0 or values.max() > 255:
-        raise wrong
+        values = np.empty(0)
+    is_whole = values.dtype.kind in "iu"
+    if values.size != count or not is_whole or values.min() < 0 or values.max() > 255:
+        raise RequestError(422, "bad-data", f"data must be {count} whole numbers from 0 to 255")
     return values.astype(np.uint8)
 
 

@@ -338,3 +338,10 @@ def test_a_local_service_answers_no_page_from_elsewhere(start: Start) -> None:
     client = start(is_local=True).client
     assert client.get("/v2").is_success
     assert code_of(client.get("/v2", headers={"host": "evil.example"})) == (421, "wrong-host")
+
+
+def test_an_image_beyond_the_memory_of_its_process_is_refused(start: Start) -> None:
+    served = start(decode_memory=64 << 20)
+    large = encode(np.zeros((5000, 5000, 3), np.uint8), "JPEG")
+    assert code_of(served.client.post("/segment", content=large)) == (422, "bad-image")
+    assert served.client.post("/segment", content=encode(photo())).is_success

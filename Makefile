@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CAMVID_PHOTOS := $(firstword $(wildcard data/camvid/images/test ../shared/data/camvid/images/test))
 CAMVID_SHOWN := $(wordlist 1, 6, $(sort $(wildcard $(CAMVID_PHOTOS)/*f0[0-4]?[19]0.jpg)))
 
-.PHONY: install demo test test-slow lint format clean
+.PHONY: install demo test test-slow fuzz lint format clean
 
 install: $(READY)
 
@@ -25,6 +25,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz_images --seconds 60
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

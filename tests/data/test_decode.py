@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -255,3 +256,12 @@ def test_jpeg_masks_are_decoded(tmp_path):
     grey = save(tmp_path, Image.fromarray(RAMP), "a.jpg", quality=100)
     assert np.abs(decode_mask(grey).astype(int) - RAMP).max() <= 2
     assert decode_mask(save(tmp_path, Image.fromarray(PHOTO), "b.jpg")).shape == (40, 60, 3)
+
+
+def test_a_photo_too_large_for_the_memory_is_said_to_be_that(monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", fail)
+    with pytest.raises(UserError, match="does not fit into memory"):
+        decode_image(encode(Image.fromarray(PHOTO), "JPEG"))

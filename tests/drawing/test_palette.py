@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmenter.checkpoints import load
 from segmenter.drawing import color_picture, distinct_colors, label_png, palette_png
 
 
@@ -67,3 +68,11 @@ def test_numbers_in_a_label_file_are_read_back_as_they_were(labels):
     read = np.array(opened(label_png(labels)))
     assert read.dtype == labels.dtype
     np.testing.assert_array_equal(read, labels)
+
+
+def test_the_classes_of_the_bundled_model_can_be_told_apart_over_a_photo():
+    """Over mid grey at the page's opacity; 2.3 is what can just be seen side by side."""
+    drawn = load("street").spec.classes.colors * 0.55 + 128 * 0.45
+    lab = cv2.cvtColor((drawn[None] / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    assert distances[~np.eye(len(lab), dtype=bool)].min() > 10

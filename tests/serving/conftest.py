@@ -1,10 +1,14 @@
 """A service on a port of its own, with a tiny model, for tests that speak HTTP."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -13,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from segmenter.checkpoints import save
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from segmenter.serving.app import Service
@@ -22,32 +27,66 @@ from tests.conftest import make_spec
 
 Start = Callable[..., SimpleNamespace]
 
+PNG = {"content-type": "image/png"}
+
+
+@contextmanager
+def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[SimpleNamespace]:
+    """Run a service in a thread; gives an HTTP client, the predictor, and the service itself."""
+    predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
+    service = Service(predictor, "tiny", ServiceSettings(**settings))
+    port = free_port()
+    server = uvicorn.Server(make_config(service, "127.0.0.1", port))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        yield SimpleNamespace(client=client, predictor=predictor, service=service, port=port)
+    server.should_exit = True
+    thread.join(30)
+
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a service; gives an HTTP client, the predictor, and the service itself."""
-    running = []
+    """Start a service, as `serving` does."""
+    with ExitStack() as running:
+        yield lambda *predictor, **settings: running.enter_context(serving(*predictor, **settings))
 
-    def run(predictor: Predictor | None = None, **settings: object) -> SimpleNamespace:
-        predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
-        service = Service(predictor, "tiny", ServiceSettings(**settings))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = uvicorn.Server(make_config(service, "127.0.0.1", port))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-        running.append((server, thread, client))
-        while not server.started:
-            time.sleep(0.01)
-        return SimpleNamespace(client=client, predictor=predictor, service=service, port=port)
 
-    yield run
-    for server, thread, client in running:
-        client.close()
-        server.should_exit = True
-        thread.join(30)
+@contextmanager
+def serving_process(folder: Path, model: Segmenter | None = None) -> Iterator[SimpleNamespace]:
+    """Run `segmenter serve`; gives a client, the process, and the file that it logs into."""
+    path, log = folder / "tiny.safetensors", folder / "service.log"
+    save(model or Segmenter(make_spec(3)), path)
+    port = free_port()
+    command = [sys.executable, "-m", "segmenter", "serve", str(path), "--port", str(port)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until = time.monotonic() + 240
+            while not _is_ready(client):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            yield SimpleNamespace(client=client, process=process, log=log, port=port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/v2/health/ready").is_success
+    return False
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def photo(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
@@ -62,3 +101,17 @@ def encode(image: np.ndarray, kind: str = "PNG") -> bytes:
     file = BytesIO()
     Image.fromarray(image).save(file, kind)
     return file.getvalue()
+
+
+def labels_of(response: httpx.Response) -> np.ndarray:
+    """The label map of an answer."""
+    return np.array(Image.open(BytesIO(response.content)))
+
+
+def code_of(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of a refusal, which is a problem in one line."""
+    assert response.headers["content-type"] == "application/problem+json"
+    content = response.json()
+    assert content["status"] == response.status_code
+    assert "\n" not in content["detail"]
+    return response.status_code, content["code"]

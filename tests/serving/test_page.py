@@ -51,6 +51,7 @@ def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
         yield opened
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
         opened.screenshot(path=ARTEFACTS / f"{request.node.name}.png", full_page=True)
+        assert opened.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert len(problems) == opened.expected_problems, problems
         browser.close()
 
@@ -75,8 +76,6 @@ def test_an_upload_shows_shares_that_equal_the_predictors(page: Any, image_file:
     rows = [row.split("\n") for row in page.locator("#legend li").all_inner_texts()]
     shown = {name: float(share.strip(" %<")) / 100 for name, share in rows}
     assert shown == pytest.approx(expected, abs=0.0006)
-    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert overflow <= 0
 
 
 def test_the_class_under_the_pointer_and_the_arrow_keys_is_named(

@@ -226,6 +226,8 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(f"{name} does not fit into memory; give one of fewer pixels") from None
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{name} is cut, damaged or not an image: {reason}") from None

@@ -39,7 +39,7 @@ def confidence(
     predictor: Predictor, image: UInt8[ndarray, "height width 3"]
 ) -> UInt8[ndarray, "height width"]:
     """Probability of the class that each pixel got, 0 to 255."""
-    return (predictor.probabilities(image).max(axis=0) * 255).round().astype(np.uint8)
+    return (predictor.confidence(image) * 255).round().astype(np.uint8)
 
 
 def attention(

@@ -88,6 +88,16 @@ def band_probabilities(
     return np.stack([_assembled(one, grid) for one in found])
 
 
+def band_confidence(parts: Sequence[Part], *, softmax: bool) -> Float[ndarray, "height width"]:
+    """The probability of the most probable class at each pixel of a band; see `band_labels`."""
+    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    found = np.empty((grid[0] * grid[1], width, height), dtype=np.float32)
+    for tiles in _tile_groups(parts):
+        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
+        found[_numpy(tiles)] = _numpy(probabilities.amax(dim=-1))
+    return _assembled(found, grid)
+
+
 def band_margins(
     parts: Sequence[Part], dtype: type[np.unsignedinteger], *, softmax: bool
 ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:

@@ -17,7 +17,13 @@ from torch import Tensor
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.bands import Band, batch_size, photo_bands
-from segmenter.inference.labels import Part, band_labels, band_margins, band_probabilities
+from segmenter.inference.labels import (
+    Part,
+    band_confidence,
+    band_labels,
+    band_margins,
+    band_probabilities,
+)
 from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.inference.views import Pixels, view_sizes
 from segmenter.model import ModelSpec, Protocol, Segmenter
@@ -123,6 +129,24 @@ class Predictor:
                 softmax = self._averages_probabilities(parts)
                 probabilities = band_probabilities(parts, softmax=softmax)
                 found[:, band.rows] = probabilities[:, *band.inside]
+        return found
+
+    @torch.inference_mode()
+    def confidence(self, image: ndarray) -> Float[ndarray, "height width"]:
+        """Probability of the most probable class at each pixel of a photo, 0 to 1.
+
+        The same as the highest of `probabilities`, without memory for those of all classes.
+
+        Raises:
+            UserError: If `image` is no photo that the model takes, or too large for the memory.
+        """
+        image = self._checked(image)
+        with _enough_memory():
+            found = np.empty(image.shape[:2], dtype=np.float32)
+            for band in self._bands([image]):
+                (parts,) = band.parts
+                softmax = self._averages_probabilities(parts)
+                found[band.rows] = band_confidence(parts, softmax=softmax)[band.inside]
         return found
 
     @torch.inference_mode()

@@ -38,7 +38,7 @@ log = logging.getLogger("segmenter.serving")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+_LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _VERSION = version("vit-segmenter")
 
 
@@ -204,13 +204,14 @@ class Service:
                 raise RequestError(400, "client-gone", "the client closed the connection")
             return work.result()
         finally:
-            for task in (work, gone):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+            del work, gone  # a failure would keep itself, and the photo, alive through them
 
     def _check_host(self, request: Request) -> None:
-        if self.settings.is_local and request.url.hostname not in _LOCAL_NAMES:
+        host = request.headers.get("host", "localhost")  # a browser always names one
+        if self.settings.is_local and not _LOCAL_HOST.fullmatch(host):
             raise RequestError(
                 421, "wrong-host", "this service is for its own machine; ask it as localhost"
             )

@@ -7,6 +7,7 @@ import resource
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -52,7 +53,7 @@ class DecodePool:
             return await asyncio.get_running_loop().run_in_executor(pool, _decode, data, limits)
         except UserError as error:
             raise RequestError(422, "bad-image", str(error)) from None
-        except MemoryError:
+        except MemoryError:  # decoded, but no room for sending it
             raise _too_hard() from None
 
     def close(self) -> None:
@@ -69,17 +70,24 @@ class DecodePool:
         return ProcessPoolExecutor(
             processes or self._settings.decode_processes,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_limit_process,
+            initializer=limit_process,
             initargs=(self._settings.decode_memory,),
         )
 
 
-def _limit_process(memory: int) -> None:
-    """Bound the memory of this process, and leave signals to the service."""
+def limit_process(memory: int) -> None:
+    """Bound the memory that this process takes from now on, and leave signals to the service."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        limit = _address_space() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _address_space() -> int:
+    """Bytes that this process has mapped: its libraries, and those of a script that started it."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
 
 
 def _decode(data: bytes, limits: Limits) -> UInt8[ndarray, "height width 3"]:

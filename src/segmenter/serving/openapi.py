@@ -25,6 +25,8 @@ def openapi(model: str, version: str) -> dict[str, Any]:
         "info": {"title": "Segmenter", "version": version},
         "paths": {
             "/segment": {"post": _segment()},
+            "/confidence": {"post": _confidence()},
+            "/attention": {"post": _attention()},
             f"{path}/infer": {"post": _infer()},
             path: _get("What the model takes and gives.", {"type": "object"}),
             f"{path}/ready": _get(
@@ -43,28 +45,54 @@ def openapi(model: str, version: str) -> dict[str, Any]:
     }
 
 
+_BINARY = {"type": "string", "format": "binary"}
+
+
 def _segment() -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"image": binary}, "required": ["image"]}
+    return _of_photo(
+        "Label every pixel of a photo.",
+        "By `Accept`: the label map, the photo under its colours and a legend, or shares, run "
+        "lengths and polygons.",
+        {"image/png": _BINARY, "image/jpeg": _BINARY, "application/json": _labels_schema()},
+    )
+
+
+def _confidence() -> dict[str, Any]:
+    return _of_photo(
+        "Say how sure the model is at each pixel of a photo.",
+        "A grey picture: the probability of each pixel's class, 0 to 255.",
+        {"image/png": _BINARY},
+    )
+
+
+def _attention() -> dict[str, Any]:
+    number, share = {"type": "integer"}, {"type": "number", "minimum": 0, "maximum": 1}
+    asked = {"layer": number, "row": share, "column": share, "class": number}
+    operation = _of_photo(
+        "Say what a patch, or a class in the decoder, takes from each patch of a photo.",
+        "The weights of each head, row by row.",
+        {"application/json": {"type": "object", "required": ["grid", "covered", "heads"]}},
+    )
+    operation["parameters"] = [
+        {"name": name, "in": "query", "schema": schema} for name, schema in asked.items()
+    ]
+    return operation
+
+
+def _of_photo(summary: str, answer: str, content: dict[str, Any]) -> dict[str, Any]:
+    """An operation that takes a photo, as a body or in a form."""
+    form = {"type": "object", "properties": {"image": _BINARY}, "required": ["image"]}
+    kinds = {"image/*": _BINARY, "application/octet-stream": _BINARY, "multipart/form-data": form}
     return {
-        "summary": "Label every pixel of a photo.",
+        "summary": summary,
         "requestBody": {
             "required": True,
-            "content": {
-                "image/*": {"schema": binary},
-                "application/octet-stream": {"schema": binary},
-                "multipart/form-data": {"schema": form},
-            },
+            "content": {kind: {"schema": schema} for kind, schema in kinds.items()},
         },
         "responses": {
             "200": {
-                "description": "By `Accept`: the label map, the photo under its colours and a "
-                "legend, or shares, run lengths and polygons.",
-                "content": {
-                    "image/png": {"schema": binary},
-                    "image/jpeg": {"schema": binary},
-                    "application/json": {"schema": _labels_schema()},
-                },
+                "description": answer,
+                "content": {kind: {"schema": schema} for kind, schema in content.items()},
             },
             **_refusals(*_REFUSALS),
         },
@@ -104,7 +132,7 @@ def _infer() -> dict[str, Any]:
                 "description": "Labels; as bytes behind the JSON where the request came so.",
                 "content": {
                     "application/json": {"schema": answer},
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                    "application/octet-stream": {"schema": _BINARY},
                 },
             },
             **_refusals("400", "401", "408", "413", "422", "429", "503", "504"),

@@ -4,6 +4,8 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
+from segmenter.serving.pages import SAFE_HEADERS
+
 
 class RequestError(Exception):
     """A request that is refused.
@@ -30,6 +32,5 @@ class RequestError(Exception):
             "code": self.code,
             "detail": " ".join(self.detail.split()),
         }
-        return JSONResponse(
-            content, self.status, headers=self.headers, media_type="application/problem+json"
-        )
+        headers = SAFE_HEADERS | (self.headers or {})
+        return JSONResponse(content, self.status, headers, "application/problem+json")

@@ -4,12 +4,15 @@ import asyncio
 import signal
 from types import FrameType
 
+import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from segmenter.serving.app import Service
+from segmenter.serving.problems import RequestError
 
-_HEADER_TIMEOUT = 10.0  # seconds, for the first line and headers of a connection
+_HEAD_TIMEOUT = 10.0  # seconds, for the first line and headers of a request
+_TAKE_TIMEOUT = 60.0  # seconds, for a client to take an answer
 _POLL = 0.05
 
 
@@ -40,7 +43,7 @@ def make_config(service: Service, host: str, port: int) -> uvicorn.Config:
         log_level="info",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=15,
+        timeout_keep_alive=int(_HEAD_TIMEOUT),
         timeout_graceful_shutdown=1,
     )
 
@@ -72,14 +75,49 @@ class _DrainingServer(uvicorn.Server):
 
 
 class _PatientProtocol(H11Protocol):
-    """Closes connections that do not send the head of a request in time."""
+    """Closes connections that keep it waiting, and refuses what is no HTTP as all else: in JSON.
+
+    The head of a request must have arrived in time after the connection or the answer before it,
+    and an answer must be taken in time.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_HEADER_TIMEOUT, self._close_if_silent)
+        self._taking: asyncio.TimerHandle | None = None
+        self._expect_request(self.cycle)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        answered = self.cycle
+        super().on_response_complete()  # may begin with the next request
+        self._expect_request(answered)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking = self._taking or self.loop.call_later(_TAKE_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._taking:
+            self._taking.cancel()
+            self._taking = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; uvicorn's own answer is plain text."""
+        problem = RequestError(400, "bad-http", msg).response()
+        headers = [*problem.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=problem.status_code, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _expect_request(self, last: RequestResponseCycle | None) -> None:
+        self.loop.call_later(_HEAD_TIMEOUT, self._close_unless_followed, last)
+
+    def _close_unless_followed(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last and not self.transport.is_closing():
             self.transport.close()
 
 

@@ -34,7 +34,7 @@ class ServiceSettings:
     decode_processes: int = 2
     """Processes that decode images."""
     decode_memory: int = 2 << 30
-    """Address space of each, in bytes."""
+    """That each may take for them, in bytes."""
     drain_timeout: float = 30.0
     """What is in flight when the service is told to stop has so long to finish."""
 

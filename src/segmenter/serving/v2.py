@@ -4,6 +4,7 @@ https://github.com/open-inference/open-inference-protocol (REST), and its binary
 """
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -73,7 +74,7 @@ def read_request(
     """
     if json_bytes is None:
         head, tail = body, b""
-    elif json_bytes.isascii() and json_bytes.isdigit() and int(json_bytes) <= len(body):
+    elif re.fullmatch("[0-9]{1,10}", json_bytes) and int(json_bytes) <= len(body):
         head, tail = body[: int(json_bytes)], body[int(json_bytes) :]
     else:
         raise RequestError(
@@ -83,6 +84,8 @@ def read_request(
         content = json.loads(head)
     except (ValueError, RecursionError):
         raise RequestError(400, "bad-json", "the body is no JSON") from None
+    if not isinstance(content, dict):
+        raise RequestError(422, "bad-request", "the JSON is no object with inputs")
     try:
         request = _Request.model_validate(content)
     except ValidationError as error:
@@ -135,15 +138,13 @@ def answer(
 
 def _values(data: list[Any] | None, count: int) -> UInt8[ndarray, " values"]:
     """Numbers from 0 to 255, given flat or nested."""
-    wrong = RequestError(422, "bad-data", f"data must be {count} whole numbers from 0 to 255")
     try:
         values = np.array(data).ravel()
     except ValueError:
-        raise wrong from None
-    if values.size != count or values.dtype.kind not in "iu":
-        raise wrong
-    if values.min() < 0 or values.max() > 255:
-        raise wrong
+        values = np.empty(0)
+    is_whole = values.dtype.kind in "iu"
+    if values.size != count or not is_whole or values.min() < 0 or values.max() > 255:
+        raise RequestError(422, "bad-data", f"data must be {count} whole numbers from 0 to 255")
     return values.astype(np.uint8)
 
 

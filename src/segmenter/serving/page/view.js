@@ -105,7 +105,9 @@ export class View {
   #attentionLayer() {
     const [height, width] = this.size;
     const { values, grid } = this.attention;
-    const top = Math.max(...values) || 1;
+    // One patch often outshines all: the brightest hundredth shares the top of the scale.
+    const rising = Float32Array.from(values).sort();
+    const top = rising[Math.ceil(0.99 * rising.length) - 1] || 1;
     const image = new ImageData(width, height);
     const alpha = Math.round(255 * Math.max(this.opacity, 0.3));
     const whole = resizeNearest(Float32Array.from(values), grid, this.attention.covered(this.size));

@@ -1,0 +1,18 @@
+"""A decoder that dies of one file; apart, since tests import more than its memory allows."""
+
+import os
+import signal
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from segmenter.data.decode import Limits, decode_image
+
+KILLER = b"\x89PNG of the kind that kills"
+
+
+def die_of_killer(data: bytes, limits: Limits) -> UInt8[ndarray, "height width 3"]:
+    """Decode, unless the bytes are those that kill the process."""
+    if data == KILLER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode_image(data, limits=limits)

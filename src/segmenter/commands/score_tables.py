@@ -50,19 +50,20 @@ def print_statistics(statistics: Statistics) -> None:
         "mean", percent(boundary["mean_iou"]), *(percent(sizes[size]["miou"]) for size in SIZES)
     )
     Console().print(table)
-    ece = f"calibration error {percent(calibration['ece'])} ({calibration['num_bins']} bins)"
+    ece = f"calibration error {percent(calibration['ece'])} % ({calibration['num_bins']} bins)"
     if "temperature" in calibration:
         ece += (
-            f", {percent(calibration['ece_tempered'])} at the temperature "
+            f", {percent(calibration['ece_tempered'])} % at the temperature "
             f"{calibration['temperature']:.3f} fitted on {calibration['fitted_on']}"
         )
     risks = ", ".join(
-        f"{percent(value)} at {100 * float(coverage):g}" for coverage, value in risk["risk"].items()
+        f"{percent(value)} at {100 * float(coverage):g} %"
+        for coverage, value in risk["risk"].items()
     )
     print_lines(
         ece,
-        f"wrong pixels, of the surest so many per cent: {risks}",
-        f"AURC {percent(risk['aurc'])}, at best {percent(risk['lowest_aurc'])}",
+        f"wrong pixels by coverage, in per cent: {risks}",
+        f"area below (AURC) {percent(risk['aurc'])} %, at best {percent(risk['lowest_aurc'])} %",
     )
 
 

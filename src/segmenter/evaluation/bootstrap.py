@@ -25,16 +25,16 @@ SEED = 0
 
 _NUM_AT_ONCE = 100  # resamples; each is a number for each photo
 
-MEANS = (
-    "miou",
-    "mean_accuracy",
-    "pixel_accuracy",
-    "mean_dice",
-    "photo_miou",
-    "photo_mean_dice",
-)
-"""What has an interval beside the IoU of each class: four of `Scores`, and two means over photos of
-`ImageScore`."""
+MEANS = {
+    "miou": "mIoU",
+    "mean_accuracy": "mean accuracy",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_dice": "mean Dice",
+    "photo_miou": "mIoU, mean over photos",
+    "photo_mean_dice": "mean Dice, mean over photos",
+}
+"""What has an interval beside the IoU of each class, and how it is called: four of `Scores`, and
+two means of `ImageScore` over photos."""
 
 
 @dataclass(frozen=True)

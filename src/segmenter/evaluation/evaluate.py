@@ -64,6 +64,18 @@ class Evaluation:
         """How far the scores would move with other photos; none of less than two photos."""
         return self.photos.intervals()
 
+    @property
+    def means(self) -> dict[str, float | None]:
+        """What has an interval in `bootstrap.MEANS`, by its name there."""
+        return {
+            "miou": self.scores.miou,
+            "mean_accuracy": self.scores.mean_accuracy,
+            "pixel_accuracy": self.scores.pixel_accuracy,
+            "mean_dice": self.scores.mean_dice,
+            "photo_miou": mean_of_defined([image.miou for image in self.images]),
+            "photo_mean_dice": mean_of_defined([image.mean_dice for image in self.images]),
+        }
+
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Scores, counts and photos as plain values, after what they hold for.
 
@@ -74,8 +86,7 @@ class Evaluation:
         return {
             **context,
             **self.scores.to_json(),
-            "photo_miou": mean_of_defined([image.miou for image in self.images]),
-            "photo_mean_dice": mean_of_defined([image.mean_dice for image in self.images]),
+            **self.means,
             "intervals": intervals
             and intervals.to_json([each.name for each in self.scores.classes]),
             **({} if self.statistics is None else {"statistics": self.statistics.to_json()}),

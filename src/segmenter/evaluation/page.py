@@ -30,7 +30,13 @@ def render(template: str, **values: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "plain": _plain, "span": _span, "signed": _signed}
+    environment.filters |= {
+        "percent": percent,
+        "signed": _signed,
+        "span": _span,
+        "span_signed": _span_signed,
+        "plain": _plain,
+    }
     page = environment.get_template(template).render(
         level=LEVEL, num_resamples=NUM_RESAMPLES, **values
     )
@@ -63,6 +69,13 @@ def _span(interval: Interval | None, digits: int = 1) -> str:
     if interval is None:
         return "-"
     return f"{percent(interval.low, digits)} to {percent(interval.high, digits)}"
+
+
+def _span_signed(interval: Interval | None, digits: int = 2) -> str:
+    """Both ends of a difference's interval, in points."""
+    if interval is None:
+        return "-"
+    return f"{_signed(interval.low, digits)} to {_signed(interval.high, digits)}"
 
 
 def _plain(value: object) -> str:

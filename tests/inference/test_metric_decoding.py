@@ -125,6 +125,18 @@ def test_a_class_in_doubt_gets_more_pixels_by_hand() -> None:
     assert decode_probabilities(photo, "dice", 0).tolist() == [[1, 1, 1, 0]]
 
 
+@pytest.mark.parametrize("decode", ["iou", "dice"])
+def test_a_pixel_in_doubt_goes_to_the_rare_class_where_it_counts_by_hand(decode: str) -> None:
+    """96 pixels are surely road, 3 surely pole, and one is pole at 0.48.
+
+    As pole, poles have 3.48 / 4 = 0.870 instead of 3 / 3.48 = 0.862, the road 0.9946, not 0.9950.
+    """
+    pole = np.array([[*[0.0] * 96, *[1.0] * 3, 0.48]])
+    photo = np.stack([1 - pole, pole])
+    assert decode_probabilities(photo, "argmax")[0, -1] == 0
+    assert decode_probabilities(photo, decode)[0].tolist() == [0] * 96 + [1] * 4
+
+
 def test_a_class_that_is_the_most_probable_nowhere_is_not_predicted() -> None:
     photo = np.array([0.5, 0.3, 0.2])[:, None, None].repeat(4, axis=1).repeat(4, axis=2)
     assert (decode_probabilities(photo, "iou") == 0).all()

@@ -22,6 +22,9 @@ def counted(true: np.ndarray, predicted: np.ndarray, num_classes: int) -> SizeCo
 
 @pytest.mark.parametrize("size", [(12, 15), (1, 30), (30, 1), (1, 1), (23, 8)])
 def test_counts_are_those_of_flooding_pixel_by_pixel(size, small_limits) -> None:
+    def size_of(component: set) -> int:
+        return sum(len(component) >= limit for limit in small_limits)
+
     rng = np.random.default_rng(0)
     for _ in range(10):
         true, predicted = random_labels(rng, size, 3, block=2)
@@ -29,13 +32,17 @@ def test_counts_are_those_of_flooding_pixel_by_pixel(size, small_limits) -> None
         right, in_truth, wrong, objects = np.zeros((4, 3, 3), int)
         for index in range(3):
             for component in naive.components(true == index):
-                place = sum(len(component) >= limit for limit in small_limits), index
+                place = size_of(component), index
                 objects[place] += 1
                 in_truth[place] += len(component)
                 right[place] += sum(predicted[pixel] == index for pixel in component)
+            of_truth = naive.components(true == index)
             for component in naive.components(predicted == index):
-                place = sum(len(component) >= limit for limit in small_limits), index
-                wrong[place] += sum(true[pixel] not in (index, IGNORED) for pixel in component)
+                matched = [0, 0, 0]
+                for other in of_truth:
+                    matched[size_of(other)] += len(component & other)
+                met = matched.index(max(matched)) if any(matched) else size_of(component)
+                wrong[met, index] += sum(true[pixel] not in (index, IGNORED) for pixel in component)
         np.testing.assert_array_equal(found.right, right)
         np.testing.assert_array_equal(found.true, in_truth)
         np.testing.assert_array_equal(found.wrong, wrong)
@@ -66,6 +73,14 @@ def test_a_small_and_a_large_object_by_hand() -> None:
     assert found.objects[:, 1].tolist() == [1, 0, 1]
     assert found.mious()[0] == small
     assert found.mious(background_index=1)[0] is None
+
+
+def test_a_blob_over_many_small_objects_is_wrong_at_their_size() -> None:
+    true = np.zeros((120, 120), np.uint8)
+    true[10:110:20, 10:110:20] = 1  # 25 objects of one pixel
+    found = counted(true, np.ones_like(true), 2)
+    assert found.ious()[0][1] == 25 / (120 * 120)
+    assert found.wrong[:, 1].tolist() == [120 * 120 - 25, 0, 0]
 
 
 def test_limits_are_those_of_coco_and_belong_to_the_larger_size() -> None:

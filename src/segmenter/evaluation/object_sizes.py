@@ -7,8 +7,10 @@ they are told apart; here:
   corner), its size the number of its pixels in the photo as it is, and the limits are COCO's:
   small is below 32 x 32 pixels, medium below 96 x 96, large all above;
 - a pixel of an object counts for its size, and is right where the prediction has its class;
-- a pixel that is wrongly predicted as a class counts for the size of the component of the predicted
-  labels that it lies in, as COCO counts a detection without an object by its own area;
+- pixels that are wrongly predicted as a class count for the size of the objects that most of the
+  right pixels of their component of the prediction lie in (the smaller size of two with as many),
+  or, where none is right, for the component's own size: as COCO counts a detection by the object
+  that it matches, and by its own area if it matches none;
 - the IoU of a class at a size is right / (pixels of its objects + wrong ones), summed over photos;
   the mIoU of a size is the mean over classes that have objects of it.
 
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int32, Int64, Shaped
 from numpy import ndarray
 
 from segmenter.evaluation.metrics import mean_of_defined
@@ -58,28 +60,31 @@ class SizeCounts:
             return
         is_right = labels_true == labels_predicted
         is_wrong = ~is_right & (labels_true != self.ignore_index)
-        for index, sizes, areas in self._components(labels_true):
-            self.true[:, index] += _count(sizes)
-            self.right[:, index] += _count(sizes[is_right])
-            self.objects[:, index] += np.bincount(_size_of(areas), minlength=len(SIZES))
-        for index, sizes, _ in self._components(labels_predicted):
-            self.wrong[:, index] += _count(sizes[is_wrong])
+        size_of_truth = np.zeros(labels_true.shape, dtype=np.int64)
+        for index, components, sizes in self._components(labels_true):
+            inside = components > 0
+            size_of_truth[inside] = sizes[components[inside] - 1]
+            self.true[:, index] += _count(size_of_truth[inside])
+            self.right[:, index] += _count(size_of_truth[inside & is_right])
+            self.objects[:, index] += _count(sizes)
+        for index, components, sizes in self._components(labels_predicted):
+            found = (components > 0) & is_right
+            pairs = (components[found] - 1) * len(SIZES) + size_of_truth[found]
+            matched = np.bincount(pairs, minlength=sizes.size * len(SIZES))
+            matched = matched.reshape(sizes.size, len(SIZES))
+            sizes = np.where(matched.any(axis=1), matched.argmax(axis=1), sizes)
+            self.wrong[:, index] += _count(sizes[components[(components > 0) & is_wrong] - 1])
 
     def _components(
         self, labels: Shaped[ndarray, "height width"]
-    ) -> Iterator[tuple[int, UInt8[ndarray, "height width"], Int64[ndarray, " components"]]]:
-        """Each class that occurs, the size of the component at each of its pixels, and their areas.
-
-        Sizes are counted from 1; 0 is where the class is not.
-        """
+    ) -> Iterator[tuple[int, Int32[ndarray, "height width"], Int64[ndarray, " components"]]]:
+        """Each class that occurs, its components, counted from 1, and the size of each by area."""
         for index in np.unique(labels).tolist():
             if index < self.num_classes:
                 mask = (labels == index).view(np.uint8)
                 _, components, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-                areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-                table = (_size_of(areas) + 1).astype(np.uint8)
-                table[0] = 0
-                yield index, np.take(table, components), areas[1:]
+                areas = stats[1:, cv2.CC_STAT_AREA]
+                yield index, np.asarray(components), np.searchsorted(LIMITS, areas, side="right")
 
     def ious(self) -> list[list[float | None]]:
         """For each size, the IoU of each class; none where the truth has no object of the size."""
@@ -99,10 +104,6 @@ class SizeCounts:
         ]
 
 
-def _size_of(areas: Int64[ndarray, " components"]) -> Int64[ndarray, " components"]:
-    """Index into `SIZES`."""
-    return np.searchsorted(LIMITS, areas, side="right")
-
-
-def _count(sizes: UInt8[ndarray, "..."]) -> Int64[ndarray, " sizes"]:
-    return np.bincount(sizes.ravel(), minlength=len(SIZES) + 1)[1:]
+def _count(sizes: Int64[ndarray, "..."]) -> Int64[ndarray, " sizes"]:
+    """How often each size occurs."""
+    return np.bincount(sizes, minlength=len(SIZES))

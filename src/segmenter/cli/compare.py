@@ -24,7 +24,7 @@ def compare(
     """Compare two models on the same labelled photos: is the difference more than chance?
 
     Args:
-        a: A bundled name, a model file, or an exported one.
+        a: A bundled name, a model file, hf:owner/name, or an exported one.
         b: Another; differences are B less A.
         data: As for `evaluate`.
         split: Which photos of the folder; as for `evaluate`.

@@ -112,8 +112,7 @@ def evaluate(
         items: Photos with masks.
         classes: Of the data; their names must be the model's, in the model's order.
         on_image: Called after each photo, to show progress.
-        statistics: Counts more of each photo; it takes the probabilities of all classes at all
-            pixels of a photo, and about half as much time again.
+        statistics: Counts more of each photo, from the probabilities of all classes at all pixels.
 
     Raises:
         UserError: If there is no photo, one cannot be read, or the classes are not the model's.

@@ -7,7 +7,8 @@ import pytest
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.evaluation.report import PAGE_NAME, write_report
+from segmenter.evaluation.page import PAGE_NAME
+from segmenter.evaluation.report import write_report
 from segmenter.outputs import OutputFolder
 from tests.evaluation.conftest import ReadsPhoto, with_names
 

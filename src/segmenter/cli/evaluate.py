@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from segmenter.cli.values import DONE, Precision, RuntimeName
+from segmenter.cli.values import DONE, Decode, Precision, RuntimeName
 
 
 def evaluate(
@@ -15,6 +15,9 @@ def evaluate(
     split: str | None = None,
     json: Path | None = None,
     report: Path | None = None,
+    statistics: bool = False,
+    boundary_ratio: float | None = None,
+    temperature_split: str | None = None,
     classes: Path | None = None,
     protocol: str | None = None,
     short_side: int | None = None,
@@ -23,6 +26,7 @@ def evaluate(
     whole: bool = False,
     flip: bool | None = None,
     scales: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
+    decode: Decode = "argmax",
     device: str = "cpu",
     runtime: RuntimeName | None = None,
     precision: Precision = "float32",
@@ -38,6 +42,10 @@ def evaluate(
             `val` of a published data set.
         json: File for all numbers.
         report: Folder for a page with tables, the confusion matrix, best and worst photos.
+        statistics: Count more, which takes longer: boundary IoU, IoU by object size, calibration,
+            risk against coverage. So do the next two flags.
+        boundary_ratio: Width of boundary regions, as a share of the diagonal; without it, 0.02.
+        temperature_split: Another split to fit a temperature on, to tell calibration with it too.
         classes: A `classes.yaml` other than the one in the folder.
         protocol: Score as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg;
             without it, as the model's own spec says. The next six flags change single fields.
@@ -47,6 +55,8 @@ def evaluate(
         whole: Take each photo as a whole, whatever the model's own way is.
         flip: Average with the mirrored photo.
         scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
+        decode: Labels to give: the most probable class at each pixel, or those expected to have the
+            highest mean IoU or Dice over the classes of a photo.
         device: Where to compute.
         runtime: What computes; without it, torch, so that a score does not depend on what is
             installed, or for an exported file what is.
@@ -73,9 +83,13 @@ def evaluate(
         split=split,
         json_file=json,
         report_folder=report,
+        statistics=statistics,
+        boundary_ratio=boundary_ratio,
+        temperature_split=temperature_split,
         classes_file=classes,
         protocol=protocol,
         protocol_changes=given,
+        decode=decode,
         device=device,
         runtime=runtime,
         precision=precision,

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from segmenter.cli.benchmark import benchmark
 from segmenter.cli.check import check
+from segmenter.cli.compare import compare
 from segmenter.cli.convert import convert
 from segmenter.cli.evaluate import evaluate
 from segmenter.cli.explain import explain
@@ -30,6 +31,7 @@ for command in (
     check,
     train,
     evaluate,
+    compare,
     predict,
     convert,
     prepare,

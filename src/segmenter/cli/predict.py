@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from segmenter.cli.values import DONE, PARTLY_DONE, Precision, RuntimeName
+from segmenter.cli.values import DONE, PARTLY_DONE, Decode, Precision, RuntimeName
 
 
 def predict(
@@ -15,6 +15,7 @@ def predict(
     gallery: bool = False,
     submission: Literal["ade20k", "cityscapes"] | None = None,
     flip: bool | None = None,
+    decode: Decode = "argmax",
     device: str = "cpu",
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
@@ -31,6 +32,8 @@ def predict(
         gallery: Also write `index.html`, a page with all photos and overlays.
         submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
         flip: Average with the mirrored photo.
+        decode: Labels to give: the most probable class at each pixel, or those expected to have the
+            highest mean IoU or Dice over the classes of a photo.
         device: Where to compute.
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic; float32 has the published numerics, bfloat16 is faster where the
@@ -48,6 +51,7 @@ def predict(
         gallery=gallery,
         submission=submission,
         flip=flip,
+        decode=decode,
         device=device,
         runtime=runtime,
         precision=precision,

@@ -2,24 +2,30 @@
 
 import json
 import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from segmenter.build import training_items
 from segmenter.classes import Classes, read_classes
+from segmenter.commands.score_tables import print_scores, print_statistics
 from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder
 from segmenter.data.sets import open_data, split_name
-from segmenter.evaluation.evaluate import Evaluation, evaluate
-from segmenter.evaluation.report import PAGE_NAME, write_report
+from segmenter.errors import UserError
+from segmenter.evaluation.boundaries import DEFAULT_RATIO
+from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
+from segmenter.evaluation.page import PAGE_NAME
+from segmenter.evaluation.report import write_report
+from segmenter.evaluation.statistics import Statistics
 from segmenter.export.exported import is_exported
+from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor, change_protocol, find_protocol
-from segmenter.inference.runtimes import open_runtime
+from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.model import ModelSpec
 from segmenter.outputs import OutputFolder, check_new, write_new
 from segmenter.recipe import make_recipe
@@ -39,6 +45,10 @@ def run_evaluation(
     runtime: str | None,
     precision: str,
     overwrite: bool,
+    statistics: bool = False,
+    boundary_ratio: float | None = None,
+    temperature_split: str | None = None,
+    decode: Decode = "argmax",
 ) -> Evaluation:
     """Score a model on one split, print the scores, write what was asked for.
 
@@ -50,25 +60,74 @@ def run_evaluation(
         report.check([PAGE_NAME])
     if json_file:
         check_new(json_file, overwrite=overwrite)
-    default = "auto" if is_exported(Path(model)) else "torch"
-    computing = open_runtime(model, runtime or default, precision, device)
+    if boundary_ratio is not None and not 0 < boundary_ratio <= 1:
+        raise UserError(
+            f"--boundary-ratio is a share of a photo's diagonal, above 0 and at most 1, such as "
+            f"{DEFAULT_RATIO}; got {boundary_ratio}"
+        )
+    computing = open_model(model, runtime, precision, device)
     spec = computing.spec
     chosen = change_protocol(find_protocol(protocol, spec), protocol_changes)
     folder = open_data(data, data_classes(data, classes_file, spec))
     name, items = scored_items(folder, split, spec)
-    predictor = Predictor(computing, protocol=chosen)
-    console = Console(stderr=True)
-    # Where there is no terminal, it would leave an empty line.
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("evaluating", total=len(items))
+    predictor = Predictor(computing, protocol=chosen, decode=decode)
+    counted = None
+    if statistics or boundary_ratio is not None or temperature_split is not None:
+        temperature = None
+        if temperature_split is not None:
+            fitted = other_items(folder, temperature_split, spec, items)
+            with showing_progress("fitting temperature", len(fitted)) as advance:
+                temperature = fit_temperature(predictor, fitted, folder.classes, on_image=advance)
+        counted = Statistics(
+            folder.classes,
+            boundary_ratio=DEFAULT_RATIO if boundary_ratio is None else boundary_ratio,
+            temperature=temperature,
+            fitted_on=temperature_split,
+        )
+    with showing_progress("evaluating", len(items)) as advance:
         evaluation = evaluate(
-            predictor, items, folder.classes, on_image=lambda _: progress.advance(bar)
+            predictor, items, folder.classes, on_image=lambda _: advance(), statistics=counted
         )
     context = {
         "model": model,
         "data": data,
         "split": name,
-        "protocol": chosen.model_dump(mode="json"),
+        **how_computed(predictor),
+    }
+    if json_file:
+        text = json.dumps(evaluation.to_json(context), indent=1)
+        write_new(json_file, text.encode(), overwrite=overwrite)
+    print_scores(evaluation)
+    if evaluation.statistics:
+        print_statistics(evaluation.statistics)
+    if report:
+        path = write_report(evaluation, predictor, items, folder.classes, report, context)
+        print(f"report: {path}")
+    return evaluation
+
+
+def open_model(model: str, runtime: str | None, precision: str, device: str) -> Runtime:
+    """A model, in torch where no runtime is named and the file does not decide."""
+    default = "auto" if is_exported(Path(model)) else "torch"
+    return open_runtime(model, runtime or default, precision, device)
+
+
+@contextmanager
+def showing_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar in the terminal, and what moves it on by one."""
+    console = Console(stderr=True)
+    # Where there is no terminal, it would leave an empty line.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda: progress.advance(bar)
+
+
+def how_computed(predictor: Predictor) -> dict[str, Any]:
+    """What else decides the scores of a model: protocol, decoding, runtime and versions."""
+    computing = predictor.runtime
+    return {
+        "protocol": predictor.protocol.model_dump(mode="json"),
+        "decode": predictor.decode,
         "runtime": computing.name,
         "precision": computing.precision,
         "versions": {
@@ -77,14 +136,6 @@ def run_evaluation(
             computing.name.removesuffix("-compile"): computing.version,
         },
     }
-    if json_file:
-        text = json.dumps(evaluation.to_json(context), indent=1)
-        write_new(json_file, text.encode(), overwrite=overwrite)
-    print_scores(evaluation)
-    if report:
-        path = write_report(evaluation, predictor, items, folder.classes, report, context)
-        print(f"report: {path}")
-    return evaluation
 
 
 def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
@@ -114,28 +165,19 @@ def scored_items(
     return split or folder.scored, folder.items(split or folder.scored)
 
 
-def print_scores(evaluation: Evaluation) -> None:
-    """Show the scores of each class and over all, as tables."""
-    scores = evaluation.scores
-    table = Table("class", "IoU", "Dice", "precision", "recall", title="per class, in per cent")
-    for row in scores.classes:
-        table.add_row(
-            escape(row.name), *map(_percent, (row.iou, row.dice, row.precision, row.recall))
+def other_items(
+    folder: LabelledFolder, split: str, spec: ModelSpec, scored: Sequence[Item]
+) -> tuple[Item, ...]:
+    """The photos of a split that must share none with those that are scored.
+
+    Raises:
+        UserError: If they do.
+    """
+    items = scored_items(folder, split, spec)[1]
+    masks = {item.mask for item in scored}
+    if any(item.mask in masks for item in items):
+        raise UserError(
+            f"--temperature-split {split} has photos that are scored too; a temperature is judged "
+            "on other photos than it was fitted on: name another split"
         )
-    console = Console()
-    console.print(table)
-    kappa = "-" if scores.kappa is None else f"{scores.kappa:.4f}"
-    for sentence in (
-        f"mIoU {_percent(scores.miou)}  mean accuracy {_percent(scores.mean_accuracy)}  "
-        f"pixel accuracy {_percent(scores.pixel_accuracy)}  kappa {kappa}",
-        scores.background and f"mIoU and mean accuracy are without {scores.background}",
-        scores.absent and f"neither in truth nor predicted, left out: {', '.join(scores.absent)}",
-        scores.predicted_only
-        and f"predicted but not in truth, counted as 0: {', '.join(scores.predicted_only)}",
-    ):
-        if sentence:
-            console.print(sentence, highlight=False, markup=False)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+    return items

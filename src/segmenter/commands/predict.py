@@ -17,6 +17,7 @@ from segmenter.checkpoints.hub import is_hub_name
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.gallery import gallery_names, write_gallery
+from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predict_files import (
     Ids,
     Result,
@@ -41,6 +42,7 @@ def run_prediction(
     gallery: bool,
     submission: Benchmark | None = None,
     flip: bool | None,
+    decode: Decode = "argmax",
     device: str,
     runtime: str,
     precision: str,
@@ -57,7 +59,9 @@ def run_prediction(
         raise UserError("--submission writes label maps alone; leave --gallery out")
     found = find_images(images)
     folder = OutputFolder(out, overwrite=overwrite)
-    predictor = Predictor(model, flip=flip, device=device, runtime=runtime, precision=precision)
+    predictor = Predictor(
+        model, flip=flip, device=device, runtime=runtime, precision=precision, decode=decode
+    )
     spec = predictor.spec
     if spec.license and (model in bundled_models() or is_hub_name(model)):
         print(f"note: the model {model!r} is under these terms: {spec.license}")
@@ -67,7 +71,7 @@ def run_prediction(
     rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
     photos = [image for image in found if image not in rasters]
     if rasters:
-        check_rasters(rasters, folder, gallery=gallery, ids=ids)
+        check_rasters(rasters, folder, gallery=gallery, ids=ids, decode=decode)
     labelled: Iterator[Result] = iter(())
     if submission:
         labelled = write_submission(predictor, photos, folder, submission)
@@ -89,7 +93,12 @@ def run_prediction(
 
 
 def check_rasters(
-    rasters: Sequence[tuple[Path, str]], folder: OutputFolder, *, gallery: bool, ids: Ids
+    rasters: Sequence[tuple[Path, str]],
+    folder: OutputFolder,
+    *,
+    gallery: bool,
+    ids: Ids,
+    decode: Decode,
 ) -> None:
     """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
     first = rasters[0][0]
@@ -97,6 +106,8 @@ def check_rasters(
         raise UserError(f"{first} is a map, and a gallery shows photos; leave --gallery out")
     if ids != "index":
         raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
+    if decode != "argmax":
+        raise UserError(f"{first} is a map, labelled piece by piece; leave --decode out")
     import_rasterio()
     folder.check(name + RASTER_ENDING for _, name in rasters)
 

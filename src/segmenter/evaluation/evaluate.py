@@ -3,16 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from numpy import ndarray
+import numpy as np
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
+from segmenter.evaluation.bootstrap import Intervals, PhotoCounts, photo_counts
+from segmenter.evaluation.calibration import TemperatureFit
 from segmenter.evaluation.metrics import ConfusionMatrix, Scores, mean_of_defined, scores
+from segmenter.evaluation.statistics import Statistics
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol
 
@@ -24,12 +29,19 @@ class ImageScore:
     name: str
     miou: float | None
     """Mean IoU over the classes that occur in its truth; none where nothing is labelled."""
+    mean_dice: float | None
+    """Mean Dice over the same classes."""
     pixel_accuracy: float | None
     """Share of its labelled pixels that are right; none where nothing is labelled."""
 
     def to_json(self) -> dict[str, str | float | None]:
         """All fields as plain values."""
-        return {"name": self.name, "miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
+        return {
+            "name": self.name,
+            "miou": self.miou,
+            "mean_dice": self.mean_dice,
+            "pixel_accuracy": self.pixel_accuracy,
+        }
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,29 @@ class Evaluation:
     scores: Scores
     images: tuple[ImageScore, ...]
     """In the order of the items."""
+    photos: PhotoCounts
+    """Counts of each, in the same order."""
     seconds: float
     """Reading, predicting and counting, together."""
+    statistics: Statistics | None = None
+    """What else was counted, where it was asked for."""
+
+    @cached_property
+    def intervals(self) -> Intervals | None:
+        """How far the scores would move with other photos; none of less than two photos."""
+        return self.photos.intervals()
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """What has an interval in `bootstrap.MEANS`, by its name there."""
+        return {
+            "miou": self.scores.miou,
+            "mean_accuracy": self.scores.mean_accuracy,
+            "pixel_accuracy": self.scores.pixel_accuracy,
+            "mean_dice": self.scores.mean_dice,
+            "photo_miou": mean_of_defined([image.miou for image in self.images]),
+            "photo_mean_dice": mean_of_defined([image.mean_dice for image in self.images]),
+        }
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Scores, counts and photos as plain values, after what they hold for.
@@ -49,9 +82,14 @@ class Evaluation:
         Args:
             context: Model, data, split, protocol, versions and the like; its keys go first.
         """
+        intervals = self.intervals
         return {
             **context,
             **self.scores.to_json(),
+            **self.means,
+            "intervals": intervals
+            and intervals.to_json([each.name for each in self.scores.classes]),
+            **({} if self.statistics is None else {"statistics": self.statistics.to_json()}),
             "num_images": len(self.images),
             "seconds": self.seconds,
             "images": [image.to_json() for image in self.images],
@@ -65,6 +103,7 @@ def evaluate(
     classes: Classes,
     *,
     on_image: Callable[[ImageScore], None] | None = None,
+    statistics: Statistics | None = None,
 ) -> Evaluation:
     """Score a model on labelled photos; the next photo is read while one is predicted.
 
@@ -73,6 +112,7 @@ def evaluate(
         items: Photos with masks.
         classes: Of the data; their names must be the model's, in the model's order.
         on_image: Called after each photo, to show progress.
+        statistics: Counts more of each photo, from the probabilities of all classes at all pixels.
 
     Raises:
         UserError: If there is no photo, one cannot be read, or the classes are not the model's.
@@ -82,11 +122,18 @@ def evaluate(
     check_classes(classes.names, predictor.classes.names)
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
-    images = []
+    images, counts = [], []
     for item, sample in _read_ahead(items, classes):
         of_image = ConfusionMatrix(len(classes), classes.ignore_index)
-        of_image.add(sample.labels, _predicted(predictor, item.name, sample))
+        with _naming(item):
+            if statistics is None:
+                labels = predictor(sample.image)
+            else:
+                labels, probabilities = predictor.labels_and_probabilities(sample.image)
+                statistics.add(sample.labels, labels, probabilities)
+        of_image.add(sample.labels, labels)
         matrix.merge(of_image)
+        counts.append(photo_counts(of_image))
         images.append(
             score_image(
                 item.name,
@@ -99,15 +146,54 @@ def evaluate(
         matrix=matrix,
         scores=score_all(matrix, classes, predictor.protocol),
         images=tuple(images),
+        photos=PhotoCounts(
+            np.stack(counts), predictor.protocol.absent_classes, classes.background_index
+        ),
         seconds=time.perf_counter() - start,
+        statistics=statistics,
     )
 
 
-def _predicted(predictor: Predictor, name: str, sample: Sample) -> ndarray:
+def fit_temperature(
+    predictor: Predictor,
+    items: Sequence[Item],
+    classes: Classes,
+    *,
+    on_image: Callable[[], None] | None = None,
+) -> float:
+    """Find the temperature that fits a model's probabilities to labelled photos best.
+
+    Args:
+        predictor: Gives the probabilities.
+        items: Photos with masks, others than those that it is to be judged by.
+        classes: Of the data; their names must be the model's, in the model's order.
+        on_image: Called after each photo, to show progress.
+
+    Raises:
+        UserError: As `evaluate`, or if no pixel is labelled.
+    """
+    if not items:
+        raise UserError("nothing to fit a temperature on: the split has no photos")
+    check_classes(classes.names, predictor.classes.names)
+    fit = TemperatureFit()
+    for item, sample in _read_ahead(items, classes):
+        with _naming(item):
+            fit.add(predictor.probabilities(sample.image), sample.labels)
+        if on_image is not None:
+            on_image()
+    temperature = fit.temperature()
+    if temperature is None:
+        raise UserError("nothing to fit a temperature on: no pixel of the split is labelled")
+    return temperature
+
+
+@contextmanager
+def _naming(item: Item) -> Iterator[None]:
+    """Say which photo a mistake is about."""
     try:
-        return predictor(sample.image)
+        yield
     except UserError as error:
-        raise UserError(f"{name}: {error}") from None
+        raise UserError(f"{item.name}: {error}") from None
 
 
 def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> Scores:
@@ -122,9 +208,11 @@ def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> 
 
 def score_image(name: str, of_image: Scores) -> ImageScore:
     """Sum up the scores of one photo; a class that is not in its truth has no part in the mean."""
+    in_truth = [each for each in of_image.counted if each.pixels]
     return ImageScore(
         name=name,
-        miou=mean_of_defined([each.iou for each in of_image.counted if each.pixels]),
+        miou=mean_of_defined([each.iou for each in in_truth]),
+        mean_dice=mean_of_defined([each.dice for each in in_truth]),
         pixel_accuracy=of_image.pixel_accuracy,
     )
 

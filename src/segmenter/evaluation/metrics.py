@@ -14,8 +14,8 @@ from numpy import ndarray
 
 from segmenter.model.protocol import AbsentRule
 
-_ABSENT_IOU: dict[AbsentRule, float | None] = {"skip": None, "one": 1.0, "zero": 0.0}
-_ABSENT_DICE: dict[AbsentRule, float | None] = {"skip": None, "one": 0.0, "zero": 0.0}
+ABSENT_IOU: dict[AbsentRule, float | None] = {"skip": None, "one": 1.0, "zero": 0.0}
+ABSENT_DICE: dict[AbsentRule, float | None] = {"skip": None, "one": 0.0, "zero": 0.0}
 
 
 class ConfusionMatrix:
@@ -206,8 +206,8 @@ def scores(
     classes = tuple(
         ClassScores(
             name=name,
-            iou=_ratio(both, true + predicted - both, undefined=_ABSENT_IOU[absent_rule]),
-            dice=_ratio(2 * both, true + predicted, undefined=_ABSENT_DICE[absent_rule]),
+            iou=_ratio(both, true + predicted - both, undefined=ABSENT_IOU[absent_rule]),
+            dice=_ratio(2 * both, true + predicted, undefined=ABSENT_DICE[absent_rule]),
             precision=_ratio(both, predicted),
             recall=_ratio(both, true),
             pixels=true,

@@ -1,31 +1,26 @@
 """One page to look at: the scores, what is taken for what, the worst and the best photos."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jaxtyping import Int64
 from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
-from segmenter.drawing.overlay import encode_jpeg
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
+from segmenter.evaluation.page import PAGE_NAME, css_color, data_uri, render
 from segmenter.evaluation.views import UNLABELLED_COLOR, WRONG_COLOR, draw_views
 from segmenter.inference.predictor import Predictor
 from segmenter.outputs import OutputFolder
 
-PAGE_NAME = "index.html"
-
 _NUM_SHOWN = 8
 """So many of the worst photos, and so many of the best."""
 _MAX_SIDE = 640  # of a picture in the page, in pixels: 64 of them stay well under 15 MB
-_QUALITY = 85
 _NUM_MISTAKES = 10
 _MAX_NUMBERED = 20  # with more classes the cells of the matrix are too small for numbers
 _CELL_SIDES = {6: 64, 12: 46, _MAX_NUMBERED: 38}  # up to so many classes: side in pixels
@@ -92,20 +87,18 @@ def write_report(
         UserError: If a photo cannot be read any more, or the page not be written.
     """
     worst, best = _extremes(evaluation.images, _NUM_SHOWN)
-    environment = Environment(
-        loader=PackageLoader("segmenter.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "plain": _plain}
-    colors = [_css_color(info.color) for info in classes.by_index]
+    statistics = evaluation.statistics
+    risk_curve = statistics.risk_coverage.curve() if statistics else []
+    colors = [css_color(info.color) for info in classes.by_index]
     counts = evaluation.matrix.counts
-    page = environment.get_template("report.html.jinja").render(
+    page = render(
+        "report.html.jinja",
         evaluation=evaluation,
         scores=evaluation.scores,
         colors=dict(zip(classes.names, colors, strict=True)),
+        statistics=statistics and statistics.to_json(),
+        risk_curve=risk_curve,
+        risk_top=max([risk for _, risk in risk_curve], default=0.0) or 1.0,
         context=context,
         heading=_heading(context),
         rows=_cells(counts, classes.names),
@@ -114,10 +107,10 @@ def write_report(
         mistakes=_mistakes(counts, classes.names),
         worst=[_photo(evaluation.images[i], predictor, items[i], classes) for i in worst],
         best=[_photo(evaluation.images[i], predictor, items[i], classes) for i in best],
-        wrong_color=_css_color(WRONG_COLOR),
-        unlabelled_color=_css_color(UNLABELLED_COLOR),
+        wrong_color=css_color(WRONG_COLOR),
+        unlabelled_color=css_color(UNLABELLED_COLOR),
     )
-    return folder.write(PAGE_NAME, page.encode())
+    return folder.write(PAGE_NAME, page)
 
 
 def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list[int]]:
@@ -176,7 +169,7 @@ def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     matrix.add(sample.labels, labels)
     found = scores(matrix, classes.names).classes
-    colors = [_css_color(info.color) for info in classes.by_index]
+    colors = [css_color(info.color) for info in classes.by_index]
     shown = [
         (each.name, color, each.iou)
         for each, color in sorted(
@@ -185,32 +178,5 @@ def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
         if each.pixels or each.pixels_predicted
     ]
     views = draw_views(sample, labels, classes, _MAX_SIDE)
-    pictures = [(caption, _data_uri(picture)) for caption, picture in views.items()]
+    pictures = [(caption, data_uri(picture)) for caption, picture in views.items()]
     return _Photo(score, pictures, shown)
-
-
-def _data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:
-    content = base64.b64encode(encode_jpeg(picture, _QUALITY)).decode()
-    return f"data:image/jpeg;base64,{content}"
-
-
-def _css_color(color: tuple[int, int, int]) -> str:
-    return "#" + bytes(color).hex()
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    """A share as per cent, without the sign."""
-    return "-" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _plain(value: object) -> str:
-    """A value of the context as a person would write it."""
-    if isinstance(value, Mapping):
-        return ", ".join(
-            f"{str(key).replace('_', ' ')} {_plain(inner)}" for key, inner in value.items()
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(inner) for inner in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""A photo as it is, as it should be labelled, as it was labelled, and where the two differ."""
+"""A photo as it is, as it should be labelled, as it was labelled, and where these differ."""
 
 import cv2
 import numpy as np
@@ -11,6 +11,8 @@ from segmenter.drawing.overlay import overlay
 
 WRONG_COLOR = (214, 48, 49)
 UNLABELLED_COLOR = (46, 50, 58)
+ONLY_A_COLOR = (232, 148, 20)
+ONLY_B_COLOR = (20, 140, 220)
 
 _OPACITY = 0.6
 
@@ -26,9 +28,7 @@ def draw_views(
         classes: Colours, and which label does not count.
         max_side: Larger pictures are made smaller, in pixels.
     """
-    height, width = labels.shape
-    factor = min(1.0, max_side / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = _drawn_size(labels, max_side)
     image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
     true = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
@@ -40,6 +40,48 @@ def draw_views(
         "Prediction": overlay(image, predicted, colors, _OPACITY, background),
         "Errors": _error_map(image, is_labelled & (true != predicted), ~is_labelled),
     }
+
+
+def draw_comparison(
+    sample: Sample,
+    labels_a: Shaped[ndarray, "height width"],
+    labels_b: Shaped[ndarray, "height width"],
+    classes: Classes,
+    max_side: int,
+) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
+    """The truth and two predictions over a photo, and which of them is wrong, by caption.
+
+    Args:
+        sample: Photo and truth.
+        labels_a: What was predicted, at the photo's size.
+        labels_b: What another model predicted.
+        classes: Colours, and which label does not count.
+        max_side: Larger pictures are made smaller, in pixels.
+    """
+    size = _drawn_size(labels_a, max_side)
+    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+    true, a, b = (
+        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        for labels in (sample.labels, labels_a, labels_b)
+    )
+    is_labelled = true != classes.ignore_index
+    drawn = _error_map(image, is_labelled & (a != true) & (b != true), ~is_labelled)
+    drawn[is_labelled & (a == true) & (b != true)] = ONLY_A_COLOR
+    drawn[is_labelled & (a != true) & (b == true)] = ONLY_B_COLOR
+    colors, background = classes.colors, classes.background_index
+    captions = {"Truth": true, "A": a, "B": b}
+    views = {
+        caption: overlay(image, labels, colors, _OPACITY, background)
+        for caption, labels in captions.items()
+    }
+    return {**views, "Who is right": drawn}
+
+
+def _drawn_size(labels: Shaped[ndarray, "height width"], max_side: int) -> tuple[int, int]:
+    """Width and height of pictures."""
+    height, width = labels.shape
+    factor = min(1.0, max_side / max(height, width))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _error_map(

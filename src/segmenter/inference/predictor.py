@@ -24,6 +24,7 @@ from segmenter.inference.labels import (
     band_margins,
     band_probabilities,
 )
+from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.inference.views import Pixels, view_sizes
 from segmenter.model import ModelSpec, Protocol, Segmenter
@@ -48,9 +49,11 @@ class Predictor:
             fastest that is installed (a model object stays in torch).
         precision: `float32`, the published numerics, or `bfloat16` for the matrix products; `auto`:
             bfloat16 where OpenVINO or a GPU has it natively.
+        decode: Labels to give: `argmax`, the most probable; `iou` or `dice`, those expected to have
+            the highest mean IoU or Dice in the photo (`metric_decoding.py`).
 
     Raises:
-        UserError: If the model, protocol, device, runtime, precision or scales cannot be used.
+        UserError: If any of these cannot be used.
     """
 
     def __init__(
@@ -63,7 +66,11 @@ class Predictor:
         device: str | torch.device = "cpu",
         runtime: str = "auto",
         precision: str = "auto",
+        decode: str = "argmax",
     ) -> None:
+        if decode not in DECODES:
+            raise UserError(f"decode must be one of {', '.join(DECODES)}, got {decode!r}")
+        self.decode: Decode = decode
         if isinstance(model, Segmenter | str | Path):
             model = open_runtime(model, runtime, precision, device)
         if not isinstance(model, Runtime):
@@ -109,8 +116,26 @@ class Predictor:
         """
         photos = [*image] if isinstance(image, list | tuple) else [image]
         with _enough_memory():
-            labels = self._labels([self._checked(photo) for photo in photos])
+            checked = [self._checked(photo) for photo in photos]
+            if self.decode == "argmax":
+                labels = self._labels(checked)
+            else:
+                labels = [self.labels_and_probabilities(photo)[0] for photo in checked]
         return labels if isinstance(image, list | tuple) else labels[0]
+
+    def labels_and_probabilities(
+        self, image: ndarray
+    ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "classes height width"]]:
+        """The label map of a photo and the probabilities behind it; see `__call__` for the photo.
+
+        Raises:
+            UserError: If `image` is no photo that the model takes, or too large for the memory.
+        """
+        probabilities = self.probabilities(image)
+        with _enough_memory():
+            background = self.classes.background_index
+            labels = decode_probabilities(probabilities, self.decode, background)
+        return labels.astype(self.classes.label_dtype), probabilities
 
     @torch.inference_mode()
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
@@ -181,7 +206,12 @@ class Predictor:
 
         Returns:
             Rows of the photo, and their labels; together all rows, each once.
+
+        Raises:
+            UserError: If the labels of a pixel are to depend on all others.
         """
+        if self.decode != "argmax":
+            raise UserError(f"decode {self.decode!r} needs a photo whole; rows take 'argmax'")
         bands = self._bands([photo])
         while True:
             # Neither is held while the caller's code runs.

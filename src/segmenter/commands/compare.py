@@ -1,0 +1,122 @@
+"""`segmenter compare`: two models on the same photos."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segmenter.commands.evaluate import (
+    data_classes,
+    how_computed,
+    open_model,
+    scored_items,
+    showing_progress,
+)
+from segmenter.commands.score_tables import percent, print_lines, span
+from segmenter.data.sets import open_data
+from segmenter.errors import UserError
+from segmenter.evaluation.bootstrap import MEANS
+from segmenter.evaluation.comparison import Comparison, difference
+from segmenter.evaluation.comparison_page import write_comparison
+from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.page import PAGE_NAME
+from segmenter.inference.metric_decoding import Decode
+from segmenter.inference.predictor import Predictor, find_protocol
+from segmenter.outputs import OutputFolder, check_new, write_new
+
+_NUM_NAMED = 5
+"""Photos that are named in the terminal."""
+
+
+def run_comparison(
+    a: str,
+    b: str,
+    data: str,
+    *,
+    split: str | None,
+    json_file: Path | None,
+    report_folder: Path | None,
+    classes_file: Path | None,
+    protocol: str | None,
+    decode: tuple[Decode, Decode],
+    device: str,
+    runtime: str | None,
+    precision: str,
+    overwrite: bool,
+) -> Comparison:
+    """Score two models on one split, print how they differ, write what was asked for.
+
+    Raises:
+        UserError: If models, data, protocol, device or outputs do not allow it.
+    """
+    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
+    if report:
+        report.check([PAGE_NAME])
+    if json_file:
+        check_new(json_file, overwrite=overwrite)
+    one, two = (open_model(model, runtime, precision, device) for model in (a, b))
+    folder = open_data(data, data_classes(data, classes_file, one.spec))
+    name, items = scored_items(folder, split, one.spec)
+    if scored_items(folder, split, two.spec)[1] != items:
+        raise UserError(
+            f"{a} and {b} held out different photos for val; compare them on photos that neither "
+            "was trained on: name another split, or give a list of photos as data"
+        )
+    predictors = (
+        Predictor(one, protocol=find_protocol(protocol, one.spec), decode=decode[0]),
+        Predictor(two, protocol=find_protocol(protocol, two.spec), decode=decode[1]),
+    )
+    with showing_progress("comparing", 2 * len(items)) as advance:
+        comparison = Comparison(
+            *(
+                evaluate(predictor, items, folder.classes, on_image=lambda _: advance())
+                for predictor in predictors
+            )
+        )
+    context = {
+        "a": a,
+        "b": b,
+        "data": data,
+        "split": name,
+        "how_a": how_computed(predictors[0]),
+        "how_b": how_computed(predictors[1]),
+    }
+    if json_file:
+        text = json.dumps(comparison.to_json(context), indent=1)
+        write_new(json_file, text.encode(), overwrite=overwrite)
+    print_comparison(comparison)
+    if report:
+        path = write_comparison(comparison, predictors, items, folder.classes, report, context)
+        print(f"report: {path}")
+    return comparison
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Show the differences of each class and over all."""
+    found = comparison.intervals
+    table = Table("", "A", "B", "B less A", "interval", title="in per cent; classes: IoU")
+    for name, (one, two) in comparison.means.items():
+        interval = span(found.means[name], "+") if found else "-"
+        shown = (percent(one), percent(two), percent(difference(one, two), "+"), interval)
+        table.add_row(MEANS[name], *shown)
+    table.add_section()
+    pairs = zip(comparison.a.scores.classes, comparison.b.scores.classes, strict=True)
+    for index, (one, two) in enumerate(pairs):
+        interval = span(found.ious[index], "+") if found else "-"
+        shown = (percent(one.iou), percent(two.iou), percent(difference(one.iou, two.iou), "+"))
+        table.add_row(escape(one.name), *shown, interval)
+    Console().print(table)
+    wins = comparison.wins
+    largest = [
+        f"{photo.name} {percent(photo.difference, '+')}"
+        for photo in comparison.photos[:_NUM_NAMED]
+        if photo.difference
+    ]
+    print_lines(
+        comparison.verdict,
+        f"photos: B better on {wins['wins']}, the same on {wins['ties']}, worse on "
+        f"{wins['losses']}",
+        largest and f"they differ most on {', '.join(largest)}",
+    )

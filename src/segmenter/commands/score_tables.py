@@ -1,0 +1,86 @@
+"""Scores as tables in the terminal."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segmenter.evaluation.bootstrap import LEVEL, Interval
+from segmenter.evaluation.evaluate import Evaluation
+from segmenter.evaluation.object_sizes import SIZES
+from segmenter.evaluation.statistics import Statistics
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """Show the scores of each class and over all."""
+    scores = evaluation.scores
+    intervals = evaluation.intervals
+    columns = ("class", "IoU", *(("interval",) if intervals else ()), "Dice", "precision", "recall")
+    table = Table(*columns, title="per class, in per cent")
+    for index, row in enumerate(scores.classes):
+        interval = (span(intervals.ious[index]),) if intervals else ()
+        others = map(percent, (row.dice, row.precision, row.recall))
+        table.add_row(escape(row.name), percent(row.iou), *interval, *others)
+    Console().print(table)
+    kappa = "-" if scores.kappa is None else f"{scores.kappa:.4f}"
+    print_lines(
+        f"mIoU {percent(scores.miou)}  mean accuracy {percent(scores.mean_accuracy)}  "
+        f"pixel accuracy {percent(scores.pixel_accuracy)}  kappa {kappa}",
+        intervals
+        and f"{100 * LEVEL:g} % intervals over photos: mIoU {span(intervals.means['miou'])}  "
+        f"mean accuracy {span(intervals.means['mean_accuracy'])}  "
+        f"pixel accuracy {span(intervals.means['pixel_accuracy'])}",
+        scores.background and f"mIoU and mean accuracy are without {scores.background}",
+        scores.absent and f"neither in truth nor predicted, left out: {', '.join(scores.absent)}",
+        scores.predicted_only
+        and f"predicted but not in truth, counted as 0: {', '.join(scores.predicted_only)}",
+    )
+
+
+def print_statistics(statistics: Statistics) -> None:
+    """Show what `--statistics` counted."""
+    found = statistics.to_json()
+    boundary, sizes = found["boundary"], found["object_size"]
+    calibration, risk = found["calibration"], found["risk_coverage"]
+    table = Table("class", "boundary IoU", *SIZES, title="boundaries and objects, in per cent")
+    for name in statistics.classes.names:
+        of_sizes = (percent(sizes[size]["iou"][name]) for size in SIZES)
+        table.add_row(escape(name), percent(boundary["iou"][name]), *of_sizes)
+    table.add_section()
+    table.add_row(
+        "mean", percent(boundary["mean_iou"]), *(percent(sizes[size]["miou"]) for size in SIZES)
+    )
+    Console().print(table)
+    ece = f"calibration error {percent(calibration['ece'])} % ({calibration['num_bins']} bins)"
+    if "temperature" in calibration:
+        ece += (
+            f", {percent(calibration['ece_tempered'])} % at the temperature "
+            f"{calibration['temperature']:.3f} fitted on {calibration['fitted_on']}"
+        )
+    risks = ", ".join(
+        f"{percent(value)} at {100 * float(coverage):g} %"
+        for coverage, value in risk["risk"].items()
+    )
+    print_lines(
+        ece,
+        f"wrong pixels by coverage, in per cent: {risks}",
+        f"area below (AURC) {percent(risk['aurc'])} %, at best {percent(risk['lowest_aurc'])} %",
+    )
+
+
+def print_lines(*lines: object) -> None:
+    """Print each that is not empty, as it is."""
+    for line in lines:
+        if line:
+            Console().print(line, highlight=False, markup=False)
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    """A share in per cent; `sign` is `+` where differences are meant."""
+    return "-" if value is None else f"{100 * value:{sign}.2f}"
+
+
+def span(interval: Interval | None, sign: str = "") -> str:
+    """Both ends of an interval, in per cent."""
+    if interval is None:
+        return "-"
+    return f"{percent(interval.low, sign)} to {percent(interval.high, sign)}"

@@ -1,0 +1,101 @@
+"""Two models on the same photos: by how much they differ, and whether that is more than chance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from segmenter.evaluation.bootstrap import LEVEL, MEANS, Intervals
+from segmenter.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class PhotoDifference:
+    """How two models fared on one photo."""
+
+    index: int
+    """Among the photos."""
+    name: str
+    a: float
+    """mIoU of the first model in this photo."""
+    b: float
+
+    @property
+    def difference(self) -> float:
+        """By how much the second is better."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found with two models, A and B, on the same photos; differences are B less A."""
+
+    a: Evaluation
+    b: Evaluation
+
+    @cached_property
+    def intervals(self) -> Intervals | None:
+        """Of the differences, by the paired bootstrap; none of less than two photos."""
+        return self.b.photos.intervals_over(self.a.photos)
+
+    @property
+    def means(self) -> dict[str, tuple[float | None, float | None]]:
+        """What A and B have in each of `bootstrap.MEANS`."""
+        return {name: (self.a.means[name], self.b.means[name]) for name in MEANS}
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of the mIoU's difference says, as a sentence."""
+        interval = self.intervals and self.intervals.means["miou"]
+        if interval is None:
+            return "too few photos to tell the models apart"
+        level = f"{100 * LEVEL:g} % interval of the difference in mIoU"
+        if interval.low > 0:
+            return f"B is better: the {level} lies above 0"
+        if interval.high < 0:
+            return f"A is better: the {level} lies below 0"
+        return f"not told apart: the {level} holds 0"
+
+    @cached_property
+    def photos(self) -> tuple[PhotoDifference, ...]:
+        """Photos by how much the models differ in them, the most first; unlabelled ones are out."""
+        found = [
+            PhotoDifference(index, one.name, one.miou, two.miou)
+            for index, (one, two) in enumerate(zip(self.a.images, self.b.images, strict=True))
+            if one.miou is not None and two.miou is not None
+        ]
+        return tuple(sorted(found, key=lambda photo: -abs(photo.difference)))
+
+    @property
+    def wins(self) -> dict[str, int]:
+        """On how many photos B has a higher mIoU than A, the very same, and a lower one."""
+        differences = [photo.difference for photo in self.photos]
+        return {
+            "wins": sum(each > 0 for each in differences),
+            "ties": sum(each == 0 for each in differences),
+            "losses": sum(each < 0 for each in differences),
+        }
+
+    def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """All of it as plain values, after what it holds for; its keys go first."""
+        names = [each.name for each in self.a.scores.classes]
+        pairs = zip(self.a.scores.classes, self.b.scores.classes, strict=True)
+        return {
+            **context,
+            "verdict": self.verdict,
+            **{name: _pair(a, b) for name, (a, b) in self.means.items()},
+            "classes": {a.name: _pair(a.iou, b.iou) for a, b in pairs},
+            "intervals": self.intervals and self.intervals.to_json(names),
+            "photos": self.wins,
+            "num_images": len(self.a.images),
+            "images": [{"name": each.name, **_pair(each.a, each.b)} for each in self.photos],
+        }
+
+
+def difference(a: float | None, b: float | None) -> float | None:
+    """B less A; none where one of them is."""
+    return None if a is None or b is None else b - a
+
+
+def _pair(a: float | None, b: float | None) -> dict[str, float | None]:
+    return {"a": a, "b": b, "difference": difference(a, b)}

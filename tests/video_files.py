@@ -34,9 +34,9 @@ def write_video(
     sound_seconds: float = 0.0,
     **options: str,
 ) -> Path:
-    """Frames of `make_picture`; `times` are in ticks."""
+    """Frames of `make_picture`; `times` are in ticks, `options` for MP4 alone."""
     times = range(num_frames) if times is None else times
-    with av.open(str(path), "w", options=options) as container:
+    with av.open(str(path), "w", options=options if path.suffix == ".mp4" else {}) as container:
         stream = container.add_stream(ENCODERS[path.suffix], rate=25, options={"g": "5"})
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"

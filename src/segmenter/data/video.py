@@ -1,7 +1,7 @@
 """Frames of video files and cameras: upright, bounded, and with their own times.
 
-PyAV decodes (extra `video`). Only the containers named here are opened, and only as files on this machine: no
-playlist is followed, nor anything else that a file may point to.
+PyAV decodes (extra `video`). Only the containers named here are opened, and only as files on this
+machine: no playlist is followed, nor anything else that a file may point to.
 """
 
 from collections.abc import Callable, Iterator
@@ -198,7 +198,7 @@ def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
             packet, reason = None, _reason(error)
         if packet is None:
             break
-        if packet.pts is not None:
+        if packet.pts is not None and not packet.is_corrupt:
             end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream != stream:
             continue

@@ -101,25 +101,28 @@ def label_videos(
     ids: Ids,
 ) -> Iterator[VideoResult]:
     """Label videos one after the other, until a signal; say how far each has come."""
-    with StopSignals() as signals:
-        for video in videos:
-            if signals.received is not None:
-                shares = np.zeros(len(predictor.classes))
-                problem = f"{video.path} was not begun: stopped by a signal"
-                yield VideoResult(video.path, (), shares, 0.0, problem)
-                continue
-            if isinstance(video, Camera):
-                print(f"{video.path}: until it ends, or Ctrl-C")
-            yield label_video(
+    is_stopped = False
+    for video in videos:
+        if is_stopped:
+            shares = np.zeros(len(predictor.classes))
+            problem = f"{video.path} was not begun: stopped by a signal"
+            yield VideoResult(video.path, (), shares, 0.0, problem)
+            continue
+        if isinstance(video, Camera):
+            print(f"{video.path}: until it ends, or Ctrl-C", flush=True)
+        with StopSignals() as signals:
+            result = label_video(
                 predictor,
                 video,
                 folder,
                 output=output,
                 opacity=opacity,
                 ids=ids,
-                stopped=lambda: signals.received is not None,
+                stopped=lambda signals=signals: signals.received is not None,
                 progress=_progress(video.path),
             )
+        is_stopped = signals.received is not None
+        yield result
 
 
 def _progress(path: Path) -> Callable[[int], None]:

@@ -1,5 +1,6 @@
 """Videos are decoded upright, whole and at their times, and nothing else is opened for them."""
 
+import itertools
 import socket
 import sys
 from fractions import Fraction
@@ -55,8 +56,11 @@ def test_times_are_those_in_the_file(tmp_path, suffix):
 
 @pytest.mark.parametrize(
     "matrix",
-    [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
-    + [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)],
+    [
+        matrix
+        for a, b in itertools.product((-1, 1), repeat=2)
+        for matrix in ((a, 0, 0, b), (0, a, b, 0))
+    ],
 )
 def test_frames_are_upright_as_the_display_matrix_says(tmp_path, matrix):
     path = write_video(tmp_path / "video.mp4", 1)

@@ -2,8 +2,8 @@
 
     python benchmarks/video.py VIDEO [--model street] [--frames 60] [--rounds 3] [--device cpu]
 
-The model alone is what `segmenter benchmark` reports: from an image array to its labels, with nothing
-else to do. The others are what `segmenter predict VIDEO` does: decoding, model, drawing and writing.
+The model alone is what `segmenter benchmark` reports: from an image array to its labels, and
+nothing else. The others are what `segmenter predict VIDEO` does: decoding, model, drawing, writing.
 All are taken in each round, on the first frames of the video; medians count. The seconds that the
 processor works on a frame are printed too: other programs disturb them less than the clock.
 """

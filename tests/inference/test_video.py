@@ -11,7 +11,7 @@ from PIL import Image
 
 from segmenter.classes import Classes
 from segmenter.data.image_sequence import find_sequence
-from segmenter.data.video import VideoFile
+from segmenter.data.video import Frame, VideoFile, VideoTiming
 from segmenter.drawing import overlay
 from segmenter.errors import UserError
 from segmenter.inference import Predictor, video_files
@@ -82,6 +82,17 @@ def test_uneven_times_are_kept(tmp_path, suffix, times, tick):
     assert label(path).num_frames == len(times)
     found = read_times(tmp_path / "out" / "video_overlay.mp4")
     np.testing.assert_allclose(found, read_times(path), rtol=0, atol=1e-4)
+
+
+def test_frames_of_the_same_time_are_all_written(tmp_path):
+    timing = VideoTiming(Fraction(1, 25), Fraction(25))
+    times = [Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 10), Fraction(-3, 20)]
+    first = Frame(make_picture(0), times[0], timing)
+    with video_files.overlay_video(tmp_path / "video.mp4", first) as video:
+        for time in times:
+            video.write(make_picture(0), time)
+    found = read_times(tmp_path / "video.mp4")  # from zero on
+    np.testing.assert_allclose(found, [0, 1e-4, 2e-4, 0.1, 0.1001], atol=1e-6)
 
 
 def test_label_frames_are_the_labels_and_their_times(tmp_path):

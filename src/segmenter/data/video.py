@@ -123,20 +123,27 @@ def import_av() -> Any:
 def _open(path: Path, camera_format: CameraFormat | None) -> Iterator[Any]:
     """A PyAV container, of an allowed kind."""
     av = import_av()
-    options = {"format_whitelist": camera_format or _CONTAINERS, "protocol_whitelist": "file"}
+    options = {
+        "format_whitelist": camera_format or _CONTAINERS,
+        "protocol_whitelist": "file",
+        "max_pixels": str(VIDEO_LIMITS.max_pixels),
+    }
     if camera_format == "mjpeg":
         options["use_wallclock_as_timestamps"] = "1"  # it has no times of its own
     # Without the prefix, a name such as `concat:a|b` would be more than a file's name.
     url = str(path) if camera_format == "v4l2" else f"file:{path}"
     try:
         container = av.open(url, format=camera_format, options=options, metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError) as error:  # the second for a format that is not built in
         kinds = camera_format or "MP4, MOV, Matroska, WebM, AVI and MPEG-TS"
         raise UserError(
             f"{path} is cut, damaged or no video ({_reason(error)}); {kinds} can be read"
         ) from None
-    with container:
-        yield container
+    try:
+        with container:
+            yield container
+    except av.FFmpegError as error:
+        raise UserError(f"{path} cannot be decoded: {_reason(error)}") from None
 
 
 def _read(container: Any, path: Path) -> Iterator[Frame]:
@@ -177,7 +184,7 @@ def _video_stream(container: Any, path: Path) -> Any:
             f"read, and {limits.max_side} a side"
         )
     stream.thread_type = "AUTO"
-    # A frame may be larger than the header says.
+    # A frame may be larger than the header says. Options of `av.open` are not for this decoder.
     stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
     return stream
 
@@ -198,8 +205,9 @@ def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
             packet, reason = None, _reason(error)
         if packet is None:
             break
-        if packet.pts is not None and not packet.is_corrupt:
-            end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+        shown = packet.dts if packet.pts is None else packet.pts
+        if shown is not None and not packet.is_corrupt:
+            end = max(end, (shown + (packet.duration or 0)) * Fraction(packet.time_base))
         if packet.stream != stream:
             continue
         num_damaged += packet.is_corrupt

@@ -185,6 +185,8 @@ def _until_error(drawn: Iterator[_Drawn], problems: list[str]) -> Generator[_Dra
         yield from drawn
     except UserError as error:
         problems.append(str(error))
+    except MemoryError:
+        problems.append("the frames of the video do not fit into memory")
 
 
 def _drawer(predictor: Predictor, output: VideoOutput, opacity: float, ids: Ids) -> _Draw:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from segmenter import cli
 from segmenter.checkpoints import save
+from segmenter.commands import predict_videos
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
 from tests.video_files import (
@@ -154,6 +155,24 @@ def feed(pipe: Path, end: threading.Event, camera_format: str) -> None:
                     break
     except (BrokenPipeError, av.FFmpegError):
         pass
+
+
+def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(here, capsys, monkeypatch):
+    write_video(here / "a.mp4", 200)
+    write_video(here / "b.mp4")
+
+    def interrupt(num_frames: int) -> None:
+        if num_frames == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(predict_videos, "_progress", lambda _: interrupt)
+    assert run("a.mp4", "b.mp4") == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "segmenter: a.mp4: stopped by a signal; what was done is kept",
+        "segmenter: b.mp4 was not begun: stopped by a signal",
+    ]
+    assert 3 <= len(read_times(here / "predictions/a_overlay.mp4")) < 30
+    assert not (here / "predictions/b_overlay.mp4").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")

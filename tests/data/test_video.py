@@ -224,8 +224,9 @@ def test_a_sequence_is_in_the_order_of_its_numbers(tmp_path):
         ("%d/shot.png", 25.0, "no pattern of an image sequence"),
         ("%d.txt", 25.0, "no pattern of an image sequence"),
         ("absent/%d.png", 25.0, "cannot be read: No such file"),
-        ("%d.png", 0.0, "frames a second must be above 0"),
-        ("%d.png", float("nan"), "frames a second must be above 0"),
+        ("%d.png", 0.0, "frames a second must be from 0.01 to 1000, got 0"),
+        ("%d.png", 1e-300, "frames a second must be from 0.01"),
+        ("%d.png", float("nan"), "frames a second must be from 0.01"),
     ],
 )
 def test_a_pattern_that_cannot_be_is_one_line(tmp_path, pattern, rate, reason):

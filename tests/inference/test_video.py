@@ -1,6 +1,7 @@
 """A video in: as many overlays or label maps out, at the same times."""
 
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,8 +90,8 @@ def test_frames_of_the_same_time_are_all_written(tmp_path):
     times = [Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 10), Fraction(-3, 20)]
     first = Frame(make_picture(0), times[0], timing)
     with video_files.overlay_video(tmp_path / "video.mp4", first) as video:
-        for time in times:
-            video.write(make_picture(0), time)
+        for each in times:
+            video.write(make_picture(0), each)
     found = read_times(tmp_path / "video.mp4")  # from zero on
     np.testing.assert_allclose(found, [0, 1e-4, 2e-4, 0.1, 0.1001], atol=1e-6)
 
@@ -223,16 +224,22 @@ def test_a_video_without_frames_says_so(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failed_write_leaves_no_half_video(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "video.mp4")
+@pytest.mark.parametrize("step", ["write", "finish"])
+def test_a_failed_write_leaves_no_half_video_and_no_thread(tmp_path, monkeypatch, step):
+    path = write_video(tmp_path / "video.mp4", 50)
 
     def full(*_: object) -> None:
         raise av.error.InvalidDataError(28, "No space left on device")
 
-    monkeypatch.setattr(video_files.OverlayVideo, "finish", full)
-    with pytest.raises(UserError, match="cannot be written"):
+    monkeypatch.setattr(video_files.OverlayVideo, step, full)
+    before = threading.active_count()
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
         label(path)
     assert [file for file in (tmp_path / "out").iterdir() if file.is_file()] == []
+    deadline = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == before
 
 
 def test_frames_of_one_size_can_go_through_the_model_together(tmp_path, monkeypatch):

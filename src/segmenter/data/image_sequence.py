@@ -11,7 +11,7 @@ from segmenter.data.video import VIDEO_LIMITS, Frame, VideoTiming
 from segmenter.errors import UserError
 
 _NUMBER = re.compile(r"%(?:0(\d))?d")
-_MOST_FRAMES_A_SECOND = 1000
+_LEAST_RATE, _HIGHEST_RATE = 0.01, 1000.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def find_sequence(given: str, frames_a_second: float) -> ImageSequence:
     Raises:
         UserError: If the pattern or the rate is impossible, or if no photo fits.
     """
-    if not 0 < frames_a_second <= _MOST_FRAMES_A_SECOND:
+    if not _LEAST_RATE <= frames_a_second <= _HIGHEST_RATE:
         raise UserError(
-            f"frames a second must be above 0 and at most {_MOST_FRAMES_A_SECOND}, got "
-            f"{frames_a_second}"
+            f"frames a second must be from {_LEAST_RATE:g} to {_HIGHEST_RATE:g}, got "
+            f"{frames_a_second:g}"
         )
     path = Path(given)
     numbers = [len(_NUMBER.findall(text)) for text in (given, path.name)]

@@ -108,9 +108,9 @@ def label_videos(
             problem = f"{video.path} was not begun: stopped by a signal"
             yield VideoResult(video.path, (), shares, 0.0, problem)
             continue
-        if isinstance(video, Camera):
-            print(f"{video.path}: until it ends, or Ctrl-C", flush=True)
         with StopSignals() as signals:
+            if isinstance(video, Camera):
+                print(f"{video.path}: until it ends, or Ctrl-C", flush=True)
             result = label_video(
                 predictor,
                 video,

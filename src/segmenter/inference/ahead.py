@@ -1,5 +1,6 @@
 """Stages of work that overlap: each in a thread of its own, a few items ahead of the next."""
 
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator
 from queue import Empty, Full, Queue
@@ -43,6 +44,8 @@ def ahead(
                 pass
 
     def run() -> None:
+        if hasattr(signal, "pthread_sigmask"):  # else a signal may break off what is being read
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         error = None
         try:
             for item in items:

@@ -14,6 +14,9 @@ def predict(
     ids: Literal["index", "source"] = "index",
     gallery: bool = False,
     submission: Literal["ade20k", "cityscapes"] | None = None,
+    video: Literal["overlay", "labels"] = "overlay",
+    fps: float = 25.0,
+    camera_format: Literal["v4l2", "matroska", "mpegts", "mjpeg"] | None = None,
     flip: bool | None = None,
     decode: Decode = "argmax",
     device: str = "cpu",
@@ -21,16 +24,21 @@ def predict(
     precision: Precision = "auto",
     overwrite: bool = False,
 ) -> int:
-    """Label every pixel of photos: an overlay with a legend, a colour map, and the raw labels.
+    """Label every pixel of photos and videos: overlays, colour maps, and the raw labels.
 
     Args:
-        images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
+        images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`; videos, image
+            sequences, and cameras such as `/dev/video0`.
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         out: Folder for the results.
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
         gallery: Also write `index.html`, a page with all photos and overlays.
         submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
+        video: What to write for a video: a video of overlays, or the raw labels of each frame.
+        fps: Frames a second of an image sequence, such as `shots/frame-%04d.png`.
+        camera_format: What a device or pipe delivers; none: v4l2 of a device such as /dev/video0,
+            a container as of files from a pipe.
         flip: Average with the mirrored photo.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
             highest mean IoU or Dice over the classes of a photo.
@@ -50,6 +58,9 @@ def predict(
         ids=ids,
         gallery=gallery,
         submission=submission,
+        video=video,
+        fps=fps,
+        camera_format=camera_format,
         flip=flip,
         decode=decode,
         device=device,

@@ -15,6 +15,8 @@ from rich.table import Table
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.classes import Classes
+from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
+from segmenter.data.video import CameraFormat
 from segmenter.errors import UserError
 from segmenter.inference.gallery import gallery_names, write_gallery
 from segmenter.inference.metric_decoding import Decode
@@ -29,6 +31,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.inference.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.inference.runtimes import describe
 from segmenter.inference.submission import Benchmark, write_submission
+from segmenter.inference.video import VideoOutput, VideoResult
 from segmenter.outputs import OutputFolder
 
 
@@ -41,6 +44,9 @@ def run_prediction(
     ids: Ids,
     gallery: bool,
     submission: Benchmark | None = None,
+    video: VideoOutput = "overlay",
+    fps: float = 25.0,
+    camera_format: CameraFormat | None = None,
     flip: bool | None,
     decode: Decode = "argmax",
     device: str,
@@ -48,16 +54,18 @@ def run_prediction(
     precision: str,
     overwrite: bool,
 ) -> int:
-    """Label photos, print the share of each class; returns how many could not be read.
+    """Label photos and videos, print the share of each class; returns how many have a problem.
 
     Raises:
-        UserError: If there are no photos, or model, device or outputs do not allow it.
+        UserError: If there are no photos, or model, device or outputs do not allow it; if all that
+            is given are videos, and none has a frame that can be read.
     """
     if not images:
         raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
     if submission and gallery:
         raise UserError("--submission writes label maps alone; leave --gallery out")
-    found = find_images(images)
+    videos, others = find_videos(images, fps=fps, camera_format=camera_format)
+    found = find_images(others) if others else []
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = Predictor(
         model, flip=flip, device=device, runtime=runtime, precision=precision, decode=decode
@@ -72,18 +80,28 @@ def run_prediction(
     photos = [image for image in found if image not in rasters]
     if rasters:
         check_rasters(rasters, folder, gallery=gallery, ids=ids, decode=decode)
+    if videos:
+        if submission or gallery:
+            raise UserError(f"{videos[0].path} is a video; leave --submission and --gallery out")
+        check_videos(videos, predictor, folder, video, opacity)
     labelled: Iterator[Result] = iter(())
     if submission:
         labelled = write_submission(predictor, photos, folder, submission)
     elif photos:
         labelled = predict_files(predictor, photos, folder, opacity=opacity, ids=ids)
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
-    results = []
-    for result in chain(labelled, of_rasters):
+    of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
+    results: list[Result] = []
+    num_inputs = len(found) + len(videos)
+    for result in chain(labelled, of_rasters, of_videos):
         results.append(result)
         done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
-        print(f"[{len(results)}/{len(found)}] {result.path}: {done}")
+        if isinstance(result, VideoResult) and result.outputs:
+            done = f"{result.num_frames} frames, {result.seconds:.2f} s"
+        print(f"[{len(results)}/{num_inputs}] {result.path}: {done}")
         if result.problem is not None:
+            if len(results) == len(videos) == num_inputs and not any(r.outputs for r in results):
+                raise UserError(result.problem)
             print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
     print_shares(results, spec.classes)
     if gallery:

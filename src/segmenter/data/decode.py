@@ -45,7 +45,7 @@ _OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
 _NUM_MAGIC_BYTES = max(map(len, _OPENERS))
 
 _EXIF_ORIENTATION = 0x0112
-# Orientation -> swap rows and columns first, then flip rows, then flip columns.
+# Orientation -> what `turn` is told.
 _TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -315,9 +315,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 def _upright(
     pixels: UInt8[ndarray, "height width 3"], orientation: int
 ) -> UInt8[ndarray, "upright_height upright_width 3"]:
-    if orientation not in _TURNS:
-        return pixels
-    swap, flip_rows, flip_columns = _TURNS[orientation]
+    return turn(pixels, *_TURNS[orientation]) if orientation in _TURNS else pixels
+
+
+def turn(
+    pixels: UInt8[ndarray, "height width 3"], swap: bool, flip_rows: bool, flip_columns: bool
+) -> UInt8[ndarray, "turned_height turned_width 3"]:
+    """Swap rows and columns first, then reverse the rows, then the columns, each if asked for."""
     pixels = pixels.transpose(1, 0, 2) if swap else pixels
     pixels = pixels[::-1] if flip_rows else pixels
     pixels = pixels[:, ::-1] if flip_columns else pixels

@@ -119,11 +119,7 @@ def predict_files(
         UserError: At once, if an option or a file in the way makes the run impossible; later, if
             a file cannot be written.
     """
-    if not 0 <= opacity <= 1:
-        raise UserError(f"opacity must be from 0 (photo alone) to 1 (colours alone), got {opacity}")
-    num_channels = predictor.spec.encoder.in_channels
-    if num_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+    check_drawing(predictor, opacity)
     folder.check(name + ending for _, name in images if is_usable_name(name) for ending in _ENDINGS)
     return (
         label_file(predictor, path, folder, _drawer(predictor.classes, name, opacity, ids))
@@ -131,6 +127,19 @@ def predict_files(
         else _unusable(path, predictor.classes)
         for path, name in images
     )
+
+
+def check_drawing(predictor: Predictor, opacity: float) -> None:
+    """Refuse, before any work is done, what no photo or frame could be drawn with.
+
+    Raises:
+        UserError: If the opacity is none, or the model takes other channels than red, green, blue.
+    """
+    if not 0 <= opacity <= 1:
+        raise UserError(f"opacity must be from 0 (photo alone) to 1 (colours alone), got {opacity}")
+    num_channels = predictor.spec.encoder.in_channels
+    if num_channels != 3:
+        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
 
 
 def is_usable_name(name: str) -> bool:

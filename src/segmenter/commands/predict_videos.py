@@ -1,0 +1,140 @@
+"""Videos, image sequences and cameras of `segmenter predict`."""
+
+import glob
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segmenter.data.image_sequence import find_sequence, is_sequence
+from segmenter.data.video import VIDEO_SUFFIXES, Camera, CameraFormat, VideoFile, import_av
+from segmenter.errors import UserError
+from segmenter.inference.predict_files import Ids, check_drawing, is_usable_name
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.video import (
+    Video,
+    VideoOutput,
+    VideoResult,
+    label_video,
+    output_names,
+)
+from segmenter.outputs import OutputFolder
+from segmenter.training.signals import StopSignals
+
+_PROGRESS_SECONDS = 10.0
+
+
+def find_videos(
+    inputs: Sequence[str], *, fps: float, camera_format: CameraFormat | None
+) -> tuple[list[Video], list[str]]:
+    """Tell videos from photos.
+
+    Args:
+        inputs: What was given: files, patterns, devices.
+        fps: Frames a second of image sequences.
+        camera_format: What cameras deliver; none: as their kind, or their content, says.
+
+    Returns:
+        Videos, and the inputs that are none. Folders are looked through for photos alone.
+
+    Raises:
+        UserError: If a pattern fits nothing, or the frames a second are impossible.
+    """
+    videos: list[Video] = []
+    others = []
+    for given in inputs:
+        path, mode = Path(given), _mode(given)
+        if stat.S_ISCHR(mode):
+            videos.append(Camera(path, path.name, camera_format or "v4l2"))
+        elif stat.S_ISFIFO(mode):
+            videos.append(Camera(path, path.stem, camera_format))
+        elif not mode and is_sequence(given):
+            videos.append(find_sequence(given, fps))
+        elif stat.S_ISDIR(mode) or path.suffix.lower() not in VIDEO_SUFFIXES:
+            others.append(given)
+        elif mode:
+            videos.append(VideoFile(path, path.stem))
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207
+            if not matches:
+                raise UserError(f"no such file: {given}")
+            videos += [VideoFile(match, match.stem) for match in matches]
+    return list(dict.fromkeys(videos)), others
+
+
+def _mode(given: str) -> int:
+    """What kind of file a path leads to; 0 if to none."""
+    try:
+        return os.stat(given).st_mode  # noqa: PTH116 - of a name too long, pathlib's raises as well
+    except (OSError, ValueError):
+        return 0
+
+
+def check_videos(
+    videos: Sequence[Video],
+    predictor: Predictor,
+    folder: OutputFolder,
+    output: VideoOutput,
+    opacity: float,
+) -> None:
+    """Refuse, before any work is done, what cannot be done with videos.
+
+    Raises:
+        UserError: If PyAV is missing, or options, model or a file in the way do not allow it.
+    """
+    import_av()
+    check_drawing(predictor, opacity)
+    names = (video.name for video in videos if is_usable_name(video.name))
+    folder.check(each for name in names for each in output_names(name, output))
+
+
+def label_videos(
+    predictor: Predictor,
+    videos: Sequence[Video],
+    folder: OutputFolder,
+    *,
+    output: VideoOutput,
+    opacity: float,
+    ids: Ids,
+) -> Iterator[VideoResult]:
+    """Label videos one after the other, until a signal; say how far each has come."""
+    is_stopped = False
+    for video in videos:
+        if is_stopped:
+            shares = np.zeros(len(predictor.classes))
+            problem = f"{video.path} was not begun: stopped by a signal"
+            yield VideoResult(video.path, (), shares, 0.0, problem)
+            continue
+        with StopSignals() as signals:
+            if isinstance(video, Camera):
+                print(f"{video.path}: until it ends, or Ctrl-C", flush=True)
+            result = label_video(
+                predictor,
+                video,
+                folder,
+                output=output,
+                opacity=opacity,
+                ids=ids,
+                stopped=lambda signals=signals: signals.received is not None,
+                progress=_progress(video.path),
+            )
+        is_stopped = signals.received is not None
+        yield result
+
+
+def _progress(path: Path) -> Callable[[int], None]:
+    """What prints a line now and then."""
+    start = last = time.monotonic()
+
+    def report(num_frames: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _PROGRESS_SECONDS:
+            last = now
+            rate = num_frames / (now - start)
+            print(f"{path}: {num_frames} frames, {rate:.1f} a second", flush=True)
+
+    return report

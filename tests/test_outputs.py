@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from segmenter.errors import UserError
-from segmenter.outputs import MANIFEST_NAME, OutputFolder, write_atomically, write_new
+from segmenter.outputs import (
+    MANIFEST_NAME,
+    OutputFolder,
+    write_atomically,
+    write_new,
+    write_new_folder,
+)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -204,3 +210,47 @@ def test_a_manifest_that_is_a_link_is_not_written_through(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="is a link"):
         OutputFolder(tmp_path / "out")
     assert outside.read_text() == "precious"
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_new_folder(tmp_path / "page", {"a": b"1", "b": b"2"}, overwrite=False)
+    assert files_in(tmp_path) == {"page/a", "page/b"}
+    with pytest.raises(UserError, match="exists; give another name"):
+        write_new_folder(tmp_path / "page", {"a": b"3"}, overwrite=False)
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
+    with pytest.raises(UserError, match="No space left"):
+        write_new_folder(tmp_path / "other", {"a": b"1"}, overwrite=False)
+    with pytest.raises(UserError, match="No space left"):
+        write_new_folder(tmp_path / "page", {"a": b"3", "b": b"4"}, overwrite=True)
+    assert files_in(tmp_path) == {"page/a", "page/b"}
+    assert (tmp_path / "page" / "a").read_bytes() == b"1"
+
+
+def test_a_folder_is_replaced_only_if_asked_and_if_nothing_else_would_be_lost(tmp_path):
+    write_new_folder(tmp_path / "page", {"a": b"1", "old": b"2"}, overwrite=False)
+    write_new_folder(tmp_path / "page", {"a": b"3", "old": b"4"}, overwrite=True)
+    assert files_in(tmp_path) == {"page/a", "page/old"}
+    assert (tmp_path / "page" / "a").read_bytes() == b"3"
+    with pytest.raises(UserError, match="holds 'old', which would be lost"):
+        write_new_folder(tmp_path / "page", {"a": b"5"}, overwrite=True)
+    (tmp_path / "link").symlink_to(tmp_path / "page")
+    for name in ("link", "page/a"):
+        with pytest.raises(UserError, match="no folder"):
+            write_new_folder(tmp_path / name, {"a": b"5"}, overwrite=True)
+    assert (tmp_path / "page" / "a").read_bytes() == b"3"
+
+
+def test_a_folder_whose_new_one_cannot_be_named_keeps_its_name(tmp_path, monkeypatch):
+    write_new_folder(tmp_path / "page", {"a": b"1"}, overwrite=False)
+    rename = Path.rename
+
+    def fail_for_new(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_new)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_new_folder(tmp_path / "page", {"a": b"2"}, overwrite=True)
+    assert files_in(tmp_path) == {"page/a"}
+    assert (tmp_path / "page" / "a").read_bytes() == b"1"

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 
 from segmenter.errors import UserError
@@ -70,6 +71,58 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"{path} cannot be written: its folder is missing, or it is one itself")
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
+
+
+def write_new_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write a folder of files aside, then rename it: all of them there, or none.
+
+    Args:
+        path: The folder, which must not be there yet unless `overwrite`.
+        files: Content by name; no folders within.
+        overwrite: Replace a folder that holds nothing else than files of these names.
+
+    Raises:
+        UserError: If something is in the way, or the folder cannot be written.
+    """
+    check_new_folder(path, files, overwrite=overwrite)
+    aside = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp"
+    old = aside.with_suffix(".old")
+    try:
+        aside.mkdir()
+        for name, content in files.items():
+            write_atomically(aside / name, content)
+        if path.is_dir():
+            path.rename(old)
+        aside.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise _cannot_write(path, error) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_new_folder(path: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """Refuse, before any work is done, what `write_new_folder` would refuse.
+
+    Raises:
+        UserError: If something is in the way, or the folder above is missing.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path} cannot be written: its folder is missing")
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
+    if path.is_symlink() or not path.is_dir():
+        raise UserError(f"{path} is no folder; give another name")
+    strange = {each.name for each in path.iterdir()} - set(names)
+    if strange:
+        raise UserError(
+            f"{path} holds {min(strange)!r}, which would be lost; move it, or give another name"
+        )
 
 
 class OutputFolder:

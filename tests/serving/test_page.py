@@ -1,7 +1,6 @@
 """The page in a real browser: a photo in, its classes, the class under the pointer, files out."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.serving.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
 from tests.serving.conftest import Start, photo
-
-BROWSER = shutil.which("chromium")
-ARTEFACTS = Path(__file__).parents[2] / "build" / "screenshots"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
-SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,18 +21,12 @@ pytestmark = [
 @pytest.fixture(params=SIZES)
 def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
     """The page of a service, in a window of each size; any error in its console fails the test."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     served = start()
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        width, height = SIZES[request.param]
+    width, height = SIZES[request.param]
+    with chromium() as browser:
         opened = browser.new_page(viewport={"width": width, "height": height})
         opened.set_default_timeout(30_000)
-        problems: list[str] = []
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on(
-            "console", lambda line: problems.append(line.text) if line.type == "error" else None
-        )
+        problems = watch(opened)
         opened.goto(f"http://127.0.0.1:{served.port}/")
         opened.served, opened.expected_problems = served, 0
         opened.locator("#model", has_text="class-0").wait_for()
@@ -53,7 +35,6 @@ def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
         opened.screenshot(path=ARTEFACTS / f"{request.node.name}.png", full_page=True)
         assert opened.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert len(problems) == opened.expected_problems, problems
-        browser.close()
 
 
 @pytest.fixture

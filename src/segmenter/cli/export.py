@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Literal
 
 from segmenter.cli.values import DONE
+from segmenter.errors import UserError
 
 
 def export(
     model: str,
     out: Path,
     *,
-    format: Literal["onnx", "openvino", "triton"] = "onnx",
+    format: Literal["onnx", "openvino", "triton", "web"] = "onnx",
     output: Literal["logits", "labels"] = "logits",
     normalize: bool = True,
     data: str | None = None,
     split: str | None = None,
+    onnxruntime_web: Path | None = None,
     overwrite: bool = False,
 ) -> int:
     """Write a model as a graph for other runtimes, any batch and size, and check it against torch.
@@ -22,15 +24,34 @@ def export(
     Args:
         model: A bundled name, or a model file.
         out: The file to write, `NAME.onnx` or `NAME.xml` (its weights go to `NAME.bin`); for triton
-            a folder, named as the model is to be served.
-        format: Who reads it: any ONNX runtime, OpenVINO, or NVIDIA's Triton server.
+            a folder, named as the model is to be served; for web a new folder.
+        format: Who reads it: any ONNX runtime, OpenVINO, NVIDIA's Triton server, or a browser, for
+            which it becomes a page that any web server can give out.
         output: Scores of all patches, what `predict` and `evaluate` need; or a label a pixel.
         normalize: The graph takes pixels of 0 to 255, as float32, and normalises them itself;
             with --no-normalize it takes normalised images.
         data: Also compare mIoU on this data set; see `evaluate`.
         split: Of the data set.
+        onnxruntime_web: What `npm pack onnxruntime-web@VERSION` wrote; for web.
         overwrite: Replace files that are there.
     """
+    if format == "web":
+        from segmenter.commands.export_web import run_web_export
+
+        run_web_export(
+            model,
+            out,
+            output=output,
+            normalizes=normalize,
+            data=data,
+            split=split,
+            archive=onnxruntime_web,
+            overwrite=overwrite,
+        )
+        return DONE
+    if onnxruntime_web is not None:
+        raise UserError(f"--onnxruntime-web is for --format web, not for {format}")
+
     from segmenter.commands.export import run_export
 
     run_export(

@@ -51,9 +51,9 @@ def run_export(
     if out.suffix != _SUFFIX[format] and format != "triton":
         raise UserError(f"{out}: --format {format} is a file named NAME{_SUFFIX[format]}")
     if format == "openvino":
-        _need("openvino", "fast")
+        need("openvino", "fast")
     else:
-        _need("onnxruntime", "export")
+        need("onnxruntime", "export")
     if data is not None and output == "labels":
         raise UserError("--data compares what `predict` takes: --output logits")
     if not out.absolute().parent.is_dir():
@@ -76,12 +76,8 @@ def run_export(
         for trial, content in zip(trials, contents, strict=True):
             trial.write_bytes(content)
         exported = next(trial for trial in trials if trial.suffix in {".onnx", ".xml"})
-        found = [check_parity(loaded, facts, run(), name) for name, run in _runs(exported).items()]
-        for parity in found:
-            _print(parity)
-        if not all(parity.passed for parity in found):
-            raise UserError(f"{model}: the graph differs from the model, see above; not written")
-        scores = _compare_scores(loaded, exported, data, split) if data is not None else None
+        found = checked_parity(model, loaded, facts, exported)
+        scores = compare_scores(loaded, exported, data, split) if data is not None else None
     for path, content in zip(targets, contents, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_new(path, content, overwrite=overwrite)
@@ -108,6 +104,20 @@ def _targets(out: Path, format: Format) -> tuple[Path, ...]:
     return (out,)
 
 
+def checked_parity(name: str, model: Segmenter, facts: ExportFacts, path: Path) -> list[Parity]:
+    """Compare an exported file with its model, in all runtimes that can open it here.
+
+    Raises:
+        UserError: If they differ.
+    """
+    found = [check_parity(model, facts, run(), runtime) for runtime, run in _runs(path).items()]
+    for parity in found:
+        _print(parity)
+    if not all(parity.passed for parity in found):
+        raise UserError(f"{name}: the graph differs from the model, see above; not written")
+    return found
+
+
 def _runs(path: Path) -> dict[str, Callable[[], Run]]:
     """The runtimes that can open an exported file, here."""
     exported = read_exported(path)
@@ -119,10 +129,14 @@ def _runs(path: Path) -> dict[str, Callable[[], Run]]:
     return runs
 
 
-def _compare_scores(
+def compare_scores(
     model: Segmenter, exported: Path, data: str, split: str | None
 ) -> dict[str, Any]:
-    """MIoU of the model and of its graph, on the same photos."""
+    """MIoU of the model and of its graph, on the same photos.
+
+    Raises:
+        UserError: If the graph's is lower.
+    """
     folder = open_data(data, data_classes(data, None, model.spec))
     name, items = scored_items(folder, split, model.spec)
     mious = []
@@ -155,7 +169,8 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _need(module: str, extra: str) -> None:
+def need(module: str, extra: str) -> None:
+    """Refuse to begin without a library, which an extra installs."""
     if find_spec(module) is None:
         raise UserError(
             f"{module} is not installed; `pip install 'vit-segmenter[{extra}]'` and export again"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from segmenter.export.exported import ExportFacts
 from segmenter.inference.openvino_graphs import Run
@@ -81,6 +82,18 @@ def check_parity(model: Segmenter, facts: ExportFacts, run: Run, runtime: str) -
     return Parity(runtime, tuple(cases))
 
 
+@torch.inference_mode()
+def best_class_agreement(model: Segmenter, other: Segmenter) -> float:
+    """Share of patches, over the trial sizes, to which two models give the same best class."""
+    same = total = 0
+    for size in trial_sizes(model):
+        images = model.normalize(_trial_pixels(model, 1, size))
+        one, two = (each.patch_logits(images).argmax(dim=1) for each in (model, other))
+        same += int((one == two).sum())
+        total += one.numel()
+    return same / total
+
+
 def trial_sizes(model: Segmenter) -> list[ImageSize]:
     """As the position table has it, and two others that are no multiple of the patch."""
     patch = model.spec.encoder.patch_size
@@ -92,11 +105,18 @@ def trial_sizes(model: Segmenter) -> list[ImageSize]:
     ]
 
 
+def _trial_pixels(
+    model: Segmenter, batch: int, size: ImageSize
+) -> Float[torch.Tensor, "batch channels height width"]:
+    """Noise of 0 to 255."""
+    generator = torch.Generator().manual_seed(batch)
+    shape = (batch, model.spec.encoder.in_channels, *size)
+    return torch.randint(0, 256, shape, generator=generator).float()
+
+
 @torch.inference_mode()
 def _compare(model: Segmenter, facts: ExportFacts, run: Run, batch: int, size: ImageSize) -> Case:
-    generator = torch.Generator().manual_seed(batch)
-    shape = (batch, facts.spec.encoder.in_channels, *size)
-    pixels = torch.randint(0, 256, shape, generator=generator).float()
+    pixels = _trial_pixels(model, batch, size)
     images = model.normalize(pixels)
     expected = model.patch_logits(images)
     found = run((pixels if facts.normalizes else images).numpy())

@@ -30,7 +30,7 @@ from segmenter.serving.body import read_body, read_image
 from segmenter.serving.decoding import DecodePool
 from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.serving.openapi import openapi
-from segmenter.serving.pages import PAGE_FILES, SAFE_HEADERS, page_file
+from segmenter.serving.pages import SAFE_HEADERS, page_answers
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 
@@ -62,6 +62,7 @@ class Service:
     def application(self) -> Starlette:
         """The routes."""
         model = f"/v2/models/{self.name}"
+        page = page_answers()
         routes = [
             self._route("/segment", "POST", self._segment, is_work=True),
             self._route("/confidence", "POST", self._confidence, is_work=True),
@@ -75,8 +76,8 @@ class Service:
             self._route("/metrics", "GET", self._metrics),
             self._route("/openapi.json", "GET", self._openapi),
             self._route("/model.json", "GET", self._describe),
-            *(self._route(f"/{name}", "GET", page_file(name), is_open=True) for name in PAGE_FILES),
-            self._route("/", "GET", page_file("index.html"), is_open=True),
+            *(self._route(f"/{name}", "GET", page[name], is_open=True) for name in page),
+            self._route("/", "GET", page["index.html"], is_open=True),
         ]
         return Starlette(
             routes=routes,

@@ -1,16 +1,12 @@
-"""The files of the page, and the headers that keep it to itself."""
+"""Answers with the files of the page, and the headers that keep it to itself."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from pathlib import PurePath
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-_FOLDER = Path(__file__).parent / "page"
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-
-PAGE_FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.suffix in _KINDS))
-"""Names of the page's files."""
+from segmenter.serving.page_files import KINDS, service_files, service_policy
 
 SAFE_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -22,20 +18,21 @@ SAFE_HEADERS = {
 """For every answer, unless it brings its own."""
 
 _PAGE_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
+    "content-security-policy": service_policy(),
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-cache",
 }
 
+Answer = Callable[[Request], Awaitable[Response]]
 
-def page_file(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """What answers with one file of the page."""
-    content = (_FOLDER / name).read_bytes()
-    kind = _KINDS[Path(name).suffix]
+
+def page_answers() -> dict[str, Answer]:
+    """What answers with each file of the page, by the file's name."""
+    return {name: _page_file(name, content) for name, content in service_files().items()}
+
+
+def _page_file(name: str, content: bytes) -> Answer:
+    kind = KINDS[PurePath(name).suffix]
 
     async def answer(_request: Request) -> Response:
         return Response(content, media_type=kind, headers=_PAGE_HEADERS)

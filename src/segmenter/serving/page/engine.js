@@ -1,4 +1,4 @@
-// The model, asked over HTTP. The page without a server has another file of this name.
+// The model, asked over HTTP. The page that computes alone has another file of this name.
 
 import { labelsFromMasks } from "./labels.js";
 
@@ -58,3 +58,6 @@ export async function attention(photo, { layer, row, column, label }, signal) {
   else query.set("class", label);
   return (await post(`attention?${query}`, photo, "application/json", signal)).json();
 }
+
+/** Outlines of the regions of each class, the largest class first; they came with the labels. */
+export async function polygons({ classes }) { return classes; }

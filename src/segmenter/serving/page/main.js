@@ -16,6 +16,19 @@ let point = null; // where the arrow keys are
 
 function say(text) { $("status").textContent = text; }
 
+/** Say what computes; a service says nothing. */
+function note(text) {
+  $("note").textContent = text ?? "";
+  $("note").hidden = !text;
+}
+
+/** Fill the bar to a share, or let it run without one; what is done may change its name. */
+function showProgress(share, text) {
+  if (typeof share === "number") $("progress").value = share;
+  else $("progress").removeAttribute("value");
+  if (text) say(text);
+}
+
 function fail(error) {
   if (error.name === "AbortError") return;
   $("error").textContent = error.message;
@@ -28,9 +41,8 @@ async function exclusively(text, task) {
   work?.abort();
   const mine = (work = new AbortController());
   $("error").hidden = true;
-  say(text);
   $("progress").hidden = false;
-  $("progress").removeAttribute("value");
+  showProgress(null, text);
   try {
     await task(mine.signal);
   } catch (error) {
@@ -49,10 +61,10 @@ async function openPhoto(file) {
       throw new Error("The browser cannot read this file as a photo.");
     }
     const start = performance.now();
-    const onProgress = (share) => { $("progress").value = share; };
-    const result = await engine.segment(file, onProgress, signal);
+    const result = await engine.segment(file, showProgress, signal);
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     current = { file, result, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
+    note(result.note);
     $("result").hidden = false;
     view.show(photo, result, model.colors);
     point = null;
@@ -197,6 +209,14 @@ function movePoint(event) {
   event.preventDefault();
 }
 
+async function tracePolygons() {
+  const { result, name } = current;
+  await exclusively("Tracing outlines …", async () => {
+    savePolygons({ ...result, classes: await engine.polygons(result) }, name);
+    say("The outlines are saved.");
+  });
+}
+
 async function openCamera() {
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
@@ -247,7 +267,7 @@ function listen() {
   $("head").addEventListener("change", pickHead);
   $("save-mask").addEventListener("click", () => saveMask(current.result, current.name).catch(fail));
   $("save-overlay").addEventListener("click", () => saveOverlay($("picture"), current.name));
-  $("save-polygons").addEventListener("click", () => savePolygons(current.result, current.name));
+  $("save-polygons").addEventListener("click", tracePolygons);
   $("picture").addEventListener("pointermove", (event) => pointAt(view.pixelAt(event.clientX, event.clientY)));
   $("picture").addEventListener("pointerleave", () => pointAt(null));
   $("picture").addEventListener("keydown", movePoint);
@@ -271,6 +291,15 @@ async function begin() {
   $("layer").value = model.layers.findLastIndex((layer) => layer.part === "encoder");
   const canAttend = Boolean(engine.attention);
   document.querySelector("input[value=attention]").closest("label").hidden = !canAttend;
+  if (engine.prepare) await prepare();
+}
+
+/** Load what the browser computes with, before the first photo is there. */
+async function prepare() {
+  await exclusively("Loading the model …", async (signal) => {
+    note(await engine.prepare(showProgress));
+    if (!signal.aborted) say("Ready for a photo.");
+  });
 }
 
 begin();

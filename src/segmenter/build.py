@@ -28,7 +28,8 @@ from segmenter.model.spec import (
     ModelSpec,
     Normalization,
 )
-from segmenter.recipe import ModelRecipe, Recipe
+from segmenter.model_recipe import ModelRecipe
+from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss, class_weights
 
 _GREY = (127.5, 127.5, 127.5)
@@ -88,6 +89,12 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             'classes.yaml which mask values are all the rest, such as "background: [0]"'
         )
     encoder, normalization = _encoder(given, start)
+    frozen = recipe.optimizer.frozen_blocks
+    if frozen != "all" and frozen > encoder.depth:
+        raise UserError(
+            f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
+            f"{encoder.depth} blocks; `all` freezes the whole encoder"
+        )
     dim = given.decoder_dim or encoder.embed_dim
     decoder = (
         LinearDecoderSpec()
@@ -206,7 +213,7 @@ def _protocol(recipe: Recipe) -> Protocol:
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
     """The encoder and its normalisation, with what the recipe changes in it."""
     if given.encoder is not None:
-        encoder, own_normalization = find_architecture(given.encoder)
+        encoder, own_normalization = find_architecture(_tagged(given))
     elif start is not None:
         encoder, own_normalization = start.encoder, start.normalization
     elif str(given.weights).startswith("timm:"):
@@ -229,6 +236,8 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
                 f"but {encoder.architecture} has only {encoder.depth} blocks"
             )
         changes["depth"] = given.encoder_depth
+    if given.patch_size is not None:
+        changes["patch_size"] = given.patch_size
     if given.position_grid is not None and encoder.table_grid is not None:
         changes["table_grid"] = (given.position_grid, given.position_grid)
     if given.encoder_layer_norm_eps is not None:
@@ -241,6 +250,13 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
     }
     normalization = _widen(named[given.normalization], given.in_channels)
     return encoder.model_copy(update=changes), normalization
+
+
+def _tagged(given: ModelRecipe) -> str:
+    """The encoder's name, with the tag of downloaded weights, as tags differ in normalisation."""
+    name, weights = str(given.encoder), str(given.weights)
+    tag = weights.partition(".")[2] if weights.startswith("timm:") else ""
+    return f"{name}.{tag}" if tag and "." not in name else name
 
 
 def _widen(normalization: Normalization, channels: int) -> Normalization:

@@ -1,7 +1,7 @@
 """The encoder: a plain vision transformer that turns an image into patch tokens (section 3.1).
 
-One class covers AugReg ViTs, DeiT (also distilled), DINOv2 and DINOv3, with or without register
-tokens; in what they differ stands in `EncoderSpec`.
+One class covers AugReg ViTs, DeiT (also distilled), DeiT III, SigLIP 2, EVA-02, DINOv2 and DINOv3,
+with or without register tokens; in what they differ stands in `EncoderSpec`.
 """
 
 import math
@@ -23,8 +23,6 @@ from segmenter.model.transformer import (
 Grid = tuple[int, int]
 """Rows and columns of patches."""
 
-_ROTARY_TEMPERATURE = 100.0  # DINOv3
-
 
 class Encoder(nn.Module):
     """A plain ViT; any image size and shape, patch tokens only at the end."""
@@ -39,7 +37,7 @@ class Encoder(nn.Module):
         self.prefix_tokens = nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
         self.prefix_positions = (
             nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
-            if spec.prefix_positions and spec.position == "table"
+            if spec.prefix_positions and spec.table_grid
             else None
         )
         self.position_table = (
@@ -52,6 +50,8 @@ class Encoder(nn.Module):
                 layer_norm_eps=spec.layer_norm_eps,
                 qkv_bias=spec.qkv_bias,
                 layer_scale=spec.layer_scale,
+                mlp=spec.mlp,
+                mlp_norm=spec.mlp_norm,
             )
             for _ in range(spec.depth)
         )
@@ -101,7 +101,9 @@ class Encoder(nn.Module):
         prefix = prefix.expand(images.shape[0], -1, -1).to(patches.dtype)
         tokens = torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
 
-        rotation = rotary_positions(grid, images.device) if self.spec.position == "rotary" else None
+        rotation = None
+        if self.spec.position != "table":
+            rotation = rotary_positions(grid, self.spec, images.device)
         for index, block in enumerate(self.blocks[:count]):
             tokens = block(tokens, block_scales(branch_scales, index), rotation)
         return tokens, grid, rotation
@@ -153,18 +155,27 @@ def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def rotary_positions(grid: Grid, device: torch.device) -> Rotation:
-    """Sine and cosine of each patch's rotary position, as DINOv3 defines it.
+def rotary_positions(grid: Grid, spec: EncoderSpec, device: torch.device) -> Rotation:
+    """Sine and cosine of each token's rotary position; prefix tokens have none and stay.
 
-    Source: facebookresearch/dinov3, `layers/rope_position_encoding.py`; coordinates run from
-    -1 to 1 on each axis whatever the grid.
+    Sources: facebookresearch/dinov3, `layers/rope_position_encoding.py`, where coordinates run
+    from -1 to 1 on each axis whatever the grid; baaivision/EVA, `EVA-02/asuka/rope.py`, where they
+    count the patches of the grid that the encoder was trained on.
     """
     exponents = torch.arange(HEAD_DIM // 4, device=device, dtype=torch.float32) * 4 / HEAD_DIM
-    periods = _ROTARY_TEMPERATURE**exponents
-    rows, columns = (
-        (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count * 2 - 1
-        for count in grid
-    )
-    coordinates = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
-    angles = (2 * math.pi * coordinates[:, :, None] / periods).flatten(1).tile(1, 2)
+    periods = spec.rotary_temperature**exponents
+    steps = [torch.arange(count, device=device, dtype=torch.float32) for count in grid]
+    if spec.rotary_grid is None:
+        axes = [
+            2 * math.pi * ((step + 0.5) / count * 2 - 1)
+            for step, count in zip(steps, grid, strict=True)
+        ]
+    else:
+        axes = [
+            step / count * trained
+            for step, count, trained in zip(steps, grid, spec.rotary_grid, strict=True)
+        ]
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = (coordinates[:, :, None] / periods).flatten(1).tile(1, 2)
+    angles = F.pad(angles, (0, 0, spec.num_prefix_tokens, 0))
     return angles.sin(), angles.cos()

@@ -35,15 +35,24 @@ class EncoderSpec(BaseModel):
     in_channels: Count = 3
     num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
     """Class, distillation and register tokens: they attend with the patches, then are dropped."""
-    position: Literal["table", "rotary"] = "table"
+    position: Literal["table", "rotary", "both"] = "table"
+    """A learned table added to the patches, a rotation of queries and keys, or both (EVA-02)."""
     table_grid: tuple[Count, Count] | None = None
-    """Rows and columns of the learned position table; none with rotary positions."""
+    """Rows and columns of the learned position table; none where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
     prefix_positions: bool = True
     """Whether the prefix tokens have learned positions too (not in DINOv2 with registers)."""
+    rotary_temperature: Annotated[float, Field(gt=1)] = 100.0
+    """What the slowest rotation's period tends to, as a multiple of the fastest's."""
+    rotary_grid: tuple[Count, Count] | None = None
+    """Rows and columns that positions are counted on, whatever the image's own grid (EVA-02);
+    none: from -1 to 1 along each side, times two pi (DINOv3)."""
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
     layer_scale: bool = False
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    mlp_norm: bool = False
+    """Whether SwiGLU has a layer norm before its last linear layer (EVA-02 from Base on)."""
     qkv_bias: bool = True
     patch_bias: bool = True
     drop_path: Rate = 0.0
@@ -51,7 +60,7 @@ class EncoderSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderSpec":
-        if (self.position == "table") != (self.table_grid is not None):
+        if (self.position == "rotary") == (self.table_grid is not None):
             verb = "needs" if self.table_grid is None else "has no"
             raise ValueError(f"position {self.position!r} {verb} table_grid")
         return self

@@ -22,10 +22,14 @@ from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import (
+    AttentionToMaskSpec,
+    ClassQueriesSpec,
+    DecoderSpec,
     EncoderSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     ModelSpec,
+    MultiBlockLinearSpec,
     Normalization,
 )
 from segmenter.model_recipe import ModelRecipe
@@ -95,23 +99,9 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
             f"{encoder.depth} blocks; `all` freezes the whole encoder"
         )
-    dim = given.decoder_dim or encoder.embed_dim
-    decoder = (
-        LinearDecoderSpec()
-        if given.decoder == "linear"
-        else MaskTransformerSpec(
-            dim=dim,
-            depth=given.decoder_depth,
-            qkv_bias=given.decoder_qkv_bias,
-            drop_path=given.decoder_drop_path,
-            dropout=given.decoder_dropout,
-            class_norm=_class_norm(given, classes, start),
-            projection_init=given.projection_init,
-        )
-    )
     return ModelSpec(
         encoder=encoder,
-        decoder=decoder,
+        decoder=_decoder(given, encoder, classes, start),
         fit=given.fit,
         classes=classes,
         normalization=normalization,
@@ -172,6 +162,38 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
         "classes": described,
         "photos": [item.name for item in items],
     }
+
+
+def _decoder(
+    given: ModelRecipe, encoder: EncoderSpec, classes: Classes, start: ModelSpec | None
+) -> DecoderSpec:
+    """The decoder that a recipe describes."""
+    dim = given.decoder_dim or encoder.embed_dim
+    asked = {"blocks": given.decoder_blocks, "cells": given.decoder_cells}
+    fields = {name: value for name, value in asked.items() if value is not None}
+    if fields.get("blocks", 0) > encoder.depth:
+        raise UserError(
+            f"model.decoder_blocks is {given.decoder_blocks}, but the encoder has {encoder.depth}"
+        )
+    match given.decoder:
+        case "linear":
+            return LinearDecoderSpec()
+        case "multi-linear":
+            return MultiBlockLinearSpec.model_validate(fields)
+        case "atm":
+            return AttentionToMaskSpec.model_validate(fields | {"dim": dim})
+        case "eomt":
+            return ClassQueriesSpec.model_validate(fields)
+        case "mask":
+            return MaskTransformerSpec(
+                dim=dim,
+                depth=given.decoder_depth,
+                qkv_bias=given.decoder_qkv_bias,
+                drop_path=given.decoder_drop_path,
+                dropout=given.decoder_dropout,
+                class_norm=_class_norm(given, classes, start),
+                projection_init=given.projection_init,
+            )
 
 
 def _class_norm(

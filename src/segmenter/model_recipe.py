@@ -2,13 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+_OF_DECODERS = {
+    "decoder_blocks": ("multi-linear", "atm", "eomt"),
+    "decoder_cells": ("multi-linear", "eomt"),
+}
 
 
 class ModelRecipe(BaseModel):
@@ -45,10 +50,16 @@ class ModelRecipe(BaseModel):
     """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's (rounded: as the paper's code)."""
     fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
     """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
-    decoder: Literal["linear", "mask"] = "mask"
-    """A linear layer on patch tokens, or a mask transformer."""
+    decoder: Literal["linear", "mask", "multi-linear", "atm", "eomt"] = "mask"
+    """A linear layer on patch tokens, or a mask transformer, which are the paper's; a linear layer
+    on several blocks, attention to mask, or class tokens in the encoder (docs/decoders.md)."""
+    decoder_blocks: Annotated[int, Field(ge=1, le=200)] | None = None
+    """Blocks of the encoder that multi-linear (none: 4) and atm (3) read, evenly spaced, or that
+    eomt's class tokens go through (4)."""
+    decoder_cells: Literal[1, 2, 4, 8] | None = None
+    """Rows and columns of cells that multi-linear (none: 1) and eomt (4) score each patch in."""
     decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
-    """Channels of the mask transformer, a multiple of 64; none: the encoder's width."""
+    """Channels of the mask transformer or of atm, a multiple of 64; none: the encoder's width."""
     decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2
     """Blocks of the mask transformer."""
     decoder_qkv_bias: bool = True
@@ -62,3 +73,10 @@ class ModelRecipe(BaseModel):
     or by a learned scale and bias; none: `scale` for up to 4 classes, unless a decoder is kept."""
     projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
     """How the mask transformer's two projections start."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelRecipe":
+        for field, decoders in _OF_DECODERS.items():
+            if getattr(self, field) is not None and self.decoder not in decoders:
+                raise ValueError(f"{field} is for {' and '.join(decoders)}, not for {self.decoder}")
+        return self

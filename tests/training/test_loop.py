@@ -58,15 +58,23 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
 
 
 @pytest.mark.parametrize(
-    ("decoder", "steps", "factor"), [("linear", 120, 3.0), ("mask", 320, 10.0)]
+    ("decoder", "steps", "factor"),
+    [
+        ({"decoder": "linear"}, 120, 3.0),
+        ({"decoder": "mask", "decoder_class_norm": "layer"}, 320, 10.0),
+        ({"decoder": "multi-linear", "decoder_blocks": 2, "decoder_cells": 2}, 120, 3.0),
+        ({"decoder": "atm", "decoder_blocks": 2}, 160, 3.0),
+        ({"decoder": "eomt", "decoder_blocks": 1, "decoder_cells": 2}, 160, 3.0),
+    ],
+    ids=lambda value: value["decoder"] if isinstance(value, dict) else "",
 )
 def test_overfitting_four_photos_drives_the_loss_under_0_05(
-    data_set: Path, decoder: str, steps: int, factor: float
+    data_set: Path, decoder: dict[str, object], steps: int, factor: float
 ) -> None:
     # The layer norm over classes leaves logits no size of their own: its gains must grow first.
     recipe = make_recipe(
         data_set,
-        model={"decoder": decoder, "decoder_class_norm": "layer", "drop_path": 0.0},
+        model={**decoder, "drop_path": 0.0},
         data={"val": None},
         augment={"flip": 0.0},
         optimizer={"lr": 1e-3, "decoder_lr_factor": factor, "clip_grad_norm": 1.0},

@@ -77,6 +77,8 @@ def write_explanation(
     for part, number, maps in _all_maps(predictor, pixels):
         index = class_index if maps.num_classes else None
         weights = maps.of_patch(*patch) if index is None else maps.of_class(index)
+        if not weights.any():
+            continue  # in the decoder `atm` patches take nothing
         heads = []
         for head, weight in enumerate(weights[0].cpu().numpy()):
             picture = _over(small, weight, predictor, pixels)

@@ -78,7 +78,8 @@ def _is_faster_explicit(query: Tensor) -> bool:
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
     """Rotate each token by its position: a channel with the one half a head on (RoFormer)."""
     sine, cosine = rotation
-    first, second = heads.chunk(2, dim=-1)
+    half = HEAD_DIM // 2  # slices, as OpenVINO does not take `chunk` here
+    first, second = heads[..., :half], heads[..., half:]
     turned = heads * cosine + torch.cat([-second, first], dim=-1) * sine
     return turned.to(heads.dtype)
 

@@ -99,9 +99,16 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
             f"{encoder.depth} blocks; `all` freezes the whole encoder"
         )
+    decoder = _decoder(given, encoder, classes, start)
+    num_asked = getattr(decoder, "blocks", 0)
+    if num_asked > encoder.depth:
+        raise UserError(
+            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it has "
+            f"{encoder.depth}; set model.decoder_blocks"
+        )
     return ModelSpec(
         encoder=encoder,
-        decoder=_decoder(given, encoder, classes, start),
+        decoder=decoder,
         fit=given.fit,
         classes=classes,
         normalization=normalization,
@@ -171,10 +178,6 @@ def _decoder(
     dim = given.decoder_dim or encoder.embed_dim
     asked = {"blocks": given.decoder_blocks, "cells": given.decoder_cells}
     fields = {name: value for name, value in asked.items() if value is not None}
-    if fields.get("blocks", 0) > encoder.depth:
-        raise UserError(
-            f"model.decoder_blocks is {given.decoder_blocks}, but the encoder has {encoder.depth}"
-        )
     match given.decoder:
         case "linear":
             return LinearDecoderSpec()

@@ -136,18 +136,20 @@ def test_a_fully_masked_class_token_sees_only_the_patches_of_its_class() -> None
     decoder = model.decoder
     decoder.masking = torch.ones(1)
     with torch.no_grad():
+        decoder.embed[-1].weight.mul_(3000)  # sure of its patches
         (tokens,), grid, rotation = model.encoder.run_blocks(IMAGES, (1,), guests=decoder)
         bias = decoder.attention_bias(model.encoder.norm(tokens)[:, 1:], grid, 0)
         assert bias is not None
         assert bias.shape == (2, 3, 15)
-        is_seen = bias == 0
-        assert is_seen.any(dim=1).all(), "every patch is of some class"
+        assert (bias <= 0).all()
+        assert (bias == 0).any(dim=1).all(), "every patch is of some class"
+        is_seen = bias > -8
         assert not is_seen.all()
         whole = nn.functional.pad(bias, (1, 3, 16, 0))[:, None]
         block = model.encoder.blocks[1]
         queries, keys, _ = block.attention._heads(block.norm1(tokens), rotation)
         weights = (queries @ keys.transpose(-2, -1) / 8 + whole).softmax(dim=-1)
-    assert float(weights[:, 0, 16:, 1:16][~is_seen].max()) < 1e-4
+    assert float(weights[:, 0, 16:, 1:16][~is_seen].max()) < 1e-2
     torch.testing.assert_close(weights[:, :, :16], attention_maps(model, IMAGES).weights[:, :, :16])
 
 

@@ -77,14 +77,16 @@ class ClassQueries(nn.Module):
     ) -> Float[Tensor, "batch classes patches"] | None:
         """Hide patches from the class tokens that they are not of, as far as `masking` says.
 
-        A patch is of a class whose probability there is above an even share.
+        A patch is seen whole by a class whose probability there is at least an even share, and
+        less below that. EoMT hides at a threshold; without a step, rounding (as of a sum over
+        processes) cannot change what is seen.
         """
         if self.masking is None:
             return None
-        cells = self.forward(tokens, grid)
-        logits = F.adaptive_avg_pool2d(cells, grid).flatten(2)
-        is_hidden = logits < logits.logsumexp(dim=1, keepdim=True) - math.log(logits.shape[1])
-        return is_hidden * (1 - self.masking[block]).clamp(min=_LEAST_SEEN).log()
+        logits = F.adaptive_avg_pool2d(self.forward(tokens, grid), grid).flatten(2).float()
+        is_of_class = (logits.softmax(dim=1) * logits.shape[1]).clamp(max=1)
+        seen = 1 - self.masking[block] * (1 - is_of_class)
+        return seen.clamp(min=_LEAST_SEEN).log()
 
 
 def mask_shares(progress: float, num_blocks: int) -> Float[Tensor, " num_blocks"] | None:

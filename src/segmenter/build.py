@@ -103,8 +103,8 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
     num_asked = getattr(decoder, "blocks", 0)
     if num_asked > encoder.depth:
         raise UserError(
-            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it has "
-            f"{encoder.depth}; set model.decoder_blocks"
+            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
+            f"has {encoder.depth}; set model.decoder_blocks"
         )
     return ModelSpec(
         encoder=encoder,

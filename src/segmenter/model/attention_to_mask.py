@@ -31,7 +31,8 @@ class AttentionToMask(nn.Module):
             AttentionToMaskBlock(encoder_dim, spec) for _ in range(spec.blocks)
         )
         self.norm = nn.LayerNorm(spec.dim, eps=spec.layer_norm_eps)
-        self.presence = nn.Linear(spec.dim, 1)
+        # No bias: what all classes have alike, a softmax over them does not see.
+        self.presence = nn.Linear(spec.dim, 1, bias=False)
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
 

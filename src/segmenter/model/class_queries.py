@@ -36,9 +36,10 @@ class ClassQueries(nn.Module):
             nn.GELU(),
             nn.Linear(encoder_dim, encoder_dim),
             nn.GELU(),
-            nn.Linear(encoder_dim, encoder_dim),
+            nn.Linear(encoder_dim, encoder_dim, bias=False),
         )
-        self.presence = nn.Linear(encoder_dim, 1)
+        # No bias here: what all classes have alike, a softmax over them does not see.
+        self.presence = nn.Linear(encoder_dim, 1, bias=False)
         self.refine = nn.Sequential(
             *(Doubling(encoder_dim) for _ in range(int(math.log2(spec.cells))))
         )

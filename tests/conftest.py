@@ -12,7 +12,16 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.spec import EncoderSpec, LinearDecoderSpec, MaskTransformerSpec, Normalization
+from segmenter.model.spec import (
+    AttentionToMaskSpec,
+    ClassQueriesSpec,
+    DecoderSpec,
+    EncoderSpec,
+    LinearDecoderSpec,
+    MaskTransformerSpec,
+    MultiBlockLinearSpec,
+    Normalization,
+)
 from segmenter.recipe import Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -21,6 +30,15 @@ SHARED = Path(__file__).parents[1] / "../shared"
 
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
+
+
+DECODERS: dict[str, DecoderSpec] = {
+    "linear": LinearDecoderSpec(),
+    "mask": MaskTransformerSpec(dim=64),
+    "multi-linear": MultiBlockLinearSpec(blocks=2, cells=2),
+    "atm": AttentionToMaskSpec(dim=64, blocks=2),
+    "eomt": ClassQueriesSpec(blocks=1, cells=2),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +93,7 @@ def make_spec(
     spec = EncoderSpec.model_validate(fields | encoder)
     return ModelSpec(
         encoder=spec,
-        decoder=LinearDecoderSpec() if decoder == "linear" else MaskTransformerSpec(dim=64),
+        decoder=DECODERS[decoder],
         fit=fit,
         classes=make_classes(num_classes),
         normalization=Normalization(

@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "classes": LEAVES,
     "class_lists": LEAVES | {"classes"},
     "loss_recipe": set(),
-    "recipe": LEAVES | {"loss_recipe"},
+    "model_recipe": set(),
+    "recipe": LEAVES | {"loss_recipe", "model_recipe"},
     "model": LEAVES | {"classes"},
     "checkpoints": LEAVES | {"classes", "class_lists", "drawing", "model"},
     "export": LEAVES | {"classes", "model"},
@@ -31,7 +32,8 @@ MAY_IMPORT = {
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES
-    | {"classes", "model", "checkpoints", "data", "inference", "evaluation", "recipe", "training"},
+    | {"classes", "model", "checkpoints", "data", "inference", "evaluation"}
+    | {"model_recipe", "recipe", "training"},
     "explaining": LEAVES | {"model", "drawing", "inference"},
     "serving": LEAVES | {"annotations", "classes", "data", "drawing", "explaining", "inference"},
     "cluster": LEAVES | {"data", "drawing", "inference", "serving"},

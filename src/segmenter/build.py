@@ -22,13 +22,18 @@ from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import (
+    AttentionToMaskSpec,
+    ClassQueriesSpec,
+    DecoderSpec,
     EncoderSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     ModelSpec,
+    MultiBlockLinearSpec,
     Normalization,
 )
-from segmenter.recipe import ModelRecipe, Recipe
+from segmenter.model_recipe import ModelRecipe
+from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss, class_weights
 
 _GREY = (127.5, 127.5, 127.5)
@@ -88,20 +93,19 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             'classes.yaml which mask values are all the rest, such as "background: [0]"'
         )
     encoder, normalization = _encoder(given, start)
-    dim = given.decoder_dim or encoder.embed_dim
-    decoder = (
-        LinearDecoderSpec()
-        if given.decoder == "linear"
-        else MaskTransformerSpec(
-            dim=dim,
-            depth=given.decoder_depth,
-            qkv_bias=given.decoder_qkv_bias,
-            drop_path=given.decoder_drop_path,
-            dropout=given.decoder_dropout,
-            class_norm=_class_norm(given, classes, start),
-            projection_init=given.projection_init,
+    frozen = recipe.optimizer.frozen_blocks
+    if frozen != "all" and frozen > encoder.depth:
+        raise UserError(
+            f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
+            f"{encoder.depth} blocks; `all` freezes the whole encoder"
         )
-    )
+    decoder = _decoder(given, encoder, classes, start)
+    num_asked = getattr(decoder, "blocks", 0)
+    if num_asked > encoder.depth:
+        raise UserError(
+            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
+            f"has {encoder.depth}; set model.decoder_blocks"
+        )
     return ModelSpec(
         encoder=encoder,
         decoder=decoder,
@@ -167,6 +171,34 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
     }
 
 
+def _decoder(
+    given: ModelRecipe, encoder: EncoderSpec, classes: Classes, start: ModelSpec | None
+) -> DecoderSpec:
+    """The decoder that a recipe describes."""
+    dim = given.decoder_dim or encoder.embed_dim
+    asked = {"blocks": given.decoder_blocks, "cells": given.decoder_cells}
+    fields = {name: value for name, value in asked.items() if value is not None}
+    match given.decoder:
+        case "linear":
+            return LinearDecoderSpec()
+        case "multi-linear":
+            return MultiBlockLinearSpec.model_validate(fields)
+        case "atm":
+            return AttentionToMaskSpec.model_validate(fields | {"dim": dim})
+        case "eomt":
+            return ClassQueriesSpec.model_validate(fields)
+        case "mask":
+            return MaskTransformerSpec(
+                dim=dim,
+                depth=given.decoder_depth,
+                qkv_bias=given.decoder_qkv_bias,
+                drop_path=given.decoder_drop_path,
+                dropout=given.decoder_dropout,
+                class_norm=_class_norm(given, classes, start),
+                projection_init=given.projection_init,
+            )
+
+
 def _class_norm(
     given: ModelRecipe, classes: Classes, start: ModelSpec | None
 ) -> Literal["layer", "scale"]:
@@ -206,7 +238,7 @@ def _protocol(recipe: Recipe) -> Protocol:
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
     """The encoder and its normalisation, with what the recipe changes in it."""
     if given.encoder is not None:
-        encoder, own_normalization = find_architecture(given.encoder)
+        encoder, own_normalization = find_architecture(_tagged(given))
     elif start is not None:
         encoder, own_normalization = start.encoder, start.normalization
     elif str(given.weights).startswith("timm:"):
@@ -229,6 +261,8 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
                 f"but {encoder.architecture} has only {encoder.depth} blocks"
             )
         changes["depth"] = given.encoder_depth
+    if given.patch_size is not None:
+        changes["patch_size"] = given.patch_size
     if given.position_grid is not None and encoder.table_grid is not None:
         changes["table_grid"] = (given.position_grid, given.position_grid)
     if given.encoder_layer_norm_eps is not None:
@@ -241,6 +275,13 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
     }
     normalization = _widen(named[given.normalization], given.in_channels)
     return encoder.model_copy(update=changes), normalization
+
+
+def _tagged(given: ModelRecipe) -> str:
+    """The encoder's name, with the tag of downloaded weights, as tags differ in normalisation."""
+    name, weights = str(given.encoder), str(given.weights)
+    tag = weights.partition(".")[2] if weights.startswith("timm:") else ""
+    return f"{name}.{tag}" if tag and "." not in name else name
 
 
 def _widen(normalization: Normalization, channels: int) -> Normalization:

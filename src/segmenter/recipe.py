@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segmenter.errors import UserError
 from segmenter.loss_recipe import LossRecipe
+from segmenter.model_recipe import ModelRecipe
 from segmenter.validation import first_problem, nearest, read_yaml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -23,56 +24,6 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ModelRecipe(BaseModel):
-    """What is trained."""
-
-    model_config = _STRICT
-
-    encoder: str | None = None
-    """timm's name of a plain ViT, such as `vit_small_patch16_384`; none: as in `weights`, which
-    must then be a model of this package."""
-    encoder_depth: Positive | None = None
-    """Keep only the first blocks of the encoder; none: all of them."""
-    weights: str | None = None
-    """Where the run starts from: an encoder's file, `timm:NAME` (downloaded), or a whole model of
-    this package by name or path; none: random weights."""
-    partial: bool = False
-    """Take from `weights` what fits by name and shape, and start the rest fresh; else only what
-    speaks of classes may differ, and position table, depth and channels are fitted."""
-    in_channels: Positive = 3
-    """Channels of the images; weights made for 3 are inflated."""
-    position_grid: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Rows and columns of the position table, resized from the weights'; none: as they are."""
-    position_resize: Literal["bicubic", "bilinear"] | None = None
-    """How the position table is fitted to another grid of patches; none: as the weights were
-    trained (bicubic for the named encoders)."""
-    encoder_layer_norm_eps: PositiveFloat | None = None
-    """Epsilon of the encoder's layer norms; none: the architecture's own."""
-    drop_path: Rate = 0.1
-    """Stochastic depth of the encoder's last block, rising linearly from 0."""
-    normalization: Literal["encoder", "half", "imagenet", "imagenet-rounded"] = "encoder"
-    """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's (rounded: as the paper's code)."""
-    fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
-    """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
-    decoder: Literal["linear", "mask"] = "mask"
-    """A linear layer on patch tokens, or a mask transformer."""
-    decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
-    """Channels of the mask transformer, a multiple of 64; none: the encoder's width."""
-    decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2
-    """Blocks of the mask transformer."""
-    decoder_qkv_bias: bool = True
-    """Whether attention in the mask transformer has biases."""
-    decoder_drop_path: Rate = 0.0
-    """Stochastic depth of the mask transformer's last block."""
-    decoder_dropout: Rate = 0.0
-    """Dropout in the mask transformer."""
-    decoder_class_norm: Literal["layer", "scale"] | None = None
-    """How the mask transformer's cosines become logits: by the published layer norm over classes,
-    or by a learned scale and bias; none: `scale` for up to 4 classes, unless a decoder is kept."""
-    projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
-    """How the mask transformer's two projections start."""
 
 
 class DataRecipe(BaseModel):
@@ -146,8 +97,9 @@ class OptimizerRecipe(BaseModel):
     """The decoder's learning rate, as a multiple of `lr`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each encoder block learns at this multiple of the rate of the block above it."""
-    frozen_blocks: Annotated[int, Field(ge=0)] = 0
-    """The patch embedding and this many first encoder blocks stay as they are."""
+    frozen_blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """The patch embedding and this many first encoder blocks stay as they are; `all`: the whole
+    encoder, its last norm too."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decay of weight matrices; biases, norms, tokens and positions have none."""
     momentum: Rate = 0.9

@@ -7,9 +7,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from segmenter import UserError
-from segmenter.checkpoints.encoder_weights import inflate_patch_embedding, load_encoder_weights
+from segmenter.checkpoints.encoder_weights import load_encoder_weights
+from segmenter.checkpoints.patch_embedding import inflate_patch_embedding, resize_patch_embedding
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder
 from tests.checkpoints.writers import augreg_arrays
@@ -112,6 +114,38 @@ def test_inflated_channels_keep_the_response_to_grey() -> None:
         assert inflated.shape[1] == channels
         if channels % 3 == 0:
             torch.testing.assert_close(inflated.sum(dim=1), weight.sum(dim=1))
+
+
+def embed(weight: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("dchw,pchw->pd", weight, patches)
+
+
+@pytest.mark.parametrize("old", [8, 14, 16, 32])
+@pytest.mark.parametrize("new", [8, 14, 16, 32])
+def test_a_resized_patch_embedding_answers_resized_patches_alike(old: int, new: int) -> None:
+    weight = torch.randn(5, 3, old, old)
+    coarse = torch.randn(50, 3, 4, 4)  # as photos are: neighbouring pixels are alike
+    patches = F.interpolate(coarse, (old, old), mode="bicubic", align_corners=False)
+    resized = F.interpolate(
+        patches, (new, new), mode="bicubic", antialias=True, align_corners=False
+    )
+    before, after = embed(weight, patches), embed(resize_patch_embedding(weight, new), resized)
+    if new >= old:
+        torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
+    else:
+        assert (after - before).square().mean() < 0.1 * before.square().mean()
+        untouched = embed(F.interpolate(weight, (new, new), mode="area"), resized)
+        assert (after - before).square().mean() < 0.2 * (untouched - before).square().mean()
+
+
+def test_another_patch_size_resizes_the_patch_embedding_and_nothing_else(tmp_path: Path) -> None:
+    write_timm_file(tmp_path / "weights.safetensors")
+    same, half = encoder(), encoder(patch_size=8)
+    for each in (same, half):
+        load_encoder_weights(each, str(tmp_path / "weights.safetensors"))
+    for name, tensor in half.state_dict().items():
+        assert torch.equal(tensor, same.state_dict()[name]) == (name != "patch_embed.weight"), name
+    assert half(torch.randn(1, 3, 24, 40))[1] == (3, 5)
 
 
 def test_the_shared_dinov2_loads_and_its_features_depend_on_the_photo() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from segmenter import UserError
+from segmenter.checkpoints.patch_embedding import resize_patch_embedding
 from segmenter.checkpoints.transfer import start_from
 from segmenter.model import Segmenter
 from segmenter.model.encoder import resize_table
@@ -60,6 +61,15 @@ def test_table_depth_and_channels_are_fitted() -> None:
     assert said.endswith(f"; {len(unused)} of start are left unused: {', '.join(unused)}")
 
 
+@pytest.mark.parametrize("partial", [False, True])
+def test_another_patch_size_resizes_the_patch_embedding_and_says_so(partial: bool) -> None:
+    start, model = Segmenter(make_spec()), Segmenter(make_spec(patch_size=8))
+    said = start_from(model, start, "start", partial=partial)
+    assert said.endswith("tensors kept; its patches of 16 pixels are resized to 8")
+    resized = resize_patch_embedding(start.encoder.patch_embed.weight, 8)
+    assert torch.equal(model.encoder.patch_embed.weight, resized)
+
+
 def test_another_width_is_refused_by_name_and_partial_is_named() -> None:
     model = Segmenter(make_spec())
     before = weights_of(model)
@@ -95,7 +105,6 @@ OTHERS: dict[str, tuple[dict, dict, list[str], list[str]]] = {
             ]
         ],
     ),
-    "another patch": ({"patch_size": 8}, {}, *2 * [["encoder.patch_embed.weight"]]),
     "another token": (
         {"num_prefix_tokens": 2},
         {},

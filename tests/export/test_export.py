@@ -283,6 +283,27 @@ def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt"])
+def test_graphs_of_later_decoders_agree_with_torch(decoder: str) -> None:
+    model = Segmenter(make_spec(5, decoder=decoder)).eval()
+    facts = ExportFacts(spec=model.spec)
+    graph = add_facts(to_onnx(model), facts)
+    assert check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime").passed
+    assert check_parity(model, facts, compile_graph(graph, None, "float32"), "openvino").passed
+
+
+@pytest.mark.slow
+def test_a_graph_of_eva02_agrees_with_torch() -> None:
+    rotary = {"position": "both", "rotary_grid": (16, 16), "rotary_temperature": 10000.0}
+    spec = make_spec(5, mlp="swiglu", mlp_norm=True, table_grid=(16, 16), **rotary)
+    model = Segmenter(spec).eval()
+    facts = ExportFacts(spec=model.spec)
+    graph = add_facts(to_onnx(model), facts)
+    assert check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime").passed
+    assert check_parity(model, facts, compile_graph(graph, None, "float32"), "openvino").passed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["linear", "mask"])
 @pytest.mark.parametrize("name", ["vit_small_patch16_384", "vit_base_patch16_384"])
 def test_the_published_architectures_are_exported_whole(name: str, decoder: str) -> None:

@@ -1,5 +1,8 @@
 """The encoder hands on exactly rows x columns patch tokens, and computes what timm computes."""
 
+import re
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -19,6 +22,11 @@ NAMED = [
     "vit_small_patch14_dinov2",
     "vit_small_patch14_reg4_dinov2",
     "vit_small_patch16_dinov3",
+    "vit_small_plus_patch16_dinov3",
+    "deit3_small_patch16_224",
+    "vit_base_patch16_siglip_256",
+    "eva02_small_patch14_224",
+    "eva02_base_patch14_448",
 ]
 
 
@@ -50,8 +58,38 @@ def test_encoder_equals_timm_at_its_native_size(name: str) -> None:
     images = torch.randn(1, 3, side, side)
     with torch.inference_mode():
         ours, _ = encoder(images)
-        theirs = reference.forward_features(images)[:, spec.num_prefix_tokens :]
+        theirs = reference.fc_norm(reference.forward_features(images))[:, spec.num_prefix_tokens :]
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_architecture_is_trained_a_step_at_two_sizes(name: str) -> None:
+    encoder = small(name).train()
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.01, weight_decay=0)
+    before = [parameter.clone() for parameter in encoder.parameters()]
+    patch = encoder.spec.patch_size
+    for rows, columns in ((2, 2), (1, 3)):
+        tokens, _ = encoder(torch.randn(2, 3, rows * patch, columns * patch))
+        assert tokens.shape == (2, rows * columns, 64)
+        (tokens * torch.randn(64)).mean().backward()
+    optimizer.step()
+    for (label, now), old in zip(encoder.named_parameters(), before, strict=True):
+        assert not now.numel() or not torch.equal(now, old), label
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_weights_of_timm_come_with_the_mean_and_std_they_were_trained_with(name: str) -> None:
+    for tagged in timm.list_pretrained(f"{name}.*"):
+        published = timm.models.get_pretrained_cfg(tagged)
+        _, found = find_architecture(tagged)
+        assert found.mean == pytest.approx([255 * each for each in published.mean]), tagged
+        assert found.std == pytest.approx([255 * each for each in published.std]), tagged
+
+
+def test_every_encoder_that_the_page_lists_is_built_and_none_is_left_out() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
+    assert listed == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

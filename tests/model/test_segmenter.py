@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
+from tests.conftest import DECODERS, make_spec
 
 
-@pytest.mark.parametrize("decoder", ["linear", "mask"])
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (15, 40), (32, 48), (33, 47)])
 def test_logits_have_the_images_size(decoder: str, fit: str, size: tuple[int, int]) -> None:

@@ -28,6 +28,12 @@ EVERYTHING_RANDOM = {
     "ema_decay": 0.9,
 }
 
+LATER_DECODERS = (
+    {"decoder": "multi-linear", "decoder_blocks": 2, "decoder_cells": 2},
+    {"decoder": "atm", "decoder_blocks": 2},
+    {"decoder": "eomt", "decoder_blocks": 1, "decoder_cells": 2},
+)
+
 LOSS = Loss(LossRecipe(), ignore_index=255)
 
 
@@ -58,15 +64,21 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
 
 
 @pytest.mark.parametrize(
-    ("decoder", "steps", "factor"), [("linear", 120, 3.0), ("mask", 320, 10.0)]
+    ("decoder", "steps", "factor"),
+    [
+        ({"decoder": "linear"}, 120, 3.0),
+        ({"decoder": "mask", "decoder_class_norm": "layer"}, 320, 10.0),
+        *(pytest.param(each, 160, 3.0, marks=pytest.mark.slow) for each in LATER_DECODERS),
+    ],
+    ids=lambda value: value["decoder"] if isinstance(value, dict) else "",
 )
 def test_overfitting_four_photos_drives_the_loss_under_0_05(
-    data_set: Path, decoder: str, steps: int, factor: float
+    data_set: Path, decoder: dict[str, object], steps: int, factor: float
 ) -> None:
     # The layer norm over classes leaves logits no size of their own: its gains must grow first.
     recipe = make_recipe(
         data_set,
-        model={"decoder": decoder, "decoder_class_norm": "layer", "drop_path": 0.0},
+        model={**decoder, "drop_path": 0.0},
         data={"val": None},
         augment={"flip": 0.0},
         optimizer={"lr": 1e-3, "decoder_lr_factor": factor, "clip_grad_norm": 1.0},
@@ -91,6 +103,20 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_to_the_bit(
         with pytest.raises(Stopped) as stopped:
             run_training(recipe, data_set / "broken", "cpu", resume=False)
     assert stopped.value.exit_status == 143
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert equal(data_set / "unbroken", data_set / "broken")
+
+
+@pytest.mark.parametrize("decoder", LATER_DECODERS, ids=lambda value: value["decoder"])
+def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, decoder: dict[str, object]
+) -> None:
+    recipe = make_recipe(data_set, model=decoder, data={"val": None}, ema_decay=0.9)
+    run_training(recipe, data_set / "unbroken", "cpu", resume=False)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            run_training(recipe, data_set / "broken", "cpu", resume=False)
     run_training(recipe, data_set / "broken", "cpu", resume=True)
     assert equal(data_set / "unbroken", data_set / "broken")
 

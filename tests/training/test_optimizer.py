@@ -50,6 +50,14 @@ def test_frozen_blocks_and_all_below_stay_as_they_are() -> None:
     assert "encoder.norm.weight" in found
 
 
+def test_all_freezes_the_whole_encoder_and_nothing_else() -> None:
+    model = Segmenter(make_spec())
+    found = rates(model, OptimizerRecipe(name="sgd", lr=1.0, frozen_blocks="all"))
+    assert set(found) == {n for n in dict(model.named_parameters()) if n.startswith("decoder.")}
+    model(torch.randn(1, 3, 32, 32)).sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+
+
 def test_only_matrices_decay() -> None:
     model = Segmenter(make_spec(decoder="mask"))
     optimizer = make_optimizer(model, OptimizerRecipe(name="adamw", lr=1.0, weight_decay=0.1))

@@ -97,8 +97,11 @@ def assert_same_trajectory(one: list, other: list) -> None:
 
 
 @pytest.mark.slow
-def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path) -> None:
-    long = RANDOM | {"schedule": {"steps": 20}, "evaluate_every": 10}
+@pytest.mark.parametrize("decoder", ["mask", "multi-linear", "eomt"])
+def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder: str) -> None:
+    blocks = None if decoder == "mask" else 2
+    model = {**RANDOM["model"], "decoder": decoder, "decoder_blocks": blocks}
+    long = RANDOM | {"model": model, "schedule": {"steps": 20}, "evaluate_every": 10}
     runs = {
         "one": (1, 1, ()),
         "two": (2, 1, ()),

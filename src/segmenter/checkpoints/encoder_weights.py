@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segmenter.checkpoints.augreg import is_augreg, rename_augreg_tensors
 from segmenter.checkpoints.containers import is_safetensors
+from segmenter.checkpoints.eva import join_parts, pair_halves
 from segmenter.checkpoints.family import (
     TIMM_BLOCK,
     join_tokens,
@@ -16,26 +17,30 @@ from segmenter.checkpoints.family import (
 )
 from segmenter.checkpoints.fitting import account, choose
 from segmenter.checkpoints.own import read_tensors
+from segmenter.checkpoints.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.checkpoints.published import read_state
 from segmenter.errors import UserError
 from segmenter.model.encoder import Encoder, resize_table
 
 _HUB_PREFIX = "timm:"
 _RENAMED = (
+    (r"^fc_norm\.", "norm."),
     (r"^patch_embed\.proj\.", "patch_embed."),
     *TIMM_BLOCK,
     (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
     (r"\.gamma_([12])$", r".scale\1.gamma"),
 )
 _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
-_CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|fc_norm|mask_token)(\.|$)")
+_CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|attn_pool|fc_norm|mask_token)(\.|$)")
+_LAST_NORM = "norm.weight"
 
 
 def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False) -> str:
     """Start an encoder from weights trained elsewhere.
 
     Blocks beyond the encoder's depth and the classifier are left out; the position table is
-    resized to the encoder's; a patch embedding made for RGB is inflated to other channels.
+    resized to the encoder's; so is the patch embedding, and one for RGB is inflated to other
+    channels.
 
     Args:
         encoder: Whose parameters are replaced.
@@ -57,7 +62,8 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
     wanted = encoder.state_dict()
     kept = choose(wanted, tensors, source, partial=partial)
-    said = account(source, wanted, kept, [*tensors, *filter(_CLASSIFIER.match, weights)])
+    said = account(source, wanted, kept, [*tensors, *_classifier(weights)])
+    said += tell_resize(weights.get("patch_embed.proj.weight"), encoder.spec)
     encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
     return said
 
@@ -72,9 +78,14 @@ def rename_timm_tensors(
             keep their name if `partial`.
     """
     spec = encoder.spec
-    weights = {name: tensor for name, tensor in weights.items() if not _CLASSIFIER.match(name)}
+    dropped = _classifier(weights)
+    weights = join_parts({name: each for name, each in weights.items() if name not in dropped})
+    if spec.rotary_grid is not None:
+        weights = pair_halves(weights)
     prefix = [weights.pop(name) for name in _PREFIX_TOKENS if name in weights]
     tensors = {"prefix_tokens": join_tokens(prefix, source)} if prefix else {}
+    if not spec.num_prefix_tokens and not prefix:
+        tensors["prefix_tokens"] = torch.empty(1, 0, spec.embed_dim)
     if "pos_embed" in weights and spec.table_grid is not None:
         num_prefix = spec.num_prefix_tokens if spec.prefix_positions else 0
         try:
@@ -92,19 +103,18 @@ def rename_timm_tensors(
             name = re.sub(pattern, replacement, name)
         tensors[name] = tensor
     if "patch_embed.weight" in tensors:
-        tensors["patch_embed.weight"] = inflate_patch_embedding(
-            tensors["patch_embed.weight"], spec.in_channels
-        )
+        tensors["patch_embed.weight"] = fit_patch_embedding(tensors["patch_embed.weight"], spec)
     return tensors
 
 
-def inflate_patch_embedding(weight: Tensor, in_channels: int) -> Tensor:
-    """Fit an RGB patch embedding to other channels: repeat R, G, B and keep the response's size."""
-    if weight.ndim != 4 or weight.shape[1] in (0, in_channels):
-        return weight
-    channels = weight.shape[1]
-    repeated = weight[:, torch.arange(in_channels) % channels]
-    return repeated * (channels / in_channels)
+def _classifier(weights: dict[str, Tensor]) -> list[str]:
+    """Names of what only classifies; EVA-02's last norm is the one before timm's classifier."""
+    has_norm = _LAST_NORM in weights
+    return [
+        name
+        for name in weights
+        if _CLASSIFIER.match(name) and (has_norm or not name.startswith("fc_norm."))
+    ]
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

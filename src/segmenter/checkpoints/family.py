@@ -216,7 +216,8 @@ def name_architecture(
     for name in sorted(ARCHITECTURES, reverse=True):  # of two image sizes, the larger one
         spec = ARCHITECTURES[name][0]
         sizes = (spec.embed_dim, spec.depth, spec.patch_size, spec.num_prefix_tokens)
-        if sizes == (embed_dim, depth, patch_size, num_prefix_tokens) and not spec.layer_scale:
+        is_plain = not spec.layer_scale and spec.mlp == "gelu"
+        if sizes == (embed_dim, depth, patch_size, num_prefix_tokens) and is_plain:
             return name
     return f"vit_width{embed_dim}_depth{depth}_patch{patch_size}"
 

@@ -1,7 +1,7 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
-from segmenter.checkpoints.encoder_weights import inflate_patch_embedding
 from segmenter.checkpoints.fitting import account, choose
+from segmenter.checkpoints.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
 
@@ -13,8 +13,9 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
     """Copy into `model` what it shares with `start`.
 
     The whole encoder is copied: blocks beyond the new depth are left out, the position table is
-    resized, the patch embedding inflated to other channels. Of the decoder all that has the same
-    name and shape is copied, but what speaks of single classes only if the classes are the same.
+    resized, and the patch embedding fitted to another patch and to other channels. Of the decoder
+    all that has the same name and shape is copied, but what speaks of single classes only if the
+    classes are the same.
 
     Args:
         model: Whose parameters are replaced.
@@ -37,7 +38,7 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
     table, embedding = "encoder.position_table", "encoder.patch_embed.weight"
     if table in encoder and spec.table_grid is not None:
         encoder[table] = resize_table(encoder[table], spec.table_grid, spec)
-    encoder[embedding] = inflate_patch_embedding(encoder[embedding], spec.in_channels)
+    encoder[embedding] = fit_patch_embedding(encoder[embedding], spec)
     wanted_encoder = {n: tensor for n, tensor in wanted.items() if n.startswith("encoder.")}
     kept = choose(wanted_encoder, encoder, source, partial=partial)
 
@@ -50,7 +51,7 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
         and wanted[name].shape == tensor.shape
         and (same_classes or not name.startswith(_PER_CLASS))
     }
-    said = account(source, wanted, kept, weights)
+    said = account(source, wanted, kept, weights) + tell_resize(weights[embedding], spec)
     model.load_state_dict(kept, strict=False)
     if start.spec.license:
         said += f"; terms of what grows from it: {start.spec.license}"

@@ -6,15 +6,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from segmenter.model import Segmenter
-from segmenter.model.decoder import MaskTransformer
 
 
 def class_embeddings(model: Segmenter) -> Float[Tensor, "classes dim"]:
     """What each class is compared with: its learned token, or its row of the linear layer."""
-    decoder = model.decoder
-    if isinstance(decoder, MaskTransformer):
-        return decoder.class_tokens[0].detach()
-    return decoder.project.weight.detach()
+    return model.decoder.class_embeddings.detach()
 
 
 def class_similarity(model: Segmenter) -> Float[Tensor, "classes classes"]:

@@ -11,7 +11,7 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.views import resize_photo, resized_size
 from segmenter.model import attention_maps
-from segmenter.model.decoder import MaskTransformer
+from segmenter.model.attention import AttendingDecoder
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
 
@@ -20,7 +20,7 @@ def describe(predictor: Predictor, name: str) -> dict[str, Any]:
     """What the page needs to know of the model: classes, colours, and its layers."""
     model = predictor.model
     depths = {"encoder": len(model.encoder.blocks)}
-    if isinstance(model.decoder, MaskTransformer):
+    if isinstance(model.decoder, AttendingDecoder):
         depths["decoder"] = len(model.decoder.blocks)
     classes = predictor.classes
     return {

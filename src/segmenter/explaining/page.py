@@ -16,7 +16,7 @@ from segmenter.explaining.embeddings import class_map, class_similarity, token_c
 from segmenter.explaining.maps import seen_as_a_whole
 from segmenter.inference.predictor import Predictor
 from segmenter.model import AttentionMaps, attention_maps
-from segmenter.model.decoder import MaskTransformer
+from segmenter.model.attention import AttendingDecoder
 from segmenter.outputs import OutputFolder
 
 _SIDE = 320  # of the small pictures, in pixels
@@ -75,8 +75,10 @@ def write_explanation(
     folder.write("tokens.png", label_png(tokens))
     layers = []
     for part, number, maps in _all_maps(predictor, pixels):
-        index = class_index if part == "decoder" else None
+        index = class_index if maps.num_classes else None
         weights = maps.of_patch(*patch) if index is None else maps.of_class(index)
+        if not weights.any():
+            continue  # in the decoder `atm` patches take nothing
         heads = []
         for head, weight in enumerate(weights[0].cpu().numpy()):
             picture = _over(small, weight, predictor, pixels)
@@ -95,7 +97,7 @@ def write_explanation(
         name=name,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
-        has_class_tokens=isinstance(predictor.model.decoder, MaskTransformer),
+        has_class_tokens=predictor.spec.decoder.kind in ("mask", "atm", "eomt"),
         layers=layers,
         names=names,
         points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),
@@ -110,7 +112,8 @@ def _place(
     """The patch to look from, and the index of the class if one is named."""
     model = predictor.model
     with torch.inference_mode():
-        logits = model.patch_logits(pixels)[0]
+        logits = model.patch_logits(pixels)
+        logits = torch.nn.functional.avg_pool2d(logits, model.spec.decoder.cells)[0]
     rows, columns = logits.shape[1:]
     if origin.class_name is not None:
         names = [info.name for info in predictor.classes.classes]
@@ -135,7 +138,7 @@ def _all_maps(
     model = predictor.model
     for number in range(len(model.encoder.blocks)):
         yield "encoder", number, attention_maps(model, pixels, number, "encoder")
-    if isinstance(model.decoder, MaskTransformer):
+    if isinstance(model.decoder, AttendingDecoder):
         for number in range(len(model.decoder.blocks)):
             yield "decoder", number, attention_maps(model, pixels, number, "decoder")
 

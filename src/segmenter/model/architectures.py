@@ -7,13 +7,26 @@ from segmenter.errors import UserError
 from segmenter.model.spec import EncoderSpec, Normalization
 from segmenter.validation import nearest
 
-_WIDTH_DEPTH = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "large": (1024, 24)}
+_WIDTH_DEPTH = {
+    "tiny": (192, 12),
+    "small": (384, 12),
+    "small_plus": (384, 12),
+    "base": (768, 12),
+    "large": (1024, 24),
+    "huge_plus": (1280, 32),
+}
 
 HALF = Normalization(mean=(127.5,) * 3, std=(127.5,) * 3)
 """AugReg's: 0 to 255 becomes -1 to 1."""
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 IMAGENET_ROUNDED = Normalization(mean=(123.68, 116.28, 103.53), std=(58.40, 57.12, 57.38))
 """As the paper's code has it, on 0 to 255."""
+CLIP = Normalization(
+    mean=(122.7709383, 116.7460125, 104.09373615), std=(68.5005327, 66.6321579, 70.32316305)
+)
+"""OpenAI's, which EVA-02 took over."""
+SATELLITE = Normalization(mean=(109.65, 104.805, 75.48), std=(54.315, 39.78, 36.465))
+"""DINOv3's, of SAT-493M."""
 
 
 def _vit(size: str, patch: int, image: int, **details: object) -> EncoderSpec:
@@ -28,10 +41,41 @@ def _vit(size: str, patch: int, image: int, **details: object) -> EncoderSpec:
     return EncoderSpec.model_validate(fields | details)
 
 
-def _deit(size: str, *, distilled: bool) -> EncoderSpec:
+def _deit(size: str, image: int, *, distilled: bool = False) -> EncoderSpec:
     middle = "_distilled" if distilled else ""
-    name = f"deit_{size}{middle}_patch16_384"
-    return _vit(size, 16, 384, architecture=name, num_prefix_tokens=2 if distilled else 1)
+    name = f"deit_{size}{middle}_patch16_{image}"
+    return _vit(size, 16, image, architecture=name, num_prefix_tokens=2 if distilled else 1)
+
+
+def _deit3(size: str, image: int) -> EncoderSpec:
+    name = f"deit3_{size}_patch16_{image}"
+    return _vit(size, 16, image, architecture=name, prefix_positions=False, layer_scale=True)
+
+
+def _siglip(size: str, patch: int, image: int) -> EncoderSpec:
+    return _vit(
+        size,
+        patch,
+        image,
+        architecture=f"vit_{size}_patch{patch}_siglip_{image}",
+        num_prefix_tokens=0,
+        prefix_positions=False,
+    )
+
+
+def _eva02(size: str, image: int) -> EncoderSpec:
+    return _vit(
+        size,
+        14,
+        image,
+        architecture=f"eva02_{size}_patch14_{image}",
+        position="both",
+        rotary_temperature=10000.0,
+        rotary_grid=(16, 16),
+        mlp="swiglu",
+        mlp_ratio=4 * 2 / 3,
+        mlp_norm=size in ("base", "large"),
+    )
 
 
 def _dinov2(size: str, *, registers: bool) -> EncoderSpec:
@@ -59,6 +103,7 @@ def _dinov3(size: str) -> EncoderSpec:
         prefix_positions=False,
         layer_norm_eps=1e-5,
         layer_scale=True,
+        mlp="swiglu" if size.endswith("_plus") else "gelu",
         qkv_bias=False,
     )
 
@@ -70,18 +115,38 @@ _AUGREG = (
     _vit("small", 8, 224),
     _vit("base", 8, 224),
 )
+_SIGLIP = (
+    *(_siglip("base", 16, image) for image in (224, 256, 384, 512)),
+    *(_siglip("large", 16, image) for image in (256, 384, 512)),
+    _siglip("base", 32, 256),
+)
+_EVA02 = (
+    *(_eva02(size, 224) for size in ("tiny", "small", "base", "large")),
+    *(_eva02(size, 336) for size in ("tiny", "small")),
+    *(_eva02(size, 448) for size in ("base", "large")),
+)
 _OTHERS = (
-    _deit("base", distilled=False),
-    _deit("base", distilled=True),
+    *(_deit(size, 224, distilled=d) for size in ("tiny", "small", "base") for d in (False, True)),
+    *(_deit("base", 384, distilled=d) for d in (False, True)),
+    *(_deit3(size, image) for size in ("small", "base", "large") for image in (224, 384)),
     *(_dinov2(size, registers=reg) for size in ("small", "base", "large") for reg in (False, True)),
-    *(_dinov3(size) for size in ("small", "base", "large")),
+    *(_dinov3(size) for size in ("small", "small_plus", "base", "large", "huge_plus")),
 )
 
 ARCHITECTURES: dict[str, tuple[EncoderSpec, Normalization]] = {
-    **{spec.architecture: (spec, HALF) for spec in _AUGREG},
+    **{spec.architecture: (spec, HALF) for spec in (*_AUGREG, *_SIGLIP)},
+    **{spec.architecture: (spec, CLIP) for spec in _EVA02},
     **{spec.architecture: (spec, IMAGENET) for spec in _OTHERS},
 }
-"""Name -> what to build, and the normalisation its weights were trained with."""
+"""Name -> what to build, and the normalisation that most of its weights were trained with."""
+
+_NORMALIZATION_OF_TAG = {
+    "bamboo": CLIP,
+    "dino": IMAGENET,
+    "mae": IMAGENET,
+    "sat493m": SATELLITE,
+}
+"""What follows the dot in timm's name of weights that were trained with another normalisation."""
 
 
 def find_architecture(name: str) -> tuple[EncoderSpec, Normalization]:
@@ -90,10 +155,11 @@ def find_architecture(name: str) -> tuple[EncoderSpec, Normalization]:
     Raises:
         UserError: If the name is not in `ARCHITECTURES`.
     """
-    architecture = name.split(".")[0]
+    architecture, _, tag = name.partition(".")
     if architecture not in ARCHITECTURES:
         known = sorted(ARCHITECTURES)
         raise UserError(
             f"unknown encoder {name!r}{nearest(architecture, known)}; known: {', '.join(known)}"
         )
-    return ARCHITECTURES[architecture]
+    spec, normalization = ARCHITECTURES[architecture]
+    return spec, _NORMALIZATION_OF_TAG.get(tag, normalization)

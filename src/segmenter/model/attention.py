@@ -8,12 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segmenter.errors import UserError
+from segmenter.model.attention_to_mask import AttentionToMask
 from segmenter.model.decoder import MaskTransformer
 from segmenter.model.encoder import Grid
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Block
 
 _PARTS = ("encoder", "decoder")
+AttendingDecoder = MaskTransformer | AttentionToMask
+"""Decoders with blocks of attention of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +24,13 @@ class AttentionMaps:
     """What every token of one block takes from every other, head by head.
 
     The tokens are, in this order: prefix tokens (class token, distillation token, registers),
-    patches row by row, class tokens. The encoder has no class tokens, the decoder no prefix.
+    patches row by row, class tokens. The encoder has class tokens only where the decoder puts them
+    into its last blocks (`eomt`), the decoder has no prefix.
     """
 
     weights: Float[Tensor, "batch heads tokens tokens"]
-    """How much each token (third axis) takes from each (last axis); a row sums to 1."""
+    """How much each token (third axis) takes from each (last axis); a row sums to 1, or is 0 where
+    a token takes nothing: the patches in the decoder `atm`."""
     grid: Grid
     """Rows and columns of the patches; with the padding, where the image was padded."""
     num_prefix: int
@@ -46,7 +51,7 @@ class AttentionMaps:
         return self._over_patches(self.num_prefix + row * columns + column)
 
     def of_class(self, index: int) -> Float[Tensor, "batch heads rows columns"]:
-        """How much the token of one class takes from each patch; in the decoder alone.
+        """How much the token of one class takes from each patch, where there are class tokens.
 
         Raises:
             UserError: If there is no such class.
@@ -91,10 +96,10 @@ def attention_maps(
         model: In eval mode, as `load` gives it.
         images: Normalised, as for the model itself.
         layer: Which block, from 0; -1 is the last.
-        part: Blocks of the encoder, or of a mask decoder.
+        part: Blocks of the encoder, or of a decoder that attends (`mask`, `atm`).
 
     Raises:
-        UserError: If there is no such block, or the decoder is linear and has none.
+        UserError: If there is no such block, or the decoder has none.
     """
     if part not in _PARTS:
         raise UserError(f"part is {' or '.join(_PARTS)}, got {part!r}")
@@ -103,16 +108,20 @@ def attention_maps(
         images = model.fit_to_patches(images)
         if part == "encoder":
             number = _block_number(layer, len(encoder.blocks), part)
-            tokens, grid, rotation = encoder.run_blocks(images, number)
+            (tokens,), grid, rotation = encoder.run_blocks(images, (number,), guests=decoder.guests)
             block = cast(Block, encoder.blocks[number])
             weights = block.attention_weights(tokens, rotation)
-            return AttentionMaps(weights, grid, encoder.spec.num_prefix_tokens, 0)
-        if not isinstance(decoder, MaskTransformer):
-            raise UserError("the decoder is linear: it has no attention; ask for part='encoder'")
+            num_prefix = encoder.spec.num_prefix_tokens
+            num_guests = tokens.shape[1] - num_prefix - grid[0] * grid[1]
+            return AttentionMaps(weights, grid, num_prefix, num_guests)
+        if not isinstance(decoder, AttendingDecoder):
+            raise UserError(
+                f"the decoder is {model.spec.decoder.kind}: it has no attention; "
+                "ask for part='encoder'"
+            )
         number = _block_number(layer, len(decoder.blocks), part)
-        patches, grid = encoder(images)
-        block = cast(Block, decoder.blocks[number])
-        weights = block.attention_weights(decoder.run_blocks(patches, number))
+        patches, grid = encoder(images, num_read=decoder.num_read)
+        weights = decoder.attention_weights(patches, number)
         return AttentionMaps(weights, grid, 0, len(model.spec.classes.classes))
 
 

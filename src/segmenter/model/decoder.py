@@ -1,12 +1,27 @@
-"""Decoders turn patch tokens into one logit per class and patch (paper, section 3.2)."""
+"""Decoders turn patch tokens into one logit per class and patch (paper, section 3.2).
+
+Here are the paper's two; those that came after it have a file each.
+"""
+
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.attention_to_mask import AttentionToMask
+from segmenter.model.class_queries import ClassQueries
 from segmenter.model.encoder import Grid, block_scales
-from segmenter.model.spec import DecoderSpec, LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.multi_block_linear import MultiBlockLinear
+from segmenter.model.spec import (
+    AttentionToMaskSpec,
+    ClassQueriesSpec,
+    DecoderSpec,
+    LinearDecoderSpec,
+    MaskTransformerSpec,
+    MultiBlockLinearSpec,
+)
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
 _FIRST_SCALE = 10.0
@@ -16,6 +31,8 @@ _FIRST_SCALE = 10.0
 class LinearDecoder(nn.Module):
     """Score each patch token by one linear layer."""
 
+    num_read = 1
+    guests = None
     drop_rates: tuple[float, ...] = ()
 
     def __init__(self, num_classes: int, encoder_dim: int) -> None:
@@ -32,12 +49,20 @@ class LinearDecoder(nn.Module):
         """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
         return self.project(tokens).transpose(1, 2).unflatten(2, grid)
 
+    @property
+    def class_embeddings(self) -> Float[Tensor, "classes dim"]:
+        """What patches are compared with: the rows of the linear layer."""
+        return self.project.weight
+
 
 class MaskTransformer(nn.Module):
     """Let one learned token per class attend to the patches, then compare the two.
 
     The logit of a class at a patch is their cosine similarity, normalised over classes, or scaled.
     """
+
+    num_read = 1
+    guests = None
 
     def __init__(self, num_classes: int, encoder_dim: int, spec: MaskTransformerSpec) -> None:
         super().__init__()
@@ -89,6 +114,18 @@ class MaskTransformer(nn.Module):
         logits = self.norm_logits(patches @ classes.transpose(1, 2))
         return logits.transpose(1, 2).unflatten(2, grid)
 
+    @property
+    def class_embeddings(self) -> Float[Tensor, "classes dim"]:
+        """The learned class tokens."""
+        return self.class_tokens[0]
+
+    def attention_weights(
+        self, tokens: Float[Tensor, "batch patches dim"], block: int
+    ) -> Float[Tensor, "batch heads tokens tokens"]:
+        """How much patches and class tokens take from each other in one block."""
+        joint = self.run_blocks(tokens, block)
+        return cast(Block, self.blocks[block]).attention_weights(joint)
+
     def run_blocks(
         self,
         tokens: Float[Tensor, "batch patches dim"],
@@ -117,13 +154,24 @@ class ScaledCosine(nn.Module):
         return cosines.to(self.bias.dtype) * self.scale + self.bias
 
 
-Decoder = LinearDecoder | MaskTransformer
+Decoder = LinearDecoder | MaskTransformer | MultiBlockLinear | AttentionToMask | ClassQueries
 
 
 def make_decoder(spec: DecoderSpec, num_classes: int, encoder_dim: int) -> Decoder:
-    """Build the decoder that `spec` describes."""
+    """Build the decoder that `spec` describes.
+
+    All have the same interface: `num_read` and `guests`, which are what they ask of the encoder;
+    `drop_rates`; `class_embeddings`; and `forward(tokens, grid, branch_scales)`, which gives the
+    logits of each patch, or of each cell of a patch.
+    """
     match spec:
         case LinearDecoderSpec():
             return LinearDecoder(num_classes, encoder_dim)
         case MaskTransformerSpec():
             return MaskTransformer(num_classes, encoder_dim, spec)
+        case MultiBlockLinearSpec():
+            return MultiBlockLinear(num_classes, encoder_dim, spec)
+        case AttentionToMaskSpec():
+            return AttentionToMask(num_classes, encoder_dim, spec)
+        case ClassQueriesSpec():
+            return ClassQueries(num_classes, encoder_dim, spec)

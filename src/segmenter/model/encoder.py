@@ -1,10 +1,12 @@
 """The encoder: a plain vision transformer that turns an image into patch tokens (section 3.1).
 
-One class covers AugReg ViTs, DeiT (also distilled), DINOv2 and DINOv3, with or without register
-tokens; in what they differ stands in `EncoderSpec`.
+One class covers AugReg ViTs, DeiT (also distilled), DeiT III, SigLIP 2, EVA-02, DINOv2 and DINOv3,
+with or without register tokens; in what they differ stands in `EncoderSpec`.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,7 +25,27 @@ from segmenter.model.transformer import (
 Grid = tuple[int, int]
 """Rows and columns of patches."""
 
-_ROTARY_TEMPERATURE = 100.0  # DINOv3
+
+@runtime_checkable
+class Guests(Protocol):
+    """Class tokens of a decoder that go through the encoder's last blocks with the patches."""
+
+    num_blocks: int
+    """How many of the last blocks."""
+    class_tokens: nn.Parameter
+    """(1, guests, dim)."""
+
+    def attention_bias(
+        self, tokens: Float[Tensor, "batch tokens dim"], grid: Grid, block: int
+    ) -> Float[Tensor, "batch guests patches"] | None:
+        """What is added before the softmax to the patches' scores, in one of those blocks.
+
+        Args:
+            tokens: The patches and the guests that go into it, after the encoder's last norm.
+            grid: Rows and columns of the patches.
+            block: Counted from 0, the first that guests go through.
+        """
+        ...
 
 
 class Encoder(nn.Module):
@@ -39,7 +61,7 @@ class Encoder(nn.Module):
         self.prefix_tokens = nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
         self.prefix_positions = (
             nn.Parameter(torch.empty(1, spec.num_prefix_tokens, dim))
-            if spec.prefix_positions and spec.position == "table"
+            if spec.prefix_positions and spec.table_grid
             else None
         )
         self.position_table = (
@@ -52,6 +74,8 @@ class Encoder(nn.Module):
                 layer_norm_eps=spec.layer_norm_eps,
                 qkv_bias=spec.qkv_bias,
                 layer_scale=spec.layer_scale,
+                mlp=spec.mlp,
+                mlp_norm=spec.mlp_norm,
             )
             for _ in range(spec.depth)
         )
@@ -70,26 +94,39 @@ class Encoder(nn.Module):
         self,
         images: Float[Tensor, "batch channels height width"],
         branch_scales: Float[Tensor, "branches batch"] | None = None,
-    ) -> tuple[Float[Tensor, "batch patches dim"], Grid]:
+        num_read: int = 1,
+        guests: Guests | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens read_channels"], Grid]:
         """Encode normalised images whose sides are at least one patch.
 
+        Args:
+            images: Of any size.
+            branch_scales: Stochastic depth of each branch and image.
+            num_read: After how many blocks tokens are read, evenly spaced, the last among them;
+                their channels come side by side.
+            guests: Class tokens that join in the last blocks.
+
         Returns:
-            The patch tokens, row by row, and their (rows, columns).
+            The patch tokens, row by row, then the guests; and the (rows, columns) of the patches.
         """
-        tokens, grid, _ = self.run_blocks(images, len(self.blocks), branch_scales)
-        return self.norm(tokens)[:, self.spec.num_prefix_tokens :], grid
+        depth = len(self.blocks)
+        stops = [depth * (number + 1) // num_read for number in range(num_read)]
+        read, grid, _ = self.run_blocks(images, stops, branch_scales, guests)
+        num_prefix = self.spec.num_prefix_tokens
+        return torch.cat([self.norm(tokens)[:, num_prefix:] for tokens in read], dim=-1), grid
 
     def run_blocks(
         self,
         images: Float[Tensor, "batch channels height width"],
-        count: int,
+        stops: Sequence[int],
         branch_scales: Float[Tensor, "branches batch"] | None = None,
-    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
-        """Turn images into tokens, and take them through the first `count` blocks.
+        guests: Guests | None = None,
+    ) -> tuple[list[Float[Tensor, "batch tokens dim"]], Grid, Rotation | None]:
+        """Turn images into tokens, and take them through the blocks as far as the last stop.
 
         Returns:
-            Prefix tokens and patch tokens, the (rows, columns) of the patches, and what each
-            block needs of their positions.
+            Prefix tokens, patch tokens and guests after so many blocks as each of `stops` says;
+            the (rows, columns) of the patches; and what each block needs of their positions.
         """
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
@@ -100,11 +137,43 @@ class Encoder(nn.Module):
             prefix = prefix + self.prefix_positions
         prefix = prefix.expand(images.shape[0], -1, -1).to(patches.dtype)
         tokens = torch.cat([prefix, patches.flatten(2).transpose(1, 2)], dim=1)
+        rotation = None
+        if self.spec.position != "table":
+            rotation = rotary_positions(grid, self.spec, images.device)
 
-        rotation = rotary_positions(grid, images.device) if self.spec.position == "rotary" else None
-        for index, block in enumerate(self.blocks[:count]):
-            tokens = block(tokens, block_scales(branch_scales, index), rotation)
-        return tokens, grid, rotation
+        joins_at = len(self.blocks) - guests.num_blocks if guests else None
+        read, bias = [], None
+        for index in range(max(stops) + 1):
+            if guests and index == joins_at:
+                tokens, rotation = _join(tokens, rotation, guests.class_tokens)
+            if index in stops:
+                read.append(tokens)
+            if index == max(stops):
+                break
+            if guests and joins_at is not None and index >= joins_at:
+                seen = self.norm(tokens)[:, self.spec.num_prefix_tokens :]
+                bias = guests.attention_bias(seen, grid, index - joins_at)
+                if bias is not None:
+                    num_others = tokens.shape[1] - bias.shape[1]
+                    left, right = self.spec.num_prefix_tokens, bias.shape[1]
+                    bias = F.pad(bias, (left, right, num_others, 0))[:, None]
+            block = self.blocks[index]
+            tokens = block(tokens, block_scales(branch_scales, index), rotation, bias)
+        return read, grid, rotation
+
+
+def _join(
+    tokens: Float[Tensor, "batch tokens dim"],
+    rotation: Rotation | None,
+    guests: Float[Tensor, "1 guests dim"],
+) -> tuple[Float[Tensor, "batch joint dim"], Rotation | None]:
+    """Put guests after the tokens; they have no position."""
+    joined = guests.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+    if rotation is not None:
+        sine, cosine = rotation
+        below = (0, 0, 0, guests.shape[1])
+        rotation = F.pad(sine, below), F.pad(cosine, below, value=1.0)
+    return torch.cat([tokens, joined], dim=1), rotation
 
 
 def block_scales(branch_scales: Tensor | None, block: int) -> Tensor | None:
@@ -153,18 +222,27 @@ def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def rotary_positions(grid: Grid, device: torch.device) -> Rotation:
-    """Sine and cosine of each patch's rotary position, as DINOv3 defines it.
+def rotary_positions(grid: Grid, spec: EncoderSpec, device: torch.device) -> Rotation:
+    """Sine and cosine of each token's rotary position; prefix tokens have none and stay.
 
-    Source: facebookresearch/dinov3, `layers/rope_position_encoding.py`; coordinates run from
-    -1 to 1 on each axis whatever the grid.
+    Sources: facebookresearch/dinov3, `layers/rope_position_encoding.py`, where coordinates run
+    from -1 to 1 on each axis whatever the grid; baaivision/EVA, `EVA-02/asuka/rope.py`, where they
+    count the patches of the grid that the encoder was trained on.
     """
     exponents = torch.arange(HEAD_DIM // 4, device=device, dtype=torch.float32) * 4 / HEAD_DIM
-    periods = _ROTARY_TEMPERATURE**exponents
-    rows, columns = (
-        (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count * 2 - 1
-        for count in grid
-    )
-    coordinates = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
-    angles = (2 * math.pi * coordinates[:, :, None] / periods).flatten(1).tile(1, 2)
+    periods = spec.rotary_temperature**exponents
+    steps = [torch.arange(count, device=device, dtype=torch.float32) for count in grid]
+    if spec.rotary_grid is None:
+        axes = [
+            2 * math.pi * ((step + 0.5) / count * 2 - 1)
+            for step, count in zip(steps, grid, strict=True)
+        ]
+    else:
+        axes = [
+            step / count * trained
+            for step, count, trained in zip(steps, grid, spec.rotary_grid, strict=True)
+        ]
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = (coordinates[:, :, None] / periods).flatten(1).tile(1, 2)
+    angles = F.pad(angles, (0, 0, spec.num_prefix_tokens, 0))
     return angles.sin(), angles.cos()

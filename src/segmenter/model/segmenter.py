@@ -61,6 +61,8 @@ class Segmenter(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch: what `forward` gives before it is upsampled.
 
+        Decoders with cells score each patch in that many rows and columns.
+
         A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
         one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
         """
@@ -69,7 +71,8 @@ class Segmenter(nn.Module):
         if branch_scales is not None:
             encoder_scales = branch_scales[:num_encoder_branches]
             decoder_scales = branch_scales[num_encoder_branches:]
-        tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales)
+        wants = self.decoder.num_read, self.decoder.guests
+        tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales, *wants)
         logits = self.decoder(tokens, grid, decoder_scales)
         if self.spec.classes.background:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)

@@ -4,7 +4,7 @@ A `ModelSpec` travels as JSON inside the model file. Each detail in which the pu
 families differ is a field here, so that no code needs to know which family a model came from.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,8 @@ HEAD_DIM = 64
 """Channels of one attention head, the same in every plain ViT of this family."""
 
 Width = Annotated[int, Field(ge=HEAD_DIM, le=1 << 16, multiple_of=HEAD_DIM)]
+
+Blocks = Annotated[int, Field(ge=1, le=200)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,15 +37,24 @@ class EncoderSpec(BaseModel):
     in_channels: Count = 3
     num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
     """Class, distillation and register tokens: they attend with the patches, then are dropped."""
-    position: Literal["table", "rotary"] = "table"
+    position: Literal["table", "rotary", "both"] = "table"
+    """A learned table added to the patches, a rotation of queries and keys, or both (EVA-02)."""
     table_grid: tuple[Count, Count] | None = None
-    """Rows and columns of the learned position table; none with rotary positions."""
+    """Rows and columns of the learned position table; none where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
     prefix_positions: bool = True
     """Whether the prefix tokens have learned positions too (not in DINOv2 with registers)."""
+    rotary_temperature: Annotated[float, Field(gt=1)] = 100.0
+    """What the slowest rotation's period tends to, as a multiple of the fastest's."""
+    rotary_grid: tuple[Count, Count] | None = None
+    """Rows and columns that positions are counted on, whatever the image's own grid (EVA-02);
+    none: from -1 to 1 along each side, times two pi (DINOv3)."""
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
     layer_scale: bool = False
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    mlp_norm: bool = False
+    """Whether SwiGLU has a layer norm before its last linear layer (EVA-02 from Base on)."""
     qkv_bias: bool = True
     patch_bias: bool = True
     drop_path: Rate = 0.0
@@ -51,7 +62,7 @@ class EncoderSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderSpec":
-        if (self.position == "table") != (self.table_grid is not None):
+        if (self.position == "rotary") == (self.table_grid is not None):
             verb = "needs" if self.table_grid is None else "has no"
             raise ValueError(f"position {self.position!r} {verb} table_grid")
         return self
@@ -63,6 +74,7 @@ class LinearDecoderSpec(BaseModel):
     model_config = _STRICT
 
     kind: Literal["linear"] = "linear"
+    cells: ClassVar[int] = 1
 
 
 class MaskTransformerSpec(BaseModel):
@@ -71,6 +83,7 @@ class MaskTransformerSpec(BaseModel):
     model_config = _STRICT
 
     kind: Literal["mask"] = "mask"
+    cells: ClassVar[int] = 1
     dim: Width
     depth: Annotated[int, Field(ge=1, le=200)] = 2
     mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
@@ -86,7 +99,52 @@ class MaskTransformerSpec(BaseModel):
     """`scaled-normal` is the paper's own code: standard normal times dim ** -0.5."""
 
 
-DecoderSpec = Annotated[LinearDecoderSpec | MaskTransformerSpec, Field(discriminator="kind")]
+class MultiBlockLinearSpec(BaseModel):
+    """One linear layer on the standardised patch tokens of several blocks (DINOv2, DINOv3)."""
+
+    model_config = _STRICT
+
+    kind: Literal["multi-linear"] = "multi-linear"
+    blocks: Blocks = 4
+    """After how many encoder blocks tokens are read, evenly spaced, the last among them."""
+    cells: Annotated[int, Field(ge=1, le=32)] = 1
+    """Rows and columns of cells that each patch is scored in."""
+
+
+class AttentionToMaskSpec(BaseModel):
+    """Class tokens whose attention to the patches is their mask (SegViT)."""
+
+    model_config = _STRICT
+
+    kind: Literal["atm"] = "atm"
+    cells: ClassVar[int] = 1
+    dim: Width
+    blocks: Blocks = 3
+    """Encoder blocks whose tokens are attended to, evenly spaced, the last one first."""
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
+    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+
+
+class ClassQueriesSpec(BaseModel):
+    """Class tokens that join the patches in the encoder's last blocks (EoMT)."""
+
+    model_config = _STRICT
+
+    kind: Literal["eomt"] = "eomt"
+    blocks: Blocks = 4
+    """The encoder's last blocks, which class tokens go through with the patches."""
+    cells: Literal[1, 2, 4, 8] = 4
+    """Rows and columns of cells that each patch is scored in; made by learned doublings."""
+
+
+DecoderSpec = Annotated[
+    LinearDecoderSpec
+    | MaskTransformerSpec
+    | MultiBlockLinearSpec
+    | AttentionToMaskSpec
+    | ClassQueriesSpec,
+    Field(discriminator="kind"),
+]
 
 
 class Normalization(BaseModel):
@@ -138,8 +196,15 @@ class ModelSpec(BaseModel):
                 f"normalization has {len(self.normalization.mean)} channels, "
                 f"the encoder takes {self.encoder.in_channels}"
             )
+        num_asked = getattr(self.decoder, "blocks", 0)
+        if num_asked > self.encoder.depth:
+            raise ValueError(
+                f"decoder.blocks is {num_asked}, but the encoder has {self.encoder.depth}"
+            )
         return self
 
-    def upsampled_length(self, num_patches: int, length: int) -> int:
+    def upsampled_length(self, num_logits: int, length: int) -> int:
         """To which length a side's patch logits are resized, before it is cut to `length`."""
-        return num_patches * self.encoder.patch_size if self.fit == "pad-crop" else length
+        if self.fit != "pad-crop":
+            return length
+        return num_logits * self.encoder.patch_size // self.decoder.cells

@@ -5,6 +5,8 @@ branch and image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw can be a f
 seed, the step and the image alone.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from segmenter.model.spec import HEAD_DIM
 
 BRANCHES_PER_BLOCK = 2
 Rotation = tuple[Tensor, Tensor]
-"""Sine and cosine, each (patches, HEAD_DIM), of the rotary position of each patch."""
+"""Sine and cosine, each (tokens, HEAD_DIM), of the rotary position of each token."""
 
 
 class Attention(nn.Module):
@@ -28,16 +30,23 @@ class Attention(nn.Module):
         self.project = nn.Linear(dim, dim)
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
+        self,
+        tokens: Float[Tensor, "batch tokens channels"],
+        rotation: Rotation | None = None,
+        bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Let each token gather from all tokens."""
+        """Let each token gather from all tokens; `bias` is added before the softmax."""
         query, key, value = self._heads(tokens, rotation)
         dropout = self.dropout if self.training else 0.0
         if _is_faster_explicit(query) and not dropout:
-            weights = (query * HEAD_DIM**-0.5) @ key.transpose(-2, -1)
-            gathered = weights.softmax(dim=-1) @ value
+            scores = (query * HEAD_DIM**-0.5) @ key.transpose(-2, -1)
+            weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+            gathered = weights.to(value.dtype) @ value
         else:
-            gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            bias = None if bias is None else bias.to(query.dtype)
+            gathered = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=bias, dropout_p=dropout
+            )
         return self.project(gathered.transpose(1, 2).flatten(2))
 
     def weights(
@@ -67,14 +76,12 @@ def _is_faster_explicit(query: Tensor) -> bool:
 
 
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
-    """Rotate the patch tokens, which are the last ones, by their positions (RoFormer, DINOv3)."""
+    """Rotate each token by its position: a channel with the one half a head on (RoFormer)."""
     sine, cosine = rotation
-    num_prefix = heads.shape[2] - sine.shape[0]
-    patches = heads[:, :, num_prefix:]
-    half = patches.shape[-1] // 2
-    first, second = patches[..., :half], patches[..., half:]
-    turned = patches * cosine + torch.cat([-second, first], dim=-1) * sine
-    return torch.cat([heads[:, :, :num_prefix], turned.to(heads.dtype)], dim=2)
+    half = HEAD_DIM // 2  # slices, as OpenVINO does not take `chunk` here
+    first, second = heads[..., :half], heads[..., half:]
+    turned = heads * cosine + torch.cat([-second, first], dim=-1) * sine
+    return turned.to(heads.dtype)
 
 
 class Mlp(nn.Sequential):
@@ -89,8 +96,23 @@ class Mlp(nn.Sequential):
         self.dropout2 = nn.Dropout(dropout)
 
 
+class SwiGlu(nn.Module):
+    """A gate of SiLU times a value, both linear, and a linear layer after it (EVA-02, DINOv3)."""
+
+    def __init__(self, dim: int, hidden_dim: int, *, norm_eps: float | None = None) -> None:
+        super().__init__()
+        self.expand = nn.Linear(dim, 2 * hidden_dim)
+        self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(hidden_dim, eps=norm_eps)
+        self.reduce = nn.Linear(hidden_dim, dim)
+
+    def forward(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
+        """Refine each token by itself."""
+        gate, value = self.expand(tokens).chunk(2, dim=-1)
+        return self.reduce(self.norm(F.silu(gate) * value))
+
+
 class LayerScale(nn.Module):
-    """One learned factor a channel (CaiT; used by DINOv2 and DINOv3)."""
+    """One learned factor a channel (CaiT; used by DeiT III, DINOv2 and DINOv3)."""
 
     def __init__(self, dim: int, initial: float = 1e-5) -> None:
         super().__init__()
@@ -112,14 +134,21 @@ class Block(nn.Module):
         layer_norm_eps: float,
         qkv_bias: bool,
         layer_scale: bool = False,
+        mlp: Literal["gelu", "swiglu"] = "gelu",
+        mlp_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        hidden_dim = int(dim * mlp_ratio)
         self.norm1 = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.attention = Attention(dim, qkv_bias=qkv_bias, dropout=dropout)
         self.scale1 = LayerScale(dim) if layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=layer_norm_eps)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), dropout)
+        self.mlp = (
+            SwiGlu(dim, hidden_dim, norm_eps=layer_norm_eps if mlp_norm else None)
+            if mlp == "swiglu"
+            else Mlp(dim, hidden_dim, dropout)
+        )
         self.scale2 = LayerScale(dim) if layer_scale else nn.Identity()
 
     def forward(
@@ -127,10 +156,18 @@ class Block(nn.Module):
         tokens: Float[Tensor, "batch tokens channels"],
         branch_scales: Float[Tensor, "2 batch"] | None = None,
         rotation: Rotation | None = None,
+        bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Refine the tokens; `branch_scales` multiplies the two branches of each image."""
+        """Refine the tokens.
+
+        Args:
+            tokens: Of each image.
+            branch_scales: Multiplies the two branches of each image.
+            rotation: By which the tokens are turned, where positions are rotary.
+            bias: Added to what each token (third axis) gives each (last axis) in attention.
+        """
         keep1, keep2 = (1.0, 1.0) if branch_scales is None else branch_scales[:, :, None, None]
-        tokens = tokens + keep1 * self.scale1(self.attention(self.norm1(tokens), rotation))
+        tokens = tokens + keep1 * self.scale1(self.attention(self.norm1(tokens), rotation, bias))
         return tokens + keep2 * self.scale2(self.mlp(self.norm2(tokens)))
 
     def attention_weights(

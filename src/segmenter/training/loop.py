@@ -24,7 +24,12 @@ from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.losses import Loss
-from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.optimizer import (
+    anneal_masks,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 from segmenter.training.parallel import Execution, PatchLogits, connect, share_out
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.report import TrainingReport
@@ -137,6 +142,7 @@ def train(
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
+            anneal_masks(model, state.step / steps)
             result = train_step(model, optimizer, batch, recipe, run.loss, engine)
             state.step += 1
             state.position += batch_size

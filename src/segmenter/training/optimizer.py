@@ -1,10 +1,12 @@
-"""Parameters in groups, and the learning rate of each group at each step."""
+"""Parameters in groups, and what is set at each step: learning rates, and masks."""
 
 import re
+from typing import Literal
 
 import torch
 from torch import nn
 
+from segmenter.model.class_queries import ClassQueries, mask_shares
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 
@@ -21,8 +23,7 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
     for name, parameter in model.named_parameters():
         level = layer_level(name, depth)
         is_decoder = name.startswith("decoder.")
-        is_in_blocks = not is_decoder and not name.startswith("encoder.norm.")
-        if is_in_blocks and 0 < recipe.frozen_blocks >= level:
+        if not is_decoder and _is_frozen(name, level, recipe.frozen_blocks):
             parameter.requires_grad_(False)
             continue
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
@@ -38,6 +39,13 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
             described, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
     return torch.optim.AdamW(described, lr=recipe.lr, betas=recipe.betas)
+
+
+def _is_frozen(name: str, level: int, frozen_blocks: int | Literal["all"]) -> bool:
+    """Whether a parameter of the encoder stays as it is."""
+    if frozen_blocks == "all":
+        return True
+    return 0 < frozen_blocks >= level and not name.startswith("encoder.norm.")
 
 
 def layer_level(name: str, depth: int) -> int:
@@ -62,3 +70,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its multiple of `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
+
+
+def anneal_masks(model: Segmenter, progress: float) -> None:
+    """Set how much the decoder `eomt` masks at a point of the run, 0 to 1; see `mask_shares`."""
+    decoder = model.decoder
+    if isinstance(decoder, ClassQueries):
+        shares = mask_shares(progress, decoder.num_blocks)
+        decoder.masking = None if shares is None else shares.to(decoder.class_tokens.device)

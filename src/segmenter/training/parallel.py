@@ -42,7 +42,8 @@ class PatchLogits(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch of normalised images."""
         # A view would lose the hooks by which shared-out weights are put together.
-        return self.model.patch_logits(images, branch_scales).contiguous()
+        logits = self.model.patch_logits(images, branch_scales)
+        return logits.clone(memory_format=torch.contiguous_format)
 
 
 def share_out(model: Segmenter, processes: Processes) -> PatchLogits:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from segmenter.data.loading import Batch
+from segmenter.model.multi_block_linear import RunningNorm
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss
@@ -90,6 +91,10 @@ def train_step(
     if is_finite:
         optimizer.step()
     scaler.update()
+    for norm in (part for part in model.modules() if isinstance(part, RunningNorm)):
+        sums = processes.sum(*norm.take_sums())
+        if is_finite:
+            norm.move(sums)
     return StepResult(batch_loss, grad_norm, is_finite)
 
 

@@ -1,0 +1,119 @@
+"""Attention to mask: how much a class token attends to a patch says how much it is of the class.
+
+SegViT (Zhang et al. 2022): one token a class attends to the patches of several encoder blocks, one
+after the other, and what it attends to is its mask. Here a class has one logit, the sum of its
+masks and of its presence in the photo, and learns by the loss over pixels as in every decoder.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.encoder import Grid
+from segmenter.model.spec import HEAD_DIM, AttentionToMaskSpec
+from segmenter.model.transformer import Mlp, initialize_linear_and_norm
+
+
+class AttentionToMask(nn.Module):
+    """Add up what one learned token per class attends to, block by block of the encoder."""
+
+    guests = None
+    drop_rates: tuple[float, ...] = ()
+
+    def __init__(self, num_classes: int, encoder_dim: int, spec: AttentionToMaskSpec) -> None:
+        super().__init__()
+        self.num_read = spec.blocks
+        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, spec.dim))
+        self.blocks = nn.ModuleList(
+            AttentionToMaskBlock(encoder_dim, spec) for _ in range(spec.blocks)
+        )
+        self.norm = nn.LayerNorm(spec.dim, eps=spec.layer_norm_eps)
+        # No bias: what all classes have alike, a softmax over them does not see.
+        self.presence = nn.Linear(spec.dim, 1, bias=False)
+        initialize_linear_and_norm(self)
+        nn.init.trunc_normal_(self.class_tokens, std=0.02)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patches read_channels"],
+        grid: Grid,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
+        classes, masks = self.run_blocks(tokens, len(self.blocks))
+        logits = sum(masks) + self.presence(self.norm(classes))
+        return logits.unflatten(2, grid)
+
+    @property
+    def class_embeddings(self) -> Float[Tensor, "classes dim"]:
+        """The learned class tokens."""
+        return self.class_tokens[0]
+
+    def attention_weights(
+        self, tokens: Float[Tensor, "batch patches read_channels"], block: int
+    ) -> Float[Tensor, "batch heads all_tokens all_tokens"]:
+        """How much class tokens take from patches in one block; patches take nothing."""
+        classes, _ = self.run_blocks(tokens, block)
+        attending = cast(AttentionToMaskBlock, self.blocks[block])
+        weights = attending.scores(classes, self._read(tokens, block)).softmax(dim=-1)
+        return F.pad(weights, (0, weights.shape[2], weights.shape[3], 0))
+
+    def run_blocks(
+        self, tokens: Float[Tensor, "batch patches read_channels"], count: int
+    ) -> tuple[Float[Tensor, "batch classes dim"], list[Float[Tensor, "batch classes patches"]]]:
+        """Take the class tokens through the first `count` blocks, and keep their masks."""
+        classes = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        masks = []
+        for index, block in enumerate(self.blocks[:count]):
+            classes, mask = block(classes, self._read(tokens, index))
+            masks.append(mask)
+        return classes, masks
+
+    def _read(self, tokens: Tensor, block: int) -> Tensor:
+        """The patch tokens of the encoder block that a block attends to: the last one first."""
+        return tokens.chunk(self.num_read, dim=-1)[self.num_read - 1 - block]
+
+
+class AttentionToMaskBlock(nn.Module):
+    """Let class tokens gather from patches, then an MLP, each on a residual branch."""
+
+    def __init__(self, encoder_dim: int, spec: AttentionToMaskSpec) -> None:
+        super().__init__()
+        dim = spec.dim
+        self.num_heads = dim // HEAD_DIM
+        self.norm1 = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(encoder_dim, dim)
+        self.value = nn.Linear(encoder_dim, dim)
+        self.project = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
+        self.mlp = Mlp(dim, int(dim * spec.mlp_ratio))
+
+    def forward(
+        self,
+        classes: Float[Tensor, "batch classes dim"],
+        patches: Float[Tensor, "batch patches encoder_dim"],
+    ) -> tuple[Float[Tensor, "batch classes dim"], Float[Tensor, "batch classes patches"]]:
+        """Refine the class tokens; their mask is the mean of the heads' scores."""
+        scores = self.scores(classes, patches)
+        value = self._heads(self.value(patches))
+        gathered = (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+        classes = classes + self.project(gathered)
+        classes = classes + self.mlp(self.norm2(classes))
+        return classes, scores.mean(dim=1)
+
+    def scores(
+        self,
+        classes: Float[Tensor, "batch classes dim"],
+        patches: Float[Tensor, "batch patches encoder_dim"],
+    ) -> Float[Tensor, "batch heads classes patches"]:
+        """How well each class token fits each patch, before the softmax."""
+        query, key = self._heads(self.query(self.norm1(classes))), self._heads(self.key(patches))
+        return query @ key.transpose(-2, -1) * HEAD_DIM**-0.5
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        """(batch, heads, tokens, HEAD_DIM)."""
+        return tokens.unflatten(2, (self.num_heads, HEAD_DIM)).transpose(1, 2)

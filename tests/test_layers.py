@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "annotations": LEAVES | {"classes"},
     "checking": LEAVES | {"classes", "data", "drawing"},
     "inference": LEAVES
-    | {"classes", "class_lists", "model", "checkpoints", "data", "drawing", "export"},
+    | {"annotations", "classes", "class_lists", "model", "checkpoints", "data", "drawing"}
+    | {"export"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES

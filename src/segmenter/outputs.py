@@ -9,14 +9,17 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
+from typing import Protocol, runtime_checkable
 
 from segmenter.errors import UserError
 
 MANIFEST_NAME = ".segmenter-manifest.jsonl"
 """In an output folder: a line of JSON for each file written, so that a later run knows its own."""
+RECORDS_NAME = ".segmenter-shards"
+"""In an output folder: what is known of each shard of a large run."""
 
 _SYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
-_Content = tuple[int, str]
+Content = tuple[int, str]
 """Size in bytes and SHA-256 of a file."""
 
 
@@ -72,6 +75,41 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
 
 
+@runtime_checkable
+class Notes(Protocol):
+    """Where an output folder keeps which files are its own."""
+
+    def add(self, name: str, content: Content) -> None:
+        """Note that a file is about to get a content; an `OSError` if that cannot be done."""
+        ...
+
+    def known(self, name: str) -> set[Content]:
+        """Every content that a file was ever given."""
+        ...
+
+
+class Manifest:
+    """Notes as lines of JSON in a hidden file; several threads or processes may add to them.
+
+    Raises:
+        UserError: If the file is a link, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._contents = _read_manifest(path)
+
+    def add(self, name: str, content: Content) -> None:
+        """See `Notes`."""
+        # One write in append mode: lines of several writers do not mix.
+        _append_line(self.path, [name, *content])
+        self._contents.setdefault(name, set()).add(content)
+
+    def known(self, name: str) -> set[Content]:
+        """See `Notes`."""
+        return self._contents.get(name, set())
+
+
 class OutputFolder:
     """A folder that results are written into, from outside names, without harm to what is there.
 
@@ -81,18 +119,20 @@ class OutputFolder:
     Args:
         root: The folder; made when the first file is written.
         overwrite: Replace any file that is in the way.
+        notes: Which files are ours; none: a `Manifest` in the folder. Whoever gives their own sees
+            to it that no name is used twice, so that a million names need not be remembered.
 
     Raises:
         UserError: If `root` is a file.
     """
 
-    def __init__(self, root: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, root: Path, *, overwrite: bool = False, notes: Notes | None = None) -> None:
         if os.path.lexists(root) and not root.is_dir():
             raise UserError(f"the output folder {root} is a file; give another folder")
         self.root = root
         self.overwrite = overwrite
-        self._written: set[str] = set()
-        self._known = _read_manifest(root / MANIFEST_NAME)
+        self._written: set[str] | None = set() if notes is None else None
+        self._notes = notes or Manifest(root / MANIFEST_NAME)
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse, before any work is done, what `write` would refuse.
@@ -122,19 +162,16 @@ class OutputFolder:
             UserError: If the name was used before or leaves the folder, if a file is in the way, or
                 if the file cannot be written.
         """
-        if name in self._written:
-            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
-        path = self._free_path(name)
+        path = self._unused_path(name)
         content = _content(data)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # The note goes first: a run killed in between leaves a file that is still known.
-            _append_line(self.root / MANIFEST_NAME, [name, *content])
+            self._notes.add(name, content)
         except OSError as error:
             raise _cannot_write(path, error) from None
-        self._known.setdefault(name, set()).add(content)
         write_atomically(path, data)
-        self._written.add(name)
+        self._remember(name)
         return path
 
     @contextlib.contextmanager
@@ -150,17 +187,14 @@ class OutputFolder:
         Raises:
             UserError: As for `write`.
         """
-        if name in self._written:
-            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
-        path = self._free_path(name)
+        path = self._unused_path(name)
         temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp{path.suffix}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            content = _file_content(temporary)
-            _append_line(self.root / MANIFEST_NAME, [name, *content])
+            self._notes.add(name, _file_content(temporary))
             temporary.replace(path)
             _sync_folder(path.parent)
         except OSError as error:
@@ -168,8 +202,17 @@ class OutputFolder:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        self._known.setdefault(name, set()).add(content)
-        self._written.add(name)
+        self._remember(name)
+
+    def _unused_path(self, name: str) -> Path:
+        """The path of an output that this run has not written yet."""
+        if self._written is not None and name in self._written:
+            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
+        return self._free_path(name)
+
+    def _remember(self, name: str) -> None:
+        if self._written is not None:
+            self._written.add(name)
 
     def _free_path(self, name: str) -> Path:
         """The path of an output, after making sure that it lies inside and may be written."""
@@ -192,15 +235,22 @@ class OutputFolder:
         return path
 
     def _wrote(self, name: str, path: Path) -> bool:
-        """Whether a file has a content that we gave it."""
-        known = self._known.get(name, set())
+        """Whether a file has a content that we gave it, or, as after a power cut, none."""
+        known = self._notes.known(name)
         size = path.stat().st_size
+        if known and size == 0:
+            return True
         return any(size == known_size for known_size, _ in known) and (_file_content(path) in known)
 
 
 def written_names(folder: Path) -> set[str]:
     """Names of the files in a folder that runs of ours have written there."""
     return set(_read_manifest(folder / MANIFEST_NAME))
+
+
+def is_output_folder(folder: Path) -> bool:
+    """Whether runs of ours have written into a folder."""
+    return (folder / MANIFEST_NAME).exists() or (folder / RECORDS_NAME).exists()
 
 
 def stays_inside(name: str) -> bool:
@@ -214,7 +264,7 @@ def stays_inside(name: str) -> bool:
 
 def _checked_name(name: str) -> str:
     """Refuse names that mean anything else than a file of ours inside the folder."""
-    if not stays_inside(name) or name == MANIFEST_NAME:
+    if not stays_inside(name) or name.split("/")[0] in {MANIFEST_NAME, RECORDS_NAME}:
         raise UserError(
             f"output name {name!r} is not allowed: a relative path without '..', drive letters, "
             "backslashes or control characters is; rename the input"
@@ -222,18 +272,18 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _content(data: bytes) -> _Content:
+def _content(data: bytes) -> Content:
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def _file_content(path: Path) -> _Content:
+def _file_content(path: Path) -> Content:
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_manifest(path: Path) -> dict[str, set[_Content]]:
+def _read_manifest(path: Path) -> dict[str, set[Content]]:
     """Each name with every content it was ever given; lines that were cut short are skipped."""
-    known: dict[str, set[_Content]] = {}
+    known: dict[str, set[Content]] = {}
     if path.is_symlink():
         raise UserError(f"{path} is a link, and would be written through; remove it")
     try:

@@ -10,10 +10,13 @@ def predict(
     *images: str,
     model: str = "street",
     out: Path = Path("predictions"),
+    save: str | None = None,
     opacity: float = 0.5,
     ids: Literal["index", "source"] = "index",
     gallery: bool = False,
     submission: Literal["ade20k", "cityscapes"] | None = None,
+    shards: int | None = None,
+    shard: int | None = None,
     flip: bool | None = None,
     device: str = "cpu",
     runtime: RuntimeName = "auto",
@@ -26,10 +29,15 @@ def predict(
         images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`.
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         out: Folder for the results.
+        save: What to write, with commas between: overlay, color, label (these three unless told),
+            probabilities, margins, labelme, coco, coco-polygons, cvat, label-studio.
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
         gallery: Also write `index.html`, a page with all photos and overlays.
         submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
+        shards: For large batches: cut the photos into this many parts, by their names, and keep a
+            record of what is done, so that the same command goes on where it was stopped.
+        shard: Do this part alone, from 1; other processes or machines do the others.
         flip: Average with the mirrored photo.
         device: Where to compute.
         runtime: What computes; auto: the fastest that is installed.
@@ -37,20 +45,27 @@ def predict(
             processor has it, auto takes it there.
         overwrite: Replace files in the folder that an earlier run did not write.
     """
-    from segmenter.commands.predict import run_prediction
+    options = {
+        "save": save,
+        "opacity": opacity,
+        "ids": ids,
+        "flip": flip,
+        "device": device,
+        "runtime": runtime,
+        "precision": precision,
+        "overwrite": overwrite,
+    }
+    if shards is not None or shard is not None:
+        from segmenter.commands.predict_shards import run_shards
 
-    failed = run_prediction(
-        images,
-        model,
-        out,
-        opacity=opacity,
-        ids=ids,
-        gallery=gallery,
-        submission=submission,
-        flip=flip,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        overwrite=overwrite,
-    )
+        one_page = gallery or submission is not None
+        failed = run_shards(
+            images, model, out, num_shards=shards, shard=shard, one_page=one_page, **options
+        )
+    else:
+        from segmenter.commands.predict import run_prediction
+
+        failed = run_prediction(
+            images, model, out, gallery=gallery, submission=submission, **options
+        )
     return PARTLY_DONE if failed else DONE

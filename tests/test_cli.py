@@ -106,6 +106,8 @@ def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
         ("predict data --model model.safetensors --ids sorce", "sorce"),
         ("predict data --model model.safetensors --opacty 1", "opacty"),
         ("predict data --model model.safetensors --device cuda:9", "cuda:9"),
+        ("predict data --model model.safetensors --save label,cooc", "did you mean 'coco'"),
+        ("predict data --model model.safetensors --save label --gallery", "add overlay to --save"),
         ("evaluate model.safetensors absent", "no such folder: absent"),
         ("evaluate model.safetensors data --split vall", "did you mean 'val'"),
         (
@@ -155,6 +157,41 @@ def test_a_photo_whose_name_cannot_be_written_is_named_and_the_others_are_done(
     error = capsys.readouterr().err
     assert error.count("no result can have this name") == error.count("\n") == 3
     assert len(list((here / "predictions").glob("*_label.png"))) == 4
+
+
+def test_what_is_saved_is_what_was_asked_for(here: Path, capsys: pytest.CaptureFixture) -> None:
+    command = ["predict", "data/images/val", "--model", "model.safetensors"]
+    assert run(*command, "--save", "margins,coco", "--out", "out") == 0
+    said = capsys.readouterr().out
+    assert "all photos: out/coco.json" in said
+    assert "4 done in" in said
+    names = {path.name for path in (here / "out").iterdir() if path.name[0] != "."}
+    assert names == {"coco.json", *(f"photo-{number}_margins.png" for number in range(4))}
+    assert len(json.loads((here / "out/coco.json").read_text())["images"]) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_predict_and_leaves_whole_files(here: Path) -> None:
+    for number in range(500):
+        shutil.copy(here / "data/images/val/photo-0.png", here / f"data/images/val/{number}.png")
+    command = "predict data/images/val --model model.safetensors --runtime torch"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "segmenter", *command.split()],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("[20/"))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "")
+    assert not list((here / "predictions").glob(".*.tmp*"))
+    labels = list((here / "predictions").glob("*_label.png"))
+    assert 20 <= len(labels) < 500
+    for path in labels:
+        Image.open(path).load()
 
 
 def test_a_size_that_does_not_fit_into_memory_is_one_line(

@@ -9,10 +9,11 @@ import pytest
 import segmenter
 
 PACKAGE = Path(segmenter.__file__).parent
-LEAVES = {"errors", "validation", "outputs"}
+LEAVES = {"errors", "validation", "manifest", "outputs"}
 MAY_IMPORT = {
     "errors": set(),
-    "outputs": {"errors"},
+    "manifest": {"errors"},
+    "outputs": {"errors", "manifest"},
     "validation": {"errors"},
     "classes": LEAVES,
     "class_lists": LEAVES | {"classes"},
@@ -28,7 +29,8 @@ MAY_IMPORT = {
     "annotations": LEAVES | {"classes"},
     "checking": LEAVES | {"classes", "data", "drawing"},
     "inference": LEAVES
-    | {"classes", "class_lists", "model", "checkpoints", "data", "drawing", "export"},
+    | {"annotations", "classes", "class_lists", "model", "checkpoints", "data", "drawing"}
+    | {"export"},
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from segmenter.errors import UserError
+from segmenter.manifest import MANIFEST_NAME
 from segmenter.outputs import (
-    MANIFEST_NAME,
     OutputFolder,
     write_atomically,
     write_new,
@@ -163,6 +163,15 @@ def test_a_later_run_replaces_our_own_file_but_not_an_edited_one(tmp_path):
     (tmp_path / "a").write_bytes(b"edited")
     with pytest.raises(UserError, match="changed since"):
         OutputFolder(tmp_path).check(["a"])
+
+
+def test_a_file_of_ours_that_a_power_cut_left_empty_is_replaced(tmp_path):
+    OutputFolder(tmp_path).write("a", b"first")
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "b").write_bytes(b"")
+    OutputFolder(tmp_path).write("a", b"second")
+    with pytest.raises(UserError, match=r"b exists"):
+        OutputFolder(tmp_path).write("b", b"x")
 
 
 def test_a_run_that_died_between_note_and_file_can_be_repeated(tmp_path, monkeypatch):

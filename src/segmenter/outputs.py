@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -12,13 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 
 from segmenter.errors import UserError
-
-MANIFEST_NAME = ".segmenter-manifest.jsonl"
-"""In an output folder: a line of JSON for each file written, so that a later run knows its own."""
+from segmenter.manifest import MANIFEST_NAME, RECORDS_NAME, Content, Manifest, Notes
 
 _SYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP}
-_Content = tuple[int, str]
-"""Size in bytes and SHA-256 of a file."""
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -134,18 +129,20 @@ class OutputFolder:
     Args:
         root: The folder; made when the first file is written.
         overwrite: Replace any file that is in the way.
+        notes: Which files are ours; none: a `Manifest` in the folder. Whoever gives their own sees
+            to it that no name is used twice, so that a million names need not be remembered.
 
     Raises:
         UserError: If `root` is a file.
     """
 
-    def __init__(self, root: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, root: Path, *, overwrite: bool = False, notes: Notes | None = None) -> None:
         if os.path.lexists(root) and not root.is_dir():
             raise UserError(f"the output folder {root} is a file; give another folder")
         self.root = root
         self.overwrite = overwrite
-        self._written: set[str] = set()
-        self._known = _read_manifest(root / MANIFEST_NAME)
+        self._written: set[str] | None = set() if notes is None else None
+        self._notes = notes or Manifest(root / MANIFEST_NAME)
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse, before any work is done, what `write` would refuse.
@@ -175,19 +172,16 @@ class OutputFolder:
             UserError: If the name was used before or leaves the folder, if a file is in the way, or
                 if the file cannot be written.
         """
-        if name in self._written:
-            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
-        path = self._free_path(name)
+        path = self._unused_path(name)
         content = _content(data)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # The note goes first: a run killed in between leaves a file that is still known.
-            _append_line(self.root / MANIFEST_NAME, [name, *content])
+            self._notes.add(name, content)
         except OSError as error:
             raise _cannot_write(path, error) from None
-        self._known.setdefault(name, set()).add(content)
         write_atomically(path, data)
-        self._written.add(name)
+        self._remember(name)
         return path
 
     @contextlib.contextmanager
@@ -203,17 +197,14 @@ class OutputFolder:
         Raises:
             UserError: As for `write`.
         """
-        if name in self._written:
-            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
-        path = self._free_path(name)
+        path = self._unused_path(name)
         temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp{path.suffix}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            content = _file_content(temporary)
-            _append_line(self.root / MANIFEST_NAME, [name, *content])
+            self._notes.add(name, _file_content(temporary))
             temporary.replace(path)
             _sync_folder(path.parent)
         except OSError as error:
@@ -221,8 +212,17 @@ class OutputFolder:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        self._known.setdefault(name, set()).add(content)
-        self._written.add(name)
+        self._remember(name)
+
+    def _unused_path(self, name: str) -> Path:
+        """The path of an output that this run has not written yet."""
+        if self._written is not None and name in self._written:
+            raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
+        return self._free_path(name)
+
+    def _remember(self, name: str) -> None:
+        if self._written is not None:
+            self._written.add(name)
 
     def _free_path(self, name: str) -> Path:
         """The path of an output, after making sure that it lies inside and may be written."""
@@ -245,15 +245,12 @@ class OutputFolder:
         return path
 
     def _wrote(self, name: str, path: Path) -> bool:
-        """Whether a file has a content that we gave it."""
-        known = self._known.get(name, set())
+        """Whether a file has a content that we gave it, or, as after a power cut, none."""
+        known = self._notes.known(name)
         size = path.stat().st_size
+        if known and size == 0:
+            return True
         return any(size == known_size for known_size, _ in known) and (_file_content(path) in known)
-
-
-def written_names(folder: Path) -> set[str]:
-    """Names of the files in a folder that runs of ours have written there."""
-    return set(_read_manifest(folder / MANIFEST_NAME))
 
 
 def stays_inside(name: str) -> bool:
@@ -267,7 +264,7 @@ def stays_inside(name: str) -> bool:
 
 def _checked_name(name: str) -> str:
     """Refuse names that mean anything else than a file of ours inside the folder."""
-    if not stays_inside(name) or name == MANIFEST_NAME:
+    if not stays_inside(name) or name.split("/")[0] in {MANIFEST_NAME, RECORDS_NAME}:
         raise UserError(
             f"output name {name!r} is not allowed: a relative path without '..', drive letters, "
             "backslashes or control characters is; rename the input"
@@ -275,37 +272,13 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _content(data: bytes) -> _Content:
+def _content(data: bytes) -> Content:
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def _file_content(path: Path) -> _Content:
+def _file_content(path: Path) -> Content:
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, set[_Content]]:
-    """Each name with every content it was ever given; lines that were cut short are skipped."""
-    known: dict[str, set[_Content]] = {}
-    if path.is_symlink():
-        raise UserError(f"{path} is a link, and would be written through; remove it")
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return known
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            name, size, digest = json.loads(line)
-            known.setdefault(name, set()).add((size, digest))
-    return known
-
-
-def _append_line(path: Path, values: list[object]) -> None:
-    """Add one line of JSON; a line cut short by a crash before does not swallow it."""
-    with path.open("ab") as file:
-        file.write(b"\n" + json.dumps(values).encode())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Files for labelling tools: read back, by the tools' own readers where they are installed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,13 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from segmenter.annotations.formats import (
-    LabelledPhoto,
-    coco_json,
-    cvat_xml,
-    label_studio_json,
-    labelme_json,
-)
+from segmenter.annotations.formats import SET_FILES, LabelledPhoto, SetFormat, labelme_json
+from segmenter.classes import Classes
 from tests.conftest import make_classes
 
 CLASSES = make_classes(4)
@@ -37,6 +33,16 @@ def photos() -> list[LabelledPhoto]:
     return photos
 
 
+def whole_file(
+    name: SetFormat, photos: Sequence[LabelledPhoto], classes: Classes = CLASSES
+) -> bytes:
+    """The file as `segmenter predict` puts it together, from one line a photo."""
+    file = SET_FILES[name]
+    lines = [file.line(photo, classes) for photo in photos]
+    assert not any("\n" in line for line in lines)
+    return "".join(file.parts(lambda: iter(lines), classes)).encode()
+
+
 def merged(masks: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     labels = np.full(shape, CLASSES.ignore_index, dtype=np.uint8)
     for index, mask in masks.items():
@@ -45,16 +51,16 @@ def merged(masks: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("polygons", [False, True])
+@pytest.mark.parametrize("name", ["coco", "coco-polygons"])
 def test_coco_reads_back_every_pixel(
-    photos: list[LabelledPhoto], tmp_path: Path, polygons: bool
+    photos: list[LabelledPhoto], tmp_path: Path, name: SetFormat
 ) -> None:
     coco_module = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
-    (tmp_path / "coco.json").write_bytes(coco_json(photos, CLASSES, polygons=polygons))
+    (tmp_path / "coco.json").write_bytes(whole_file(name, photos))
     coco = coco_module.COCO(tmp_path / "coco.json")
     assert [each["name"] for each in coco.cats.values()] == list(CLASSES.names)
-    for number, (name, labels) in enumerate(photos, start=1):
-        assert coco.imgs[number]["file_name"] == name
+    for number, (file_name, labels) in enumerate(photos, start=1):
+        assert coco.imgs[number]["file_name"] == file_name
         found = coco.loadAnns(coco.getAnnIds(imgIds=number))
         masks = {each["category_id"] - 1: coco.annToMask(each).astype(bool) for each in found}
         np.testing.assert_array_equal(merged(masks, labels.shape), labels)
@@ -79,7 +85,7 @@ def test_labelme_shapes_drawn_in_order_give_the_labels(photos: list[LabelledPhot
 
 
 def test_cvat_masks_give_the_labels(photos: list[LabelledPhoto]) -> None:
-    root = ElementTree.fromstring(cvat_xml(photos, CLASSES))
+    root = ElementTree.fromstring(whole_file("cvat", photos))
     assert [each.text for each in root.findall("meta/task/labels/label/name")] == [*CLASSES.names]
     for image, (name, labels) in zip(root.findall("image"), photos, strict=True):
         assert image.get("name") == name
@@ -119,7 +125,7 @@ def decode_brush(stream: list[int]) -> np.ndarray:
 
 
 def test_label_studio_brushes_give_the_labels(photos: list[LabelledPhoto]) -> None:
-    tasks = json.loads(label_studio_json(photos, CLASSES))
+    tasks = json.loads(whole_file("label-studio", photos))
     for task, (name, labels) in zip(tasks, photos, strict=True):
         assert task["data"]["image"] == name
         masks = {
@@ -139,11 +145,11 @@ def test_the_tools_own_readers_give_the_labels(photos: list[LabelledPhoto], tmp_
     datumaro = pytest.importorskip("datumaro", reason="needs datumaro")
     photos = [photo._replace(name=f"{number}.png") for number, photo in enumerate(photos[::2])]
     (tmp_path / "images").mkdir()
-    (tmp_path / "annotations.xml").write_bytes(cvat_xml(photos, CLASSES))
+    (tmp_path / "annotations.xml").write_bytes(whole_file("cvat", photos))
     for name, labels in photos:
         Image.fromarray(labels).save(tmp_path / "images" / name)
     read = {item.id: item.annotations for item in datumaro.Dataset.import_from(tmp_path, "cvat")}
-    tasks = json.loads(label_studio_json(photos, CLASSES))
+    tasks = json.loads(whole_file("label-studio", photos))
     for task, photo in zip(tasks, photos, strict=True):
         labels = photo.labels
         masks = {each.label: each.image.astype(bool) for each in read[Path(photo.name).stem]}
@@ -166,12 +172,20 @@ def test_the_tools_own_readers_give_the_labels(photos: list[LabelledPhoto], tmp_
 def test_a_background_is_no_object(photos: list[LabelledPhoto]) -> None:
     classes = make_classes(1).model_copy(update={"background": (7,)})
     photo = LabelledPhoto("x.jpg", (photos[0].labels == 1).astype(np.uint8))
-    coco = json.loads(coco_json([photo], classes, polygons=False))
+    coco = json.loads(whole_file("coco", [photo], classes))
     assert coco["categories"] == [{"id": 2, "name": "class-0"}]
     assert [each["area"] for each in coco["annotations"]] == [int(photo.labels.sum())]
     assert {each["label"] for each in json.loads(labelme_json(photo, classes))["shapes"]} == {
         "class-0"
     }
-    assert len(ElementTree.fromstring(cvat_xml([photo], classes)).findall("image/mask")) == 1
-    (task,) = json.loads(label_studio_json([photo], classes))
+    assert (
+        len(ElementTree.fromstring(whole_file("cvat", [photo], classes)).findall("image/mask")) == 1
+    )
+    (task,) = json.loads(whole_file("label-studio", [photo], classes))
     assert len(task["predictions"][0]["result"]) == 1
+
+
+def test_a_file_of_no_photo_is_whole() -> None:
+    assert json.loads(whole_file("coco", []))["annotations"] == []
+    assert json.loads(whole_file("label-studio", [])) == []
+    assert ElementTree.fromstring(whole_file("cvat", [])).findall("image") == []

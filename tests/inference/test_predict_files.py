@@ -1,3 +1,6 @@
+import errno
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +10,15 @@ import torch
 from PIL import Image
 
 from segmenter.classes import Classes
+from segmenter.data.decode import decode_image
+from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
-from segmenter.inference.predict_files import (
-    Result,
-    find_images,
-    predict_files,
-    source_ids,
-    summary_table,
-)
+from segmenter.inference.find_images import find_images
+from segmenter.inference.photo_outputs import Labelled, PhotoOutputs, source_ids
+from segmenter.inference.predict_files import label_photos, predict_files
+from segmenter.inference.stages import StageClock, num_processors
+from segmenter.inference.summary import Summary
 from segmenter.model import Segmenter
 from segmenter.outputs import OutputFolder
 from tests.conftest import make_classes, make_spec
@@ -182,7 +185,7 @@ def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(photos
 def test_an_option_that_cannot_be_is_refused(photos, tmp_path, predictor):
     folder = OutputFolder(tmp_path / "out")
     with pytest.raises(UserError, match=r"opacity must be from 0 .* got 1\.5"):
-        predict_files(predictor, find_images([str(photos)]), folder, opacity=1.5)
+        PhotoOutputs(predictor.classes, tmp_path, opacity=1.5)
     five_bands = Predictor(Segmenter(make_spec(depth=1, in_channels=5)))
     with pytest.raises(UserError, match="this model takes 5"):
         predict_files(five_bands, find_images([str(photos)]), folder)
@@ -194,7 +197,8 @@ def test_source_ids_reach_the_label_file(photos, photo, tmp_path):
     model.spec = model.spec.model_copy(update={"classes": classes})
     predictor = Predictor(model)
     images = [(photos / "b.PNG", "b")]
-    (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"), ids="source")
+    outputs = PhotoOutputs(classes, tmp_path / "out", ids="source")
+    (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"), outputs)
     values = np.array(Image.open(result.outputs[2]))
     np.testing.assert_array_equal(values, np.array([7, 400, 9])[predictor(photo)])
 
@@ -224,18 +228,108 @@ def test_source_ids_are_the_first_mask_value_of_each_class(values, expected, dty
 
 
 def test_the_summary_lists_classes_that_occur_by_their_mean_share():
-    results = [
-        Result(Path("a"), (), np.array([0.5, 0.0, 0.5]), 1.0),
-        Result(Path("bad"), (), np.zeros(3), 1.0, "cut"),
-        Result(Path("b"), (), np.array([0.0, 0.0, 1.0]), 1.0),
-    ]
-    table = summary_table(results, make_classes(3))
+    summary = Summary(make_classes(3))
+    summary.add(Path("a"), np.array([0.5, 0.0, 0.5]))
+    summary.add(Path("b"), np.array([0.0, 0.0, 1.0]))
+    table = summary.table()
     assert table.names == ("class-2", "class-0")
     assert table.photos == (Path("a"), Path("b"))
     np.testing.assert_array_equal(table.shares, [[0.5, 0.5], [1.0, 0.0]])
     np.testing.assert_array_equal(table.overall, [0.75, 0.25])
 
 
+def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all():
+    summary = Summary(make_classes(2))
+    for number in range(100):
+        summary.add(Path(f"{number}"), np.eye(2)[number % 2])
+    table = summary.table()
+    assert (len(table.photos), table.num_photos) == (40, 100)
+    np.testing.assert_array_equal(table.overall, [0.5, 0.5])
+
+
 def test_the_summary_of_no_photo_is_empty():
-    table = summary_table([], make_classes(3))
+    table = Summary(make_classes(3)).table()
     assert (table.names, table.photos, table.shares.shape) == ((), (), (0, 0))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[tuple[Path, str]]:
+    """Twelve photos of many sizes, one of them broken."""
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(12):
+        path = tmp_path / f"many-{number:02}.png"
+        size = (int(rng.integers(1, 200)), int(rng.integers(1, 200)), 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+        images.append((path, path.stem))
+    images[5][0].write_bytes(b"no photo")
+    return images
+
+
+def test_files_are_those_of_one_photo_after_the_other(many, tmp_path, predictor):
+    outputs = PhotoOutputs(predictor.classes, tmp_path)
+    results = list(predict_files(predictor, many, OutputFolder(tmp_path / "out")))
+    assert [result.path for result in results] == [path for path, _ in many]
+    for result in results:
+        if result.name == "many-05":
+            assert (result.outputs, result.problem is None) == ((), False)
+            continue
+        image = decode_image(result.path)
+        labels = predictor(image)
+        shares = class_shares(labels, 3)
+        drawn = outputs.draw(Labelled(result.path, result.name, image, labels, None, shares))
+        for path, (name, encode) in zip(result.outputs, drawn.files.items(), strict=True):
+            assert path == tmp_path / "out" / name
+            assert path.read_bytes() == encode()
+
+
+def test_few_photos_are_taken_at_a_time(many, tmp_path, predictor):
+    asked = []
+    photos = (asked.append(name) or (path, name) for path, name in many)
+    outputs = PhotoOutputs(predictor.classes, tmp_path / "out")
+    folder = OutputFolder(tmp_path / "out")
+    labelled = label_photos(predictor, photos, folder, outputs.draw)
+    assert asked == []
+    for number, _ in enumerate(labelled, start=1):
+        assert len(asked) <= number + 2 * num_processors() + 2
+    assert len(asked) == 12
+
+
+def test_an_error_of_a_writer_ends_the_run_and_leaves_nothing_half_written(
+    many, tmp_path, predictor, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    labelled = predict_files(predictor, many, OutputFolder(tmp_path / "out"))
+    next(labelled)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+        list(labelled)
+    assert not list((tmp_path / "out").glob(".*.tmp*"))
+
+
+def test_an_interrupt_leaves_whole_files_and_no_thread(many, tmp_path, predictor, monkeypatch):
+    labelled = predict_files(predictor, many, OutputFolder(tmp_path / "out"))
+    next(labelled)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predictor.model, "patch_logits", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(labelled)
+    assert not list((tmp_path / "out").glob(".*.tmp*"))
+    for path in (tmp_path / "out").glob("*.png"):
+        Image.open(path).load()
+    assert not [each for each in threading.enumerate() if each.name.startswith(("read", "write"))]
+
+
+def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path, predictor):
+    clock = StageClock()
+    list(predict_files(predictor, many, OutputFolder(tmp_path / "out"), clock=clock))
+    used = clock.usage()
+    assert set(used.shares) == {"decode", "model", "labels", "draw", "write"}
+    assert min(used.shares.values()) > 0
+    assert sum(used.shares.values()) == pytest.approx(1)
+    assert 0 < used.num_busy <= num_processors() + 0.1

@@ -9,7 +9,7 @@ from PIL import Image
 from segmenter.class_lists import read_class_list
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
-from segmenter.inference.predict_files import find_images
+from segmenter.inference.find_images import find_images
 from segmenter.inference.submission import write_submission
 from segmenter.model import Segmenter
 from segmenter.outputs import OutputFolder

@@ -1,11 +1,14 @@
 """Label maps as files of labelling tools: COCO, labelme, CVAT and Label Studio.
 
-COCO, CVAT and Label Studio keep all photos in one file, labelme one file for each photo. Run
-lengths hold every pixel; so do COCO's polygons, which follow the edges of pixels.
+COCO, CVAT and Label Studio keep all photos in one file, labelme one file for each photo. What a
+common file says of a photo is made when the photo is labelled, as one line of text, and the file is
+put together from these lines, one after the other, so a million photos need no more memory than
+one. Run lengths hold every pixel; so do COCO's polygons, which follow the edges of pixels.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from xml.etree import ElementTree
 
@@ -21,6 +24,9 @@ from segmenter.classes import Classes
 SetFormat = Literal["coco", "coco-polygons", "cvat", "label-studio"]
 """Formats that keep all photos in one file."""
 
+ReadLines = Callable[[], Iterator[str]]
+"""Gives the lines of all photos in their order; may be called again."""
+
 
 class LabelledPhoto(NamedTuple):
     """What a labelling tool is told of one photo."""
@@ -30,52 +36,64 @@ class LabelledPhoto(NamedTuple):
     labels: UInt[ndarray, "height width"]
 
 
-def coco_json(photos: Sequence[LabelledPhoto], classes: Classes, *, polygons: bool) -> bytes:
-    """COCO's JSON: one annotation for each class in each photo; category ids begin with 1.
+class SetFile(NamedTuple):
+    """A file that tells of all photos."""
+
+    name: str
+    line: Callable[[LabelledPhoto, Classes], str]
+    """What it says of one photo."""
+    parts: Callable[[ReadLines, Classes], Iterator[str]]
+    """Its text, from the lines of all photos."""
+
+
+def coco_line(photo: LabelledPhoto, classes: Classes, *, polygons: bool = False) -> str:
+    """One photo in COCO's JSON, without the numbers that count photos and annotations.
+
+    There is one annotation for each class; category ids begin with 1.
 
     Args:
-        photos: All photos of the file.
+        photo: Its name and labels.
         classes: What the labels stand for.
         polygons: Outlines along the edges of pixels instead of run lengths; a hole is reached by a
             line that goes there and back.
     """
-    annotations: list[dict[str, Any]] = []
-    for number, (_, labels) in enumerate(photos, start=1):
-        masks = masks_rle(labels)
-        for index in classes.present(labels):
-            mask = labels == index
-            left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-            outlines = [region.as_one_ring().ravel().tolist() for region in find_regions(mask)]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": index + 1,
-                    "segmentation": outlines if polygons else masks[index],
-                    "area": int(np.count_nonzero(mask)),
-                    "bbox": [left, top, width, height],
-                    "iscrowd": 0,
-                }
-            )
-    content = {
-        "info": {"description": "label maps by segmenter"},
-        "images": [
+    labels = photo.labels
+    masks = {} if polygons else masks_rle(labels)
+    annotations = []
+    for index in classes.present(labels):
+        mask = labels == index
+        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        annotations.append(
             {
-                "id": number,
-                "file_name": name,
-                "height": labels.shape[0],
-                "width": labels.shape[1],
+                "category_id": index + 1,
+                "segmentation": _rings(mask) if polygons else masks[index],
+                "area": int(np.count_nonzero(mask)),
+                "bbox": [left, top, width, height],
+                "iscrowd": 0,
             }
-            for number, (name, labels) in enumerate(photos, start=1)
-        ],
-        "categories": [
-            {"id": index + 1, "name": name}
-            for index, name in enumerate(classes.names)
-            if index != classes.background_index
-        ],
-        "annotations": annotations,
-    }
-    return json.dumps(content).encode()
+        )
+    height, width = labels.shape
+    image = {"file_name": photo.name, "height": height, "width": width}
+    return json.dumps({"image": image, "annotations": annotations})
+
+
+def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
+    """COCO's JSON; photos and annotations are counted from 1."""
+    categories = [
+        {"id": index + 1, "name": name}
+        for index, name in enumerate(classes.names)
+        if index != classes.background_index
+    ]
+    yield '{"info": {"description": "label maps by segmenter"}, "images": ['
+    for number, line in enumerate(read_lines(), start=1):
+        yield _listed(number, {"id": number, **json.loads(line)["image"]})
+    yield f'], "categories": {json.dumps(categories)}, "annotations": ['
+    count = 0
+    for number, line in enumerate(read_lines(), start=1):
+        for annotation in json.loads(line)["annotations"]:
+            count += 1
+            yield _listed(count, {"id": count, "image_id": number, **annotation})
+    yield "]}"
 
 
 def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
@@ -116,89 +134,98 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
     return json.dumps(content).encode()
 
 
-def cvat_xml(photos: Sequence[LabelledPhoto], classes: Classes) -> bytes:
-    """CVAT for images 1.1: one mask for each class in each photo."""
-    root = ElementTree.Element("annotations")
-    ElementTree.SubElement(root, "version").text = "1.1"
-    task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
-    labels_element = ElementTree.SubElement(task, "labels")
+def cvat_line(photo: LabelledPhoto, classes: Classes) -> str:
+    """One photo in CVAT's XML, without its number: one mask for each class."""
+    height, width = photo.labels.shape
+    image = ElementTree.Element(
+        "image", {"name": photo.name, "width": str(width), "height": str(height)}
+    )
+    for index in classes.present(photo.labels):
+        mask = photo.labels == index
+        left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
+        box = mask[top : top + box_height, left : left + box_width]
+        place = {"left": left, "top": top, "width": box_width, "height": box_height}
+        ElementTree.SubElement(
+            image,
+            "mask",
+            {
+                "label": classes.names[index],
+                "source": "auto",
+                "occluded": "0",
+                "rle": ", ".join(map(str, _run_lengths(box.ravel()))),
+                "z_order": "0",
+                **{key: str(value) for key, value in place.items()},
+            },
+        )
+    return ElementTree.tostring(image, encoding="unicode")
+
+
+def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
+    """CVAT for images 1.1; photos are counted from 0."""
+    labels = ElementTree.Element("labels")
     for info in classes.classes:
-        element = ElementTree.SubElement(labels_element, "label")
+        element = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(element, "name").text = info.name
         ElementTree.SubElement(element, "color").text = "#{:02x}{:02x}{:02x}".format(*info.color)
         ElementTree.SubElement(element, "type").text = "mask"
-    for number, (name, labels) in enumerate(photos):
-        height, width = labels.shape
-        image = ElementTree.SubElement(
-            root,
-            "image",
-            {"id": str(number), "name": name, "width": str(width), "height": str(height)},
-        )
-        for index in classes.present(labels):
-            mask = labels == index
-            left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
-            box = mask[top : top + box_height, left : left + box_width]
-            place = {"left": left, "top": top, "width": box_width, "height": box_height}
-            ElementTree.SubElement(
-                image,
-                "mask",
-                {
-                    "label": classes.names[index],
-                    "source": "auto",
-                    "occluded": "0",
-                    "rle": ", ".join(map(str, _run_lengths(box.ravel()))),
-                    "z_order": "0",
-                    **{key: str(value) for key, value in place.items()},
-                },
-            )
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    yield "<?xml version='1.0' encoding='utf-8'?>\n<annotations><version>1.1</version>"
+    yield f"<meta><task>{ElementTree.tostring(labels, encoding='unicode')}</task></meta>"
+    for number, line in enumerate(read_lines()):
+        yield line.replace("<image", f'\n<image id="{number}"', 1)
+    yield "</annotations>"
 
 
-def label_studio_json(photos: Sequence[LabelledPhoto], classes: Classes) -> bytes:
-    """Label Studio's tasks with predictions: a brush for each class.
+def label_studio_line(photo: LabelledPhoto, classes: Classes) -> str:
+    """One photo as Label Studio's task, with a prediction: a brush for each class.
 
     The project's labelling set-up has `<BrushLabels name="label" toName="image">`.
     """
-    tasks = []
-    for name, labels in photos:
-        height, width = labels.shape
-        results = [
-            {
-                "id": f"class-{index}",
-                "type": "brushlabels",
-                "from_name": "label",
-                "to_name": "image",
-                "original_width": width,
-                "original_height": height,
-                "image_rotation": 0,
-                "value": {
-                    "format": "rle",
-                    "rle": _brush(labels == index),
-                    "brushlabels": [classes.names[index]],
-                },
-            }
-            for index in classes.present(labels)
-        ]
-        predictions = [{"model_version": "segmenter", "result": results}]
-        tasks.append({"data": {"image": name}, "predictions": predictions})
-    return json.dumps(tasks).encode()
+    height, width = photo.labels.shape
+    results = [
+        {
+            "id": f"class-{index}",
+            "type": "brushlabels",
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {
+                "format": "rle",
+                "rle": _brush(photo.labels == index),
+                "brushlabels": [classes.names[index]],
+            },
+        }
+        for index in classes.present(photo.labels)
+    ]
+    predictions = [{"model_version": "segmenter", "result": results}]
+    return json.dumps({"data": {"image": photo.name}, "predictions": predictions})
 
 
-def _coco_runs(photos: Sequence[LabelledPhoto], classes: Classes) -> bytes:
-    return coco_json(photos, classes, polygons=False)
+def label_studio_parts(read_lines: ReadLines, _: Classes) -> Iterator[str]:
+    """The list of all tasks."""
+    yield "["
+    for number, line in enumerate(read_lines()):
+        yield f",\n{line}" if number else line
+    yield "]"
 
 
-def _coco_outlines(photos: Sequence[LabelledPhoto], classes: Classes) -> bytes:
-    return coco_json(photos, classes, polygons=True)
-
-
-SET_WRITERS: dict[SetFormat, tuple[str, Callable[[Sequence[LabelledPhoto], Classes], bytes]]] = {
-    "coco": ("coco.json", _coco_runs),
-    "coco-polygons": ("coco-polygons.json", _coco_outlines),
-    "cvat": ("cvat.xml", cvat_xml),
-    "label-studio": ("label-studio.json", label_studio_json),
+SET_FILES: dict[SetFormat, SetFile] = {
+    "coco": SetFile("coco.json", coco_line, coco_parts),
+    "coco-polygons": SetFile("coco-polygons.json", partial(coco_line, polygons=True), coco_parts),
+    "cvat": SetFile("cvat.xml", cvat_line, cvat_parts),
+    "label-studio": SetFile("label-studio.json", label_studio_line, label_studio_parts),
 }
-"""Name of the file, and what writes it, of each format that keeps all photos in one."""
+
+
+def _listed(number: int, item: dict[str, Any]) -> str:
+    """An item of a JSON list whose items are counted from 1."""
+    text = json.dumps(item)
+    return text if number == 1 else f",\n{text}"
+
+
+def _rings(mask: Bool[ndarray, "height width"]) -> list[list[int]]:
+    return [region.as_one_ring().ravel().tolist() for region in find_regions(mask)]
 
 
 def _filled_regions(

@@ -10,6 +10,7 @@ def predict(
     *images: str,
     model: str = "street",
     out: Path = Path("predictions"),
+    save: str | None = None,
     opacity: float = 0.5,
     ids: Literal["index", "source"] = "index",
     gallery: bool = False,
@@ -17,6 +18,8 @@ def predict(
     video: Literal["overlay", "labels"] = "overlay",
     fps: float = 25.0,
     camera_format: Literal["v4l2", "matroska", "mpegts", "mjpeg"] | None = None,
+    shards: int | None = None,
+    shard: int | None = None,
     flip: bool | None = None,
     decode: Decode = "argmax",
     device: str = "cpu",
@@ -31,6 +34,8 @@ def predict(
             sequences, and cameras such as `/dev/video0`.
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         out: Folder for the results.
+        save: What to write, with commas between: overlay, color, label (these three unless told),
+            probabilities, margins, labelme, coco, coco-polygons, cvat, label-studio.
         opacity: How strongly the colours lie over the photo: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
         gallery: Also write `index.html`, a page with all photos and overlays.
@@ -39,6 +44,9 @@ def predict(
         fps: Frames a second of an image sequence, such as `shots/frame-%04d.png`.
         camera_format: What a device or pipe delivers; none: v4l2 of a device such as /dev/video0,
             a container as of files from a pipe.
+        shards: For large batches: cut the photos into this many parts, by their names, and keep a
+            record of what is done, so that the same command goes on where it was stopped.
+        shard: Do this part alone, from 1; other processes or machines do the others.
         flip: Average with the mirrored photo.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
             highest mean IoU or Dice over the classes of a photo.
@@ -48,24 +56,36 @@ def predict(
             processor has it, auto takes it there.
         overwrite: Replace files in the folder that an earlier run did not write.
     """
-    from segmenter.commands.predict import run_prediction
+    options = {
+        "save": save,
+        "opacity": opacity,
+        "ids": ids,
+        "flip": flip,
+        "decode": decode,
+        "device": device,
+        "runtime": runtime,
+        "precision": precision,
+        "overwrite": overwrite,
+    }
+    if shards is not None or shard is not None:
+        from segmenter.commands.predict_shards import run_shards
 
-    failed = run_prediction(
-        images,
-        model,
-        out,
-        opacity=opacity,
-        ids=ids,
-        gallery=gallery,
-        submission=submission,
-        video=video,
-        fps=fps,
-        camera_format=camera_format,
-        flip=flip,
-        decode=decode,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        overwrite=overwrite,
-    )
+        one_page = gallery or submission is not None
+        failed = run_shards(
+            images, model, out, num_shards=shards, shard=shard, one_page=one_page, **options
+        )
+    else:
+        from segmenter.commands.predict import run_prediction
+
+        failed = run_prediction(
+            images,
+            model,
+            out,
+            gallery=gallery,
+            submission=submission,
+            video=video,
+            fps=fps,
+            camera_format=camera_format,
+            **options,
+        )
     return PARTLY_DONE if failed else DONE

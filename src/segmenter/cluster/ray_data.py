@@ -13,7 +13,8 @@ from numpy import ndarray
 from segmenter.data.decode import decode_image
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
-from segmenter.inference.predict_files import Result, find_images, predict_files
+from segmenter.inference.find_images import find_images
+from segmenter.inference.predict_files import Result, predict_files
 from segmenter.inference.predictor import Predictor
 from segmenter.outputs import OutputFolder
 

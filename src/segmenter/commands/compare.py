@@ -23,7 +23,8 @@ from segmenter.evaluation.comparison_page import write_comparison
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.page import PAGE_NAME
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.predictor import Predictor, find_protocol
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.protocols import find_protocol
 from segmenter.outputs import OutputFolder, check_new, write_new
 
 _NUM_NAMED = 5

@@ -24,7 +24,8 @@ from segmenter.evaluation.report import write_report
 from segmenter.evaluation.statistics import Statistics
 from segmenter.export.exported import is_exported
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.predictor import Predictor, change_protocol, find_protocol
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.model import ModelSpec
 from segmenter.outputs import OutputFolder, check_new, write_new

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -14,23 +15,21 @@ from rich.table import Table
 
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
-from segmenter.classes import Classes
 from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
 from segmenter.data.video import CameraFormat
 from segmenter.errors import UserError
-from segmenter.inference.gallery import gallery_names, write_gallery
+from segmenter.inference.find_images import find_images
+from segmenter.inference.gallery import PAGE, write_gallery
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.predict_files import (
-    Ids,
-    Result,
-    find_images,
-    predict_files,
-    summary_table,
-)
+from segmenter.inference.photo_outputs import DEFAULT_SAVE, Ids, PhotoOutputs, parse_save
+from segmenter.inference.predict_files import Result, predict_files
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.inference.runtimes import describe
+from segmenter.inference.set_files import SetFiles
+from segmenter.inference.stages import StageClock, num_processors
 from segmenter.inference.submission import Benchmark, write_submission
+from segmenter.inference.summary import Summary
 from segmenter.inference.video import VideoOutput, VideoResult
 from segmenter.outputs import OutputFolder
 
@@ -40,6 +39,7 @@ def run_prediction(
     model: str,
     out: Path,
     *,
+    save: str | None = None,
     opacity: float,
     ids: Ids,
     gallery: bool,
@@ -62,52 +62,76 @@ def run_prediction(
     """
     if not images:
         raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
-    if submission and gallery:
-        raise UserError("--submission writes label maps alone; leave --gallery out")
+    if submission and (gallery or save):
+        option = "--gallery" if gallery else "--save"
+        raise UserError(f"--submission writes label maps alone; leave {option} out")
+    chosen = DEFAULT_SAVE if save is None else parse_save(save)
+    if gallery and "overlay" not in chosen:
+        raise UserError("--gallery shows overlays; add overlay to --save")
     videos, others = find_videos(images, fps=fps, camera_format=camera_format)
     found = find_images(others) if others else []
     folder = OutputFolder(out, overwrite=overwrite)
+    predictor = open_predictor(
+        model, flip=flip, decode=decode, device=device, runtime=runtime, precision=precision
+    )
+    rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
+    maps = set(rasters)
+    photos = [image for image in found if image not in maps]
+    if rasters:
+        check_rasters(rasters, folder, gallery=gallery, ids=ids, save=save, decode=decode)
+    outputs = PhotoOutputs(predictor.classes, out, chosen, opacity, ids, copies_photo=gallery)
+    if videos:
+        if submission or gallery or save:
+            option = "--submission" if submission else "--gallery" if gallery else "--save"
+            raise UserError(f"{videos[0].path} is a video; leave {option} out")
+        check_videos(videos, predictor, folder, video)
+    clock = StageClock()
+    labelled: Iterator[Result] = iter(())
+    if submission:
+        labelled = write_submission(predictor, photos, folder, submission, clock)
+    elif photos:
+        folder.check([PAGE] if gallery else [])
+        labelled = predict_files(predictor, photos, folder, outputs, clock)
+    of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
+    of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
+    summary, results, num_failed = Summary(predictor.classes), [], 0
+    num_inputs, wrote = len(found) + len(videos), False
+    formats = () if submission else outputs.set_formats
+    with SetFiles(formats, predictor.classes, folder) as set_files:
+        for number, result in enumerate(chain(labelled, of_rasters, of_videos), start=1):
+            wrote = wrote or bool(result.outputs)
+            if not wrote and result.problem and number == len(videos) == num_inputs:
+                raise UserError(result.problem)
+            report(result, number, num_inputs)
+            if result.problem is None:
+                summary.add(result.path, result.shares)
+                set_files.add(result.lines)
+            num_failed += result.problem is not None
+            if gallery:
+                results.append(result)
+        print_shares(summary)
+        print_usage(clock, num_inputs)
+        for path in set_files.write():
+            print(f"all photos: {path}")
+    if gallery:
+        print(f"gallery: {write_gallery(results, predictor.spec, folder)}")
+    print(f"results: {out}")
+    return num_failed
+
+
+def open_predictor(
+    model: str, *, flip: bool | None, decode: Decode, device: str, runtime: str, precision: str
+) -> Predictor:
+    """Open a model for photos that are labelled one beside the other, and say what it is."""
+    cv2.setNumThreads(1)  # photos are worked on side by side; so is what each thread spends known
     predictor = Predictor(
         model, flip=flip, device=device, runtime=runtime, precision=precision, decode=decode
     )
-    spec = predictor.spec
-    if spec.license and (model in bundled_models() or is_hub_name(model)):
-        print(f"note: the model {model!r} is under these terms: {spec.license}")
+    terms = predictor.spec.license
+    if terms and (model in bundled_models() or is_hub_name(model)):
+        print(f"note: the model {model!r} is under these terms: {terms}")
     print(f"runtime: {describe(predictor.runtime)}")
-    if gallery:
-        folder.check(gallery_names(found))
-    rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
-    photos = [image for image in found if image not in rasters]
-    if rasters:
-        check_rasters(rasters, folder, gallery=gallery, ids=ids, decode=decode)
-    if videos:
-        if submission or gallery:
-            raise UserError(f"{videos[0].path} is a video; leave --submission and --gallery out")
-        check_videos(videos, predictor, folder, video, opacity)
-    labelled: Iterator[Result] = iter(())
-    if submission:
-        labelled = write_submission(predictor, photos, folder, submission)
-    elif photos:
-        labelled = predict_files(predictor, photos, folder, opacity=opacity, ids=ids)
-    of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
-    of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
-    results: list[Result] = []
-    num_inputs = len(found) + len(videos)
-    for result in chain(labelled, of_rasters, of_videos):
-        results.append(result)
-        done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
-        if isinstance(result, VideoResult) and result.outputs:
-            done = f"{result.num_frames} frames, {result.seconds:.2f} s"
-        print(f"[{len(results)}/{num_inputs}] {result.path}: {done}")
-        if result.problem is not None:
-            if len(results) == len(videos) == num_inputs and not any(r.outputs for r in results):
-                raise UserError(result.problem)
-            print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
-    print_shares(results, spec.classes)
-    if gallery:
-        print(f"gallery: {write_gallery(results, spec, folder)}")
-    print(f"results: {out}")
-    return sum(result.problem is not None for result in results)
+    return predictor
 
 
 def check_rasters(
@@ -117,6 +141,7 @@ def check_rasters(
     gallery: bool,
     ids: Ids,
     decode: Decode,
+    save: str | None,
 ) -> None:
     """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
     first = rasters[0][0]
@@ -124,22 +149,46 @@ def check_rasters(
         raise UserError(f"{first} is a map, and a gallery shows photos; leave --gallery out")
     if ids != "index":
         raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
+    if save is not None:
+        raise UserError(f"{first} is a map, of which labels alone are written; leave --save out")
     if decode != "argmax":
         raise UserError(f"{first} is a map, labelled piece by piece; leave --decode out")
     import_rasterio()
     folder.check(name + RASTER_ENDING for _, name in rasters)
 
 
-def print_shares(results: Sequence[Result], classes: Classes) -> None:
-    """Show which share of the pixels each class has, per photo and over all."""
-    shares = summary_table(results, classes)
+def report(result: Result, number: int, total: int) -> None:
+    """Say that a photo is done, or why it is not."""
+    done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
+    if isinstance(result, VideoResult) and result.outputs:
+        done = f"{result.num_frames} frames, {result.seconds:.2f} s"
+    print(f"[{number}/{total}] {result.path}: {done}")
+    if result.problem is not None:
+        print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
+
+
+def print_shares(summary: Summary) -> None:
+    """Show which share of the pixels each class has, in the first photos and over all."""
+    shares = summary.table()
     table = Table("photo", "share of the pixels, in per cent")
     for photo, row in zip(shares.photos, shares.shares, strict=True):
         table.add_row(escape(photo.name), _largest_first(shares.names, row))
-    if len(shares.photos) > 1:
+    if shares.num_photos > len(shares.photos):
+        table.add_row(f"and {shares.num_photos - len(shares.photos)} more", "")
+    if shares.num_photos > 1:
         table.add_section()
         table.add_row("mean", _largest_first(shares.names, shares.overall))
     Console().print(table)
+
+
+def print_usage(clock: StageClock, num_photos: int) -> None:
+    """Say how long a run took, and what its processors did."""
+    used = clock.usage()
+    shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
+    print(
+        f"{num_photos} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_processors()} "
+        f"processors busy: {shares}"
+    )
 
 
 def _largest_first(names: Sequence[str], shares: Float[ndarray, " classes"]) -> str:

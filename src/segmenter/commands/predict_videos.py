@@ -12,7 +12,9 @@ import numpy as np
 from segmenter.data.image_sequence import find_sequence, is_sequence
 from segmenter.data.video import VIDEO_SUFFIXES, Camera, CameraFormat, VideoFile, import_av
 from segmenter.errors import UserError
-from segmenter.inference.predict_files import Ids, check_drawing, is_usable_name
+from segmenter.inference.find_images import is_usable_name
+from segmenter.inference.photo_outputs import Ids
+from segmenter.inference.predict_files import check_channels
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.video import (
     Video,
@@ -78,7 +80,6 @@ def check_videos(
     predictor: Predictor,
     folder: OutputFolder,
     output: VideoOutput,
-    opacity: float,
 ) -> None:
     """Refuse, before any work is done, what cannot be done with videos.
 
@@ -86,7 +87,7 @@ def check_videos(
         UserError: If PyAV is missing, or options, model or a file in the way do not allow it.
     """
     import_av()
-    check_drawing(predictor, opacity)
+    check_channels(predictor)
     names = (video.name for video in videos if is_usable_name(video.name))
     folder.check(each for name in names for each in output_names(name, output))
 

@@ -109,19 +109,26 @@ def walk_images(
         UserError: If a folder cannot be read.
     """
     ancestors = ancestors | {os.path.realpath(folder)}
+    names, folders = [], set()  # a folder may hold a million names
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_dir(entry):
+                    folders.add(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
+                    continue
+                names.append(entry.name)
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = folder / entry.name
-        if _is_dir(entry):
-            if os.path.realpath(path) not in ancestors and enters(path):
-                yield from walk_images(path, enters, ancestors)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+    names.sort()
+    for name in names:
+        path = folder / name
+        if name not in folders:
             yield path
+        elif os.path.realpath(path) not in ancestors and enters(path):
+            yield from walk_images(path, enters, ancestors)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

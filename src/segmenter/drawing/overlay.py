@@ -16,8 +16,9 @@ _BACKGROUND = (255, 255, 255)
 _NAME_COLOR = (32, 33, 36)
 _SHARE_COLOR = (95, 99, 104)
 _SWATCH_OUTLINE = (190, 194, 198)
-_BORDER_COLOR = (255, 255, 255)
 _BORDER_OPACITY = 0.6
+_UNDER_BORDER = (np.arange(256) * (1 - _BORDER_OPACITY) + 255 * _BORDER_OPACITY).astype(np.uint8)
+"""What a white border makes of each value of red, green or blue."""
 _MIN_TEXT_SIZE = 13  # pixels; smaller letters of the built-in font run together
 _TEXT_PER_SIDE = 0.02  # text size for each pixel of the photo's mean side
 _SIDE_PER_BORDER = 900  # a border grows by one pixel for so many of the photo's mean side
@@ -29,6 +30,7 @@ _COLUMN_GAP = 2.2
 _MAX_ENTRIES = 40
 _MIN_ROWS_BESIDE = 6
 _MAX_JPEG_SIDE = 65_500  # of libjpeg
+_PIXELS_AT_ONCE = 1 << 16  # what is made of them stays in the cache
 
 
 def overlay(
@@ -55,15 +57,19 @@ def overlay(
             "colors must be an array of shape (classes, 3), such as `classes.colors`, got "
             f"{type(colors).__name__}"
         )
-    painted = np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
-    drawn = cv2.addWeighted(image, 1 - opacity, painted, opacity, 0)
+    drawn = np.empty_like(image, order="C")
+    step = max(1, _PIXELS_AT_ONCE // max(labels.shape[1], 1))
+    for top in range(0, len(labels), step):
+        rows = slice(top, top + step)
+        painted = _painted(labels[rows], colors)
+        drawn[rows] = cv2.addWeighted(image[rows], 1 - opacity, painted, opacity, 0, dst=painted)
     is_clear = labels >= len(colors)
     if background_index is not None:
         is_clear |= labels == background_index
-    np.copyto(drawn, image, where=is_clear[:, :, None])
+    if is_clear.any():
+        np.copyto(drawn, image, where=is_clear[:, :, None])
     borders = _class_borders(labels)
-    line = np.array(_BORDER_COLOR) * _BORDER_OPACITY
-    drawn[borders] = (drawn[borders] * (1 - _BORDER_OPACITY) + line).astype(np.uint8)
+    drawn[borders] = _UNDER_BORDER[np.asarray(drawn[borders], dtype=np.uint8)]
     return drawn
 
 
@@ -99,22 +105,28 @@ def overlay_with_legend(
     height, width = image.shape[:2]
     if legend.is_below:
         canvas_hw = (height + legend.height, max(width, legend.width))
-        origin = (0, height)
+        beside = (slice(height, None), slice(None))
     else:
         canvas_hw = (max(height, legend.height), width + legend.width)
-        origin = (width, 0)
-    canvas = np.full((*canvas_hw, 3), _BACKGROUND, dtype=np.uint8)
+        beside = (slice(None), slice(width, None))
+    canvas = np.empty((*canvas_hw, 3), dtype=np.uint8)
     canvas[:height, :width] = drawn
-    picture = Image.fromarray(canvas)
-    legend.draw(ImageDraw.Draw(picture), origin)
-    return np.array(picture)
+    canvas[height:], canvas[:, width:] = _BACKGROUND, _BACKGROUND
+    picture = Image.fromarray(canvas[beside])
+    legend.draw(ImageDraw.Draw(picture))
+    canvas[beside] = np.array(picture)
+    return canvas
 
 
 def class_shares(
     labels: UInt[ndarray, "height width"], num_classes: int
 ) -> Float[ndarray, " classes"]:
     """Share of each class in the labelled pixels, 0 to 1; zeros where no pixel is labelled."""
-    counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
+    counts = np.zeros(num_classes, dtype=np.int64)
+    pixels = labels.ravel()
+    for start in range(0, pixels.size, _PIXELS_AT_ONCE):
+        some = pixels[start : start + _PIXELS_AT_ONCE]
+        counts += np.bincount(some, minlength=num_classes)[:num_classes]
     return counts / max(counts.sum(), 1)
 
 
@@ -128,6 +140,16 @@ def encode_jpeg(image: UInt8[ndarray, "height width 3"], quality: int = 90) -> b
         height, width = (max(1, int(side * factor)) for side in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
+
+
+def _painted(
+    labels: UInt[ndarray, "height width"], colors: UInt8[ndarray, "classes 3"]
+) -> UInt8[ndarray, "height width 3"]:
+    """The colour of each label; of the last class, where there is none."""
+    if labels.dtype != np.uint8:
+        return np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
+    table = colors[np.minimum(np.arange(256), len(colors) - 1)]
+    return cv2.LUT(cv2.merge([labels] * 3), table[:, None])
 
 
 def _class_borders(labels: UInt[ndarray, "height width"]) -> ndarray:
@@ -217,7 +239,7 @@ class _Legend(NamedTuple):
             height=num_rows * row + 2 * padding,
         )
 
-    def draw(self, canvas: ImageDraw.ImageDraw, origin: tuple[int, int]) -> None:
+    def draw(self, canvas: ImageDraw.ImageDraw) -> None:
         """Draw the entries, row by row below a photo, column by column beside it."""
         size = self.text_size
         font = ImageFont.load_default(size)
@@ -229,8 +251,8 @@ class _Legend(NamedTuple):
                 line, column = divmod(index, self.num_columns)
             else:
                 column, line = divmod(index, num_rows)
-            left = origin[0] + padding + column * (self.cell_width + gap)
-            middle = origin[1] + padding + line * row + row // 2
+            left = padding + column * (self.cell_width + gap)
+            middle = padding + line * row + row // 2
             if entry.color is not None:
                 box = (left, middle - size // 2, left + size, middle - size // 2 + size)
                 canvas.rectangle(box, fill=entry.color, outline=_SWATCH_OUTLINE)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt
 from numpy import ndarray
 from torch import Tensor
 
@@ -53,10 +53,40 @@ class Band(NamedTuple):
     """For each photo, of each view."""
 
 
+class Rows(NamedTuple):
+    """Some rows of a photo, and what the model says of them."""
+
+    rows: slice
+    labels: UInt[ndarray, "rows width"]
+    margins: Float[ndarray, "rows width"] | None
+    """By how much the best class is more probable than the second, 0 to 1."""
+    probabilities: Float[ndarray, "classes rows width"] | None
+
+
 def batch_size(size: tuple[int, ...]) -> int:
     """How many pictures of this height and width go through the model at once."""
     height, width = size
     return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
+
+
+def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
+    """Cut a band of one photo into bands whose pixels have at most `num_numbers` scores or so."""
+    ((first_part, *_),) = band.parts
+    num_rows, num_columns = first_part.grid
+    height, width = first_part.tile_size
+    scores_per_row = num_columns * width * height * first_part.logits.shape[2]
+    step = max(1, num_numbers // scores_per_row)
+    inside, columns = band.inside
+    for first in range(0, num_rows, step):
+        begin, end = first * height, min(first + step, num_rows) * height
+        start, stop = max(begin, inside.start), min(end, inside.stop)
+        if start >= stop:
+            continue
+        yield Band(
+            slice(band.rows.start + start - inside.start, band.rows.start + stop - inside.start),
+            (slice(start - begin, stop - begin), columns),
+            [[Part(p.logits, p.rows[first : first + step], p.columns) for p in band.parts[0]]],
+        )
 
 
 def photo_bands(

@@ -1,22 +1,20 @@
 """Photos in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt
 from numpy import ndarray
-from pydantic import ValidationError
 from torch import Tensor
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
-from segmenter.inference.bands import Band, batch_size, photo_bands
+from segmenter.inference.bands import Band, Rows, batch_size, photo_bands, thin_bands
 from segmenter.inference.labels import (
     Part,
     band_confidence,
@@ -24,12 +22,15 @@ from segmenter.inference.labels import (
     band_margins,
     band_probabilities,
 )
+from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
+from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.inference.views import Pixels, view_sizes
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.model.protocol import published_protocol
-from segmenter.validation import first_problem
+
+_NUMBERS_AT_ONCE = 1 << 24
+"""Probabilities that `Predictor.rows` makes at once: 64 MiB."""
 
 
 class Predictor:
@@ -77,8 +78,10 @@ class Predictor:
             raise UserError(f"a model is a Segmenter, a name or a path, got {type(model).__name__}")
         self.runtime: Runtime = model
         self.device = self.runtime.device
-        given = {"flip": flip, "scales": scales}
-        changes = {name: value for name, value in given.items() if value is not None}
+        self.model_seconds = 0.0
+        """How long the model itself has run so far, without what is made of its logits."""
+        changes = {} if flip is None else {"flip": flip}
+        changes |= {} if scales is None else {"scales": scales}
         self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
 
     @property
@@ -115,12 +118,8 @@ class Predictor:
             UserError: If `image` is anything else, or too large for the memory.
         """
         photos = [*image] if isinstance(image, list | tuple) else [image]
-        with _enough_memory():
-            checked = [self._checked(photo) for photo in photos]
-            if self.decode == "argmax":
-                labels = self._labels(checked)
-            else:
-                labels = [self.labels_and_probabilities(photo)[0] for photo in checked]
+        with enough_memory():
+            labels = self._labels([self._checked(photo) for photo in photos])
         return labels if isinstance(image, list | tuple) else labels[0]
 
     def labels_and_probabilities(
@@ -132,7 +131,7 @@ class Predictor:
             UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
         probabilities = self.probabilities(image)
-        with _enough_memory():
+        with enough_memory():
             background = self.classes.background_index
             labels = decode_probabilities(probabilities, self.decode, background)
         return labels.astype(self.classes.label_dtype), probabilities
@@ -147,7 +146,7 @@ class Predictor:
             UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
         image = self._checked(image)
-        with _enough_memory():
+        with enough_memory():
             found = np.empty((len(self.classes), *image.shape[:2]), dtype=np.float32)
             for band in self._bands([image]):
                 (parts,) = band.parts
@@ -166,7 +165,7 @@ class Predictor:
             UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
         image = self._checked(image)
-        with _enough_memory():
+        with enough_memory():
             found = np.empty(image.shape[:2], dtype=np.float32)
             for band in self._bands([image]):
                 (parts,) = band.parts
@@ -174,7 +173,6 @@ class Predictor:
                 found[band.rows] = band_confidence(parts, softmax=softmax)[band.inside]
         return found
 
-    @torch.inference_mode()
     def labels_and_margins(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
@@ -187,15 +185,11 @@ class Predictor:
         Raises:
             UserError: If `image` is no photo that the model takes, or too large for the memory.
         """
-        image = self._checked(image)
-        with _enough_memory():
-            labels = np.empty(image.shape[:2], dtype=self.classes.label_dtype)
-            margins = np.empty(image.shape[:2], dtype=np.float32)
-            for band in self._bands([image]):
-                (parts,) = band.parts
-                softmax = self._averages_probabilities(parts)
-                found = band_margins(parts, self.classes.label_dtype, softmax=softmax)
-                labels[band.rows], margins[band.rows] = (each[band.inside] for each in found)
+        size = self._checked(image).shape[:2]
+        labels = np.empty(size, dtype=self.classes.label_dtype)
+        margins = np.empty(size, dtype=np.float32)
+        for found in self.rows(image, margins=True):
+            labels[found.rows], margins[found.rows] = found.labels, found.margins
         return labels, margins
 
     def label_rows(self, photo: Pixels) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
@@ -215,7 +209,7 @@ class Predictor:
         bands = self._bands([photo])
         while True:
             # Neither is held while the caller's code runs.
-            with torch.inference_mode(), _enough_memory():
+            with torch.inference_mode(), enough_memory():
                 band = next(bands, None)
                 if band is None:
                     return
@@ -223,8 +217,54 @@ class Predictor:
             yield band.rows, labels
 
     @torch.inference_mode()
+    def rows(
+        self, image: ndarray, *, margins: bool = False, probabilities: bool = False
+    ) -> Iterator[Rows]:
+        """Label a photo, and give more than labels, some rows at a time.
+
+        Args:
+            image: As for `__call__`.
+            margins: Whether margins are wanted.
+            probabilities: Whether probabilities are wanted.
+
+        Returns:
+            All rows of the photo, each once, from top to bottom.
+
+        Raises:
+            UserError: If `image` is no photo that the model takes, or too large for the memory.
+        """
+        if self.decode != "argmax":  # labels depend on all pixels
+            yield self._all_rows(image)
+            return
+        dtype = self.classes.label_dtype
+        with enough_memory():
+            for band in self._bands([self._checked(image)]):
+                (labels,) = self._band_labels(band)
+                for thin in thin_bands(band, _NUMBERS_AT_ONCE):
+                    (parts,) = thin.parts
+                    softmax = self._averages_probabilities(parts)
+                    found = band_probabilities(parts, softmax=softmax) if probabilities else None
+                    sure = band_margins(parts, dtype, softmax=softmax)[1] if margins else None
+                    top = thin.rows.start - band.rows.start
+                    yield Rows(
+                        thin.rows,
+                        labels[top : top + thin.rows.stop - thin.rows.start],
+                        None if sure is None else sure[thin.inside],
+                        None if found is None else found[:, *thin.inside],
+                    )
+
+    def _all_rows(self, image: ndarray) -> Rows:
+        """Everything of a photo at once."""
+        labels, probabilities = self.labels_and_probabilities(image)
+        with enough_memory():
+            second, best = np.partition(probabilities, (-2, -1), axis=0)[-2:]
+        return Rows(slice(0, len(labels)), labels, best - second, probabilities)
+
+    @torch.inference_mode()
     def _labels(self, images: list[ndarray]) -> list[ndarray]:
         """Label checked photos, neighbours of one size together."""
+        if self.decode != "argmax":
+            return [self.labels_and_probabilities(image)[0] for image in images]
         labels = []
         for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
             same_size = list(neighbours)
@@ -262,6 +302,7 @@ class Predictor:
         self, windows: Shaped[ndarray, "windows height width channels"]
     ) -> Float[Tensor, "windows classes rows columns"]:
         """Score the patches of windows, several at a time."""
+        begin = time.perf_counter()
         step = batch_size(windows.shape[1:3])
         logits = [
             self.runtime.patch_logits(
@@ -269,6 +310,7 @@ class Predictor:
             )
             for start in range(0, len(windows), step)
         ]
+        self.model_seconds += time.perf_counter() - begin
         return torch.cat(logits)
 
     def _checked(self, image: object) -> ndarray:
@@ -279,65 +321,10 @@ class Predictor:
                 return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
             if image.ndim == 3 and image.shape[2] == num_channels:
                 return image
-        given = (
-            f"{image.dtype} of shape {image.shape}"
-            if isinstance(image, ndarray)
-            else type(image).__name__
-        )
+        given = type(image).__name__
+        if isinstance(image, ndarray):
+            given = f"{image.dtype} of shape {image.shape}"
         raise UserError(
             "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
             f"{num_channels}), got {given}; convert it first"
         )
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Say in one line that memory is short, whichever library finds out."""
-    try:
-        yield
-    except (MemoryError, RuntimeError, cv2.error) as error:
-        is_short = (
-            isinstance(error, MemoryError | torch.OutOfMemoryError)
-            or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
-            or "can't allocate memory" in str(error)
-        )
-        if not is_short:
-            raise
-        raise UserError(
-            "the photo does not fit into memory at the size it is looked at; give a smaller "
-            "short side or fewer scales, or a photo of fewer pixels"
-        ) from None
-
-
-def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
-    """The protocol meant: the model's own, or a published one, for windows as the model knows them.
-
-    Raises:
-        UserError: If a name is not known.
-    """
-    own = spec.protocol
-    if protocol is None:
-        return own
-    if isinstance(protocol, Protocol):
-        return protocol
-    if not isinstance(protocol, str):
-        raise UserError(f"a protocol is a name or a Protocol, got {type(protocol).__name__}")
-    window = own.window
-    if window is None and spec.encoder.table_grid is not None:
-        window = min(spec.encoder.table_grid) * spec.encoder.patch_size
-    sizes = {} if own.short_side is None else {"short_side": own.short_side}
-    return published_protocol(
-        protocol, window=window, stride=own.stride, max_ratio=own.max_ratio, **sizes
-    )
-
-
-def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protocol:
-    """A protocol with single fields replaced.
-
-    Raises:
-        UserError: If a value is impossible, or fields contradict.
-    """
-    try:
-        return Protocol.model_validate({**protocol.model_dump(), **changes})
-    except ValidationError as error:
-        raise UserError(first_problem(error, Protocol)) from None

@@ -21,7 +21,8 @@ from PIL.TiffImagePlugin import (
 from segmenter.data.decode import FILE_LIMITS
 from segmenter.errors import UserError
 from segmenter.inference.predict_files import Result
-from segmenter.inference.predictor import Predictor, change_protocol
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.protocols import change_protocol
 from segmenter.outputs import OutputFolder
 
 RASTER_ENDING = "_label.tif"

@@ -5,6 +5,7 @@ Every runtime has a `spec`, a `name`, a `version`, a `precision` and a `device`,
 is installed.
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -64,6 +65,10 @@ class TorchRuntime:
         self.model = model.to(device).eval()
         self._compiled = torch.compile(self.model.patch_logits) if compiles else None
 
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        return own.hash_tensors(self.model.state_dict())
+
     @property
     def spec(self) -> ModelSpec:
         """What the model is."""
@@ -119,6 +124,13 @@ class _GraphRuntime:
     def model(self) -> Segmenter:
         """The model in torch, read anew: this runtime holds a graph."""
         return self._source.load()
+
+    def digest(self) -> str:
+        """SHA-256 of the weights, or of an exported graph."""
+        exported = self._source.exported
+        if exported is None:
+            return self._source.digest()
+        return hashlib.sha256(exported.graph + (exported.weights or b"")).hexdigest()
 
     def _input(self, pixels: Tensor) -> Tensor:
         """Pixels as the graph takes them."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,10 @@ from segmenter.class_lists import ADE20K, CITYSCAPES, read_class_list
 from segmenter.classes import Classes
 from segmenter.drawing import label_png
 from segmenter.errors import UserError
-from segmenter.inference.predict_files import Result, label_file, source_ids
+from segmenter.inference.photo_outputs import Drawn, Labelled, source_ids
+from segmenter.inference.predict_files import Result, label_photos
 from segmenter.inference.predictor import Predictor
+from segmenter.inference.stages import StageClock
 from segmenter.outputs import OutputFolder
 
 Benchmark = Literal["ade20k", "cityscapes"]
@@ -25,6 +28,7 @@ def write_submission(
     images: Sequence[tuple[Path, str]],
     folder: OutputFolder,
     benchmark: Benchmark,
+    clock: StageClock | None = None,
 ) -> Iterator[Result]:
     """Label photos and write one PNG for each, flat in the folder, with the benchmark's ids.
 
@@ -36,6 +40,7 @@ def write_submission(
         images: Photos and their names; see `find_images`.
         folder: Where files are written.
         benchmark: Whose ids.
+        clock: Told where the time goes.
 
     Returns:
         One result a photo, made as it is asked for.
@@ -55,15 +60,12 @@ def write_submission(
                     "of a photo; give its own photos"
                 )
     folder.check(outputs)
-    return (
-        label_file(
-            predictor,
-            path,
-            folder,
-            lambda _, labels, __, output=output: {output: label_png(source_ids(labels, classes))},
-        )
-        for (path, _), output in zip(images, outputs, strict=True)
-    )
+
+    def draw(photo: Labelled) -> Drawn:
+        output = f"{photo.name.rsplit('/', 1)[-1]}.png"
+        return Drawn({output: partial(label_png, source_ids(photo.labels, classes))}, {})
+
+    return label_photos(predictor, images, folder, draw, clock=clock)
 
 
 def _check_names(of_model: Classes, wanted: Classes, benchmark: Benchmark) -> None:

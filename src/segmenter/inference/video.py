@@ -17,7 +17,9 @@ from segmenter.data.video import Camera, Frame, VideoFile, import_av
 from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_legend
 from segmenter.errors import UserError
 from segmenter.inference.ahead import ahead
-from segmenter.inference.predict_files import Ids, Result, is_usable_name, source_ids
+from segmenter.inference.find_images import is_usable_name
+from segmenter.inference.photo_outputs import Ids, source_ids
+from segmenter.inference.predict_files import Result
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.video_files import overlay_video
 from segmenter.outputs import OutputFolder
@@ -102,7 +104,7 @@ def label_video(
     def result(outputs: tuple[Path, ...] = (), problem: str | None = None) -> VideoResult:
         shares = counts / max(int(counts.sum()), 1)
         seconds = time.perf_counter() - start
-        return VideoResult(video.path, outputs, shares, seconds, problem, num_frames)
+        return VideoResult(video.path, outputs, shares, seconds, problem, num_frames=num_frames)
 
     if not is_usable_name(video.name):
         return result(problem=f"{str(video.path)!r}: no result can have this name; rename it")

@@ -1,0 +1,44 @@
+"""Which protocol is meant, by name or by fields."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from segmenter.errors import UserError
+from segmenter.model import ModelSpec, Protocol
+from segmenter.model.protocol import published_protocol
+from segmenter.validation import first_problem
+
+
+def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
+    """The protocol meant: the model's own, or a published one, for windows as the model knows them.
+
+    Raises:
+        UserError: If a name is not known.
+    """
+    own = spec.protocol
+    if protocol is None:
+        return own
+    if isinstance(protocol, Protocol):
+        return protocol
+    if not isinstance(protocol, str):
+        raise UserError(f"a protocol is a name or a Protocol, got {type(protocol).__name__}")
+    window = own.window
+    if window is None and spec.encoder.table_grid is not None:
+        window = min(spec.encoder.table_grid) * spec.encoder.patch_size
+    sizes = {} if own.short_side is None else {"short_side": own.short_side}
+    return published_protocol(
+        protocol, window=window, stride=own.stride, max_ratio=own.max_ratio, **sizes
+    )
+
+
+def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protocol:
+    """A protocol with single fields replaced.
+
+    Raises:
+        UserError: If a value is impossible, or fields contradict.
+    """
+    try:
+        return Protocol.model_validate({**protocol.model_dump(), **changes})
+    except ValidationError as error:
+        raise UserError(first_problem(error, Protocol)) from None

@@ -1,0 +1,77 @@
+"""How busy the processors were, and with what."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, get_args
+
+Stage = Literal["decode", "draw", "write"]
+"""What runs in threads of its own, beside model and labels: read a photo; make the pictures; encode
+them and bring them to the disk."""
+
+
+class Usage(NamedTuple):
+    """What a run took."""
+
+    seconds: float
+    """From its first moment to now."""
+    num_busy: float
+    """Processors that were at work, on average."""
+    shares: dict[str, float]
+    """Of the processors' time: decode, model, labels, draw, write; together 1."""
+
+
+class StageClock:
+    """Adds up processor time by stage.
+
+    A stage of one thread is told by that thread's clock. Model and labels run in many threads of
+    libraries: they get what is left of the process' time, by turns of how long each ran.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._process_start = time.process_time()
+        self._lock = threading.Lock()
+        self._processor = dict.fromkeys(get_args(Stage), 0.0)
+        self._elapsed = {"model": 0.0, "labels": 0.0}
+
+    @contextmanager
+    def measure(self, stage: Stage) -> Iterator[None]:
+        """Count what the block does in this thread."""
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._processor[stage] += time.thread_time() - start
+
+    def add_labelling(self, seconds: float, in_model: float) -> None:
+        """Count how long a photo took from pixels to labels, and what of it was the model."""
+        self._elapsed["model"] += in_model
+        self._elapsed["labels"] += seconds - in_model
+
+    def usage(self) -> Usage:
+        """What was taken until now."""
+        seconds = time.perf_counter() - self._start
+        total = time.process_time() - self._process_start
+        rest = max(total - sum(self._processor.values()), 0.0)
+        elapsed = max(sum(self._elapsed.values()), 1e-9)
+        spent = {
+            "decode": self._processor["decode"],
+            "model": rest * self._elapsed["model"] / elapsed,
+            "labels": rest * self._elapsed["labels"] / elapsed,
+            "draw": self._processor["draw"],
+            "write": self._processor["write"],
+        }
+        whole = max(sum(spent.values()), 1e-9)
+        shares = {stage: each / whole for stage, each in spent.items()}
+        return Usage(seconds, total / max(seconds, 1e-9), shares)
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -63,7 +63,8 @@ def test_a_published_data_set_is_scored_on_val(here: Path) -> None:
 def test_a_published_data_set_is_trained_on(here: Path, capsys: pytest.CaptureFixture) -> None:
     few = "--schedule.steps 2 --schedule.warmup_steps 0 --augment.crop_size 16 --workers 0"
     small = (
-        "--protocol.short_side 16 --model.encoder_depth 1 --batch_size 2 --from model.safetensors"
+        "--protocol.short_side 16 --model.encoder_depth 1 --batch_size 2 --from model.safetensors "
+        "--optimizer.frozen_blocks 0"
     )
     assert run(*f"train --data ade20k:ade {few} {small}".split()) == 0
     assert "ade20k:ade: 2 photos to train on, 2 to score on" in capsys.readouterr().err

@@ -173,6 +173,7 @@ def test_tensorboard_shows_each_step_once_and_the_pictures_of_each_scoring(
     assert (drawn[0].width, drawn[0].height) == (4 * 64, 64)
 
 
+@pytest.mark.slow
 def test_wandb_offline_keeps_one_run_with_each_step_once(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +197,7 @@ def test_wandb_offline_keeps_one_run_with_each_step_once(
     assert list((run / "wandb").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_mlflow_file_store_keeps_one_run_with_each_step_once(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

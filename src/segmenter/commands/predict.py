@@ -182,7 +182,9 @@ def print_shares(summary: Summary) -> None:
 
 
 def print_usage(clock: StageClock, num_photos: int) -> None:
-    """Say how long a run took, and what its processors did."""
+    """Say how long a run took, and what its processors did, if there was anything to do."""
+    if num_photos == 0:
+        return
     used = clock.usage()
     shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
     print(

@@ -63,11 +63,12 @@ def run(*arguments: str) -> int:
 
 
 def outputs(folder: str) -> dict[str, bytes]:
-    """Files that are no records of ours."""
+    """Files that are no records of ours, nor what a kill left half written."""
+    files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and not path.relative_to(folder).parts[0].startswith(".")
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
 
 

@@ -11,6 +11,7 @@ from segmenter.commands.evaluate import (
     data_classes,
     how_computed,
     open_model,
+    open_outputs,
     scored_items,
     showing_progress,
 )
@@ -21,11 +22,10 @@ from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference
 from segmenter.evaluation.comparison_page import write_comparison
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.evaluation.page import PAGE_NAME
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
-from segmenter.outputs import OutputFolder, check_new, write_new
+from segmenter.outputs import write_new
 
 _NUM_NAMED = 5
 """Photos that are named in the terminal."""
@@ -52,11 +52,7 @@ def run_comparison(
     Raises:
         UserError: If models, data, protocol, device or outputs do not allow it.
     """
-    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
-    if report:
-        report.check([PAGE_NAME])
-    if json_file:
-        check_new(json_file, overwrite=overwrite)
+    report = open_outputs(report_folder, json_file, overwrite=overwrite)
     one, two = (open_model(model, runtime, precision, device) for model in (a, b))
     folder = open_data(data, data_classes(data, classes_file, one.spec))
     name, items = scored_items(folder, split, one.spec)

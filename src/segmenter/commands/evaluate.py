@@ -56,11 +56,7 @@ def run_evaluation(
     Raises:
         UserError: If model, data, protocol, device or outputs do not allow it.
     """
-    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
-    if report:
-        report.check([PAGE_NAME])
-    if json_file:
-        check_new(json_file, overwrite=overwrite)
+    report = open_outputs(report_folder, json_file, overwrite=overwrite)
     if boundary_ratio is not None and not 0 < boundary_ratio <= 1:
         raise UserError(
             f"--boundary-ratio is a share of a photo's diagonal, above 0 and at most 1, such as "
@@ -105,6 +101,22 @@ def run_evaluation(
         path = write_report(evaluation, predictor, items, folder.classes, report, context)
         print(f"report: {path}")
     return evaluation
+
+
+def open_outputs(
+    report_folder: Path | None, json_file: Path | None, *, overwrite: bool
+) -> OutputFolder | None:
+    """The folder of the report, if one is asked for, after making sure that all can be written.
+
+    Raises:
+        UserError: If something is in the way.
+    """
+    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
+    if report:
+        report.check([PAGE_NAME])
+    if json_file:
+        check_new(json_file, overwrite=overwrite)
+    return report
 
 
 def open_model(model: str, runtime: str | None, precision: str, device: str) -> Runtime:

@@ -21,7 +21,7 @@ from segmenter.errors import UserError
 from segmenter.inference.find_images import find_images
 from segmenter.inference.gallery import PAGE, write_gallery
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.photo_outputs import DEFAULT_SAVE, Ids, PhotoOutputs, parse_save
+from segmenter.inference.photo_outputs import Ids, PhotoOutputs, parse_save
 from segmenter.inference.predict_files import Result, predict_files
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
@@ -60,12 +60,11 @@ def run_prediction(
         UserError: If there are no photos, or model, device or outputs do not allow it; if all that
             is given are videos, and none has a frame that can be read.
     """
-    if not images:
-        raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
+    check_given(images)
     if submission and (gallery or save):
         option = "--gallery" if gallery else "--save"
         raise UserError(f"--submission writes label maps alone; leave {option} out")
-    chosen = DEFAULT_SAVE if save is None else parse_save(save)
+    chosen = parse_save(save)
     if gallery and "overlay" not in chosen:
         raise UserError("--gallery shows overlays; add overlay to --save")
     videos, others = find_videos(images, fps=fps, camera_format=camera_format)
@@ -117,6 +116,12 @@ def run_prediction(
         print(f"gallery: {write_gallery(results, predictor.spec, folder)}")
     print(f"results: {out}")
     return num_failed
+
+
+def check_given(images: Sequence[str]) -> None:
+    """Refuse a command that names nothing to label."""
+    if not images:
+        raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
 
 
 def open_predictor(

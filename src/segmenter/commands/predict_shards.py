@@ -12,11 +12,17 @@ import numpy as np
 
 from segmenter.annotations.formats import SET_FILES, SetFormat
 from segmenter.classes import Classes
-from segmenter.commands.predict import open_predictor, print_shares, print_usage, report
+from segmenter.commands.predict import (
+    check_given,
+    open_predictor,
+    print_shares,
+    print_usage,
+    report,
+)
 from segmenter.errors import UserError
 from segmenter.inference.find_images import before_wildcard, walk_inputs
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.photo_outputs import DEFAULT_SAVE, Ids, PhotoOutputs, parse_save
+from segmenter.inference.photo_outputs import Ids, PhotoOutputs, parse_save
 from segmenter.inference.predict_files import Result, check_channels, label_photos
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.rasters import is_raster
@@ -56,8 +62,7 @@ def run_shards(
         UserError: If there are no photos, if model, device or outputs do not allow it, or if the
             folder holds results of another model or of other options.
     """
-    if not images:
-        raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
+    check_given(images)
     if num_shards is None:
         raise UserError(f"--shard {shard} is one of how many? give --shards too")
     if num_shards < 1 or (shard is not None and not 1 <= shard <= num_shards):
@@ -71,7 +76,7 @@ def run_shards(
         )
     if one_page:
         raise UserError("--gallery and --submission are for photos of one run; leave --shards out")
-    chosen = DEFAULT_SAVE if save is None else parse_save(save)
+    chosen = parse_save(save)
     check_apart(images, out)
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = open_predictor(

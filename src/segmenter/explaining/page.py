@@ -92,12 +92,13 @@ def write_explanation(
     environment = Environment(loader=PackageLoader("segmenter.explaining", "."), autoescape=True)
     colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in classes.classes]
     names = [info.name for info in classes.classes]
+    decoder = predictor.model.decoder
     similarity = class_similarity(predictor.model).cpu().tolist()
     page = environment.get_template("page.html.jinja").render(
         name=name,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
-        has_class_tokens=predictor.spec.decoder.kind in ("mask", "atm", "eomt"),
+        has_class_tokens=decoder.guests is not None or isinstance(decoder, AttendingDecoder),
         layers=layers,
         names=names,
         points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),

@@ -144,12 +144,14 @@ class PhotoOutputs:
         return Drawn(files, lines)
 
 
-def parse_save(text: str) -> tuple[Save, ...]:
-    """Read what is to be written, such as `label,coco`.
+def parse_save(text: str | None) -> tuple[Save, ...]:
+    """Read what is to be written, such as `label,coco`; none: what is written unless told.
 
     Raises:
         UserError: If a word is not known, or there is none.
     """
+    if text is None:
+        return DEFAULT_SAVE
     known = {str(each): each for each in get_args(Save)}
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:

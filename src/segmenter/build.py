@@ -18,6 +18,7 @@ from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
+from segmenter.inference.find_images import find_images
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.segmenter import Segmenter
@@ -35,6 +36,7 @@ from segmenter.model.spec import (
 from segmenter.model_recipe import ModelRecipe
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss, class_weights
+from segmenter.training.teacher import Teacher, load_teacher
 
 _GREY = (127.5, 127.5, 127.5)
 _MAX_SCALED_CLASSES = 4
@@ -146,7 +148,18 @@ def build_stream(
         pixel_counts=pixel_counts,
         rare_class_crops=rare_class_crops,
         rare_class_below=rare_class_below,
+        **_unlabelled(recipe),
     )
+
+
+def _unlabelled(recipe: Recipe) -> dict[str, Any]:
+    """What the stream is told of photos without masks."""
+    teacher = recipe.loss.teacher
+    if teacher is None or teacher.unlabelled is None:
+        return {}
+    found = find_images([teacher.unlabelled])
+    items = tuple(Item(f"unlabelled/{name}", path, None) for path, name in found)
+    return {"unlabelled": items, "unlabelled_crops": teacher.unlabelled_crops}
 
 
 def build_loss(
@@ -158,8 +171,16 @@ def build_loss(
     return Loss(recipe.loss, classes.ignore_index, weights)
 
 
-def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> dict[str, Any]:
-    """What must be the same when a run is resumed: recipe, classes, and photos to train on."""
+def build_teacher(recipe: Recipe, classes: Classes, place: torch.device) -> Teacher | None:
+    """The trained model that a recipe learns from, if any."""
+    given = recipe.loss.teacher
+    return load_teacher(given, classes, place) if given else None
+
+
+def run_identity(
+    recipe: Recipe, classes: Classes, items: tuple[Item, ...], teacher: Teacher | None = None
+) -> dict[str, Any]:
+    """What must be the same when a run is resumed: recipe, classes, photos, and the teacher."""
     fields = recipe.model_dump(mode="json")
     for free in ("workers", "log_every", "save_every", "stop_after", "track"):
         del fields[free]
@@ -168,6 +189,7 @@ def run_identity(recipe: Recipe, classes: Classes, items: tuple[Item, ...]) -> d
         "recipe": fields,
         "classes": described,
         "photos": [item.name for item in items],
+        **(teacher.identity if teacher else {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a recipe says of the loss: one term over pixels, and two that measure overlap beside it."""
+"""What a recipe says of the loss: a term over pixels, two that measure overlap, and a teacher."""
 
 from typing import Annotated, Literal
 
@@ -31,8 +31,25 @@ class OhemRecipe(BaseModel):
         return self
 
 
+class TeacherRecipe(BaseModel):
+    """Distillation: a trained model shows what to answer (docs/distillation.md)."""
+
+    model_config = _STRICT
+
+    model: str
+    """The trained model: a bundled name, a file, or hf:owner/name; with the classes of the data."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Weight of the divergence from the teacher's class probabilities."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Both models' logits are divided by this first: above 1, unlikely classes count more."""
+    unlabelled: str | None = None
+    """Folder of photos without masks, which the teacher alone speaks of; none: labelled ones."""
+    unlabelled_crops: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of crops that are taken from those photos, if there are any."""
+
+
 class LossRecipe(BaseModel):
-    """What is minimised: a weighted sum of a term over pixels, Dice and Lovász.
+    """What is minimised: a weighted sum of a term over pixels, Dice, Lovász, and a teacher's word.
 
     The term over pixels is the cross entropy, as `class_weights`, `focal` and `ohem` change it; the
     three can be combined.
@@ -59,11 +76,16 @@ class LossRecipe(BaseModel):
     """Weight of 1 - soft Dice."""
     lovasz: Weight = 0.0
     """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
+    teacher: TeacherRecipe | None = None
+    """A trained model to learn from, beside the labels; none: from the labels alone."""
 
     @model_validator(mode="after")
     def _check(self) -> "LossRecipe":
-        if not self.cross_entropy and not self.dice and not self.lovasz:
-            raise ValueError("nothing is minimised: one of cross_entropy, dice, lovasz must be > 0")
+        if not (self.cross_entropy or self.dice or self.lovasz or self.teacher):
+            raise ValueError(
+                "nothing is minimised: one of cross_entropy, dice, lovasz must be > 0, or there "
+                "must be a teacher"
+            )
         given = self.class_weights
         if not isinstance(given, str):
             numbers = given.values() if isinstance(given, dict) else given

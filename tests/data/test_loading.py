@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,19 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
     with pytest.raises(UserError, match=r"died 3 times in a row.*set workers to 0.*[abcde], "):
         next(make_loader(deadly, 0, 40, 2, workers=1))
     assert time.monotonic() - start < 30
+
+
+def test_photos_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder):
+    alone = tuple(replace(item, mask=None) for item in folder.items("all")[:2])
+    stream = make_stream(folder, unlabelled=alone, unlabelled_crops=0.25)
+    is_blank = [bool((stream[place][0].labels == 255).all()) for place in range(200)]
+    assert 30 < sum(is_blank) < 70
+
+
+def test_without_photos_without_masks_no_crop_changes(folder):
+    plain, same = make_stream(folder), make_stream(folder, unlabelled=(), unlabelled_crops=0.9)
+    for place in range(10):
+        assert np.array_equal(plain[place][0].image, same[place][0].image)
 
 
 def test_a_stream_needs_items(folder):

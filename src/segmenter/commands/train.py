@@ -15,6 +15,7 @@ from segmenter.build import (
     build_loss,
     build_model,
     build_stream,
+    build_teacher,
     run_identity,
     training_items,
 )
@@ -150,8 +151,11 @@ def _train(
             say(f"{finding.severity}: {one_line(finding)}")
     model = processes.on_each(lambda: build_model(recipe, data.classes, say)).to(place)
     stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
+    teacher = processes.on_each(lambda: build_teacher(recipe, data.classes, place))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
+    if num_unlabelled := len(stream.items) - stream.num_labelled:
+        say(f"{num_unlabelled} photos without labels, for the teacher to speak of")
     if processes.count > 1:
         kept = "a part of the weights" if execution.shard else "a copy of the model"
         say(f"{processes.count} processes on {place.type}, {kept} in each")
@@ -163,7 +167,8 @@ def _train(
         score=build_score(val_items, recipe, processes) if val_items else None,
         draw=build_draw(val_items, recipe) if val_items else None,
         folder=folder,
-        identity=run_identity(recipe, data.classes, train_items),
+        identity=run_identity(recipe, data.classes, stream.items, teacher),
+        teacher=teacher,
         processes=processes,
         execution=execution,
     )

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from segmenter.classes import Classes
+from segmenter.data.decode import decode_image
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform
@@ -53,6 +54,8 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         rare_class_crops: Share of crops that are placed on a pixel of a rare class instead, in an
             item that holds it; the class is drawn evenly from the rare ones.
         rare_class_below: Share of all pixels under which a class counts as rare.
+        unlabelled: Photos without masks; all their pixels are ignored.
+        unlabelled_crops: Share of crops that are taken from these, if there are any.
 
     Raises:
         UserError: If there are no items.
@@ -68,10 +71,14 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         pixel_counts: Int64[ndarray, "items classes"],
         rare_class_crops: float = 0.0,
         rare_class_below: float = 0.02,
+        unlabelled: Sequence[Item] = (),
+        unlabelled_crops: float = 0.25,
     ) -> None:
         if not items:
             raise UserError("no labelled images to train on; add some, or name another split")
-        self.items = tuple(items)
+        self.num_labelled = len(items)
+        self.items = (*items, *unlabelled)
+        self.unlabelled_crops = unlabelled_crops if unlabelled else 0.0
         self.classes = classes
         self.transform = transform
         self.seed = seed
@@ -101,13 +108,13 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         while True:
             item = self.items[index]
             try:
-                sample = read_sample(item, self.classes)
+                sample = _read(item, self.classes)
                 break
             except UserError as error:
                 unreadable.append(Unreadable(str(item.image), str(error)))
                 if len(unreadable) > _MAX_REPLACEMENTS:
                     raise
-            index, focus_class = int(replacements.integers(len(self.items))), None
+            index, focus_class = int(replacements.integers(self.num_labelled)), None
         return self.transform(sample, rng, focus_class), tuple(unreadable)
 
     def photo(self, position: int) -> str:
@@ -116,12 +123,22 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
 
     def _choose(self, position: int, rng: np.random.Generator) -> tuple[int, int | None]:
         """The item of a position, and the rare class that its crop is placed on, if any."""
-        epoch, place = divmod(position, len(self.items))
+        if self.unlabelled_crops and rng.random() < self.unlabelled_crops:
+            return int(rng.integers(self.num_labelled, len(self.items))), None
+        epoch, place = divmod(position, self.num_labelled)
         may_focus = self.rare_class_crops > 0 and len(self.rare_classes) > 0
         if may_focus and rng.random() < self.rare_class_crops:
             focus_class = int(rng.choice(self.rare_classes))
             return int(rng.choice(self._items_with[focus_class])), focus_class
-        return int(_epoch_order(self.seed, epoch, len(self.items))[place]), None
+        return int(_epoch_order(self.seed, epoch, self.num_labelled)[place]), None
+
+
+def _read(item: Item, classes: Classes) -> Sample:
+    """A photo and its labels; without a mask, none of its pixels has one."""
+    if item.mask is not None:
+        return read_sample(item, classes)
+    image = decode_image(item.image)
+    return Sample(image, np.full(image.shape[:2], classes.ignore_index, classes.label_dtype))
 
 
 def make_loader(

@@ -37,6 +37,7 @@ from segmenter.training.resume import go_on
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
 from segmenter.training.step import Engine, train_step
+from segmenter.training.teacher import Teacher
 from segmenter.training.tracking import Pictures
 
 _MAX_NONFINITE_IN_A_ROW = 10
@@ -63,7 +64,8 @@ class Run:
     draw: Draw | None
     folder: Path
     identity: dict[str, Any]
-    """What may not change on resume: recipe, classes, and names of the photos."""
+    """What may not change on resume: recipe, classes, names of the photos, and the teacher."""
+    teacher: Teacher | None = None
     processes: Processes = ALONE
     execution: Execution = field(default_factory=Execution)
 
@@ -105,7 +107,7 @@ def train(
 
     if resume:
         go_on(run.folder, state, recipe, run.identity, processes, console, allow_config_change)
-    engine = Engine(connect(network, processes), processes, scaler)
+    engine = Engine(connect(network, processes), processes, scaler, run.teacher)
     saver = CheckpointSaver(run.folder / "checkpoints", warn)
     report = TrainingReport(
         run.folder if processes.is_first else None, recipe, start=state.step, console=console

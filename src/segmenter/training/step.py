@@ -17,6 +17,7 @@ from segmenter.training.losses import Loss
 from segmenter.training.parallel import PatchLogits, exchange_gradients, full
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.randomness import draw_branch_scales, seed_dropout
+from segmenter.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Engine:
     processes: Processes = ALONE
     scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
     """Of the loss, for float16; disabled, it changes nothing."""
+    teacher: Teacher | None = None
+    """A trained model to learn from, beside the labels."""
 
 
 class StepResult(NamedTuple):
@@ -60,7 +63,7 @@ def train_step(
         engine: What runs the model; none: this process alone.
     """
     engine = engine or Engine(PatchLogits(model))
-    processes, scaler = engine.processes, engine.scaler
+    processes, scaler, teacher = engine.processes, engine.scaler, engine.teacher
     device = next(model.parameters()).device
     num_parts = recipe.accumulate * processes.count
     num_pixels = int(processes.sum(loss.num_pixels(batch.labels))[0])
@@ -72,11 +75,13 @@ def train_step(
         seed_dropout(recipe.seed, int(positions[0]))
         scales = draw_branch_scales(model.drop_rates, recipe.seed, positions)
         scales = None if scales is None else scales.to(device)
+        images = images.to(device)
+        wanted = teacher.logits(images, recipe.precision) if teacher else None
         with exchange_gradients(engine.network, is_last=number == len(parts)):
-            logits = training_logits(
-                model, engine.network, images.to(device), scales, recipe.precision
-            )
+            logits = training_logits(model, engine.network, images, scales, recipe.precision)
             part = loss(logits, labels.to(device), num_pixels, 1 / num_parts)
+            if teacher and wanted is not None:
+                part = part + teacher.loss(logits, wanted, 1 / num_parts)
             # Gradients are averaged over the processes; the batch's are their sum.
             scaler.scale(part * processes.count).backward()
         total += part.detach()

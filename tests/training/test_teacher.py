@@ -1,0 +1,165 @@
+"""A trained model teaches another one, on photos with labels and without."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segmenter
+from segmenter import UserError
+from segmenter.commands.train import run_training
+from segmenter.loss_recipe import TeacherRecipe
+from segmenter.model import Segmenter
+from segmenter.training.signals import Stopped
+from segmenter.training.teacher import Teacher
+from tests.conftest import make_recipe, make_spec, write_data_set
+from tests.training.test_loop import EVERYTHING_RANDOM, equal, log, stop_after, weights
+from tests.training.test_processes import assert_same_trajectory, drive, trace
+
+QUIET = {"data": {"val": None}}
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> dict[str, object]:
+    """A teacher that knows the tiny data set by heart, as a recipe names it; and photos alone."""
+    root = write_data_set(tmp_path / "school")
+    recipe = make_recipe(
+        root,
+        **QUIET,
+        optimizer={"lr": 1e-3, "decoder_lr_factor": 3.0},
+        schedule={"steps": 60, "warmup_steps": 10},
+        save_every=100,
+    )
+    run_training(recipe, root / "run", "cpu")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    colors = np.random.default_rng(5).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    for number, color in enumerate(colors):
+        image = Image.fromarray(color.repeat(16, axis=0).repeat(16, axis=1))
+        image.save(photos / f"{number}.png")
+    return {"model": str(root / "run/last.safetensors"), "unlabelled": str(photos)}
+
+
+def random_logits(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape) * 3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_the_loss_is_the_mean_divergence_of_all_pixels(temperature: float) -> None:
+    recipe = TeacherRecipe(model="x", weight=0.5, temperature=temperature)
+    student, wanted = random_logits(2, 3, 4, 5), random_logits(2, 3, 4, 5)
+    total = 0.0
+    for photo in range(2):
+        for row in range(4):
+            for column in range(5):
+                parts = []
+                for logits in (student, wanted):
+                    powers = [math.exp(x / temperature) for x in logits[photo, :, row, column]]
+                    parts.append([power / sum(powers) for power in powers])
+                total += sum(p * math.log(p / q) for q, p in zip(*parts, strict=True))
+    loss = Teacher(Segmenter(make_spec()), recipe).loss(student, wanted, 1.0)
+    assert float(loss) == pytest.approx(0.5 * temperature**2 * total / 40, rel=1e-4)
+
+
+def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
+    logits = random_logits(2, 3, 8, 8).requires_grad_()
+    teacher = Teacher(Segmenter(make_spec()), TeacherRecipe(model="x", temperature=2.0))
+    loss = teacher.loss(logits, logits.detach(), 1.0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-7
+
+
+def test_the_parts_of_a_batch_add_up() -> None:
+    teacher = Teacher(Segmenter(make_spec()), TeacherRecipe(model="x"))
+    student, wanted = random_logits(4, 3, 8, 8), random_logits(4, 3, 8, 8)
+    whole = teacher.loss(student, wanted, 1.0)
+    halves = [teacher.loss(student[part], wanted[part], 0.5) for part in (slice(2), slice(2, 4))]
+    assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)
+
+
+def test_a_student_without_labels_answers_as_its_teacher(data_set: Path, taught: dict) -> None:
+    recipe = make_recipe(
+        data_set,
+        **QUIET,
+        loss={"cross_entropy": 0.0, "teacher": taught | {"unlabelled_crops": 0.5}},
+        optimizer={"lr": 1e-3, "decoder_lr_factor": 3.0},
+        schedule={"steps": 80, "warmup_steps": 10},
+        log_every=10,
+        save_every=100,
+    )
+    before = segmenter.load(taught["model"])
+    run_training(recipe, data_set / "run", "cpu")
+    losses = [line["train/loss"] for line in log(data_set / "run") if "train/loss" in line]
+    assert losses[-1] < 0.1 * losses[0]
+    student = segmenter.load(data_set / "run/last.safetensors")
+    photo = np.asarray(Image.open(data_set / "images/val/photo-0.png"))
+    answers = [segmenter.Predictor(model)(photo) for model in (before, student)]
+    assert (answers[0] == answers[1]).mean() > 0.95
+    after = segmenter.load(taught["model"]).state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.state_dict().items())
+
+
+def test_a_taught_run_that_is_stopped_and_goes_on_equals_an_unbroken_one(
+    data_set: Path, taught: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(data_set, **EVERYTHING_RANDOM, loss={"teacher": taught}, **QUIET)
+    run_training(recipe, data_set / "unbroken", "cpu")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            run_training(recipe, data_set / "broken", "cpu")
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert equal(data_set / "unbroken", data_set / "broken")
+    untaught = make_recipe(data_set, **EVERYTHING_RANDOM, **QUIET)
+    run_training(untaught, data_set / "untaught", "cpu")
+    assert not equal(data_set / "unbroken", data_set / "untaught")
+
+
+@pytest.mark.slow
+def test_two_processes_and_two_parts_are_taught_as_one_is(data_set: Path, taught: dict) -> None:
+    found = {}
+    for name, (count, accumulate) in {"one": (1, 1), "two": (2, 1), "parts": (1, 2)}.items():
+        recipe = make_recipe(data_set, loss={"teacher": taught}, **QUIET, accumulate=accumulate)
+        assert drive(recipe, data_set / name, count) == 0
+        found[name] = trace(data_set / name, count)
+    assert_same_trajectory(found["one"], found["two"])
+    assert_same_trajectory(found["one"], found["parts"])
+
+
+def test_another_teacher_is_another_run(data_set: Path, taught: dict) -> None:
+    recipe = make_recipe(data_set, loss={"teacher": taught}, **QUIET)
+    run_training(recipe, data_set / "run", "cpu")
+    model = segmenter.load(taught["model"])
+    with torch.no_grad():
+        model.decoder.project.bias += 1
+    segmenter.save(model, taught["model"], overwrite=True)
+    with pytest.raises(UserError, match="another run: teacher: "):
+        run_training(recipe, data_set / "run", "cpu", resume=True)
+
+
+def test_a_teacher_of_other_classes_is_refused(data_set: Path, tmp_path: Path) -> None:
+    other = tmp_path / "four.safetensors"
+    segmenter.save(Segmenter(make_spec(num_classes=4)), other)
+    recipe = make_recipe(data_set, loss={"teacher": {"model": str(other)}}, **QUIET)
+    with pytest.raises(UserError, match=r"knows the classes class-0, .*must know the same"):
+        run_training(recipe, data_set / "run", "cpu")
+    assert not (data_set / "run").exists()
+
+
+def test_a_folder_without_photos_is_refused(data_set: Path, taught: dict, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    given = taught | {"unlabelled": str(tmp_path / "empty")}
+    recipe = make_recipe(data_set, loss={"teacher": given}, **QUIET)
+    with pytest.raises(UserError, match="holds no image"):
+        run_training(recipe, data_set / "run", "cpu")
+
+
+def test_the_teacher_is_not_in_the_model_that_is_made(data_set: Path, taught: dict) -> None:
+    run_training(make_recipe(data_set, loss={"teacher": taught}, **QUIET), data_set / "a", "cpu")
+    run_training(make_recipe(data_set, **QUIET), data_set / "b", "cpu")
+    assert weights(data_set / "a").keys() == weights(data_set / "b").keys()

@@ -34,8 +34,9 @@ MAY_IMPORT = {
     "evaluation": LEAVES | {"classes", "model", "data", "drawing", "inference"},
     "training": LEAVES | {"classes", "model", "checkpoints", "data", "loss_recipe", "recipe"},
     "build": LEAVES
-    | {"classes", "model", "checkpoints", "data", "inference", "evaluation"}
+    | {"build_spec", "classes", "model", "checkpoints", "data", "inference", "evaluation"}
     | {"model_recipe", "recipe", "training"},
+    "build_spec": LEAVES | {"classes", "model", "model_recipe", "recipe"},
     "explaining": LEAVES | {"model", "drawing", "inference"},
     "serving": LEAVES | {"annotations", "classes", "data", "drawing", "explaining", "inference"},
     "cluster": LEAVES | {"data", "drawing", "inference", "serving"},

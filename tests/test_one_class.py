@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 import segmenter
 from segmenter import Predictor, UserError
-from segmenter.build import build_loss, build_spec
+from segmenter.build import build_loss
+from segmenter.build_spec import build_spec
 from segmenter.checkpoints.family import choose_classes
 from segmenter.classes import Classes
 from segmenter.cli import app

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from segmenter.build import build_spec
+from segmenter.build_spec import build_spec
 from segmenter.class_lists import read_class_list
 from segmenter.data.sets import SETS, split_name
 from segmenter.model import ModelSpec, Segmenter

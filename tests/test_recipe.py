@@ -7,7 +7,8 @@ import torch
 import yaml
 
 from segmenter import UserError
-from segmenter.build import build_model, build_spec
+from segmenter.build import build_model
+from segmenter.build_spec import build_spec
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, packaged_recipes, read_recipe
 from tests.conftest import make_classes

@@ -1,6 +1,8 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
-from segmenter.checkpoints.fitting import account, choose
+from collections.abc import Sequence
+
+from segmenter.checkpoints.fitting import account, choose, keep_blocks, tell_blocks
 from segmenter.checkpoints.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
@@ -9,7 +11,14 @@ from segmenter.model.segmenter import Segmenter
 _PER_CLASS = ("decoder.project.", "decoder.class_tokens", "decoder.norm_logits.")
 
 
-def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool = False) -> str:
+def start_from(
+    model: Segmenter,
+    start: Segmenter,
+    source: str,
+    *,
+    partial: bool = False,
+    blocks: Sequence[int] | None = None,
+) -> str:
     """Copy into `model` what it shares with `start`.
 
     The whole encoder is copied: blocks beyond the new depth are left out, the position table is
@@ -22,6 +31,7 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
         start: A trained model.
         source: What to call it.
         partial: Of the encoder, too, take only what has the same name and shape.
+        blocks: Of the encoder, take only these blocks; none: all that the new depth has.
 
     Returns:
         One line that says what was kept, what starts fresh, what is left unused, and under which
@@ -34,7 +44,9 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
     wanted = model.state_dict()
     spec = model.spec.encoder
     weights = start.state_dict()
+    decoder = {name: tensor for name, tensor in weights.items() if name.startswith("decoder.")}
     encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    encoder = keep_blocks(encoder, blocks)
     table, embedding = "encoder.position_table", "encoder.patch_embed.weight"
     if table in encoder and spec.table_grid is not None:
         encoder[table] = resize_table(encoder[table], spec.table_grid, spec)
@@ -45,13 +57,13 @@ def start_from(model: Segmenter, start: Segmenter, source: str, *, partial: bool
     same_classes = start.spec.classes.names == model.spec.classes.names
     kept |= {
         name: tensor
-        for name, tensor in weights.items()
-        if name.startswith("decoder.")
-        and name in wanted
+        for name, tensor in decoder.items()
+        if name in wanted
         and wanted[name].shape == tensor.shape
         and (same_classes or not name.startswith(_PER_CLASS))
     }
-    said = account(source, wanted, kept, weights) + tell_resize(weights[embedding], spec)
+    said = account(source, wanted, kept, [*encoder, *decoder]) + tell_blocks(blocks)
+    said += tell_resize(weights[embedding], spec)
     model.load_state_dict(kept, strict=False)
     if start.spec.license:
         said += f"; terms of what grows from it: {start.spec.license}"

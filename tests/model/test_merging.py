@@ -117,6 +117,16 @@ def test_a_merged_token_has_the_rotary_position_of_the_one_that_was_joined() -> 
     torch.testing.assert_close(rotation[1], -rotation[0])
 
 
+def test_no_cosine_is_above_1_by_rounding() -> None:
+    tokens = torch.randn(64, 384).repeat_interleave(4, dim=0)
+    in_windows = tokens.unflatten(0, (64, 2, 2)).transpose(0, 1).flatten(0, 2)
+    itself = list(range(256))
+    assert join_windows(in_windows, (2, 128), 1.0).tolist() == itself
+    assert join_most_alike(tokens, 1.0).tolist() == itself
+    assert len(join_windows(in_windows, (2, 128), 0.999).unique()) == 64
+    assert len(join_most_alike(tokens, 0.999).unique()) == 128
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", ["linear", "mask", "multi-linear", "atm"])
 def test_at_1_nothing_is_merged_not_even_equal_patches(decoder: str, encoder: str) -> None:
@@ -179,7 +189,9 @@ def test_tokens_are_read_one_a_patch_and_before_a_block_merges_them() -> None:
     assert not torch.equal(read[2], plain[2])
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(12, [2, 6]), (24, [4, 12]), (2, [0, 1]), (1, [0])])
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(12, [2, 6]), (24, [4, 12]), (5, [0, 2]), (2, [0, 1]), (1, [0])]
+)
 def test_where_tokens_are_merged_goes_by_the_depth(depth: int, blocks: list[int]) -> None:
     merging = Merging(0.1, (8, 8), make_spec(depth=depth).encoder, torch.device("cpu"))
     tokens, lengths = torch.ones(1, 65, 4), [65]

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from segmenter.commands.benchmark import measure
+from segmenter.commands.benchmark import colored_blocks, measure
 from segmenter.data.video import Frame, VideoFile
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.runtimes import describe
@@ -63,7 +63,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {"model alone": [], "overlay": [], "labels": []}
     cpu_seconds: dict[str, list[float]] = {name: [] for name in rates}
     for _ in range(given.rounds):
-        found = measure(predictor, (height, width), rounds=9)
+        found = measure(predictor, colored_blocks((height, width)), rounds=9)
         rates["model alone"].append(found["images_per_second"])
         start = time.process_time()
         for picture in pictures:

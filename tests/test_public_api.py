@@ -23,6 +23,9 @@ calls = {
     "scales 5": lambda: segmenter.Predictor(street, scales=5),
     "device []": lambda: segmenter.Predictor(street, device=[]),
     "precision 5": lambda: segmenter.Predictor(street, precision=5),
+    "merge_tokens a word": lambda: segmenter.Predictor(street, merge_tokens="0.8"),
+    "merge_tokens True": lambda: segmenter.Predictor(street, merge_tokens=True),
+    "merge_tokens 80": lambda: segmenter.Predictor(street, merge_tokens=80),
     "no photo": lambda: segmenter.Predictor(street)("photo.jpg"),
     "classes as colours": lambda: overlay(photo, photo[:, :, 0], street.spec.classes),
 }

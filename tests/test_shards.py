@@ -139,6 +139,7 @@ def test_other_options_are_said_and_refused_unless_all_is_made_anew(
         (["--shards", "2", "--opacity", "0.7"], "opacity 0.5, now 0.7"),
         (["--shards", "3"], "shards 2, now 3"),
         (["--shards", "2", "--flip"], "protocol flip False, now True"),
+        (["--shards", "2", "--merge-tokens", "0.8"], "merge_tokens None, now 0.8"),
     ):
         assert run(*COMMAND, *SAVE, *change) == 2
         assert message in capsys.readouterr().err

@@ -16,9 +16,10 @@ from segmenter.export.exported import ExportFacts, add_facts, read_exported
 from segmenter.export.graph import to_onnx
 from segmenter.export.write import openvino_files
 from segmenter.inference import Predictor
+from segmenter.inference.onnxruntime_session import onnx_session
 from segmenter.inference.openvino_graphs import compile_graph
 from segmenter.inference.parity import check_parity
-from segmenter.inference.runtimes import onnx_session, open_runtime
+from segmenter.inference.runtimes import open_runtime
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
 from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec

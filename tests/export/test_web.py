@@ -22,8 +22,8 @@ from segmenter.export.graph import to_onnx
 from segmenter.export.onnxruntime_web import VERSION, read_onnxruntime_web
 from segmenter.export.web import rounded_to_half, store_halves, strip_notes
 from segmenter.inference import Predictor
+from segmenter.inference.onnxruntime_session import onnx_session
 from segmenter.inference.parity import best_class_agreement
-from segmenter.inference.runtimes import onnx_session
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol
 from segmenter.serving.page_files import browser_files, service_files

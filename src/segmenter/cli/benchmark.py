@@ -1,5 +1,7 @@
 """Arguments of `segmenter benchmark`."""
 
+from pathlib import Path
+
 from segmenter.cli.values import DONE, Precision, RuntimeName
 
 
@@ -7,6 +9,8 @@ def benchmark(
     model: str = "street",
     *,
     size: tuple[int, int] = (512, 512),
+    photo: Path | None = None,
+    merge_tokens: float | None = None,
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
     device: str = "cpu",
@@ -18,6 +22,9 @@ def benchmark(
     Args:
         model: A bundled name, a model file, or an exported one.
         size: Height and width of the photo, which the model sees whole.
+        photo: A photo, which is brought to that size; without it, blocks of random colours.
+        merge_tokens: Merge tokens whose cosine is above this, as for `predict`; how many that are
+            depends on the photo.
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic.
         device: Where to compute.
@@ -29,6 +36,8 @@ def benchmark(
     run_benchmark(
         model,
         size,
+        photo_file=photo,
+        merge_tokens=merge_tokens,
         runtime=runtime,
         precision=precision,
         device=device,

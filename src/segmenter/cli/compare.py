@@ -16,6 +16,7 @@ def compare(
     classes: Path | None = None,
     protocol: str | None = None,
     decode: tuple[Decode, Decode] = ("argmax", "argmax"),
+    merge_tokens: tuple[float, float] | None = None,
     device: str = "cpu",
     runtime: RuntimeName | None = None,
     precision: Precision = "float32",
@@ -33,6 +34,8 @@ def compare(
         classes: A `classes.yaml` other than the one in the folder.
         protocol: Score both as a published code base does; without it, each as its own spec says.
         decode: Labels that A and B give, each as for `evaluate`, such as `--decode argmax iou`.
+        merge_tokens: Thresholds of A and B, each as for `evaluate`; `--merge-tokens 1 0.8` shows
+            what merging costs, as at 1 nothing is merged.
         device: Where to compute.
         runtime: What computes; as for `evaluate`.
         precision: Arithmetic; float32 is what published scores are made with.
@@ -50,6 +53,7 @@ def compare(
         classes_file=classes,
         protocol=protocol,
         decode=decode,
+        merge_tokens=merge_tokens,
         device=device,
         runtime=runtime,
         precision=precision,

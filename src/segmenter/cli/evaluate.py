@@ -27,6 +27,7 @@ def evaluate(
     flip: bool | None = None,
     scales: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True)] = None,
     decode: Decode = "argmax",
+    merge_tokens: float | None = None,
     device: str = "cpu",
     runtime: RuntimeName | None = None,
     precision: Precision = "float32",
@@ -57,6 +58,7 @@ def evaluate(
         scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
             highest mean IoU or Dice over the classes of a photo.
+        merge_tokens: Merge tokens whose cosine is above this, as for `predict`.
         device: Where to compute.
         runtime: What computes; without it, torch, so that a score does not depend on what is
             installed, or for an exported file what is.
@@ -90,6 +92,7 @@ def evaluate(
         protocol=protocol,
         protocol_changes=given,
         decode=decode,
+        merge_tokens=merge_tokens,
         device=device,
         runtime=runtime,
         precision=precision,

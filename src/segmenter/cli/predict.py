@@ -22,6 +22,7 @@ def predict(
     shard: int | None = None,
     flip: bool | None = None,
     decode: Decode = "argmax",
+    merge_tokens: float | None = None,
     device: str = "cpu",
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
@@ -50,6 +51,8 @@ def predict(
         flip: Average with the mirrored photo.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
             highest mean IoU or Dice over the classes of a photo.
+        merge_tokens: Merge tokens whose cosine is above this, such as 0.8: faster in torch, which
+            auto then takes, for labels that are nearly the same; at 1 none are merged.
         device: Where to compute.
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic; float32 has the published numerics, bfloat16 is faster where the
@@ -62,6 +65,7 @@ def predict(
         "ids": ids,
         "flip": flip,
         "decode": decode,
+        "merge_tokens": merge_tokens,
         "device": device,
         "runtime": runtime,
         "precision": precision,

@@ -5,10 +5,16 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from segmenter.data.decode import decode_image
@@ -26,6 +32,8 @@ def run_benchmark(
     model: str,
     size: tuple[int, int],
     *,
+    photo_file: Path | None = None,
+    merge_tokens: float | None = None,
     runtime: str,
     precision: str,
     device: str,
@@ -35,30 +43,49 @@ def run_benchmark(
     """Measure a model on one photo of a size, and print what was found.
 
     Raises:
-        UserError: If the model, runtime, precision or device cannot be used, or the size is no
-            photo's.
+        UserError: If the model, runtime, precision, device or photo cannot be used, the size is no
+            photo's, or tokens are to be merged of none.
     """
     if min(size) < 1 or rounds < 1:
         raise UserError(f"size and rounds are 1 or more, got {size} and {rounds}")
+    if merge_tokens is not None and photo_file is None:
+        raise UserError("how many tokens are merged depends on the photo; name one with --photo")
+    photo = colored_blocks(size) if photo_file is None else read_photo(photo_file, size)
     start = time.perf_counter()
     predictor = Predictor(
-        model, protocol=_WHOLE, runtime=runtime, precision=precision, device=device
+        model,
+        protocol=_WHOLE,
+        runtime=runtime,
+        precision=precision,
+        device=device,
+        merge_tokens=merge_tokens,
     )
     opening = time.perf_counter() - start
-    found = measure(predictor, size, rounds) | {"model": model, "opening_seconds": opening}
+    found = measure(predictor, photo, rounds) | {"model": model, "opening_seconds": opening}
     if as_json:
         print(json.dumps(found, indent=1))
     else:
         _print(found)
 
 
-def measure(predictor: Predictor, size: tuple[int, int], rounds: int) -> dict[str, Any]:
-    """Time the steps from an encoded photo to its labels, round by round; medians count."""
-    computing = predictor.runtime
+def colored_blocks(size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
+    """A picture of random colours, each on 16 x 16 pixels."""
     height, width = size
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
-    photo = coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+    return coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+
+
+def read_photo(path: Path, size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
+    """A photo, brought to a size."""
+    return cv2.resize(decode_image(path), size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def measure(
+    predictor: Predictor, photo: UInt8[ndarray, "height width 3"], rounds: int
+) -> dict[str, Any]:
+    """Time the steps from an encoded photo to its labels, round by round; medians count."""
+    computing = predictor.runtime
     encoded = encode_jpeg(photo)
     pixels = torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None]
     pixels = pixels.to(computing.device)
@@ -79,12 +106,16 @@ def measure(predictor: Predictor, size: tuple[int, int], rounds: int) -> dict[st
     labels = max(medians["image_to_labels"] - medians["model"], 0.0)
     total = medians["decode"] + medians["image_to_labels"]
     latencies = np.array(seconds["image_to_labels"])
+    size = (photo.shape[0], photo.shape[1])
     flops = count_flops(predictor.spec, size)
+    if computing.merge_tokens is not None:
+        flops = count_merged_flops(computing, pixels)
     product_rate = float(np.median(products))
     return {
         "runtime": describe(computing),
         "threads": torch.get_num_threads(),
         "size": list(size),
+        "merge_tokens": computing.merge_tokens,
         "rounds": rounds,
         "parameters": count_parameters(predictor.spec),
         "flops": flops,
@@ -113,6 +144,14 @@ def count_flops(spec: ModelSpec, size: tuple[int, int]) -> int:
     """Operations of the matrix products for one picture; a multiplication and addition are two."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         _outline(spec).patch_logits(torch.empty(1, spec.encoder.in_channels, *size))
+    return counter.get_total_flops()
+
+
+def count_merged_flops(runtime: Runtime, pixels: Tensor) -> int:
+    """The same of what is left to do where tokens are merged, as `pixels` of 0 to 255 have it."""
+    # Of fused attention, what is counted depends on the device.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        runtime.patch_logits(pixels)
     return counter.get_total_flops()
 
 

@@ -42,6 +42,7 @@ def run_comparison(
     classes_file: Path | None,
     protocol: str | None,
     decode: tuple[Decode, Decode],
+    merge_tokens: tuple[float, float] | None = None,
     device: str,
     runtime: str | None,
     precision: str,
@@ -53,7 +54,10 @@ def run_comparison(
         UserError: If models, data, protocol, device or outputs do not allow it.
     """
     report = open_outputs(report_folder, json_file, overwrite=overwrite)
-    one, two = (open_model(model, runtime, precision, device) for model in (a, b))
+    one, two = (
+        open_model(model, runtime, precision, device, threshold)
+        for model, threshold in zip((a, b), merge_tokens or (None, None), strict=True)
+    )
     folder = open_data(data, data_classes(data, classes_file, one.spec))
     name, items = scored_items(folder, split, one.spec)
     if scored_items(folder, split, two.spec)[1] != items:

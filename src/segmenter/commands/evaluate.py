@@ -50,6 +50,7 @@ def run_evaluation(
     boundary_ratio: float | None = None,
     temperature_split: str | None = None,
     decode: Decode = "argmax",
+    merge_tokens: float | None = None,
 ) -> Evaluation:
     """Score a model on one split, print the scores, write what was asked for.
 
@@ -62,7 +63,7 @@ def run_evaluation(
             f"--boundary-ratio is a share of a photo's diagonal, above 0 and at most 1, such as "
             f"{DEFAULT_RATIO}; got {boundary_ratio}"
         )
-    computing = open_model(model, runtime, precision, device)
+    computing = open_model(model, runtime, precision, device, merge_tokens)
     spec = computing.spec
     chosen = change_protocol(find_protocol(protocol, spec), protocol_changes)
     folder = open_data(data, data_classes(data, classes_file, spec))
@@ -119,10 +120,16 @@ def open_outputs(
     return report
 
 
-def open_model(model: str, runtime: str | None, precision: str, device: str) -> Runtime:
+def open_model(
+    model: str,
+    runtime: str | None,
+    precision: str,
+    device: str,
+    merge_tokens: float | None = None,
+) -> Runtime:
     """A model, in torch where no runtime is named and the file does not decide."""
     default = "auto" if is_exported(Path(model)) else "torch"
-    return open_runtime(model, runtime or default, precision, device)
+    return open_runtime(model, runtime or default, precision, device, merge_tokens)
 
 
 @contextmanager
@@ -141,6 +148,7 @@ def how_computed(predictor: Predictor) -> dict[str, Any]:
     return {
         "protocol": predictor.protocol.model_dump(mode="json"),
         "decode": predictor.decode,
+        "merge_tokens": computing.merge_tokens,
         "runtime": computing.name,
         "precision": computing.precision,
         "versions": {

@@ -49,6 +49,7 @@ def run_prediction(
     camera_format: CameraFormat | None = None,
     flip: bool | None,
     decode: Decode = "argmax",
+    merge_tokens: float | None = None,
     device: str,
     runtime: str,
     precision: str,
@@ -71,7 +72,13 @@ def run_prediction(
     found = find_images(others) if others else []
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = open_predictor(
-        model, flip=flip, decode=decode, device=device, runtime=runtime, precision=precision
+        model,
+        flip=flip,
+        decode=decode,
+        merge_tokens=merge_tokens,
+        device=device,
+        runtime=runtime,
+        precision=precision,
     )
     rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
     maps = set(rasters)
@@ -125,12 +132,25 @@ def check_given(images: Sequence[str]) -> None:
 
 
 def open_predictor(
-    model: str, *, flip: bool | None, decode: Decode, device: str, runtime: str, precision: str
+    model: str,
+    *,
+    flip: bool | None,
+    decode: Decode,
+    merge_tokens: float | None,
+    device: str,
+    runtime: str,
+    precision: str,
 ) -> Predictor:
     """Open a model for photos that are labelled one beside the other, and say what it is."""
     cv2.setNumThreads(1)  # photos are worked on side by side; so is what each thread spends known
     predictor = Predictor(
-        model, flip=flip, device=device, runtime=runtime, precision=precision, decode=decode
+        model,
+        flip=flip,
+        device=device,
+        runtime=runtime,
+        precision=precision,
+        decode=decode,
+        merge_tokens=merge_tokens,
     )
     terms = predictor.spec.license
     if terms and (model in bundled_models() or is_hub_name(model)):

@@ -51,6 +51,7 @@ def run_shards(
     one_page: bool = False,
     flip: bool | None,
     decode: Decode = "argmax",
+    merge_tokens: float | None = None,
     device: str,
     runtime: str,
     precision: str,
@@ -80,7 +81,13 @@ def run_shards(
     check_apart(images, out)
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = open_predictor(
-        model, flip=flip, decode=decode, device=device, runtime=runtime, precision=precision
+        model,
+        flip=flip,
+        decode=decode,
+        merge_tokens=merge_tokens,
+        device=device,
+        runtime=runtime,
+        precision=precision,
     )
     check_channels(predictor)
     outputs = PhotoOutputs(predictor.classes, out, chosen, opacity, ids)
@@ -151,6 +158,7 @@ def agree_on_settings(
             for key, each in predictor.protocol.model_dump(mode="json").items()
         },
         "decode": predictor.decode,
+        "merge_tokens": predictor.runtime.merge_tokens,
         "runtime": predictor.runtime.name,
         "precision": predictor.runtime.precision,
         "save": ",".join(outputs.save),

@@ -26,7 +26,7 @@ from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.runtimes import Runtime, open_runtime
-from segmenter.inference.views import Pixels, view_sizes
+from segmenter.inference.views import Pixels, checked_photo, view_sizes
 from segmenter.model import ModelSpec, Protocol, Segmenter
 
 _NUMBERS_AT_ONCE = 1 << 24
@@ -40,7 +40,7 @@ class Predictor:
 
     Args:
         model: A model, the bundled name or path of one, an exported file, or a runtime that holds
-            one already.
+            one already; `device`, `runtime`, `precision` and `merge_tokens` are then its own.
         protocol: How a photo is fed to the model; none: as the model's own spec says. A name is
             that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
         flip: Whether to look at the mirrored photo too; none: as the protocol says.
@@ -52,6 +52,9 @@ class Predictor:
             bfloat16 where OpenVINO or a GPU has it natively.
         decode: Labels to give: `argmax`, the most probable; `iou` or `dice`, those expected to have
             the highest mean IoU or Dice in the photo (`metric_decoding.py`).
+        merge_tokens: Merge tokens whose cosine is above this, above 0 and at most 1, such as 0.8:
+            faster, for labels that are nearly the same (`model/merging.py`). In torch alone, which
+            `auto` then means.
 
     Raises:
         UserError: If any of these cannot be used.
@@ -68,12 +71,13 @@ class Predictor:
         runtime: str = "auto",
         precision: str = "auto",
         decode: str = "argmax",
+        merge_tokens: float | None = None,
     ) -> None:
         if decode not in DECODES:
             raise UserError(f"decode must be one of {', '.join(DECODES)}, got {decode!r}")
         self.decode: Decode = decode
         if isinstance(model, Segmenter | str | Path):
-            model = open_runtime(model, runtime, precision, device)
+            model = open_runtime(model, runtime, precision, device, merge_tokens)
         if not isinstance(model, Runtime):
             raise UserError(f"a model is a Segmenter, a name or a path, got {type(model).__name__}")
         self.runtime: Runtime = model
@@ -314,17 +318,4 @@ class Predictor:
         return torch.cat(logits)
 
     def _checked(self, image: object) -> ndarray:
-        """Refuse what is no photo, and give a grey one the channels that the model takes."""
-        num_channels = self.spec.encoder.in_channels
-        if isinstance(image, ndarray) and image.dtype == np.uint8:
-            if image.ndim == 2 and num_channels in {1, 3}:
-                return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
-            if image.ndim == 3 and image.shape[2] == num_channels:
-                return image
-        given = type(image).__name__
-        if isinstance(image, ndarray):
-            given = f"{image.dtype} of shape {image.shape}"
-        raise UserError(
-            "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
-            f"{num_channels}), got {given}; convert it first"
-        )
+        return checked_photo(image, self.spec.encoder.in_channels)

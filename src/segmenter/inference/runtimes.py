@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -27,16 +26,12 @@ from segmenter.export.exported import Exported, is_exported, read_exported
 from segmenter.export.graph import to_onnx
 from segmenter.inference import openvino_graphs
 from segmenter.inference.cache import cached
+from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.model.merging import check_merging
 
 RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
-RUNTIMES: tuple[RuntimeName, ...] = (
-    "auto",
-    "torch",
-    "torch-compile",
-    "openvino",
-    "onnxruntime",
-)
+RUNTIMES: tuple[RuntimeName, ...] = ("auto", "torch", "torch-compile", "openvino", "onnxruntime")
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
 
@@ -46,7 +41,6 @@ _NEEDS = {
     "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
 }
 _EXTRA = {"openvino": "fast", "onnxruntime": "export"}
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Pixels = Shaped[Tensor, "batch channels height width"]
 PatchLogits = Float[Tensor, "batch classes rows columns"]
@@ -56,12 +50,21 @@ class TorchRuntime:
     """The model itself; eager, or compiled for each new shape."""
 
     def __init__(
-        self, model: Segmenter, precision: str, device: torch.device, *, compiles: bool = False
+        self,
+        model: Segmenter,
+        precision: str,
+        device: torch.device,
+        *,
+        compiles: bool = False,
+        merge_tokens: float | None = None,
     ) -> None:
         self.name = "torch-compile" if compiles else "torch"
         self.version = torch.__version__
         self.precision = precision
         self.device = device
+        if merge_tokens is not None:
+            check_merging(merge_tokens, model.spec.decoder)
+        self.merge_tokens = merge_tokens
         self.model = model.to(device).eval()
         self._compiled = torch.compile(self.model.patch_logits) if compiles else None
 
@@ -82,7 +85,13 @@ class TorchRuntime:
         compute = self._compiled or self.model.patch_logits
         use_autocast = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
-            return compute(images).float()
+            if self.merge_tokens is None:
+                return compute(images).float()
+            # Each image is left with another number of tokens, so each goes through alone.
+            scores = [
+                self.model.patch_logits(one, None, self.merge_tokens) for one in images.split(1)
+            ]
+            return torch.cat(scores).float()
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,8 @@ class Source:
 
 class _GraphRuntime:
     """What runtimes that hold a graph have in common: the way in, and torch on request."""
+
+    merge_tokens = None
 
     def __init__(self, source: Source, precision: str, device: torch.device) -> None:
         self.spec = source.spec
@@ -181,39 +192,15 @@ class OnnxRuntime(_GraphRuntime):
         return torch.from_numpy(self._run(self._input(pixels).numpy()))
 
 
-def onnx_session(graph: bytes, device: torch.device) -> openvino_graphs.Run:
-    """Open an ONNX graph in ONNX Runtime, on a device and no other.
-
-    Raises:
-        UserError: If ONNX Runtime cannot run it, or would run it elsewhere.
-    """
-    import onnxruntime
-
-    provider = _PROVIDERS[device.type]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    settings = {} if device.type == "cpu" else {"device_id": device.index or 0}
-    providers = onnxruntime.get_available_providers()
-    session = None
-    if provider in providers:
-        session = onnxruntime.InferenceSession(graph, options, providers=[(provider, settings)])
-        providers = session.get_providers()
-    if session is None or providers[0] != provider:
-        raise UserError(
-            f"ONNX Runtime cannot compute on {device}: it has {', '.join(providers)}, not "
-            f"{provider}; install the onnxruntime package for that device, or take "
-            "--runtime torch"
-        )
-    name = session.get_inputs()[0].name
-    return lambda given: np.asarray(session.run(None, {name: given})[0])
-
-
 Runtime = TorchRuntime | OpenVinoRuntime | OnnxRuntime
 
 
 def describe(runtime: Runtime) -> str:
     """One line that says what computes, such as `openvino 2026.4.1, bfloat16, on cpu`."""
-    return f"{runtime.name} {runtime.version}, {runtime.precision}, on {runtime.device}"
+    line = f"{runtime.name} {runtime.version}, {runtime.precision}, on {runtime.device}"
+    if runtime.merge_tokens is not None:
+        line += f", tokens merged above a cosine of {runtime.merge_tokens}"
+    return line
 
 
 def open_runtime(
@@ -221,6 +208,7 @@ def open_runtime(
     runtime: str = "auto",
     precision: str = "auto",
     device: str | torch.device = "cpu",
+    merge_tokens: float | None = None,
 ) -> Runtime:
     """Bring a model to where it is computed.
 
@@ -232,9 +220,11 @@ def open_runtime(
         precision: `float32`, the published numerics; `bfloat16`, for matrix products; `auto`:
             bfloat16 where OpenVINO or a GPU has it natively, else float32.
         device: Where to compute, such as `cpu` or `cuda:0`.
+        merge_tokens: The cosine above which tokens are merged on their way through the encoder
+            (`model/merging.py`), above 0 and at most 1, where none are; torch alone does it.
 
     Raises:
-        UserError: If the model, runtime, precision or device cannot be used, or not together.
+        UserError: If any of these cannot be used, or not together.
     """
     if runtime not in RUNTIMES:
         raise UserError(f"no runtime {runtime!r}; choose from {', '.join(RUNTIMES)}")
@@ -243,6 +233,14 @@ def open_runtime(
     place = usable_device(device)
     path = None if isinstance(model, Segmenter) else resolve(model)
     exported = path is not None and is_exported(path)
+    if merge_tokens is not None:
+        if exported or runtime not in {"auto", "torch"}:
+            asked = f"{path}, which is exported" if exported else runtime
+            raise UserError(
+                f"tokens are merged in torch, not in {asked}; give a model file and --runtime "
+                "torch, or leave merge_tokens out"
+            )
+        runtime = "torch"
     if runtime == "auto":
         runtime = _fastest(place, is_object=path is None, is_exported=exported)
     if runtime.startswith("torch"):
@@ -254,7 +252,8 @@ def open_runtime(
                 including_emulation=False
             )
             precision = "bfloat16" if native else "float32"
-        return TorchRuntime(loaded, precision, place, compiles=runtime == "torch-compile")
+        compiles = runtime == "torch-compile"
+        return TorchRuntime(loaded, precision, place, compiles=compiles, merge_tokens=merge_tokens)
     _check_installed(runtime)
     source = _source(model, path)
     if runtime == "openvino":
@@ -265,8 +264,8 @@ def open_runtime(
         raise UserError("onnxruntime computes in float32; for bfloat16 take openvino or torch")
     if source.exported is not None and source.exported.weights is not None:
         raise UserError(f"{path} is OpenVINO's; take --runtime openvino, or export it as .onnx")
-    if place.type not in _PROVIDERS:
-        raise UserError(f"onnxruntime computes on {' or '.join(_PROVIDERS)}, not on {place}")
+    if place.type not in PROVIDERS:
+        raise UserError(f"onnxruntime computes on {' or '.join(PROVIDERS)}, not on {place}")
     return OnnxRuntime(source, "float32", place)
 
 

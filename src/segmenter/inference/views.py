@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
+from segmenter.errors import UserError
 from segmenter.inference.axes import AxisMap, resize_axis
 from segmenter.model import Protocol
 from segmenter.model.segmenter import ImageSize
@@ -25,6 +26,26 @@ class Pixels(Interface):
     def __getitem__(self, rows: slice, /) -> ndarray:
         """Some rows, (rows, width, channels)."""
         ...
+
+
+def checked_photo(image: object, num_channels: int) -> ndarray:
+    """Refuse what is no photo, and give a grey one the channels that the model takes.
+
+    Raises:
+        UserError: If it is anything else than an array of uint8 with as many channels.
+    """
+    if isinstance(image, ndarray) and image.dtype == np.uint8:
+        if image.ndim == 2 and num_channels in {1, 3}:
+            return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
+        if image.ndim == 3 and image.shape[2] == num_channels:
+            return image
+    given = type(image).__name__
+    if isinstance(image, ndarray):
+        given = f"{image.dtype} of shape {image.shape}"
+    raise UserError(
+        "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
+        f"{num_channels}), got {given}; convert it first"
+    )
 
 
 def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:

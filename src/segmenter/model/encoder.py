@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.merging import Merging
 from segmenter.model.spec import HEAD_DIM, EncoderSpec
 from segmenter.model.transformer import (
     BRANCHES_PER_BLOCK,
@@ -96,6 +97,7 @@ class Encoder(nn.Module):
         branch_scales: Float[Tensor, "branches batch"] | None = None,
         num_read: int = 1,
         guests: Guests | None = None,
+        merge_tokens: float | None = None,
     ) -> tuple[Float[Tensor, "batch tokens read_channels"], Grid]:
         """Encode normalised images whose sides are at least one patch.
 
@@ -105,13 +107,15 @@ class Encoder(nn.Module):
             num_read: After how many blocks tokens are read, evenly spaced, the last among them;
                 their channels come side by side.
             guests: Class tokens that join in the last blocks.
+            merge_tokens: For one image without guests: the cosine above which tokens are merged
+                on the way (`merging.py`); they are read one a patch all the same.
 
         Returns:
             The patch tokens, row by row, then the guests; and the (rows, columns) of the patches.
         """
         depth = len(self.blocks)
         stops = [depth * (number + 1) // num_read for number in range(num_read)]
-        read, grid, _ = self.run_blocks(images, stops, branch_scales, guests)
+        read, grid, _ = self.run_blocks(images, stops, branch_scales, guests, merge_tokens)
         num_prefix = self.spec.num_prefix_tokens
         return torch.cat([self.norm(tokens)[:, num_prefix:] for tokens in read], dim=-1), grid
 
@@ -121,6 +125,7 @@ class Encoder(nn.Module):
         stops: Sequence[int],
         branch_scales: Float[Tensor, "branches batch"] | None = None,
         guests: Guests | None = None,
+        merge_tokens: float | None = None,
     ) -> tuple[list[Float[Tensor, "batch tokens dim"]], Grid, Rotation | None]:
         """Turn images into tokens, and take them through the blocks as far as the last stop.
 
@@ -141,13 +146,14 @@ class Encoder(nn.Module):
         if self.spec.position != "table":
             rotation = rotary_positions(grid, self.spec, images.device)
 
+        merging = Merging(merge_tokens, grid, self.spec, images.device) if merge_tokens else None
         joins_at = len(self.blocks) - guests.num_blocks if guests else None
         read, bias = [], None
         for index in range(max(stops) + 1):
             if guests and index == joins_at:
                 tokens, rotation = _join(tokens, rotation, guests.class_tokens)
             if index in stops:
-                read.append(tokens)
+                read.append(merging.unmerge(tokens) if merging else tokens)
             if index == max(stops):
                 break
             if guests and joins_at is not None and index >= joins_at:
@@ -157,6 +163,8 @@ class Encoder(nn.Module):
                     num_others = tokens.shape[1] - bias.shape[1]
                     left, right = self.spec.num_prefix_tokens, bias.shape[1]
                     bias = F.pad(bias, (left, right, num_others, 0))[:, None]
+            if merging:
+                tokens, rotation = merging.before_block(index, tokens, rotation)
             block = self.blocks[index]
             tokens = block(tokens, block_scales(branch_scales, index), rotation, bias)
         return read, grid, rotation

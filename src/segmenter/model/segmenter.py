@@ -58,10 +58,12 @@ class Segmenter(nn.Module):
         self,
         images: Float[Tensor, "batch channels height width"],
         branch_scales: Float[Tensor, "branches batch"] | None = None,
+        merge_tokens: float | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch: what `forward` gives before it is upsampled.
 
-        Decoders with cells score each patch in that many rows and columns.
+        Decoders with cells score each patch in that many rows and columns. `merge_tokens`, for one
+        image at a time, is the encoder's.
 
         A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
         one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
@@ -71,7 +73,7 @@ class Segmenter(nn.Module):
         if branch_scales is not None:
             encoder_scales = branch_scales[:num_encoder_branches]
             decoder_scales = branch_scales[num_encoder_branches:]
-        wants = self.decoder.num_read, self.decoder.guests
+        wants = self.decoder.num_read, self.decoder.guests, merge_tokens
         tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales, *wants)
         logits = self.decoder(tokens, grid, decoder_scales)
         if self.spec.classes.background:

@@ -1,0 +1,100 @@
+"""`--merge-tokens`, as it is typed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segmenter.checkpoints import save
+from segmenter.model import Segmenter
+from tests.conftest import make_spec, write_data_set
+from tests.test_cli import refused, run
+
+PHOTO = "data/images/val/photo-0.png"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a data set and two models of its classes."""
+    monkeypatch.chdir(tmp_path)
+    write_data_set(Path("data"))
+    for decoder in ("linear", "eomt"):
+        model = Segmenter(make_spec(decoder=decoder, patch_size=4)).eval()
+        if decoder == "linear":
+            torch.nn.init.normal_(model.decoder.project.weight)  # else it has one label
+        save(model, f"{decoder}.safetensors")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_predict_merges_in_torch_and_says_so(capsys: pytest.CaptureFixture) -> None:
+    command = f"predict {PHOTO} --model linear.safetensors --save label"
+    assert run(*command.split(), "--out", "plain", "--runtime", "torch") == 0
+    assert "merged" not in capsys.readouterr().out
+    assert run(*command.split(), "--out", "merged", "--merge-tokens", "0.8") == 0
+    said = capsys.readouterr().out
+    assert "runtime: torch" in said
+    assert "tokens merged above a cosine of 0.8" in said
+    plain, merged = (
+        np.array(Image.open(f"{folder}/photo-0_label.png")) for folder in ("plain", "merged")
+    )
+    assert plain.shape == merged.shape
+    assert (plain != merged).any()
+
+
+@pytest.mark.usefixtures("here")
+def test_evaluate_and_compare_name_the_thresholds() -> None:
+    command = "linear.safetensors data --split val --json"
+    assert run("evaluate", *command.split(), "e.json", "--merge-tokens", "0.8") == 0
+    assert json.loads(Path("e.json").read_text())["merge_tokens"] == 0.8
+    given = f"compare linear.safetensors {command} c.json --report r --merge-tokens 1 0.8"
+    assert run(*given.split()) == 0
+    compared = json.loads(Path("c.json").read_text())
+    assert compared["how_a"]["merge_tokens"] == 1
+    assert compared["how_b"]["merge_tokens"] == 0.8
+    (page,) = Path("r").glob("*.html")
+    assert "(argmax, tokens merged above 0.8)" in page.read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_benchmark_measures_a_photo_and_counts_what_is_left_to_do(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    command = f"benchmark linear.safetensors --photo {PHOTO} --size 64 64 --rounds 1 --json"
+    found = []
+    for options in ("--runtime torch", "--merge-tokens 1", "--merge-tokens 0.5"):
+        assert run(*command.split(), *options.split()) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    plain, none_merged, merged = found
+    assert [each["merge_tokens"] for each in found] == [None, 1, 0.5]
+    assert merged["flops"] < plain["flops"] < none_merged["flops"]  # comparing tokens is work too
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (f"predict {PHOTO} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
+        (f"predict {PHOTO} --model linear.safetensors --merge-tokens nan", "got nan"),
+        (f"predict {PHOTO} --model linear.safetensors --merge-tokens much", "much"),
+        (f"predict {PHOTO} --model eomt.safetensors --merge-tokens 0.8", "decoder 'eomt'"),
+        (
+            f"predict {PHOTO} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",
+            "merged in torch, not in openvino",
+        ),
+        ("evaluate linear.safetensors data --split val --merge-tokens 2", "got 2.0"),
+        (
+            "compare linear.safetensors eomt.safetensors data --split val --merge-tokens 0.8 0.8",
+            "decoder 'eomt'",
+        ),
+        ("benchmark linear.safetensors --merge-tokens 0.8", "name one with --photo"),
+        ("benchmark linear.safetensors --photo absent.jpg", "absent.jpg"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_mistake_is_answered_in_one_line(
+    capsys: pytest.CaptureFixture, arguments: str, message: str
+) -> None:
+    assert message in refused(capsys, *arguments.split())

@@ -18,14 +18,12 @@ PHOTO = "data/images/val/photo-0.png"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a data set and two models of its classes."""
+    """A working directory with a data set and a model of its classes."""
     monkeypatch.chdir(tmp_path)
     write_data_set(Path("data"))
-    for decoder in ("linear", "eomt"):
-        model = Segmenter(make_spec(decoder=decoder, patch_size=4)).eval()
-        if decoder == "linear":
-            torch.nn.init.normal_(model.decoder.project.weight)  # else it has one label
-        save(model, f"{decoder}.safetensors")
+    model = Segmenter(make_spec(patch_size=4)).eval()
+    torch.nn.init.normal_(model.decoder.project.weight)  # else it has one label
+    save(model, "linear.safetensors")
     return tmp_path
 
 
@@ -79,16 +77,11 @@ def test_benchmark_measures_a_photo_and_counts_what_is_left_to_do(
         (f"predict {PHOTO} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
         (f"predict {PHOTO} --model linear.safetensors --merge-tokens nan", "got nan"),
         (f"predict {PHOTO} --model linear.safetensors --merge-tokens much", "much"),
-        (f"predict {PHOTO} --model eomt.safetensors --merge-tokens 0.8", "decoder 'eomt'"),
         (
             f"predict {PHOTO} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",
             "merged in torch, not in openvino",
         ),
         ("evaluate linear.safetensors data --split val --merge-tokens 2", "got 2.0"),
-        (
-            "compare linear.safetensors eomt.safetensors data --split val --merge-tokens 0.8 0.8",
-            "decoder 'eomt'",
-        ),
         ("benchmark linear.safetensors --merge-tokens 0.8", "name one with --photo"),
         ("benchmark linear.safetensors --photo absent.jpg", "absent.jpg"),
     ],

@@ -167,6 +167,9 @@ def test_a_shard_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixt
         (["--shards", "2", "--shard", "3"], "--shard from 1 to it; got 2 and 3"),
         (["--shards", "201"], "at most 200 shards are taken in turn"),
         (["--shards", "2", "--gallery"], "leave --shards out"),
+        (["--shards", "2", "--fps", "5"], "shards are of photos alone"),
+        (["--shards", "2", "--video", "labels"], "shards are of photos alone"),
+        (["film.mp4", "--shards", "2"], "film.mp4 is a video: shards are of photos alone"),
         (["--shards", "2", "--out", "photos"], "photos lies in the output folder"),
         (["--shards", "2", "--save", "x"], "'x' is not known"),
     ],
@@ -174,6 +177,7 @@ def test_a_shard_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixt
 def test_a_mistake_is_one_line(
     here: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
 ) -> None:
+    (here / "film.mp4").write_bytes(b"its name is looked at first")
     assert run(*COMMAND, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (here / "predictions").exists()

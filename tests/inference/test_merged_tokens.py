@@ -102,6 +102,7 @@ def test_a_file_that_merges_is_computed_by_torch_which_is_said(
     save(model, tmp_path / "model.safetensors")
     runtime = Predictor(tmp_path / "model.safetensors", merge_tokens=0.8).runtime
     assert runtime.name == "torch"
+    assert runtime.precision == open_runtime(tmp_path / "model.safetensors").precision
     assert describe(runtime).endswith("on cpu, tokens merged above a cosine of 0.8")
     assert "merged" not in describe(open_runtime(model))
 
@@ -123,8 +124,3 @@ def test_an_exported_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"its name is looked at first")
     with pytest.raises(UserError, match=r"not in .*model.onnx, which is exported"):
         Predictor(path, merge_tokens=0.8)
-
-
-def test_class_tokens_in_the_encoder_are_refused() -> None:
-    with pytest.raises(UserError, match="cannot be merged with the decoder 'eomt'"):
-        Predictor(Segmenter(make_spec(decoder="eomt")), merge_tokens=0.8)

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from segmenter.model import Segmenter
 from segmenter.model.merging import Merging, join_most_alike, join_windows
-from tests.conftest import make_spec
+from segmenter.model.spec import ClassQueriesSpec
+from tests.conftest import DECODERS, make_spec
 
 GRIDS = [(4, 4), (3, 5), (6, 2), (1, 4), (5, 1), (1, 1)]
 ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}
@@ -128,7 +129,7 @@ def test_no_cosine_is_above_1_by_rounding() -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("decoder", ["linear", "mask", "multi-linear", "atm"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_at_1_nothing_is_merged_not_even_equal_patches(decoder: str, encoder: str) -> None:
     model = Segmenter(make_spec(decoder=decoder, depth=6, **ENCODERS[encoder])).eval()
     images = torch.randn(1, 3, 48, 80)
@@ -155,7 +156,7 @@ def merged_tokens(model: Segmenter, images: Tensor, threshold: float) -> tuple[T
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("decoder", ["linear", "mask", "multi-linear", "atm"])
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (16, 16), (16, 100), (5, 3)])
 def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
     decoder: str, encoder: str, size: tuple[int, int]
@@ -171,9 +172,32 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
     cells = model.spec.decoder.cells
     num_patches = rows * columns // cells**2
     if num_patches > 1:
-        assert num_tokens - model.spec.encoder.num_prefix_tokens <= num_patches // 2 + 1
+        others = model.spec.encoder.num_prefix_tokens + (3 if decoder == "eomt" else 0)
+        assert num_tokens - others <= num_patches // 2 + 1
     assert logits.shape == expected.shape
     torch.testing.assert_close(logits.argmax(dim=1), expected.argmax(dim=1))
+
+
+@pytest.mark.parametrize("joins_at", [0, 2, 3, 6])
+@pytest.mark.parametrize("encoder", ["table", "rotary"])
+def test_class_tokens_that_join_the_patches_are_never_merged(encoder: str, joins_at: int) -> None:
+    spec = make_spec(decoder="eomt", depth=6, **ENCODERS[encoder])
+    decoder = ClassQueriesSpec(blocks=6 - joins_at or 1, cells=2)
+    model = Segmenter(spec.model_copy(update={"decoder": decoder})).eval()
+    tokens = model.decoder.class_tokens
+    torch.nn.init.zeros_(tokens)  # alike, and yet not to be merged
+    images = torch.full((1, 3, 64, 64), 0.5)
+    with torch.inference_mode():
+        plain, grid, _ = model.encoder.run_blocks(images, (5, 6), guests=model.decoder)
+        read, _, _ = model.encoder.run_blocks(
+            images, (5, 6), guests=model.decoder, merge_tokens=0.01
+        )
+    assert [each.shape for each in read] == [each.shape for each in plain]
+    patches = read[1][0, spec.encoder.num_prefix_tokens : -3].unflatten(0, grid)
+    assert torch.equal(patches[0, 0], patches[1, 1])
+    assert read[1][0, -3:].isfinite().all()
+    _, num_tokens = merged_tokens(model, images, 0.01)
+    assert num_tokens == spec.encoder.num_prefix_tokens + 3 + 2
 
 
 def test_tokens_are_read_one_a_patch_and_before_a_block_merges_them() -> None:

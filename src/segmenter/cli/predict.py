@@ -75,8 +75,16 @@ def predict(
         from segmenter.commands.predict_shards import run_shards
 
         one_page = gallery or submission is not None
+        for_videos = (video, fps, camera_format) != ("overlay", 25.0, None)
         failed = run_shards(
-            images, model, out, num_shards=shards, shard=shard, one_page=one_page, **options
+            images,
+            model,
+            out,
+            num_shards=shards,
+            shard=shard,
+            one_page=one_page,
+            for_videos=for_videos,
+            **options,
         )
     else:
         from segmenter.commands.predict import run_prediction

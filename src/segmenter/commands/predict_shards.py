@@ -19,6 +19,7 @@ from segmenter.commands.predict import (
     print_usage,
     report,
 )
+from segmenter.commands.predict_videos import find_videos
 from segmenter.errors import UserError
 from segmenter.inference.find_images import before_wildcard, walk_inputs
 from segmenter.inference.metric_decoding import Decode
@@ -49,6 +50,7 @@ def run_shards(
     opacity: float,
     ids: Ids,
     one_page: bool = False,
+    for_videos: bool = False,
     flip: bool | None,
     decode: Decode = "argmax",
     merge_tokens: float | None = None,
@@ -77,6 +79,10 @@ def run_shards(
         )
     if one_page:
         raise UserError("--gallery and --submission are for photos of one run; leave --shards out")
+    videos, _ = find_videos(images, fps=1.0, camera_format=None)
+    if for_videos or videos:
+        what = f"{videos[0].path} is a video" if videos else "--video, --fps, --camera-format"
+        raise UserError(f"{what}: shards are of photos alone; leave --shards out")
     chosen = parse_save(save)
     check_apart(images, out)
     folder = OutputFolder(out, overwrite=overwrite)

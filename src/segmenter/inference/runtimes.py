@@ -28,7 +28,7 @@ from segmenter.inference import openvino_graphs
 from segmenter.inference.cache import cached
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.merging import check_merging
+from segmenter.model.merging import check_threshold
 
 RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
 RUNTIMES: tuple[RuntimeName, ...] = ("auto", "torch", "torch-compile", "openvino", "onnxruntime")
@@ -63,7 +63,7 @@ class TorchRuntime:
         self.precision = precision
         self.device = device
         if merge_tokens is not None:
-            check_merging(merge_tokens, model.spec.decoder)
+            check_threshold(merge_tokens)
         self.merge_tokens = merge_tokens
         self.model = model.to(device).eval()
         self._compiled = torch.compile(self.model.patch_logits) if compiles else None
@@ -247,6 +247,8 @@ def open_runtime(
         if exported:
             raise UserError(f"{path} is exported: take --runtime auto, openvino or onnxruntime")
         loaded = model if isinstance(model, Segmenter) else load(path or model, place)
+        if merge_tokens is not None and _fastest(place, is_object=path is None) == "openvino":
+            precision = openvino_graphs.usable_precision(precision)  # as without merging
         if precision == "auto":
             native = place.type == "cuda" and torch.cuda.is_bf16_supported(
                 including_emulation=False
@@ -281,7 +283,7 @@ def usable_device(device: str | torch.device) -> torch.device:
         raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None
 
 
-def _fastest(device: torch.device, *, is_object: bool, is_exported: bool) -> str:
+def _fastest(device: torch.device, *, is_object: bool, is_exported: bool = False) -> str:
     """The runtime that `auto` means."""
     if is_object or (device.type != "cpu" and not is_exported):
         return "torch"

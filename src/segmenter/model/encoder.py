@@ -107,8 +107,8 @@ class Encoder(nn.Module):
             num_read: After how many blocks tokens are read, evenly spaced, the last among them;
                 their channels come side by side.
             guests: Class tokens that join in the last blocks.
-            merge_tokens: For one image without guests: the cosine above which tokens are merged
-                on the way (`merging.py`); they are read one a patch all the same.
+            merge_tokens: For one image: the cosine above which patches are merged on the way
+                (`merging.py`); tokens are read one a patch all the same.
 
         Returns:
             The patch tokens, row by row, then the guests; and the (rows, columns) of the patches.

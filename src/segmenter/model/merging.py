@@ -14,29 +14,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.errors import UserError
-from segmenter.model.spec import ClassQueriesSpec, DecoderSpec, EncoderSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
 
 _TOKENS_AT_ONCE = 4096
 """That are compared with half of all: a bound on memory, for large images."""
 
 
-def check_merging(threshold: float, decoder: DecoderSpec) -> None:
-    """Make sure that tokens can be merged.
+def check_threshold(threshold: float) -> None:
+    """Make sure that tokens can be merged above a cosine.
 
     Raises:
-        UserError: If the threshold is none, or the decoder needs all tokens.
+        UserError: If it is none.
     """
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if not is_number or not 0 < threshold <= 1:
         raise UserError(
             "merge_tokens is the cosine above which tokens are merged, above 0 and at most 1, such "
             f"as 0.8; got {threshold!r}"
-        )
-    if isinstance(decoder, ClassQueriesSpec):
-        raise UserError(
-            f"tokens cannot be merged with the decoder {decoder.kind!r}, whose class tokens go "
-            "through the encoder with the patches; leave merge_tokens out"
         )
 
 
@@ -59,22 +54,28 @@ class Merging:
         num_tokens = self._num_prefix + grid[0] * grid[1]
         self._now_in = torch.arange(num_tokens, device=device)
         """For each token there was at first: the token that it is in by now."""
+        self._num_left = num_tokens
+        """Without guests, which come after them and are not merged."""
 
     def before_block(
         self, block: int, tokens: Float[Tensor, "1 tokens dim"], rotation: Rotation | None
     ) -> tuple[Float[Tensor, "1 fewer_tokens dim"], Rotation | None]:
         """Merge the patch tokens that are alike, if it is the turn of this block, from 0."""
         if block == self._local_block:
-            joined = join_windows(tokens[0, self._num_prefix :], self._grid, self._threshold)
+            joined = join_windows(self._patches(tokens), self._grid, self._threshold)
             tokens, rotation = self._merge(tokens, rotation, joined)
         if block == self._global_block:
-            joined = join_most_alike(tokens[0, self._num_prefix :], self._threshold)
+            joined = join_most_alike(self._patches(tokens), self._threshold)
             tokens, rotation = self._merge(tokens, rotation, joined)
         return tokens, rotation
 
     def unmerge(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 all_tokens dim"]:
-        """Give each patch the token that it is in."""
-        return tokens[:, self._now_in]
+        """Give each patch the token that it is in; guests, if there are any, come after them."""
+        return torch.cat([tokens[:, self._now_in], tokens[:, self._num_left :]], dim=1)
+
+    def _patches(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "patches dim"]:
+        """The patch tokens that are left, without prefix and guests."""
+        return tokens[0, self._num_prefix : self._num_left]
 
     def _merge(
         self,
@@ -82,24 +83,25 @@ class Merging:
         rotation: Rotation | None,
         joined: Int64[Tensor, " patch_tokens"],
     ) -> tuple[Float[Tensor, "1 fewer_tokens dim"], Rotation | None]:
-        """Merge each patch token with the one that it joins; prefix tokens stay as they are.
+        """Merge each patch token with the one that it joins; all others stay as they are.
 
         A merged token is the mean over the patches in it. Where positions are rotary, it has that
         of the token that was joined: a place that the encoder knows, while the mean of places far
         apart is none.
         """
-        prefix = torch.arange(self._num_prefix, device=joined.device)
-        joined = torch.cat([prefix, joined + self._num_prefix])
+        indices = torch.arange(tokens.shape[1], device=joined.device)
+        prefix, guests = indices[: self._num_prefix], indices[self._num_left :]
+        joined = torch.cat([prefix, joined + self._num_prefix, guests])
         kept, group = joined.unique(return_inverse=True)
-        num_patches = self._now_in.bincount()[:, None]
+        num_patches = self._now_in.bincount(minlength=len(joined)).clamp(min=1)[:, None]
+        in_each = num_patches.new_zeros(len(kept), 1).index_add_(0, group, num_patches)
         total = tokens.new_zeros(len(kept), tokens.shape[2], dtype=torch.float32)
-        (of_image,) = tokens
-        total.index_add_(0, group, of_image.float() * num_patches)
+        total.index_add_(0, group, tokens[0].float() * num_patches)
         self._now_in = group[self._now_in]
-        merged = (total / self._now_in.bincount()[:, None]).to(tokens.dtype)
+        self._num_left = len(kept) - len(guests)
         if rotation is not None:
             rotation = rotation[0][kept], rotation[1][kept]
-        return merged[None], rotation
+        return (total / in_each).to(tokens.dtype)[None], rotation
 
 
 def join_windows(

@@ -2,7 +2,7 @@
 
     python benchmarks/decoders.py data/camvid --encoder weights/vit_small_patch14_dinov2.safetensors
 
-Each row is the recipe `street` with the changes it names, trained by `segmenter train` for as many
+Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for as many
 steps as all others (train and val, 468 photos), scored on the test photos, and timed by `segmenter
 benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and what was
 broken off goes on. docs/results.md holds the table.
@@ -25,7 +25,7 @@ from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference import Predictor
 
 _RESAMPLES = 2000
-_SIZE = (644, 859)  # what `street` makes of a photo of 360 x 480
+_SIZE = (644, 859)  # what the recipe makes of a photo of 360 x 480
 _FROZEN = ("--optimizer.frozen_blocks", "all", "--model.drop_path", "0")
 _CELLS = ("--model.decoder", "multi-linear", "--model.decoder_cells", "4")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "linear-patch-16": ("--model.patch_size", "16"),
     "linear-patch-8": ("--model.patch_size", "8"),
 }
-"""Name of a row -> what it changes in the recipe `street`."""
+"""Name of a row -> what it changes in the recipe `street-linear`."""
 
 
 class Row(NamedTuple):
@@ -97,7 +97,7 @@ def train(name: str, given: argparse.Namespace) -> Path:
         arguments += ["--schedule.steps", str(given.steps), *RUNS[name]]
         arguments += ["--schedule.warmup_steps", str(given.steps // 20)]
         resume = ["--resume"] if (run / "checkpoints").exists() else []
-        _segmenter("train", "street", *arguments, *resume)
+        _segmenter("train", "street-linear", *arguments, *resume)
     return model
 
 

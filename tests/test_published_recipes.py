@@ -88,7 +88,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_every_published_system_has_a_recipe() -> None:
-    assert set(packaged_recipes()) == set(ALL) | {"street", "finetune"}
+    assert set(packaged_recipes()) == set(ALL) | {"street", "street-linear", "finetune"}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

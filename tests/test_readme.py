@@ -50,7 +50,7 @@ def test_the_bundled_model_states_its_terms_and_its_origin() -> None:
     assert "CC BY-NC" in spec.license
     assert "CamVid" in spec.provenance
     score = spec.scores["camvid-test"]["miou"]
-    assert score >= 0.68
+    assert score >= 0.69
     assert f"{score:.4f}" in README
     assert f"{score:.4f}" in (ROOT / "docs" / "street.md").read_text(encoding="utf-8")
     assert spec.recipe is not None

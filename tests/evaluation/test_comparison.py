@@ -16,8 +16,8 @@ CONTEXT = {
     "b": "<i>other",
     "data": "FOLDER",
     "split": "test",
-    "how_a": {"decode": "argmax"},
-    "how_b": {"decode": "iou"},
+    "how_a": {"decode": "argmax", "merge_tokens": None},
+    "how_b": {"decode": "iou", "merge_tokens": 0.8},
 }
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/decoders.py data/camvid --encoder weights/vit_small_patch14_dinov2.safetensors
 
-Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for as many
-steps as all others (train and val, 468 photos), scored on the test photos, and timed by `segmenter
-benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and what was
-broken off goes on. docs/results.md holds the table.
+Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for
+as many steps as all others (train and val, 468 photos), scored on the test photos, and timed by
+`segmenter benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and
+what was broken off goes on. docs/results.md holds the table.
 """
 
 import argparse

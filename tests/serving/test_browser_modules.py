@@ -97,7 +97,7 @@ def test_labels_and_confidence_are_pythons(page: Any, case: str) -> None:
         model.decoder.project.weight.mul_(20)
     page.models.append(model)
     image = photo(*size, seed=5)
-    facts = {"protocol": protocol.model_dump(mode="json"), "fit": fit, "patch": 16}
+    facts = {"protocol": protocol.model_dump(mode="json"), "fit": fit, "cell": 16}
     given = {"size": size, "values": image.ravel().tolist(), "model": facts}
     labels, confidence = (np.array(found).reshape(size) for found in page.evaluate(LABEL, given))
     predictor = Predictor(model)

@@ -158,7 +158,7 @@ def count_merged_flops(runtime: Runtime, pixels: Tensor) -> int:
 def _outline(spec: ModelSpec) -> Segmenter:
     """The model without numbers."""
     with torch.device("meta"):
-        return Segmenter(spec).eval()
+        return Segmenter(spec).eval().requires_grad_(False)  # else the counter hooks gradients
 
 
 def _product_rate(runtime: Runtime) -> float:

@@ -57,13 +57,14 @@ export function planView(size, protocol) {
 /**
  * How the patch logits of all windows, side by side, make up the photo: an axis down, one across.
  *
- * `grid` holds the rows and columns of patches of one window.
+ * `grid` holds the rows and columns of logits of one window, and a logit stands for `cell` pixels: those of
+ * a patch, or of a part of it where the decoder scores parts.
  */
-export function photoAxes(plan, grid, { protocol, fit, patch }) {
+export function photoAxes(plan, grid, { protocol, fit, cell }) {
   const averagesResized = protocol.scales_of === "resized" && protocol.average === "logits";
   return [0, 1].map((side) => {
     const window = plan.window[side], numPatches = grid[side];
-    const full = resizeAxis(numPatches, fit === "pad-crop" ? numPatches * patch : window);
+    const full = resizeAxis(numPatches, fit === "pad-crop" ? numPatches * cell : window);
     const starts = [plan.rows, plan.columns][side];
     const weights = windowWeights(window, protocol.blend);
     let axis = windowAxis(full.slice(0, window), numPatches, starts, weights);

@@ -9,7 +9,7 @@ import { photoAxes, planView } from "./views.js";
  * `run(pixels, size)` gives the patch logits of a picture, {values, numClasses, grid}. Gives those of
  * all windows side by side, classes last, and the axes that lead from them to the photo's pixels.
  */
-export async function scorePhoto(photo, { protocol, fit, patch }, run, onProgress) {
+export async function scorePhoto(photo, { protocol, fit, cell }, run, onProgress) {
   const plan = planView(photo.size, protocol);
   let seen = resize(photo, plan.resized, protocol.resize_dtype === "uint8");
   if (String(plan.view) !== String(plan.resized)) seen = resize(seen, plan.view, false);
@@ -24,7 +24,7 @@ export async function scorePhoto(photo, { protocol, fit, patch }, run, onProgres
       if (numWindows > 1) onProgress(++done / numWindows);
     }
   }
-  return { logits, axes: photoAxes(plan, grid, { protocol, fit, patch }) };
+  return { logits, axes: photoAxes(plan, grid, { protocol, fit, cell }) };
 }
 
 function emptyLogits({ numClasses, grid }, { rows, columns }) {

@@ -1,6 +1,7 @@
 """One optimizer update: loss, gradients, guard, step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,7 +77,11 @@ def train_step(
         scales = draw_branch_scales(model.drop_rates, recipe.seed, positions)
         scales = None if scales is None else scales.to(device)
         images = images.to(device)
-        wanted = teacher.logits(images, recipe.precision) if teacher else None
+        wanted = None
+        if teacher:
+            ask = teacher.model.patch_logits
+            with torch.no_grad():
+                wanted = training_logits(teacher.model, ask, images, None, recipe.precision)
         with exchange_gradients(engine.network, is_last=number == len(parts)):
             logits = training_logits(model, engine.network, images, scales, recipe.precision)
             part = loss(logits, labels.to(device), num_pixels, 1 / num_parts)
@@ -105,7 +110,7 @@ def train_step(
 
 def training_logits(
     model: Segmenter,
-    network: nn.Module,
+    network: Callable[[Tensor, Tensor | None], Tensor],
     images: Tensor,
     branch_scales: Float[Tensor, "branches batch"] | None,
     precision: str,

@@ -6,7 +6,7 @@ Teacher and student see the same crops, so a teacher can also speak of photos th
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,16 +30,6 @@ class Teacher:
         self.model = model.eval().requires_grad_(False)
         self.recipe = recipe
 
-    @torch.no_grad()
-    def logits(
-        self, images: UInt8[Tensor, "batch channels height width"], precision: str
-    ) -> Float[Tensor, "batch classes height width"]:
-        """What the teacher answers at every pixel of crops that are not yet normalised."""
-        dtype = getattr(torch, precision)
-        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-            patch_logits = self.model.patch_logits(self.model.normalize(images))
-        return self.model.upsample(patch_logits.float(), (images.shape[2], images.shape[3]))
-
     def loss(
         self,
         logits: Float[Tensor, "batch classes height width"],
@@ -54,7 +44,7 @@ class Teacher:
 
         Args:
             logits: Of the student.
-            wanted: Those of the teacher, from `logits`.
+            wanted: Those of the teacher.
             share: How much of the batch this part is, in 0 to 1.
         """
         temperature = self.recipe.temperature

@@ -88,7 +88,8 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_every_published_system_has_a_recipe() -> None:
-    assert set(packaged_recipes()) == set(ALL) | {"street", "street-linear", "finetune"}
+    ours = {"street", "street-linear", "street-tiny", "finetune"}
+    assert set(packaged_recipes()) == set(ALL) | ours
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

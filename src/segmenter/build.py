@@ -59,16 +59,15 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
         UserError: If the encoder is unknown, or the weights do not fit.
     """
     given = recipe.model
-    how = {"partial": given.partial, "blocks": given.encoder_blocks}
     start = _starting_model(given)
     spec = build_spec(recipe, classes, start.spec if start else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
     if start:
-        say(start_from(model, start, str(given.weights), **how))
+        say(start_from(model, start, str(given.weights), partial=given.partial))
     elif given.weights:
-        say(load_encoder_weights(model.encoder, given.weights, **how))
+        say(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
     return model
 
 

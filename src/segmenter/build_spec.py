@@ -151,13 +151,6 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
                 f"but {encoder.architecture} has only {encoder.depth} blocks"
             )
         changes["depth"] = given.encoder_depth
-    if given.encoder_blocks is not None:
-        if given.encoder_blocks[-1] >= encoder.depth:
-            raise UserError(
-                f"model.encoder_blocks names block {given.encoder_blocks[-1]}, but "
-                f"{encoder.architecture} has blocks 0 to {encoder.depth - 1}"
-            )
-        changes["depth"] = len(given.encoder_blocks)
     if given.patch_size is not None:
         changes["patch_size"] = given.patch_size
     if given.position_grid is not None and encoder.table_grid is not None:

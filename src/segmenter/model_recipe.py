@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Block = Annotated[int, Field(ge=0, lt=200)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -27,8 +26,6 @@ class ModelRecipe(BaseModel):
     must then be a model of this package."""
     encoder_depth: Positive | None = None
     """Keep only the first blocks of the encoder; none: all of them."""
-    encoder_blocks: Annotated[tuple[Block, ...], Field(min_length=1)] | None = None
-    """Keep only these blocks of the encoder in `weights`, counted from 0; none: all of them."""
     weights: str | None = None
     """Where the run starts from: an encoder's file, `timm:NAME` (downloaded), or a whole model of
     this package by name or path; none: random weights."""
@@ -82,11 +79,4 @@ class ModelRecipe(BaseModel):
         for field, decoders in _OF_DECODERS.items():
             if getattr(self, field) is not None and self.decoder not in decoders:
                 raise ValueError(f"{field} is for {' and '.join(decoders)}, not for {self.decoder}")
-        if self.encoder_blocks is not None:
-            if list(self.encoder_blocks) != sorted(set(self.encoder_blocks)):
-                raise ValueError("encoder_blocks must be in rising order, each once")
-            if self.weights is None:
-                raise ValueError("encoder_blocks is set, but weights gives no blocks to keep")
-            if self.encoder_depth is not None:
-                raise ValueError("encoder_blocks says the depth; leave encoder_depth out")
         return self

@@ -1,7 +1,6 @@
 """Pretrained encoders as the start of a training run: timm's names, turned into ours."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from segmenter.checkpoints.family import (
     split_position_table,
     to_tensors,
 )
-from segmenter.checkpoints.fitting import account, choose, keep_blocks, tell_blocks
+from segmenter.checkpoints.fitting import account, choose
 from segmenter.checkpoints.own import read_tensors
 from segmenter.checkpoints.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.checkpoints.published import read_state
@@ -36,9 +35,7 @@ _CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|attn_pool|fc_norm|mask_to
 _LAST_NORM = "norm.weight"
 
 
-def load_encoder_weights(
-    encoder: Encoder, source: str, *, partial: bool = False, blocks: Sequence[int] | None = None
-) -> str:
+def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False) -> str:
     """Start an encoder from weights trained elsewhere.
 
     Blocks beyond the encoder's depth and the classifier are left out; the position table is
@@ -50,7 +47,6 @@ def load_encoder_weights(
         source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
             AugReg `.npz`, or `timm:NAME` to download.
         partial: Take only what fits by name and shape.
-        blocks: Take only these blocks; none: all that the encoder's depth has.
 
     Returns:
         One line that says what was kept, what starts fresh, and what is left unused.
@@ -64,10 +60,9 @@ def load_encoder_weights(
     else:
         weights = _read_file(Path(source))
     tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
-    tensors = keep_blocks(tensors, blocks)
     wanted = encoder.state_dict()
     kept = choose(wanted, tensors, source, partial=partial)
-    said = account(source, wanted, kept, [*tensors, *_classifier(weights)]) + tell_blocks(blocks)
+    said = account(source, wanted, kept, [*tensors, *_classifier(weights)])
     said += tell_resize(weights.get("patch_embed.proj.weight"), encoder.spec)
     encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
     return said

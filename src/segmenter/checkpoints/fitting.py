@@ -1,7 +1,7 @@
 """What a new model takes from given weights, and the exact account of what it does not."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -46,26 +46,6 @@ def choose(
         wanted = {name: wanted[name] for name in kept}
     check_fit(wanted, kept, source, hint=_HINT)
     return kept
-
-
-def keep_blocks(given: dict[str, Tensor], blocks: Sequence[int] | None) -> dict[str, Tensor]:
-    """An encoder's tensors with these blocks alone, counted anew from 0; none: all of them."""
-    if blocks is None:
-        return given
-    kept = {}
-    for name, tensor in given.items():
-        found = _BLOCK.match(name)
-        if found is None:
-            kept[name] = tensor
-        elif int(found[1]) in blocks:
-            start, end = found.span(1)
-            kept[f"{name[:start]}{blocks.index(int(found[1]))}{name[end:]}"] = tensor
-    return kept
-
-
-def tell_blocks(blocks: Sequence[int] | None) -> str:
-    """Say which blocks were kept, if not all."""
-    return f"; kept of its blocks: {', '.join(map(str, blocks))}" if blocks else ""
 
 
 def account(

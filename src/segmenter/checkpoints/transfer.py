@@ -1,8 +1,6 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
-from collections.abc import Sequence
-
-from segmenter.checkpoints.fitting import account, choose, keep_blocks, tell_blocks
+from segmenter.checkpoints.fitting import account, choose
 from segmenter.checkpoints.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
@@ -17,7 +15,6 @@ def start_from(
     source: str,
     *,
     partial: bool = False,
-    blocks: Sequence[int] | None = None,
 ) -> str:
     """Copy into `model` what it shares with `start`.
 
@@ -31,7 +28,6 @@ def start_from(
         start: A trained model.
         source: What to call it.
         partial: Of the encoder, too, take only what has the same name and shape.
-        blocks: Of the encoder, take only these blocks; none: all that the new depth has.
 
     Returns:
         One line that says what was kept, what starts fresh, what is left unused, and under which
@@ -46,7 +42,6 @@ def start_from(
     weights = start.state_dict()
     decoder = {name: tensor for name, tensor in weights.items() if name.startswith("decoder.")}
     encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
-    encoder = keep_blocks(encoder, blocks)
     table, embedding = "encoder.position_table", "encoder.patch_embed.weight"
     if table in encoder and spec.table_grid is not None:
         encoder[table] = resize_table(encoder[table], spec.table_grid, spec)
@@ -62,7 +57,7 @@ def start_from(
         and wanted[name].shape == tensor.shape
         and (same_classes or not name.startswith(_PER_CLASS))
     }
-    said = account(source, wanted, kept, [*encoder, *decoder]) + tell_blocks(blocks)
+    said = account(source, wanted, kept, [*encoder, *decoder])
     said += tell_resize(weights[embedding], spec)
     model.load_state_dict(kept, strict=False)
     if start.spec.license:

@@ -17,6 +17,7 @@ from segmenter.cli.explain import explain
 from segmenter.cli.export import export
 from segmenter.cli.predict import predict
 from segmenter.cli.prepare import prepare
+from segmenter.cli.prune import prune
 from segmenter.cli.serve import serve
 from segmenter.cli.share import card, models, push
 from segmenter.cli.train import train
@@ -36,6 +37,7 @@ for command in (
     convert,
     prepare,
     export,
+    prune,
     benchmark,
     explain,
     serve,

@@ -151,7 +151,7 @@ class Encoder(nn.Module):
         read, bias = [], None
         for index in range(max(stops) + 1):
             if guests and index == joins_at:
-                tokens, rotation = _join(tokens, rotation, guests.class_tokens)
+                tokens, rotation = join(tokens, rotation, guests.class_tokens)
             if index in stops:
                 read.append(merging.unmerge(tokens) if merging else tokens)
             if index == max(stops):
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         return read, grid, rotation
 
 
-def _join(
+def join(
     tokens: Float[Tensor, "batch tokens dim"],
     rotation: Rotation | None,
     guests: Float[Tensor, "1 guests dim"],

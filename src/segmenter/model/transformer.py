@@ -95,6 +95,10 @@ class Mlp(nn.Sequential):
         self.reduce = nn.Linear(hidden_dim, dim)
         self.dropout2 = nn.Dropout(dropout)
 
+    def hidden(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes hidden"]:
+        """What the last linear layer is given, when no longer in training."""
+        return self.activation(self.expand(tokens))
+
 
 class SwiGlu(nn.Module):
     """A gate of SiLU times a value, both linear, and a linear layer after it (EVA-02, DINOv3)."""
@@ -107,8 +111,12 @@ class SwiGlu(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
         """Refine each token by itself."""
+        return self.reduce(self.hidden(tokens))
+
+    def hidden(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes hidden"]:
+        """What the last linear layer is given."""
         gate, value = self.expand(tokens).chunk(2, dim=-1)
-        return self.reduce(self.norm(F.silu(gate) * value))
+        return self.norm(F.silu(gate) * value)
 
 
 class LayerScale(nn.Module):

@@ -263,3 +263,11 @@ def test_a_folder_whose_new_one_cannot_be_named_keeps_its_name(tmp_path, monkeyp
         write_new_folder(tmp_path / "page", {"a": b"2"}, overwrite=True)
     assert files_in(tmp_path) == {"page/a"}
     assert (tmp_path / "page" / "a").read_bytes() == b"1"
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="no file that can be replaced"):
+        write_new(pipe, b"data", overwrite=True)
+    assert pipe.is_fifo()

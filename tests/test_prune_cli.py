@@ -41,6 +41,7 @@ def test_a_smaller_model_is_written_that_says_the_same(capsys: pytest.CaptureFix
     )
     small = segmenter.load("small.safetensors")
     assert len(small.encoder.blocks) == 2
+    assert small.spec.provenance == "Pruned to blocks 0, 3 and an MLP ratio of 4."
     labels, others = (
         segmenter.Predictor(segmenter.load(f"{name}.safetensors"))(photo)
         for name in ("whole", "small")
@@ -99,8 +100,9 @@ def test_of_large_photos_one_window_is_looked_at() -> None:
         ("data/images --blocks 1 2", "numbers from 0 to 3"),
         ("data/images --mlp-ratio 9", "mlp_ratio is at least"),
         ("data/images --depth 2 --max-photos 1", "--max-photos is at least 2"),
-        ("data/images/val/photo-0.png --depth 2", "one photo is not enough"),
+        ("data/images/val/photo-0.png --depth 2", "give at least 2 photos"),
         ("nothing --depth 2", "nothing"),
+        ("data/images --depth 2 --device abacus", "device 'abacus' cannot be used"),
     ],
 )
 def test_what_cannot_be_pruned_is_refused_in_one_line(

@@ -66,6 +66,8 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"{path} cannot be written: its folder is missing, or it is one itself")
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
+    if path.exists() and not path.is_file():  # renaming over a device would replace it
+        raise UserError(f"{path} is no file that can be replaced; give another name")
 
 
 def write_new_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:

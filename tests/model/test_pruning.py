@@ -176,6 +176,24 @@ def test_depths_beyond_the_model_are_refused(depth: int) -> None:
         choose_blocks(make_model(), make_images(), depth, 4.0)
 
 
+def test_blocks_that_do_nothing_at_all_cost_nothing() -> None:
+    model = make_model(layer_scale=True)
+    with torch.no_grad():
+        for parameter in model.encoder.blocks[2].parameters():
+            parameter.zero_()
+    kept = choose_blocks(model, make_images(), 3, 2.0)
+    assert kept == [0, 1, 3]
+    whole = prune(model, make_images(), range(4), 4.0)
+    assert difference(model, whole, make_images(2)) < 1e-3
+
+
+def test_a_model_that_is_not_finite_is_refused() -> None:
+    model = make_model()
+    torch.nn.init.constant_(model.encoder.blocks[1].mlp.reduce.bias, float("nan"))
+    with pytest.raises(UserError, match="not finite"):
+        prune(model, make_images(), [0, 1], 4.0)
+
+
 def test_decoders_that_read_several_blocks_are_refused() -> None:
     with pytest.raises(UserError, match="multi-linear reads several blocks"):
         prune(make_model(decoder="multi-linear"), make_images(), [0], 4.0)

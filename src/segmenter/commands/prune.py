@@ -1,6 +1,6 @@
 """`segmenter prune`: a smaller model, and how much it keeps of what the whole one says."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor
 from segmenter.checkpoints import load, save
 from segmenter.data.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.inference.find_images import find_images
+from segmenter.inference.find_images import walk_inputs
+from segmenter.inference.runtimes import usable_device
 from segmenter.inference.views import resize_photo, view_sizes
 from segmenter.model import Segmenter
 from segmenter.model.pruning import choose_blocks, prune
@@ -43,29 +44,28 @@ def run_pruning(
     if depth is not None and blocks is not None:
         raise UserError("give --depth, or say which blocks stay by --blocks, not both")
     if depth is None and blocks is None and mlp_ratio is None:
-        raise UserError("nothing to prune: give --depth or --blocks, or --mlp-ratio, or both kinds")
+        raise UserError(
+            "nothing to prune: give --depth or --blocks, or --mlp-ratio, or one of each"
+        )
     if max_photos < 2:
         raise UserError(f"--max-photos is at least 2, got {max_photos}")
-    model = load(source, device)
+    model = load(source, usable_device(device))
     spec = model.spec
     if spec.encoder.in_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {spec.encoder.in_channels}")
-    paths = [path for path, _ in find_images(photos)]
+    paths = _spread(sorted({path for path, _ in walk_inputs(photos)}), max_photos)
     if len(paths) < 2:
-        raise UserError("one photo is not enough: one is fitted to, another shows what is lost")
-    step = max(1.0, len(paths) / max_photos)
-    images = [
-        _shown(model, path, number)
-        for number, path in enumerate(paths[int(i * step)] for i in range(int(len(paths) / step)))
-    ]
-    held_out = images[_HELD_OUT - 1 :: _HELD_OUT] or images[-1:]
-    fitted = [image for image in images if not any(image is other for other in held_out)]
+        raise UserError("give at least 2 photos: one is fitted to, another shows what is lost")
+    held_out = paths[_HELD_OUT - 1 :: _HELD_OUT] or paths[-1:]
+    fitted = [path for path in paths if path not in held_out]
     ratio = spec.encoder.mlp_ratio if mlp_ratio is None else mlp_ratio
     if depth is not None:
-        chosen_by = fitted[:: -(-len(fitted) // _TO_CHOOSE_BY)]
-        blocks = choose_blocks(model, chosen_by, depth, ratio)
-    kept = range(spec.encoder.depth) if blocks is None else blocks
-    small = prune(model, fitted, kept, ratio)
+        blocks = choose_blocks(model, _shown(model, _spread(fitted, _TO_CHOOSE_BY)), depth, ratio)
+    kept = list(range(spec.encoder.depth) if blocks is None else blocks)
+    small = prune(model, _shown(model, fitted), kept, ratio)
+    told = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
+    provenance = f"{spec.provenance} {told}".strip()
+    small.spec = small.spec.model_copy(update={"provenance": provenance})
     save(small, out, overwrite=overwrite)
 
     before, after = (sum(each.numel() for each in m.parameters()) for m in (model, small))
@@ -73,14 +73,14 @@ def run_pruning(
     print(f"parameters: {before / 1e6:.2f} M before, {after / 1e6:.2f} M now")
     print(
         f"fitted to {len(fitted)} photos; in those held out ({len(held_out)}), "
-        f"{same_labels(model, small, held_out):.1%} of the patches keep their label"
+        f"{same_labels(model, small, _shown(model, held_out)):.1%} of the patches keep their label"
     )
     print(f"written: {out}; `segmenter evaluate` scores it, `segmenter train --from` goes on")
 
 
 @torch.no_grad()
-def same_labels(one: Segmenter, other: Segmenter, images: Sequence[Tensor]) -> float:
-    """Share of the patches that two models give the same label."""
+def same_labels(one: Segmenter, other: Segmenter, images: Iterable[Tensor]) -> float:
+    """Share of the patches (or of their cells) that two models give the same label."""
     same = total = 0
     for image in images:
         labels, others = (m.patch_logits(image).argmax(dim=1) for m in (one, other))
@@ -89,15 +89,26 @@ def same_labels(one: Segmenter, other: Segmenter, images: Sequence[Tensor]) -> f
     return same / total
 
 
-def _shown(model: Segmenter, path: Path, number: int) -> Tensor:
-    """A photo as the model's protocol shows it; of several windows one, another in each photo."""
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """So many of the photos, or all, evenly spread."""
+    count = min(count, len(paths))
+    return [paths[number * len(paths) // count] for number in range(count)]
+
+
+def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
+    """Photos as the model's protocol first shows them; of several windows one, at random places."""
     protocol = model.spec.protocol
-    photo = decode_image(path)
-    view = view_sizes(photo.shape[:2], protocol)[0].view
-    pixels = resize_photo(photo, view, "float32")[:]
-    if protocol.window is not None:
-        rng = np.random.default_rng(number)
-        top, left = (int(rng.integers(max(side - protocol.window, 0) + 1)) for side in view)
-        pixels = pixels[top : top + protocol.window, left : left + protocol.window]
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    return model.normalize(image.to(next(model.parameters()).device))
+    device = next(model.parameters()).device
+    for number, path in enumerate(paths):
+        photo = decode_image(path)
+        sizes = view_sizes(photo.shape[:2], protocol)[0]
+        resized = resize_photo(photo, sizes.photo, protocol.resize_dtype)
+        pixels = resize_photo(resized, sizes.view, "float32")[:]
+        if protocol.window is not None:
+            rng = np.random.default_rng(number)
+            top, left = (
+                int(rng.integers(max(side - protocol.window, 0) + 1)) for side in sizes.view
+            )
+            pixels = pixels[top : top + protocol.window, left : left + protocol.window]
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        yield model.normalize(image.to(device))

@@ -9,7 +9,7 @@ squares is that of He et al., "Channel Pruning for Accelerating Very Deep Neural
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,6 +25,8 @@ from segmenter.model.transformer import Block, LayerScale, Rotation
 
 _RIDGE = 1e-2
 """What a change of a weight costs, as a share of the mean square of the inputs."""
+_LEAST = 1e-6
+"""In place of 0 where nothing moves: an MLP without any effect, or a layer scale of zeros."""
 
 
 class LeastSquares:
@@ -37,7 +39,8 @@ class LeastSquares:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, num_aims: int = 1) -> None:
-        self._prior = torch.cat([weight, bias[:, None]], dim=1).T.double()
+        # On the processor, as some devices have no float64.
+        self._prior = torch.cat([weight, bias[:, None]], dim=1).T.cpu().double()
         num_inputs = len(self._prior)
         self._inputs = self._prior.new_zeros(num_inputs, num_inputs)
         """Sums of products of the inputs, of which the last is 1."""
@@ -49,9 +52,9 @@ class LeastSquares:
     ) -> None:
         """Count in tokens, and for each aim what the layer should make of them."""
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
-        self._inputs += (inputs.T @ inputs).double()
+        self._inputs += (inputs.T @ inputs).cpu().double()
         for number, aim in enumerate(aims):
-            self._both[number] += (inputs.T @ aim).double()
+            self._both[number] += (inputs.T @ aim).cpu().double()
             self._aimed[number] += float((aim**2).sum())
 
     def most_important(self, count: int) -> Int64[Tensor, " kept"]:
@@ -67,7 +70,8 @@ class LeastSquares:
         """The best weights of some of the inputs, and below them the bias."""
         rows = self._rows(kept)
         products, prior = self._inputs[rows][:, rows], self._prior[rows]
-        ridge = torch.full_like(products[0], float(products.diagonal()[:-1].mean()) * _RIDGE)
+        mean_square = float(products.diagonal()[:-1].mean())
+        ridge = torch.full_like(products[0], max(mean_square * _RIDGE, _LEAST))
         ridge[-1] = 0  # the bias is free
         missing = self._both[aim][rows] - products @ prior
         return prior + torch.linalg.solve(products + ridge.diag(), missing)
@@ -99,14 +103,15 @@ class _Tokens:
 
 @torch.no_grad()
 def prune(
-    model: Segmenter, images: Sequence[Tensor], blocks: Sequence[int], mlp_ratio: float
+    model: Segmenter, images: Iterable[Tensor], blocks: Sequence[int], mlp_ratio: float
 ) -> Segmenter:
     """Make a model of some of another's blocks, with narrower MLPs.
 
     Args:
         model: In eval mode; it stays as it is.
         images: Normalised, each (1, channels, height, width) of any size: what the model is to be
-            good at. Some tens of thousands of patches together.
+            good at. Some tens of thousands of patches together; the tokens of all are kept at
+            once, images are not.
         blocks: Which of the encoder's blocks stay, counted from 0, in rising order.
         mlp_ratio: Hidden channels of each MLP, relative to the encoder's width.
 
@@ -143,12 +148,14 @@ def prune(
     spec = model.spec.model_copy(update={"encoder": encoder_spec, "decoder": decoder, "scores": {}})
     small = Segmenter(spec).to(next(model.parameters()).device)
     small.load_state_dict(tensors)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise UserError("the pruned model has numbers that are not finite; check the model's own")
     return small.eval()
 
 
 @torch.no_grad()
 def choose_blocks(
-    model: Segmenter, images: Sequence[Tensor], depth: int, mlp_ratio: float
+    model: Segmenter, images: Iterable[Tensor], depth: int, mlp_ratio: float
 ) -> list[int]:
     """Choose which blocks of a model `prune` should keep; see there for what it is given.
 
@@ -183,7 +190,7 @@ def choose_blocks(
             state.whole = reached[0]
         kept = sums.most_important(hidden_dim)
         for number, end in enumerate(ends):
-            losses[start, end] = sums.error(kept, number) / max(float(moved[number]), 1e-12)
+            losses[start, end] = sums.error(kept, number) / max(float(moved[number]), _LEAST)
     return _cheapest_path(losses, depth, len(blocks))
 
 
@@ -219,15 +226,16 @@ def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int | None, int]:
     if not least <= mlp_ratio <= encoder.mlp_ratio:
         raise UserError(
             f"mlp_ratio is at least {least:.2g} and at most the model's own, "
-            f"{encoder.mlp_ratio:g}; got {mlp_ratio:g}"
+            f"{encoder.mlp_ratio}; got {mlp_ratio}"
         )
-    if encoder.mlp_norm and mlp_ratio != encoder.mlp_ratio:
+    hidden_dim = int(encoder.embed_dim * mlp_ratio)
+    if encoder.mlp_norm and hidden_dim != int(encoder.embed_dim * encoder.mlp_ratio):
         raise UserError(
             f"the MLPs of {encoder.architecture} have a norm over their hidden channels, and "
             "cannot be made narrower; leave out blocks alone"
         )
     joins_at = encoder.depth - decoder.guests.num_blocks if decoder.guests else None
-    return joins_at, int(encoder.embed_dim * mlp_ratio)
+    return joins_at, hidden_dim
 
 
 def _check_blocks(blocks: Sequence[int], depth: int, joins_at: int | None) -> None:
@@ -271,11 +279,12 @@ def _last_layer(block: Block) -> tuple[Float[Tensor, "dim hidden"], Float[Tensor
 def _narrow_mlp(block: Block, sums: LeastSquares, hidden_dim: int) -> Block:
     """A block with the most important hidden channels alone, and the best last layer for them."""
     kept = sums.most_important(hidden_dim)
-    solved = sums.solve(kept).to(block.mlp.reduce.weight.dtype)
+    weight = block.mlp.reduce.weight
+    solved = sums.solve(kept).to(weight.device, weight.dtype)
     narrow = copy.deepcopy(block)
     if isinstance(narrow.scale2, LayerScale):
         # One number for all channels: some are nearly 0, and would blow weights up.
-        scale = narrow.scale2.gamma.square().mean().sqrt()
+        scale = narrow.scale2.gamma.square().mean().sqrt().clamp(min=_LEAST)
         narrow.scale2.gamma.fill_(scale)
         solved = solved / scale
     expand = block.mlp.expand

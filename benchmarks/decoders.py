@@ -27,13 +27,10 @@ from segmenter.inference import Predictor
 _RESAMPLES = 2000
 _SIZE = (644, 859)  # what the recipe makes of a photo of 360 x 480
 _FROZEN = ("--optimizer.frozen_blocks", "all", "--model.drop_path", "0")
-_CELLS = ("--model.decoder", "multi-linear", "--model.decoder_cells", "4")
 RUNS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "mask": ("--model.decoder", "mask"),
     "multi-linear": ("--model.decoder", "multi-linear"),
-    "multi-linear-cells": _CELLS,
-    "cells": (*_CELLS, "--model.decoder_blocks", "1"),
     "atm": ("--model.decoder", "atm"),
     "eomt": ("--model.decoder", "eomt"),
     "eomt-3-blocks": ("--model.decoder", "eomt", "--model.decoder_blocks", "3"),
@@ -41,7 +38,6 @@ RUNS: dict[str, tuple[str, ...]] = {
     "multi-linear-frozen": ("--model.decoder", "multi-linear", *_FROZEN),
     "linear-last-4-blocks": ("--optimizer.frozen_blocks", "8"),
     "linear-patch-16": ("--model.patch_size", "16"),
-    "linear-patch-8": ("--model.patch_size", "8"),
 }
 """Name of a row -> what it changes in the recipe `street-linear`."""
 

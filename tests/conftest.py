@@ -35,7 +35,7 @@ torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wai
 DECODERS: dict[str, DecoderSpec] = {
     "linear": LinearDecoderSpec(),
     "mask": MaskTransformerSpec(dim=64),
-    "multi-linear": MultiBlockLinearSpec(blocks=2, cells=2),
+    "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
     "eomt": ClassQueriesSpec(blocks=1, cells=2),
 }

@@ -12,7 +12,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 _OF_DECODERS = {
     "decoder_blocks": ("multi-linear", "atm", "eomt"),
-    "decoder_cells": ("multi-linear", "eomt"),
+    "decoder_cells": ("eomt",),
 }
 
 
@@ -57,7 +57,7 @@ class ModelRecipe(BaseModel):
     """Blocks of the encoder that multi-linear (none: 4) and atm (3) read, evenly spaced, or that
     eomt's class tokens go through (4)."""
     decoder_cells: Literal[1, 2, 4, 8] | None = None
-    """Rows and columns of cells that multi-linear (none: 1) and eomt (4) score each patch in."""
+    """Rows and columns of cells that eomt scores each patch in; none: 4."""
     decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
     """Channels of the mask transformer or of atm, a multiple of 64; none: the encoder's width."""
     decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2

@@ -31,16 +31,14 @@ def model_with(decoder: str, **encoder: object) -> Segmenter:
     return model
 
 
-def test_every_cell_of_a_patch_has_a_row_of_its_own_in_the_linear_layer() -> None:
-    decoder = MultiBlockLinear(5, 64, MultiBlockLinearSpec(blocks=1, cells=3)).eval()
-    tokens = torch.randn(2, 8, 64)
+def test_several_blocks_are_standardised_and_scored_by_one_linear_layer() -> None:
+    decoder = MultiBlockLinear(5, 64, MultiBlockLinearSpec(blocks=2)).eval()
+    tokens = torch.randn(2, 8, 128)
     logits = decoder(tokens, (2, 4))
-    assert logits.shape == (2, 5, 6, 12)
-    rows = decoder.project.weight.reshape(5, 3, 3, 64)
+    assert logits.shape == (2, 5, 2, 4)
     standard = tokens / math.sqrt(1 + 1e-5)
-    for row, column in ((0, 0), (5, 11), (4, 6)):
-        patch = standard[:, (row // 3) * 4 + column // 3]
-        expected = patch @ rows[:, row % 3, column % 3].T
+    for row, column in ((0, 0), (1, 3), (0, 2)):
+        expected = standard[:, row * 4 + column] @ decoder.project.weight.T
         torch.testing.assert_close(logits[:, :, row, column], expected, atol=1e-5, rtol=1e-5)
 
 

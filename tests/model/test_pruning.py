@@ -8,7 +8,13 @@ from torch import Tensor
 
 from segmenter import UserError
 from segmenter.model import Segmenter
-from segmenter.model.pruning import LeastSquares, _cheapest_path, choose_blocks, prune
+from segmenter.model.pruning import (
+    LeastSquares,
+    _cheapest_path,
+    choose_blocks,
+    class_weights,
+    prune,
+)
 from segmenter.model.spec import ClassQueriesSpec
 from segmenter.model.transformer import Block, Mlp
 from tests.conftest import make_spec
@@ -124,7 +130,8 @@ def test_sums_of_tokens_give_what_least_squares_over_all_of_them_gives() -> None
     prior, bias = torch.randn(3, 5), torch.randn(3)
     sums = LeastSquares(prior, bias)
     for part in range(0, 200, 50):
-        sums.add(inputs[part : part + 50], aim[part : part + 50])
+        rows = slice(part, part + 50)
+        sums.add(torch.ones(50), inputs[rows], aim[rows])
     kept = torch.tensor([0, 2, 3])
     ridge = 1e-2 * inputs[:, kept].square().sum(dim=0).mean().sqrt() ** 2
     rows = torch.cat([inputs[:, kept], torch.ones(200, 1)], dim=1)
@@ -136,11 +143,32 @@ def test_sums_of_tokens_give_what_least_squares_over_all_of_them_gives() -> None
     assert sums.error(kept) == pytest.approx(left, rel=1e-4)
 
 
+def test_a_token_that_weighs_three_counts_as_three_tokens() -> None:
+    inputs, aim = torch.randn(6, 5), torch.randn(6, 3)
+    counts = torch.tensor([1, 3, 2, 1, 1, 3])
+    weighed, repeated = (LeastSquares(torch.randn(3, 5), torch.zeros(3)) for _ in range(2))
+    repeated._prior = weighed._prior
+    weighed.add(counts.float(), inputs, aim)
+    each = torch.ones(int(counts.sum()))
+    repeated.add(each, *(part.repeat_interleave(counts, dim=0) for part in (inputs, aim)))
+    kept = torch.arange(5)
+    torch.testing.assert_close(weighed.solve(kept), repeated.solve(kept), atol=1e-4, rtol=1e-4)
+    assert weighed.error(kept) == pytest.approx(repeated.error(kept), rel=1e-4)
+
+
+def test_patches_of_rare_classes_weigh_more_and_one_on_average() -> None:
+    labels = [torch.tensor([0, 0, 0, 3]), torch.tensor([0, 1, 0, 0, 0, 0])]
+    weights = torch.cat(class_weights(labels))
+    shares = torch.tensor([8, 8, 8, 1, 8, 1, 8, 8, 8, 8]) / 10
+    expected = shares**-0.5
+    torch.testing.assert_close(weights, expected / expected.mean())
+
+
 def test_the_most_important_inputs_vary_and_are_heard() -> None:
     inputs = torch.randn(100, 4) * torch.tensor([1.0, 1.0, 3.0, 0.0]) + torch.tensor([0, 0, 0, 9.0])
     weight = torch.tensor([[1.0, 0.0, 1.0, 5.0]])
     sums = LeastSquares(weight, torch.zeros(1))
-    sums.add(inputs, torch.zeros(100, 1))
+    sums.add(torch.ones(100), inputs, torch.zeros(100, 1))
     assert sums.most_important(2).tolist() == [0, 2]
 
 

@@ -29,7 +29,7 @@ EVERYTHING_RANDOM = {
 }
 
 LATER_DECODERS = (
-    {"decoder": "multi-linear", "decoder_blocks": 2, "decoder_cells": 2},
+    {"decoder": "multi-linear", "decoder_blocks": 2},
     {"decoder": "atm", "decoder_blocks": 2},
     {"decoder": "eomt", "decoder_blocks": 1, "decoder_cells": 2},
 )

@@ -1,13 +1,11 @@
 """A linear layer on the tokens of several encoder blocks, standardised by channel.
 
-The head that DINOv2 and DINOv3 are measured with on segmentation; here also for cells of a patch,
-which is for things thinner than a patch.
+The head that DINOv2 and DINOv3 are measured with on segmentation.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segmenter.model.encoder import Grid
 from segmenter.model.spec import MultiBlockLinearSpec
@@ -18,7 +16,7 @@ _MOMENTUM = 0.1
 
 
 class MultiBlockLinear(nn.Module):
-    """Score each patch, in cells x cells parts, by one linear layer on several blocks' tokens."""
+    """Score each patch by one linear layer on several blocks' tokens."""
 
     guests = None
     drop_rates: tuple[float, ...] = ()
@@ -26,10 +24,9 @@ class MultiBlockLinear(nn.Module):
     def __init__(self, num_classes: int, encoder_dim: int, spec: MultiBlockLinearSpec) -> None:
         super().__init__()
         self.num_read = spec.blocks
-        self.cells = spec.cells
         dim = encoder_dim * spec.blocks
         self.norm = RunningNorm(dim)
-        self.project = nn.Linear(dim, num_classes * spec.cells**2)
+        self.project = nn.Linear(dim, num_classes)
         initialize_linear_and_norm(self)
 
     def forward(
@@ -38,14 +35,13 @@ class MultiBlockLinear(nn.Module):
         grid: Grid,
         branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each cell; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        logits = self.project(self.norm(tokens)).transpose(1, 2).unflatten(2, grid)
-        return F.pixel_shuffle(logits, self.cells)
+        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
+        return self.project(self.norm(tokens)).transpose(1, 2).unflatten(2, grid)
 
     @property
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
-        """What patches are compared with: the rows of the linear layer, averaged over cells."""
-        return self.project.weight.unflatten(0, (-1, self.cells**2)).mean(dim=1)
+        """What patches are compared with: the rows of the linear layer."""
+        return self.project.weight
 
 
 class RunningNorm(nn.Module):

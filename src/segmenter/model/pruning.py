@@ -3,9 +3,10 @@
 Whole blocks are left out, and the hidden channels of each MLP that matter least (structured
 pruning). Then the last layer of each MLP that stays is solved anew: after it, tokens shall be as
 near as can be, by least squares, to what the whole model has there. So each block also stands for
-those that are left out after it, and mends what went wrong before it. Reconstruction by least
-squares is that of He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV
-2017); that a linear layer can stand for whole blocks is ReplaceMe's (Shopkhoev et al. 2025).
+those that are left out after it, and mends what went wrong before it. Patches of rare classes weigh
+more than those of common ones, as mIoU has it. Reconstruction by least squares is that of He et
+al., "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017); that a linear layer
+can stand for whole blocks is ReplaceMe's (Shopkhoev et al. 2025).
 """
 
 import copy
@@ -16,6 +17,7 @@ from typing import cast
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segmenter.errors import UserError
 from segmenter.model.encoder import Guests, join
@@ -48,14 +50,18 @@ class LeastSquares:
         self._aimed = [0.0] * num_aims
 
     def add(
-        self, inputs: Float[Tensor, "tokens inputs"], *aims: Float[Tensor, "tokens outputs"]
+        self,
+        weights: Float[Tensor, " tokens"],
+        inputs: Float[Tensor, "tokens inputs"],
+        *aims: Float[Tensor, "tokens outputs"],
     ) -> None:
-        """Count in tokens, and for each aim what the layer should make of them."""
+        """Count in tokens, as much as they weigh, and for each aim what is to be made of them."""
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
-        self._inputs += (inputs.T @ inputs).cpu().double()
+        weighed = (inputs * weights[:, None]).T
+        self._inputs += (weighed @ inputs).cpu().double()
         for number, aim in enumerate(aims):
-            self._both[number] += (inputs.T @ aim).cpu().double()
-            self._aimed[number] += float((aim**2).sum())
+            self._both[number] += (weighed @ aim).cpu().double()
+            self._aimed[number] += float((aim**2).sum(dim=1) @ weights)
 
     def most_important(self, count: int) -> Int64[Tensor, " kept"]:
         """The inputs that move the outputs most, by their variance and their weights."""
@@ -94,11 +100,15 @@ class _Tokens:
     whole: Float[Tensor, "1 tokens dim"]
     small: Float[Tensor, "1 tokens dim"]
     rotation: Rotation | None
+    weights: Float[Tensor, " tokens"]
+    """How much each token counts; 1 on average."""
 
     def let_join(self, guests: Guests) -> None:
         """Put the decoder's class tokens after the patches."""
         self.small, _ = join(self.small, self.rotation, guests.class_tokens)
         self.whole, self.rotation = join(self.whole, self.rotation, guests.class_tokens)
+        num_guests = self.whole.shape[1] - len(self.weights)
+        self.weights = F.pad(self.weights, (0, num_guests), value=1.0)
 
 
 @torch.no_grad()
@@ -122,7 +132,7 @@ def prune(
     encoder, decoder = model.encoder, model.spec.decoder
     _check_blocks(blocks, len(encoder.blocks), joins_at)
     tensors = {n: t for n, t in model.state_dict().items() if not n.startswith("encoder.blocks.")}
-    states = [_first_tokens(model, image) for image in images]
+    states = _first_tokens(model, images)
     ends = [*blocks[1:], len(encoder.blocks)]
     for index, (number, end) in enumerate(zip(blocks, ends, strict=True)):
         block = cast(Block, encoder.blocks[number])
@@ -133,7 +143,7 @@ def prune(
             for passed in range(number, end):
                 state.whole = encoder.blocks[passed](state.whole, None, state.rotation)
             state.small, hidden = _attend(block, state.small, state.rotation)
-            sums.add(hidden, (state.whole - state.small)[0])
+            sums.add(state.weights, hidden, (state.whole - state.small)[0])
         narrow = _narrow_mlp(block, sums, hidden_dim)
         for state in states:
             state.small = state.small + narrow.scale2(narrow.mlp(narrow.norm2(state.small)))
@@ -172,7 +182,7 @@ def choose_blocks(
     if not least <= depth <= len(blocks):
         raise UserError(f"of {len(blocks)} blocks, {least} to {len(blocks)} can stay; got {depth}")
     losses: dict[tuple[int, int], float] = {}
-    states = [_first_tokens(model, image) for image in images]
+    states = _first_tokens(model, images)
     for start in range(len(blocks)):
         block = cast(Block, blocks[start])
         last = len(blocks) if joins_at is None or start >= joins_at else joins_at
@@ -185,8 +195,9 @@ def choose_blocks(
             before = after = state.whole
             attended, hidden = _attend(block, before, state.rotation)
             reached = [after := blocks[end - 1](after, None, state.rotation) for end in ends]
-            sums.add(hidden, *((tokens - attended)[0] for tokens in reached))
-            moved += torch.stack([(tokens - before).square().sum() for tokens in reached]).cpu()
+            sums.add(state.weights, hidden, *((tokens - attended)[0] for tokens in reached))
+            moves = [(tokens - before)[0].square().sum(dim=1) for tokens in reached]
+            moved += torch.stack([move @ state.weights for move in moves]).cpu()
             state.whole = reached[0]
         kept = sums.most_important(hidden_dim)
         for number, end in enumerate(ends):
@@ -254,11 +265,26 @@ def _check_blocks(blocks: Sequence[int], depth: int, joins_at: int | None) -> No
         )
 
 
-def _first_tokens(model: Segmenter, image: Float[Tensor, "1 channels height width"]) -> _Tokens:
-    """The tokens of an image before any block."""
-    image = image.to(next(model.parameters()).device)
-    (tokens,), _, rotation = model.encoder.run_blocks(model.fit_to_patches(image), (0,))
-    return _Tokens(tokens, tokens, rotation)
+def _first_tokens(model: Segmenter, images: Iterable[Tensor]) -> list[_Tokens]:
+    """The tokens of images before any block, and how much they count."""
+    states, labels = [], []
+    for image in images:
+        fitted = model.fit_to_patches(image.to(next(model.parameters()).device))
+        (tokens,), _, rotation = model.encoder.run_blocks(fitted, (0,))
+        logits = F.avg_pool2d(model.patch_logits(fitted), model.spec.decoder.cells)
+        labels.append(logits.argmax(dim=1).flatten())
+        states.append(_Tokens(tokens, tokens, rotation, tokens.new_ones(tokens.shape[1])))
+    for state, weights in zip(states, class_weights(labels), strict=True):
+        state.weights[-len(weights) :] = weights  # of the patches; prefix tokens are before them
+    return states
+
+
+def class_weights(labels: Sequence[Tensor]) -> list[Tensor]:
+    """What the patches of images weigh: by 1 / sqrt(share of their class in all), 1 on average."""
+    counts = torch.bincount(torch.cat([*labels]))
+    weights = counts.float().rsqrt()
+    weights *= counts.sum() / counts.sqrt().sum()
+    return [weights[each] for each in labels]
 
 
 def _attend(

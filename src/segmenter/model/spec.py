@@ -105,10 +105,9 @@ class MultiBlockLinearSpec(BaseModel):
     model_config = _STRICT
 
     kind: Literal["multi-linear"] = "multi-linear"
+    cells: ClassVar[int] = 1
     blocks: Blocks = 4
     """After how many encoder blocks tokens are read, evenly spaced, the last among them."""
-    cells: Annotated[int, Field(ge=1, le=32)] = 1
-    """Rows and columns of cells that each patch is scored in."""
 
 
 class AttentionToMaskSpec(BaseModel):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segmenter.data import loading
 from segmenter.data.folder import LabelledFolder, open_folder, read_sample
 from segmenter.data.loading import Batch, SampleStream, make_loader
 from segmenter.data.survey import survey
@@ -208,3 +209,23 @@ def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid):
     )
     for position in range(5):
         assert np.isin(stream[position][0].labels, stream.rare_classes).any()
+
+
+def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(folder, monkeypatch):
+    stream, said, start_reading = make_stream(folder), [], loading._start_reading
+    expected = joined(make_loader(stream, 0, 8, 2))
+    starts = []
+
+    def reading(*arguments):
+        batches = start_reading(*arguments)
+        starts.append(arguments)
+        yield next(batches)
+        if len(starts) == 1:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        yield from batches
+
+    monkeypatch.setattr(loading, "_start_reading", reading)
+    found = joined(make_loader(stream, 0, 8, 2, say=said.append))
+    assert len(starts) == 2
+    assert len(said) == 1
+    assert all_equal(found, expected)

@@ -185,8 +185,9 @@ def make_loader(
                 start += batch_size
                 num_deaths = 0
             return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionResetError) as error:
+            # A process that dies while it hands over a batch resets the connection.
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             num_deaths += 1
             if num_deaths >= _MAX_DEATHS_IN_A_ROW:

@@ -24,25 +24,21 @@ def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_
         name: build_spec(of_tiny(tmp_path, {"decoder": name, **given}), make_classes(3)).decoder
         for name, given in {
             "linear": {},
-            "multi-linear": {"decoder_blocks": 2},
+            "multi-linear": {},
             "atm": {"decoder_blocks": 2, "decoder_dim": 64},
-            "eomt": {"decoder_cells": 2},
+            "eomt": {},
         }.items()
     }
     assert all(decoder.kind == name for name, decoder in found.items())
-    assert found["multi-linear"].blocks == 2
+    assert found["multi-linear"].blocks == 4
     assert (found["atm"].blocks, found["atm"].dim) == (2, 64)
-    assert (found["eomt"].blocks, found["eomt"].cells) == (4, 2)
+    assert (found["eomt"].blocks, found["eomt"].cells) == (4, 4)
 
 
 @pytest.mark.parametrize(
     ("model", "optimizer", "problem"),
     [
-        (
-            {"decoder": "linear", "decoder_cells": 2},
-            {},
-            "is for eomt, not for linear",
-        ),
+        ({"decoder": "linear", "decoder_cells": 2}, {}, "decoder_cells is for eomt, not for"),
         ({"decoder": "mask", "decoder_blocks": 2}, {}, "not for mask"),
         ({"decoder": "atm", "decoder_blocks": 5}, {}, "asks for 5 blocks .*but it has 4"),
         (

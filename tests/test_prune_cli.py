@@ -74,20 +74,8 @@ def test_of_large_photos_one_window_is_looked_at() -> None:
     whole = segmenter.load("whole.safetensors")
     whole.spec = whole.spec.model_copy(update={"protocol": Protocol(window=32, stride=32)})
     save(whole, "windows.safetensors")
-    assert (
-        run(
-            *[
-                "prune",
-                "windows.safetensors",
-                "data/images",
-                "--out",
-                "s.safetensors",
-                "--depth",
-                "3",
-            ]
-        )
-        == 0
-    )
+    command = "prune windows.safetensors data/images --out s.safetensors --depth 3"
+    assert run(*command.split()) == 0
 
 
 @pytest.mark.usefixtures("here")

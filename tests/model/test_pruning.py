@@ -12,7 +12,7 @@ from segmenter.model.pruning import (
     LeastSquares,
     _cheapest_path,
     choose_blocks,
-    class_weights,
+    patch_weights,
     prune,
 )
 from segmenter.model.spec import ClassQueriesSpec
@@ -158,7 +158,7 @@ def test_a_token_that_weighs_three_counts_as_three_tokens() -> None:
 
 def test_patches_of_rare_classes_weigh_more_and_one_on_average() -> None:
     labels = [torch.tensor([0, 0, 0, 3]), torch.tensor([0, 1, 0, 0, 0, 0])]
-    weights = torch.cat(class_weights(labels))
+    weights = torch.cat(patch_weights(labels))
     shares = torch.tensor([8, 8, 8, 1, 8, 1, 8, 8, 8, 8]) / 10
     expected = shares**-0.5
     torch.testing.assert_close(weights, expected / expected.mean())

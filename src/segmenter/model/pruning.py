@@ -274,12 +274,12 @@ def _first_tokens(model: Segmenter, images: Iterable[Tensor]) -> list[_Tokens]:
         logits = F.avg_pool2d(model.patch_logits(fitted), model.spec.decoder.cells)
         labels.append(logits.argmax(dim=1).flatten())
         states.append(_Tokens(tokens, tokens, rotation, tokens.new_ones(tokens.shape[1])))
-    for state, weights in zip(states, class_weights(labels), strict=True):
+    for state, weights in zip(states, patch_weights(labels), strict=True):
         state.weights[-len(weights) :] = weights  # of the patches; prefix tokens are before them
     return states
 
 
-def class_weights(labels: Sequence[Tensor]) -> list[Tensor]:
+def patch_weights(labels: Sequence[Tensor]) -> list[Tensor]:
     """What the patches of images weigh: by 1 / sqrt(share of their class in all), 1 on average."""
     counts = torch.bincount(torch.cat([*labels]))
     weights = counts.float().rsqrt()

@@ -44,17 +44,23 @@ def test_links_lead_to_files() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_bundled_model_states_its_terms_and_its_origin() -> None:
-    path = bundled_models()["street"]
+@pytest.mark.parametrize(
+    ("name", "floor", "megabytes"), [("street", 0.69, 55), ("street-tiny", 0.64, 20)]
+)
+def test_a_bundled_model_states_its_terms_origin_and_score(
+    name: str, floor: float, megabytes: int
+) -> None:
+    path = bundled_models()[name]
     spec = segmenter.load(path).spec
     assert "CC BY-NC" in spec.license
     assert "CamVid" in spec.provenance
     score = spec.scores["camvid-test"]["miou"]
-    assert score >= 0.69
+    assert score >= floor
     assert f"{score:.4f}" in README
-    assert f"{score:.4f}" in (ROOT / "docs" / "street.md").read_text(encoding="utf-8")
+    assert f"{score:.4f}" in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert name in (ROOT / "NOTICE").read_text(encoding="utf-8")
     assert spec.recipe is not None
-    assert path.stat().st_size <= 55 * 2**20
+    assert path.stat().st_size <= megabytes * 2**20
 
 
 def test_the_python_lines_run() -> None:

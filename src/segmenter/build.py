@@ -121,10 +121,10 @@ def build_loss(
     return Loss(recipe.loss, classes.ignore_index, weights)
 
 
-def build_teacher(recipe: Recipe, classes: Classes, place: torch.device) -> Teacher | None:
+def build_teacher(recipe: Recipe, student: Segmenter, place: torch.device) -> Teacher | None:
     """The trained model that a recipe learns from, if any."""
     given = recipe.loss.teacher
-    return load_teacher(given, classes, place) if given else None
+    return load_teacher(given, student, place) if given else None
 
 
 def run_identity(

@@ -42,6 +42,9 @@ class TeacherRecipe(BaseModel):
     """Weight of the divergence from the teacher's class probabilities."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Both models' logits are divided by this first: above 1, unlikely classes count more."""
+    tokens: Weight = 0.0
+    """Weight of the distance of the two models' tokens, as the decoder reads them, for a student
+    that was pruned from its teacher; 0: they are not compared."""
     unlabelled: str | None = None
     """Folder of photos without masks, which the teacher alone speaks of; none: labelled ones."""
     unlabelled_crops: Annotated[float, Field(gt=0, lt=1)] = 0.25

@@ -93,6 +93,9 @@ class OptimizerRecipe(BaseModel):
     """Stochastic gradient descent with momentum, or AdamW."""
     lr: PositiveFloat
     """Learning rate of the encoder's last block, after warm-up."""
+    relative_lr: bool = False
+    """Each tensor learns at the rate times its own root mean square at the start of the run, so
+    that all turn at the same pace, however large they are (Adafactor, section 8)."""
     decoder_lr_factor: PositiveFloat = 1.0
     """The decoder's learning rate, as a multiple of `lr`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

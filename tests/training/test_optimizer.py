@@ -31,6 +31,19 @@ def test_layer_decay_slows_lower_blocks_and_the_decoder_has_its_own_rate() -> No
     assert found["decoder.project.weight"] == 3.0
 
 
+def test_a_relative_rate_is_a_share_of_each_tensor_as_it_is_at_the_start() -> None:
+    model = Segmenter(make_spec())
+    with torch.no_grad():
+        model.encoder.norm.weight.view(-1, 2).copy_(torch.tensor([3.0, -4.0]))
+        model.encoder.norm.bias.zero_()
+    recipe = OptimizerRecipe(name="adamw", lr=0.1, relative_lr=True, decoder_lr_factor=2)
+    found = rates(model, recipe)
+    assert found["encoder.norm.weight"] == pytest.approx(0.1 * 12.5**0.5)
+    assert found["encoder.norm.bias"] == pytest.approx(0.1 * 1e-3)
+    size = float(model.decoder.project.weight.detach().square().mean().sqrt())
+    assert found["decoder.project.weight"] == pytest.approx(0.1 * 2 * size)
+
+
 def test_every_parameter_is_in_one_group() -> None:
     model = Segmenter(make_spec(decoder="mask"))
     found = rates(model, OptimizerRecipe(name="sgd", lr=1.0, weight_decay=0.1, layer_decay=0.9))

@@ -13,6 +13,7 @@ from segmenter import UserError
 from segmenter.commands.train import run_training
 from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model import Segmenter
+from segmenter.training.parallel import Answers
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
 from tests.conftest import make_recipe, make_spec, write_data_set
@@ -43,42 +44,59 @@ def taught(tmp_path: Path) -> dict[str, object]:
     return {"model": str(root / "run/last.safetensors"), "unlabelled": str(photos)}
 
 
-def random_logits(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape) * 3
+def random_answers(*shape: int) -> Answers:
+    return Answers(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
+
+
+def a_teacher(**fields: float) -> Teacher:
+    return Teacher(Segmenter(make_spec()), TeacherRecipe(model="x", **fields))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_the_loss_is_the_mean_divergence_of_all_pixels(temperature: float) -> None:
-    recipe = TeacherRecipe(model="x", weight=0.5, temperature=temperature)
-    student, wanted = random_logits(2, 3, 4, 5), random_logits(2, 3, 4, 5)
+    student, wanted = random_answers(2, 3, 4, 5), random_answers(2, 3, 4, 5)
     total = 0.0
     for photo in range(2):
         for row in range(4):
             for column in range(5):
                 parts = []
-                for logits in (student, wanted):
+                for logits in (student.logits, wanted.logits):
                     powers = [math.exp(x / temperature) for x in logits[photo, :, row, column]]
                     parts.append([power / sum(powers) for power in powers])
                 total += sum(p * math.log(p / q) for q, p in zip(*parts, strict=True))
-    loss = Teacher(Segmenter(make_spec()), recipe).loss(student, wanted, 1.0)
+    loss = a_teacher(weight=0.5, temperature=temperature).loss(student, wanted, 1.0)
     assert float(loss) == pytest.approx(0.5 * temperature**2 * total / 40, rel=1e-4)
 
 
+def test_tokens_are_compared_by_their_distance_in_units_of_the_teachers_spread() -> None:
+    student, wanted = random_answers(2, 3, 4, 5), random_answers(2, 3, 4, 5)
+    total = 0.0
+    for given, right in zip(student.tokens.numpy(), wanted.tokens.numpy(), strict=True):
+        total += ((given - right) ** 2).mean() / ((right - right.mean()) ** 2).mean()
+    bare = a_teacher().loss(student, wanted, 0.5)
+    loss = a_teacher(tokens=3.0).loss(student, wanted, 0.5)
+    assert float(loss - bare) == pytest.approx(0.5 * 3.0 * total / 2, rel=1e-4)
+
+
 def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
-    logits = random_logits(2, 3, 8, 8).requires_grad_()
-    teacher = Teacher(Segmenter(make_spec()), TeacherRecipe(model="x", temperature=2.0))
-    loss = teacher.loss(logits, logits.detach(), 1.0)
+    wanted = random_answers(2, 3, 8, 8)
+    given = Answers(*(each.clone().requires_grad_() for each in wanted))
+    loss = a_teacher(temperature=2.0, tokens=1.0).loss(given, wanted, 1.0)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
-    assert logits.grad is not None
-    assert float(logits.grad.abs().max()) < 1e-7
+    for each in given:
+        assert each.grad is not None
+        assert float(each.grad.abs().max()) < 1e-7
 
 
 def test_the_parts_of_a_batch_add_up() -> None:
-    teacher = Teacher(Segmenter(make_spec()), TeacherRecipe(model="x"))
-    student, wanted = random_logits(4, 3, 8, 8), random_logits(4, 3, 8, 8)
+    teacher = a_teacher(tokens=2.0)
+    student, wanted = random_answers(4, 3, 8, 8), random_answers(4, 3, 8, 8)
     whole = teacher.loss(student, wanted, 1.0)
-    halves = [teacher.loss(student[part], wanted[part], 0.5) for part in (slice(2), slice(2, 4))]
+    halves = [
+        teacher.loss(*(Answers(*(t[part] for t in each)) for each in (student, wanted)), 0.5)
+        for part in (slice(2), slice(2, 4))
+    ]
     assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)
 
 
@@ -107,7 +125,9 @@ def test_a_student_without_labels_answers_as_its_teacher(data_set: Path, taught:
 def test_a_taught_run_that_is_stopped_and_goes_on_equals_an_unbroken_one(
     data_set: Path, taught: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = make_recipe(data_set, **EVERYTHING_RANDOM, loss={"teacher": taught}, **QUIET)
+    recipe = make_recipe(
+        data_set, **EVERYTHING_RANDOM, loss={"teacher": taught | {"tokens": 1.0}}, **QUIET
+    )
     run_training(recipe, data_set / "unbroken", "cpu")
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
@@ -124,7 +144,9 @@ def test_a_taught_run_that_is_stopped_and_goes_on_equals_an_unbroken_one(
 def test_two_processes_and_two_parts_are_taught_as_one_is(data_set: Path, taught: dict) -> None:
     found = {}
     for name, (count, accumulate) in {"one": (1, 1), "two": (2, 1), "parts": (1, 2)}.items():
-        recipe = make_recipe(data_set, loss={"teacher": taught}, **QUIET, accumulate=accumulate)
+        recipe = make_recipe(
+            data_set, loss={"teacher": taught | {"tokens": 1.0}}, **QUIET, accumulate=accumulate
+        )
         assert drive(recipe, data_set / name, count) == 0
         found[name] = trace(data_set / name, count)
     assert_same_trajectory(found["one"], found["two"])
@@ -147,6 +169,22 @@ def test_a_teacher_of_other_classes_is_refused(data_set: Path, tmp_path: Path) -
     segmenter.save(Segmenter(make_spec(num_classes=4)), other)
     recipe = make_recipe(data_set, loss={"teacher": {"model": str(other)}}, **QUIET)
     with pytest.raises(UserError, match=r"knows the classes class-0, .*must know the same"):
+        run_training(recipe, data_set / "run", "cpu")
+    assert not (data_set / "run").exists()
+
+
+def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> None:
+    recipe = make_recipe(
+        data_set, **QUIET, model={"decoder": "mask"}, loss={"teacher": taught | {"tokens": 1.0}}
+    )
+    run_training(recipe, data_set / "same", "cpu")
+    recipe = make_recipe(
+        data_set,
+        **QUIET,
+        model={"decoder": "multi-linear", "decoder_blocks": 2},
+        loss={"teacher": taught | {"tokens": 1.0}},
+    )
+    with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, which leaves"):
         run_training(recipe, data_set / "run", "cpu")
     assert not (data_set / "run").exists()
 

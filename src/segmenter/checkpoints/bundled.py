@@ -17,7 +17,8 @@ _FOLDER = Path(__file__).parents[1] / "bundled"
 
 def bundled_models() -> dict[str, Path]:
     """Name -> file of the models inside the package."""
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))}
+    files = sorted(_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)
+    return {path.stem: path for path in files}
 
 
 def resolve(name_or_path: str | Path) -> Path:

@@ -151,7 +151,7 @@ def _train(
             say(f"{finding.severity}: {one_line(finding)}")
     model = processes.on_each(lambda: build_model(recipe, data.classes, say)).to(place)
     stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
-    teacher = processes.on_each(lambda: build_teacher(recipe, data.classes, place))
+    teacher = processes.on_each(lambda: build_teacher(recipe, model, place))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
     if num_unlabelled := len(stream.items) - stream.num_labelled:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.model.decoder import make_decoder
-from segmenter.model.encoder import Encoder
+from segmenter.model.encoder import Encoder, Grid
 from segmenter.model.spec import ModelSpec
 
 ImageSize = tuple[int, int]
@@ -68,14 +68,29 @@ class Segmenter(nn.Module):
         A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
         one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
         """
-        num_encoder_branches = len(self.encoder.drop_rates)
-        encoder_scales = decoder_scales = None
-        if branch_scales is not None:
-            encoder_scales = branch_scales[:num_encoder_branches]
-            decoder_scales = branch_scales[num_encoder_branches:]
+        tokens, grid = self.encode(images, branch_scales, merge_tokens)
+        return self.decode(tokens, grid, branch_scales)
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        merge_tokens: float | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens read_channels"], Grid]:
+        """Turn normalised images into what the decoder reads of them; see `Encoder.forward`."""
+        scales = None if branch_scales is None else branch_scales[: len(self.encoder.drop_rates)]
         wants = self.decoder.num_read, self.decoder.guests, merge_tokens
-        tokens, grid = self.encoder(self.fit_to_patches(images), encoder_scales, *wants)
-        logits = self.decoder(tokens, grid, decoder_scales)
+        return self.encoder(self.fit_to_patches(images), scales, *wants)
+
+    def decode(
+        self,
+        tokens: Float[Tensor, "batch tokens read_channels"],
+        grid: Grid,
+        branch_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score every class at every patch, from what `encode` gave."""
+        scales = None if branch_scales is None else branch_scales[len(self.encoder.drop_rates) :]
+        logits = self.decoder(tokens, grid, scales)
         if self.spec.classes.background:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits

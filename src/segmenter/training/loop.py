@@ -30,7 +30,7 @@ from segmenter.training.optimizer import (
     make_optimizer,
     set_learning_rate,
 )
-from segmenter.training.parallel import Execution, PatchLogits, connect, share_out
+from segmenter.training.parallel import Execution, ForwardPass, connect, share_out
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.report import TrainingReport
 from segmenter.training.resume import go_on
@@ -91,7 +91,7 @@ def train(
     """
     recipe, model, processes = run.recipe, run.model.train(), run.processes
     steps, batch_size = recipe.schedule.steps, recipe.batch_size
-    network = share_out(model, processes) if run.execution.shard else PatchLogits(model)
+    network = share_out(model, processes) if run.execution.shard else ForwardPass(model)
     if run.execution.compile:
         network.compile()
     optimizer = make_optimizer(model, recipe.optimizer)

@@ -9,6 +9,10 @@ from torch import nn
 from segmenter.model.class_queries import ClassQueries, mask_shares
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
+from segmenter.training.parallel import full
+
+_SMALLEST = 1e-3
+"""What the root mean square of a tensor is taken for where it is less: zeros learn, too."""
 
 _BLOCK = re.compile(r"^encoder\.blocks\.(\d+)\.")
 
@@ -27,6 +31,8 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
             parameter.requires_grad_(False)
             continue
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
+        if recipe.relative_lr:
+            factor *= max(float(full(parameter.detach().square().mean())) ** 0.5, _SMALLEST)
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0
         groups.setdefault((factor, decay), []).append(parameter)

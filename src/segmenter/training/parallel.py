@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,7 +29,16 @@ class Execution:
     """Only algorithms whose result does not depend on the order that threads run in."""
 
 
-class PatchLogits(nn.Module):
+class Answers(NamedTuple):
+    """What the model makes of images in training."""
+
+    logits: Float[Tensor, "batch classes rows columns"]
+    """Of every class at every patch; or, once they are upsampled, at every pixel."""
+    tokens: Float[Tensor, "batch tokens read_channels"]
+    """What the decoder read: patch tokens, row by row, and guests."""
+
+
+class ForwardPass(nn.Module):
     """The model's forward pass in training, as the one call that engines take hold of."""
 
     def __init__(self, model: Segmenter) -> None:
@@ -39,25 +49,26 @@ class PatchLogits(nn.Module):
         self,
         images: Float[Tensor, "batch channels height width"],
         branch_scales: Float[Tensor, "branches batch"] | None,
-    ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score every class at every patch of normalised images."""
+    ) -> Answers:
+        """Encode and decode normalised images."""
+        tokens, grid = self.model.encode(images, branch_scales)
+        logits = self.model.decode(tokens, grid, branch_scales)
         # A view would lose the hooks by which shared-out weights are put together.
-        logits = self.model.patch_logits(images, branch_scales)
-        return logits.clone(memory_format=torch.contiguous_format)
+        return Answers(logits.clone(memory_format=torch.contiguous_format), tokens)
 
 
-def share_out(model: Segmenter, processes: Processes) -> PatchLogits:
+def share_out(model: Segmenter, processes: Processes) -> ForwardPass:
     """Keep a part of each weight in each process; blocks are put together as they are needed."""
     device = next(model.parameters()).device
     mesh = init_device_mesh(device.type, (processes.count,))
-    whole = PatchLogits(model)
+    whole = ForwardPass(model)
     for block in (*model.encoder.blocks, *getattr(model.decoder, "blocks", ())):
         fully_shard(block, mesh=mesh)
     fully_shard(whole, mesh=mesh)
     return whole
 
 
-def connect(network: PatchLogits, processes: Processes) -> nn.Module:
+def connect(network: ForwardPass, processes: Processes) -> nn.Module:
     """Copy the weights of the first process to the others; gradients will be averaged."""
     if processes.count == 1 or isinstance(network, FSDPModule):
         return network

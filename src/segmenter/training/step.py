@@ -15,7 +15,7 @@ from segmenter.model.multi_block_linear import RunningNorm
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss
-from segmenter.training.parallel import PatchLogits, exchange_gradients, full
+from segmenter.training.parallel import Answers, ForwardPass, exchange_gradients, full
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.randomness import draw_branch_scales, seed_dropout
 from segmenter.training.teacher import Teacher
@@ -26,7 +26,7 @@ class Engine:
     """What runs the model: on one process or several, whole or shared out."""
 
     network: nn.Module
-    """`PatchLogits`, or DDP around it."""
+    """`ForwardPass`, or DDP around it."""
     processes: Processes = ALONE
     scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
     """Of the loss, for float16; disabled, it changes nothing."""
@@ -63,7 +63,7 @@ def train_step(
         loss: What is minimised.
         engine: What runs the model; none: this process alone.
     """
-    engine = engine or Engine(PatchLogits(model))
+    engine = engine or Engine(ForwardPass(model))
     processes, scaler, teacher = engine.processes, engine.scaler, engine.teacher
     device = next(model.parameters()).device
     num_parts = recipe.accumulate * processes.count
@@ -79,14 +79,14 @@ def train_step(
         images = images.to(device)
         wanted = None
         if teacher:
-            ask = teacher.model.patch_logits
+            ask = ForwardPass(teacher.model)
             with torch.no_grad():
-                wanted = training_logits(teacher.model, ask, images, None, recipe.precision)
+                wanted = training_answers(teacher.model, ask, images, None, recipe.precision)
         with exchange_gradients(engine.network, is_last=number == len(parts)):
-            logits = training_logits(model, engine.network, images, scales, recipe.precision)
-            part = loss(logits, labels.to(device), num_pixels, 1 / num_parts)
+            given = training_answers(model, engine.network, images, scales, recipe.precision)
+            part = loss(given.logits, labels.to(device), num_pixels, 1 / num_parts)
             if teacher and wanted is not None:
-                part = part + teacher.loss(logits, wanted, 1 / num_parts)
+                part = part + teacher.loss(given, wanted, 1 / num_parts)
             # Gradients are averaged over the processes; the batch's are their sum.
             scaler.scale(part * processes.count).backward()
         total += part.detach()
@@ -108,18 +108,19 @@ def train_step(
     return StepResult(batch_loss, grad_norm, is_finite)
 
 
-def training_logits(
+def training_answers(
     model: Segmenter,
-    network: Callable[[Tensor, Tensor | None], Tensor],
+    network: Callable[[Tensor, Tensor | None], Answers],
     images: Tensor,
     branch_scales: Float[Tensor, "branches batch"] | None,
     precision: str,
-) -> Float[Tensor, "batch classes height width"]:
-    """Logits at the size of the crops; upsampling, and the loss after it, are always float32."""
+) -> Answers:
+    """Tokens, and logits at the size of the crops: upsampling, and losses, are always float32."""
     dtype = getattr(torch, precision)
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        patch_logits = network(model.normalize(images), branch_scales)
-    return model.upsample(patch_logits.float(), (images.shape[2], images.shape[3]))
+        found = network(model.normalize(images), branch_scales)
+    size = (images.shape[2], images.shape[3])
+    return Answers(model.upsample(found.logits.float(), size), found.tokens.float())
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from segmenter.checkpoints.bundled import load
 from segmenter.checkpoints.own import hash_tensors
-from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model.segmenter import Segmenter
+from segmenter.training.parallel import Answers
 
 
 class Teacher:
@@ -30,28 +30,30 @@ class Teacher:
         self.model = model.eval().requires_grad_(False)
         self.recipe = recipe
 
-    def loss(
-        self,
-        logits: Float[Tensor, "batch classes height width"],
-        wanted: Float[Tensor, "batch classes height width"],
-        share: float,
-    ) -> Float[Tensor, ""]:
+    def loss(self, given: Answers, wanted: Answers, share: float) -> Float[Tensor, ""]:
         """How far a student's answers are from the teacher's, 0 where they are the same.
 
         The Kullback-Leibler divergence of the class probabilities, all pixels alike whether they
         have a label or not, at the recipe's temperature and times its square, so that gradients
-        are as large at any temperature. The parts of a batch add up to that of the batch.
+        are as large at any temperature; and, where the recipe asks for it, the squared distance
+        of the tokens, relative to the variance of the teacher's own in each image. The parts of a
+        batch add up to that of the batch.
 
         Args:
-            logits: Of the student.
+            given: Of the student, logits being those of pixels.
             wanted: Those of the teacher.
             share: How much of the batch this part is, in 0 to 1.
         """
         temperature = self.recipe.temperature
-        known = F.log_softmax(logits.float() / temperature, dim=1)
-        right = F.log_softmax(wanted / temperature, dim=1)
+        known = F.log_softmax(given.logits / temperature, dim=1)
+        right = F.log_softmax(wanted.logits / temperature, dim=1)
         per_pixel = F.kl_div(known, right, reduction="none", log_target=True).sum(dim=1)
-        return self.recipe.weight * share * temperature**2 * per_pixel.mean()
+        loss = self.recipe.weight * temperature**2 * per_pixel.mean()
+        if self.recipe.tokens:
+            distances = (given.tokens - wanted.tokens).square().mean(dim=(1, 2))
+            spreads = wanted.tokens.var(dim=(1, 2), correction=0)
+            loss = loss + self.recipe.tokens * (distances / spreads).mean()
+        return share * loss
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,17 +61,36 @@ class Teacher:
         return {"teacher": hash_tensors(self.model.state_dict())}
 
 
-def load_teacher(recipe: TeacherRecipe, classes: Classes, device: torch.device) -> Teacher:
+def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device) -> Teacher:
     """Read the teacher of a run.
 
     Raises:
-        UserError: If it cannot be read, or knows other classes than the data have.
+        UserError: If it cannot be read, knows other classes than the student, or its tokens are to
+            be learned and are of another kind.
     """
     model = load(recipe.model, device)
-    theirs = model.spec.classes
-    if theirs.names != classes.names:
+    theirs, ours = (each.spec.classes.names for each in (model, student))
+    if theirs != ours:
         raise UserError(
-            f"the teacher {recipe.model} knows the classes {', '.join(theirs.names)}, but the data "
-            f"have {', '.join(classes.names)}; a teacher must know the same ones in the same order"
+            f"the teacher {recipe.model} knows the classes {', '.join(theirs)}, but the data "
+            f"have {', '.join(ours)}; a teacher must know the same ones in the same order"
         )
+    if recipe.tokens:
+        made, needed = _token_kind(model), _token_kind(student)
+        if made != needed:
+            raise UserError(
+                f"the teacher {recipe.model} has {made}, but the student {needed}; set "
+                "loss.teacher.tokens to 0, which leaves tokens out, or take another student "
+                "(segmenter prune makes one that fits)"
+            )
     return Teacher(model, recipe)
+
+
+def _token_kind(model: Segmenter) -> str:
+    """What the tokens of two models must have in common to be compared, one by one."""
+    encoder = model.spec.encoder
+    others = "without" if model.decoder.guests is None else "with"
+    return (
+        f"tokens of {encoder.embed_dim * model.decoder.num_read} numbers, for patches of "
+        f"{encoder.patch_size} pixels (fit: {model.spec.fit}), {others} class tokens among them"
+    )

@@ -40,6 +40,7 @@ def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_
     [
         ({"decoder": "linear", "decoder_cells": 2}, {}, "decoder_cells is for eomt, not for"),
         ({"decoder": "mask", "decoder_blocks": 2}, {}, "not for mask"),
+        ({"decoder": "mask", "decoder_masking": False}, {}, "decoder_masking is for eomt, not for"),
         ({"decoder": "atm", "decoder_blocks": 5}, {}, "asks for 5 blocks .*but it has 4"),
         (
             {"decoder": "eomt", "encoder_depth": 2},

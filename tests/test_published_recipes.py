@@ -88,7 +88,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_every_published_system_has_a_recipe() -> None:
-    ours = {"street", "street-linear", "street-tiny", "finetune"}
+    ours = {"street", "street-eomt", "street-linear", "street-tiny", "finetune"}
     assert set(packaged_recipes()) == set(ALL) | ours
 
 

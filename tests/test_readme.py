@@ -45,7 +45,7 @@ def test_links_lead_to_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "floor", "megabytes"), [("street", 0.69, 55), ("street-tiny", 0.64, 20)]
+    ("name", "floor", "megabytes"), [("street", 0.71, 55), ("street-tiny", 0.64, 20)]
 )
 def test_a_bundled_model_states_its_terms_origin_and_score(
     name: str, floor: float, megabytes: int

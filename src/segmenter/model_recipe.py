@@ -13,6 +13,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _OF_DECODERS = {
     "decoder_blocks": ("multi-linear", "atm", "eomt"),
     "decoder_cells": ("eomt",),
+    "decoder_masking": ("eomt",),
 }
 
 
@@ -58,6 +59,9 @@ class ModelRecipe(BaseModel):
     eomt's class tokens go through (4)."""
     decoder_cells: Literal[1, 2, 4, 8] | None = None
     """Rows and columns of cells that eomt scores each patch in; none: 4."""
+    decoder_masking: bool | None = None
+    """Whether eomt's class tokens see at first only patches that are already their class's; none:
+    they do. False is for a start from a model that has learned them."""
     decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
     """Channels of the mask transformer or of atm, a multiple of 64; none: the encoder's width."""
     decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2

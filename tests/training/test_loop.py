@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from segmenter.training import loop
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.signals import Stopped
-from segmenter.training.step import train_step
+from segmenter.training.step import StepResult, train_step
 from tests.conftest import make_recipe, make_spec
 
 EVERYTHING_RANDOM = {
@@ -119,6 +120,22 @@ def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
             run_training(recipe, data_set / "broken", "cpu", resume=False)
     run_training(recipe, data_set / "broken", "cpu", resume=True)
     assert equal(data_set / "unbroken", data_set / "broken")
+
+
+@pytest.mark.parametrize(("masking", "are_masked"), [(None, True), (False, False)])
+def test_class_tokens_see_all_patches_from_the_start_if_the_recipe_says_so(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, masking: bool | None, are_masked: bool
+) -> None:
+    seen = []
+
+    def look(model: Segmenter, *given: Any) -> StepResult:
+        seen.append(model.decoder.masking is not None)
+        return train_step(model, *given)
+
+    monkeypatch.setattr(loop, "train_step", look)
+    model = {"decoder": "eomt", "decoder_blocks": 1, "decoder_masking": masking}
+    run_training(make_recipe(data_set, model=model, data={"val": None}), data_set / "run", "cpu")
+    assert any(seen) == are_masked
 
 
 def test_loading_workers_change_no_bit(data_set: Path) -> None:

@@ -144,7 +144,8 @@ def train(
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
-            anneal_masks(model, state.step / steps)
+            if recipe.model.decoder_masking is not False:
+                anneal_masks(model, state.step / steps)
             result = train_step(model, optimizer, batch, recipe, run.loss, engine)
             state.step += 1
             state.position += batch_size

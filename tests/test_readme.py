@@ -58,7 +58,7 @@ def test_a_bundled_model_states_its_terms_origin_and_score(
     assert score >= floor
     assert f"{score:.4f}" in README
     assert f"{score:.4f}" in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    assert name in (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert f"`{name}`" in (ROOT / "NOTICE").read_text(encoding="utf-8")
     assert spec.recipe is not None
     assert path.stat().st_size <= megabytes * 2**20
 

@@ -79,7 +79,7 @@ def train_step(
         images = images.to(device)
         wanted = None
         if teacher:
-            ask = ForwardPass(teacher.model)
+            ask = teacher.network
             with torch.no_grad():
                 wanted = training_answers(teacher.model, ask, images, None, recipe.precision)
         with exchange_gradients(engine.network, is_last=number == len(parts)):
@@ -115,12 +115,12 @@ def training_answers(
     branch_scales: Float[Tensor, "branches batch"] | None,
     precision: str,
 ) -> Answers:
-    """Tokens, and logits at the size of the crops: upsampling, and losses, are always float32."""
+    """Tokens, and logits at the size of the crops; upsampling, and losses, are always float32."""
     dtype = getattr(torch, precision)
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         found = network(model.normalize(images), branch_scales)
     size = (images.shape[2], images.shape[3])
-    return Answers(model.upsample(found.logits.float(), size), found.tokens.float())
+    return Answers(model.upsample(found.logits.float(), size), found.tokens)
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:

@@ -15,7 +15,7 @@ from segmenter.checkpoints.own import hash_tensors
 from segmenter.errors import UserError
 from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model.segmenter import Segmenter
-from segmenter.training.parallel import Answers
+from segmenter.training.parallel import Answers, ForwardPass
 
 
 class Teacher:
@@ -28,6 +28,7 @@ class Teacher:
 
     def __init__(self, model: Segmenter, recipe: TeacherRecipe) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.network = ForwardPass(self.model)
         self.recipe = recipe
 
     def loss(self, given: Answers, wanted: Answers, share: float) -> Float[Tensor, ""]:
@@ -50,8 +51,9 @@ class Teacher:
         per_pixel = F.kl_div(known, right, reduction="none", log_target=True).sum(dim=1)
         loss = self.recipe.weight * temperature**2 * per_pixel.mean()
         if self.recipe.tokens:
-            distances = (given.tokens - wanted.tokens).square().mean(dim=(1, 2))
-            spreads = wanted.tokens.var(dim=(1, 2), correction=0)
+            right_tokens = wanted.tokens.float()
+            distances = (given.tokens.float() - right_tokens).square().mean(dim=(1, 2))
+            spreads = right_tokens.var(dim=(1, 2), correction=0)
             loss = loss + self.recipe.tokens * (distances / spreads).mean()
         return share * loss
 

@@ -175,8 +175,9 @@ class Recipe(BaseModel):
     """Crops in one optimizer update."""
     accumulate: Positive = 1
     """Parts a batch is computed in, one after the other, to save memory."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the model's matrix products; weights are always float32. float16 scales the
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the model's matrix products; weights are always float32. `auto`: bfloat16 where
+    the device has it, else float32; the recipe in the run's folder says which. float16 scales the
     loss so that small gradients are not lost, and its models are scored in float32."""
     ema_decay: Rate = 0.0
     """Keep and score a moving average of the weights; 0: the weights themselves."""

@@ -10,8 +10,10 @@ from torch.amp import GradScaler
 
 from segmenter import UserError
 from segmenter.commands import launch
+from segmenter.commands import train as train_command
 from segmenter.commands.launch import check_execution, exact_algorithms
 from segmenter.commands.train import run_training
+from segmenter.recipe import read_recipe
 from segmenter.training import loop
 from segmenter.training.parallel import Execution
 from segmenter.training.signals import Stopped
@@ -55,6 +57,41 @@ def test_float16_halves_its_scale_and_keeps_the_weights_where_gradients_overflow
     assert state["facts"]["scaler"]["scale"] == 2.0**116
     weights = [(folder / "model.safetensors").read_bytes() for folder in (first, last)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(("is_native", "meant"), [(True, "bfloat16"), (False, "float32")])
+def test_precision_auto_is_what_the_device_is_fast_in_and_the_run_says_which(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, is_native: bool, meant: str
+) -> None:
+    auto, told = ({**HALF, "precision": name} for name in ("auto", meant))
+    monkeypatch.setattr(train_command, "has_bfloat16", lambda _: is_native)
+    run_training(make_recipe(data_set, **auto), data_set / "auto")
+    assert read_recipe(str(data_set / "auto/recipe.yaml")).precision == meant
+    run_training(make_recipe(data_set, **told), data_set / "told")
+    assert equal(data_set / "auto", data_set / "told")
+
+
+def test_a_run_does_not_go_on_in_another_arithmetic_unsaid(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(data_set, **{**HALF, "precision": "auto"})
+    monkeypatch.setattr(train_command, "has_bfloat16", lambda _: True)
+    run_training(recipe, data_set / "run")
+    monkeypatch.setattr(train_command, "has_bfloat16", lambda _: False)
+    with pytest.raises(
+        UserError, match=r"precision: bfloat16 -> float32; .*--allow-config"
+    ):
+        run_training(recipe, data_set / "run", resume=True)
+
+
+def test_bfloat16_where_the_device_lacks_it_is_warned_of(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = make_recipe(data_set, **{**HALF, "precision": "bfloat16"})
+    for is_native in (True, False):
+        monkeypatch.setattr(train_command, "has_bfloat16", lambda _, found=is_native: found)
+        run_training(recipe, data_set / f"run-{is_native}")
+        assert ("has no bfloat16 arithmetic" in capsys.readouterr().err) is not is_native
 
 
 def test_deterministic_is_on_for_the_run_alone(data_set: Path) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from segmenter.checkpoints import load, save
 from segmenter.data.decode import decode_image
 from segmenter.errors import UserError
+from segmenter.inference.devices import usable_device
 from segmenter.inference.find_images import walk_inputs
-from segmenter.inference.runtimes import usable_device
 from segmenter.inference.views import resize_photo, view_sizes
 from segmenter.model import Segmenter
 from segmenter.model.pruning import choose_blocks, prune

@@ -5,7 +5,7 @@ import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from segmenter.data.problems import Severity
 from segmenter.data.sets import open_data, split_name
 from segmenter.data.survey import survey
 from segmenter.errors import UserError
+from segmenter.inference.devices import has_bfloat16
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.scoring import build_draw, build_score
@@ -134,6 +135,8 @@ def _train(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    precision = processes.on_first(lambda: _precision_on(place, recipe.precision, say))
+    recipe = recipe.model_copy(update={"precision": precision})
     processes.on_first(lambda: require_trackers(recipe.track))
     processes.on_first(lambda: _check_run_folder(folder, resume=resume))
     root = recipe.data.root
@@ -180,6 +183,20 @@ def _train(
         train(run, console, resume=resume, allow_config_change=allow_config_change)
     if processes.is_first:
         print(folder / "last.safetensors")
+
+
+def _precision_on(place: torch.device, precision: str, say: Callable[[str], None]) -> str:
+    """What a precision means on a device; says so if that one is slow there."""
+    is_native = has_bfloat16(place)
+    if precision == "auto":
+        return "bfloat16" if is_native else "float32"
+    if precision == "bfloat16" and not is_native:
+        name = "processor" if place.type == "cpu" else place.type
+        say(
+            f"warning: this {name} has no bfloat16 arithmetic, and may take ten times as long as "
+            "in float32; precision auto takes what is fast"
+        )
+    return precision
 
 
 def _check_run_folder(folder: Path, *, resume: bool) -> None:

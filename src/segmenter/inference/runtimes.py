@@ -26,6 +26,7 @@ from segmenter.export.exported import Exported, is_exported, read_exported
 from segmenter.export.graph import to_onnx
 from segmenter.inference import openvino_graphs
 from segmenter.inference.cache import cached
+from segmenter.inference.devices import has_bfloat16, usable_device
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.merging import check_threshold
@@ -250,9 +251,7 @@ def open_runtime(
         if merge_tokens is not None and _fastest(place, is_object=path is None) == "openvino":
             precision = openvino_graphs.usable_precision(precision)  # as without merging
         if precision == "auto":
-            native = place.type == "cuda" and torch.cuda.is_bf16_supported(
-                including_emulation=False
-            )
+            native = place.type == "cuda" and has_bfloat16(place)
             precision = "bfloat16" if native else "float32"
         compiles = runtime == "torch-compile"
         return TorchRuntime(loaded, precision, place, compiles=compiles, merge_tokens=merge_tokens)
@@ -269,18 +268,6 @@ def open_runtime(
     if place.type not in PROVIDERS:
         raise UserError(f"onnxruntime computes on {' or '.join(PROVIDERS)}, not on {place}")
     return OnnxRuntime(source, "float32", place)
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """The device, after making sure that tensors can live on it."""
-    try:
-        place = torch.empty(0, device=device).device
-        if place.type == "meta":
-            raise RuntimeError("it holds no numbers")
-        return place
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None
 
 
 def _fastest(device: torch.device, *, is_object: bool, is_exported: bool = False) -> str:

@@ -96,9 +96,8 @@ def test_photos_of_any_size_are_merged(
     assert predictor(np.zeros((*size, 3), dtype=np.uint8)).shape == size
 
 
-def test_a_file_that_merges_is_computed_by_torch_which_is_said(
-    model: Segmenter, tmp_path: Path
-) -> None:
+def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -> None:
+    model = Segmenter(make_spec(depth=1))
     save(model, tmp_path / "model.safetensors")
     runtime = Predictor(tmp_path / "model.safetensors", merge_tokens=0.8).runtime
     assert runtime.name == "torch"

@@ -295,7 +295,7 @@ def test_bfloat16_is_close_to_float32(photo):
     model = Segmenter(make_spec(depth=1, decoder="mask"))
     exact = Predictor(model, protocol=SLIDE).probabilities(photo)
     rough = Predictor(model, protocol=SLIDE, precision="bfloat16").probabilities(photo)
-    assert 0 < np.abs(rough - exact).max() < 0.05
+    assert 0 < np.abs(rough - exact).mean() < 0.01  # how single pixels round is the processor's
 
 
 @pytest.mark.parametrize(

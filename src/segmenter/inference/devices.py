@@ -1,0 +1,38 @@
+"""Where torch can compute, and in what arithmetic it is fast there."""
+
+import torch
+
+from segmenter.errors import UserError
+
+_PROCESSOR_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""What x86 and ARM processors call it."""
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, after making sure that tensors can live on it.
+
+    Raises:
+        UserError: If they cannot.
+    """
+    try:
+        place = torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return place
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {str(device)!r} cannot be used: {reason}") from None
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices in bfloat16 itself.
+
+    Where it does not, torch computes them all the same, but on processors many times slower than in
+    float32 (docs/performance.md). False also where torch is too old to say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in _PROCESSOR_BFLOAT16)

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from segmenter.errors import UserError
-from segmenter.validation import parse_value
 
 
 def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
     """Take `--section.field VALUE` as a nested value; the recipe checks it."""
     if isinstance(tokens, dict):
         return {key: _field(_type, inner) for key, inner in tokens.items()}
+    from segmenter.validation import parse_value
+
     return parse_value(tokens[-1].value)
 
 

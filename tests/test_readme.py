@@ -63,6 +63,7 @@ def test_a_bundled_model_states_its_terms_origin_and_score(
     assert path.stat().st_size <= megabytes * 2**20
 
 
+@pytest.mark.slow
 def test_the_python_lines_run() -> None:
     names: dict[str, object] = {}
     for block in blocks("python"):
@@ -77,7 +78,9 @@ def test_the_commands_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "examples").mkdir()
+    for photo in sorted((ROOT / "examples").glob("*.jpg"))[:3]:  # more take minutes each
+        (tmp_path / "examples" / photo.name).symlink_to(photo)
     write_data_set(tmp_path / "FOLDER")
     for command in COMMANDS:
         arguments = shlex.split(command)[1:]

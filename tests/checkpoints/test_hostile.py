@@ -63,6 +63,7 @@ print(slowest, peak_memory() - before)
 """
 
 
+@pytest.mark.slow
 def test_refusing_takes_two_seconds_and_300_mb_at_most(tmp_path: Path) -> None:
     for number, (content, _) in enumerate(CASES.values()):
         (tmp_path / f"{number}.pth").write_bytes(content)

@@ -60,6 +60,7 @@ def run(*arguments: str) -> int:
     return int(stopped.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_graph_is_half_as_large_computes_the_same_and_names_no_file() -> None:
     model = rounded_to_half(Segmenter(make_spec(depth=1, embed_dim=128)).eval())
     graph = to_onnx(model)
@@ -75,6 +76,7 @@ def test_the_graph_is_half_as_large_computes_the_same_and_names_no_file() -> Non
     np.testing.assert_array_equal(whole, half)
 
 
+@pytest.mark.slow
 def test_a_weight_that_16_bits_cannot_hold_stays_as_it_is() -> None:
     model = Segmenter(make_spec(depth=1)).eval()
     graph = to_onnx(model)

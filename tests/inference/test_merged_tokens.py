@@ -96,6 +96,7 @@ def test_photos_of_any_size_are_merged(
     assert predictor(np.zeros((*size, 3), dtype=np.uint8)).shape == size
 
 
+@pytest.mark.slow
 def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -> None:
     model = Segmenter(make_spec(depth=1))
     save(model, tmp_path / "model.safetensors")

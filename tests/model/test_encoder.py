@@ -92,7 +92,13 @@ def test_every_encoder_that_the_page_lists_is_built_and_none_is_left_out() -> No
     assert listed == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "large" in name else [])
+        for name in sorted(ARCHITECTURES)
+    ],
+)
 def test_every_architecture_has_timms_shapes(name: str) -> None:
     with torch.device("meta"):
         theirs = timm.create_model(name, num_classes=0)

@@ -89,6 +89,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "tiny.safetensors"
 
 
+@pytest.mark.slow
 def test_on_the_command_line_it_is_labelled_or_refused_as_the_table_says(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -68,7 +68,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
     ("decoder", "steps", "factor"),
     [
         ({"decoder": "linear"}, 120, 3.0),
-        ({"decoder": "mask", "decoder_class_norm": "layer"}, 320, 10.0),
+        pytest.param(
+            {"decoder": "mask", "decoder_class_norm": "layer"}, 320, 10.0, marks=pytest.mark.slow
+        ),
         *(pytest.param(each, 160, 3.0, marks=pytest.mark.slow) for each in LATER_DECODERS),
     ],
     ids=lambda value: value["decoder"] if isinstance(value, dict) else "",

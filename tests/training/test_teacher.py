@@ -1,6 +1,7 @@
 """A trained model teaches another one, on photos with labels and without."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from tests.training.test_processes import assert_same_trajectory, drive, trace
 QUIET = {"data": {"val": None}}
 
 
-@pytest.fixture
-def taught(tmp_path: Path) -> dict[str, object]:
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """A teacher that knows the tiny data set by heart, as a recipe names it; and photos alone."""
-    root = write_data_set(tmp_path / "school")
+    folder = tmp_path_factory.mktemp("taught")
+    root = write_data_set(folder / "school")
     recipe = make_recipe(
         root,
         **QUIET,
@@ -35,7 +37,7 @@ def taught(tmp_path: Path) -> dict[str, object]:
         save_every=100,
     )
     run_training(recipe, root / "run", "cpu")
-    photos = tmp_path / "photos"
+    photos = folder / "photos"
     photos.mkdir()
     colors = np.random.default_rng(5).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     for number, color in enumerate(colors):
@@ -154,12 +156,14 @@ def test_two_processes_and_two_parts_are_taught_as_one_is(data_set: Path, taught
 
 
 def test_another_teacher_is_another_run(data_set: Path, taught: dict) -> None:
-    recipe = make_recipe(data_set, loss={"teacher": taught}, **QUIET)
+    teacher = data_set / "teacher.safetensors"
+    shutil.copy(taught["model"], teacher)
+    recipe = make_recipe(data_set, loss={"teacher": taught | {"model": str(teacher)}}, **QUIET)
     run_training(recipe, data_set / "run", "cpu")
-    model = segmenter.load(taught["model"])
+    model = segmenter.load(teacher)
     with torch.no_grad():
         model.decoder.project.bias += 1
-    segmenter.save(model, taught["model"], overwrite=True)
+    segmenter.save(model, teacher, overwrite=True)
     with pytest.raises(UserError, match="another run: teacher: "):
         run_training(recipe, data_set / "run", "cpu", resume=True)
 

@@ -79,10 +79,11 @@ print(time.perf_counter() - start, time.process_time() - cpu, peak_memory())
 print(int("sympy" in sys.modules))
 """
 PYTHONS_OWN = """
-import pickle, sys, time
+import pickle, sys, time, torch
 start = time.process_time()
 with open(sys.argv[1], "rb") as file:
-    pickle.load(file, encoding="latin1")
+    arrays = pickle.load(file, encoding="latin1")
+tensors = [torch.tensor(array) for array in arrays.values() if not isinstance(array, dict)]
 print(time.process_time() - start)
 """
 
@@ -171,8 +172,8 @@ def test_published_segmenters_of_the_true_size_are_read(
         )
         # On a busy machine the clock tells nothing; on a quiet one it is the smaller number.
         limit = 10.0
-        if family == "paddleseg, protocol 2":  # a machine where Python itself takes longer is slow
-            limit = max(limit, *run_measurement(PYTHONS_OWN, path))
+        if family == "paddleseg, protocol 2":  # slow is where Python's own way takes longer
+            limit = max(limit, *(1.25 * own for own in run_measurement(PYTHONS_OWN, path)))
         assert min(seconds, cpu) < limit
         assert peak < 3 * file
         assert not imports_sympy  # takes seconds

@@ -286,9 +286,10 @@ def test_a_signal_saves_everything_and_says_so_in_the_exit_status(here: Path, nu
     assert list((here / "runs/tiny/checkpoints").iterdir())
 
 
-def test_help_does_not_wait_for_torch() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--schedule.steps", "-5"]])
+def test_help_and_a_wrong_recipe_do_not_wait_for_torch(arguments: list[str]) -> None:
     code = "import sys\nfrom segmenter import cli\n"
-    code += "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+    code += f"try:\n    cli.main({arguments})\nexcept SystemExit:\n    pass\n"
     code += "assert 'torch' not in sys.modules"
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)

@@ -97,6 +97,12 @@ def test_what_cannot_be_is_named(path: Path, changes: dict, message: str) -> Non
     assert str(path) in str(caught.value)
 
 
+def test_fields_that_were_changed_are_named_beside_the_file(path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_recipe(str(path), {"batch_size": 2, "schedule": {"steps": -1}})
+    assert str(caught.value).startswith(f"{path}, with batch_size, schedule.steps changed: ")
+
+
 def test_an_unknown_encoder_is_answered_with_the_nearest(path: Path) -> None:
     recipe = read_recipe(str(path), {"model": {"encoder": "vit_smal_patch16_384"}})
     with pytest.raises(UserError, match="did you mean 'vit_small_patch16_384'"):

@@ -4,6 +4,7 @@ A recipe is whole: no inheritance, no defaults hidden elsewhere than in this fil
 is written into the run's folder and into the model it makes.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -255,7 +256,9 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no recipe: it holds no `key: value` lines")
-    return make_recipe(_merge(content, changes or {}), source=str(path))
+    changed = ", ".join(_names(changes or {}))
+    source = f"{path}, with {changed} changed" if changed else str(path)
+    return make_recipe(_merge(content, changes or {}), source)
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
@@ -268,6 +271,15 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{source}: {first_problem(error, Recipe)}") from None
+
+
+def _names(changes: dict[str, Any], section: str = "") -> Iterator[str]:
+    """The fields that are set, such as `schedule.steps`."""
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            yield from _names(value, f"{section}{key}.")
+        else:
+            yield f"{section}{key}"
 
 
 def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

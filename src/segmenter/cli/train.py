@@ -52,7 +52,6 @@ def train(
         deterministic: Only algorithms that give the same bits each time; slower on a GPU.
         fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
     """
-    from segmenter.commands.train import Execution, run_training
     from segmenter.recipe import read_recipe
 
     given: dict[str, Any] = {"data": {}, "model": {}}
@@ -69,8 +68,11 @@ def train(
         given["model"]["weights"] = start
     if partial is not None:
         given["model"]["partial"] = partial
+    checked = read_recipe(recipe, given)
+    from segmenter.commands.train import Execution, run_training  # torch: seconds
+
     return run_training(
-        read_recipe(recipe, given),
+        checked,
         out,
         device,
         devices=devices,

@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/segmenter predict examples $(CAMVID_SHOWN) --out demo --gallery
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -289,8 +289,10 @@ def test_a_signal_saves_everything_and_says_so_in_the_exit_status(here: Path, nu
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--schedule.steps", "-5"]])
 def test_help_and_a_wrong_recipe_do_not_wait_for_torch(arguments: list[str]) -> None:
     code = "import sys\nfrom segmenter import cli\n"
-    code += f"try:\n    cli.main({arguments})\nexcept SystemExit:\n    pass\n"
-    code += "assert 'torch' not in sys.modules"
+    code += (
+        f"try:\n    cli.main({arguments})\nexcept SystemExit as ended:\n    status = ended.code\n"
+    )
+    code += "assert 'torch' not in sys.modules\nsys.exit(status)"
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
 

@@ -11,6 +11,7 @@ from segmenter.build import build_model
 from segmenter.build_spec import build_spec
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, packaged_recipes, read_recipe
+from segmenter.training.processes import check_division
 from tests.conftest import make_classes
 
 MINIMAL = """
@@ -101,6 +102,12 @@ def test_fields_that_were_changed_are_named_beside_the_file(path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_recipe(str(path), {"batch_size": 2, "schedule": {"steps": -1}})
     assert str(caught.value).startswith(f"{path}, with batch_size, schedule.steps changed: ")
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_a_folder_of_photos_is_learnt_on_one_two_or_four_gpus(processes: int) -> None:
+    recipe = read_recipe("finetune")
+    check_division(recipe.batch_size, recipe.accumulate, processes)
 
 
 def test_an_unknown_encoder_is_answered_with_the_nearest(path: Path) -> None:

@@ -276,10 +276,11 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
 def _names(changes: dict[str, Any], section: str = "") -> Iterator[str]:
     """The fields that are set, such as `schedule.steps`."""
     for key, value in changes.items():
+        field = section + key.replace("-", "_")
         if isinstance(value, dict):
-            yield from _names(value, f"{section}{key}.")
+            yield from _names(value, f"{field}.")
         else:
-            yield f"{section}{key}"
+            yield field
 
 
 def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,21 @@ def test_weights_that_are_not_finite_are_named() -> None:
         own.check_fit(wanted, wanted, "file")
 
 
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.complex64, torch.float8_e4m3fn, torch.bool])
+def test_numbers_that_no_weights_are_made_of_are_refused(
+    tmp_path: Path, tiny_model: Segmenter, dtype: torch.dtype
+) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter.save(tiny_model, path)
+    tensors, metadata = own.read_tensors(path)
+    tensors["encoder.norm.bias"] = tensors["encoder.norm.bias"].to(dtype)
+    facts = json.loads(metadata["segmenter"])
+    facts["sha256"] = own.hash_tensors(tensors)
+    save_file(tensors, path, {"segmenter": json.dumps(facts)})
+    with pytest.raises(UserError, match=rf"encoder\.norm\.bias is of {dtype}, which no weights"):
+        segmenter.load(path)
+
+
 def test_a_saved_file_can_be_read_by_the_safetensors_library(
     tmp_path: Path, tiny_model: Segmenter
 ) -> None:

@@ -213,6 +213,7 @@ def test_a_body_at_the_limit_is_read_and_given_back_to_the_system(process: Simpl
     assert_healthy(process)
 
 
+@pytest.mark.slow  # a clock of one second wants a machine to itself
 @pytest.mark.parametrize("begins_well", [False, True])
 def test_clients_that_send_a_head_byte_by_byte_are_closed_and_hold_up_nobody(
     start: Start, monkeypatch: pytest.MonkeyPatch, begins_well: bool

@@ -24,6 +24,8 @@ from segmenter.validation import first_problem
 _SPEC_KEY = "segmenter"
 _HASH_KEY = "sha256"
 _DTYPES = ("float32", "float16")
+_KINDS_OF_WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+"""int64: how many batches a batch norm has seen."""
 
 
 def save(
@@ -165,7 +167,8 @@ def check_fit(
         hint: What can be done about weights that do not fit.
 
     Raises:
-        UserError: Naming every missing, unexpected and mis-shaped tensor.
+        UserError: Naming every missing, unexpected and mis-shaped tensor, and those that are no
+            weights by their kind of number.
     """
     findings = [f"missing {name}" for name in wanted if name not in given]
     findings += [f"unexpected {name}" for name in given if name not in wanted]
@@ -173,6 +176,11 @@ def check_fit(
         f"{name} is {tuple(given[name].shape)}, the model has {tuple(wanted[name].shape)}"
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
+    ]
+    findings += [
+        f"{name} is of {tensor.dtype}, which no weights are"
+        for name, tensor in given.items()
+        if tensor.dtype not in _KINDS_OF_WEIGHTS
     ]
     if findings:
         raise UserError(f"{source} does not fit the model: {'; '.join(findings)}{hint}")

@@ -186,12 +186,14 @@ def _train(
 
 
 def _precision_on(place: torch.device, precision: str, say: Callable[[str], None]) -> str:
-    """What a precision means on a device; says so if that one is slow there."""
+    """What a precision means on a device; says what auto is, and what is slow there."""
     is_native = has_bfloat16(place)
     if precision == "auto":
-        return "bfloat16" if is_native else "float32"
-    if precision == "bfloat16" and not is_native:
-        name = "processor" if place.type == "cpu" else place.type
+        meant = "bfloat16" if is_native else "float32"
+        say(f"precision auto: {meant} on this device ({place.type})")
+        return meant
+    if precision == "bfloat16" and not is_native and place.type in ("cpu", "cuda"):
+        name = {"cpu": "processor", "cuda": "GPU"}[place.type]
         say(
             f"warning: this {name} has no bfloat16 arithmetic, and may take ten times as long as "
             "in float32; precision auto takes what is fast"

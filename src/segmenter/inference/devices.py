@@ -28,11 +28,13 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies matrices in bfloat16 itself.
 
     Where it does not, torch computes them all the same, but on processors many times slower than in
-    float32 (docs/performance.md). False also where torch is too old to say.
+    float32 (docs/training.md, "Precision"). Of devices other than CUDA's and processors nothing is
+    known: False.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # cards of one machine may differ
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in _PROCESSOR_BFLOAT16)

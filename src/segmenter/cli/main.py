@@ -27,6 +27,7 @@ from segmenter.errors import UserError
 app = App(
     name="segmenter",
     help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
+    help_format="plaintext",  # the overview has no markup, and rich.markdown takes long to import
 )
 for command in (
     check,
@@ -45,7 +46,7 @@ for command in (
     card,
     push,
 ):
-    app.command(command)
+    app.command(command, help_format="markdown")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

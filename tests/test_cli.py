@@ -286,15 +286,24 @@ def test_a_signal_saves_everything_and_says_so_in_the_exit_status(here: Path, nu
     assert list((here / "runs/tiny/checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--schedule.steps", "-5"]])
-def test_help_and_a_wrong_recipe_do_not_wait_for_torch(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [(["--help"], 0, ""), (["train", "--schedule.steps", "-5"], 2, "schedule.steps: input should")],
+)
+def test_help_and_a_wrong_recipe_do_not_wait_for_torch(
+    arguments: list[str], status: int, said: str
+) -> None:
     code = "import sys\nfrom segmenter import cli\n"
     code += (
         f"try:\n    cli.main({arguments})\nexcept SystemExit as ended:\n    status = ended.code\n"
     )
     code += "assert 'torch' not in sys.modules\nsys.exit(status)"
     environment = os.environ | {"PYTHONWARNINGS": "error"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == status
+    assert said in ended.stderr
 
 
 def test_a_run_never_touches_a_folder_that_holds_other_files(

@@ -136,6 +136,7 @@ def _train(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     precision = processes.on_first(lambda: _precision_on(place, recipe.precision, say))
+    is_chosen = recipe.precision == "auto"
     recipe = recipe.model_copy(update={"precision": precision})
     processes.on_first(lambda: require_trackers(recipe.track))
     processes.on_first(lambda: _check_run_folder(folder, resume=resume))
@@ -180,18 +181,18 @@ def _train(
         if not resume:
             text = recipe.to_yaml().encode()
             processes.on_first(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
+        if is_chosen:
+            say(f"precision auto: {precision} on this device ({place.type})")
         train(run, console, resume=resume, allow_config_change=allow_config_change)
     if processes.is_first:
         print(folder / "last.safetensors")
 
 
 def _precision_on(place: torch.device, precision: str, say: Callable[[str], None]) -> str:
-    """What a precision means on a device; says what auto is, and what is slow there."""
+    """What a precision means on a device; says so if that one is slow there."""
     is_native = has_bfloat16(place)
     if precision == "auto":
-        meant = "bfloat16" if is_native else "float32"
-        say(f"precision auto: {meant} on this device ({place.type})")
-        return meant
+        return "bfloat16" if is_native else "float32"
     if precision == "bfloat16" and not is_native and place.type in ("cpu", "cuda"):
         name = {"cpu": "processor", "cuda": "GPU"}[place.type]
         say(

@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_help_takes_less_than_0_4_seconds() -> None:
-    assert min(cpu_seconds(["-m", "segmenter", "--help"]) for _ in range(7)) < 0.4
+    assert median(cpu_seconds(["-m", "segmenter", "--help"]) for _ in range(5)) < 0.4
 
 
 @pytest.mark.slow

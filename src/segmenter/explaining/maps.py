@@ -11,7 +11,7 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.views import resize_photo, resized_size
 from segmenter.model import attention_maps
-from segmenter.model.attention import AttendingDecoder
+from segmenter.model.attention_maps import AttendingDecoder
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
 

@@ -16,7 +16,7 @@ from segmenter.explaining.embeddings import class_map, class_similarity, token_c
 from segmenter.explaining.maps import seen_as_a_whole
 from segmenter.inference.predictor import Predictor
 from segmenter.model import AttentionMaps, attention_maps
-from segmenter.model.attention import AttendingDecoder
+from segmenter.model.attention_maps import AttendingDecoder
 from segmenter.outputs import OutputFolder
 
 _SIDE = 320  # of the small pictures, in pixels

@@ -53,8 +53,8 @@ class Predictor:
         decode: Labels to give: `argmax`, the most probable; `iou` or `dice`, those expected to have
             the highest mean IoU or Dice in the photo (`metric_decoding.py`).
         merge_tokens: Merge tokens whose cosine is above this, above 0 and at most 1, such as 0.8:
-            faster, for labels that are nearly the same (`model/merging.py`). In torch alone, which
-            `auto` then means.
+            faster, for labels that are nearly the same (`model/token_merging.py`). In torch
+            alone, which `auto` then means.
 
     Raises:
         UserError: If any of these cannot be used.

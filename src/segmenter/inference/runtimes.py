@@ -29,7 +29,7 @@ from segmenter.inference.cache import cached
 from segmenter.inference.devices import has_bfloat16, usable_device
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.merging import check_threshold
+from segmenter.model.token_merging import check_threshold
 
 RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
 RUNTIMES: tuple[RuntimeName, ...] = ("auto", "torch", "torch-compile", "openvino", "onnxruntime")
@@ -222,7 +222,7 @@ def open_runtime(
             bfloat16 where OpenVINO or a GPU has it natively, else float32.
         device: Where to compute, such as `cpu` or `cuda:0`.
         merge_tokens: The cosine above which tokens are merged on their way through the encoder
-            (`model/merging.py`), above 0 and at most 1, where none are; torch alone does it.
+            (`model/token_merging.py`), above 0 and at most 1, where none are; torch alone does it.
 
     Raises:
         UserError: If any of these cannot be used, or not together.

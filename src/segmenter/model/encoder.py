@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.merging import Merging
 from segmenter.model.spec import HEAD_DIM, EncoderSpec
+from segmenter.model.token_merging import Merging
 from segmenter.model.transformer import (
     BRANCHES_PER_BLOCK,
     Block,

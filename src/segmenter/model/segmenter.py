@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.decoder import make_decoder
+from segmenter.model.decoders import make_decoder
 from segmenter.model.encoder import Encoder, Grid
 from segmenter.model.spec import ModelSpec
 

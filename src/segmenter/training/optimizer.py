@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from segmenter.model.class_queries import ClassQueries, mask_shares
+from segmenter.model.decoders.eomt import ClassQueries, mask_shares
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.training.parallel import full

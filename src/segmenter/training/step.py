@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from segmenter.data.loading import Batch
-from segmenter.model.multi_block_linear import RunningNorm
+from segmenter.model.decoders.multi_block_linear import RunningNorm
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss

@@ -1,7 +1,4 @@
-"""Decoders turn patch tokens into one logit per class and patch (paper, section 3.2).
-
-Here are the paper's two; those that came after it have a file each.
-"""
+"""The mask transformer: class tokens attend to the patches (paper, section 3.2, figure 2)."""
 
 from typing import cast
 
@@ -10,49 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.attention_to_mask import AttentionToMask
-from segmenter.model.class_queries import ClassQueries
 from segmenter.model.encoder import Grid, block_scales
-from segmenter.model.multi_block_linear import MultiBlockLinear
-from segmenter.model.spec import (
-    AttentionToMaskSpec,
-    ClassQueriesSpec,
-    DecoderSpec,
-    LinearDecoderSpec,
-    MaskTransformerSpec,
-    MultiBlockLinearSpec,
-)
+from segmenter.model.spec import MaskTransformerSpec
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
 _FIRST_SCALE = 10.0
 """Lets a probability come close to 0 and 1 from the start; what can be learned is not bounded."""
-
-
-class LinearDecoder(nn.Module):
-    """Score each patch token by one linear layer."""
-
-    num_read = 1
-    guests = None
-    drop_rates: tuple[float, ...] = ()
-
-    def __init__(self, num_classes: int, encoder_dim: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(encoder_dim, num_classes)
-        initialize_linear_and_norm(self)
-
-    def forward(
-        self,
-        tokens: Float[Tensor, "batch patches dim"],
-        grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
-    ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        return self.project(tokens).transpose(1, 2).unflatten(2, grid)
-
-    @property
-    def class_embeddings(self) -> Float[Tensor, "classes dim"]:
-        """What patches are compared with: the rows of the linear layer."""
-        return self.project.weight
 
 
 class MaskTransformer(nn.Module):
@@ -152,26 +112,3 @@ class ScaledCosine(nn.Module):
     def forward(self, cosines: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:
         """Cosines in -1 to 1 become logits of about -10 to 10 at the start."""
         return cosines.to(self.bias.dtype) * self.scale + self.bias
-
-
-Decoder = LinearDecoder | MaskTransformer | MultiBlockLinear | AttentionToMask | ClassQueries
-
-
-def make_decoder(spec: DecoderSpec, num_classes: int, encoder_dim: int) -> Decoder:
-    """Build the decoder that `spec` describes.
-
-    All have the same interface: `num_read` and `guests`, which are what they ask of the encoder;
-    `drop_rates`; `class_embeddings`; and `forward(tokens, grid, branch_scales)`, which gives the
-    logits of each patch, or of each cell of a patch.
-    """
-    match spec:
-        case LinearDecoderSpec():
-            return LinearDecoder(num_classes, encoder_dim)
-        case MaskTransformerSpec():
-            return MaskTransformer(num_classes, encoder_dim, spec)
-        case MultiBlockLinearSpec():
-            return MultiBlockLinear(num_classes, encoder_dim, spec)
-        case AttentionToMaskSpec():
-            return AttentionToMask(num_classes, encoder_dim, spec)
-        case ClassQueriesSpec():
-            return ClassQueries(num_classes, encoder_dim, spec)

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segmenter.errors import UserError
-from segmenter.model.attention_to_mask import AttentionToMask
-from segmenter.model.decoder import MaskTransformer
+from segmenter.model.decoders.attention_to_mask import AttentionToMask
+from segmenter.model.decoders.mask_transformer import MaskTransformer
 from segmenter.model.encoder import Grid
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Block

@@ -10,9 +10,9 @@ from torch import nn
 from segmenter.data.loading import Batch
 from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter, attention_maps
-from segmenter.model.attention_to_mask import AttentionToMask
-from segmenter.model.class_queries import mask_shares
-from segmenter.model.multi_block_linear import MultiBlockLinear, RunningNorm
+from segmenter.model.decoders.attention_to_mask import AttentionToMask
+from segmenter.model.decoders.eomt import mask_shares
+from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningNorm
 from segmenter.model.spec import AttentionToMaskSpec, ModelSpec, MultiBlockLinearSpec
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
-from segmenter.model.merging import Merging, join_most_alike, join_windows
 from segmenter.model.spec import ClassQueriesSpec
+from segmenter.model.token_merging import Merging, join_most_alike, join_windows
 from tests.conftest import DECODERS, make_spec
 
 GRIDS = [(4, 4), (3, 5), (6, 2), (1, 4), (5, 1), (1, 1)]
@@ -229,7 +229,7 @@ def test_where_tokens_are_merged_goes_by_the_depth(depth: int, blocks: list[int]
 def test_many_tokens_are_compared_some_at_a_time_to_the_same_end(monkeypatch) -> None:
     tokens = spotted((20, 20))
     whole = join_most_alike(tokens, 0.5)
-    monkeypatch.setattr("segmenter.model.merging._TOKENS_AT_ONCE", 7)
+    monkeypatch.setattr("segmenter.model.token_merging._TOKENS_AT_ONCE", 7)
     assert torch.equal(join_most_alike(tokens, 0.5), whole)
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from segmenter.model.decoder import LinearDecoder, MaskTransformer
+from segmenter.model.decoders.linear import LinearDecoder
+from segmenter.model.decoders.mask_transformer import MaskTransformer
 from segmenter.model.spec import MaskTransformerSpec
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from segmenter.data.decode import Limits, decode_image, decode_mask, read_size
+from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
 
 RAMP = np.mgrid[0:40, 0:60].sum(0).astype(np.uint8)
@@ -110,7 +111,7 @@ def test_32_bit_photos_are_refused(mode):
         decode_image(encode(Image.fromarray(RAMP).convert(mode), "TIFF"))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "PPM"])
 def test_files_cut_in_half_are_refused_by_name_in_one_line(kind, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)
@@ -181,7 +182,7 @@ def test_a_large_photo_within_the_limits_gives_no_warning(tmp_path, monkeypatch)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"]),
+    kind=st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "PPM"]),
     flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8),
 )
 def test_damaged_bytes_give_a_picture_or_a_user_error(kind, flips):
@@ -265,3 +266,44 @@ def test_a_photo_too_large_for_the_memory_is_said_to_be_that(monkeypatch):
     monkeypatch.setattr(simplejpeg, "decode_jpeg", fail)
     with pytest.raises(UserError, match="does not fit into memory"):
         decode_image(encode(Image.fromarray(PHOTO), "JPEG"))
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".avif", ".ppm"])
+def test_every_suffix_that_is_looked_for_is_read(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (32, 16), (200, 40, 40)).save(path)
+    assert suffix in IMAGE_SUFFIXES
+    assert np.abs(decode_image(path).astype(int) - [200, 40, 40]).max() < 8
+
+
+def test_a_grey_pgm_of_16_bits_keeps_its_brightness(tmp_path):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 2 1 1023 " + np.array([0, 1023], ">u2").tobytes())
+    assert decode_image(path)[0, :, 0].tolist() == [0, 255]
+
+
+def test_pgm_masks_keep_their_values_or_are_refused(tmp_path):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 3 1 255 \x00\x01\x07")
+    assert decode_mask(path).tolist() == [[0, 1, 7]]
+    path.write_bytes(b"P5 3 1 7 \x00\x01\x07")  # Pillow would make 36 of 1
+    with pytest.raises(UserError, match="save the mask as PNG"):
+        decode_mask(path)
+
+
+def test_an_avif_image_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (32, 16)).save(tmp_path / "a.avif", exif=exif)
+    assert decode_image(tmp_path / "a.avif").shape == (32, 16, 3)
+    assert read_size(tmp_path / "a.avif") == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"P3 1 1", "plain-text")],
+)
+def test_a_format_that_is_known_and_not_read_is_named(start, name, tmp_path):
+    (tmp_path / "a").write_bytes(start + bytes(40))
+    with pytest.raises(UserError, match=f"is .*{name}.*; convert it; JPEG, PNG"):
+        decode_image(tmp_path / "a")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segmenter.data.formats import VIDEO_SUFFIXES
 from segmenter.data.image_sequence import find_sequence, is_sequence
-from segmenter.data.video import VIDEO_SUFFIXES, Camera, CameraFormat, VideoFile, import_av
+from segmenter.data.video import Camera, CameraFormat, VideoFile, import_av
 from segmenter.errors import UserError
 from segmenter.inference.find_images import is_usable_name
 from segmenter.inference.photo_outputs import Ids

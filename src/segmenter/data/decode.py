@@ -18,31 +18,9 @@ import simplejpeg
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from PIL import ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
+from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
 from segmenter.errors import UserError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""Suffixes, in lower case, of the files that are read."""
-
-# Called by what a file begins with: `Image.open` would warn of, and cap, what `Limits` allows.
-_OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"RIFF": WebPImageFile,
-    b"II*\0": TiffImageFile,
-    b"MM\0*": TiffImageFile,
-    b"II+\0": TiffImageFile,
-    b"MM\0+": TiffImageFile,
-    b"BM": BmpImageFile,
-    b"GIF8": GifImageFile,
-}
-_NUM_MAGIC_BYTES = max(map(len, _OPENERS))
 
 _EXIF_ORIENTATION = 0x0112
 # Orientation -> what `turn` is told.
@@ -80,7 +58,7 @@ class Header:
     """What a file says of itself before its pixels."""
 
     format: str
-    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF."""
+    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, PPM."""
     stored_size: tuple[int, int]
     """Width and height, before the photo is turned upright."""
     orientation: int
@@ -152,6 +130,7 @@ def decode_mask(
             if image.mode == "L":
                 return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
             return simplejpeg.decode_jpeg(data, "RGB")
+        _refuse_stretched(image, name)
         step = _grey_step(image)
         _load(image)
         if image.mode in {"P", "PA"} and apply_palette:
@@ -243,14 +222,15 @@ def _quiet() -> Iterator[None]:
 
 def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFile.ImageFile:
     """Read the header and check its promises; no pixel is decoded yet."""
-    magic = file.read(_NUM_MAGIC_BYTES)
+    magic = file.read(NUM_MAGIC_BYTES)
     file.seek(0)
-    openers = [opener for prefix, opener in _OPENERS.items() if magic.startswith(prefix)]
-    if not openers:
-        what = "is no image of a known kind" if magic else "is empty"
-        raise UserError(f"{name} {what}; JPEG, PNG, WebP, TIFF, BMP and GIF are read")
+    opener = find_opener(magic)
+    if opener is None:
+        unread = name_unread(magic)
+        what = f"is {unread}; convert it" if unread else "is no image of a known kind"
+        raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
     with _quiet():
-        image = openers[0](file)
+        image = opener(file)
     width, height = image.size
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         raise UserError(
@@ -269,7 +249,8 @@ def _load(image: ImageFile.ImageFile) -> None:
 
 
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:
-    if image.mode.startswith("I;16"):
+    # Pillow has made white 65535 in a PGM of more than 8 bits.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return np.repeat((np.array(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode in {"I", "F"}:
         raise UserError(
@@ -279,6 +260,12 @@ def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 
     # Else Pillow warns that it is dropped.
     image.info.pop("transparency", None)
     return np.array(image.convert("RGB"))
+
+
+def _refuse_stretched(image: ImageFile.ImageFile, name: str) -> None:
+    """Refuse a PGM mask whose greatest value is not 255 or 65535: Pillow would scale its values."""
+    if image.format == "PPM" and image.tile[0].codec_name != "raw":
+        raise UserError(f"{name} is a PGM file of odd range; save the mask as PNG")
 
 
 def _grey_step(image: ImageFile.ImageFile) -> int:

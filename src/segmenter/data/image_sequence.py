@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from segmenter.data.decode import IMAGE_SUFFIXES, decode_image
+from segmenter.data.decode import decode_image
+from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.video import VIDEO_LIMITS, Frame, VideoTiming
 from segmenter.errors import UserError
 

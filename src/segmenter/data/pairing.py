@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmenter.data.decode import IMAGE_SUFFIXES
+from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.problems import Problem, errors_in
 from segmenter.errors import UserError
 

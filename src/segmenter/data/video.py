@@ -18,9 +18,6 @@ from numpy import ndarray
 from segmenter.data.decode import Limits, turn
 from segmenter.errors import UserError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"})
-"""Suffixes, in lower case, of the files that are read as videos."""
-
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)
 """Of a frame, in pixels: several are in memory at a time. A file may have any number of bytes."""
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from segmenter.data.decode import IMAGE_SUFFIXES
+from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.pairing import walk_images
 from segmenter.errors import UserError
 from segmenter.manifest import is_output_folder, written_names

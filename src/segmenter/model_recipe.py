@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+from segmenter.numbers import OnlyWhole, Real, Whole
+
+Positive = Annotated[Whole, Field(ge=1)]
+Rate = Annotated[Real, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[Real, Field(gt=0)]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -35,10 +37,10 @@ class ModelRecipe(BaseModel):
     speaks of classes may differ, and position table, depth and channels are fitted."""
     in_channels: Positive = 3
     """Channels of the images; weights made for 3 are inflated."""
-    patch_size: Annotated[int, Field(ge=1, le=128)] | None = None
+    patch_size: Annotated[Whole, Field(ge=1, le=128)] | None = None
     """Side of a patch in pixels, to which the patch embedding is resized as it is loaded
     (FlexiViT); none: as the weights have it."""
-    position_grid: Annotated[int, Field(ge=1, le=1024)] | None = None
+    position_grid: Annotated[Whole, Field(ge=1, le=1024)] | None = None
     """Rows and columns of the position table, resized from the weights'; none: as they are."""
     position_resize: Literal["bicubic", "bilinear"] | None = None
     """How the position table is fitted to another grid of patches; none: as the weights were
@@ -54,17 +56,17 @@ class ModelRecipe(BaseModel):
     decoder: Literal["linear", "mask", "multi-linear", "atm", "eomt"] = "mask"
     """A linear layer on patch tokens, or a mask transformer, which are the paper's; a linear layer
     on several blocks, attention to mask, or class tokens in the encoder (docs/decoders.md)."""
-    decoder_blocks: Annotated[int, Field(ge=1, le=200)] | None = None
+    decoder_blocks: Annotated[Whole, Field(ge=1, le=200)] | None = None
     """Blocks of the encoder that multi-linear (none: 4) and atm (3) read, evenly spaced, or that
     eomt's class tokens go through (4)."""
-    decoder_cells: Literal[1, 2, 4, 8] | None = None
+    decoder_cells: Annotated[Literal[1, 2, 4, 8], OnlyWhole] | None = None
     """Rows and columns of cells that eomt scores each patch in; none: 4."""
     decoder_masking: bool | None = None
     """Whether eomt's class tokens see at first only patches that are already their class's; none:
     they do. False is for a start from a model that has learned them."""
-    decoder_dim: Annotated[int, Field(ge=64, multiple_of=64)] | None = None
+    decoder_dim: Annotated[Whole, Field(ge=64, multiple_of=64)] | None = None
     """Channels of the mask transformer or of atm, a multiple of 64; none: the encoder's width."""
-    decoder_depth: Annotated[int, Field(ge=1, le=200)] = 2
+    decoder_depth: Annotated[Whole, Field(ge=1, le=200)] = 2
     """Blocks of the mask transformer."""
     decoder_qkv_bias: bool = True
     """Whether attention in the mask transformer has biases."""

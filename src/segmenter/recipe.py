@@ -14,14 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segmenter.errors import UserError
 from segmenter.loss_recipe import LossRecipe
 from segmenter.model_recipe import ModelRecipe
+from segmenter.numbers import Real, Whole
 from segmenter.validation import first_problem, nearest, read_yaml
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Scale = Annotated[float, Field(gt=0, le=64)]
-Side = Annotated[int, Field(ge=1, le=16384)]
+Positive = Annotated[Whole, Field(ge=1)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Rate = Annotated[Real, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[Real, Field(gt=0)]
+Scale = Annotated[Real, Field(gt=0, le=64)]
+Side = Annotated[Whole, Field(ge=1, le=16384)]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -39,7 +40,7 @@ class DataRecipe(BaseModel):
     """Splits to train on."""
     val: str | None = "val"
     """Split to score during training; none: no scores, only the last model is kept."""
-    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    hold_out: Annotated[Real, Field(gt=0, lt=1)] = 0.1
     """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
     hash of the file names."""
     max_unreadable: Share = 0.01
@@ -52,7 +53,7 @@ class AugmentRecipe(BaseModel):
 
     model_config = _STRICT
 
-    crop_size: Annotated[int, Field(ge=1, le=8192)]
+    crop_size: Annotated[Whole, Field(ge=1, le=8192)]
     """Side of the square crop, in pixels."""
     scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Smallest and largest factor by which a photo is resized before it is cropped."""
@@ -61,7 +62,7 @@ class AugmentRecipe(BaseModel):
     scale_base: Positive | None = None
     """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the photo's own
     size."""
-    max_ratio: Annotated[float, Field(ge=1, le=1024)] = 4.0
+    max_ratio: Annotated[Real, Field(ge=1, le=1024)] = 4.0
     """The long side is resized to at most this many times `scale_base`, times the factor."""
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
@@ -99,12 +100,12 @@ class OptimizerRecipe(BaseModel):
     that all turn at the same pace, however large they are (Adafactor, section 8)."""
     decoder_lr_factor: PositiveFloat = 1.0
     """The decoder's learning rate, as a multiple of `lr`."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[Real, Field(gt=0, le=1)] = 1.0
     """Each encoder block learns at this multiple of the rate of the block above it."""
-    frozen_blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    frozen_blocks: Annotated[Whole, Field(ge=0)] | Literal["all"] = 0
     """The patch embedding and this many first encoder blocks stay as they are; `all`: the whole
     encoder, its last norm too."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[Real, Field(ge=0)] = 0.0
     """Decay of weight matrices; biases, norms, tokens and positions have none."""
     momentum: Rate = 0.9
     """SGD's momentum."""
@@ -123,11 +124,11 @@ class ScheduleRecipe(BaseModel):
 
     steps: Positive
     """Optimizer updates."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Annotated[Whole, Field(ge=0)] = 0
     """Steps over which the rate rises linearly from 0."""
     power: PositiveFloat = 0.9
     """The rate falls as (1 - step / steps) ** power."""
-    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    final_lr: Annotated[Real, Field(ge=0)] = 0.0
     """What `lr` falls to at the last step; other groups in proportion."""
 
     @model_validator(mode="after")
@@ -148,7 +149,7 @@ class ProtocolRecipe(BaseModel):
     """Score as a published code base does, with the sizes given here; none: our own rules."""
     short_side: Side | None = None
     """Photos are resized to this short side first; none: their own size."""
-    max_ratio: Annotated[float, Field(ge=1, le=1024)] = 4.0
+    max_ratio: Annotated[Real, Field(ge=1, le=1024)] = 4.0
     """The long side is resized to at most this many times `short_side`."""
     window: Side | None = None
     """Side of the sliding window; none: the whole photo at once."""
@@ -182,9 +183,9 @@ class Recipe(BaseModel):
     loss so that small gradients are not lost, and its models are scored in float32."""
     ema_decay: Rate = 0.0
     """Keep and score a moving average of the weights; 0: the weights themselves."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
     """All that is random is a function of this number and the step."""
-    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    workers: Annotated[Whole, Field(ge=0, le=256)] = 2
     """Processes that read and augment photos; 0: the training process does it."""
     log_every: Positive = 20
     """Steps between two lines of the log."""

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,16 @@ MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
 _MAX_MERGED_KEYS = 10_000
 _MAX_DEPTH = 50
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
+_REAL = re.compile(
+    r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+)
+_OUR_WORDS = {
+    "int_type": "must be a whole number, in plain digits",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+}
 _STARTS = (
     yaml.BlockMappingStartToken,
     yaml.BlockSequenceStartToken,
@@ -50,7 +61,28 @@ class StrictLoader(yaml.SafeLoader):
             )
 
 
-def read_yaml(path: Path, loader: type[StrictLoader] = StrictLoader) -> Any:
+class PlainLoader(StrictLoader):
+    """The strict loader for files of ours: only plain decimal digits are numbers, dates are text.
+
+    YAML 1.1 has 010 as 8, 1:30 as 90, 1_000 as 1000 and 1e-3 as text, which nobody means.
+    """
+
+
+def _resolve_plain_numbers(loader: type[StrictLoader]) -> None:
+    """Let a loader find numbers as people write them, in place of those of YAML 1.1."""
+    replaced = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in replaced]
+        for first, resolvers in StrictLoader.yaml_implicit_resolvers.items()
+    }
+    for kind, pattern in (("int", _WHOLE), ("float", _REAL)):
+        loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", pattern, list("-+.0123456789"))
+
+
+_resolve_plain_numbers(PlainLoader)
+
+
+def read_yaml(path: Path, loader: type[StrictLoader] = PlainLoader) -> Any:
     """Read a YAML file with a safe loader, of at most 1 MiB and without alias bombs.
 
     Raises:
@@ -97,10 +129,10 @@ def _check_size_of_content(text: str, path: Path) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """Read one value from the command line as YAML would; what is no YAML is plain text."""
+    """Read one value from the command line as in a recipe; what is no YAML is plain text."""
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError):
+        return yaml.load(text, PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError, TypeError):
         return text
 
 
@@ -129,7 +161,8 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
             f"{where}: {given!r} is not a choice{nearest(given, choices)}; "
             f"choose from {', '.join(choices)}"
         )
-    return f"{where}: {message[0].lower()}{message[1:]}, got {_short(finding['input'])}"
+    message = _OUR_WORDS.get(finding["type"], message[0].lower() + message[1:])
+    return f"{where}: {message}, got {_short(finding['input'])}"
 
 
 def nearest(given: str, known: Sequence[str]) -> str:

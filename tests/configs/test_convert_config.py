@@ -275,7 +275,7 @@ def bomb() -> str:
         ("_base_: [segmenter/linear.yml]\noptimizer: {type: Lamb}", "known: sgd, SGD, adamw"),
         (
             "_base_: [segmenter/linear.yml]\noptimizer: {momentum: fast}",
-            "optimizer.momentum: input should be a valid number",
+            "optimizer.momentum: must be a number",
         ),
         (
             "_base_: [segmenter/linear.yml]\nmodel: {backbone: {embed_dim: 100}}",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
+from segmenter.cli.arguments import convert_strictly, problem_of
 from segmenter.cli.benchmark import benchmark
 from segmenter.cli.check import check
 from segmenter.cli.compare import compare
@@ -28,6 +29,7 @@ app = App(
     name="segmenter",
     help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
     help_format="plaintext",  # the overview has no markup, and rich.markdown takes long to import
+    default_parameter=Parameter(converter=convert_strictly),
 )
 for command in (
     check,
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _check_flags(tokens)
         sys.exit(app(tokens, exit_on_error=False, print_error=False))
     except CycloptsError as mistake:
-        _refuse(f"{mistake} (see `segmenter --help`)")
+        _refuse(problem_of(mistake))
     except UserError as mistake:
         _refuse(str(mistake))
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from segmenter.cli.arguments import WordError
 from segmenter.errors import UserError
 
 
@@ -14,6 +15,8 @@ def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
         return {key: _field(_type, inner) for key, inner in tokens.items()}
     from segmenter.validation import parse_value
 
+    if not tokens[-1].value.strip():  # YAML would read it as null
+        raise WordError(tokens[-1], "is empty; give it a value, or `null` for none")
     return parse_value(tokens[-1].value)
 
 

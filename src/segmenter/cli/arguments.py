@@ -1,0 +1,101 @@
+"""Reading the words of the command line strictly: a number as it stands there, a path that can be.
+
+Cyclopts reads 2.5 as 2, 0x10 as 16, and an empty path as the current folder.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import cyclopts
+from cyclopts import CycloptsError, Token
+
+from segmenter.errors import UserError
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095  # what file systems of Linux, macOS, Windows allow
+
+
+class WordError(UserError):
+    """A word of the command line that cannot be what its argument takes.
+
+    Args:
+        token: The word.
+        problem: What is wrong with it, to go after the argument's name.
+    """
+
+    def __init__(self, token: Token, problem: str) -> None:
+        super().__init__(problem)
+        self.keyword = token.keyword
+
+
+def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
+    """Make of one argument's words a value of its type, as cyclopts does, after checking each.
+
+    Raises:
+        WordError: If a number is not written in plain decimal digits or is not finite, or if a text
+            or path is empty, too long for a file system, or holds control characters.
+    """
+    leaves = set(get_args(type_)) or {type_}
+    check = next((check for leaf, check in _CHECKS.items() if leaf in leaves), None)
+    for token in tokens if check else ():
+        problem = check(token.value) if check else None
+        if problem:
+            raise WordError(token, problem)
+    return cyclopts.convert(type_, tokens)
+
+
+def problem_of(mistake: CycloptsError) -> str:
+    """The line that says what is wrong with a command line."""
+    word = mistake.__cause__
+    if not isinstance(word, WordError):
+        return f"{mistake} (see `segmenter --help`)"
+    name = mistake.argument.name if mistake.argument else "an argument"
+    return f"{word.keyword or name} {word}"
+
+
+def text_problem(text: str) -> str | None:
+    """What keeps a text from naming anything: it is empty, or no file can have such a name."""
+    if not text.strip():
+        return "is empty; give it a value, or leave it out"
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        return f"may hold no control characters, got {_short(text)}"
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return f"is no text that can be written, got {_short(text)}"
+    longest = max(len(part) for part in encoded.split(b"/"))
+    if longest > _MAX_NAME_BYTES or len(encoded) > _MAX_PATH_BYTES:
+        return (
+            f"is longer than a name of a file can be: {longest} bytes between slashes and "
+            f"{len(encoded)} in all, of which {_MAX_NAME_BYTES} and {_MAX_PATH_BYTES} are allowed"
+        )
+    return None
+
+
+def _whole_problem(text: str) -> str | None:
+    if _WHOLE.fullmatch(text):
+        return None
+    return f"takes a whole number in plain digits, such as 2, got {_short(text)}"
+
+
+def _real_problem(text: str) -> str | None:
+    if _REAL.fullmatch(text) and math.isfinite(float(text)):
+        return None
+    return f"takes a finite number, such as 0.5, got {_short(text)}"
+
+
+_CHECKS: dict[type, Callable[[str], str | None]] = {
+    int: _whole_problem,
+    float: _real_problem,
+    str: text_problem,
+    Path: text_problem,
+}
+
+
+def _short(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:57] + "...")

@@ -106,7 +106,7 @@ def test_a_video_that_ends_early_is_kept_and_status_3(here, capsys):
         (["none/*.mkv"], "no such file: none/*.mkv"),
         (["--camera-format", "hls"], "hls"),
         (["%d.png"], "fits no image"),
-        (["x" * 300 + ".mp4"], "no such file"),
+        (["x" * 300 + ".mp4"], "longer than a name of a file"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, reason):

@@ -104,7 +104,7 @@ REFUSED = {
     ),
     "JSON cut short": (sized(INFER, b'{"inputs": ['), 400, "bad-json"),
     "JSON that is a list": (sized(INFER, b"[]"), 422, "bad-request"),
-    "a number of 5000 digits": (tensor(b"[1" + b"0" * 5000 + b",1,2]"), 400, "bad-json"),
+    "a number of 5000 digits": (tensor(b"[1" + b"0" * 5000 + b",1,2]"), 422, "bad-data"),
     "numbers that are none": (tensor(b"[NaN,1,2]"), 422, "bad-data"),
     "numbers in tatters": (tensor(b"[[1,2],[3]]"), 422, "bad-data"),
     "objects as numbers": (tensor(b"[{},1,2]"), 422, "bad-data"),

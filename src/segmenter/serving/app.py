@@ -183,17 +183,21 @@ class Service:
 
     async def _infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
-        body = await read_body(request, self.settings)
         json_bytes = request.headers.get(v2.HEADER_LENGTH)
-        channels = self.predictor.spec.encoder.in_channels
-        request_id, images = await asyncio.to_thread(
-            v2.read_request, body, json_bytes, channels, self.settings
-        )
+        request_id, images = await self._read_tensors(request, json_bytes)
         labels = await asyncio.gather(*(self._labels(request, image) for image in images))
-        content, headers = v2.answer(
-            self.name, request_id, np.stack(labels), binary=json_bytes is not None
+        content, headers = await asyncio.to_thread(
+            v2.answer, self.name, request_id, np.stack(labels), binary=json_bytes is not None
         )
         return Response(content, headers=headers)
+
+    async def _read_tensors(
+        self, request: Request, json_bytes: str | None
+    ) -> tuple[str | None, ndarray]:
+        """The id and the images of a request; its body is forgotten."""
+        body = await read_body(request, self.settings)
+        channels = self.predictor.spec.encoder.in_channels
+        return await asyncio.to_thread(v2.read_request, body, json_bytes, channels, self.settings)
 
     async def _labels(self, request: Request, image: ndarray) -> ndarray:
         """Labels of one photo; given up when the client goes."""

@@ -5,6 +5,7 @@ https://github.com/open-inference/open-inference-protocol (REST), and its binary
 
 import json
 import re
+from math import prod
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segmenter.classes import Classes
+from segmenter.serving.json_numbers import read_numbers
+from segmenter.serving.json_outline import read_outline
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 from segmenter.validation import first_problem
@@ -30,7 +33,8 @@ class _Tensor(BaseModel):
     shape: Annotated[list[_Side], Field(min_length=4, max_length=4)]
     datatype: Literal["UINT8"]
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    data: Any = None
+    """Numbers, of which `read_outline` leaves 0."""
 
 
 class _Request(BaseModel):
@@ -72,42 +76,66 @@ def read_request(
     Raises:
         RequestError: 400 where the body cannot be read, 422 where it asks for what cannot be.
     """
-    if json_bytes is None:
-        head, tail = body, b""
-    elif re.fullmatch("[0-9]{1,10}", json_bytes) and int(json_bytes) <= len(body):
-        head, tail = body[: int(json_bytes)], body[int(json_bytes) :]
-    else:
-        raise RequestError(
-            400, "bad-header-length", f"{HEADER_LENGTH} is no length within the body"
-        )
-    try:
-        content = json.loads(head)
-    except (ValueError, RecursionError):
-        raise RequestError(400, "bad-json", "the body is no JSON") from None
-    if not isinstance(content, dict):
+    head, tail = _split(body, json_bytes)
+    outline = read_outline(head)
+    if not isinstance(outline.content, dict):
         raise RequestError(422, "bad-request", "the JSON is no object with inputs")
     try:
-        request = _Request.model_validate(content)
+        request = _Request.model_validate(outline.content)
     except ValidationError as error:
         raise RequestError(422, "bad-request", first_problem(error, _Request)) from None
     tensor = request.inputs[0]
-    batch, height, width, given_channels = tensor.shape
-    num_values = batch * height * width * given_channels
+    _check_shape(tensor.shape, channels, settings)
+    if not outline.spans and len(tail):
+        _check_size(tensor, len(tail))
+        return request.id, np.frombuffer(tail, dtype=np.uint8).reshape(tensor.shape)
+    if len(tail) or len(outline.spans) != 1:
+        raise RequestError(
+            422,
+            "bad-data",
+            "give the numbers once: as a list in data, or as bytes behind the JSON with the "
+            f"header {HEADER_LENGTH}",
+        )
+    return request.id, read_numbers(head, outline.spans[0], tensor.shape)
+
+
+def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, memoryview]:
+    """The JSON of a body, and the bytes behind it."""
+    if json_bytes is None:
+        return body, memoryview(b"")
+    if not re.fullmatch("[0-9]{1,10}", json_bytes) or int(json_bytes) > len(body):
+        raise RequestError(
+            400, "bad-header-length", f"{HEADER_LENGTH} is no length within the body"
+        )
+    return body[: int(json_bytes)], memoryview(body)[int(json_bytes) :]
+
+
+def _check_shape(shape: list[int], channels: int, settings: ServiceSettings) -> None:
+    batch, height, width, given_channels = shape
     if given_channels != channels:
-        raise RequestError(422, "bad-shape", f"shape must end with {channels} channels")
+        raise RequestError(
+            422,
+            "bad-shape",
+            f"shape must be batch, height, width and {channels} channels, got {shape}",
+        )
     if batch > settings.max_batch or height * width > settings.max_pixels:
         raise RequestError(
             422,
             "too-large",
             f"at most {settings.max_batch} images of {settings.max_pixels} pixels are taken",
         )
-    if json_bytes is not None and tail:
-        if len(tail) != num_values:
-            raise RequestError(
-                422, "bad-size", f"{num_values} bytes make this shape, got {len(tail)}"
-            )
-        return request.id, np.frombuffer(tail, dtype=np.uint8).reshape(tensor.shape)
-    return request.id, _values(tensor.data, num_values).reshape(tensor.shape)
+
+
+def _check_size(tensor: _Tensor, num_bytes: int) -> None:
+    """Compare the bytes behind the JSON with what it says of them."""
+    expected = prod(tensor.shape)
+    stated = tensor.parameters.get("binary_data_size", num_bytes)
+    if num_bytes != expected or stated != expected:
+        raise RequestError(
+            422,
+            "bad-size",
+            f"{expected} bytes make this shape, got {num_bytes}, stated as {stated!r:.40}",
+        )
 
 
 def answer(
@@ -122,13 +150,16 @@ def answer(
     if binary:
         output["parameters"] = {"binary_data_size": labels.nbytes}
     else:
-        output["data"] = labels.ravel().tolist()
-    content = {"model_name": name, "outputs": [output]}
+        output["data"] = []
+    content: dict[str, Any] = {"model_name": name}
     if request_id is not None:
         content["id"] = request_id
-    head = json.dumps(content).encode()
+    head = json.dumps(content | {"outputs": [output]}).encode()
     if not binary:
-        return head, {"content-type": "application/json"}
+        tail = b"]}]}"
+        assert head.endswith(b"[" + tail)
+        parts = [head.removesuffix(tail), _number_text(labels.ravel()), tail]
+        return b"".join(parts), {"content-type": "application/json"}
     little_endian = labels.astype(labels.dtype.newbyteorder("<")).tobytes()
     return head + little_endian, {
         "content-type": "application/octet-stream",
@@ -136,16 +167,13 @@ def answer(
     }
 
 
-def _values(data: list[Any] | None, count: int) -> UInt8[ndarray, " values"]:
-    """Numbers from 0 to 255, given flat or nested."""
-    try:
-        values = np.array(data).ravel()
-    except ValueError:
-        values = np.empty(0)
-    is_whole = values.dtype.kind in "iu"
-    if values.size != count or not is_whole or values.min() < 0 or values.max() > 255:
-        raise RequestError(422, "bad-data", f"data must be {count} whole numbers from 0 to 255")
-    return values.astype(np.uint8)
+def _number_text(labels: UInt[ndarray, " labels"]) -> bytes:
+    """Labels as JSON, some at a time: a list of all would take 8 bytes for each."""
+    step = 1 << 16
+    starts = range(0, labels.size, step)
+    return b",".join(
+        ",".join(map(str, labels[start : start + step].tolist())).encode() for start in starts
+    )
 
 
 def _datatype(dtype: type[np.generic]) -> str:

@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
 
 import cv2
 
 from segmenter.checking.inspection import Inspection, inspect, unread
 from segmenter.classes import Classes
 from segmenter.data.pairing import Item
+from segmenter.data.readers import end_with_parent
 
 _CHUNK = 8
 """Items that a process is handed at a time."""
@@ -47,6 +47,9 @@ def inspect_all(items: Sequence[Item], classes: Classes, workers: int) -> Iterat
             for inspection in _in_processes(items[done:], classes, workers, _CHUNK):
                 done += 1
                 yield inspection
+        except _NoQueue:
+            yield from (inspect(item, classes) for item in items[done:])
+            return
         except BrokenProcessPool:
             # Some item of the next chunks did it: read on one by one until it is found.
             for item in items[done : done + _CHUNK * _CHUNKS_AHEAD * workers]:
@@ -61,6 +64,10 @@ def inspect_all(items: Sequence[Item], classes: Classes, workers: int) -> Iterat
                 yield inspection
 
 
+class _NoQueue(Exception):  # noqa: N818 - this process reads instead
+    """Queues between processes need semaphores, which lie in /dev/shm, and it is full or closed."""
+
+
 def _in_processes(
     items: Sequence[Item], classes: Classes, workers: int, chunk: int
 ) -> Iterator[Inspection]:
@@ -68,10 +75,14 @@ def _in_processes(
 
     Raises:
         BrokenProcessPool: If a process was ended.
+        _NoQueue: If the system gives no semaphores.
     """
     # Fork would copy the locks of whatever threads there are.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    except OSError:
+        raise _NoQueue from None
     waiting: deque[Future[list[Inspection]]] = deque()
     try:
         for start in range(0, len(items), chunk):
@@ -109,11 +120,4 @@ def _start_worker() -> None:
     """One thread, no end by Ctrl-C (the parent ends its workers), and no life after the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    end_with_parent()

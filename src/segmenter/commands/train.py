@@ -29,7 +29,9 @@ from segmenter.commands.launch import (
     launch,
     place_of,
 )
+from segmenter.data.loading import bytes_ahead
 from segmenter.data.problems import Severity
+from segmenter.data.readers import shared_memory_note
 from segmenter.data.sets import open_data, split_name
 from segmenter.data.survey import survey
 from segmenter.errors import UserError
@@ -163,6 +165,11 @@ def _train(
     if processes.count > 1:
         kept = "a part of the weights" if execution.shard else "a copy of the model"
         say(f"{processes.count} processes on {place.type}, {kept} in each")
+    ahead = bytes_ahead(
+        recipe.batch_size, recipe.augment.crop_size, model.spec.encoder.in_channels, recipe.workers
+    )
+    if note := shared_memory_note(ahead):
+        say(note)
     run = Run(
         recipe=recipe,
         model=model,

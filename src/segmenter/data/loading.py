@@ -4,10 +4,10 @@ Position k is the k-th crop of the run. It does not matter how many processes re
 stopped run is taken up: position k is always the same crop, to the bit.
 """
 
+import contextlib
 import math
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import cv2
@@ -16,11 +16,19 @@ import torch
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import Dataset
 
 from segmenter.classes import Classes
 from segmenter.data.decode import decode_image
 from segmenter.data.folder import Item, read_sample
+from segmenter.data.readers import (
+    BATCHES_AHEAD,
+    Bytes,
+    CannotStart,
+    ReaderDied,
+    TakeMemory,
+    read_in_processes,
+)
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform
 from segmenter.data.unreadable import Unreadable
@@ -151,10 +159,12 @@ def make_loader(
     share: tuple[int, int] = (0, 1),
     on_unreadable: Callable[[Unreadable], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Batch]:
     """Batches of the positions from `start` up to `stop`, in order; the last may be smaller.
 
-    A reading process that dies is replaced, and what it was about to read is read again.
+    A reading process that dies is replaced, and what it was about to read is read again. Where the
+    system starts no process, this one reads.
 
     Args:
         stream: Where crops come from.
@@ -166,61 +176,62 @@ def make_loader(
             there are.
         on_unreadable: Told of each photo that was replaced, each time.
         say: Told that a process died.
+        is_stopping: Asked while a batch of another process is waited for; once true, none comes.
 
     Raises:
         UserError: If photos cannot be read, or the processes die again and again.
     """
     num_deaths = 0
     while start < stop:
+        batches = _positions(start, stop, batch_size, share)
         try:
-            for result in _start_reading(
-                stream, _PositionBatches(start, stop, batch_size, share), workers
-            ):
-                if isinstance(result, UserError):
-                    raise result
-                batch, unreadable = result
-                for photo in unreadable:
-                    on_unreadable(photo)
-                yield batch
-                start += batch_size
-                num_deaths = 0
+            with contextlib.closing(
+                _start_reading(stream, batches, workers, is_stopping)
+            ) as reading:
+                for batch, unreadable in reading:
+                    for photo in unreadable:
+                        on_unreadable(photo)
+                    yield batch
+                    start += batch_size
+                    num_deaths = 0
             return
-        except (RuntimeError, ConnectionResetError) as error:
-            # A process that dies while it hands over a batch resets the connection.
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
+        except CannotStart as error:
+            say(f"warning: no process that reads images can be started ({error}); this one reads")
+            workers = 0
+        except (ReaderDied, ConnectionResetError) as error:
             num_deaths += 1
             if num_deaths >= _MAX_DEATHS_IN_A_ROW:
                 in_work = range(start, min(start + batch_size * workers, stop))
                 raise UserError(
-                    f"the processes that read photos died {num_deaths} times in a row, for lack of "
-                    f"memory or by a photo that brings the decoder down; set workers to 0 or fewer "
-                    f"than {workers}, and go on with --resume; they were reading "
+                    f"the processes that read photos died {num_deaths} times in a row ({error}), "
+                    "for lack of memory or by a photo that brings the decoder down; set workers to "
+                    f"0 or fewer than {workers}, and go on with --resume; they were reading "
                     f"{_names(stream, in_work)}"
                 ) from None
             say(f"warning: a process that reads photos died ({error}); reading starts again")
 
 
 def _start_reading(
-    stream: SampleStream, positions: "_PositionBatches", workers: int
-) -> "Iterator[_Read | UserError]":
-    before = signal.getsignal(signal.SIGCHLD)
-    batches = iter(
-        DataLoader(
-            _BatchReader(stream),
-            batch_size=None,
-            sampler=positions,
-            num_workers=workers,
-            worker_init_fn=_start_worker,
-            # Without one of its own, a loader draws its seed from the global generator.
-            generator=torch.Generator(),
-        )
-    )
-    # torch's handler raises wherever the process happens to be, even halfway through an update of
-    # the weights. Without it, a dead worker is noticed where its batch is waited for.
-    if signal.getsignal(signal.SIGCHLD) != before:
-        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
-    return batches
+    stream: SampleStream,
+    batches: Sequence[list[int]],
+    workers: int,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> "Generator[_Read]":
+    if workers == 0:
+        for positions in batches:
+            taken: list[Bytes] = []
+            parts = _read_batch(stream, positions, partial(_take, taken))
+            yield _Read(_views(taken[0], parts.shape), parts.unreadable)
+        return
+    read = partial(_read_batch, stream)
+    with contextlib.closing(read_in_processes(read, batches, workers, is_stopping)) as found:
+        for parts, memory in found:
+            yield _Read(_views(memory, parts.shape), parts.unreadable)
+
+
+def bytes_ahead(batch_size: int, crop_size: int, channels: int, workers: int) -> int:
+    """Bytes of the batches that are on their way at most."""
+    return workers * BATCHES_AHEAD * _num_bytes((batch_size, channels, crop_size, crop_size))
 
 
 def _names(stream: SampleStream, positions: range) -> str:
@@ -229,21 +240,14 @@ def _names(stream: SampleStream, positions: range) -> str:
     return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-class _PositionBatches(Sampler[list[int]]):
+def _positions(
+    start: int, stop: int, batch_size: int, share: tuple[int, int]
+) -> Sequence[list[int]]:
     """Lists of positions, one for each batch: one of the equal shares of it."""
-
-    def __init__(self, start: int, stop: int, batch_size: int, share: tuple[int, int]) -> None:
-        self.start, self.stop, self.batch_size = start, stop, batch_size
-        which, num_shares = share
-        self.size = batch_size // num_shares
-        self.offset = which * self.size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for first in range(self.start + self.offset, self.stop, self.batch_size):
-            yield list(range(first, min(first + self.size, self.stop)))
-
-    def __len__(self) -> int:
-        return len(range(self.start, self.stop, self.batch_size))
+    which, num_shares = share
+    size = batch_size // num_shares
+    firsts = range(start + which * size, stop, batch_size)
+    return [list(range(first, min(first + size, stop))) for first in firsts]
 
 
 class _Read(NamedTuple):
@@ -253,48 +257,44 @@ class _Read(NamedTuple):
     unreadable: tuple[Unreadable, ...]
 
 
-class _BatchReader(Dataset[_Read | UserError]):
-    """Reads whole batches; a user's error is handed over, as raising would wrap its one line."""
+class _Parts(NamedTuple):
+    """What a batch is beside its bytes."""
 
-    def __init__(self, stream: SampleStream) -> None:
-        self.stream = stream
-
-    def __getitem__(self, positions: list[int]) -> _Read | UserError:
-        try:
-            samples, unreadable = zip(*(self.stream[each] for each in positions), strict=True)
-        except UserError as error:
-            return error
-        return _Read(_make_batch(samples, positions), sum(unreadable, ()))
+    shape: tuple[int, int, int, int]
+    """Of the images: batch, channels, height, width."""
+    unreadable: tuple[Unreadable, ...]
 
 
-def _make_batch(samples: Sequence[Sample], positions: Sequence[int]) -> Batch:
-    """Put crops side by side, channels first."""
+def _read_batch(stream: SampleStream, positions: list[int], take: TakeMemory) -> _Parts:
+    """Put crops side by side, channels first, into memory that whoever trains sees too."""
+    samples, unreadable = zip(*(stream[each] for each in positions), strict=True)
     height, width, channels = samples[0].image.shape
-    images = _empty(len(samples), channels, height, width, dtype=torch.uint8)
-    labels = _empty(len(samples), height, width, dtype=torch.int64)
+    shape = (len(samples), channels, height, width)
+    batch = _views(take(_num_bytes(shape)), shape)
     for index, sample in enumerate(samples):
-        cv2.split(sample.image, list(images[index].numpy()))
-        labels[index].numpy()[:] = sample.labels
-    return Batch(images, labels, torch.tensor(positions, dtype=torch.int64))
+        cv2.split(sample.image, list(batch.images[index].numpy()))
+        batch.labels[index].numpy()[:] = sample.labels
+    batch.positions[:] = torch.tensor(positions, dtype=torch.int64)
+    return _Parts(shape, sum(unreadable, ()))
 
 
-def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Memory for a batch; a reading process takes it where the training process sees it too.
-
-    So a batch is handed over without being copied; torch's `default_collate` does the same.
-    """
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=dtype)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
+def _views(memory: Bytes, shape: tuple[int, int, int, int]) -> Batch:
+    """A batch that lies in one piece of memory: labels, positions, images."""
+    size, _, height, width = shape
+    num_images = math.prod(shape)
+    numbers = memory[:-num_images].view(torch.int64)
+    labels = numbers[:-size].view(size, height, width)
+    return Batch(memory[-num_images:].view(shape), labels, numbers[-size:])
 
 
-def _start_worker(_index: int) -> None:
-    """One thread each, and no end by a signal: the training process ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
+def _num_bytes(shape: tuple[int, int, int, int]) -> int:
+    size, _, height, width = shape
+    return math.prod(shape) + 8 * size * (height * width + 1)
+
+
+def _take(taken: list[Bytes], size: int) -> Bytes:
+    taken.append(torch.empty(size, dtype=torch.uint8))
+    return taken[0]
 
 
 def _generator(*key: int) -> np.random.Generator:

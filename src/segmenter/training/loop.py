@@ -113,6 +113,7 @@ def train(
         run.folder if processes.is_first else None, recipe, start=state.step, console=console
     )
     limit = recipe.data.max_unreadable * len(run.stream.items)
+    stop = StopSignals()
     batches = make_loader(
         run.stream,
         state.position,
@@ -122,8 +123,9 @@ def train(
         share=(processes.rank, processes.count),
         on_unreadable=UnreadablePhotos(run.folder / "unreadable.jsonl", limit, warn).note,
         say=warn,
+        is_stopping=lambda: stop.received is not None,
     )
-    with StopSignals() as stop, report, contextlib.closing(batches):
+    with stop, report, contextlib.closing(batches):
         while True:
             must_stop = processes.any(stop.received is not None)
             if run.score and not must_stop and state.step and state.owes_a_score(recipe):
@@ -141,6 +143,9 @@ def train(
                 break
 
             batch, waited = processes.on_each(functools.partial(_timed, batches))
+            if processes.any(batch is None):  # a signal came while one of them waited
+                continue
+            assert batch is not None
             report.waited_for_data(waited)
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
@@ -234,8 +239,8 @@ def _save(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
     save(model, path, overwrite=True)
 
 
-def _timed(batches: Iterator[Batch]) -> tuple[Batch, float]:
-    """The next batch, and the seconds it was waited for."""
+def _timed(batches: Iterator[Batch]) -> tuple[Batch | None, float]:
+    """The next batch, none if a signal broke off the wait; and the seconds it was waited for."""
     start = time.perf_counter()
-    batch = next(batches)
+    batch = next(batches, None)
     return batch, time.perf_counter() - start

@@ -239,7 +239,7 @@ def test_export_writes_files_and_a_report_that_the_commands_take(
     arguments = ["--format", format, "--data", str(data_set), "--split", "val"]
     assert run("export", str(tmp_path / "model.safetensors"), str(tmp_path / name), *arguments) == 0
     assert "passed" in capsys.readouterr().out
-    report = json.loads((tmp_path / "new.parity.json").read_text())
+    report = json.loads((tmp_path / f"{name}.parity.json").read_text())
     assert report["miou"]["torch"] == pytest.approx(report["miou"]["exported"], abs=1e-3)
     file = tmp_path / name
     if format == "triton":

@@ -59,7 +59,7 @@ def run_export(
         raise UserError("--data compares what `predict` takes: --output logits")
     if not out.absolute().parent.is_dir():
         raise UserError(f"{out} cannot be written: its folder is missing")
-    report_path = out.parent / f"{out.name.removesuffix(_SUFFIX[format])}.parity.json"
+    report_path = out.parent / f"{out.name}.parity.json"  # NAME.onnx and NAME.xml may both be there
     targets = _targets(out, format)
     for path in (*targets, report_path):
         if not overwrite and os.path.lexists(path):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segmenter.data.formats import VIDEO_SUFFIXES
+from segmenter.data.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from segmenter.data.image_sequence import find_sequence, is_sequence
 from segmenter.data.video import Camera, CameraFormat, VideoFile, import_av
 from segmenter.errors import UserError
-from segmenter.inference.find_images import is_usable_name
+from segmenter.inference.find_images import is_usable_name, refuse_address
 from segmenter.inference.photo_outputs import Ids
 from segmenter.inference.predict_files import check_channels
 from segmenter.inference.predictor import Predictor
@@ -50,12 +50,19 @@ def find_videos(
     others = []
     for given in inputs:
         path, mode = Path(given), _mode(given)
+        if not mode:
+            refuse_address(given)
         if stat.S_ISCHR(mode):
             videos.append(Camera(path, path.name, camera_format or "v4l2"))
         elif stat.S_ISFIFO(mode):
             videos.append(Camera(path, path.stem, camera_format))
         elif not mode and is_sequence(given):
             videos.append(find_sequence(given, fps))
+        elif stat.S_ISREG(mode) and path.suffix.lower() in UNREAD_VIDEO_SUFFIXES:
+            raise UserError(
+                f"{given} is a video of a kind that is not read; convert it, such as by "
+                f"`ffmpeg -i {path.name} {path.stem}.mp4`"
+            )
         elif stat.S_ISDIR(mode) or path.suffix.lower() not in VIDEO_SUFFIXES:
             others.append(given)
         elif mode:

@@ -16,8 +16,17 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the image files that are read."""
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".3gp", ".3g2"}
+)
 """Suffixes, in lower case, of the files that are read as videos."""
+
+UNREAD_VIDEO_SUFFIXES = frozenset(
+    {".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg", ".m2v", ".vob", ".ogv", ".ogm", ".rm"}
+    | {".rmvb", ".mxf", ".dv", ".divx", ".y4m", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf"}
+    | {".m3u8", ".mpd"}
+)
+"""Suffixes, in lower case, of videos and playlists that are not read: they are refused by name."""
 
 UNREAD_SUFFIXES = frozenset(
     {".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".svg", ".psd"}
@@ -63,6 +72,13 @@ _UNREAD_STARTS = {
     b"P2": "a plain-text PGM file",
     b"P3": "a plain-text PPM file",
     b"P4": "a PBM file",
+    b"\x1a\x45\xdf\xa3": "a video",  # Matroska, WebM
+    b"FLV\x01": "a video",
+    b"\x30\x26\xb2\x75": "a video",  # WMV
+    b"\0\0\1\xba": "a video",  # MPEG
+    b"\0\0\1\xb3": "a video",
+    b"OggS": "a video",
+    b".RMF": "a video",
 }
 NUM_MAGIC_BYTES = 12
 """So many bytes of a file tell its format."""
@@ -72,6 +88,8 @@ def find_opener(magic: bytes) -> type[ImageFile.ImageFile] | None:
     """The reader of a file that begins with these bytes; none if the format is not read."""
     if magic[4:12] in {b"ftypavif", b"ftypavis"}:
         return AvifImageFile
+    if magic[8:12] == b"AVI ":  # which begins with RIFF, as WebP does
+        return None
     return next((each for start, each in _OPENERS.items() if magic.startswith(start)), None)
 
 
@@ -79,4 +97,6 @@ def name_unread(magic: bytes) -> str | None:
     """The format of a file that is known but not read, such as HEIC; none if it is unknown."""
     if magic[4:8] == b"ftyp":
         return "HEIC" if magic[8:12] in _HEIC_BRANDS else "a video"
+    if magic[8:12] == b"AVI ":
+        return "a video"
     return next((name for start, name in _UNREAD_STARTS.items() if magic.startswith(start)), None)

@@ -1,6 +1,7 @@
 """Find photos on disk, and a name for what is made of each."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from segmenter.outputs import stays_inside
 
 _MAX_NAME_BYTES = 255 - 20  # of most file systems, less the longest ending that we add
 _GLOB_CHARACTERS = frozenset("*?[")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # not a drive, such as C:/
 
 
 def find_images(inputs: Sequence[str]) -> list[tuple[Path, str]]:
@@ -53,6 +55,27 @@ def same_result(first: Path, second: Path, name: str) -> UserError:
     )
 
 
+def refuse_address(given: str) -> None:
+    """Say what to do instead where an input that no file has as its name is a stream or camera.
+
+    Raises:
+        UserError: If it is an address, such as `rtsp://HOST/PATH`, or the number of a camera.
+    """
+    if _ADDRESS.match(given):
+        raise UserError(
+            f"{given} is an address, and nothing is read from the net; download the file, or have "
+            "ffmpeg write the stream into a named pipe: `mkfifo live.ts`, `ffmpeg -y -i ADDRESS "
+            "-c copy -f mpegts live.ts`, and give live.ts (docs/video.md)"
+        )
+    if given.isdecimal():
+        raise UserError(
+            f"no such file or folder: {given}; a camera is given by its device, such as "
+            "/dev/video0 (docs/video.md)"
+        )
+    if given.startswith("/dev/video"):
+        raise UserError(f"there is no camera at {given}; `ls /dev/video*` shows those there are")
+
+
 def before_wildcard(given: str) -> Path:
     """An input, up to its first wildcard where it is a pattern."""
     path = Path(given)
@@ -80,6 +103,7 @@ def _expand(given: str) -> Iterator[tuple[Path, str]]:
         photos, base = _match(path)
         what = "pattern"
     else:
+        refuse_address(given)
         raise UserError(f"no such file or folder: {given}")
     num_parts = len(base.parts)
     is_empty = True

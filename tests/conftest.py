@@ -14,9 +14,9 @@ from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.spec import (
     AttentionToMaskSpec,
-    ClassQueriesSpec,
     DecoderSpec,
     EncoderSpec,
+    EoMTSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
@@ -37,7 +37,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "mask": MaskTransformerSpec(dim=64),
     "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
-    "eomt": ClassQueriesSpec(blocks=1, cells=2),
+    "eomt": EoMTSpec(blocks=1, cells=2),
 }
 
 

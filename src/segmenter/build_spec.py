@@ -10,9 +10,9 @@ from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.spec import (
     AttentionToMaskSpec,
-    ClassQueriesSpec,
     DecoderSpec,
     EncoderSpec,
+    EoMTSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     ModelSpec,
@@ -76,7 +76,7 @@ def _decoder(
         case "atm":
             return AttentionToMaskSpec.model_validate(fields | {"dim": dim})
         case "eomt":
-            return ClassQueriesSpec.model_validate(fields)
+            return EoMTSpec.model_validate(fields)
         case "mask":
             return MaskTransformerSpec(
                 dim=dim,

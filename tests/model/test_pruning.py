@@ -15,7 +15,7 @@ from segmenter.model.pruning import (
     patch_weights,
     prune,
 )
-from segmenter.model.spec import ClassQueriesSpec
+from segmenter.model.spec import EoMTSpec
 from segmenter.model.transformer import Block, Mlp
 from tests.conftest import make_spec
 
@@ -98,6 +98,7 @@ def test_a_block_stands_for_those_left_out_after_it() -> None:
         torch.nn.init.normal_(block.mlp.reduce.bias)
     kept_as_it_is = prune(model, make_images(), range(4), 4.0)
     del kept_as_it_is.encoder.blocks[2:]
+    kept_as_it_is.decoder.out_indices = (1,)
     small = prune(model, make_images(), [0, 1], 4.0)
     others = make_images(2)
     assert difference(model, small, others) < 1e-4
@@ -115,11 +116,11 @@ def test_the_model_itself_stays_as_it_was() -> None:
 
 def test_class_tokens_join_as_many_blocks_as_are_left() -> None:
     model = make_model(decoder="eomt", depth=5)
-    model.decoder.num_blocks = 3
-    spec = model.spec.model_copy(update={"decoder": ClassQueriesSpec(blocks=3, cells=2)})
+    model.decoder.num_query_blocks = 3
+    spec = model.spec.model_copy(update={"decoder": EoMTSpec(blocks=3, cells=2)})
     model.spec = spec
     small = prune(model, make_images(), [0, 2, 4], 4.0)
-    assert small.spec.decoder.blocks == small.decoder.num_blocks == 2
+    assert small.spec.decoder.blocks == small.decoder.num_query_blocks == 2
     with pytest.raises(UserError, match="join the patches before block 2, which"):
         prune(model, make_images(), [0, 3, 4], 4.0)
     assert 2 in choose_blocks(model, make_images(), 2, 4.0)

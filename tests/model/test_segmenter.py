@@ -42,7 +42,7 @@ def test_stretch_does_not_see_the_remainder() -> None:
     torch.testing.assert_close(model(image), bilinear(seen, (40, 20)))
 
 
-def test_branch_scales_of_one_change_nothing_and_of_zero_skip_the_blocks() -> None:
+def test_drop_path_scales_of_one_change_nothing_and_of_zero_skip_the_blocks() -> None:
     model = Segmenter(make_spec(decoder="mask", drop_path=0.1)).eval()
     images = torch.randn(2, 3, 32, 32)
     branches = len(model.drop_rates)

@@ -6,8 +6,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
-from segmenter.model.spec import ClassQueriesSpec
-from segmenter.model.token_merging import Merging, join_most_alike, join_windows
+from segmenter.model.encoder import intermediate_features
+from segmenter.model.spec import EoMTSpec
+from segmenter.model.token_merging import (
+    Merging,
+    MergingEncoder,
+    join_most_alike,
+    join_windows,
+    merged_patch_logits,
+)
 from tests.conftest import DECODERS, make_spec
 
 GRIDS = [(4, 4), (3, 5), (6, 2), (1, 4), (5, 1), (1, 1)]
@@ -92,7 +99,7 @@ def test_each_patch_gets_back_the_mean_of_those_it_was_merged_with(
     tokens, expected = torch.cat([prefix, patches])[None], patches
     members = [[patch] for patch in range(len(patches))]
     for block in range(12):
-        tokens, _ = merging.before_block(block, tokens, None)
+        tokens = merging.before_block(block, tokens)
         if block == 2:
             expected, members = naive_merge(expected, members, naive_windows(patches, grid, 0.5))
         if block == 6:
@@ -112,8 +119,8 @@ def test_a_merged_token_has_the_rotary_position_of_the_one_that_was_joined() -> 
     merging = Merging(0.9, (2, 4), spec, torch.device("cpu"))
     tokens = torch.eye(8)[None, [6, 7, 0, 0, 1, 2, 0, 0, 3, 4]]  # one window of 2 x 2 is alike
     rotation = (torch.arange(10)[:, None].float(), -torch.arange(10)[:, None].float())
-    tokens, rotation = merging.before_block(2, tokens, rotation)
-    assert tokens.shape == (1, 7, 8)
+    assert merging.before_block(2, tokens).shape == (1, 7, 8)
+    rotation = merging.rotation_left(rotation)
     assert rotation[0].flatten().tolist() == [0, 1, 2, 4, 5, 8, 9]
     torch.testing.assert_close(rotation[1], -rotation[0])
 
@@ -136,7 +143,7 @@ def test_at_1_nothing_is_merged_not_even_equal_patches(decoder: str, encoder: st
     images[:, :, :, :40] = 0.5
     with torch.inference_mode():
         torch.testing.assert_close(
-            model.patch_logits(images, merge_tokens=1.0),
+            merged_patch_logits(model, images, 1.0),
             model.patch_logits(images),
             rtol=0,
             atol=0,
@@ -150,7 +157,7 @@ def merged_tokens(model: Segmenter, images: Tensor, threshold: float) -> tuple[T
         lambda _, given: lengths.append(given[0].shape[1])
     )
     with torch.inference_mode():
-        logits = model.patch_logits(images, merge_tokens=threshold)
+        logits = merged_patch_logits(model, images, threshold)
     hook.remove()
     return logits, lengths[0]
 
@@ -182,20 +189,18 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
 @pytest.mark.parametrize("encoder", ["table", "rotary"])
 def test_class_tokens_that_join_the_patches_are_never_merged(encoder: str, joins_at: int) -> None:
     spec = make_spec(decoder="eomt", depth=6, **ENCODERS[encoder])
-    decoder = ClassQueriesSpec(blocks=6 - joins_at or 1, cells=2)
+    decoder = EoMTSpec(blocks=6 - joins_at or 1, cells=2)
     model = Segmenter(spec.model_copy(update={"decoder": decoder})).eval()
     tokens = model.decoder.class_tokens
     torch.nn.init.zeros_(tokens)  # alike, and yet not to be merged
     images = torch.full((1, 3, 64, 64), 0.5)
     with torch.inference_mode():
-        plain, grid, _ = model.encoder.run_blocks(images, (5, 6), guests=model.decoder)
-        read, _, _ = model.encoder.run_blocks(
-            images, (5, 6), guests=model.decoder, merge_tokens=0.01
-        )
-    assert [each.shape for each in read] == [each.shape for each in plain]
-    patches = read[1][0, spec.encoder.num_prefix_tokens : -3].unflatten(0, grid)
+        plain, grid = model.decoder.encode(model.encoder, images)
+        merged, _ = model.decoder.encode(MergingEncoder(model.encoder, 0.01), images)
+    assert merged.shape == plain.shape
+    patches = merged[0, :-3].unflatten(0, grid)
     assert torch.equal(patches[0, 0], patches[1, 1])
-    assert read[1][0, -3:].isfinite().all()
+    assert merged[0, -3:].isfinite().all()
     _, num_tokens = merged_tokens(model, images, 0.01)
     assert num_tokens == spec.encoder.num_prefix_tokens + 3 + 2
 
@@ -204,11 +209,12 @@ def test_tokens_are_read_one_a_patch_and_before_a_block_merges_them() -> None:
     encoder = Segmenter(make_spec(depth=6)).eval().encoder
     images = torch.full((1, 3, 64, 64), 0.5)
     with torch.inference_mode():
-        plain, grid, _ = encoder.run_blocks(images, (1, 2, 3, 6))
-        read, _, _ = encoder.run_blocks(images, (1, 2, 3, 6), merge_tokens=0.01)
-    assert [each.shape for each in read] == [each.shape for each in plain]
+        plain, grid = intermediate_features(encoder, images, (0, 1, 2, 5))
+        read, _ = intermediate_features(MergingEncoder(encoder, 0.01), images, (0, 1, 2, 5))
+    assert read.shape == plain.shape
+    read, plain = read.chunk(4, dim=-1), plain.chunk(4, dim=-1)
     assert torch.equal(read[0], plain[0])  # block 1 of 6 is the first that merges
-    patches = read[1][0, 1:].unflatten(0, grid)
+    patches = read[1][0].unflatten(0, grid)
     assert torch.equal(patches[0, 0], patches[1, 1])
     assert not torch.equal(read[2], plain[2])
 
@@ -220,7 +226,7 @@ def test_where_tokens_are_merged_goes_by_the_depth(depth: int, blocks: list[int]
     merging = Merging(0.1, (8, 8), make_spec(depth=depth).encoder, torch.device("cpu"))
     tokens, lengths = torch.ones(1, 65, 4), [65]
     for block in range(depth):
-        tokens, _ = merging.before_block(block, tokens, None)
+        tokens = merging.before_block(block, tokens)
         lengths.append(tokens.shape[1])
     assert [block for block in range(depth) if lengths[block + 1] < lengths[block]] == blocks
     assert lengths[-1] == 1 + 8  # 16 windows, of which every other one joins one of the rest

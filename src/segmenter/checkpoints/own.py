@@ -119,7 +119,7 @@ def assemble(
     check_fit(model.state_dict(), tensors, source)
     floats = {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
     model.load_state_dict(floats, assign=True)
-    return model.eval()
+    return model.to(device).eval()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -41,7 +41,7 @@ def token_colors(
 
     Each component is spread from 0 (its 1st percentile) to 255 (its 99th).
     """
-    tokens, grid = model.encoder(model.fit_to_patches(images))
+    tokens, grid = model.encoder(model.pad(images))
     centred = tokens[0].double() - tokens[0].double().mean(dim=0)
     left, strengths, _ = torch.linalg.svd(centred, full_matrices=False)
     components = _signed(left[:, :3] * strengths[:3])

@@ -11,7 +11,6 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.views import resize_photo, resized_size
 from segmenter.model import attention_maps
-from segmenter.model.attention_maps import AttendingDecoder
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
 
@@ -19,9 +18,7 @@ _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100
 def describe(predictor: Predictor, name: str) -> dict[str, Any]:
     """What the page needs to know of the model: classes, colours, and its layers."""
     model = predictor.model
-    depths = {"encoder": len(model.encoder.blocks)}
-    if isinstance(model.decoder, AttendingDecoder):
-        depths["decoder"] = len(model.decoder.blocks)
+    depths = {"encoder": len(model.encoder.blocks), "decoder": model.decoder.num_attention_blocks}
     classes = predictor.classes
     return {
         "name": name,

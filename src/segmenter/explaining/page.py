@@ -16,7 +16,6 @@ from segmenter.explaining.embeddings import class_map, class_similarity, token_c
 from segmenter.explaining.maps import seen_as_a_whole
 from segmenter.inference.predictor import Predictor
 from segmenter.model import AttentionMaps, attention_maps
-from segmenter.model.attention_maps import AttendingDecoder
 from segmenter.outputs import OutputFolder
 
 _SIDE = 320  # of the small pictures, in pixels
@@ -98,7 +97,7 @@ def write_explanation(
         name=name,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
-        has_class_tokens=decoder.guests is not None or isinstance(decoder, AttendingDecoder),
+        has_class_tokens=decoder.num_query_blocks + decoder.num_attention_blocks > 0,
         layers=layers,
         names=names,
         points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),
@@ -139,9 +138,8 @@ def _all_maps(
     model = predictor.model
     for number in range(len(model.encoder.blocks)):
         yield "encoder", number, attention_maps(model, pixels, number, "encoder")
-    if isinstance(model.decoder, AttendingDecoder):
-        for number in range(len(model.decoder.blocks)):
-            yield "decoder", number, attention_maps(model, pixels, number, "decoder")
+    for number in range(model.decoder.num_attention_blocks):
+        yield "decoder", number, attention_maps(model, pixels, number, "decoder")
 
 
 def _over(

@@ -29,7 +29,7 @@ from segmenter.inference.cache import cached
 from segmenter.inference.devices import has_bfloat16, usable_device
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.token_merging import check_threshold
+from segmenter.model.token_merging import check_threshold, merged_patch_logits
 
 RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
 RUNTIMES: tuple[RuntimeName, ...] = ("auto", "torch", "torch-compile", "openvino", "onnxruntime")
@@ -90,7 +90,7 @@ class TorchRuntime:
                 return compute(images).float()
             # Each image is left with another number of tokens, so each goes through alone.
             scores = [
-                self.model.patch_logits(one, None, self.merge_tokens) for one in images.split(1)
+                merged_patch_logits(self.model, one, self.merge_tokens) for one in images.split(1)
             ]
             return torch.cat(scores).float()
 

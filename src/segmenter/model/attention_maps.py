@@ -8,15 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segmenter.errors import UserError
-from segmenter.model.decoders.attention_to_mask import AttentionToMask
-from segmenter.model.decoders.mask_transformer import MaskTransformer
 from segmenter.model.encoder import Grid
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Block
 
 _PARTS = ("encoder", "decoder")
-AttendingDecoder = MaskTransformer | AttentionToMask
-"""Decoders with blocks of attention of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,23 +101,23 @@ def attention_maps(
         raise UserError(f"part is {' or '.join(_PARTS)}, got {part!r}")
     encoder, decoder = model.encoder, model.decoder
     with torch.no_grad():
-        images = model.fit_to_patches(images)
+        images = model.pad(images)
         if part == "encoder":
             number = _block_number(layer, len(encoder.blocks), part)
-            (tokens,), grid, rotation = encoder.run_blocks(images, (number,), guests=decoder.guests)
+            tokens, grid, rotation = decoder.tokens_before(encoder, images, number)
             block = cast(Block, encoder.blocks[number])
             weights = block.attention_weights(tokens, rotation)
             num_prefix = encoder.spec.num_prefix_tokens
-            num_guests = tokens.shape[1] - num_prefix - grid[0] * grid[1]
-            return AttentionMaps(weights, grid, num_prefix, num_guests)
-        if not isinstance(decoder, AttendingDecoder):
+            num_queries = tokens.shape[1] - num_prefix - grid[0] * grid[1]
+            return AttentionMaps(weights, grid, num_prefix, num_queries)
+        if not decoder.num_attention_blocks:
             raise UserError(
                 f"the decoder is {model.spec.decoder.kind}: it has no attention; "
                 "ask for part='encoder'"
             )
-        number = _block_number(layer, len(decoder.blocks), part)
-        patches, grid = encoder(images, num_read=decoder.num_read)
-        weights = decoder.attention_weights(patches, number)
+        number = _block_number(layer, decoder.num_attention_blocks, part)
+        features, grid = model.encode(images)
+        weights = decoder.attention_weights(features, number)
         return AttentionMaps(weights, grid, 0, len(model.spec.classes.classes))
 
 

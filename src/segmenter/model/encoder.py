@@ -5,7 +5,7 @@ with or without register tokens; in what they differ stands in `EncoderSpec`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.model.spec import HEAD_DIM, EncoderSpec
-from segmenter.model.token_merging import Merging
 from segmenter.model.transformer import (
     BRANCHES_PER_BLOCK,
     Block,
@@ -27,30 +26,8 @@ Grid = tuple[int, int]
 """Rows and columns of patches."""
 
 
-@runtime_checkable
-class Guests(Protocol):
-    """Class tokens of a decoder that go through the encoder's last blocks with the patches."""
-
-    num_blocks: int
-    """How many of the last blocks."""
-    class_tokens: nn.Parameter
-    """(1, guests, dim)."""
-
-    def attention_bias(
-        self, tokens: Float[Tensor, "batch tokens dim"], grid: Grid, block: int
-    ) -> Float[Tensor, "batch guests patches"] | None:
-        """What is added before the softmax to the patches' scores, in one of those blocks.
-
-        Args:
-            tokens: The patches and the guests that go into it, after the encoder's last norm.
-            grid: Rows and columns of the patches.
-            block: Counted from 0, the first that guests go through.
-        """
-        ...
-
-
 class Encoder(nn.Module):
-    """A plain ViT; any image size and shape, patch tokens only at the end."""
+    """A plain vision transformer for images of any size (paper, section 3.1)."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
@@ -88,50 +65,39 @@ class Encoder(nn.Module):
 
     @property
     def drop_rates(self) -> list[float]:
-        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
+        """Stochastic depth of each residual branch, in the order of `drop_path_scales`."""
         return rising_drop_rates(self.spec.drop_path, self.spec.depth)
 
     def forward(
         self,
         images: Float[Tensor, "batch channels height width"],
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
-        num_read: int = 1,
-        guests: Guests | None = None,
-        merge_tokens: float | None = None,
-    ) -> tuple[Float[Tensor, "batch tokens read_channels"], Grid]:
-        """Encode normalised images whose sides are at least one patch.
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch patches dim"], Grid]:
+        """Encode normalised images whose sides are at least one patch (paper, equations 1 to 3).
+
+        `z_0 = [E x_1, ..., E x_N] + pos`; then for each block `a = z + MSA(LN(z))` and
+        `z = a + MLP(LN(a))`; the features are `LN(z_L)`.
 
         Args:
             images: Of any size.
-            branch_scales: Stochastic depth of each branch and image.
-            num_read: After how many blocks tokens are read, evenly spaced, the last among them;
-                their channels come side by side.
-            guests: Class tokens that join in the last blocks.
-            merge_tokens: For one image: the cosine above which patches are merged on the way
-                (`merging.py`); tokens are read one a patch all the same.
+            drop_path_scales: For training: stochastic depth of each residual branch and image.
 
         Returns:
-            The patch tokens, row by row, then the guests; and the (rows, columns) of the patches.
+            The features of the patches, row by row, and the rows and columns of the patches.
         """
-        depth = len(self.blocks)
-        stops = [depth * (number + 1) // num_read for number in range(num_read)]
-        read, grid, _ = self.run_blocks(images, stops, branch_scales, guests, merge_tokens)
-        num_prefix = self.spec.num_prefix_tokens
-        return torch.cat([self.norm(tokens)[:, num_prefix:] for tokens in read], dim=-1), grid
+        tokens, grid, rotation = self.embed(images)
+        blocks = range(len(self.blocks))
+        tokens = run_blocks(self, tokens, blocks, rotation, drop_path_scales)
+        return self.features(tokens), grid
 
-    def run_blocks(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        stops: Sequence[int],
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
-        guests: Guests | None = None,
-        merge_tokens: float | None = None,
-    ) -> tuple[list[Float[Tensor, "batch tokens dim"]], Grid, Rotation | None]:
-        """Turn images into tokens, and take them through the blocks as far as the last stop.
+    def embed(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
+        """Turn images into tokens: the prefix tokens, then one token for each patch.
 
         Returns:
-            Prefix tokens, patch tokens and guests after so many blocks as each of `stops` says;
-            the (rows, columns) of the patches; and what each block needs of their positions.
+            The tokens; the rows and columns of the patches; and the rotary position of each token,
+            where the encoder has rotary positions.
         """
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
@@ -145,50 +111,99 @@ class Encoder(nn.Module):
         rotation = None
         if self.spec.position != "table":
             rotation = rotary_positions(grid, self.spec, images.device)
+        return tokens, grid, rotation
 
-        merging = Merging(merge_tokens, grid, self.spec, images.device) if merge_tokens else None
-        joins_at = len(self.blocks) - guests.num_blocks if guests else None
-        read, bias = [], None
-        for index in range(max(stops) + 1):
-            if guests and index == joins_at:
-                tokens, rotation = join(tokens, rotation, guests.class_tokens)
-            if index in stops:
-                read.append(merging.unmerge(tokens) if merging else tokens)
-            if index == max(stops):
-                break
-            if guests and joins_at is not None and index >= joins_at:
-                seen = self.norm(tokens)[:, self.spec.num_prefix_tokens :]
-                bias = guests.attention_bias(seen, grid, index - joins_at)
-                if bias is not None:
-                    num_others = tokens.shape[1] - bias.shape[1]
-                    left, right = self.spec.num_prefix_tokens, bias.shape[1]
-                    bias = F.pad(bias, (left, right, num_others, 0))[:, None]
-            if merging:
-                tokens, rotation = merging.before_block(index, tokens, rotation)
-            block = self.blocks[index]
-            tokens = block(tokens, block_scales(branch_scales, index), rotation, bias)
-        return read, grid, rotation
+    def run_block(
+        self,
+        index: int,
+        tokens: Float[Tensor, "batch tokens dim"],
+        rotation: Rotation | None = None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+        bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
+    ) -> Float[Tensor, "batch _ dim"]:
+        """Take tokens through one block; `bias` is added to its attention scores."""
+        return self.blocks[index](tokens, block_scales(drop_path_scales, index), rotation, bias)
+
+    def one_per_patch(
+        self, tokens: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch _ dim"]:
+        """Return the tokens between two blocks, one for each patch: here, as they are."""
+        return tokens
+
+    def features(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ dim"]:
+        """Normalise tokens, and leave out the prefix tokens."""
+        return self.norm(tokens)[:, self.spec.num_prefix_tokens :]
 
 
-def join(
+@runtime_checkable
+class EncoderParts(Protocol):
+    """What decoders build on: an `Encoder`, or one that merges tokens between its blocks.
+
+    Its methods are those of `Encoder`.
+    """
+
+    spec: EncoderSpec
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid, Rotation | None]: ...  # noqa: D102
+
+    def run_block(  # noqa: D102
+        self,
+        index: int,
+        tokens: Tensor,
+        rotation: Rotation | None = None,
+        drop_path_scales: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor: ...
+
+    def one_per_patch(self, tokens: Tensor) -> Tensor: ...  # noqa: D102
+
+    def features(self, tokens: Tensor) -> Tensor: ...  # noqa: D102
+
+
+def run_blocks(
+    encoder: EncoderParts,
     tokens: Float[Tensor, "batch tokens dim"],
-    rotation: Rotation | None,
-    guests: Float[Tensor, "1 guests dim"],
-) -> tuple[Float[Tensor, "batch joint dim"], Rotation | None]:
-    """Put guests after the tokens; they have no position."""
-    joined = guests.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
-    if rotation is not None:
-        sine, cosine = rotation
-        below = (0, 0, 0, guests.shape[1])
-        rotation = F.pad(sine, below), F.pad(cosine, below, value=1.0)
-    return torch.cat([tokens, joined], dim=1), rotation
+    blocks: Iterable[int],
+    rotation: Rotation | None = None,
+    drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+) -> Float[Tensor, "batch _ dim"]:
+    """Take tokens through some of an encoder's blocks."""
+    for index in blocks:
+        tokens = encoder.run_block(index, tokens, rotation, drop_path_scales)
+    return tokens
 
 
-def block_scales(branch_scales: Tensor | None, block: int) -> Tensor | None:
-    """The rows of `branch_scales` that belong to one block."""
-    if branch_scales is None:
+def intermediate_features(
+    encoder: EncoderParts,
+    images: Float[Tensor, "batch channels height width"],
+    out_indices: Sequence[int],
+    drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+) -> tuple[Float[Tensor, "batch patches features"], Grid]:
+    """Encode images, and return the features after each of some blocks, side by side.
+
+    Args:
+        encoder: An encoder.
+        images: Normalised, of any size.
+        out_indices: Blocks, counted from 0, in rising order.
+        drop_path_scales: Stochastic depth of each residual branch and image.
+
+    Returns:
+        Features of the patches, row by row, and the rows and columns of the patches.
+    """
+    tokens, grid, rotation = encoder.embed(images)
+    outputs = []
+    for index in range(out_indices[-1] + 1):
+        tokens = encoder.run_block(index, tokens, rotation, drop_path_scales)
+        if index in out_indices:
+            outputs.append(encoder.one_per_patch(tokens))
+    return torch.cat([encoder.features(output) for output in outputs], dim=-1), grid
+
+
+def block_scales(drop_path_scales: Tensor | None, block: int) -> Tensor | None:
+    """The rows of `drop_path_scales` that belong to one block."""
+    if drop_path_scales is None:
         return None
-    return branch_scales[block * BRANCHES_PER_BLOCK : (block + 1) * BRANCHES_PER_BLOCK]
+    return drop_path_scales[block * BRANCHES_PER_BLOCK : (block + 1) * BRANCHES_PER_BLOCK]
 
 
 def resize_table(

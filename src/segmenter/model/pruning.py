@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.errors import UserError
-from segmenter.model.encoder import Guests, join
+from segmenter.model.decoders import Decoder
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.spec import ClassQueriesSpec
 from segmenter.model.transformer import Block, LayerScale, Rotation
 
 _RIDGE = 1e-2
@@ -103,12 +102,12 @@ class _Tokens:
     weights: Float[Tensor, " tokens"]
     """How much each token counts; 1 on average."""
 
-    def let_join(self, guests: Guests) -> None:
+    def append_queries(self, decoder: Decoder) -> None:
         """Put the decoder's class tokens after the patches."""
-        self.small, _ = join(self.small, self.rotation, guests.class_tokens)
-        self.whole, self.rotation = join(self.whole, self.rotation, guests.class_tokens)
-        num_guests = self.whole.shape[1] - len(self.weights)
-        self.weights = F.pad(self.weights, (0, num_guests), value=1.0)
+        self.small, _ = decoder.append_queries(self.small, self.rotation)
+        self.whole, self.rotation = decoder.append_queries(self.whole, self.rotation)
+        num_queries = self.whole.shape[1] - len(self.weights)
+        self.weights = F.pad(self.weights, (0, num_queries), value=1.0)
 
 
 @torch.no_grad()
@@ -128,9 +127,9 @@ def prune(
     Raises:
         UserError: If the model cannot be pruned so.
     """
-    joins_at, hidden_dim = _check_model(model, mlp_ratio)
+    first_query_block, hidden_dim = _check_model(model, mlp_ratio)
     encoder, decoder = model.encoder, model.spec.decoder
-    _check_blocks(blocks, len(encoder.blocks), joins_at)
+    _check_blocks(blocks, len(encoder.blocks), first_query_block)
     tensors = {n: t for n, t in model.state_dict().items() if not n.startswith("encoder.blocks.")}
     states = _first_tokens(model, images)
     ends = [*blocks[1:], len(encoder.blocks)]
@@ -138,8 +137,8 @@ def prune(
         block = cast(Block, encoder.blocks[number])
         sums = LeastSquares(*_last_layer(block))
         for state in states:
-            if number == joins_at:
-                state.let_join(cast(Guests, model.decoder.guests))
+            if number == first_query_block:
+                state.append_queries(model.decoder)
             for passed in range(number, end):
                 state.whole = encoder.blocks[passed](state.whole, None, state.rotation)
             state.small, hidden = _attend(block, state.small, state.rotation)
@@ -151,9 +150,9 @@ def prune(
         tensors |= {f"encoder.blocks.{index}.{name}": tensor for name, tensor in parts}
 
     changes = {"depth": len(blocks), "mlp_ratio": mlp_ratio}
-    if isinstance(decoder, ClassQueriesSpec) and joins_at is not None:
-        num_joined = sum(number >= joins_at for number in blocks)
-        decoder = decoder.model_copy(update={"blocks": num_joined})
+    num_query_blocks = sum(number >= first_query_block for number in blocks)
+    if num_query_blocks:
+        decoder = decoder.model_copy(update={"blocks": num_query_blocks})
     encoder_spec = encoder.spec.model_copy(update=changes)
     spec = model.spec.model_copy(update={"encoder": encoder_spec, "decoder": decoder, "scores": {}})
     small = Segmenter(spec).to(next(model.parameters()).device)
@@ -176,22 +175,22 @@ def choose_blocks(
     Raises:
         UserError: If the model cannot be pruned so.
     """
-    joins_at, hidden_dim = _check_model(model, mlp_ratio)
+    first_query_block, hidden_dim = _check_model(model, mlp_ratio)
     blocks = model.encoder.blocks
-    least = 2 if joins_at else 1
+    least = 2 if 0 < first_query_block < len(blocks) else 1
     if not least <= depth <= len(blocks):
         raise UserError(f"of {len(blocks)} blocks, {least} to {len(blocks)} can stay; got {depth}")
     losses: dict[tuple[int, int], float] = {}
     states = _first_tokens(model, images)
     for start in range(len(blocks)):
         block = cast(Block, blocks[start])
-        last = len(blocks) if joins_at is None or start >= joins_at else joins_at
+        last = len(blocks) if start >= first_query_block else first_query_block
         ends = range(start + 1, min(last, start + 1 + len(blocks) - depth) + 1)
         sums = LeastSquares(*_last_layer(block), num_aims=len(ends))
         moved = torch.zeros(len(ends))
         for state in states:
-            if start == joins_at:
-                state.let_join(cast(Guests, model.decoder.guests))
+            if start == first_query_block:
+                state.append_queries(model.decoder)
             before = after = state.whole
             attended, hidden = _attend(block, before, state.rotation)
             reached = [after := blocks[end - 1](after, None, state.rotation) for end in ends]
@@ -220,14 +219,15 @@ def _cheapest_path(losses: dict[tuple[int, int], float], num_steps: int, goal: i
     return best[goal][1]
 
 
-def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int | None, int]:
+def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int, int]:
     """Make sure that a model can be pruned so.
 
     Returns:
-        The block before which class tokens join, if any; and the hidden channels of each MLP.
+        The first block that class tokens go through, which is one after the last block where they
+        go through none; and the hidden channels of each MLP.
     """
     encoder, decoder = model.spec.encoder, model.decoder
-    if decoder.num_read > 1:
+    if len(decoder.out_indices) > 1:
         raise UserError(
             f"the decoder {model.spec.decoder.kind} reads several blocks of the encoder, whose "
             "number would change; decoders that read the last one alone can be pruned: linear, "
@@ -245,11 +245,10 @@ def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int | None, int]:
             f"the MLPs of {encoder.architecture} have a norm over their hidden channels, and "
             "cannot be made narrower; leave out blocks alone"
         )
-    joins_at = encoder.depth - decoder.guests.num_blocks if decoder.guests else None
-    return joins_at, hidden_dim
+    return encoder.depth - decoder.num_query_blocks, hidden_dim
 
 
-def _check_blocks(blocks: Sequence[int], depth: int, joins_at: int | None) -> None:
+def _check_blocks(blocks: Sequence[int], depth: int, first_query_block: int) -> None:
     """Make sure that a model of that depth can keep these blocks."""
     kept = list(blocks)
     given = ", ".join(map(str, kept)) or "none"
@@ -258,10 +257,10 @@ def _check_blocks(blocks: Sequence[int], depth: int, joins_at: int | None) -> No
             f"the blocks that stay are numbers from 0 to {depth - 1} in rising order, each once, "
             f"with 0 among them; got {given}"
         )
-    if joins_at is not None and joins_at not in kept:
+    if first_query_block < depth and first_query_block not in kept:
         raise UserError(
-            f"class tokens join the patches before block {joins_at}, which therefore has to stay; "
-            f"got {given}"
+            f"class tokens join the patches before block {first_query_block}, which therefore has "
+            f"to stay; got {given}"
         )
 
 
@@ -269,8 +268,8 @@ def _first_tokens(model: Segmenter, images: Iterable[Tensor]) -> list[_Tokens]:
     """The tokens of images before any block, and how much they count."""
     states, labels = [], []
     for image in images:
-        fitted = model.fit_to_patches(image.to(next(model.parameters()).device))
-        (tokens,), _, rotation = model.encoder.run_blocks(fitted, (0,))
+        fitted = model.pad(image.to(next(model.parameters()).device))
+        tokens, _, rotation = model.encoder.embed(fitted)
         logits = F.avg_pool2d(model.patch_logits(fitted), model.spec.decoder.cells)
         labels.append(logits.argmax(dim=1).flatten())
         states.append(_Tokens(tokens, tokens, rotation, tokens.new_ones(tokens.shape[1])))

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.decoders import make_decoder
+from segmenter.model.decoders import build_decoder
 from segmenter.model.encoder import Encoder, Grid
 from segmenter.model.spec import ModelSpec
 
@@ -16,81 +16,92 @@ ImageSize = tuple[int, int]
 
 
 class Segmenter(nn.Module):
-    """A ViT encoder and a decoder, put together as `spec` says; weights start at random."""
+    """A ViT encoder and a decoder, put together as `spec` says; weights start at random.
+
+    Strudel, Garcia, Laptev, Schmid, "Segmenter: Transformer for Semantic Segmentation", ICCV 2021.
+
+    Example:
+        >>> model = segmenter.load("street").eval()
+        >>> logits = model(model.normalize(images))  # uint8 (1, 3, 480, 640) -> (1, 11, 480, 640)
+    """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.encoder = Encoder(spec.encoder)
-        num_logits = len(spec.classes.classes)
-        self.decoder = make_decoder(spec.decoder, num_logits, spec.encoder.embed_dim)
+        self.decoder = build_decoder(spec)
+        # Facts of the spec, not weights; they have values where weights are on the meta device.
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(spec.normalization, name), device="cpu")
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
 
     @property
     def drop_rates(self) -> list[float]:
-        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
+        """Stochastic depth of each residual branch, in the order of `drop_path_scales`."""
         return [*self.encoder.drop_rates, *self.decoder.drop_rates]
 
     def normalize(
         self, images: Shaped[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Bring pixel values of 0 to 255 to what the encoder was trained on."""
-        normalization = self.spec.normalization
-        mean = torch.tensor(normalization.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(normalization.std, device=images.device).view(1, -1, 1, 1)
-        return (images.float() - mean) / std
+        """Bring pixel values of 0 to 255 to the range that the encoder was trained on."""
+        return (images.float() - self.mean) / self.std
 
     def forward(
         self,
         images: Float[Tensor, "batch channels height width"],
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes height width"]:
         """Score every class at every pixel of normalised images.
 
         Args:
-            images: Any height and width; see `normalize`.
-            branch_scales: For training: 0 or 1 / (1 - rate) for each residual branch and image,
+            images: Of any height and width; see `normalize`.
+            drop_path_scales: For training: 0 or 1 / (1 - rate) for each residual branch and image,
                 `drop_rates` holding the rates (stochastic depth).
         """
-        logits = self.patch_logits(images, branch_scales)
+        features, grid = self.encode(self.pad(images), drop_path_scales)
+        logits = self.decode(features, grid, drop_path_scales)
         return self.upsample(logits, (images.shape[2], images.shape[3]))
 
     def patch_logits(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
-        merge_tokens: float | None = None,
+        self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score every class at every patch: what `forward` gives before it is upsampled.
+        """Score every class at every patch of normalised images: `forward` without upsampling.
 
-        Decoders with cells score each patch in that many rows and columns. `merge_tokens`, for one
-        image at a time, is the encoder's.
-
-        A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
-        one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
+        A decoder with cells scores each patch in that many rows and columns.
         """
-        tokens, grid = self.encode(images, branch_scales, merge_tokens)
-        return self.decode(tokens, grid, branch_scales)
+        return self.decode(*self.encode(self.pad(images)))
 
     def encode(
         self,
         images: Float[Tensor, "batch channels height width"],
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
-        merge_tokens: float | None = None,
-    ) -> tuple[Float[Tensor, "batch tokens read_channels"], Grid]:
-        """Turn normalised images into what the decoder reads of them; see `Encoder.forward`."""
-        scales = None if branch_scales is None else branch_scales[: len(self.encoder.drop_rates)]
-        wants = self.decoder.num_read, self.decoder.guests, merge_tokens
-        return self.encoder(self.fit_to_patches(images), scales, *wants)
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], Grid]:
+        """Turn normalised images, which `pad` has fitted to patches, into what `decode` takes.
+
+        Returns:
+            Features of the patches, row by row; and the rows and columns of the patches.
+        """
+        if drop_path_scales is not None:
+            drop_path_scales = drop_path_scales[: len(self.encoder.drop_rates)]
+        return self.decoder.encode(self.encoder, images, drop_path_scales)
 
     def decode(
         self,
-        tokens: Float[Tensor, "batch tokens read_channels"],
+        features: Float[Tensor, "batch tokens features"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score every class at every patch, from what `encode` gave."""
-        scales = None if branch_scales is None else branch_scales[len(self.encoder.drop_rates) :]
-        logits = self.decoder(tokens, grid, scales)
+        """Score every class at every patch, from what `encode` returned.
+
+        A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
+        one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
+        """
+        if drop_path_scales is not None:
+            drop_path_scales = drop_path_scales[len(self.encoder.drop_rates) :]
+        logits = self.decoder(features, grid, drop_path_scales)
         if self.spec.classes.background:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits
@@ -107,7 +118,7 @@ class Segmenter(nn.Module):
         full = F.interpolate(logits, whole, mode="bilinear", align_corners=False)
         return full[:, :, :height, :width]
 
-    def fit_to_patches(
+    def pad(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels padded_height padded_width"]:
         """Pad with zeros right and below, to whole patches (`stretch`: to one patch at least)."""

@@ -124,7 +124,7 @@ class AttentionToMaskSpec(BaseModel):
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
 
 
-class ClassQueriesSpec(BaseModel):
+class EoMTSpec(BaseModel):
     """Class tokens that join the patches in the encoder's last blocks (EoMT)."""
 
     model_config = _STRICT
@@ -137,11 +137,7 @@ class ClassQueriesSpec(BaseModel):
 
 
 DecoderSpec = Annotated[
-    LinearDecoderSpec
-    | MaskTransformerSpec
-    | MultiBlockLinearSpec
-    | AttentionToMaskSpec
-    | ClassQueriesSpec,
+    LinearDecoderSpec | MaskTransformerSpec | MultiBlockLinearSpec | AttentionToMaskSpec | EoMTSpec,
     Field(discriminator="kind"),
 ]
 

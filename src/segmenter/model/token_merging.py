@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.errors import UserError
+from segmenter.model.encoder import Encoder, Grid
+from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
 
@@ -35,6 +37,62 @@ def check_threshold(threshold: float) -> None:
         )
 
 
+def merged_patch_logits(
+    model: Segmenter, images: Float[Tensor, "1 channels height width"], threshold: float
+) -> Float[Tensor, "1 classes rows columns"]:
+    """Score every class at every patch of one normalised image, with tokens merged on the way.
+
+    See `Segmenter.patch_logits`; tokens whose cosine is above `threshold` are merged.
+    """
+    encoder = MergingEncoder(model.encoder, threshold)
+    return model.decode(*model.decoder.encode(encoder, model.pad(images)))
+
+
+class MergingEncoder:
+    """An encoder that merges the tokens of one image between its blocks.
+
+    Args:
+        encoder: The encoder, which stays as it is.
+        threshold: Tokens whose cosine is above it are merged; at 1 none are.
+    """
+
+    def __init__(self, encoder: Encoder, threshold: float) -> None:
+        self.spec = encoder.spec
+        self._encoder, self._threshold = encoder, threshold
+
+    def embed(
+        self, images: Float[Tensor, "1 channels height width"]
+    ) -> tuple[Float[Tensor, "1 tokens dim"], Grid, Rotation | None]:
+        """Turn an image into tokens, none of which is merged yet; see `Encoder.embed`."""
+        tokens, grid, rotation = self._encoder.embed(images)
+        self._merging = Merging(self._threshold, grid, self.spec, images.device)
+        return tokens, grid, rotation
+
+    def run_block(
+        self,
+        index: int,
+        tokens: Float[Tensor, "1 tokens dim"],
+        rotation: Rotation | None = None,
+        drop_path_scales: Float[Tensor, "branches 1"] | None = None,
+        bias: Float[Tensor, "1 1 tokens tokens"] | None = None,
+    ) -> Float[Tensor, "1 _ dim"]:
+        """Merge tokens if it is the turn of this block, then take what is left through it.
+
+        `rotation` is that of all tokens, as if none were merged.
+        """
+        tokens = self._merging.before_block(index, tokens)
+        rotation = self._merging.rotation_left(rotation)
+        return self._encoder.run_block(index, tokens, rotation, drop_path_scales, bias)
+
+    def one_per_patch(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 _ dim"]:
+        """Return for each patch the token that it is in."""
+        return self._merging.unmerge(tokens)
+
+    def features(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 _ dim"]:
+        """Normalise tokens, and leave out the prefix tokens."""
+        return self._encoder.features(tokens)
+
+
 class Merging:
     """Which tokens of one image are merged, on their way through the blocks.
 
@@ -46,66 +104,73 @@ class Merging:
     """
 
     def __init__(
-        self, threshold: float, grid: tuple[int, int], spec: EncoderSpec, device: torch.device
+        self, threshold: float, grid: Grid, spec: EncoderSpec, device: torch.device
     ) -> None:
         self._threshold, self._grid = threshold, grid
         self._num_prefix = spec.num_prefix_tokens
         self._local_block, self._global_block = spec.depth // 6, spec.depth // 2
-        num_tokens = self._num_prefix + grid[0] * grid[1]
-        self._now_in = torch.arange(num_tokens, device=device)
+        self._num_at_first = self._num_prefix + grid[0] * grid[1]
+        self._now_in = torch.arange(self._num_at_first, device=device)
         """For each token there was at first: the token that it is in by now."""
-        self._num_left = num_tokens
-        """Without guests, which come after them and are not merged."""
+        self._kept = self._now_in
+        """For each token that is left: the one of the first tokens whose position it has."""
 
     def before_block(
-        self, block: int, tokens: Float[Tensor, "1 tokens dim"], rotation: Rotation | None
-    ) -> tuple[Float[Tensor, "1 fewer_tokens dim"], Rotation | None]:
+        self, block: int, tokens: Float[Tensor, "1 tokens dim"]
+    ) -> Float[Tensor, "1 _ dim"]:
         """Merge the patch tokens that are alike, if it is the turn of this block, from 0."""
         if block == self._local_block:
             joined = join_windows(self._patches(tokens), self._grid, self._threshold)
-            tokens, rotation = self._merge(tokens, rotation, joined)
+            tokens = self._merge(tokens, joined)
         if block == self._global_block:
             joined = join_most_alike(self._patches(tokens), self._threshold)
-            tokens, rotation = self._merge(tokens, rotation, joined)
-        return tokens, rotation
+            tokens = self._merge(tokens, joined)
+        return tokens
 
-    def unmerge(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 all_tokens dim"]:
-        """Give each patch the token that it is in; guests, if there are any, come after them."""
-        return torch.cat([tokens[:, self._now_in], tokens[:, self._num_left :]], dim=1)
+    def rotation_left(self, rotation: Rotation | None) -> Rotation | None:
+        """Leave out the rotary positions of tokens that joined another one.
+
+        A merged token has the position of the token that was joined: a place that the encoder
+        knows, while the mean of places far apart is none.
+        """
+        if rotation is None:
+            return None
+        sine, cosine = (
+            torch.cat([each[self._kept], each[self._num_at_first :]]) for each in rotation
+        )
+        return sine, cosine
+
+    def unmerge(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 _ dim"]:
+        """Give each patch the token that it is in; class tokens, if any, come after them."""
+        return torch.cat([tokens[:, self._now_in], tokens[:, len(self._kept) :]], dim=1)
 
     def _patches(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "patches dim"]:
-        """The patch tokens that are left, without prefix and guests."""
-        return tokens[0, self._num_prefix : self._num_left]
+        """The patch tokens that are left, without prefix and class tokens."""
+        return tokens[0, self._num_prefix : len(self._kept)]
 
     def _merge(
-        self,
-        tokens: Float[Tensor, "1 tokens dim"],
-        rotation: Rotation | None,
-        joined: Int64[Tensor, " patch_tokens"],
-    ) -> tuple[Float[Tensor, "1 fewer_tokens dim"], Rotation | None]:
+        self, tokens: Float[Tensor, "1 tokens dim"], joined: Int64[Tensor, " patch_tokens"]
+    ) -> Float[Tensor, "1 _ dim"]:
         """Merge each patch token with the one that it joins; all others stay as they are.
 
-        A merged token is the mean over the patches in it. Where positions are rotary, it has that
-        of the token that was joined: a place that the encoder knows, while the mean of places far
-        apart is none.
+        A merged token is the mean over the patches in it.
         """
         indices = torch.arange(tokens.shape[1], device=joined.device)
-        prefix, guests = indices[: self._num_prefix], indices[self._num_left :]
-        joined = torch.cat([prefix, joined + self._num_prefix, guests])
+        num_left = len(self._kept)
+        prefix, queries = indices[: self._num_prefix], indices[num_left:]
+        joined = torch.cat([prefix, joined + self._num_prefix, queries])
         kept, group = joined.unique(return_inverse=True)
         num_patches = self._now_in.bincount(minlength=len(joined)).clamp(min=1)[:, None]
         in_each = num_patches.new_zeros(len(kept), 1).index_add_(0, group, num_patches)
         total = tokens.new_zeros(len(kept), tokens.shape[2], dtype=torch.float32)
         total.index_add_(0, group, tokens[0].float() * num_patches)
         self._now_in = group[self._now_in]
-        self._num_left = len(kept) - len(guests)
-        if rotation is not None:
-            rotation = rotation[0][kept], rotation[1][kept]
-        return (total / in_each).to(tokens.dtype)[None], rotation
+        self._kept = self._kept[kept[: len(kept) - len(queries)]]
+        return (total / in_each).to(tokens.dtype)[None]
 
 
 def join_windows(
-    tokens: Float[Tensor, "patches dim"], grid: tuple[int, int], threshold: float
+    tokens: Float[Tensor, "patches dim"], grid: Grid, threshold: float
 ) -> Int64[Tensor, " patches"]:
     """The token that each joins: the first of its 2 x 2 window if that is alike, else itself.
 

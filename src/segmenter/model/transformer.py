@@ -1,6 +1,6 @@
 """The transformer block that encoder and decoder share (paper, section 3.1).
 
-Stochastic depth is not drawn here. Whoever trains hands in `branch_scales`: for each residual
+Stochastic depth is not drawn here. Whoever trains hands in `drop_path_scales`: for each residual
 branch and image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw can be a function of the
 seed, the step and the image alone.
 """
@@ -20,12 +20,15 @@ Rotation = tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, 64 channels a head."""
+    """Multi-head self-attention, 64 channels a head: `softmax(Q K^T / sqrt(d)) V` (section 3.1)."""
 
     def __init__(self, dim: int, *, qkv_bias: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_heads = dim // HEAD_DIM
         self.dropout = dropout
+        self.explicit_up_to = 0
+        """While it learns: up to how many tokens the weights are computed as they are written,
+        instead of by the fused function. Which one is faster is up to who trains."""
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.project = nn.Linear(dim, dim)
 
@@ -38,7 +41,8 @@ class Attention(nn.Module):
         """Let each token gather from all tokens; `bias` is added before the softmax."""
         query, key, value = self._heads(tokens, rotation)
         dropout = self.dropout if self.training else 0.0
-        if _is_faster_explicit(query) and not dropout:
+        is_explicit = query.requires_grad and query.shape[2] <= self.explicit_up_to
+        if is_explicit and not dropout:
             scores = (query * HEAD_DIM**-0.5) @ key.transpose(-2, -1)
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
             gathered = weights.to(value.dtype) @ value
@@ -64,15 +68,6 @@ class Attention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
-
-
-def _is_faster_explicit(query: Tensor) -> bool:
-    """Training in bfloat16 on a processor: plain products take half the time of fused attention.
-
-    They keep all weights for the backward pass, so only for the short sequences of a crop.
-    """
-    is_trained = query.requires_grad and query.device.type == "cpu"
-    return is_trained and query.dtype == torch.bfloat16 and query.shape[2] <= 1100
 
 
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
@@ -162,7 +157,7 @@ class Block(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "batch tokens channels"],
-        branch_scales: Float[Tensor, "2 batch"] | None = None,
+        drop_path_scales: Float[Tensor, "2 batch"] | None = None,
         rotation: Rotation | None = None,
         bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
@@ -170,11 +165,13 @@ class Block(nn.Module):
 
         Args:
             tokens: Of each image.
-            branch_scales: Multiplies the two branches of each image.
+            drop_path_scales: Multiplies the two branches of each image.
             rotation: By which the tokens are turned, where positions are rotary.
             bias: Added to what each token (third axis) gives each (last axis) in attention.
         """
-        keep1, keep2 = (1.0, 1.0) if branch_scales is None else branch_scales[:, :, None, None]
+        keep1, keep2 = (
+            (1.0, 1.0) if drop_path_scales is None else drop_path_scales[:, :, None, None]
+        )
         tokens = tokens + keep1 * self.scale1(self.attention(self.norm1(tokens), rotation, bias))
         return tokens + keep2 * self.scale2(self.mlp(self.norm2(tokens)))
 

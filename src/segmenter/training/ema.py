@@ -45,4 +45,4 @@ class WeightAverage:
             copy = Segmenter(model.spec)
         weights = full_tensors(self.tensors or model.state_dict())
         copy.load_state_dict(weights, assign=True)
-        return copy.eval().requires_grad_(False)
+        return copy.to(model.mean.device).eval().requires_grad_(False)

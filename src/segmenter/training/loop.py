@@ -25,12 +25,17 @@ from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import (
-    anneal_masks,
     learning_rate,
     make_optimizer,
     set_learning_rate,
 )
-from segmenter.training.parallel import Execution, ForwardPass, connect, share_out
+from segmenter.training.parallel import (
+    Execution,
+    ForwardPass,
+    choose_attention,
+    connect,
+    share_out,
+)
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.report import TrainingReport
 from segmenter.training.resume import go_on
@@ -91,6 +96,7 @@ def train(
     """
     recipe, model, processes = run.recipe, run.model.train(), run.processes
     steps, batch_size = recipe.schedule.steps, recipe.batch_size
+    choose_attention(model, recipe.precision)
     network = share_out(model, processes) if run.execution.shard else ForwardPass(model)
     if run.execution.compile:
         network.compile()
@@ -150,7 +156,7 @@ def train(
             rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
             set_learning_rate(optimizer, rate)
             if recipe.model.decoder_masking is not False:
-                anneal_masks(model, state.step / steps)
+                model.decoder.before_step(state.step / steps)
             result = train_step(model, optimizer, batch, recipe, run.loss, engine)
             state.step += 1
             state.position += batch_size

@@ -1,4 +1,4 @@
-"""Parameters in groups, and what is set at each step: learning rates, and masks."""
+"""Parameters in groups, and the learning rate of each step."""
 
 import re
 from typing import Literal
@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from segmenter.model.decoders.eomt import ClassQueries, mask_shares
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.training.parallel import full
@@ -76,11 +75,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its multiple of `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
-
-
-def anneal_masks(model: Segmenter, progress: float) -> None:
-    """Set how much the decoder `eomt` masks at a point of the run, 0 to 1; see `mask_shares`."""
-    decoder = model.decoder
-    if isinstance(decoder, ClassQueries):
-        shares = mask_shares(progress, decoder.num_blocks)
-        decoder.masking = None if shares is None else shares.to(decoder.class_tokens.device)

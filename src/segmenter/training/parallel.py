@@ -14,7 +14,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from segmenter.model.segmenter import Segmenter
+from segmenter.model.transformer import Attention
 from segmenter.training.processes import Processes
+
+_LONGEST_EXPLICIT = 1100
+"""Tokens of a crop whose attention weights are kept for the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Answers(NamedTuple):
 
     logits: Float[Tensor, "batch classes rows columns"]
     """Of every class at every patch; or, once they are upsampled, at every pixel."""
-    tokens: Float[Tensor, "batch tokens read_channels"]
-    """What the decoder read: patch tokens, row by row, and guests."""
+    tokens: Float[Tensor, "batch tokens features"]
+    """What the decoder took: features of the patches, row by row, and of class tokens."""
 
 
 class ForwardPass(nn.Module):
@@ -48,13 +52,26 @@ class ForwardPass(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch channels height width"],
-        branch_scales: Float[Tensor, "branches batch"] | None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None,
     ) -> Answers:
         """Encode and decode normalised images."""
-        tokens, grid = self.model.encode(images, branch_scales)
-        logits = self.model.decode(tokens, grid, branch_scales)
+        tokens, grid = self.model.encode(self.model.pad(images), drop_path_scales)
+        logits = self.model.decode(tokens, grid, drop_path_scales)
         # A view would lose the hooks by which shared-out weights are put together.
         return Answers(logits.clone(memory_format=torch.contiguous_format), tokens)
+
+
+def choose_attention(model: Segmenter, precision: str) -> None:
+    """Choose how attention is computed where the model learns.
+
+    In bfloat16 on a CPU, plain products take half the time of fused attention. They keep all
+    weights for the backward pass, so only for the short sequences of a crop.
+    """
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    longest = _LONGEST_EXPLICIT if is_on_cpu and precision == "bfloat16" else 0
+    for part in model.modules():
+        if isinstance(part, Attention):
+            part.explicit_up_to = longest
 
 
 def share_out(model: Segmenter, processes: Processes) -> ForwardPass:

@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from numpy import ndarray
-from torch import distributed
+from torch import Tensor, distributed
 
 from segmenter.errors import UserError
 
@@ -55,12 +55,16 @@ class Processes:
         distributed.all_reduce(total)
         return total.tolist()
 
-    def sum_counts(self, counts: Int64[ndarray, "..."]) -> Int64[ndarray, "..."]:
-        """Whole numbers, summed over the processes."""
-        total = torch.from_numpy(counts.copy())
+    def all_reduce(self, values: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
+        """A tensor on the CPU, summed over the processes."""
+        total = values.clone()
         if self.count > 1:
             distributed.all_reduce(total)
-        return total.numpy()
+        return total
+
+    def sum_counts(self, counts: Int64[ndarray, "..."]) -> Int64[ndarray, "..."]:
+        """Whole numbers, summed over the processes."""
+        return self.all_reduce(torch.from_numpy(counts)).numpy()
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""

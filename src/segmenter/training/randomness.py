@@ -8,7 +8,7 @@ from torch import Tensor
 _STREAM = 0x5D  # keeps these draws apart from those of samples and augmentation
 
 
-def draw_branch_scales(
+def draw_drop_path_scales(
     drop_rates: list[float], seed: int, positions: Int[Tensor, " batch"]
 ) -> Float[Tensor, "branches batch"] | None:
     """Draw stochastic depth: 0 where a residual branch is dropped, else 1 / (1 - rate).

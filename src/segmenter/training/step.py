@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from segmenter.data.loading import Batch
-from segmenter.model.decoders.multi_block_linear import RunningNorm
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss
 from segmenter.training.parallel import Answers, ForwardPass, exchange_gradients, full
 from segmenter.training.processes import ALONE, Processes
-from segmenter.training.randomness import draw_branch_scales, seed_dropout
+from segmenter.training.randomness import draw_drop_path_scales, seed_dropout
 from segmenter.training.teacher import Teacher
 
 
@@ -74,7 +73,7 @@ def train_step(
     parts = split_batch(batch, recipe.accumulate)
     for number, (images, labels, positions) in enumerate(parts, start=1):
         seed_dropout(recipe.seed, int(positions[0]))
-        scales = draw_branch_scales(model.drop_rates, recipe.seed, positions)
+        scales = draw_drop_path_scales(model.drop_rates, recipe.seed, positions)
         scales = None if scales is None else scales.to(device)
         images = images.to(device)
         wanted = None
@@ -101,10 +100,7 @@ def train_step(
     if is_finite:
         optimizer.step()
     scaler.update()
-    for norm in (part for part in model.modules() if isinstance(part, RunningNorm)):
-        sums = processes.sum(*norm.take_sums())
-        if is_finite:
-            norm.move(sums)
+    model.decoder.after_step(processes.all_reduce, is_finite=is_finite)
     return StepResult(batch_loss, grad_norm, is_finite)
 
 
@@ -112,13 +108,13 @@ def training_answers(
     model: Segmenter,
     network: Callable[[Tensor, Tensor | None], Answers],
     images: Tensor,
-    branch_scales: Float[Tensor, "branches batch"] | None,
+    drop_path_scales: Float[Tensor, "branches batch"] | None,
     precision: str,
 ) -> Answers:
     """Tokens, and logits at the size of the crops; upsampling, and losses, are always float32."""
     dtype = getattr(torch, precision)
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        found = network(model.normalize(images), branch_scales)
+        found = network(model.normalize(images), drop_path_scales)
     size = (images.shape[2], images.shape[3])
     return Answers(model.upsample(found.logits.float(), size), found.tokens)
 

@@ -91,8 +91,8 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
 def _token_kind(model: Segmenter) -> str:
     """What the tokens of two models must have in common to be compared, one by one."""
     encoder = model.spec.encoder
-    others = "without" if model.decoder.guests is None else "with"
+    others = "with" if model.decoder.num_query_blocks else "without"
     return (
-        f"tokens of {encoder.embed_dim * model.decoder.num_read} numbers, for patches of "
+        f"tokens of {encoder.embed_dim * len(model.decoder.out_indices)} numbers, for patches of "
         f"{encoder.patch_size} pixels (fit: {model.spec.fit}), {others} class tokens among them"
     )

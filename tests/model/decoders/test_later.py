@@ -11,8 +11,10 @@ from segmenter.data.loading import Batch
 from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter, attention_maps
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
+from segmenter.model.decoders.decoder import Decoder, evenly_spaced
 from segmenter.model.decoders.eomt import mask_shares
-from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningNorm
+from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
+from segmenter.model.encoder import intermediate_features, run_blocks
 from segmenter.model.spec import AttentionToMaskSpec, ModelSpec, MultiBlockLinearSpec
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
@@ -32,7 +34,7 @@ def model_with(decoder: str, **encoder: object) -> Segmenter:
 
 
 def test_several_blocks_are_standardised_and_scored_by_one_linear_layer() -> None:
-    decoder = MultiBlockLinear(5, 64, MultiBlockLinearSpec(blocks=2)).eval()
+    decoder = MultiBlockLinear(MultiBlockLinearSpec(blocks=2), make_spec().encoder, 5).eval()
     tokens = torch.randn(2, 8, 128)
     logits = decoder(tokens, (2, 4))
     assert logits.shape == (2, 5, 2, 4)
@@ -45,29 +47,32 @@ def test_several_blocks_are_standardised_and_scored_by_one_linear_layer() -> Non
 @pytest.mark.parametrize("num_read", [1, 2, 4])
 def test_blocks_are_read_evenly_spaced_and_the_last_is_among_them(num_read: int) -> None:
     encoder = Segmenter(make_spec(depth=4)).encoder.eval()
-    tokens, grid = encoder(IMAGES, num_read=num_read)
-    assert tokens.shape == (2, 15, 64 * num_read)
+    indices = evenly_spaced(num_read, 4)
+    features, grid = intermediate_features(encoder, IMAGES, indices)
+    assert features.shape == (2, 15, 64 * num_read)
+    tokens, _, _ = encoder.embed(IMAGES)
     stops = range(4 // num_read, 5, 4 // num_read)
-    for part, stop in zip(tokens.chunk(num_read, dim=-1), stops, strict=True):
-        ((whole,), _, _) = encoder.run_blocks(IMAGES, (stop,))
+    for part, stop in zip(features.chunk(num_read, dim=-1), stops, strict=True):
+        whole = run_blocks(encoder, tokens, range(stop))
         assert torch.equal(part, encoder.norm(whole)[:, 1:])
+    assert torch.equal(features[..., -64:], encoder(IMAGES)[0])
     assert grid == (3, 5)
 
 
 def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batch_at_hand() -> None:
-    norm = RunningNorm(4).train()
+    norm = RunningStatsNorm(4).train()
     batches = [torch.randn(3, 50, 4) * 5 + 7 for _ in range(10)]
     for tokens in batches:
         alone = norm(tokens[:1])
-        norm.take_sums()
+        norm.pop_batch_stats()
         assert torch.equal(norm(tokens)[:1], alone)
-        norm.move(norm.take_sums())
+        norm.update(norm.pop_batch_stats())
     seen = torch.cat(batches).flatten(0, 1)
     torch.testing.assert_close(norm.mean, seen.mean(dim=0), atol=0.02, rtol=0)
     torch.testing.assert_close(norm.variance, seen.var(dim=0), atol=0.5, rtol=0)
     before = norm.mean.clone()
     norm.eval()(batches[0] + 100)
-    assert norm.take_sums() == []
+    assert not norm.pop_batch_stats().any()
     assert torch.equal(norm.mean, before)
 
 
@@ -101,7 +106,7 @@ def test_swapping_two_class_tokens_swaps_their_logits(decoder: str) -> None:
 
 
 def test_attention_to_mask_adds_up_what_class_tokens_attend_to() -> None:
-    decoder = AttentionToMask(3, 64, AttentionToMaskSpec(dim=128, blocks=2)).eval()
+    decoder = AttentionToMask(AttentionToMaskSpec(dim=128, blocks=2), make_spec().encoder, 3).eval()
     nn.init.normal_(decoder.class_tokens)
     tokens = torch.randn(1, 6, 128)
     _, masks = decoder.run_blocks(tokens, 2)
@@ -121,10 +126,9 @@ def test_attention_to_mask_adds_up_what_class_tokens_attend_to() -> None:
 def test_class_tokens_change_the_patches_only_in_the_blocks_they_join(position: str) -> None:
     grid = {"table_grid": None, "prefix_positions": False} if position == "rotary" else {}
     model = model_with("eomt", depth=3, position=position, **grid)
-    guests = model.decoder.guests
-    with_guests, _, _ = model.encoder.run_blocks(IMAGES, (0, 1, 2, 3), guests=guests)
-    without, _, _ = model.encoder.run_blocks(IMAGES, (0, 1, 2, 3))
-    for index, (one, other) in enumerate(zip(with_guests, without, strict=True)):
+    for index in range(4):
+        one, _, _ = model.decoder.tokens_before(model.encoder, IMAGES, index)
+        other, _, _ = Decoder.tokens_before(model.decoder, model.encoder, IMAGES, index)
         assert one.shape[1] == other.shape[1] + (3 if index >= 2 else 0)
         assert torch.equal(one[:, : other.shape[1]], other) == (index < 3)
 
@@ -135,9 +139,8 @@ def test_a_fully_masked_class_token_sees_only_the_patches_of_its_class() -> None
     decoder.masking = torch.ones(1)
     with torch.no_grad():
         decoder.embed[-1].weight.mul_(3000)  # sure of its patches
-        (tokens,), grid, rotation = model.encoder.run_blocks(IMAGES, (1,), guests=decoder)
-        bias = decoder.attention_bias(model.encoder.norm(tokens)[:, 1:], grid, 0)
-        assert bias is not None
+        tokens, grid, rotation = decoder.tokens_before(model.encoder, IMAGES, 1)
+        bias = decoder.attention_mask(model.encoder.features(tokens), grid, torch.tensor(1.0))
         assert bias.shape == (2, 3, 15)
         assert (bias <= 0).all()
         assert (bias == 0).any(dim=1).all(), "every patch is of some class"

@@ -5,16 +5,19 @@ import torch
 
 from segmenter.model.decoders.linear import LinearDecoder
 from segmenter.model.decoders.mask_transformer import MaskTransformer
-from segmenter.model.spec import MaskTransformerSpec
+from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
+from tests.conftest import make_spec
+
+ENCODER = make_spec().encoder
 
 
 def mask_transformer(num_classes: int = 5, class_norm: str = "layer") -> MaskTransformer:
     spec = MaskTransformerSpec.model_validate({"dim": 64, "class_norm": class_norm})
-    return MaskTransformer(num_classes, 64, spec).eval()
+    return MaskTransformer(spec, ENCODER, num_classes).eval()
 
 
 def test_linear_decoder_scores_each_patch_by_itself() -> None:
-    decoder = LinearDecoder(5, 64)
+    decoder = LinearDecoder(LinearDecoderSpec(), ENCODER, 5)
     tokens = torch.randn(1, 6, 64)
     whole = decoder(tokens, (2, 3))
     alone = decoder(tokens[:, 4:5], (1, 1))
@@ -72,9 +75,11 @@ def test_scaled_logits_are_float32_under_bfloat16() -> None:
 
 def test_decoders_start_as_published() -> None:
     published = mask_transformer(150)
-    paper = MaskTransformer(150, 64, MaskTransformerSpec(dim=64, projection_init="scaled-normal"))
+    paper = MaskTransformer(
+        MaskTransformerSpec(dim=64, projection_init="scaled-normal"), ENCODER, 150
+    )
     assert 0.015 < published.project_patches.weight.std() < 0.022
     assert 0.10 < paper.project_patches.weight.std() < 0.15
     assert 0.015 < published.class_tokens.std() < 0.022
     assert published.project_in.bias.abs().max() == 0
-    assert LinearDecoder(150, 64).project.bias.abs().max() == 0
+    assert LinearDecoder(LinearDecoderSpec(), ENCODER, 150).project.bias.abs().max() == 0

@@ -2,7 +2,7 @@
 
 SegViT (Zhang et al. 2022): one token a class attends to the patches of several encoder blocks, one
 after the other, and what it attends to is its mask. Here a class has one logit, the sum of its
-masks and of its presence in the photo, and learns by the loss over pixels as in every decoder.
+masks and of its presence in the image, and learns by the loss over pixels as in every decoder.
 """
 
 from typing import cast
@@ -12,23 +12,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.decoders.decoder import Decoder, evenly_spaced
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import HEAD_DIM, AttentionToMaskSpec
+from segmenter.model.spec import HEAD_DIM, AttentionToMaskSpec, EncoderSpec
 from segmenter.model.transformer import Mlp, initialize_linear_and_norm
 
 
-class AttentionToMask(nn.Module):
+class AttentionToMask(Decoder):
     """Add up what one learned token per class attends to, block by block of the encoder."""
 
-    guests = None
-    drop_rates: tuple[float, ...] = ()
-
-    def __init__(self, num_classes: int, encoder_dim: int, spec: AttentionToMaskSpec) -> None:
+    def __init__(self, spec: AttentionToMaskSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
-        self.num_read = spec.blocks
+        self.out_indices = evenly_spaced(spec.blocks, encoder.depth)
+        self.num_attention_blocks = spec.blocks
         self.class_tokens = nn.Parameter(torch.empty(1, num_classes, spec.dim))
         self.blocks = nn.ModuleList(
-            AttentionToMaskBlock(encoder_dim, spec) for _ in range(spec.blocks)
+            AttentionToMaskBlock(encoder.embed_dim, spec) for _ in range(spec.blocks)
         )
         self.norm = nn.LayerNorm(spec.dim, eps=spec.layer_norm_eps)
         # No bias: what all classes have alike, a softmax over them does not see.
@@ -38,12 +37,12 @@ class AttentionToMask(nn.Module):
 
     def forward(
         self,
-        tokens: Float[Tensor, "batch patches read_channels"],
+        features: Float[Tensor, "batch patches features"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        classes, masks = self.run_blocks(tokens, len(self.blocks))
+        """Score each patch."""
+        classes, masks = self.run_blocks(features, len(self.blocks))
         logits = sum(masks) + self.presence(self.norm(classes))
         return logits.unflatten(2, grid)
 
@@ -53,28 +52,29 @@ class AttentionToMask(nn.Module):
         return self.class_tokens[0]
 
     def attention_weights(
-        self, tokens: Float[Tensor, "batch patches read_channels"], block: int
+        self, features: Float[Tensor, "batch patches features"], block: int
     ) -> Float[Tensor, "batch heads all_tokens all_tokens"]:
-        """How much class tokens take from patches in one block; patches take nothing."""
-        classes, _ = self.run_blocks(tokens, block)
+        """Return how much class tokens take from patches in one block; patches take nothing."""
+        classes, _ = self.run_blocks(features, block)
         attending = cast(AttentionToMaskBlock, self.blocks[block])
-        weights = attending.scores(classes, self._read(tokens, block)).softmax(dim=-1)
+        weights = attending.scores(classes, self._features_of(features, block)).softmax(dim=-1)
         return F.pad(weights, (0, weights.shape[2], weights.shape[3], 0))
 
     def run_blocks(
-        self, tokens: Float[Tensor, "batch patches read_channels"], count: int
+        self, features: Float[Tensor, "batch patches features"], count: int
     ) -> tuple[Float[Tensor, "batch classes dim"], list[Float[Tensor, "batch classes patches"]]]:
         """Take the class tokens through the first `count` blocks, and keep their masks."""
-        classes = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        classes = self.class_tokens.expand(features.shape[0], -1, -1).to(features.dtype)
         masks = []
         for index, block in enumerate(self.blocks[:count]):
-            classes, mask = block(classes, self._read(tokens, index))
+            classes, mask = block(classes, self._features_of(features, index))
             masks.append(mask)
         return classes, masks
 
-    def _read(self, tokens: Tensor, block: int) -> Tensor:
-        """The patch tokens of the encoder block that a block attends to: the last one first."""
-        return tokens.chunk(self.num_read, dim=-1)[self.num_read - 1 - block]
+    def _features_of(self, features: Tensor, block: int) -> Tensor:
+        """The features of the encoder block that a block attends to: the last one first."""
+        num_blocks = len(self.blocks)
+        return features.chunk(num_blocks, dim=-1)[num_blocks - 1 - block]
 
 
 class AttentionToMaskBlock(nn.Module):

@@ -13,57 +13,50 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.encoder import Grid
-from segmenter.model.spec import ClassQueriesSpec
-from segmenter.model.transformer import initialize_linear_and_norm
+from segmenter.model.decoders.decoder import Decoder
+from segmenter.model.encoder import EncoderParts, Grid, run_blocks
+from segmenter.model.spec import EncoderSpec, EoMTSpec
+from segmenter.model.transformer import Rotation, initialize_linear_and_norm
 
 _LEAST_SEEN = 1e-6  # the share of attention that is left to masked patches, for finite numbers
 _ANNEALING_POWER = 0.9
 
 
-class ClassQueries(nn.Module):
+class EoMT(Decoder):
     """Compare patches with class tokens that went through the encoder's last blocks with them."""
 
-    num_read = 1
-    drop_rates: tuple[float, ...] = ()
-
-    def __init__(self, num_classes: int, encoder_dim: int, spec: ClassQueriesSpec) -> None:
+    def __init__(self, spec: EoMTSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
-        self.num_blocks = spec.blocks
-        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, encoder_dim))
+        dim = encoder.embed_dim
+        self.out_indices = (encoder.depth - 1,)
+        self.num_query_blocks = spec.blocks
+        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, dim))
         self.embed = nn.Sequential(
-            nn.Linear(encoder_dim, encoder_dim),
+            nn.Linear(dim, dim),
             nn.GELU(),
-            nn.Linear(encoder_dim, encoder_dim),
+            nn.Linear(dim, dim),
             nn.GELU(),
-            nn.Linear(encoder_dim, encoder_dim, bias=False),
+            nn.Linear(dim, dim, bias=False),
         )
         # No bias here: what all classes have alike, a softmax over them does not see.
-        self.presence = nn.Linear(encoder_dim, 1, bias=False)
-        self.refine = nn.Sequential(
-            *(Doubling(encoder_dim) for _ in range(int(math.log2(spec.cells))))
-        )
+        self.presence = nn.Linear(dim, 1, bias=False)
+        self.refine = nn.Sequential(*(Doubling(dim) for _ in range(int(math.log2(spec.cells)))))
         self.masking: Tensor | None = None
         """For training: how much is masked in each of the last blocks, 0 to 1; see `mask_shares`.
         None: nothing."""
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
 
-    @property
-    def guests(self) -> "ClassQueries":
-        """The class tokens, for the encoder."""
-        return self
-
     def forward(
         self,
-        tokens: Float[Tensor, "batch tokens dim"],
+        features: Float[Tensor, "batch tokens dim"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each cell of a patch; `tokens` are the patches of `grid`, then the class tokens."""
+        """Score each cell of a patch, from the patches of `grid`, then the class tokens."""
         num_patches = grid[0] * grid[1]
-        patches = self.refine(tokens[:, :num_patches].transpose(1, 2).unflatten(2, grid))
-        classes = tokens[:, num_patches:]
+        patches = self.refine(features[:, :num_patches].transpose(1, 2).unflatten(2, grid))
+        classes = features[:, num_patches:]
         logits = self.embed(classes) @ patches.flatten(2) + self.presence(classes)
         return logits.unflatten(2, patches.shape[2:])
 
@@ -72,22 +65,76 @@ class ClassQueries(nn.Module):
         """The learned class tokens."""
         return self.class_tokens[0]
 
+    def encode(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid]:
+        """Encode images; in the last blocks the class tokens go with the patches."""
+        depth = encoder.spec.depth
+        tokens, grid, _ = self.tokens_before(encoder, images, depth, drop_path_scales)
+        return encoder.features(encoder.one_per_patch(tokens)), grid
+
+    def tokens_before(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        block: int,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
+        """Return what one block of the encoder is given, the class tokens after the patches."""
+        joins_at = encoder.spec.depth - self.num_query_blocks
+        tokens, grid, rotation = encoder.embed(images)
+        first = range(min(joins_at, block))
+        tokens = run_blocks(encoder, tokens, first, rotation, drop_path_scales)
+        if block >= joins_at:
+            tokens, rotation = self.append_queries(tokens, rotation)
+        for index in range(joins_at, block):
+            bias = None
+            if self.masking is not None:
+                mask = self.attention_mask(
+                    encoder.features(tokens), grid, self.masking[index - joins_at]
+                )
+                others = tokens.shape[1] - mask.shape[1]
+                prefix, queries = encoder.spec.num_prefix_tokens, mask.shape[1]
+                bias = F.pad(mask, (prefix, queries, others, 0))[:, None]
+            tokens = encoder.run_block(index, tokens, rotation, drop_path_scales, bias)
+        return tokens, grid, rotation
+
+    def append_queries(
+        self, tokens: Float[Tensor, "batch tokens dim"], rotation: Rotation | None
+    ) -> tuple[Float[Tensor, "batch _ dim"], Rotation | None]:
+        """Put the class tokens after the tokens; they have no position."""
+        queries = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        if rotation is not None:
+            sine, cosine = rotation
+            below = (0, 0, 0, queries.shape[1])
+            rotation = F.pad(sine, below), F.pad(cosine, below, value=1.0)
+        return torch.cat([tokens, queries], dim=1), rotation
+
     @torch.no_grad()
-    def attention_bias(
-        self, tokens: Float[Tensor, "batch tokens dim"], grid: Grid, block: int
-    ) -> Float[Tensor, "batch classes patches"] | None:
-        """Hide patches from the class tokens that they are not of, as far as `masking` says.
+    def attention_mask(
+        self, features: Float[Tensor, "batch tokens dim"], grid: Grid, share: Float[Tensor, ""]
+    ) -> Float[Tensor, "batch classes patches"]:
+        """Hide patches from the class tokens that they are not of; a share of 0 hides nothing.
 
         A patch is seen whole by a class whose probability there is at least an even share, and
         less below that. EoMT hides at a threshold; without a step, rounding (as of a sum over
         processes) cannot change what is seen.
+
+        Returns:
+            What is added to the scores of attention, before the softmax: 0 or less.
         """
-        if self.masking is None:
-            return None
-        logits = F.adaptive_avg_pool2d(self.forward(tokens, grid), grid).flatten(2).float()
+        logits = F.adaptive_avg_pool2d(self.forward(features, grid), grid).flatten(2).float()
         is_of_class = (logits.softmax(dim=1) * logits.shape[1]).clamp(max=1)
-        seen = 1 - self.masking[block] * (1 - is_of_class)
+        seen = 1 - share * (1 - is_of_class)
         return seen.clamp(min=_LEAST_SEEN).log()
+
+    def before_step(self, progress: float) -> None:
+        """Set how much is masked at this point of the run."""
+        shares = mask_shares(progress, self.num_query_blocks)
+        self.masking = None if shares is None else shares.to(self.class_tokens.device)
 
 
 def mask_shares(progress: float, num_blocks: int) -> Float[Tensor, " num_blocks"] | None:

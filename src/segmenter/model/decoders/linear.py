@@ -3,32 +3,36 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.encoder import Grid
+from segmenter.model.spec import EncoderSpec, LinearDecoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
 
-class LinearDecoder(nn.Module):
-    """Score each patch token by one linear layer."""
+class LinearDecoder(Decoder):
+    """Score each patch token by one linear layer: `s = W z + b`."""
 
-    num_read = 1
-    guests = None
-    drop_rates: tuple[float, ...] = ()
-
-    def __init__(self, num_classes: int, encoder_dim: int) -> None:
+    def __init__(
+        self,
+        spec: LinearDecoderSpec,  # noqa: ARG002 - nothing to set
+        encoder: EncoderSpec,
+        num_classes: int,
+    ) -> None:
         super().__init__()
-        self.project = nn.Linear(encoder_dim, num_classes)
+        self.out_indices = (encoder.depth - 1,)
+        self.project = nn.Linear(encoder.embed_dim, num_classes)
         initialize_linear_and_norm(self)
 
     def forward(
         self,
-        tokens: Float[Tensor, "batch patches dim"],
+        features: Float[Tensor, "batch patches dim"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        return self.project(tokens).transpose(1, 2).unflatten(2, grid)
+        """Score each patch."""
+        return self.project(features).transpose(1, 2).unflatten(2, grid)
 
     @property
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
-        """What patches are compared with: the rows of the linear layer."""
+        """The rows of the linear layer."""
         return self.project.weight

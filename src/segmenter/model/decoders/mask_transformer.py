@@ -7,28 +7,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.encoder import Grid, block_scales
-from segmenter.model.spec import MaskTransformerSpec
+from segmenter.model.spec import EncoderSpec, MaskTransformerSpec
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
 _FIRST_SCALE = 10.0
 """Lets a probability come close to 0 and 1 from the start; what can be learned is not bounded."""
 
 
-class MaskTransformer(nn.Module):
+class MaskTransformer(Decoder):
     """Let one learned token per class attend to the patches, then compare the two.
 
-    The logit of a class at a patch is their cosine similarity, normalised over classes, or scaled.
+    `masks = z_patches z_classes^T`, on unit vectors: the logit of a class at a patch is their
+    cosine similarity, normalised over classes, or scaled.
     """
 
-    num_read = 1
-    guests = None
-
-    def __init__(self, num_classes: int, encoder_dim: int, spec: MaskTransformerSpec) -> None:
+    def __init__(self, spec: MaskTransformerSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.out_indices = (encoder.depth - 1,)
+        self.num_attention_blocks = spec.depth
+        self.drop_rates = rising_drop_rates(spec.drop_path, spec.depth)
         dim = spec.dim
-        self.project_in = nn.Linear(encoder_dim, dim)
+        self.project_in = nn.Linear(encoder.embed_dim, dim)
         self.class_tokens = nn.Parameter(torch.empty(1, num_classes, dim))
         self.blocks = nn.ModuleList(
             Block(
@@ -55,24 +56,19 @@ class MaskTransformer(nn.Module):
             for projection in (self.project_patches, self.project_classes):
                 nn.init.normal_(projection.weight, std=dim**-0.5)
 
-    @property
-    def drop_rates(self) -> list[float]:
-        """Stochastic depth of each residual branch, in the order of `branch_scales`."""
-        return rising_drop_rates(self.spec.drop_path, self.spec.depth)
-
     def forward(
         self,
-        tokens: Float[Tensor, "batch patches dim"],
+        features: Float[Tensor, "batch patches dim"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        num_patches = tokens.shape[1]
-        joint = self.norm(self.run_blocks(tokens, len(self.blocks), branch_scales))
-        patches = F.normalize(self.project_patches(joint[:, :num_patches]), dim=-1)
-        classes = F.normalize(self.project_classes(joint[:, num_patches:]), dim=-1)
-        logits = self.norm_logits(patches @ classes.transpose(1, 2))
-        return logits.transpose(1, 2).unflatten(2, grid)
+        """Score each patch."""
+        num_patches = features.shape[1]
+        tokens = self.norm(self.run_blocks(features, len(self.blocks), drop_path_scales))
+        patches = F.normalize(self.project_patches(tokens[:, :num_patches]), dim=-1)
+        classes = F.normalize(self.project_classes(tokens[:, num_patches:]), dim=-1)
+        masks = self.norm_logits(patches @ classes.transpose(1, 2))
+        return masks.transpose(1, 2).unflatten(2, grid)
 
     @property
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
@@ -80,25 +76,25 @@ class MaskTransformer(nn.Module):
         return self.class_tokens[0]
 
     def attention_weights(
-        self, tokens: Float[Tensor, "batch patches dim"], block: int
+        self, features: Float[Tensor, "batch patches dim"], block: int
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """How much patches and class tokens take from each other in one block."""
-        joint = self.run_blocks(tokens, block)
-        return cast(Block, self.blocks[block]).attention_weights(joint)
+        """Return how much patches and class tokens take from each other in one block."""
+        tokens = self.run_blocks(features, block)
+        return cast(Block, self.blocks[block]).attention_weights(tokens)
 
     def run_blocks(
         self,
-        tokens: Float[Tensor, "batch patches dim"],
+        features: Float[Tensor, "batch patches dim"],
         count: int,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch tokens decoder_dim"]:
         """Put the class tokens after the patches; take both through the first `count` blocks."""
-        joint = self.project_in(tokens)
-        class_tokens = self.class_tokens.expand(tokens.shape[0], -1, -1).to(joint.dtype)
-        joint = torch.cat([joint, class_tokens], dim=1)
+        tokens = self.project_in(features)
+        classes = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        tokens = torch.cat([tokens, classes], dim=1)
         for index, block in enumerate(self.blocks[:count]):
-            joint = block(joint, block_scales(branch_scales, index))
-        return joint
+            tokens = block(tokens, block_scales(drop_path_scales, index))
+        return tokens
 
 
 class ScaledCosine(nn.Module):

@@ -4,53 +4,57 @@ The head that DINOv2 and DINOv3 are measured with on segmentation.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from segmenter.model.decoders.decoder import AllReduce, Decoder, evenly_spaced
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import MultiBlockLinearSpec
+from segmenter.model.spec import EncoderSpec, MultiBlockLinearSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
 
 
-class MultiBlockLinear(nn.Module):
-    """Score each patch by one linear layer on several blocks' tokens."""
+class MultiBlockLinear(Decoder):
+    """Score each patch by one linear layer on several blocks' features."""
 
-    guests = None
-    drop_rates: tuple[float, ...] = ()
-
-    def __init__(self, num_classes: int, encoder_dim: int, spec: MultiBlockLinearSpec) -> None:
+    def __init__(self, spec: MultiBlockLinearSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
-        self.num_read = spec.blocks
-        dim = encoder_dim * spec.blocks
-        self.norm = RunningNorm(dim)
+        self.out_indices = evenly_spaced(spec.blocks, encoder.depth)
+        dim = encoder.embed_dim * spec.blocks
+        self.norm = RunningStatsNorm(dim)
         self.project = nn.Linear(dim, num_classes)
         initialize_linear_and_norm(self)
 
     def forward(
         self,
-        tokens: Float[Tensor, "batch patches read_channels"],
+        features: Float[Tensor, "batch patches features"],
         grid: Grid,
-        branch_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - has no branch
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch; `grid` is the (rows, columns) that `tokens` was flattened from."""
-        return self.project(self.norm(tokens)).transpose(1, 2).unflatten(2, grid)
+        """Score each patch."""
+        return self.project(self.norm(features)).transpose(1, 2).unflatten(2, grid)
 
     @property
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
-        """What patches are compared with: the rows of the linear layer."""
+        """The rows of the linear layer."""
         return self.project.weight
 
+    def after_step(self, all_reduce: AllReduce, *, is_finite: bool) -> None:
+        """Move the running statistics towards those of the whole batch."""
+        sums = all_reduce(self.norm.pop_batch_stats())
+        if is_finite:
+            self.norm.update(sums)
 
-class RunningNorm(nn.Module):
+
+class RunningStatsNorm(nn.Module):
     """Batch norm by the statistics of the batches before, in training as in use.
 
-    So a photo's logits do not depend on the batch it comes in, nor on how the batch is cut into
+    So an image's logits do not depend on the batch it comes in, nor on how the batch is cut into
     parts or shared out over processes. The statistics have no gradient. They move after each step,
-    by those of the whole batch: `take_sums`, added up over processes, then `move`. There is no gain
-    and no offset, as a linear layer follows.
+    by those of the whole batch: `pop_batch_stats`, added up over processes, then `update`. There is
+    no gain and no offset, as a linear layer follows.
     """
 
     mean: Tensor
@@ -75,16 +79,20 @@ class RunningNorm(nn.Module):
             self._sums = sums if self._sums is None else self._sums + sums
         return (tokens - self.mean) * (self.variance + _EPS).rsqrt()
 
-    def take_sums(self) -> list[float]:
-        """Sum and sum of squares of each channel since the last call, and the number of tokens."""
+    def pop_batch_stats(self) -> Float64[Tensor, " sums"]:
+        """Return each channel's sum and sum of squares since the last call, and the token count.
+
+        All are zeros if no batch came in training mode.
+        """
         sums, self._sums = self._sums, None
-        return [] if sums is None else sums.tolist()
+        if sums is None:
+            sums = self.mean.new_zeros(2 * len(self.mean) + 1)
+        return sums.cpu().double()
 
     @torch.no_grad()
-    def move(self, sums: list[float]) -> None:
+    def update(self, sums: Float64[Tensor, " sums"]) -> None:
         """Move the statistics towards those of one batch; the first batches weigh alike."""
-        *both, count = sums
-        first, second = torch.tensor(both, dtype=torch.float64).div(count).chunk(2)
+        first, second = (sums[:-1] / sums[-1]).chunk(2)
         share = max(_MOMENTUM, 1 / (float(self.num_batches) + 1))
         self.mean.lerp_(first.to(self.mean), share)
         self.variance.lerp_((second - first.square()).clamp(min=0).to(self.variance), share)

@@ -11,6 +11,7 @@ import segmenter
 from segmenter import UserError
 from segmenter.checkpoints import own
 from segmenter.model import Segmenter
+from tests.checkpoints.relabel import relabel
 from tests.conftest import make_spec
 
 
@@ -30,7 +31,8 @@ def test_files_written_before_a_field_was_there_load_unchanged(tmp_path: Path) -
     segmenter.save(model, tmp_path / "new.safetensors")
     tensors, metadata = own.read_tensors(tmp_path / "new.safetensors")
     facts = json.loads(metadata["segmenter"])
-    del facts["spec"]["decoder"]["class_norm"], facts["spec"]["classes"]["background"]
+    del facts["digest"], facts["spec"]["decoder"]["class_norm"]
+    del facts["spec"]["classes"]["background"]
     save_file(tensors, tmp_path / "old.safetensors", {"segmenter": json.dumps(facts)})
     loaded = segmenter.load(tmp_path / "old.safetensors")
     images = torch.randn(1, 3, 32, 48)
@@ -74,6 +76,31 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path, tiny_model: Segmenter) -> No
     path.write_bytes(data)
     with pytest.raises(UserError, match="damaged"):
         segmenter.load(path)
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["with a digest", "as 0.1.0 wrote it"])
+def test_weights_that_claim_another_dtype_are_refused(
+    tmp_path: Path, tiny_model: Segmenter, is_old: bool
+) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter.save(tiny_model, path, dtype="float16")
+    with pytest.raises(UserError, match=r"damaged|is of torch.bfloat16, which no weights"):
+        segmenter.load(relabel(path, dtype="BF16", is_old=is_old))
+
+
+def test_a_spec_that_was_changed_after_it_was_saved_is_noticed(
+    tmp_path: Path, tiny_model: Segmenter
+) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter.save(tiny_model, path)
+    with pytest.raises(UserError, match="damaged"):
+        segmenter.load(relabel(path, spec={"normalization": {"mean": [0, 0, 0]}}))
+
+
+def test_a_file_as_0_1_0_wrote_it_opens(tmp_path: Path, tiny_model: Segmenter) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter.save(tiny_model, path)
+    assert segmenter.load(relabel(path, is_old=True)).spec == tiny_model.spec
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -125,8 +152,7 @@ def test_numbers_that_no_weights_are_made_of_are_refused(
     segmenter.save(tiny_model, path)
     tensors, metadata = own.read_tensors(path)
     tensors["encoder.norm.bias"] = tensors["encoder.norm.bias"].to(dtype)
-    facts = json.loads(metadata["segmenter"])
-    facts["sha256"] = own.hash_tensors(tensors)
+    facts = own.seal(json.loads(metadata["segmenter"])["spec"], tensors)
     save_file(tensors, path, {"segmenter": json.dumps(facts)})
     with pytest.raises(UserError, match=rf"encoder\.norm\.bias is of {dtype}, which no weights"):
         segmenter.load(path)

@@ -1,6 +1,5 @@
 """Every runtime computes what the model computes, and says what it is."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -11,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from segmenter.checkpoints import save
+from segmenter.checkpoints import own, save
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.inference import Predictor, openvino_graphs, runtimes
-from segmenter.inference.cache import cache_folder, cached
 from segmenter.inference.runtimes import describe, open_runtime
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec
@@ -200,8 +198,8 @@ def test_weights_are_read_into_torch_only_when_asked_for(
 ) -> None:
     open_runtime(path, "openvino", "float32")  # now it is in the cache
     loads = []
-    load = runtimes.load
-    monkeypatch.setattr(runtimes, "load", lambda *given: loads.append(given) or load(*given))
+    read = own.read
+    monkeypatch.setattr(own, "read", lambda *a, **k: loads.append(a) or read(*a, **k))
     predictor = Predictor(path, runtime="openvino", precision="float32")
     predictor(np.zeros((20, 30, 3), dtype=np.uint8))
     assert not loads
@@ -220,59 +218,9 @@ def test_other_weights_are_not_taken_from_the_cache(path: Path, tmp_path: Path) 
     assert difference(runtime, other, (64, 64)) < 1e-4
 
 
-@pytest.fixture
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "segmenter"
-
-
-def test_the_cache_gives_back_what_was_made_once(empty_cache: Path) -> None:
-    assert cached("a", lambda: b"made") == b"made"
-    assert cached("a", lambda: b"again") == b"made"
-    assert cached("b", lambda: b"other") == b"other"
-    assert len(list(empty_cache.iterdir())) == 2
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda _: b"", lambda d: d + b"x"])
-def test_a_damaged_entry_is_made_again(empty_cache: Path, damage: object) -> None:
-    cached("a", lambda: b"made")
-    (entry,) = empty_cache.iterdir()
-    entry.write_bytes(damage(entry.read_bytes()))
-    assert cached("a", lambda: b"again") == b"again"
-    assert cached("a", lambda: b"third") == b"again"
-
-
-def test_a_whole_entry_that_openvino_cannot_use_is_made_again(
-    path: Path, model: Segmenter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = []
-    monkeypatch.setattr(
-        openvino_graphs, "cached", lambda key, make: keys.append(key) or cached(key, make)
-    )
-    open_runtime(path, "openvino", "float32")
-    rubbish = b"no compiled model"
-    entry = cache_folder() / hashlib.sha256(keys[0].encode()).hexdigest()
-    entry.write_bytes(hashlib.sha256(rubbish).digest() + rubbish)
-    assert difference(open_runtime(path, "openvino", "float32"), model, (64, 64)) < 1e-4
-    assert entry.stat().st_size > 1000
-
-
 def test_what_is_no_graph_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="OpenVINO cannot run this file"):
         openvino_graphs.compile_graph(b"no graph", None, "float32")
-
-
-def test_a_cache_that_cannot_be_written_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "segmenter").write_text("a file in the way")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cached("a", lambda: b"made") == b"made"
-
-
-def test_the_cache_is_the_users_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/invalid")
-    assert cache_folder() == Path.home() / ".cache" / "segmenter"
 
 
 def test_threads_share_one_runtime(path: Path, model: Segmenter) -> None:
@@ -285,9 +233,9 @@ def test_threads_share_one_runtime(path: Path, model: Segmenter) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_may_fill_one_cache(path: Path, empty_cache: Path) -> None:
+def test_two_processes_may_fill_one_cache(path: Path, tmp_path: Path) -> None:
     code = f"from segmenter.inference.runtimes import open_runtime\nopen_runtime({str(path)!r})\n"
-    environment = os.environ | {"XDG_CACHE_HOME": str(empty_cache.parent)}
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert not list(empty_cache.glob(".*"))
+    assert not list((tmp_path / "segmenter").glob(".*"))

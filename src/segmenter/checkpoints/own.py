@@ -1,13 +1,14 @@
 """Our model file: one `.safetensors` with the weights, and the whole `ModelSpec` in its metadata.
 
-Reading executes nothing. The weights carry a SHA-256, since neither safetensors nor a disk
-notices a flipped byte.
+Reading executes nothing. The file carries a SHA-256 of all that it says, since neither safetensors
+nor a disk notices a flipped byte.
 """
 
-import hashlib
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from segmenter.checkpoints.digests import Digests, digest
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import ModelSpec
@@ -22,8 +24,11 @@ from segmenter.outputs import write_new
 from segmenter.validation import first_problem
 
 _SPEC_KEY = "segmenter"
-_HASH_KEY = "sha256"
+_WEIGHTS_KEY = "sha256"
+"""Of names and bytes alone: all that files of 0.1.0 have."""
+_CONTENT_KEY = "digest"
 _DTYPES = ("float32", "float16")
+_SAVED_DTYPES = tuple(getattr(torch, name) for name in _DTYPES)
 _KINDS_OF_WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 """int64: how many batches a batch norm has seen."""
 
@@ -56,39 +61,100 @@ def save(
         for name, tensor in model.state_dict().items()
     }
     # One key: safetensors writes several in random order, and equal models are equal files.
-    facts = {"spec": model.spec.model_dump(mode="json"), _HASH_KEY: hash_tensors(tensors)}
-    metadata = {_SPEC_KEY: json.dumps(facts)}
+    metadata = {_SPEC_KEY: json.dumps(seal(model.spec.model_dump(mode="json"), tensors))}
     write_new(Path(path), serialize(tensors, metadata=metadata), overwrite=overwrite)
 
 
-def read(path: Path, device: str | torch.device = "cpu") -> Segmenter:
+def seal(spec: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What a file says of itself: the spec, and the SHA-256 of spec and tensors."""
+    found = digest(sorted(tensors.items()), spec)
+    return {"spec": spec, _WEIGHTS_KEY: found.weights, _CONTENT_KEY: found.content}
+
+
+def read(
+    path: Path, device: str | torch.device = "cpu", *, content: str | None = None
+) -> Segmenter:
     """Read a model written by `save`: in eval mode, float32, on `device`.
 
+    Args:
+        path: The file.
+        device: Where the weights go.
+        content: The `Digests.content` that the file had when it was looked at first, if it was.
+
     Raises:
-        UserError: If the file is missing, damaged, or not one of ours.
+        UserError: If the file is missing, damaged, not one of ours, or changed since.
     """
     tensors, metadata = read_tensors(path)
-    spec, digest = _facts(path, metadata)
-    if digest != hash_tensors(tensors):
-        raise UserError(f"{path} is damaged: its weights do not match their SHA-256")
+    spec, facts = _facts(path, metadata)
+    found = _checked(path, facts, digest(sorted(tensors.items()), facts["spec"]))
+    if content is not None and found.content != content:
+        raise UserError(f"{path} was changed while it was read; try again")
+    _check_dtypes(path, tensors.items())
     return assemble(spec, tensors, str(path), device)
 
 
-def read_facts(path: Path) -> tuple[ModelSpec, str]:
-    """What a model written by `save` is, and the SHA-256 of its weights, which are not read.
+def read_spec(path: Path) -> ModelSpec:
+    """What a model written by `save` says that it is; its weights are not looked at.
 
     Raises:
         UserError: If the file is missing, damaged, or not one of ours.
     """
+    with _opened(path) as file:
+        return _facts(path, file.metadata() or {})[0]
+
+
+def verify(path: Path) -> tuple[ModelSpec, Digests]:
+    """What a model written by `save` is, after all of the file was read, a tensor at a time.
+
+    Raises:
+        UserError: If the file is missing, damaged, or not one of ours.
+    """
+    with _opened(path) as file:
+        spec, facts = _facts(path, file.metadata() or {})
+        tensors = [(name, file.get_tensor(name)) for name in sorted(file.keys())]
+        found = _checked(path, facts, digest(tensors, facts["spec"]))
+        _check_dtypes(path, tensors)
+        return spec, found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file.
+
+    Raises:
+        UserError: If it is missing, truncated or no safetensors file.
+    """
+    if not path.is_file():
+        raise UserError(f"no such model file: {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return _facts(path, file.metadata() or {})
+            yield file
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
 
 
-def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, str]:
-    """The spec and the SHA-256 in the metadata of a file."""
+def _checked(path: Path, facts: dict[str, Any], found: Digests) -> Digests:
+    """Refuse a file whose digest is another than what was found in it."""
+    claimed, right = facts.get(_WEIGHTS_KEY), found.weights
+    if _CONTENT_KEY in facts:
+        claimed, right = facts[_CONTENT_KEY], found.content
+    if claimed != right:
+        raise UserError(f"{path} is damaged: its content does not match its SHA-256")
+    return found
+
+
+def _check_dtypes(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse kinds of number that `save` never writes: files of 0.1.0 do not vouch for theirs."""
+    for name, tensor in tensors:
+        if tensor.dtype not in _SAVED_DTYPES:
+            raise UserError(
+                f"{path}: {name} is of {tensor.dtype}, which no weights of ours are; a model file "
+                f"holds {' or '.join(_DTYPES)}"
+            )
+
+
+def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
+    """The spec in the metadata of a file, and all that stands beside it, as JSON."""
     if _SPEC_KEY not in metadata:
         raise UserError(
             f"{path} holds tensors but no Segmenter model; a bare encoder is for "
@@ -96,7 +162,7 @@ def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, str]:
         )
     try:
         facts = json.loads(metadata[_SPEC_KEY])
-        return ModelSpec.model_validate(facts["spec"]), str(facts.get(_HASH_KEY))
+        return ModelSpec.model_validate(facts["spec"]), facts
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error, ModelSpec)}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -128,13 +194,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         UserError: If the file is missing, truncated or no safetensors file.
     """
-    if not path.is_file():
-        raise UserError(f"no such model file: {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def is_own(path: Path) -> bool:
@@ -144,15 +205,6 @@ def is_own(path: Path) -> bool:
             return _SPEC_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
-
-
-def hash_tensors(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def check_fit(

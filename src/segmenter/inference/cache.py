@@ -1,18 +1,34 @@
 """What took seconds to make and can be made again, kept in the user's cache folder.
 
-Each entry is a file that begins with the SHA-256 of the rest: a damaged one counts as missing.
+Each entry begins with the SHA-256 of its key, and of key and content together: what is damaged, or
+was put under another key, is made anew. Nothing is read or written where others could write, and
+nothing but regular files of a bounded size.
 Entries are written aside and renamed, so that processes can share the folder.
 """
 
+import functools
 import hashlib
+import logging
 import os
+import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from segmenter.errors import UserError
-from segmenter.outputs import write_atomically
-
+_MAGIC = b"segmenter cache 2\n"
 _HASH_BYTES = hashlib.sha256().digest_size
+_HEAD_BYTES = len(_MAGIC) + 2 * _HASH_BYTES
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+MAX_CONTENT = (1 << 31) + (1 << 26)
+"""Bytes of the largest content: a graph has at most 2 GiB."""
+
+Opened = TypeVar("Opened")
+log = logging.getLogger("segmenter.cache")
+
+
+class _UnfitError(Exception):
+    """Why an entry, or the folder, is not used."""
 
 
 def cache_folder() -> Path:
@@ -22,36 +38,150 @@ def cache_folder() -> Path:
     return home / "segmenter"
 
 
-def cached(key: str, make: Callable[[], bytes]) -> bytes:
-    """The bytes kept under a key, or those just made, which are kept if the disk allows it.
+def entry_path(key: str) -> Path:
+    """Where what is kept under a key lies."""
+    return cache_folder() / _hash(key.encode()).hex()
+
+
+def cached(
+    key: str,
+    make: Callable[[], bytes],
+    use: Callable[[bytes], Opened],
+    *,
+    max_bytes: int = MAX_CONTENT,
+) -> Opened:
+    """What `use` makes of the bytes kept under a key, or of those just made, which are kept.
+
+    An entry that is damaged, another key's, no regular file, too large, or refused by `use` is
+    made anew, and a line of the log says so; likewise where the folder is not the user's alone.
 
     Args:
         key: Says all that the bytes depend on.
-        make: Called where nothing whole is kept.
+        make: Called where nothing usable is kept.
+        use: Called with the bytes; of kept ones, whatever it raises means that they are useless.
+        max_bytes: No entry is larger.
     """
-    path = cache_folder() / hashlib.sha256(key.encode()).hexdigest()
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    try:
+        kept = _read(key, max_bytes)
+    except _UnfitError as reason:
+        _say(str(reason))
+    else:
+        if kept is not None:
+            try:
+                return use(kept)
+            except Exception:  # libraries raise what they like on bytes that are no graph
+                _say(f"the cache entry {entry_path(key)} cannot be used; made anew")
     made = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, hashlib.sha256(made).digest() + made)
-    except (OSError, UserError):
-        pass  # a full disk or a folder that may not be written costs time at the next start only
-    return made
+        _write(key, made)
+    except _UnfitError as reason:  # costs time at the next start only
+        _say(str(reason))
+    return use(made)
 
 
-def forget(key: str) -> None:
-    """Drop an entry that is whole, but cannot be used."""
-    (cache_folder() / hashlib.sha256(key.encode()).hexdigest()).unlink(missing_ok=True)
+@functools.cache  # each line once
+def _say(line: str) -> None:
+    log.warning("%s", line)
 
 
-def _read(path: Path) -> bytes | None:
-    """The bytes of an entry; none if it is missing or damaged."""
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _head(key: str, content: bytes) -> bytes:
+    """What an entry begins with."""
+    of_key = _hash(key.encode())
+    bound = hashlib.sha256(of_key)
+    bound.update(content)
+    return _MAGIC + of_key + bound.digest()
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no folder, another user's, or may be written by others."""
+    if not folder.is_dir():
+        raise _UnfitError(f"the cache folder {folder} is no folder; nothing is kept")
+    if os.name != "posix":
+        return
+    for found in (folder.lstat(), folder.stat()):
+        if not stat.S_ISLNK(found.st_mode) and found.st_mode & _OTHERS_MAY_WRITE:
+            raise _UnfitError(
+                f"the cache folder {folder} is not used, since others may write in it; "
+                f"`chmod go-w {folder}`"
+            )
+        if found.st_uid != os.geteuid():
+            raise _UnfitError(
+                f"the cache folder {folder} is not used, since it is another user's; "
+                "set XDG_CACHE_HOME to a folder of your own"
+            )
+
+
+def _read(key: str, max_bytes: int) -> bytes | None:
+    """The content of an entry; none if there is no entry.
+
+    Raises:
+        _UnfitError: If it cannot be read, or is not to be trusted.
+    """
     try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    kept = content[_HASH_BYTES:]
-    return kept if hashlib.sha256(kept).digest() == content[:_HASH_BYTES] else None
+        path = entry_path(key)
+        if not os.path.lexists(path):
+            return None
+        _check_folder(path.parent)
+        return _read_entry(path, key, max_bytes)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        raise _UnfitError(f"the cache cannot be read: {error}") from None
+
+
+def _read_entry(path: Path, key: str, max_bytes: int) -> bytes:
+    """The content of an entry that is there, looked at before it is read."""
+    if not path.is_file() or path.is_symlink():
+        raise _UnfitError(f"the cache entry {path} is no file; made anew")
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # it may have been replaced just now
+        flags |= getattr(os, name, 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise _UnfitError(f"the cache entry {path} is no file; made anew")
+        if _is_foreign(found):
+            raise _UnfitError(f"the cache entry {path} may be written by others; made anew")
+        if found.st_size > max_bytes + _HEAD_BYTES:
+            raise _UnfitError(f"the cache entry {path} has {found.st_size:,} bytes; made anew")
+        head = file.read(_HEAD_BYTES)
+        content = file.read(max_bytes + 1)
+    if head != _head(key, content):
+        raise _UnfitError(f"the cache entry {path} is damaged, or of another model; made anew")
+    return content
+
+
+def _is_foreign(found: os.stat_result) -> bool:
+    """Whether others than the user can have written it."""
+    is_posix = os.name == "posix"
+    return is_posix and (found.st_uid != os.geteuid() or bool(found.st_mode & _OTHERS_MAY_WRITE))
+
+
+def _write(key: str, content: bytes) -> None:
+    """Keep a content, for the user alone.
+
+    Raises:
+        _UnfitError: If it cannot be written, or the folder is not to be trusted.
+    """
+    try:
+        path = entry_path(key)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_folder(path.parent)
+        descriptor, aside = tempfile.mkstemp(prefix=".segmenter-", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_head(key, content))
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).replace(path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    except FileExistsError:
+        raise _UnfitError(
+            f"the cache folder {cache_folder()} is no folder; nothing is kept"
+        ) from None
+    except (OSError, RuntimeError) as error:
+        raise _UnfitError(f"nothing is kept for the next start: {error}") from None

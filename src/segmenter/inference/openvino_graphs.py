@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.export.openvino_core import openvino_core
-from segmenter.inference.cache import cached, forget
+from segmenter.inference.cache import cached
 
 if TYPE_CHECKING:
     from openvino import CompiledModel
@@ -59,13 +59,18 @@ def compile_graph(graph: bytes, weights: bytes | None, precision: str) -> Run:
         raise UserError(f"OpenVINO cannot run this file: {reason}") from None
 
 
-def compile_cached(key: str, graph: Callable[[], bytes], precision: str) -> Run:
+WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
+"""Makes a graph, or takes one that is kept, and gives what a function makes of it."""
+
+
+def compile_cached(key: str, with_graph: WithGraph, precision: str, max_bytes: int) -> Run:
     """Compile an ONNX graph for this processor, or take what was compiled before.
 
     Args:
         key: All that the graph depends on.
-        graph: Makes it, where nothing is kept.
+        with_graph: Called where nothing compiled is kept.
         precision: `float32` or `bfloat16`.
+        max_bytes: What is compiled and larger is neither kept nor read.
     """
     import openvino
 
@@ -73,17 +78,15 @@ def compile_cached(key: str, graph: Callable[[], bytes], precision: str) -> Run:
     processor = core.get_property("CPU", "FULL_DEVICE_NAME")
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     facts = ["openvino", openvino.__version__, processor, *capabilities, precision, key]
-    full_key = json.dumps(facts)
 
-    def compiled() -> bytes:
-        model = core.read_model(io.BytesIO(graph()))
+    def compiled(graph: bytes) -> bytes:
+        model = core.read_model(io.BytesIO(graph))
         return _exported(core.compile_model(model, "CPU", _settings(precision)))
 
-    try:
-        return _run(_imported(core, cached(full_key, compiled), precision))
-    except RuntimeError:  # whole, but of no use to this OpenVINO: made again
-        forget(full_key)
-        return _run(_imported(core, cached(full_key, compiled), precision))
+    def use(content: bytes) -> Run:
+        return _run(_imported(core, content, precision))
+
+    return cached(json.dumps(facts), lambda: with_graph(compiled), use, max_bytes=max_bytes)
 
 
 def _settings(precision: str) -> dict[str, Any]:

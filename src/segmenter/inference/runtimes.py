@@ -6,10 +6,7 @@ is installed.
 """
 
 import hashlib
-import json
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +16,15 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from segmenter.checkpoints import load, own
+from segmenter.checkpoints import load
 from segmenter.checkpoints.bundled import resolve
+from segmenter.checkpoints.digests import digest_model
 from segmenter.errors import UserError
-from segmenter.export.exported import Exported, is_exported, read_exported
-from segmenter.export.graph import to_onnx
+from segmenter.export.exported import is_exported
 from segmenter.inference import openvino_graphs
-from segmenter.inference.cache import cached
 from segmenter.inference.devices import has_bfloat16, usable_device
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
+from segmenter.inference.sources import Source, model_source
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.token_merging import check_threshold, merged_patch_logits
 
@@ -70,8 +67,8 @@ class TorchRuntime:
         self._compiled = torch.compile(self.model.patch_logits) if compiles else None
 
     def digest(self) -> str:
-        """SHA-256 of the weights."""
-        return own.hash_tensors(self.model.state_dict())
+        """SHA-256 of weights and spec."""
+        return digest_model(self.model).content
 
     @property
     def spec(self) -> ModelSpec:
@@ -95,31 +92,6 @@ class TorchRuntime:
             return torch.cat(scores).float()
 
 
-@dataclass(frozen=True)
-class Source:
-    """A model that no runtime holds yet; its weights are read when they are asked for."""
-
-    spec: ModelSpec
-    digest: Callable[[], str]
-    """SHA-256 of the weights."""
-    load: Callable[[], Segmenter]
-    exported: Exported | None = None
-
-    def graph(self) -> bytes:
-        """The model as ONNX, from the cache if it was made before."""
-        if self.exported is not None:
-            return self.exported.graph
-        return cached(f"onnx {self.key()}", lambda: to_onnx(self.load()).SerializeToString())
-
-    def key(self) -> str:
-        """All that the graph depends on; classes count, their names do not."""
-        spec = self.spec.model_dump(
-            mode="json", include={"encoder", "decoder", "normalization", "fit"}
-        )
-        facts = [spec, len(self.spec.classes), self.digest(), torch.__version__]
-        return json.dumps(facts, sort_keys=True)
-
-
 class _GraphRuntime:
     """What runtimes that hold a graph have in common: the way in, and torch on request."""
 
@@ -138,10 +110,10 @@ class _GraphRuntime:
         return self._source.load()
 
     def digest(self) -> str:
-        """SHA-256 of the weights, or of an exported graph."""
+        """SHA-256 of weights and spec, or of an exported graph."""
         exported = self._source.exported
         if exported is None:
-            return self._source.digest()
+            return self._source.digests().content
         return hashlib.sha256(exported.graph + (exported.weights or b"")).hexdigest()
 
     def _input(self, pixels: Tensor) -> Tensor:
@@ -167,7 +139,9 @@ class OpenVinoRuntime(_GraphRuntime):
             graph, weights = source.exported.graph, source.exported.weights
             self._run = openvino_graphs.compile_graph(graph, weights, precision)
         else:
-            self._run = openvino_graphs.compile_cached(source.key(), source.graph, precision)
+            self._run = openvino_graphs.compile_cached(
+                source.key(), source.with_graph, precision, source.max_bytes()
+            )
         self._lock = threading.Lock()  # one request at a time
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
@@ -186,7 +160,7 @@ class OnnxRuntime(_GraphRuntime):
 
         super().__init__(source, precision, device)
         self.version = onnxruntime.__version__
-        self._run = onnx_session(source.graph(), device)
+        self._run = source.with_graph(lambda graph: onnx_session(graph, device))
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of pictures with pixels of 0 to 255."""
@@ -256,7 +230,7 @@ def open_runtime(
         compiles = runtime == "torch-compile"
         return TorchRuntime(loaded, precision, place, compiles=compiles, merge_tokens=merge_tokens)
     _check_installed(runtime)
-    source = _source(model, path)
+    source = model_source(model, path)
     if runtime == "openvino":
         if place.type != "cpu":
             raise UserError(f"openvino computes on cpu, not on {place}; take --runtime torch")
@@ -289,27 +263,3 @@ def _check_installed(runtime: str) -> None:
             f"{runtime} needs {', '.join(missing)}, not installed; "
             f"`pip install 'vit-segmenter[{_EXTRA[runtime]}]'`, or take --runtime torch"
         )
-
-
-def _source(model: Segmenter | str | Path, path: Path | None) -> Source:
-    """A model by what can be said of it without reading its weights."""
-    if isinstance(model, Segmenter):
-        return Source(model.spec, lambda: own.hash_tensors(model.state_dict()), lambda: model)
-    assert path is not None
-    if is_exported(path):
-        exported = read_exported(path)
-        if exported.facts.output != "logits":
-            raise UserError(
-                f"{path} gives labels, of one size; what labels photos needs `segmenter export "
-                "--output logits`"
-            )
-        return Source(exported.facts.spec, str, lambda: _no_torch(path), exported)
-    if own.is_own(path):
-        spec, digest = own.read_facts(path)
-        return Source(spec, lambda: digest, lambda: load(path))
-    loaded = load(path)
-    return Source(loaded.spec, lambda: own.hash_tensors(loaded.state_dict()), lambda: loaded)
-
-
-def _no_torch(path: Path) -> Segmenter:
-    raise UserError(f"{path} is exported: for its weights in torch, load the model it came from")

@@ -55,6 +55,6 @@ def _cached() -> Iterator[tuple[str, Path]]:
 def _spec(path: Path) -> ModelSpec | None:
     """What a model file says it is; none where it is damaged, or not ours."""
     try:
-        return own.read_facts(path)[0]
+        return own.read_spec(path)
     except UserError:
         return None

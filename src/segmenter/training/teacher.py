@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.checkpoints.bundled import load
-from segmenter.checkpoints.own import hash_tensors
+from segmenter.checkpoints.digests import digest
 from segmenter.errors import UserError
 from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model.segmenter import Segmenter
@@ -60,7 +60,8 @@ class Teacher:
     @property
     def identity(self) -> dict[str, Any]:
         """What may not change when a run is resumed, beside its recipe."""
-        return {"teacher": hash_tensors(self.model.state_dict())}
+        weights = sorted(self.model.state_dict().items())
+        return {"teacher": digest(weights, {}).weights}
 
 
 def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device) -> Teacher:

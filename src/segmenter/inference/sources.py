@@ -1,0 +1,83 @@
+"""A model by what can be said of it before any runtime holds it, and its graph from the cache."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from segmenter.checkpoints import load, own
+from segmenter.checkpoints.digests import Digests, digest_model
+from segmenter.errors import UserError
+from segmenter.export.exported import Exported, is_exported, read_exported
+from segmenter.export.graph import to_onnx
+from segmenter.inference.cache import MAX_CONTENT, Opened, cached
+from segmenter.model import ModelSpec, Segmenter
+
+_MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
+"""The packages that make a graph of a model."""
+_GRAPH_BYTES = 1 << 26
+"""Of a graph, beside its weights."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that no runtime holds yet; it is put into torch when it is asked for."""
+
+    spec: ModelSpec
+    digests: Callable[[], Digests]
+    """Of what was read, whatever its file claims."""
+    load: Callable[[], Segmenter]
+    """Gives the model of those digests, and no other."""
+    exported: Exported | None = None
+
+    def with_graph(self, use: Callable[[bytes], Opened]) -> Opened:
+        """What `use` makes of the model as ONNX, from the cache if it was made before."""
+        if self.exported is not None:
+            return use(self.exported.graph)
+        make = lambda: to_onnx(self.load()).SerializeToString()  # noqa: E731
+        return cached(f"onnx {self.key()}", make, use, max_bytes=self.max_bytes())
+
+    def key(self) -> str:
+        """All that the graph depends on: what was read, and what makes a graph of it."""
+        versions = {name: _version(name) for name in _MAKERS}
+        return json.dumps([self.digests().content, versions], sort_keys=True)
+
+    def max_bytes(self) -> int:
+        """No graph of this model takes more, compiled or not."""
+        return min(8 * self.digests().num_weights + _GRAPH_BYTES, MAX_CONTENT)
+
+
+def model_source(model: Segmenter | str | Path, path: Path | None) -> Source:
+    """A model by what can be said of it without reading its weights."""
+    if isinstance(model, Segmenter):
+        return Source(model.spec, lambda: digest_model(model), lambda: model)
+    assert path is not None
+    if is_exported(path):
+        exported = read_exported(path)
+        if exported.facts.output != "logits":
+            raise UserError(
+                f"{path} gives labels, of one size; what labels photos needs `segmenter export "
+                "--output logits`"
+            )
+        return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported)
+    if own.is_own(path):
+        spec, digests = own.verify(path)
+        return Source(spec, lambda: digests, lambda: own.read(path, content=digests.content))
+    loaded = load(path)
+    return Source(loaded.spec, lambda: digest_model(loaded), lambda: loaded)
+
+
+def _no_digests() -> Digests:
+    raise AssertionError("an exported graph is its own key")
+
+
+def _no_torch(path: Path) -> Segmenter:
+    raise UserError(f"{path} is exported: for its weights in torch, load the model it came from")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its source
+        return ""

@@ -145,9 +145,9 @@ def test_damage_on_the_way_is_noticed(
     data[-1] ^= 1
     hub.repositories["me/tiny"] = Repository()
     hub.repositories["me/tiny"].add({"model.safetensors": bytes(data)})
-    assert "do not match their SHA-256" in refused(capsys, "card", "hf:me/tiny")
+    assert "does not match its SHA-256" in refused(capsys, "card", "hf:me/tiny")
     Path(model).write_bytes(data)
-    assert "do not match their SHA-256" in refused(capsys, "push", model, "hf:me/new")
+    assert "does not match its SHA-256" in refused(capsys, "push", model, "hf:me/new")
     assert "me/new" not in hub.repositories
 
 

@@ -176,6 +176,7 @@ def line_without_mask(root: Path) -> None:
 
 def list_without_masks(root: Path) -> None:
     lists(root, train=lines("train/a", "train/b"), test="images/val/d.png\n")
+    without("masks/val/d.png")(root)
 
 
 def list_of_both(root: Path) -> None:

@@ -21,7 +21,7 @@ from segmenter.checking.statistics import (
 )
 from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder
-from segmenter.data.pairing import Item
+from segmenter.data.items import Item
 from segmenter.data.problems import Problem, Severity
 
 JSON_VERSION = 1

@@ -11,7 +11,7 @@ from segmenter.checking.fingerprint import Fingerprint, fingerprint
 from segmenter.classes import Classes
 from segmenter.data.decode import decode_image
 from segmenter.data.inspection import MaskFacts, inspect_header, inspect_mask
-from segmenter.data.pairing import Item
+from segmenter.data.items import Item
 from segmenter.data.problems import Problem, errors_in
 from segmenter.errors import UserError
 

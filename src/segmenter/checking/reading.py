@@ -14,7 +14,7 @@ import cv2
 
 from segmenter.checking.inspection import Inspection, inspect, unread
 from segmenter.classes import Classes
-from segmenter.data.pairing import Item
+from segmenter.data.items import Item
 from segmenter.data.readers import end_with_parent
 
 _CHUNK = 8

@@ -15,8 +15,9 @@ from numpy import ndarray
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.decode import decode_image, decode_mask, read_header
+from segmenter.data.items import Item
 from segmenter.data.mask_values import map_values
-from segmenter.data.pairing import Item, find_pairs, refuse_problems
+from segmenter.data.pairing import find_pairs, refuse_problems
 from segmenter.data.problems import Problem
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError

@@ -13,8 +13,8 @@ from numpy import ndarray
 from segmenter.classes import Classes, MaskValue
 from segmenter.data.decode import Header, decode_mask, read_header
 from segmenter.data.folder import size_problem
+from segmenter.data.items import Item
 from segmenter.data.mask_values import MANY_UNKNOWN_VALUES, MaskError, map_values
-from segmenter.data.pairing import Item
 from segmenter.data.problems import Problem
 from segmenter.errors import UserError
 

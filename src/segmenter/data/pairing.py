@@ -4,14 +4,13 @@ What does not pair up is not raised but handed back as problems: training refuse
 check lists them all.
 """
 
-import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from segmenter.data.formats import IMAGE_SUFFIXES
+from segmenter.data.file_names import FileNames
+from segmenter.data.items import Item, Pairing, same_name, without_mask
+from segmenter.data.lists import ListReader
 from segmenter.data.problems import Problem, errors_in
+from segmenter.data.walking import walk_images
 from segmenter.errors import UserError
 
 _ONLY_SPLIT = "all"
@@ -20,26 +19,6 @@ LAYOUT = (
     "such as images/train and masks/train are welcome), or one with lists such as train.txt, whose "
     "lines name an image and its mask"
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    """One photo and its mask, not yet read."""
-
-    name: str
-    """Path of the image inside its data set, without suffix and with `/` between folders."""
-    image: Path
-    mask: Path | None
-    """None where a list names only the image, to predict it."""
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """The items that were found, and what could not become one."""
-
-    splits: dict[str, tuple[Item, ...]]
-    """Items of each split, in the order of their names or of the list."""
-    problems: tuple[Problem, ...] = ()
 
 
 def find_pairs(root: Path) -> Pairing:
@@ -51,16 +30,27 @@ def find_pairs(root: Path) -> Pairing:
         UserError: If `root` is in neither form.
     """
     if root.is_file():
-        return _read_lists([root])
+        return _list_reader(_folder_of(root)).read([root])
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
-    lists = [path for path in sorted(root.glob("*.txt")) if _is_list(path)]
+    reader = _list_reader(root)
+    lists = reader.find_lists()
     if lists:
-        return _read_lists(lists)
+        return reader.read(lists)
     for name in ("images", "masks"):
         if not (root / name).is_dir():
             raise UserError(f"{root} has no folder {name!r}; {LAYOUT}")
     return _pair_folders(root)
+
+
+def _list_reader(root: Path) -> ListReader:
+    return ListReader(root, FileNames(root / "images"), FileNames(root / "masks"))
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder of the data set that a list belongs to: a list may lie in `splits`."""
+    folders = [folder for folder in path.parents[:3] if (folder / "images").is_dir()]
+    return next(iter(folders), path.parent)
 
 
 def refuse_problems(found: Pairing) -> None:
@@ -78,64 +68,6 @@ def refuse_problems(found: Pairing) -> None:
         raise UserError(first.message)
     num_images = sum(map(len, found.splits.values())) + len(alike)
     raise UserError(f"{len(alike)} of {num_images} images have no mask; the first: {first.message}")
-
-
-def without_mask(image: Path, expected: Path) -> Problem:
-    """The problem of a photo whose mask is not where it should be."""
-    return Problem("photo-without-mask", f"{image} has no mask; expected {expected}", (image,))
-
-
-def same_name(first: Path, second: Path) -> Problem:
-    """The problem of two photos that one mask would belong to."""
-    message = f"{first} and {second} differ only in suffix; rename one"
-    return Problem("same-name", message, (first, second))
-
-
-def walk_images(
-    folder: Path,
-    enters: Callable[[Path], bool] = lambda _: True,
-    ancestors: frozenset[str] = frozenset(),
-) -> Iterator[Path]:
-    """Images in a folder and those in it, by name; links are followed, but not in circles.
-
-    Hidden files and folders are passed over.
-
-    Args:
-        folder: Where to look.
-        enters: Whether to look into a folder that was found.
-        ancestors: True paths of the folders around this one.
-
-    Raises:
-        UserError: If a folder cannot be read.
-    """
-    ancestors = ancestors | {os.path.realpath(folder)}
-    names, folders = [], set()  # a folder may hold a million names
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_dir(entry):
-                    folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
-                    continue
-                names.append(entry.name)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    names.sort()
-    for name in names:
-        path = folder / name
-        if name not in folders:
-            yield path
-        elif os.path.realpath(path) not in ancestors and enters(path):
-            yield from walk_images(path, enters, ancestors)
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _pair_folders(root: Path) -> Pairing:
@@ -191,66 +123,3 @@ def _png_or_all(candidates: list[Path]) -> list[Path]:
 
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
-
-
-def _is_list(path: Path) -> bool:
-    """Whether the first line names an image; READMEs and lists of class names do not."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            fields = _fields(next((line for line in file if line.strip()), ""))
-    except (OSError, UnicodeDecodeError):
-        return False
-    return bool(fields) and Path(fields[0]).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _read_lists(paths: list[Path]) -> Pairing:
-    """Each list is a split, with the name of its file."""
-    read = {path.stem: _read_list(path) for path in paths}
-    return Pairing(
-        {split: items for split, (items, _) in read.items()},
-        tuple(problem for _, problems in read.values() for problem in problems),
-    )
-
-
-def _read_list(path: Path) -> tuple[tuple[Item, ...], list[Problem]]:
-    """Items of a list file, in its order; paths are relative to its folder, or absolute."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no list of images: it is not text (UTF-8)") from None
-    items: list[Item] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(lines, start=1):
-        fields = _fields(line)
-        if not fields:
-            continue
-        if len(fields) > 2:
-            raise UserError(
-                f"{path}, line {number}: {len(fields)} fields, expected an image and its mask; "
-                "put a tab between them if there are spaces in their names"
-            )
-        files = [path.parent / field for field in fields]
-        # Path.is_file raises on a name that is too long.
-        missing = next((file for file in files if not os.path.isfile(file)), None)  # noqa: PTH113
-        if missing is not None:
-            message = f"{path}, line {number}: no such file: {missing}"
-            problems.append(Problem("missing-file", message, (path,)))
-            continue
-        items.append(Item(_list_name(fields[0]), files[0], files[1] if files[1:] else None))
-    if not items and not problems:
-        raise UserError(f"{path} names no image; each line is an image and its mask")
-    return tuple(items), problems
-
-
-def _fields(line: str) -> list[str]:
-    """Split a line at tabs, or else commas, or else blanks."""
-    separator = next((mark for mark in "\t," if mark in line), None)
-    return [field.strip() for field in re.split(separator or r"\s+", line.strip()) if field.strip()]
-
-
-def _list_name(field: str) -> str:
-    """The item's name; without `..` or a root, so that it can name an output."""
-    path = Path(field).with_suffix("")
-    return "/".join(part for part in path.parts if part not in {"..", path.anchor})

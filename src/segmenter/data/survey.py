@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.inspection import inspect_header, inspect_mask
-from segmenter.data.pairing import Item
+from segmenter.data.items import Item
 from segmenter.data.problems import Problem, errors_in
 from segmenter.errors import UserError
 

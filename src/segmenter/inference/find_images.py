@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segmenter.data.formats import IMAGE_SUFFIXES
-from segmenter.data.pairing import walk_images
+from segmenter.data.walking import walk_images
 from segmenter.errors import UserError
 from segmenter.manifest import is_output_folder, written_names
 from segmenter.outputs import stays_inside

@@ -6,15 +6,10 @@ from pathlib import Path
 from segmenter.class_lists import read_class_list
 from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder
-from segmenter.data.pairing import (
-    Item,
-    Pairing,
-    refuse_problems,
-    same_name,
-    walk_images,
-    without_mask,
-)
+from segmenter.data.items import Item, Pairing, same_name, without_mask
+from segmenter.data.pairing import refuse_problems
 from segmenter.data.problems import Problem
+from segmenter.data.walking import walk_images
 from segmenter.errors import UserError
 
 

@@ -1,11 +1,10 @@
 """`segmenter train`: check the data, build the run, train."""
 
 import contextlib
-import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -47,6 +46,7 @@ from segmenter.training.processes import (
     described_processes,
     joined,
 )
+from segmenter.training.run_folder import check_run_folder, own_folder
 from segmenter.training.tracking import require_trackers
 
 
@@ -141,7 +141,7 @@ def _train(
     is_chosen = recipe.precision == "auto"
     recipe = recipe.model_copy(update={"precision": precision})
     processes.on_first(lambda: require_trackers(recipe.track))
-    processes.on_first(lambda: _check_run_folder(folder, resume=resume))
+    processes.on_first(lambda: check_run_folder(folder, resume=resume))
     root = recipe.data.root
     if split_name(root) is None:
         processes.on_first(lambda: ask_for_classes(Path(root)))
@@ -184,7 +184,7 @@ def _train(
         execution=execution,
     )
     with contextlib.ExitStack() as held:
-        processes.on_first(lambda: held.enter_context(_own_folder(folder)))
+        processes.on_first(lambda: held.enter_context(own_folder(folder, say)))
         if not resume:
             text = recipe.to_yaml().encode()
             processes.on_first(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
@@ -207,35 +207,3 @@ def _precision_on(place: torch.device, precision: str, say: Callable[[str], None
             "in float32; precision auto takes what is fast"
         )
     return precision
-
-
-def _check_run_folder(folder: Path, *, resume: bool) -> None:
-    """A run never mixes with another, or with other files: it has a folder of its own."""
-    in_the_way = next((path for path in (folder, *folder.parents) if path.is_file()), None)
-    if in_the_way:
-        raise UserError(f"{in_the_way} is a file; give another folder with --out")
-    has_run = (folder / "recipe.yaml").is_file()
-    if resume and not has_run:
-        raise UserError(f"nothing to resume in {folder}: there is no run; start without --resume")
-    if not resume and has_run:
-        raise UserError(f"{folder} holds a run; go on with --resume, or give another --out")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds files; a run needs a new folder: give another --out")
-
-
-@contextlib.contextmanager
-def _own_folder(folder: Path) -> Iterator[None]:
-    """Make the run's folder, and keep other processes from writing into it meanwhile."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder} is in use by another process; wait for it, or give another --out"
-            ) from None
-        yield

@@ -55,6 +55,6 @@ def _read_log(path: Path) -> set[str]:
     images = set()
     with contextlib.suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 images.add(json.loads(line)["image"])
     return images

@@ -5,21 +5,27 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from segmenter.errors import UserError
 
-_NAME = re.compile(r"^step-(\d{8})$")
+_NAME = re.compile(r"step-([0-9]{8,})")
+_PART = re.compile(r"[a-z]+\.safetensors")
 _STATE = "state.json"
 _KEPT = 2
 _MAX_FAILURES_IN_A_ROW = 3
+_MAX_STATE_BYTES = 2**26
+_MAX_PART_BYTES = 2**36
 
 
 class Checkpoint(NamedTuple):
@@ -31,6 +37,10 @@ class Checkpoint(NamedTuple):
     """File stem (`model`, `optimizer`, `average`) -> name -> tensor."""
     facts: dict[str, Any]
     """JSON: what the run is, and how far it has come."""
+
+
+class DamagedError(ValueError):
+    """A checkpoint is not what was written, or cannot be gone on from."""
 
 
 class CheckpointSaver:
@@ -84,7 +94,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     aside = folder / f".{final.name}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".step-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
     try:
         aside.mkdir()
         files = {
@@ -99,19 +109,31 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         for name, data in files.items():
             _write_synced(aside / name, data)
         _sync_folder(aside)
-        shutil.rmtree(final, ignore_errors=True)
+        _make_way(final)
         aside.rename(final)
         _sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    up_to_now = [path for path in _checkpoints(folder) if path.name <= final.name]
+    up_to_now = [path for path in _checkpoints(folder) if _step(path) <= checkpoint.step]
     for old in up_to_now[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
+def read_newest(
+    folder: Path,
+    *,
+    max_state: int = _MAX_STATE_BYTES,
+    max_part: int = _MAX_PART_BYTES,
+    check: Callable[[Checkpoint], None] = lambda _: None,
+) -> tuple[Checkpoint, list[str]]:
     """Read the newest undamaged checkpoint into memory.
+
+    Args:
+        folder: Where they are.
+        max_state: Bytes that the JSON of one takes at most.
+        max_part: Bytes that a file of tensors takes at most; a larger one is not read.
+        check: Raises `DamagedError` if what was read is no state that a run can be in.
 
     Returns:
         It, and one sentence for each newer one that was damaged and passed over.
@@ -122,9 +144,20 @@ def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     warnings: list[str] = []
     for path in _checkpoints(folder):
         try:
-            return _read(path), warnings
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.append(f"{path} is damaged and passed over: {error}")
+            found = _read(path, max_state, max_part)
+            check(found)
+            return found, warnings
+        except UserError:
+            raise
+        except OSError as error:
+            reason = f"{Path(error.filename or path).name}: {error.strerror or error}"
+        except RecursionError:
+            reason = f"{_STATE} is nested too deep"
+        except MemoryError:
+            reason = "there is no memory for it"
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+        warnings.append(f"{path} is damaged and passed over: {reason}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(
         f"nothing to resume: no checkpoint in {folder}{damaged}; start without --resume"
@@ -132,25 +165,72 @@ def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, the newest first."""
+    """What has the name of a complete checkpoint, the newest first."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.match(path.name)), reverse=True)
+    return sorted(
+        (path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_step, reverse=True
+    )
 
 
-def _read(path: Path) -> Checkpoint:
-    state = json.loads((path / _STATE).read_bytes())
-    if state.pop("sha256") != _hash_json(state):
-        raise ValueError(f"{_STATE} does not match its SHA-256")
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
+    if path.is_symlink() or not path.is_dir():
+        raise DamagedError("it is no folder")
+    state = json.loads(_read_file(path / _STATE, max_state))
+    if not isinstance(state, dict) or state.pop("sha256", None) != _hash_json(state):
+        raise DamagedError(f"{_STATE} does not match its SHA-256")
+    step, files, facts = (state.get(key) for key in ("step", "files", "facts"))
+    if type(step) is not int or step != _step(path):
+        raise DamagedError(f"{_STATE} says that it is of step {step!r:.40}")
+    if not isinstance(files, dict) or not isinstance(facts, dict):
+        raise DamagedError(f"{_STATE} does not say what the run is")
+    # All sizes come before any content: a file that has grown is not read.
+    for name, described in files.items():
+        if not _PART.fullmatch(name):
+            raise DamagedError(f"{_STATE} names the file {name!r:.80}")
+        size = (path / name).lstat().st_size
+        if size != described["size"]:
+            raise DamagedError(f"{name} has {size} bytes, not {described['size']!r:.40}")
     tensors = {}
-    for name, described in state["files"].items():
-        data = (path / name).read_bytes()
-        if len(data) != described["size"]:
-            raise ValueError(f"{name} has {len(data)} bytes, not {described['size']}")
+    for name, described in files.items():
+        data = _read_file(path / name, max_part)
         if hashlib.sha256(data).hexdigest() != described["sha256"]:
-            raise ValueError(f"{name} does not match its SHA-256")
+            raise DamagedError(f"{name} does not match its SHA-256")
         tensors[Path(name).stem] = deserialize(data)
-    return Checkpoint(state["step"], tensors, state["facts"])
+    return Checkpoint(step, tensors, facts)
+
+
+def _read_file(path: Path, max_size: int) -> bytes:
+    """A regular file's content; nothing of it is read if it is too large or anything else."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedError(f"{path.name} is a link or no file")
+    if found.st_size > max_size:
+        raise DamagedError(
+            f"{path.name} has {found.st_size} bytes, more than the {max_size} allowed"
+        )
+    with path.open("rb") as file:
+        return file.read(found.st_size)
+
+
+def _make_way(final: Path) -> None:
+    """Remove an old checkpoint; what is none, or cannot be removed, moves to another name."""
+    if final.is_dir() and not final.is_symlink():
+        shutil.rmtree(final, ignore_errors=True)
+    if os.path.lexists(final):
+        final.rename(final.with_name(f"in-the-way-of-{final.name}-{secrets.token_hex(4)}"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _hash_json(state: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The log of a run as files: `log.jsonl`, and the same numbers as a table in `log.csv`."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -22,6 +23,8 @@ NUMBERS = (
     "val/miou",
 )
 """All that is ever logged, in the order of the table's columns."""
+
+_MAX_BYTES = 2**28
 
 _COLUMNS: tuple[str, ...] = ("step", *NUMBERS)
 
@@ -76,15 +79,21 @@ def read_log(path: Path) -> list[LogLine]:
     """
     if not path.is_file():
         return []
+    if path.stat().st_size > _MAX_BYTES:
+        raise OSError(errno.EFBIG, "it is larger than any log", str(path))
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            lines.append(line)
+        if isinstance(line, dict) and type(line.get("step")) is int:
+            lines.append({name: line[name] for name in _COLUMNS if _is_number(line.get(name, ""))})
     return lines
+
+
+def _is_number(value: object) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def _step(line: LogLine) -> int:

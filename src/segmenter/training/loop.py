@@ -39,6 +39,7 @@ from segmenter.training.parallel import (
 from segmenter.training.processes import ALONE, Processes
 from segmenter.training.report import TrainingReport
 from segmenter.training.resume import go_on
+from segmenter.training.run_folder import CHECKPOINTS, check_room
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
 from segmenter.training.step import Engine, train_step
@@ -113,8 +114,9 @@ def train(
 
     if resume:
         go_on(run.folder, state, recipe, run.identity, processes, console, allow_config_change)
+    processes.on_first(lambda: check_room(run.folder, _sizes_of_a_save(state, recipe)))
     engine = Engine(connect(network, processes), processes, scaler, run.teacher)
-    saver = CheckpointSaver(run.folder / "checkpoints", warn)
+    saver = CheckpointSaver(run.folder / CHECKPOINTS, warn)
     report = TrainingReport(
         run.folder if processes.is_first else None, recipe, start=state.step, console=console
     )
@@ -243,6 +245,15 @@ def _save(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
     """Write a model of this run; the run may replace its own file."""
     model.spec = model.spec.model_copy(update={"scores": scores})
     save(model, path, overwrite=True)
+
+
+def _sizes_of_a_save(state: TrainingState, recipe: Recipe) -> list[int]:
+    """Bytes of each file of a checkpoint, and of the last model."""
+    model = sum(tensor.nbytes for tensor in state.model.state_dict().values())
+    optimizer = sum(each.nbytes for each in state.model.parameters() if each.requires_grad)
+    if recipe.optimizer.name == "adamw":
+        optimizer *= 2
+    return [model, optimizer, model if recipe.ema_decay else 0, model]
 
 
 def _timed(batches: Iterator[Batch]) -> tuple[Batch | None, float]:

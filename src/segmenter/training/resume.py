@@ -1,5 +1,6 @@
 """Going on with a run that was stopped, after making sure that it is the same run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
-from segmenter.training.checkpoint import Checkpoint, read_newest
+from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest
 from segmenter.training.processes import Processes
+from segmenter.training.run_folder import CHECKPOINTS
 from segmenter.training.state import TrainingState
+from segmenter.training.verify import check_state
 
 _FIXED = ("classes", "recipe.optimizer.name")
 """What no flag allows to change: weights or their optimizer would not fit."""
+_MIN_STATE_BYTES = _MIN_PART_BYTES = 2**26
+_MAX_PART_OF_MODEL = 8
+"""A file of tensors has at most so many times the bytes of the model; AdamW's has two."""
 
 
 def go_on(
@@ -80,7 +86,20 @@ def find_checkpoint(
     Raises:
         UserError: If there is no checkpoint, or the run is another one.
     """
-    found, warnings = read_newest(folder / "checkpoints")
+
+    def check(found: Checkpoint) -> None:
+        check_state(found)
+        unfit = _shape_differences(found.tensors["model"], model.state_dict())
+        if unfit and not _differences(_with_defaults(found.facts["run"]), identity):
+            raise DamagedError(f"it does not fit the run it is of: {unfit[0]}")
+
+    num_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    found, warnings = read_newest(
+        folder / CHECKPOINTS,
+        max_state=max(_MIN_STATE_BYTES, 4 * len(json.dumps(identity))),
+        max_part=_MIN_PART_BYTES + _MAX_PART_OF_MODEL * num_bytes,
+        check=check,
+    )
     for warning in warnings:
         say(f"warning: {warning}")
     differences = _differences(_with_defaults(found.facts["run"]), identity)

@@ -107,7 +107,7 @@ def restore_optimizer(
     trained = {each for group in optimizer.param_groups for each in group["params"]}
     for key, tensor in tensors.items():
         name, field = key.rsplit(".", 1)
-        parameter = parameters[name]
-        if parameter in trained:
+        parameter = parameters.get(name)
+        if parameter is not None and parameter in trained:
             is_step = field == "step"  # AdamW keeps its own count, on the CPU
             optimizer.state[parameter][field] = tensor if is_step else like(tensor, parameter)

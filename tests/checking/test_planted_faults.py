@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -244,7 +245,13 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 
 def test_every_kind_is_planted() -> None:
-    assert {kind for kind, _ in PLANTED} == set(KINDS)
+    assert {kind for kind, _ in PLANTED} | {"published-leak"} == set(KINDS)
+
+
+def test_a_leak_of_a_published_data_set_is_a_warning(clean: Path) -> None:
+    copy_photo("val/d")(clean)
+    data = replace(open_data(str(clean), keep_problems=True), is_published=True)
+    assert kinds(check(data, "published", 0)) == ["published-leak"]
 
 
 def test_every_kind_is_described() -> None:

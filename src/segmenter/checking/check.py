@@ -11,6 +11,7 @@ import numpy as np
 from segmenter.checking.findings import Finding, group
 from segmenter.checking.fingerprint import MAX_DISTANCE, NUM_BITS, Fingerprint, find_alike
 from segmenter.checking.inspection import Inspection
+from segmenter.checking.problems import find_problems, independent_splits
 from segmenter.checking.reading import default_workers, inspect_all
 from segmenter.checking.statistics import (
     SplitFacts,
@@ -95,7 +96,7 @@ def check(
         workers: Processes that read; 0: this one; none: as many as pay.
         on_item: Called for each photo that was read.
     """
-    splits, nested = _independent(data)
+    splits, nested = independent_splits(data)
     items = list(dict.fromkeys(item for members in splits.values() for item in members))
     number = default_workers(len(items)) if workers is None else workers
     found: dict[Item, Inspection] = {}
@@ -106,20 +107,7 @@ def check(
         summarise(split, [found[item] for item in members], len(data.classes))
         for split, members in splits.items()
     )
-    problems = [*data.problems, *nested]
-    for members in splits.values():
-        is_labelled = any(item.mask is not None for item in members)
-        problems += [
-            Problem("photo-without-mask", f"{item.image} has no mask in its list", (item.image,))
-            for item in members
-            if is_labelled and item.mask is None
-        ]
-    problems += [problem for item in items for problem in found[item].problems]
-    problems += [
-        Problem("unlabelled-split", f"{each.name!r} has {each.num_photos} photos")
-        for each, members in zip(facts, splits.values(), strict=True)
-        if not any(item.mask is not None for item in members)
-    ]
+    problems = [*find_problems(data, splits, found), *nested]
     for place, each in enumerate(facts):
         kind = "class-not-scored" if place else "class-missing"
         problems += missing_classes(each.pixel_counts, data.classes, each.name, kind)
@@ -128,45 +116,18 @@ def check(
     return Check(name, data.classes, facts, group(problems), suggest(training))
 
 
-def _independent(
-    data: LabelledFolder,
-) -> tuple[dict[str, tuple[Item, ...]], list[Problem]]:
-    """Splits, the training split first, without those that are made of others (`trainval`)."""
-    images = {name: {item.image for item in items} for name, items in data.splits.items()}
-    problems = []
-    for name, mine in images.items():
-        parts = [other for other, theirs in images.items() if theirs < mine]
-        if len(parts) > 1 and set().union(*(images[part] for part in parts)) == mine:
-            message = f"{name!r} is made of {', '.join(parts)}"
-            problems.append((name, Problem("nested-split", message)))
-    nested = {name for name, _ in problems}
-    order = sorted(data.splits, key=lambda name: not name.startswith("train"))
-    splits = {name: data.splits[name] for name in order if name not in nested}
-    return splits, [problem for _, problem in problems]
-
-
 def _alike(splits: Mapping[str, Sequence[Item]], found: Mapping[Item, Inspection]) -> list[Problem]:
-    """Photos that are equal or look alike, across splits and within one."""
+    """Photos that look alike, across splits and within one."""
     photos: list[tuple[int, Item, Fingerprint]] = []
     problems: list[Problem] = []
-    seen: dict[bytes, dict[int, Item]] = {}
     names = list(splits)
+    seen: set[tuple[int, bytes]] = set()
     for split, members in enumerate(splits.values()):
         for item in members:
             photo = found[item].photo
-            if photo is None:
-                continue
-            earlier = seen.setdefault(photo.fingerprint.digest, {})
-            if split not in earlier:
+            if photo is not None and (split, photo.fingerprint.digest) not in seen:
+                seen.add((split, photo.fingerprint.digest))
                 photos.append((split, item, photo.fingerprint))
-            for other_split, other in earlier.items():
-                kind = "duplicate" if other_split == split else "leak"
-                where = f"both in {names[split]}"
-                if other_split != split:
-                    where = f"{names[other_split]} and {names[split]}"
-                message = f"{other.image} and {item.image} have the same pixels ({where})"
-                problems.append(Problem(kind, message, (other.image, item.image)))
-            earlier.setdefault(split, item)
     fingerprints = [each for _, _, each in photos]
     places = [split for split, _, _ in photos]
     for match in find_alike(fingerprints, places, across=True):

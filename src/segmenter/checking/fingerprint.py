@@ -51,14 +51,20 @@ class Match(NamedTuple):
 
 def fingerprint(image: UInt8[ndarray, "height width 3"]) -> Fingerprint:
     """What a photo, upright and RGB, is compared by."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image).data)
+    digest = digest_pixels(image)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     size = (_REDUCED_SIDE, _REDUCED_SIDE)
     reduced = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     if reduced.std() < _MIN_CONTRAST:
-        return Fingerprint(digest.digest(), None, None)
-    return Fingerprint(digest.digest(), _hash(reduced), _hash(reduced[:, ::-1].copy()))
+        return Fingerprint(digest, None, None)
+    return Fingerprint(digest, _hash(reduced), _hash(reduced[:, ::-1].copy()))
+
+
+def digest_pixels(image: UInt8[ndarray, "height width 3"]) -> bytes:
+    """16 bytes that only photos of the same size and pixels share."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def find_alike(

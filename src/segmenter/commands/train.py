@@ -18,6 +18,7 @@ from segmenter.build import (
     run_identity,
     training_items,
 )
+from segmenter.checking.before_training import read_training_data
 from segmenter.checking.findings import group, one_line
 from segmenter.checking.statistics import missing_classes
 from segmenter.commands.drafting import ask_for_classes
@@ -32,7 +33,6 @@ from segmenter.data.loading import bytes_ahead
 from segmenter.data.problems import Severity
 from segmenter.data.readers import shared_memory_note
 from segmenter.data.sets import open_data, split_name
-from segmenter.data.survey import survey
 from segmenter.errors import UserError
 from segmenter.inference.devices import has_bfloat16
 from segmenter.outputs import write_new
@@ -148,9 +148,15 @@ def _train(
     data = processes.on_each(lambda: open_data(root))
     train_items, val_items = processes.on_each(lambda: training_items(recipe, data))
     found = processes.on_first(
-        lambda: survey(train_items + val_items, data.classes, recipe.workers)
+        lambda: read_training_data(
+            data,
+            train_items,
+            val_items,
+            workers=recipe.workers,
+            max_unreadable=recipe.data.max_unreadable,
+        )
     )
-    pixel_counts = found.pixel_counts[: len(train_items)]
+    pixel_counts = found.pixel_counts
     absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE:

@@ -43,7 +43,9 @@ class LabelledFolder:
     scored: str = "test"
     """The split to score on where none is named."""
     problems: tuple[Problem, ...] = ()
-    """Files that were left out, and the like; only where problems were to be kept."""
+    """Files that were left out, and the like; errors only where problems were to be kept."""
+    is_published: bool = False
+    """Whether it is one of the published data sets, whose splits are not the user's to change."""
 
     def items(self, *splits: str) -> tuple[Item, ...]:
         """The items of some splits, one split after the other.

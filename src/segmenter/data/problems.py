@@ -113,6 +113,11 @@ KINDS: dict[str, Kind] = {
         "photos that are in two splits",
         "keep each in one split, or the score says nothing about new photos",
     ),
+    "published-leak": Kind(
+        _WARNING,
+        "photos that are in two splits of a published data set",
+        "none, if scores are to be compared with published ones; they are a little too good",
+    ),
     "near-leak": Kind(
         _WARNING,
         "photos that look alike, in different splits",

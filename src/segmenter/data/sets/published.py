@@ -100,6 +100,7 @@ def open_published(
         splits,
         scored="val",
         problems=tuple(problems),
+        is_published=True,
     )
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from segmenter.serving import app, server
+from segmenter.serving import departures, server
 from tests.conftest import make_spec
 from tests.serving.conftest import PNG, Start, code_of, encode, labels_of, photo
 
@@ -284,7 +284,7 @@ def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
     async def receive() -> dict:
         raise ConnectionError
 
-    asyncio.run(app._disconnected(Request({"type": "http"}, receive)))
+    asyncio.run(departures.wait_until_gone(Request({"type": "http"}, receive)))
 
 
 def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(

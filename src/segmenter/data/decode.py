@@ -146,6 +146,18 @@ def decode_mask(
         return _rgb(image, name)
 
 
+def count_pixels(data: bytes, *, limits: Limits = FILE_LIMITS) -> int:
+    """Pixels that the bytes of an image promise, from the header alone.
+
+    Raises:
+        UserError: If they are too many, or the bytes are not an image of a known kind.
+    """
+    name, data = _read(data, limits)
+    with _naming(name):
+        width, height = _open(BytesIO(data), name, limits).size
+        return width * height
+
+
 def read_size(path: Path, *, limits: Limits = FILE_LIMITS) -> tuple[int, int]:
     """Height and width that `decode_image` would give, from the header alone.
 

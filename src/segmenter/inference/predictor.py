@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import overload
 
@@ -84,6 +85,8 @@ class Predictor:
         self.device = self.runtime.device
         self.model_seconds = 0.0
         """How long the model itself has run so far, without what is made of its logits."""
+        self.around_pass: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Entered around each pass of windows through the model; may wait, or raise to give up."""
         changes = {} if flip is None else {"flip": flip}
         changes |= {} if scales is None else {"scales": scales}
         self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
@@ -308,12 +311,11 @@ class Predictor:
         """Score the patches of windows, several at a time."""
         begin = time.perf_counter()
         step = batch_size(windows.shape[1:3])
-        logits = [
-            self.runtime.patch_logits(
-                torch.from_numpy(windows[start : start + step]).permute(0, 3, 1, 2)
-            )
-            for start in range(0, len(windows), step)
-        ]
+        logits = []
+        for start in range(0, len(windows), step):
+            with self.around_pass():
+                pixels = torch.from_numpy(windows[start : start + step])
+                logits.append(self.runtime.patch_logits(pixels.permute(0, 3, 1, 2)))
         self.model_seconds += time.perf_counter() - begin
         return torch.cat(logits)
 

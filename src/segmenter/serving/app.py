@@ -1,15 +1,16 @@
 """The service as an ASGI application: who asks what, within which bounds."""
 
 import asyncio
-import hmac
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -28,17 +29,20 @@ from segmenter.serving.answers import ANSWERS, Labelled, choose_answer
 from segmenter.serving.batching import Batcher
 from segmenter.serving.body import read_body, read_image
 from segmenter.serving.decoding import DecodePool
+from segmenter.serving.departures import until_gone
+from segmenter.serving.gate import check_content_type, check_origin, check_token
 from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.serving.openapi import openapi
 from segmenter.serving.pages import SAFE_HEADERS, page_answers
+from segmenter.serving.places import Places
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 
 log = logging.getLogger("segmenter.serving")
 
 Handler = Callable[[Request], Awaitable[Response]]
+Result = TypeVar("Result")
 
-_LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _VERSION = version("vit-segmenter")
 
 
@@ -54,10 +58,16 @@ class Service:
     def __init__(self, predictor: Predictor, name: str, settings: ServiceSettings) -> None:
         self.predictor, self.name, self.settings = predictor, name, settings
         self.metrics = ServiceMetrics()
-        self.num_in_flight = 0
+        self.places = Places(settings.max_requests, lambda count: self.metrics.in_flight.set(count))
         self.is_draining = False
         self.decoder = DecodePool(settings)
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
         self.batcher = Batcher(predictor, settings, self.metrics.batch_size.observe)
+
+    @property
+    def num_in_flight(self) -> int:
+        """Requests that wait or are worked on."""
+        return self.places.num_taken
 
     def application(self) -> Starlette:
         """The routes."""
@@ -79,17 +89,20 @@ class Service:
             *(self._route(f"/{name}", "GET", page[name], is_open=True) for name in page),
             self._route("/", "GET", page["index.html"], is_open=True),
         ]
-        return Starlette(
+        application = Starlette(
             routes=routes,
             lifespan=self._lifespan,
-            exception_handlers={HTTPException: _http_problem},
+            exception_handlers={HTTPException: self._http_problem},
         )
+        application.router.redirect_slashes = False  # a redirect would pass no check
+        return application
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         yield
         await self.batcher.close()
         self.decoder.close()
+        self._large.shutdown(wait=False, cancel_futures=True)
 
     def _route(
         self,
@@ -105,9 +118,9 @@ class Service:
         async def guarded(request: Request) -> Response:
             start = time.perf_counter()
             try:
-                self._check_host(request)
+                check_origin(request, self.settings)
                 if not is_open:
-                    self._check_token(request)
+                    check_token(request, self.settings)
                 response = await (self._admitted(request, handler) if is_work else handler(request))
             except RequestError as problem:
                 response = problem.response()
@@ -130,65 +143,84 @@ class Service:
             raise RequestError(
                 503, "stopping", "the service is about to stop", {"retry-after": "5"}
             )
-        if self.num_in_flight >= self.settings.max_requests:
-            raise RequestError(
-                429,
-                "queue-full",
-                f"{self.num_in_flight} requests are being worked on; try again later",
-                {"retry-after": "1"},
-            )
-        self.num_in_flight += 1
-        self.metrics.in_flight.set(self.num_in_flight)
-        try:
-            async with asyncio.timeout(self.settings.deadline):
-                return await handler(request)
-        except TimeoutError:
-            raise RequestError(
-                504, "deadline", f"no answer within {self.settings.deadline:g} s"
-            ) from None
-        finally:
-            self.num_in_flight -= 1
-            self.metrics.in_flight.set(self.num_in_flight)
+        client = request.client.host if request.client else ""
+        with self.places.take(client) as request.state.place:
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    return await handler(request)
+            except TimeoutError:
+                raise RequestError(
+                    504, "deadline", f"no answer within {self.settings.deadline:g} s"
+                ) from None
 
     async def _segment(self, request: Request) -> Response:
         """A photo in, labels out."""
         kind = choose_answer(request.headers.get("accept", ""))
         data = await read_image(request, self.settings)
-        image = await self.decoder.decode(data)
-        labels = await self._labels(request, image)
-        photo = Labelled(image, labels, self.predictor.classes)
-        content = await asyncio.to_thread(ANSWERS[kind], photo)
+
+        async def work() -> bytes:
+            image = await self._decode(request, data)
+            (labels,) = await self.batcher.label([image])
+            photo = Labelled(image, labels, self.predictor.classes)
+            return await self._off_loop([image], ANSWERS[kind], photo)
+
+        content = await until_gone(request, work())
         return Response(content, media_type=kind, headers={"vary": "accept"})
 
     async def _confidence(self, request: Request) -> Response:
         """A photo in, a grey PNG of the probability of each pixel's class out."""
-        image = await self.decoder.decode(await read_image(request, self.settings))
-        sure = await self.batcher.run(confidence, self.predictor, image)
-        return Response(label_png(sure), media_type="image/png")
+        data = await read_image(request, self.settings)
+
+        async def work() -> bytes:
+            image = await self._decode(request, data)
+            sure = await self.batcher.run_in_slices(confidence, image)
+            return await self._off_loop([image], label_png, sure)
+
+        return Response(await until_gone(request, work()), media_type="image/png")
 
     async def _attention(self, request: Request) -> Response:
         """A photo in, what one layer takes from each patch out."""
-        layer, place, class_index = _read_attention(request)
-        image = await self.decoder.decode(await read_image(request, self.settings))
+        asked = _read_attention(request)
+        data = await read_image(request, self.settings)
+
+        async def work() -> dict[str, Any]:
+            image = await self._decode(request, data)
+            return await self.batcher.run(attention, image, *asked)
+
         try:
-            found = await self.batcher.run(
-                attention, self.predictor, image, layer, place, class_index
-            )
+            return JSONResponse(await until_gone(request, work()))
         except UserError as error:
             raise RequestError(422, "bad-request", str(error)) from None
-        return JSONResponse(found)
+
+    async def _decode(self, request: Request, data: bytes) -> ndarray:
+        return await self.decoder.decode(data, lambda: self.places.take_large(request.state.place))
+
+    async def _off_loop(
+        self, images: Sequence[ndarray], function: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        """Call a function in a thread; those for large images wait for each other."""
+        threads = self._large if self.batcher.is_large(images) else None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, function, *arguments)
 
     async def _describe(self, _request: Request) -> Response:
-        return JSONResponse(describe(self.predictor, self.name))
+        return JSONResponse(await asyncio.to_thread(describe, self.predictor, self.name))
 
     async def _infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
+        check_content_type(request, ("application/json", "application/octet-stream"))
         json_bytes = request.headers.get(v2.HEADER_LENGTH)
-        request_id, images = await self._read_tensors(request, json_bytes)
-        labels = await asyncio.gather(*(self._labels(request, image) for image in images))
-        content, headers = await asyncio.to_thread(
-            v2.answer, self.name, request_id, np.stack(labels), binary=json_bytes is not None
-        )
+        request_id, tensor = await self._read_tensors(request, json_bytes)
+        images = list(tensor)
+        if self.batcher.is_large(images):
+            self.places.take_large(request.state.place)
+
+        async def work() -> tuple[bytes, dict[str, str]]:
+            labels = await self.batcher.label(images)
+            write = partial(v2.answer, binary=json_bytes is not None)
+            return await self._off_loop(images, write, self.name, request_id, np.stack(labels))
+
+        content, headers = await until_gone(request, work())
         return Response(content, headers=headers)
 
     async def _read_tensors(
@@ -197,42 +229,20 @@ class Service:
         """The id and the images of a request; its body is forgotten."""
         body = await read_body(request, self.settings)
         channels = self.predictor.spec.encoder.in_channels
-        return await asyncio.to_thread(v2.read_request, body, json_bytes, channels, self.settings)
+        threads = self._large if len(body) > self.settings.large_pixels else None
+        loop = asyncio.get_running_loop()
+        reading = partial(v2.read_request, body, json_bytes, channels, self.settings)
+        return await until_gone(request, loop.run_in_executor(threads, reading))
 
-    async def _labels(self, request: Request, image: ndarray) -> ndarray:
-        """Labels of one photo; given up when the client goes."""
-        work = asyncio.create_task(self.batcher.submit(image))
-        gone = asyncio.create_task(_disconnected(request))
+    def _http_problem(self, request: Request, error: Any) -> Response:
+        """Starlette's own refusals (no such path, wrong method) in our form."""
+        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+        problem = RequestError(error.status_code, code, str(error.detail), error.headers)
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise RequestError(400, "client-gone", "the client closed the connection")
-            return work.result()
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-            del work, gone  # a failure would keep itself, and the photo, alive through them
-
-    def _check_host(self, request: Request) -> None:
-        host = request.headers.get("host", "localhost")  # a browser always names one
-        if self.settings.is_local and not _LOCAL_HOST.fullmatch(host):
-            raise RequestError(
-                421, "wrong-host", "this service is for its own machine; ask it as localhost"
-            )
-
-    def _check_token(self, request: Request) -> None:
-        token = self.settings.token
-        if token is None:
-            return
-        given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestError(
-                401,
-                "unauthorized",
-                "a bearer token is required",
-                {"www-authenticate": "Bearer"},
-            )
+            check_origin(request, self.settings)
+        except RequestError as first:
+            problem = first
+        return problem.response()
 
     async def _live(self, _request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -275,20 +285,6 @@ def open_service(
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
-
-
-async def _disconnected(request: Request) -> None:
-    """Wait until the client has gone; the body has been read."""
-    with suppress(Exception):  # what Ray's proxy raises then, where others send a message
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-
-def _http_problem(_request: Request, error: Any) -> Response:
-    """Starlette's own refusals (no such path, wrong method) in our form."""
-    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-    problem = RequestError(error.status_code, code, str(error.detail), error.headers)
-    return problem.response()
 
 
 def _read_attention(request: Request) -> tuple[int, tuple[float, float] | None, int | None]:

@@ -1,16 +1,21 @@
 """Bodies of requests: read within a size and a time, and the one image taken out of them."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from segmenter.serving.gate import check_content_type
+from segmenter.serving.places import Place
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 
 _MAX_PARTS = 16
+_FORM = "multipart/form-data"
+_IMAGE_KINDS = ("image/", "application/octet-stream", _FORM)
 
 
 async def read_body(request: Request, settings: ServiceSettings) -> bytes:
@@ -26,15 +31,21 @@ async def read_body(request: Request, settings: ServiceSettings) -> bytes:
     if int(length) > limit:
         raise _too_large(limit)
     body = bytearray()  # a list of parts would leave holes in the heap behind
+    place: Place = request.state.place
     try:
-        async with asyncio.timeout(settings.body_timeout):
-            async for part in request.stream():
-                if len(body) + len(part) > limit:
-                    raise _too_large(limit)
-                body += part
+        async with asyncio.timeout(settings.body_timeout) as timeout:
+            with place.until_read(timeout):
+                async for part in request.stream():
+                    if len(body) + len(part) > limit:
+                        raise _too_large(limit)
+                    body += part
+                    place.num_bytes = len(body)
     except TimeoutError:
         raise RequestError(
-            408, "body-too-slow", f"the body did not arrive in {settings.body_timeout:g} s"
+            408,
+            "body-too-slow",
+            f"{len(body)} bytes of the body arrived in {time.monotonic() - place.begin:.1f} s; a "
+            f"body has {settings.body_timeout:g} s, and 1 s where others wait",
         ) from None
     except ClientDisconnect:
         raise RequestError(400, "body-cut", "the body ended early") from None
@@ -48,14 +59,9 @@ async def read_image(request: Request, settings: ServiceSettings) -> bytes:
         RequestError: As for `read_body`; 415 for another kind of body, 400 or 422 where it holds no
             image.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_form = kind == "multipart/form-data"
-    if not (is_form or kind.startswith("image/") or kind in {"", "application/octet-stream"}):
-        raise RequestError(
-            415, "unsupported-media-type", "send an image, or a form (multipart/form-data) with one"
-        )
+    kind = check_content_type(request, _IMAGE_KINDS)
     body = await read_body(request, settings)
-    image = await _file_of_form(request, body) if is_form else body
+    image = await _file_of_form(request, body) if kind == _FORM else body
     if not image:
         raise RequestError(422, "no-image", "the request holds no image")
     return image

@@ -6,10 +6,11 @@ _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _REFUSALS = {
     "400": "The request cannot be read.",
     "401": "A bearer token is required.",
+    "403": "A page of another site asks.",
     "406": "None of the accepted media types can be sent.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "The body is neither an image nor a form.",
+    "415": "The content type is not one that is taken.",
     "422": "The body holds nothing that can be labelled.",
     "429": "Too many requests are being worked on; see Retry-After.",
     "503": "The service is about to stop.",
@@ -135,7 +136,7 @@ def _infer() -> dict[str, Any]:
                     "application/octet-stream": {"schema": _BINARY},
                 },
             },
-            **_refusals("400", "401", "408", "413", "422", "429", "503", "504"),
+            **_refusals("400", "401", "403", "408", "413", "415", "422", "429", "503", "504"),
         },
     }
 
@@ -145,7 +146,7 @@ def _get(
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": summary, "content": {kind: {"schema": schema}}},
-        **_refusals("401"),
+        **_refusals("401", "403"),
     }
     if ready:
         content = {kind: {"schema": schema}}

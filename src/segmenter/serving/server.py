@@ -1,7 +1,9 @@
 """The server around the application: slow clients, and a stop that lets requests finish."""
 
 import asyncio
+import os
 import signal
+import threading
 from types import FrameType
 
 import h11
@@ -14,12 +16,13 @@ from segmenter.serving.problems import RequestError
 _HEAD_TIMEOUT = 10.0  # seconds, for the first line and headers of a request
 _TAKE_TIMEOUT = 60.0  # seconds, for a client to take an answer
 _POLL = 0.05
+_CLOSE_TIMEOUT = 4.0  # seconds, for what is still computed after the drain to notice
 
 
 def run_server(service: Service, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; what is in flight then finishes.
 
-    A second signal ends at once.
+    A second signal ends at once, and nothing lasts longer than 30 s after the first.
     """
     # uvicorn raises the signal again when it has stopped; a stop that was asked for is no failure.
     before = {each: signal.signal(each, _ignore) for each in (signal.SIGTERM, signal.SIGINT)}
@@ -59,6 +62,8 @@ class _DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._service.is_draining:
             super().handle_exit(sig, frame)
+        else:
+            _end_in(self._service.settings.drain_timeout + _CLOSE_TIMEOUT)
         self._service.is_draining = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -119,6 +124,13 @@ class _PatientProtocol(H11Protocol):
     def _close_unless_followed(self, last: RequestResponseCycle | None) -> None:
         if self.cycle is last and not self.transport.is_closing():
             self.transport.close()
+
+
+def _end_in(seconds: float) -> None:
+    """End the process, unless it has ended by then: no library is known to give up on request."""
+    timer = threading.Timer(seconds, os._exit, [0])
+    timer.daemon = True
+    timer.start()
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

@@ -21,6 +21,9 @@ class ServiceSettings:
     """Largest body of a request."""
     max_pixels: int = 50_000_000
     """Largest photo."""
+    large_pixels: int = 2 << 20
+    """Photos with more are large: at most half of the requests have one, and they are computed in
+    slices between which others get their turn."""
     max_requests: int = 16
     """Requests that wait or are worked on at a time; more are answered 429."""
     deadline: float = 30.0
@@ -35,7 +38,11 @@ class ServiceSettings:
     """Processes that decode images."""
     decode_memory: int = 2 << 30
     """That each may take for them, in bytes."""
-    drain_timeout: float = 30.0
+    decode_seconds: float = 2.0
+    """CPU time that decoding an image may take,"""
+    decode_seconds_per_megapixel: float = 0.2
+    """and what is added for each million pixels."""
+    drain_timeout: float = 25.0
     """What is in flight when the service is told to stop has so long to finish."""
 
     @property

@@ -1,8 +1,6 @@
 """`segmenter benchmark`: how fast a model is here, where the time goes, what the limit is."""
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.runtimes import Runtime, describe
 from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.training.report import peak_memory_bytes
 
 _PRODUCT_SIDE = 2048
 _WHOLE = Protocol(name="benchmark")
@@ -179,12 +178,11 @@ def _seconds(step: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _peak_memory(device: torch.device) -> int:
-    """The most memory that the process had, or that torch had on a GPU."""
+def _peak_memory(device: torch.device) -> int | None:
+    """The most memory that the process had, or torch on a GPU; none where no one counts it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory_bytes()
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -200,9 +198,13 @@ def _print(found: dict[str, Any]) -> None:
         f"{latency['p5']:.3f} to {latency['p95']:.3f} s",
         "time goes to "
         + ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items()),
-        f"memory       {found['peak_memory_bytes'] / 2**20:.0f} MiB at most",
+        *_memory_line(found["peak_memory_bytes"]),
         f"limit        a matrix product runs at "
         f"{found['matrix_product_flops_per_second'] / 1e9:.0f} GFLOP/s, the model at "
         f"{found['model_flops_per_second'] / 1e9:.0f}: {100 * found['share_of_limit']:.0f} %",
     ]
     print("\n".join(lines))
+
+
+def _memory_line(peak: int | None) -> list[str]:
+    return [] if peak is None else [f"memory       {peak / 2**20:.0f} MiB at most"]

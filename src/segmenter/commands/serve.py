@@ -6,6 +6,9 @@ import socket
 from segmenter.errors import UserError
 from segmenter.inference.runtimes import describe
 
+_POSIX_ALONE = ("resource", "fcntl")
+"""Modules of Python's own that Windows does not have."""
+
 
 def run_service(
     model: str,
@@ -29,6 +32,11 @@ def run_service(
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "segmenter":
             raise
+        if error.name in _POSIX_ALONE:
+            raise UserError(
+                f"serve runs on Linux and macOS: this system lacks {error.name}, which limits what "
+                "a process may take; start it in a container, or in WSL on Windows"
+            ) from None
         raise UserError(
             f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
         ) from None

@@ -3,7 +3,6 @@
 Nothing here may stop training: what cannot be written is a warning, once.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,11 @@ from segmenter.recipe import Recipe
 from segmenter.training.curves import write_curves
 from segmenter.training.logs import RunLog
 from segmenter.training.tracking import Pictures, TrackedRun, Trackers, in_one_line
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -84,14 +88,16 @@ class TrainingReport:
             "train/grad_norm": grad_norm,
             "train/images_per_second": self._num_images / seconds,
             "train/data_wait_share": self._waited / seconds,
-            "train/memory_gib": peak_memory_bytes() / 2**30,
         }
+        memory = peak_memory_bytes()
+        if memory is not None:
+            numbers["train/memory_gib"] = memory / 2**30
         self.numbers(step, numbers)
         self.say(
             f"step {step}  loss {numbers['train/loss']:.4f}  lr {lr:.2e}  "
             f"{numbers['train/images_per_second']:.2f} images/s  "
-            f"data wait {numbers['train/data_wait_share']:.0%}  "
-            f"memory {numbers['train/memory_gib']:.1f} GiB"
+            f"data wait {numbers['train/data_wait_share']:.0%}"
+            + (f"  memory {memory / 2**30:.1f} GiB" if memory is not None else "")
         )
         self._reset()
 
@@ -160,6 +166,8 @@ class TrainingReport:
         self._waited = 0.0
 
 
-def peak_memory_bytes() -> int:
-    """The most memory that this process has held at one time."""
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process has held at one time; none where no one counts it."""
+    if resource is None:
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT

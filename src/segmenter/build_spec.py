@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
@@ -21,6 +22,7 @@ from segmenter.model.spec import (
 )
 from segmenter.model_recipe import ModelRecipe
 from segmenter.recipe import Recipe
+from segmenter.validation import first_problem
 
 _MAX_SCALED_CLASSES = 4
 """Up to so many classes, a layer norm over them is too coarse for a new decoder."""
@@ -48,17 +50,20 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
             f"has {encoder.depth}; set model.decoder_blocks"
         )
-    return ModelSpec(
-        encoder=encoder,
-        decoder=decoder,
-        fit=given.fit,
-        classes=classes,
-        normalization=normalization,
-        protocol=_protocol(recipe),
-        recipe=recipe.model_dump(mode="json"),
-        provenance=recipe.provenance or (start.provenance if start else ""),
-        license=recipe.license or (start.license if start else ""),
-    )
+    try:
+        return ModelSpec(
+            encoder=encoder,
+            decoder=decoder,
+            fit=given.fit,
+            classes=classes,
+            normalization=normalization,
+            protocol=_protocol(recipe),
+            recipe=recipe.model_dump(mode="json"),
+            provenance=recipe.provenance or (start.provenance if start else ""),
+            license=recipe.license or (start.license if start else ""),
+        )
+    except ValidationError as error:
+        raise UserError(f"recipe {recipe.name}: {first_problem(error, ModelSpec)}") from None
 
 
 def _decoder(

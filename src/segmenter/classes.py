@@ -5,6 +5,7 @@ class indices, 0 to K-1, and `Classes.ignore_index` where a pixel is not to be c
 is one class and a background, 0 is the background and 1 the class.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,7 @@ class Classes(BaseModel):
                 "as a class of its own"
             )
         names = [info.name for info in self.by_index]
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"two classes have the name {min(repeated)!r}; names must differ")
         owner: dict[MaskValue, str] = {}

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from segmenter import numbers
 from segmenter.numbers import Real, Whole
 
-Weight = Annotated[Real, Field(ge=0)]
+Weight = Annotated[Real, numbers.WEIGHT]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -19,11 +20,11 @@ class OhemRecipe(BaseModel):
 
     model_config = _STRICT
 
-    keep: Annotated[Real, Field(gt=0, le=1)] | None = None
+    keep: Annotated[Real, numbers.SOME_SHARE] | None = None
     """Share of the labelled pixels that count: those with the largest cross entropy."""
-    threshold: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    threshold: Annotated[Real, numbers.INNER_SHARE] | None = None
     """Only pixels count whose own class has a probability below this."""
-    min_kept: Annotated[Whole, Field(ge=1)] = 10_000
+    min_kept: Annotated[Whole, numbers.PIXELS] = 10_000
     """So many pixels count at least, the hardest ones; all of them where there are fewer."""
 
     @model_validator(mode="after")
@@ -40,16 +41,16 @@ class TeacherRecipe(BaseModel):
 
     model: str
     """The trained model: a bundled name, a file, or hf:owner/name; with the classes of the data."""
-    weight: Annotated[Real, Field(gt=0)] = 1.0
+    weight: Annotated[Real, numbers.SOME_WEIGHT] = 1.0
     """Weight of the divergence from the teacher's class probabilities."""
-    temperature: Annotated[Real, Field(gt=0)] = 1.0
+    temperature: Annotated[Real, numbers.TEMPERATURE] = 1.0
     """Both models' logits are divided by this first: above 1, unlikely classes count more."""
     tokens: Weight = 0.0
     """Weight of the distance of the two models' tokens, as the decoder reads them, for a student
     that was pruned from its teacher; 0: they are not compared."""
     unlabelled: str | None = None
     """Folder of photos without masks, which the teacher alone speaks of; none: labelled ones."""
-    unlabelled_crops: Annotated[Real, Field(gt=0, lt=1)] = 0.25
+    unlabelled_crops: Annotated[Real, numbers.INNER_SHARE] = 0.25
     """Share of crops that are taken from those photos, if there are any."""
 
 
@@ -72,7 +73,7 @@ class LossRecipe(BaseModel):
     """How much the pixels of a class weigh: by 1 / share of the pixels, by 1 / sqrt(share), or by
     1 / ln(1.02 + share) as in ENet, each 1 on average; or numbers, used as they are: by class name
     (others weigh 1), or a list in the order of the classes."""
-    focal: Annotated[Real, Field(ge=0, le=10)] = 0.0
+    focal: Annotated[Real, numbers.FOCAL_GAMMA] = 0.0
     """Gamma of the focal loss: each pixel's cross entropy times (1 - p) ** gamma, p being the
     probability of its class; 0: plain cross entropy."""
     ohem: OhemRecipe | None = None

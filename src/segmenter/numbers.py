@@ -1,7 +1,13 @@
-"""Numbers of a recipe: taken as they are written; text, truth or a fraction is refused."""
+"""The numbers that a recipe, a model file or an exported file may hold: their kinds and ranges.
+
+In a recipe numbers are taken as they are written; text, truth or a fraction is refused. Every range
+stands in this one table and is checked where the number is read. Its ends lie beyond all that was
+published and below what would only take time and memory.
+"""
 
 from typing import Annotated
 
+from annotated_types import Interval, Len, MultipleOf
 from pydantic import AllowInfNan, BeforeValidator, Strict
 
 
@@ -15,5 +21,66 @@ Whole = Annotated[int, Strict()]
 """A whole number: 2, but neither 2.0, "2" nor true."""
 Real = Annotated[float, Strict(), AllowInfNan(False)]
 """A finite number, whole or not; neither text nor true."""
+Finite = Annotated[float, AllowInfNan(False)]
+"""A number of a model file, which NumPy may have made."""
 OnlyWhole = BeforeValidator(_refuse_all_but_whole)
 """For choices among numbers, where pydantic takes true and 1.0 for 1."""
+
+HEAD_DIM = 64
+"""Channels of one attention head, the same in every plain ViT of this family."""
+
+WIDTH = Interval(ge=HEAD_DIM, le=8192)
+"""Channels of a token, in heads: `IN_HEADS`."""
+IN_HEADS = MultipleOf(HEAD_DIM)
+HEADS = Interval(ge=1, le=8192 // HEAD_DIM)
+BLOCKS = Interval(ge=1, le=200)
+FROZEN_BLOCKS = Interval(ge=0, le=200)
+PATCH_SIZE = Interval(ge=1, le=128)
+CHANNELS = Interval(ge=1, le=1024)
+"""Of an image."""
+GRID_SIDE = Interval(ge=1, le=1024)
+"""Rows or columns of positions."""
+PREFIX_TOKENS = Interval(ge=0, le=64)
+MLP_RATIO = Interval(gt=0, le=64)
+EPSILON = Interval(ge=1e-12, le=0.1)
+"""Of a layer norm."""
+ROTARY_TEMPERATURE = Interval(gt=1, le=1e9)
+MEAN = Interval(ge=-1e6, le=1e6)
+"""Of a channel, on the scale 0 to 255."""
+STD = Interval(ge=1e-3, le=1e6)
+
+SIDE = Interval(ge=1, le=16384)
+"""Of a resized image or a window, in pixels."""
+CROP_SIDE = Interval(ge=1, le=8192)
+RATIO = Interval(ge=1, le=1024)
+"""Of a long side to a short one."""
+SCALE = Interval(ge=0.01, le=16)
+SCALES = Len(1, 64)
+"""How many scales are averaged over."""
+AUGMENT_SCALE = Interval(ge=0.01, le=64)
+
+SHARE = Interval(ge=0, le=1)
+INNER_SHARE = Interval(gt=0, lt=1)
+"""Neither nothing nor all."""
+SOME_SHARE = Interval(gt=0, le=1)
+RATE = Interval(ge=0, lt=1)
+LEARNING_RATE = Interval(gt=0, le=1000)
+FINAL_RATE = Interval(ge=0, le=1000)
+WEIGHT_DECAY = Interval(ge=0, le=1000)
+FACTOR = Interval(gt=0, le=1e6)
+NORM = Interval(gt=0, le=1e9)
+"""Of all gradients together."""
+POWER = Interval(gt=0, le=100)
+STEPS = Interval(ge=1, le=10**9)
+WARMUP_STEPS = Interval(ge=0, le=10**9)
+CROPS = Interval(ge=1, le=65536)
+"""In one batch."""
+SEED = Interval(ge=0, lt=2**32)
+WORKERS = Interval(ge=0, le=256)
+WEIGHT = Interval(ge=0, le=1e6)
+"""Of a term of the loss, or of a class in it."""
+SOME_WEIGHT = Interval(gt=0, le=1e6)
+TEMPERATURE = Interval(ge=1e-3, le=1e3)
+FOCAL_GAMMA = Interval(ge=0, le=10)
+PIXELS = Interval(ge=1, le=2**31)
+"""Of a batch."""

@@ -11,18 +11,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segmenter import numbers
 from segmenter.errors import UserError
 from segmenter.loss_recipe import LossRecipe
 from segmenter.model_recipe import ModelRecipe
 from segmenter.numbers import Real, Whole
 from segmenter.validation import first_problem, nearest, read_yaml
 
-Positive = Annotated[Whole, Field(ge=1)]
-Share = Annotated[Real, Field(ge=0, le=1)]
-Rate = Annotated[Real, Field(ge=0, lt=1)]
-PositiveFloat = Annotated[Real, Field(gt=0)]
-Scale = Annotated[Real, Field(gt=0, le=64)]
-Side = Annotated[Whole, Field(ge=1, le=16384)]
+Steps = Annotated[Whole, numbers.STEPS]
+Share = Annotated[Real, numbers.SHARE]
+Rate = Annotated[Real, numbers.RATE]
+Ratio = Annotated[Real, numbers.RATIO]
+Scale = Annotated[Real, numbers.AUGMENT_SCALE]
+Side = Annotated[Whole, numbers.SIDE]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -40,7 +41,7 @@ class DataRecipe(BaseModel):
     """Splits to train on."""
     val: str | None = "val"
     """Split to score during training; none: no scores, only the last model is kept."""
-    hold_out: Annotated[Real, Field(gt=0, lt=1)] = 0.1
+    hold_out: Annotated[Real, numbers.INNER_SHARE] = 0.1
     """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
     hash of the file names."""
     max_unreadable: Share = 0.01
@@ -53,16 +54,16 @@ class AugmentRecipe(BaseModel):
 
     model_config = _STRICT
 
-    crop_size: Annotated[Whole, Field(ge=1, le=8192)]
+    crop_size: Annotated[Whole, numbers.CROP_SIDE]
     """Side of the square crop, in pixels."""
     scale: tuple[Scale, Scale] = (0.5, 2.0)
     """Smallest and largest factor by which a photo is resized before it is cropped."""
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
-    scale_base: Positive | None = None
+    scale_base: Side | None = None
     """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the photo's own
     size."""
-    max_ratio: Annotated[Real, Field(ge=1, le=1024)] = 4.0
+    max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `scale_base`, times the factor."""
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
@@ -93,19 +94,19 @@ class OptimizerRecipe(BaseModel):
 
     name: Literal["sgd", "adamw"]
     """Stochastic gradient descent with momentum, or AdamW."""
-    lr: PositiveFloat
+    lr: Annotated[Real, numbers.LEARNING_RATE]
     """Learning rate of the encoder's last block, after warm-up."""
     relative_lr: bool = False
     """Each tensor learns at the rate times its own root mean square at the start of the run, so
     that all turn at the same pace, however large they are (Adafactor, section 8)."""
-    decoder_lr_factor: PositiveFloat = 1.0
+    decoder_lr_factor: Annotated[Real, numbers.FACTOR] = 1.0
     """The decoder's learning rate, as a multiple of `lr`."""
-    layer_decay: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[Real, numbers.SOME_SHARE] = 1.0
     """Each encoder block learns at this multiple of the rate of the block above it."""
-    frozen_blocks: Annotated[Whole, Field(ge=0)] | Literal["all"] = 0
+    frozen_blocks: Annotated[Whole, numbers.FROZEN_BLOCKS] | Literal["all"] = 0
     """The patch embedding and this many first encoder blocks stay as they are; `all`: the whole
     encoder, its last norm too."""
-    weight_decay: Annotated[Real, Field(ge=0)] = 0.0
+    weight_decay: Annotated[Real, numbers.WEIGHT_DECAY] = 0.0
     """Decay of weight matrices; biases, norms, tokens and positions have none."""
     momentum: Rate = 0.9
     """SGD's momentum."""
@@ -113,7 +114,7 @@ class OptimizerRecipe(BaseModel):
     """SGD with Nesterov momentum (the paper's own code)."""
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     """AdamW's decay of the two moments."""
-    clip_grad_norm: PositiveFloat | None = None
+    clip_grad_norm: Annotated[Real, numbers.NORM] | None = None
     """Largest norm of all gradients together; none: not clipped."""
 
 
@@ -122,13 +123,13 @@ class ScheduleRecipe(BaseModel):
 
     model_config = _STRICT
 
-    steps: Positive
+    steps: Steps
     """Optimizer updates."""
-    warmup_steps: Annotated[Whole, Field(ge=0)] = 0
+    warmup_steps: Annotated[Whole, numbers.WARMUP_STEPS] = 0
     """Steps over which the rate rises linearly from 0."""
-    power: PositiveFloat = 0.9
+    power: Annotated[Real, numbers.POWER] = 0.9
     """The rate falls as (1 - step / steps) ** power."""
-    final_lr: Annotated[Real, Field(ge=0)] = 0.0
+    final_lr: Annotated[Real, numbers.FINAL_RATE] = 0.0
     """What `lr` falls to at the last step; other groups in proportion."""
 
     @model_validator(mode="after")
@@ -149,7 +150,7 @@ class ProtocolRecipe(BaseModel):
     """Score as a published code base does, with the sizes given here; none: our own rules."""
     short_side: Side | None = None
     """Photos are resized to this short side first; none: their own size."""
-    max_ratio: Annotated[Real, Field(ge=1, le=1024)] = 4.0
+    max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `short_side`."""
     window: Side | None = None
     """Side of the sliding window; none: the whole photo at once."""
@@ -173,9 +174,9 @@ class Recipe(BaseModel):
     optimizer: OptimizerRecipe
     schedule: ScheduleRecipe
     protocol: ProtocolRecipe = ProtocolRecipe()
-    batch_size: Positive
+    batch_size: Annotated[Whole, numbers.CROPS]
     """Crops in one optimizer update."""
-    accumulate: Positive = 1
+    accumulate: Annotated[Whole, numbers.CROPS] = 1
     """Parts a batch is computed in, one after the other, to save memory."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the model's matrix products; weights are always float32. `auto`: bfloat16 where
@@ -183,17 +184,17 @@ class Recipe(BaseModel):
     loss so that small gradients are not lost, and its models are scored in float32."""
     ema_decay: Rate = 0.0
     """Keep and score a moving average of the weights; 0: the weights themselves."""
-    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Whole, numbers.SEED] = 0
     """All that is random is a function of this number and the step."""
-    workers: Annotated[Whole, Field(ge=0, le=256)] = 2
+    workers: Annotated[Whole, numbers.WORKERS] = 2
     """Processes that read and augment photos; 0: the training process does it."""
-    log_every: Positive = 20
+    log_every: Steps = 20
     """Steps between two lines of the log."""
-    evaluate_every: Positive = 1000
+    evaluate_every: Steps = 1000
     """Steps between two scores on `data.val`; also after the last step."""
-    save_every: Positive = 500
+    save_every: Steps = 500
     """Steps between two checkpoints."""
-    stop_after: Positive | None = None
+    stop_after: Steps | None = None
     """End the run after so many scores in a row without a new best; none: take all steps."""
     track: tuple[TrackerName, ...] = ()
     """Where the run is shown beside its own log and page of curves; needs the extra `track`."""

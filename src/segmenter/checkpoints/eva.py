@@ -10,7 +10,7 @@ import re
 import torch
 from torch import Tensor
 
-from segmenter.model.spec import HEAD_DIM
+from segmenter.numbers import HEAD_DIM
 
 _WHOLES = {
     "attn.qkv.weight": ("attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight"),

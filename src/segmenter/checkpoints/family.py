@@ -209,6 +209,18 @@ def describe(
         raise UserError(f"{source}: {first_problem(error, EncoderSpec)}") from None
 
 
+def whole_spec(source: str, **fields: Any) -> ModelSpec:
+    """The description of a model, as it was found.
+
+    Raises:
+        UserError: If its parts do not go together, or a number is out of range.
+    """
+    try:
+        return ModelSpec(**fields)
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, ModelSpec)}") from None
+
+
 def name_architecture(
     *, embed_dim: int, depth: int, patch_size: int, num_prefix_tokens: int, **_others: object
 ) -> str:

@@ -18,13 +18,14 @@ from segmenter.checkpoints.family import (
     rename,
     split_off,
     to_tensors,
+    whole_spec,
 )
 from segmenter.class_lists import class_list_of
 from segmenter.classes import Classes
 from segmenter.drawing.palette import distinct_colors
 from segmenter.model.architectures import HALF
 from segmenter.model.protocol import Protocol, published_protocol
-from segmenter.model.spec import EncoderSpec, ModelSpec
+from segmenter.model.spec import EncoderSpec
 
 _ENCODER = {"layer_norm_eps": 1e-6, "table_resize": "bicubic", "drop_path": 0.1}
 _DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
@@ -74,7 +75,8 @@ def read_mmseg(
         tensors["decoder.project.weight"] = linear[:, :, 0, 0]  # a convolution of one pixel
     encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
     chosen, notes = choose_classes(count, classes, _listed_classes(meta, count), source)
-    spec = ModelSpec(
+    spec = whole_spec(
+        source,
         encoder=encoder,
         decoder=decoder,
         fit="pad-squeeze",

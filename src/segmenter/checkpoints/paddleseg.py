@@ -20,12 +20,12 @@ from segmenter.checkpoints.family import (
     rename,
     split_off,
     to_tensors,
+    whole_spec,
 )
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF
 from segmenter.model.protocol import published_protocol
-from segmenter.model.spec import ModelSpec
 
 _SPLIT = "UnpackBigParamInfor@@"
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1}
@@ -65,7 +65,8 @@ def read_paddleseg(state: Mapping[str, object], path: Path, classes: Classes | N
     tensors = join_prefix(rename(tensors, _RULES), source)
     encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
     chosen, notes = choose_classes(count, classes, None, source)
-    spec = ModelSpec(
+    spec = whole_spec(
+        source,
         encoder=encoder,
         decoder=decoder,
         fit="stretch",

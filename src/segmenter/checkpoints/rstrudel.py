@@ -17,6 +17,7 @@ from segmenter.checkpoints.family import (
     rename,
     split_off,
     to_tensors,
+    whole_spec,
 )
 from segmenter.checkpoints.variant import VARIANT_NAME, Variant, read_variant
 from segmenter.class_lists import (
@@ -30,7 +31,7 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.model.protocol import Protocol, published_protocol
-from segmenter.model.spec import HEAD_DIM, ModelSpec
+from segmenter.numbers import HEAD_DIM
 
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bilinear"}
 _DECODER = {"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"}
@@ -93,7 +94,8 @@ def read_rstrudel(
             f"{encoder.embed_dim}; only heads of {HEAD_DIM} channels are known"
         )
     chosen, notes = choose_classes(count, classes, _listed_classes(variant, count), source)
-    spec = ModelSpec(
+    spec = whole_spec(
+        source,
         encoder=encoder,
         decoder=decoder,
         fit="pad-crop",

@@ -1,12 +1,14 @@
 """`variant.yml`, which lies beside a checkpoint of the paper's own code (rstrudel/segmenter)."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segmenter.errors import UserError
-from segmenter.model.spec import Count, Rate
+from segmenter.model.protocol import Side
+from segmenter.model.spec import Rate
+from segmenter.numbers import HEADS
 from segmenter.validation import StrictLoader, first_problem, read_yaml
 
 VARIANT_NAME = "variant.yml"
@@ -20,11 +22,11 @@ class Variant(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     normalization: _Normalization
-    window: Count
-    stride: Count
+    window: Side
+    stride: Side
     data_set: str | None = None
-    image_size: tuple[Count, Count] | None = None
-    num_heads: Count | None = None
+    image_size: tuple[Side, Side] | None = None
+    num_heads: Annotated[int, HEADS] | None = None
     drop_path: Rate = 0.1
     decoder_drop_path: Rate = 0.0
     dropout: Rate = 0.1
@@ -82,8 +84,8 @@ class _Net(BaseModel):
     model_config = _LOOSE
 
     normalization: _Normalization | None = None
-    image_size: tuple[Count, Count]
-    n_heads: Count
+    image_size: tuple[Side, Side]
+    n_heads: Annotated[int, HEADS]
     drop_path_rate: Rate = 0.0
     decoder: _Decoder = _Decoder()
 
@@ -98,8 +100,8 @@ class _DataSet(BaseModel):
 class _Inference(BaseModel):
     model_config = _LOOSE
 
-    window_size: Count
-    window_stride: Count
+    window_size: Side
+    window_stride: Side
 
 
 class _VariantFile(BaseModel):

@@ -12,7 +12,7 @@ from segmenter.configs.settings import Settings, show
 from segmenter.data.sets import SETS
 from segmenter.errors import UserError
 from segmenter.model.architectures import ARCHITECTURES
-from segmenter.model.spec import HEAD_DIM
+from segmenter.numbers import HEAD_DIM
 
 _ENCODERS = {
     "vit_tiny_patch16_384": "vit_tiny_patch16_384",

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.spec import HEAD_DIM, EncoderSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import (
     BRANCHES_PER_BLOCK,
     Block,
@@ -21,6 +21,7 @@ from segmenter.model.transformer import (
     initialize_linear_and_norm,
     rising_drop_rates,
 )
+from segmenter.numbers import HEAD_DIM
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""

@@ -6,14 +6,15 @@ that any of them can be changed alone; no code asks which code base a protocol c
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from segmenter.errors import UserError
+from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, Finite
 from segmenter.validation import first_problem, nearest
 
-Side = Annotated[int, Field(ge=1, le=16384)]
-Ratio = Annotated[float, Field(ge=1, le=1024)]
-Scale = Annotated[float, Field(gt=0, le=16)]
+Side = Annotated[int, SIDE]
+Ratio = Annotated[Finite, RATIO]
+Scale = Annotated[Finite, SCALE]
 
 
 AbsentRule = Literal["skip", "one", "zero"]
@@ -52,7 +53,7 @@ class Protocol(BaseModel):
     Probabilities are averaged at the photo's size."""
     flip: bool = False
     """Average with the mirrored photo."""
-    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0,)
+    scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
     """Sizes to average over, relative to the others."""
     scales_of: Literal["photo", "resized"] = "photo"
     """What scales resize: the photo, each time anew and averaged at its own size; or the resized

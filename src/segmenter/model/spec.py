@@ -10,15 +10,29 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from segmenter.classes import Classes
 from segmenter.model.protocol import Protocol
+from segmenter.numbers import (
+    BLOCKS,
+    CHANNELS,
+    EPSILON,
+    GRID_SIDE,
+    IN_HEADS,
+    MEAN,
+    MLP_RATIO,
+    PATCH_SIZE,
+    PREFIX_TOKENS,
+    RATE,
+    ROTARY_TEMPERATURE,
+    STD,
+    WIDTH,
+    Finite,
+)
 
-Count = Annotated[int, Field(ge=1, le=1 << 20)]
-Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
-HEAD_DIM = 64
-"""Channels of one attention head, the same in every plain ViT of this family."""
-
-Width = Annotated[int, Field(ge=HEAD_DIM, le=1 << 16, multiple_of=HEAD_DIM)]
-
-Blocks = Annotated[int, Field(ge=1, le=200)]
+Width = Annotated[int, WIDTH, IN_HEADS]
+Blocks = Annotated[int, BLOCKS]
+GridSide = Annotated[int, GRID_SIDE]
+Rate = Annotated[Finite, RATE]
+Epsilon = Annotated[Finite, EPSILON]
+MlpRatio = Annotated[Finite, MLP_RATIO]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,27 +44,27 @@ class EncoderSpec(BaseModel):
 
     architecture: str
     """Name in timm's catalogue; says where the weights came from, decides nothing."""
-    patch_size: Count
+    patch_size: Annotated[int, PATCH_SIZE]
     embed_dim: Width
-    depth: Annotated[int, Field(ge=1, le=200)]
-    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
-    in_channels: Count = 3
-    num_prefix_tokens: Annotated[int, Field(ge=0, le=64)] = 1
+    depth: Blocks
+    mlp_ratio: MlpRatio = 4.0
+    in_channels: Annotated[int, CHANNELS] = 3
+    num_prefix_tokens: Annotated[int, PREFIX_TOKENS] = 1
     """Class, distillation and register tokens: they attend with the patches, then are dropped."""
     position: Literal["table", "rotary", "both"] = "table"
     """A learned table added to the patches, a rotation of queries and keys, or both (EVA-02)."""
-    table_grid: tuple[Count, Count] | None = None
+    table_grid: tuple[GridSide, GridSide] | None = None
     """Rows and columns of the learned position table; none where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
     prefix_positions: bool = True
     """Whether the prefix tokens have learned positions too (not in DINOv2 with registers)."""
-    rotary_temperature: Annotated[float, Field(gt=1)] = 100.0
+    rotary_temperature: Annotated[Finite, ROTARY_TEMPERATURE] = 100.0
     """What the slowest rotation's period tends to, as a multiple of the fastest's."""
-    rotary_grid: tuple[Count, Count] | None = None
+    rotary_grid: tuple[GridSide, GridSide] | None = None
     """Rows and columns that positions are counted on, whatever the image's own grid (EVA-02);
     none: from -1 to 1 along each side, times two pi (DINOv3)."""
-    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    layer_norm_eps: Epsilon = 1e-6
     layer_scale: bool = False
     mlp: Literal["gelu", "swiglu"] = "gelu"
     mlp_norm: bool = False
@@ -85,9 +99,9 @@ class MaskTransformerSpec(BaseModel):
     kind: Literal["mask"] = "mask"
     cells: ClassVar[int] = 1
     dim: Width
-    depth: Annotated[int, Field(ge=1, le=200)] = 2
-    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
-    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    depth: Blocks = 2
+    mlp_ratio: MlpRatio = 4.0
+    layer_norm_eps: Epsilon = 1e-5
     qkv_bias: bool = True
     drop_path: Rate = 0.0
     dropout: Rate = 0.0
@@ -120,8 +134,8 @@ class AttentionToMaskSpec(BaseModel):
     dim: Width
     blocks: Blocks = 3
     """Encoder blocks whose tokens are attended to, evenly spaced, the last one first."""
-    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
-    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    mlp_ratio: MlpRatio = 4.0
+    layer_norm_eps: Epsilon = 1e-5
 
 
 class EoMTSpec(BaseModel):
@@ -147,8 +161,8 @@ class Normalization(BaseModel):
 
     model_config = _STRICT
 
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[Annotated[Finite, MEAN], ...]
+    std: tuple[Annotated[Finite, STD], ...]
 
     @model_validator(mode="after")
     def _check(self) -> "Normalization":
@@ -191,6 +205,9 @@ class ModelSpec(BaseModel):
                 f"normalization has {len(self.normalization.mean)} channels, "
                 f"the encoder takes {self.encoder.in_channels}"
             )
+        window, patch = self.protocol.window, self.encoder.patch_size
+        if window is not None and window < patch:
+            raise ValueError(f"protocol.window is {window}, less than one patch of {patch}")
         num_asked = getattr(self.decoder, "blocks", 0)
         if num_asked > self.encoder.depth:
             raise ValueError(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.spec import HEAD_DIM
+from segmenter.numbers import HEAD_DIM
 
 BRANCHES_PER_BLOCK = 2
 Rotation = tuple[Tensor, Tensor]

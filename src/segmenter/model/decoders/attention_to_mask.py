@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import HEAD_DIM, AttentionToMaskSpec, EncoderSpec
+from segmenter.model.spec import AttentionToMaskSpec, EncoderSpec
 from segmenter.model.transformer import Mlp, initialize_linear_and_norm
+from segmenter.numbers import HEAD_DIM
 
 
 class AttentionToMask(Decoder):

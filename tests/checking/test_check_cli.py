@@ -158,3 +158,22 @@ def test_training_warns_of_what_its_masks_hold_before_the_first_step(
     missing = said.index("warning: classes that no mask of the training split holds (1): ")
     assert max(ignored, missing) < said.index("# the recipe of this run")
     assert "'class-2' is in no mask of the training photos" in said
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n", "\ufeff"])
+def test_a_draft_may_be_redirected_into_the_classes_of_its_own_folder(
+    content: str, clean: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = clean / "classes.yaml"
+    path.write_text(content)  # as the shell leaves it
+    assert run("check", str(clean)) == 2
+    said = capsys.readouterr()
+    assert "has no classes.yaml" in said.err
+    path.write_text(said.out)
+    assert run("check", str(clean)) == 0
+
+
+def test_a_list_in_a_folder_of_lists_takes_the_classes_of_the_data_set(clean: Path) -> None:
+    (clean / "splits").mkdir()
+    (clean / "splits/train.txt").write_text("train/a\n")
+    assert run("check", str(clean / "splits/train.txt")) == 0

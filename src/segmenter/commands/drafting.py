@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segmenter.data.draft import draft_classes
-from segmenter.data.folder import CLASSES_FILE, find_splits
+from segmenter.data.folder import find_classes, find_splits, has_classes
 from segmenter.errors import UserError
 
 
@@ -13,13 +13,13 @@ def ask_for_classes(root: Path) -> None:
     Raises:
         UserError: If there is none, after the draft was printed.
     """
-    folder = root if root.is_dir() else root.parent
-    if (folder / CLASSES_FILE).is_file():
+    path = find_classes(root)
+    if has_classes(path):
         return
     items = [item for split in find_splits(root).values() for item in split]
     print(draft_classes(items))
     raise UserError(
-        f"{folder} has no {CLASSES_FILE}, which says which mask values mean which class; a draft "
+        f"{path.parent} has no {path.name}, which says which mask values mean which class; a draft "
         f"from the masks is printed above: give the classes names and save it as "
-        f"{folder / CLASSES_FILE}"
+        f"{path}"
     )

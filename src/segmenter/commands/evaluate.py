@@ -14,7 +14,7 @@ from rich.progress import Progress
 from segmenter.build import training_items
 from segmenter.classes import Classes, read_classes
 from segmenter.commands.score_tables import print_scores, print_statistics
-from segmenter.data.folder import CLASSES_FILE, Item, LabelledFolder
+from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
 from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO
@@ -165,9 +165,7 @@ def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Class
         return read_classes(classes_file)
     if split_name(data) is not None:
         return None
-    path = Path(data)
-    folder = path if path.is_dir() else path.parent
-    return None if (folder / CLASSES_FILE).is_file() else spec.classes
+    return None if has_classes(find_classes(Path(data))) else spec.classes
 
 
 def scored_items(

@@ -17,7 +17,7 @@ from segmenter.classes import Classes, read_classes
 from segmenter.data.decode import decode_image, decode_mask, read_header
 from segmenter.data.items import Item
 from segmenter.data.mask_values import map_values
-from segmenter.data.pairing import find_pairs, refuse_problems
+from segmenter.data.pairing import find_pairs, folder_of, refuse_problems
 from segmenter.data.problems import Problem
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
@@ -88,14 +88,33 @@ def open_folder(
     if not keep_problems:
         refuse_problems(found)
     if classes is None:
-        path = (root if root.is_dir() else root.parent) / CLASSES_FILE
-        if not path.is_file():
+        path = find_classes(root)
+        if not has_classes(path):
             raise UserError(
                 f"no such file: {path}; it says which mask values mean which class, such as "
                 '"classes: [{name: road, color: [128, 64, 128], values: [1]}]"'
             )
         classes = read_classes(path)
     return LabelledFolder(root, classes, found.splits, problems=found.problems)
+
+
+def find_classes(root: Path) -> Path:
+    """Where the `classes.yaml` of a data set, or of the one that a list belongs to, should be."""
+    if root.is_dir():
+        return root / CLASSES_FILE
+    beside, of_set = root.parent / CLASSES_FILE, folder_of(root) / CLASSES_FILE
+    return beside if has_classes(beside) else of_set
+
+
+def has_classes(path: Path) -> bool:
+    """Whether there is such a file; an empty one counts as none.
+
+    The shell makes it before a draft is written into it.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return bool(file.read(1 << 16).strip(b"\xef\xbb\xbf \t\r\n"))
 
 
 def find_splits(root: Path) -> dict[str, tuple[Item, ...]]:

@@ -30,7 +30,7 @@ def find_pairs(root: Path) -> Pairing:
         UserError: If `root` is in neither form.
     """
     if root.is_file():
-        return _list_reader(_folder_of(root)).read([root])
+        return _list_reader(folder_of(root)).read([root])
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
     reader = _list_reader(root)
@@ -47,7 +47,7 @@ def _list_reader(root: Path) -> ListReader:
     return ListReader(root, FileNames(root / "images"), FileNames(root / "masks"))
 
 
-def _folder_of(path: Path) -> Path:
+def folder_of(path: Path) -> Path:
     """The folder of the data set that a list belongs to: a list may lie in `splits`."""
     folders = [folder for folder in path.parents[:3] if (folder / "images").is_dir()]
     return next(iter(folders), path.parent)

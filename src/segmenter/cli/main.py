@@ -1,9 +1,7 @@
 """The `segmenter` command: one function per subcommand, no logic of its own."""
 
-import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
@@ -21,9 +19,12 @@ from segmenter.cli.prepare import prepare
 from segmenter.cli.prune import prune
 from segmenter.cli.serve import serve
 from segmenter.cli.share import card, models, push
+from segmenter.cli.streams import OutputError, guarded_streams, silence_output
 from segmenter.cli.train import train
 from segmenter.cli.values import USER_ERROR
 from segmenter.errors import UserError
+
+_INTERRUPTED, _READER_HAS_GONE = 130, 141  # as shells count what a signal ends
 
 app = App(
     name="segmenter",
@@ -57,29 +58,46 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What follows `segmenter`; none: what the process was started with.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names may hold any character
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    with guarded_streams():
+        sys.exit(_run(tokens))
+
+
+def _run(tokens: Sequence[str]) -> int | str | None:
+    """Run the command; returns its exit status, also where it cannot print what it has to."""
+    try:
+        status = _answer_mistakes(tokens)
+        sys.stdout.flush()
+        return status
+    except OutputError as problem:
+        silence_output()
+        if problem.reader_has_gone:  # such as `| head`, which has read enough
+            return _READER_HAS_GONE
+        return _refuse(str(problem))
+
+
+def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
+    """Run the command; returns its exit status after a line on what went wrong."""
     try:
         _check_flags(tokens)
-        sys.exit(app(tokens, exit_on_error=False, print_error=False))
+        return app(tokens, exit_on_error=False, print_error=False)
+    except SystemExit as ended:
+        return ended.code
     except CycloptsError as mistake:
-        _refuse(problem_of(mistake))
+        return _refuse(problem_of(mistake))
     except UserError as mistake:
-        _refuse(str(mistake))
+        return _refuse(str(mistake))
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        return _INTERRUPTED
+    except BrokenPipeError:  # of a process or pipe that we wrote to
+        return _READER_HAS_GONE
     except Exception as error:
         status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
         if status is None:
             raise
         if str(error):  # of several processes, one speaks
             print(f"segmenter: {error}", file=sys.stderr)
-        sys.exit(status)
+        return status
 
 
 def _check_flags(tokens: Sequence[str]) -> None:
@@ -94,6 +112,6 @@ def _check_flags(tokens: Sequence[str]) -> None:
             )
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str) -> int:
     print("segmenter: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(USER_ERROR)
+    return USER_ERROR

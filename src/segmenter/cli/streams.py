@@ -1,0 +1,115 @@
+"""Standard output and error that end a command in one line when they cannot be written."""
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_STDERR = 2
+
+
+class OutputError(Exception):
+    """Standard output takes no more: its disk is full, it is closed, or its reader has gone.
+
+    Neither a `UserError`, which commands that go on with the next file catch, nor an `OSError`,
+    which is taken for a problem of the file being written.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        self.reader_has_gone = error.errno == errno.EPIPE
+        super().__init__(
+            f"standard output cannot be written: {error.strerror}; files that are written stay"
+        )
+
+
+class _Output:
+    """Standard output, or what stands in its place; what it does not take is an `OutputError`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise OutputError(error) from None
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise OutputError(error) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Messages(_Output):
+    """Standard error; where it takes nothing, nobody can be told, and the work goes on."""
+
+    def write(self, text: str) -> int:
+        with _unless_it_fails(self._stream):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _unless_it_fails(self._stream):
+            self._stream.flush()
+
+
+class _Closed(io.StringIO):
+    """Standard output of a process that was started without one."""
+
+    def write(self, text: str) -> int:
+        if text:
+            raise OutputError(OSError(errno.EBADF, "it is closed"))
+        return 0
+
+
+@contextlib.contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Guard standard output and error inside the block, also where they were closed before."""
+    _fill_descriptors()
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold any character
+    sys.stdout = _Closed() if sys.stdout is None else _Output(sys.stdout)  # type: ignore[assignment]
+    sys.stderr = io.StringIO() if sys.stderr is None else _Messages(sys.stderr)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def silence_output() -> None:
+    """Let what standard output still holds go nowhere, as Python would fail to write it at exit."""
+    _silence(sys.stdout)
+
+
+def _fill_descriptors() -> None:
+    """Take descriptors 0 to 2 if nothing has: a file opened later would get what is printed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+
+
+def _silence(stream: Any) -> None:
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # it is none of the process's own
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _unless_it_fails(stream: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        _silence(stream)

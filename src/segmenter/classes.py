@@ -6,13 +6,20 @@ is one class and a background, 0 is the background and 1 the class.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from segmenter.errors import UserError
 from segmenter.validation import first_problem, read_yaml
@@ -47,6 +54,14 @@ class Classes(BaseModel):
     background: tuple[MaskValue, ...] = ()
     """Mask values of all that is not the one class. Only with one class; it is no class itself: it
     has no logit and no part in mean scores, and the photo shows where it is."""
+    image_bits: Annotated[int, Field(ge=8, le=16, strict=True)] | None = None
+    """Bits a sample of those images that have more than 8; white is 2^image_bits - 1. None: found,
+    by training once for all its images, so that they are in the model; else for each image."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_none(self, serialize: Callable[[Any], Any]) -> dict[str, Any]:
+        fields = serialize(self)
+        return {key: value for key, value in fields.items() if value is not None}
 
     @model_validator(mode="after")
     def _check(self) -> "Classes":
@@ -97,6 +112,12 @@ class Classes(BaseModel):
         """Indices of the classes in a label map, rising; a background is none of them."""
         found = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(self))[: len(self)])
         return [index for index in found.tolist() if index != self.background_index]
+
+    def with_image_bits(self, bits: int | None) -> "Classes":
+        """The same classes; where they leave open how deep images are read, with these bits."""
+        if self.image_bits is not None or bits is None:
+            return self
+        return self.model_copy(update={"image_bits": bits})
 
     def __len__(self) -> int:
         """Number of indices in a label map, not counting what is ignored."""
@@ -158,6 +179,8 @@ class Classes(BaseModel):
         lines = [f"ignore: {_flow(self.ignore)}"]
         if self.background:
             lines.append(f"background: {_flow(self.background)}")
+        if self.image_bits is not None:
+            lines.append(f"image_bits: {self.image_bits}")
         lines.append("classes:")
         for info in self.classes:
             lines.append(

@@ -185,6 +185,20 @@ def list_of_both(root: Path) -> None:
     lists(root, train=train, val=val, trainval=train + val)
 
 
+def deepened(*names: str, bits: int = 12) -> Callable[[Path], None]:
+    def plant(root: Path) -> None:
+        for name in names:
+            path = str(root / "images" / f"{name}.png")
+            cv2.imwrite(path, cv2.imread(path).astype(np.uint16) << (bits - 8))
+
+    return plant
+
+
+def deepened_unevenly(root: Path) -> None:
+    deepened("train/a", "train/b")(root)
+    deepened("val/d", bits=16)(root)
+
+
 PLANTED: list[tuple[str, Callable[[Path], None]]] = [
     ("unreadable-photo", cut(PHOTO)),
     ("unreadable-mask", cut(MASK)),
@@ -216,6 +230,8 @@ PLANTED: list[tuple[str, Callable[[Path], None]]] = [
     ("near-leak", like_photo("val/f", lambda image: image[:, ::-1])),
     ("near-leak", like_photo("val/f", lambda image: scaled(saved_again(image))[:, ::-1])),
     ("near-duplicate", like_photo("train/f", saved_again)),
+    ("deep-photo", deepened("train/a")),
+    ("dark-depth", deepened_unevenly),
     ("class-missing", class_only_in("val")),
     ("class-not-scored", class_only_in("train")),
     ("unlabelled-split", list_without_masks),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
@@ -10,7 +11,7 @@ from numpy import ndarray
 
 from segmenter.checking.findings import group, one_line
 from segmenter.checking.inspection import Inspection, inspect_quickly
-from segmenter.checking.problems import find_problems, independent_splits
+from segmenter.checking.problems import deep_images, find_problems, independent_splits
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.items import Item
 from segmenter.data.problems import Problem, Severity
@@ -25,6 +26,8 @@ class TrainingData:
     """Pixels of each class in each item to train on; ignored pixels are not counted."""
     problems: tuple[Problem, ...]
     """What training does not stop at."""
+    deep_images: dict[Path, int]
+    """Images with more than 8 bits a sample, and the bits that each needs; see `set_depth`."""
 
 
 def read_training_data(
@@ -67,7 +70,7 @@ def read_training_data(
     none = np.zeros(len(data.classes), dtype=np.int64)
     counts = [mask.pixel_counts if (mask := found[item].mask) else none for item in train]
     table = np.array(counts, dtype=np.int64).reshape(len(train), len(data.classes))
-    return TrainingData(table, tuple(problems))
+    return TrainingData(table, tuple(problems), deep_images([*train, *val], found))
 
 
 def _spared(

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
 from segmenter.checking.fingerprint import Fingerprint, digest_pixels, fingerprint
 from segmenter.classes import Classes
-from segmenter.data.decode import decode_image
+from segmenter.data.decode import read_image
 from segmenter.data.inspection import MaskFacts, inspect_header, inspect_mask
 from segmenter.data.items import Item
 from segmenter.data.problems import Problem, errors_in
@@ -41,37 +41,41 @@ class Inspection:
     """Of the pixels of the photo; none if it cannot be read."""
     has_header: bool = True
     """Whether the file of the photo says what it is."""
+    bits: int | None = None
+    """Bits a sample that were found; none where there are 8, or the file fixes them."""
 
 
 def inspect(item: Item, classes: Classes) -> Inspection:
     """Read a photo and its mask, each once; what is wrong with them is not raised."""
     header, problems = inspect_header(item)
-    photo = None
+    photo = bits = None
     if header is not None:
         try:
-            photo = _photo_facts(item)
+            decoded = read_image(item.image, image_bits=classes.image_bits)
+            photo, bits = _photo_facts(decoded.pixels), decoded.bits
         except UserError as error:
             problems = (Problem("unreadable-photo", str(error), (item.image,)),)
     digest = photo.fingerprint.digest if photo else None
     if item.mask is None:
-        return Inspection(photo, None, problems, digest)
+        return Inspection(photo, None, problems, digest, bits=bits)
     mask = inspect_mask(item, classes, header, photo.size if photo else None)
-    return Inspection(photo, mask, problems + mask.problems, digest)
+    return Inspection(photo, mask, problems + mask.problems, digest, bits=bits)
 
 
 def inspect_quickly(item: Item, classes: Classes) -> Inspection:
     """As `inspect`, but without what only a report needs; with the same problems."""
     header, problems = inspect_header(item)
-    digest, size = None, None
+    digest, size, bits = None, None, None
     if header is not None:
         try:
-            image = decode_image(item.image)
+            decoded = read_image(item.image, image_bits=classes.image_bits)
+            image, bits = decoded.pixels, decoded.bits
             digest, size = digest_pixels(image), (image.shape[0], image.shape[1])
         except UserError as error:
             problems = (Problem("unreadable-photo", str(error), (item.image,)),)
     mask = None if item.mask is None else inspect_mask(item, classes, header, size)
     problems += mask.problems if mask else ()
-    return Inspection(None, mask, problems, digest, header is not None)
+    return Inspection(None, mask, problems, digest, header is not None, bits)
 
 
 def unread(item: Item) -> Inspection:
@@ -85,8 +89,8 @@ def is_usable(inspection: Inspection) -> bool:
     return inspection.mask is not None and not errors_in(inspection.problems)
 
 
-def _photo_facts(item: Item) -> PhotoFacts:
-    image = decode_image(item.image)
+def _photo_facts(image: UInt8[ndarray, "height width 3"]) -> PhotoFacts:
     mean, deviation = cv2.meanStdDev(image)
     variance = np.square(deviation[:, 0])
-    return PhotoFacts((image.shape[0], image.shape[1]), mean[:, 0], variance, fingerprint(image))
+    size = image.shape[0], image.shape[1]
+    return PhotoFacts(size, mean[:, 0], variance, fingerprint(image))

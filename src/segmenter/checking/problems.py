@@ -3,12 +3,14 @@
 `segmenter check` shows it, and `segmenter train` refuses what is an error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from segmenter.checking.inspection import Inspection
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.items import Item
 from segmenter.data.problems import Problem
+from segmenter.data.set_depth import depth_problems
 
 Splits = Mapping[str, Sequence[Item]]
 
@@ -53,7 +55,14 @@ def find_problems(
         ]
     items = dict.fromkeys(item for members in splits.values() for item in members)
     problems += [problem for item in items for problem in found[item].problems]
+    problems += depth_problems(deep_images(items, found), data.classes.image_bits)
     return problems + _equal_images(data, splits, found)
+
+
+def deep_images(items: Iterable[Item], found: Mapping[Item, Inspection]) -> dict[Path, int]:
+    """The images with more than 8 bits a sample, and the bits that each needs."""
+    bits = {item.image: found[item].bits for item in items}
+    return {image: each for image, each in bits.items() if each is not None}
 
 
 def _equal_images(

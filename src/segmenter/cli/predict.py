@@ -26,6 +26,7 @@ def predict(
     device: str = "cpu",
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
+    image_bits: int | None = None,
     overwrite: bool = False,
 ) -> int:
     """Label every pixel of photos and videos: overlays, colour maps, and the raw labels.
@@ -57,6 +58,8 @@ def predict(
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic; float32 has the published numerics, bfloat16 is faster where the
             processor has it, auto takes it there.
+        image_bits: Bits a sample of images with more than 8, such as 12, where white is 4095; none:
+            as the model was trained, or the fewest that hold the largest value of each image.
         overwrite: Replace files in the folder that an earlier run did not write.
     """
     options = {
@@ -69,6 +72,7 @@ def predict(
         "device": device,
         "runtime": runtime,
         "precision": precision,
+        "image_bits": image_bits,
         "overwrite": overwrite,
     }
     if shards is not None or shard is not None:

@@ -85,7 +85,9 @@ class LabelRows:
         images = []
         for photo in photos:
             try:
-                images.append(decode_image(photo) if isinstance(photo, bytes) else photo)
+                if isinstance(photo, bytes):
+                    photo = decode_image(photo, image_bits=self._predictor.image_bits)
+                images.append(photo)
                 found.append("")
             except (UserError, MemoryError) as error:
                 found.append(_reason(error))

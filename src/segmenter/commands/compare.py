@@ -59,6 +59,7 @@ def run_comparison(
         for model, threshold in zip((a, b), merge_tokens or (None, None), strict=True)
     )
     folder = open_data(data, data_classes(data, classes_file, one.spec))
+    classes = folder.classes.with_image_bits(one.spec.classes.image_bits)
     name, items = scored_items(folder, split, one.spec)
     if scored_items(folder, split, two.spec)[1] != items:
         raise UserError(
@@ -72,7 +73,7 @@ def run_comparison(
     with showing_progress("comparing", 2 * len(items)) as advance:
         comparison = Comparison(
             *(
-                evaluate(predictor, items, folder.classes, on_image=lambda _: advance())
+                evaluate(predictor, items, classes, on_image=lambda _: advance())
                 for predictor in predictors
             )
         )
@@ -89,7 +90,7 @@ def run_comparison(
         write_new(json_file, text.encode(), overwrite=overwrite)
     print_comparison(comparison)
     if report:
-        path = write_comparison(comparison, predictors, items, folder.classes, report, context)
+        path = write_comparison(comparison, predictors, items, classes, report, context)
         print(f"report: {path}")
     return comparison
 

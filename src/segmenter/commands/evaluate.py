@@ -68,6 +68,7 @@ def run_evaluation(
     chosen = change_protocol(find_protocol(protocol, spec), protocol_changes)
     folder = open_data(data, data_classes(data, classes_file, spec))
     name, items = scored_items(folder, split, spec)
+    classes = folder.classes.with_image_bits(spec.classes.image_bits)
     predictor = Predictor(computing, protocol=chosen, decode=decode)
     counted = None
     if statistics or boundary_ratio is not None or temperature_split is not None:
@@ -75,16 +76,16 @@ def run_evaluation(
         if temperature_split is not None:
             fitted = other_items(folder, temperature_split, spec, items)
             with showing_progress("fitting temperature", len(fitted)) as advance:
-                temperature = fit_temperature(predictor, fitted, folder.classes, on_image=advance)
+                temperature = fit_temperature(predictor, fitted, classes, on_image=advance)
         counted = Statistics(
-            folder.classes,
+            classes,
             boundary_ratio=DEFAULT_RATIO if boundary_ratio is None else boundary_ratio,
             temperature=temperature,
             fitted_on=temperature_split,
         )
     with showing_progress("evaluating", len(items)) as advance:
         evaluation = evaluate(
-            predictor, items, folder.classes, on_image=lambda _: advance(), statistics=counted
+            predictor, items, classes, on_image=lambda _: advance(), statistics=counted
         )
     context = {
         "model": model,
@@ -99,7 +100,7 @@ def run_evaluation(
     if evaluation.statistics:
         print_statistics(evaluation.statistics)
     if report:
-        path = write_report(evaluation, predictor, items, folder.classes, report, context)
+        path = write_report(evaluation, predictor, items, classes, report, context)
         print(f"report: {path}")
     return evaluation
 

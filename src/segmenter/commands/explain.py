@@ -28,8 +28,8 @@ def run_explanation(
         raise UserError("give --patch or --class, not both")
     folder = OutputFolder(out, overwrite=overwrite)
     folder.check(["index.html"])
-    pixels = decode_image(image)
     predictor = Predictor(model, device=device, runtime="torch")
+    pixels = decode_image(image, image_bits=predictor.image_bits)
     num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
         raise UserError(f"photos have 3 channels, this model takes {num_channels}")

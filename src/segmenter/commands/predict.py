@@ -15,6 +15,7 @@ from rich.table import Table
 
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
+from segmenter.commands.image_reading import Remarks, check_image_bits
 from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
 from segmenter.data.video import CameraFormat
 from segmenter.errors import UserError
@@ -54,6 +55,7 @@ def run_prediction(
     runtime: str,
     precision: str,
     overwrite: bool,
+    image_bits: int | None = None,
 ) -> int:
     """Label photos and videos, print the share of each class; returns how many have a problem.
 
@@ -79,6 +81,7 @@ def run_prediction(
         device=device,
         runtime=runtime,
         precision=precision,
+        image_bits=image_bits,
     )
     rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
     maps = set(rasters)
@@ -101,6 +104,7 @@ def run_prediction(
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
     of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
     summary, results, num_failed = Summary(predictor.classes), [], 0
+    remarks = Remarks()
     num_inputs, wrote = len(found) + len(videos), False
     formats = () if submission else outputs.set_formats
     with SetFiles(formats, predictor.classes, folder) as set_files:
@@ -113,9 +117,11 @@ def run_prediction(
                 summary.add(result.path, result.shares)
                 set_files.add(result.lines)
             num_failed += result.problem is not None
+            remarks.add(result)
             if gallery:
                 results.append(result)
         print_shares(summary)
+        remarks.print()
         print_usage(clock, num_inputs)
         for path in set_files.write():
             print(f"all photos: {path}")
@@ -140,6 +146,7 @@ def open_predictor(
     device: str,
     runtime: str,
     precision: str,
+    image_bits: int | None = None,
 ) -> Predictor:
     """Open a model for photos that are labelled one beside the other, and say what it is."""
     cv2.setNumThreads(1)  # photos are worked on side by side; so is what each thread spends known
@@ -152,6 +159,8 @@ def open_predictor(
         decode=decode,
         merge_tokens=merge_tokens,
     )
+    if image_bits is not None:
+        predictor.image_bits = check_image_bits(image_bits)
     terms = predictor.spec.license
     if terms and (model in bundled_models() or is_hub_name(model)):
         print(f"note: the model {model!r} is under these terms: {terms}")

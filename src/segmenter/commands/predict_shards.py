@@ -12,6 +12,7 @@ import numpy as np
 
 from segmenter.annotations.formats import SET_FILES, SetFormat
 from segmenter.classes import Classes
+from segmenter.commands.image_reading import Remarks
 from segmenter.commands.predict import (
     check_given,
     open_predictor,
@@ -58,6 +59,7 @@ def run_shards(
     runtime: str,
     precision: str,
     overwrite: bool,
+    image_bits: int | None = None,
 ) -> int:
     """Label one shard of the photos, or all in turn; returns how many could not be read.
 
@@ -94,6 +96,7 @@ def run_shards(
         device=device,
         runtime=runtime,
         precision=precision,
+        image_bits=image_bits,
     )
     check_channels(predictor)
     outputs = PhotoOutputs(predictor.classes, out, chosen, opacity, ids)
@@ -106,18 +109,23 @@ def run_shards(
     settings = agree_on_settings(out, predictor, outputs, num_shards, overwrite=overwrite)
 
     clock, summary, num_done = StageClock(), Summary(predictor.classes), 0
+    remarks = Remarks()
     shards = range(1, num_shards + 1) if shard is None else [shard]
     with ExitStack() as stack:
         records = []
         for each in shards:
             record = stack.enter_context(ShardRecord(out, each, num_shards, settings))
             records.append(record)
-            for _ in label_shard(record, images, predictor, outputs, clock, overwrite=overwrite):
+            for result in label_shard(
+                record, images, predictor, outputs, clock, overwrite=overwrite
+            ):
                 num_done += 1
+                remarks.add(result)
         for record in records:
             for path, shares in record.shares():
                 summary.add(path, shares)
         print_shares(summary)
+        remarks.print()
         print_usage(clock, num_done)
         num_failed = write_failed(records, folder, failed_name)
         for format, name in set_names.items():
@@ -164,6 +172,7 @@ def agree_on_settings(
             for key, each in predictor.protocol.model_dump(mode="json").items()
         },
         "decode": predictor.decode,
+        "image_bits": predictor.image_bits,
         "merge_tokens": predictor.runtime.merge_tokens,
         "runtime": predictor.runtime.name,
         "precision": predictor.runtime.precision,

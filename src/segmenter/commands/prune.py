@@ -100,7 +100,7 @@ def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
     protocol = model.spec.protocol
     device = next(model.parameters()).device
     for number, path in enumerate(paths):
-        photo = decode_image(path)
+        photo = decode_image(path, image_bits=model.spec.classes.image_bits)
         sizes = view_sizes(photo.shape[:2], protocol)[0]
         resized = resize_photo(photo, sizes.photo, protocol.resize_dtype)
         pixels = resize_photo(resized, sizes.view, "float32")[:]

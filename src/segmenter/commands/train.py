@@ -32,6 +32,7 @@ from segmenter.commands.launch import (
 from segmenter.data.loading import bytes_ahead
 from segmenter.data.problems import Severity
 from segmenter.data.readers import shared_memory_note
+from segmenter.data.set_depth import describe_bits, set_bits
 from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.inference.devices import has_bfloat16
@@ -161,7 +162,12 @@ def _train(
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE:
             say(f"{finding.severity}: {one_line(finding)}")
-    model = processes.on_each(lambda: build_model(recipe, data.classes, say)).to(place)
+    depth = describe_bits(found.deep_images, data.classes.image_bits)
+    if depth:
+        say(depth)
+    bits = set_bits(found.deep_images, data.classes.image_bits)
+    classes = data.classes.model_copy(update={"image_bits": bits})
+    model = processes.on_each(lambda: build_model(recipe, classes, say)).to(place)
     stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
     teacher = processes.on_each(lambda: build_teacher(recipe, model, place))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
@@ -180,11 +186,11 @@ def _train(
         recipe=recipe,
         model=model,
         stream=stream,
-        loss=build_loss(recipe, data.classes, pixel_counts),
+        loss=build_loss(recipe, classes, pixel_counts),
         score=build_score(val_items, recipe, processes) if val_items else None,
         draw=build_draw(val_items, recipe) if val_items else None,
         folder=folder,
-        identity=run_identity(recipe, data.classes, stream.items, teacher),
+        identity=run_identity(recipe, classes, stream.items, teacher),
         teacher=teacher,
         processes=processes,
         execution=execution,

@@ -4,14 +4,11 @@ JPEG is decoded by simplejpeg, the rest by Pillow. A file that is cut or damaged
 never a picture; a header that promises too much is refused before a pixel is decoded.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -19,22 +16,21 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from PIL import ImageFile
 
+from segmenter.data.depth import (
+    as_bytes,
+    choose_bits,
+    color_values,
+    deep_samples,
+    exact_bits,
+    is_deep,
+    is_white_zero,
+    raw_mode,
+    stated_bits,
+)
 from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
+from segmenter.data.orientation import TURNS, read_orientation, upright
+from segmenter.data.pillow_warnings import quiet
 from segmenter.errors import UserError
-
-_EXIF_ORIENTATION = 0x0112
-# Orientation -> what `turn` is told.
-_TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
-
-_warnings_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,8 @@ class Header:
     """Width and height, before the photo is turned upright."""
     orientation: int
     """Of EXIF: 1 where the photo is upright, or nothing is said."""
+    is_deep: bool = False
+    """Whether there are more than 8 bits a sample."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,38 +71,69 @@ class Header:
     @property
     def is_turned(self) -> bool:
         """Whether the photo is turned or mirrored when it is read."""
-        return self.orientation in _TURNS
+        return self.orientation in TURNS
 
     @property
     def swaps_sides(self) -> bool:
         """Whether turning the photo upright makes rows of its columns."""
-        return _TURNS.get(self.orientation, (False,))[0]
+        return TURNS.get(self.orientation, (False,))[0]
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image, and what was found out on the way to it."""
+
+    pixels: UInt8[ndarray, "height width 3"]
+    """RGB, upright."""
+    bits: int | None = None
+    """Bits a sample of a file that does not fix them, as it was read; none: it does, as with 8."""
 
 
 def decode_image(
-    source: Path | bytes, *, limits: Limits = FILE_LIMITS
+    source: Path | bytes, *, limits: Limits = FILE_LIMITS, image_bits: int | None = None
 ) -> UInt8[ndarray, "height width 3"]:
     """Decode a photo to RGB, turned upright as its EXIF data say.
 
-    Alpha is dropped, grey is repeated, 16-bit grey keeps its upper 8 bits, and of several frames
-    or pages the first is taken.
+    Alpha is dropped, grey is repeated, more than 8 bits a sample are brought to 8 (`depth.py` says
+    where white lies), and of several frames or pages the first is taken.
 
     Args:
         source: A file, or the bytes of one.
         limits: What is refused unseen.
+        image_bits: Bits a sample of images that have more than 8; none: each file's own.
 
     Raises:
         UserError: If it is missing, cut, damaged, too large or not an image of a known kind.
     """
+    return read_image(source, limits=limits, image_bits=image_bits).pixels
+
+
+def read_image(
+    source: Path | bytes, *, limits: Limits = FILE_LIMITS, image_bits: int | None = None
+) -> DecodedImage:
+    """As `decode_image`, with what was found out on the way.
+
+    Raises:
+        UserError: As `decode_image`.
+    """
     name, data = _read(source, limits)
     with _naming(name):
         image = _open(BytesIO(data), name, limits)
+        found = None
         if image.format == "JPEG":
             pixels = simplejpeg.decode_jpeg(data, "RGB")
+        elif is_deep(image):
+            exact, stated = exact_bits(image), stated_bits(image, data)
+            _load(image)
+            samples = deep_samples(image, data, name)
+            bits = exact or choose_bits(samples, stated, image_bits, name)
+            found = None if exact else bits
+            pixels = as_bytes(samples, bits)
+            pixels = 255 - pixels if is_white_zero(image) else pixels
         else:
             _load(image)
             pixels = _rgb(image, name)
-        return _upright(pixels, _orientation(image))
+        return DecodedImage(upright(pixels, read_orientation(image)), found)
 
 
 def decode_mask(
@@ -131,8 +160,10 @@ def decode_mask(
                 return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
             return simplejpeg.decode_jpeg(data, "RGB")
         _refuse_stretched(image, name)
-        step = _grey_step(image)
+        step, is_deep_color = _grey_step(image), is_deep(image) and image.mode[0] != "I"
         _load(image)
+        if is_deep_color:
+            return color_values(deep_samples(image, data, name), name)
         if image.mode in {"P", "PA"} and apply_palette:
             return _rgb(image, name)
         if image.mode in {"L", "1"}:
@@ -178,8 +209,8 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
         image = _open(file, str(path), limits)
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
-        orientation = _orientation(image) if may_turn else 1
-        return Header(str(image.format), image.size, orientation)
+        orientation = read_orientation(image) if may_turn else 1
+        return Header(str(image.format), image.size, orientation, is_deep(image))
 
 
 def _check_bytes(path: Path, limits: Limits) -> None:
@@ -224,14 +255,6 @@ def _naming(name: str) -> Iterator[None]:
         raise UserError(f"{name} is cut, damaged or not an image: {reason}") from None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Pillow's remarks on metadata; Python keeps one list of filters for all threads."""
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFile.ImageFile:
     """Read the header and check its promises; no pixel is decoded yet."""
     magic = file.read(NUM_MAGIC_BYTES)
@@ -241,7 +264,7 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
         unread = name_unread(magic)
         what = f"is {unread}; convert it" if unread else "is no image of a known kind"
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
-    with _quiet():
+    with quiet():
         image = opener(file)
     width, height = image.size
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
@@ -255,15 +278,12 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
 def _load(image: ImageFile.ImageFile) -> None:
     """Decode the pixels, outside the lock except for TIFF, which reads metadata meanwhile."""
     if image.format == "TIFF":
-        with _quiet():
+        with quiet():
             image.load()
     image.load()
 
 
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:
-    # Pillow has made white 65535 in a PGM of more than 8 bits.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return np.repeat((np.array(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode in {"I", "F"}:
         raise UserError(
             f"{name} has 32 bits a pixel, which does not say how bright white is; "
@@ -282,9 +302,7 @@ def _refuse_stretched(image: ImageFile.ImageFile, name: str) -> None:
 
 def _grey_step(image: ImageFile.ImageFile) -> int:
     """How far apart Pillow spreads the values of grey files with 2 or 4 bits a pixel."""
-    arguments: Any = image.tile[0].args if image.tile else None
-    raw_mode = arguments if isinstance(arguments, str) else str((arguments or [""])[0])
-    return {"L;2": 85, "L;4": 17}.get(raw_mode[:3], 1)
+    return {"L;2": 85, "L;4": 17}.get(raw_mode(image)[:3], 1)
 
 
 def _whole_numbers(values: Shaped[ndarray, "height width"], name: str) -> ndarray:
@@ -296,32 +314,3 @@ def _whole_numbers(values: Shaped[ndarray, "height width"], name: str) -> ndarra
             "mask values are whole numbers from 0 to 65535"
         )
     return values.astype(np.uint16)
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation, 1 where there is none; Pillow has turned a TIFF by itself."""
-    if image.format == "TIFF":
-        return 1
-    try:
-        with _quiet():
-            orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:
-        # Broken metadata do not make a photo unreadable.
-        return 1
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _upright(
-    pixels: UInt8[ndarray, "height width 3"], orientation: int
-) -> UInt8[ndarray, "upright_height upright_width 3"]:
-    return turn(pixels, *_TURNS[orientation]) if orientation in _TURNS else pixels
-
-
-def turn(
-    pixels: UInt8[ndarray, "height width 3"], swap: bool, flip_rows: bool, flip_columns: bool
-) -> UInt8[ndarray, "turned_height turned_width 3"]:
-    """Swap rows and columns first, then reverse the rows, then the columns, each if asked for."""
-    pixels = pixels.transpose(1, 0, 2) if swap else pixels
-    pixels = pixels[::-1] if flip_rows else pixels
-    pixels = pixels[:, ::-1] if flip_columns else pixels
-    return np.ascontiguousarray(pixels)

@@ -148,7 +148,7 @@ def read_sample(item: Item, classes: Classes) -> Sample:
     Raises:
         UserError: If one cannot be read, they differ in size, or a mask value has no class.
     """
-    image = decode_image(item.image)
+    image = decode_image(item.image, image_bits=classes.image_bits)
     labels = read_labels(item, classes)
     check_sizes(item, (image.shape[0], image.shape[1]), (labels.shape[0], labels.shape[1]))
     return Sample(image, labels)

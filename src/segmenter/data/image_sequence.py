@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decode import read_image
 from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.video import VIDEO_LIMITS, Frame, VideoTiming
 from segmenter.errors import UserError
@@ -38,16 +38,20 @@ class ImageSequence:
             UserError: After the last photo, if it was stopped, or if some cannot be read.
         """
         timing = VideoTiming(1 / self.rate, self.rate)
-        problems = []
+        problems: list[str] = []
+        bits = None  # one range for all frames, or a dark one would flash up
         for index, path in enumerate(self.images):
             if stopped():
                 raise UserError(f"{self.path}: stopped by a signal; what was done is kept")
             try:
-                pixels = decode_image(path, limits=VIDEO_LIMITS)
+                frame = read_image(path, limits=VIDEO_LIMITS)
+                if bits and frame.bits and frame.bits < bits:
+                    frame = read_image(path, limits=VIDEO_LIMITS, image_bits=bits)
+                bits = frame.bits or bits
             except UserError as error:
                 problems.append(str(error))
                 continue
-            yield Frame(pixels, index / self.rate, timing)
+            yield Frame(frame.pixels, index / self.rate, timing)
         if problems:
             raise UserError(
                 f"{len(problems)} of {len(self.images)} frames cannot be read; the first: "

@@ -145,7 +145,7 @@ def _read(item: Item, classes: Classes) -> Sample:
     """A photo and its labels; without a mask, none of its pixels has one."""
     if item.mask is not None:
         return read_sample(item, classes)
-    image = decode_image(item.image)
+    image = decode_image(item.image, image_bits=classes.image_bits)
     return Sample(image, np.full(image.shape[:2], classes.ignore_index, classes.label_dtype))
 
 

@@ -147,6 +147,11 @@ KINDS: dict[str, Kind] = {
         "masks in JPEG files whose values are intact",
         "export them as PNG: with the next one values may change",
     ),
+    "dark-depth": Kind(
+        _WARNING,
+        "images that turn dark, as others fill more of their 16 bits",
+        "set image_bits in classes.yaml to the bits that most of them need, or scale them alike",
+    ),
     "class-missing": Kind(
         _WARNING,
         "classes that no mask of the training split holds",
@@ -165,6 +170,11 @@ KINDS: dict[str, Kind] = {
     ),
     "turned-photo": Kind(
         _NOTE, "photos turned upright by their EXIF data", "none: their masks fit them upright"
+    ),
+    "deep-photo": Kind(
+        _NOTE,
+        "images with more than 8 bits a sample",
+        "none if white is right; image_bits in classes.yaml sets it",
     ),
     "grey-as-rgb": Kind(_NOTE, "grey masks saved with three channels", "none: they are read right"),
     "sixteen-bit-format": Kind(

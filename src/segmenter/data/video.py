@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from segmenter.data.decode import Limits, turn
+from segmenter.data.decode import Limits
+from segmenter.data.orientation import turn
 from segmenter.errors import UserError
 
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)

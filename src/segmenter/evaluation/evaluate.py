@@ -120,6 +120,7 @@ def evaluate(
     if not items:
         raise UserError("nothing to evaluate: the split has no photos")
     check_classes(classes.names, predictor.classes.names)
+    classes = classes.with_image_bits(predictor.image_bits)
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     images, counts = [], []
@@ -175,6 +176,7 @@ def fit_temperature(
     if not items:
         raise UserError("nothing to fit a temperature on: the split has no photos")
     check_classes(classes.names, predictor.classes.names)
+    classes = classes.with_image_bits(predictor.image_bits)
     fit = TemperatureFit()
     for item, sample in _read_ahead(items, classes):
         with _naming(item):

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from segmenter.annotations.formats import SetFormat
 from segmenter.classes import Classes
-from segmenter.data.decode import decode_image
+from segmenter.data.decode import DecodedImage, read_image
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.inference.find_images import is_usable_name
@@ -61,6 +61,8 @@ class Result:
     """Of its files, without their endings."""
     lines: dict[SetFormat, str] = field(default_factory=dict)
     """What files that tell of all photos say of this one."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how it was read; equal words for equal cases."""
 
 
 def predict_files(
@@ -145,7 +147,7 @@ def label_photos(
     try:
         while True:
             while len(ahead) < min(num_readers + 1, room) and (photo := next(waiting, None)):
-                ahead.append(readers.submit(_read, *photo, predictor.classes, clock))
+                ahead.append(readers.submit(_read, *photo, predictor, clock))
             if not ahead:
                 break
             found = ahead.popleft().result()
@@ -172,6 +174,7 @@ class _Read(NamedTuple):
     name: str
     image: UInt8[ndarray, "height width 3"]
     seconds: float
+    remarks: tuple[str, ...]
 
 
 class _Found(NamedTuple):
@@ -185,8 +188,9 @@ class _Found(NamedTuple):
     seconds: float
 
 
-def _read(path: Path, name: str, classes: Classes, clock: StageClock) -> _Read | Result:
+def _read(path: Path, name: str, predictor: Predictor, clock: StageClock) -> _Read | Result:
     """Decode a photo; one that cannot be, or whose results can have no name, has a result."""
+    classes = predictor.classes
     if not is_usable_name(name):
         problem = (
             f"{str(path)!r}: no result can have this name; shorten it, and leave out backslashes, "
@@ -196,10 +200,20 @@ def _read(path: Path, name: str, classes: Classes, clock: StageClock) -> _Read |
     start = time.perf_counter()
     try:
         with clock.measure("decode"):
-            image = decode_image(path)
+            image = read_image(path, image_bits=predictor.image_bits)
     except (UserError, MemoryError) as error:
         return _failed(path, name, classes, error, time.perf_counter() - start)
-    return _Read(path, name, image, time.perf_counter() - start)
+    return _Read(path, name, image.pixels, time.perf_counter() - start, remarks_on(image))
+
+
+def remarks_on(image: DecodedImage) -> tuple[str, ...]:
+    """What the user should know of how an image was read."""
+    if image.bits is None:
+        return ()
+    return (
+        f"more than 8 bits a sample, read as {image.bits}: white is {(1 << image.bits) - 1} "
+        "(--image-bits sets it)",
+    )
 
 
 def _label(
@@ -252,7 +266,7 @@ def _write(
         UserError: If a file cannot be written.
     """
     start = time.perf_counter()
-    path, name, image, _ = found.read
+    path, name, image, _, remarks = found.read
     try:
         with clock.measure("draw"), enough_memory():
             shares = class_shares(found.labels, len(classes))
@@ -262,7 +276,9 @@ def _write(
     with clock.measure("write"):
         outputs = [folder.write(each, encode()) for each, encode in drawn.files.items()]
     seconds = found.seconds + time.perf_counter() - start
-    return Result(path, (*outputs, *found.outputs), shares, seconds, name=name, lines=drawn.lines)
+    return Result(
+        path, (*outputs, *found.outputs), shares, seconds, None, name, drawn.lines, remarks
+    )
 
 
 def _failed(path: Path, name: str, classes: Classes, error: Exception, seconds: float) -> Result:

@@ -90,6 +90,8 @@ class Predictor:
         changes = {} if flip is None else {"flip": flip}
         changes |= {} if scales is None else {"scales": scales}
         self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
+        self.image_bits = self.classes.image_bits
+        """Bits a sample that files are read with, if they have more than 8; none: each its own."""
 
     @property
     def spec(self) -> ModelSpec:

@@ -1,0 +1,39 @@
+"""How images were read, told once for all of a run."""
+
+from collections import Counter
+from pathlib import Path
+
+from segmenter.errors import UserError
+from segmenter.inference.predict_files import Result
+
+
+class Remarks:
+    """What is said of the images of a run: each remark once, with the number of its images."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, Path] = {}
+
+    def add(self, result: Result) -> None:
+        """Count what is said of one image."""
+        for remark in result.remarks:
+            self._counts[remark] += 1
+            self._first.setdefault(remark, result.path)
+
+    def print(self) -> None:
+        """Print a line for each remark."""
+        for remark, count in self._counts.items():
+            first = self._first[remark]
+            which = f"{first}" if count == 1 else f"{count} images, the first {first}"
+            print(f"note: {which}: {remark}")
+
+
+def check_image_bits(bits: int) -> int:
+    """Refuse a number of bits that no image has.
+
+    Raises:
+        UserError: If it is not 8 to 16.
+    """
+    if not 8 <= bits <= 16:
+        raise UserError(f"--image-bits is from 8 to 16, got {bits}")
+    return bits

@@ -29,6 +29,7 @@ from segmenter.data.depth import (
 )
 from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
 from segmenter.data.orientation import TURNS, read_orientation, upright
+from segmenter.data.pages import count_pages
 from segmenter.data.pillow_warnings import quiet
 from segmenter.errors import UserError
 
@@ -61,6 +62,8 @@ class Header:
     """Of EXIF: 1 where the photo is upright, or nothing is said."""
     is_deep: bool = False
     """Whether there are more than 8 bits a sample."""
+    num_pages: int = 1
+    """Pages or frames in the file; the first is read."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,6 +90,8 @@ class DecodedImage:
     """RGB, upright."""
     bits: int | None = None
     """Bits a sample of a file that does not fix them, as it was read; none: it does, as with 8."""
+    num_pages: int = 1
+    """Pages or frames in the file, of which this is the first; see `pages.count_pages`."""
 
 
 def decode_image(
@@ -118,8 +123,9 @@ def read_image(
     """
     name, data = _read(source, limits)
     with _naming(name):
-        image = _open(BytesIO(data), name, limits)
-        found = None
+        file = BytesIO(data)
+        image = _open(file, name, limits)
+        found, num_pages = None, count_pages(image, file)
         if image.format == "JPEG":
             pixels = simplejpeg.decode_jpeg(data, "RGB")
         elif is_deep(image):
@@ -133,7 +139,7 @@ def read_image(
         else:
             _load(image)
             pixels = _rgb(image, name)
-        return DecodedImage(upright(pixels, read_orientation(image)), found)
+        return DecodedImage(upright(pixels, read_orientation(image)), found, num_pages)
 
 
 def decode_mask(
@@ -150,11 +156,14 @@ def decode_mask(
         limits: What is refused unseen.
 
     Raises:
-        UserError: As for `decode_image`, and if values are negative, fractions or above 65535.
+        UserError: As for `decode_image`, if values are negative, fractions or above 65535, and if
+            the file holds several pages or frames.
     """
     name, data = _read(path, limits)
     with _naming(name):
-        image = _open(BytesIO(data), name, limits)
+        file = BytesIO(data)
+        image = _open(file, name, limits)
+        _refuse_pages(count_pages(image, file), str(image.format), name)
         if image.format == "JPEG":
             if image.mode == "L":
                 return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
@@ -210,7 +219,8 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
         orientation = read_orientation(image) if may_turn else 1
-        return Header(str(image.format), image.size, orientation, is_deep(image))
+        pages = count_pages(image, file)
+        return Header(str(image.format), image.size, orientation, is_deep(image), pages)
 
 
 def _check_bytes(path: Path, limits: Limits) -> None:
@@ -292,6 +302,17 @@ def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 
     # Else Pillow warns that it is dropped.
     image.info.pop("transparency", None)
     return np.array(image.convert("RGB"))
+
+
+def _refuse_pages(num_pages: int, format: str, name: str) -> None:
+    """Refuse a mask of several pages: each may be a class, and none says which."""
+    if num_pages == 1:
+        return
+    several = f"{num_pages} pages" if format == "TIFF" else "several frames"
+    raise UserError(
+        f"{name} has {several}; a mask is one page that holds the value of a class at each pixel: "
+        "merge the pages into one, or save the one that holds the classes"
+    )
 
 
 def _refuse_stretched(image: ImageFile.ImageFile, name: str) -> None:

@@ -44,7 +44,11 @@ class MaskFacts:
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
     """Read what the file of a photo says of itself; none if it cannot be read."""
     try:
-        return read_header(item.image), ()
+        header = read_header(item.image)
+        if header.num_pages == 1:
+            return header, ()
+        message = f"{item.image} has several pages or frames; the first is read"
+        return header, (Problem("several-pages", message, (item.image,)),)
     except UserError as error:
         return None, (Problem("unreadable-photo", str(error), (item.image,)),)
 

@@ -147,6 +147,11 @@ KINDS: dict[str, Kind] = {
         "masks in JPEG files whose values are intact",
         "export them as PNG: with the next one values may change",
     ),
+    "several-pages": Kind(
+        _WARNING,
+        "images of several pages or frames, of which the first is read",
+        "save the page that belongs to the mask as an image of its own",
+    ),
     "dark-depth": Kind(
         _WARNING,
         "images that turn dark, as others fill more of their 16 bits",

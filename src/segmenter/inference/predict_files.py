@@ -208,12 +208,15 @@ def _read(path: Path, name: str, predictor: Predictor, clock: StageClock) -> _Re
 
 def remarks_on(image: DecodedImage) -> tuple[str, ...]:
     """What the user should know of how an image was read."""
-    if image.bits is None:
-        return ()
-    return (
-        f"more than 8 bits a sample, read as {image.bits}: white is {(1 << image.bits) - 1} "
-        "(--image-bits sets it)",
-    )
+    remarks = []
+    if image.num_pages > 1:
+        remarks.append("several pages or frames: the first is labelled")
+    if image.bits is not None:
+        remarks.append(
+            f"more than 8 bits a sample, read as {image.bits}: white is {(1 << image.bits) - 1} "
+            "(--image-bits sets it)"
+        )
+    return tuple(remarks)
 
 
 def _label(

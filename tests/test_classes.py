@@ -81,7 +81,7 @@ def test_odd_class_names_survive_yaml(tmp_path: Path, name: str) -> None:
         ("classes: [{name: a, color: [0, 0, 0]}]", "'classes.0.values' is missing"),
         (
             "classes: [{name: a, color: [0, 0, 300], values: [1]}]",
-            "less than or equal to 255, got 300",
+            "whole numbers from 0 to 255, got 300",
         ),
         (
             "classes: [{name: a, color: [0, 0, 0], values: [1], id: 3}]",

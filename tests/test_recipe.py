@@ -132,7 +132,7 @@ def test_a_recipe_that_is_not_there_is_named_with_the_packaged_ones() -> None:
     ("text", "message"),
     [
         ("a: [1, 2", "line 1"),
-        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("!!python/object/apply:os.system ['true']", "a tag"),
         ("just text", "is no recipe"),
         ("\n".join(["a: &x [1]"] + [f"b{i}: *x" for i in range(200)]), "aliases"),
         ("x" * (1 << 20 | 1), "larger than"),

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from segmenter.class_file import strict_content
 from segmenter.errors import UserError
 from segmenter.validation import first_problem, read_yaml
 
@@ -204,9 +205,11 @@ def read_classes(path: Path) -> Classes:
     """
     content = read_yaml(path)
     try:
-        return Classes.model_validate(content)
+        return Classes.model_validate(strict_content(content))
     except ValidationError as error:
         raise UserError(f"{path}: {first_problem(error, Classes)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _flow(value: object) -> str:

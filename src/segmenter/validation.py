@@ -26,6 +26,12 @@ _OUR_WORDS = {
     "int_type": "must be a whole number, in plain digits",
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list, such as [1, 2]",
+    "tuple_type": "must be a list, such as [1, 2]",
+    "dict_type": "must be keys and values",
+    "model_type": "must be keys and values",
 }
 _STARTS = (
     yaml.BlockMappingStartToken,
@@ -34,6 +40,32 @@ _STARTS = (
     yaml.FlowSequenceStartToken,
 )
 _ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+_NO_YAML = "no YAML; look at indentation, brackets, colons and quotes there"
+_YAML_WORDS = {
+    "'\\t'": "a tab, where YAML takes only blanks; indent with blanks",
+    "mapping values are not allowed": (
+        "a colon that begins no value; put text with a colon in it in quotes, and look at the "
+        "indentation"
+    ),
+    "could not determine a constructor": "a tag (!...) that is not read; leave it out",
+    "expected <block end>": "a line that does not fit those above it; look at its indentation",
+    "flow sequence": "a list that is not closed, or a comma that is missing",
+    "flow mapping": "a brace that is not closed, or a comma that is missing",
+    "quoted scalar": "text in quotes that is not closed",
+    "undefined alias": "a name after * that stands for nothing; put text with a * in quotes",
+    "unhashable key": "a key that is itself a list or mapping",
+    "but found another document": "a second document (---); one is read",
+    "special characters are not allowed": "a control character; leave it out",
+    "cannot start any token": "a character that begins no value; put the text in quotes",
+    "could not find expected ':'": "a line without a colon after its key",
+}
+"""A part of what the library says -> what we say; the first that fits."""
+
+
+class StrictnessError(yaml.constructor.ConstructorError):
+    """What `StrictLoader` refuses, in our words."""
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -46,7 +78,7 @@ class StrictLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
+                raise StrictnessError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
             seen.add(key.value)
@@ -56,7 +88,7 @@ class StrictLoader(yaml.SafeLoader):
         """Put the keys of `<<` in; each of a chain of them may double their number."""
         super().flatten_mapping(node)
         if len(node.value) > _MAX_MERGED_KEYS:
-            raise yaml.constructor.ConstructorError(
+            raise StrictnessError(
                 None, None, f"more than {_MAX_MERGED_KEYS} merged keys", node.start_mark
             )
 
@@ -112,8 +144,16 @@ def read_yaml(path: Path, loader: type[StrictLoader] = PlainLoader) -> Any:
             raise
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise UserError(f"{path}{where}: {problem}") from None
+        raise UserError(f"{path}{where}: {_what_is_wrong(error)}") from None
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """What a YAML library found, in words for whoever wrote the file."""
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", ""))
+    if isinstance(error, StrictnessError):
+        return problem
+    said = f"{getattr(error, 'context', '')} {problem}"
+    return next((ours for theirs, ours in _YAML_WORDS.items() if theirs in said), _NO_YAML)
 
 
 def _check_size_of_content(text: str, path: Path) -> None:

@@ -19,18 +19,17 @@ from PIL import ImageFile
 from segmenter.data.depth import (
     as_bytes,
     choose_bits,
-    color_values,
     deep_samples,
     exact_bits,
     is_deep,
     is_white_zero,
-    raw_mode,
     stated_bits,
 )
 from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
 from segmenter.data.orientation import TURNS, read_orientation, upright
 from segmenter.data.pages import count_pages
-from segmenter.data.pillow_warnings import quiet
+from segmenter.data.pillow_warnings import load, quiet
+from segmenter.data.raw_masks import refuse_pages, values_of
 from segmenter.errors import UserError
 
 
@@ -130,14 +129,14 @@ def read_image(
             pixels = simplejpeg.decode_jpeg(data, "RGB")
         elif is_deep(image):
             exact, stated = exact_bits(image), stated_bits(image, data)
-            _load(image)
+            load(image)
             samples = deep_samples(image, data, name)
             bits = exact or choose_bits(samples, stated, image_bits, name)
             found = None if exact else bits
             pixels = as_bytes(samples, bits)
             pixels = 255 - pixels if is_white_zero(image) else pixels
         else:
-            _load(image)
+            load(image)
             pixels = _rgb(image, name)
         return DecodedImage(upright(pixels, read_orientation(image)), found, num_pages)
 
@@ -163,27 +162,17 @@ def decode_mask(
     with _naming(name):
         file = BytesIO(data)
         image = _open(file, name, limits)
-        _refuse_pages(count_pages(image, file), str(image.format), name)
+        refuse_pages(count_pages(image, file), str(image.format), name)
         if image.format == "JPEG":
             if image.mode == "L":
                 return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
             return simplejpeg.decode_jpeg(data, "RGB")
-        _refuse_stretched(image, name)
-        step, is_deep_color = _grey_step(image), is_deep(image) and image.mode[0] != "I"
-        _load(image)
-        if is_deep_color:
-            return color_values(deep_samples(image, data, name), name)
-        if image.mode in {"P", "PA"} and apply_palette:
+        shown_as_rgb = image.mode in {"P", "PA"} and apply_palette
+        values = None if shown_as_rgb else values_of(image, data, name, load)
+        if values is None:
+            load(image)
             return _rgb(image, name)
-        if image.mode in {"L", "1"}:
-            return np.array(image, dtype=np.uint8) // step
-        if image.mode in {"P", "PA", "LA"}:
-            return np.array(image.getchannel(0))
-        if image.mode.startswith("I;16"):
-            return np.array(image).astype(np.uint16)
-        if image.mode in {"I", "F"}:
-            return _whole_numbers(np.array(image), name)
-        return _rgb(image, name)
+        return values
 
 
 def count_pixels(data: bytes, *, limits: Limits = FILE_LIMITS) -> int:
@@ -285,14 +274,6 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
     return image
 
 
-def _load(image: ImageFile.ImageFile) -> None:
-    """Decode the pixels, outside the lock except for TIFF, which reads metadata meanwhile."""
-    if image.format == "TIFF":
-        with quiet():
-            image.load()
-    image.load()
-
-
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:
     if image.mode in {"I", "F"}:
         raise UserError(
@@ -302,36 +283,3 @@ def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 
     # Else Pillow warns that it is dropped.
     image.info.pop("transparency", None)
     return np.array(image.convert("RGB"))
-
-
-def _refuse_pages(num_pages: int, format: str, name: str) -> None:
-    """Refuse a mask of several pages: each may be a class, and none says which."""
-    if num_pages == 1:
-        return
-    several = f"{num_pages} pages" if format == "TIFF" else "several frames"
-    raise UserError(
-        f"{name} has {several}; a mask is one page that holds the value of a class at each pixel: "
-        "merge the pages into one, or save the one that holds the classes"
-    )
-
-
-def _refuse_stretched(image: ImageFile.ImageFile, name: str) -> None:
-    """Refuse a PGM mask whose greatest value is not 255 or 65535: Pillow would scale its values."""
-    if image.format == "PPM" and image.tile[0].codec_name != "raw":
-        raise UserError(f"{name} is a PGM file of odd range; save the mask as PNG")
-
-
-def _grey_step(image: ImageFile.ImageFile) -> int:
-    """How far apart Pillow spreads the values of grey files with 2 or 4 bits a pixel."""
-    return {"L;2": 85, "L;4": 17}.get(raw_mode(image)[:3], 1)
-
-
-def _whole_numbers(values: Shaped[ndarray, "height width"], name: str) -> ndarray:
-    """32-bit values as uint16, where nothing is lost."""
-    fits = (values >= 0) & (values <= np.iinfo(np.uint16).max) & (values == np.floor(values))
-    if not fits.all():
-        raise UserError(
-            f"{name} holds {values[~fits][0]} at {np.count_nonzero(~fits)} pixels; "
-            "mask values are whole numbers from 0 to 65535"
-        )
-    return values.astype(np.uint16)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from PIL import ImageFile
+
 _lock = Lock()
 
 
@@ -14,3 +16,11 @@ def quiet() -> Iterator[None]:
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def load(image: ImageFile.ImageFile) -> None:
+    """Decode the pixels, outside the lock except for TIFF, which reads metadata meanwhile."""
+    if image.format == "TIFF":
+        with quiet():
+            image.load()
+    image.load()

@@ -1,5 +1,6 @@
 """What a person may write in a `classes.yaml`: brought to its strict form, or refused plainly."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -8,6 +9,7 @@ from typing import Any
 _EXAMPLE = 'such as "classes: [{name: road, color: [128, 64, 128], values: [1]}]"'
 _HEX = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})", re.IGNORECASE)
 _MAX_VALUE = 65535
+_LEAST_IGNORED = 1 - (1 << 31)
 _MAX_BITS = 16
 _SHOWN = 40
 """Characters of what was given that a message shows."""
@@ -30,9 +32,10 @@ def strict_content(content: object) -> object:
     if "classes" not in content and "names" in content:
         raise ValueError(_of_yolo(content["names"]))
     strict = {str(key): value for key, value in content.items()}
-    for key in ("ignore", "background"):
-        if key in strict:
-            strict[key] = _values(strict[key], key)
+    if "background" in strict:
+        strict["background"] = _values(strict["background"], "background")
+    if "ignore" in content:
+        strict["ignore"] = _values(content["ignore"], "ignore", least=_LEAST_IGNORED)
     if "image_bits" in strict:
         strict["image_bits"] = _number(strict["image_bits"], "image_bits", 8, _MAX_BITS)
     if "classes" in strict:
@@ -95,18 +98,24 @@ def _color(given: object, where: str) -> list[int]:
     return [_number(each, where, 0, 255) for each in given]
 
 
-def _values(given: object, where: str) -> list[object]:
-    """A list of mask values; a single one is a list of one."""
+def _values(given: object, where: str, least: int = 0) -> list[object]:
+    """A list of mask values; a single one is a list of one. NaN is always ignored, so left out."""
     if given is None:
         raise ValueError(f"{where} is empty; give a list, such as [255], or [] for none")
     values = given if isinstance(given, list) else [given]
-    return [_value(value, where) for value in values]
+    return [
+        _value(value, where, least)
+        for value in values
+        if least == 0 or not (isinstance(value, float) and math.isnan(value))
+    ]
 
 
-def _value(given: object, where: str) -> object:
+def _value(given: object, where: str, least: int) -> object:
     if isinstance(given, list) or (isinstance(given, str) and given.startswith("#")):
         return _color(given, where)
-    return _number(given, where, 0, _MAX_VALUE)
+    if least < 0 and isinstance(given, float) and given.is_integer():
+        given = int(given)
+    return _number(given, where, least, _MAX_VALUE)
 
 
 def _number(given: object, where: str, least: int, most: int) -> int:

@@ -30,6 +30,12 @@ Color = tuple[Byte, Byte, Byte]
 MaskValue = Annotated[int, Field(ge=0, le=65535, strict=True)] | Color
 """What a mask file holds at one pixel: a grey value (8 or 16 bit), or an RGB triple."""
 
+NoData = Annotated[int, Field(gt=-(1 << 31), lt=0, strict=True)]
+"""A negative value, which no class can have: it can only be ignored."""
+
+NO_DATA = -(1 << 31)
+"""Stands in a decoded mask where the file has no number; always ignored."""
+
 _NUM_GREY_VALUES = 1 << 16
 
 
@@ -50,8 +56,8 @@ class Classes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1, max_length=65534)]
-    ignore: tuple[MaskValue, ...] = (255,)
-    """Mask values of pixels that are left out of training and scores."""
+    ignore: tuple[MaskValue | NoData, ...] = (255,)
+    """Mask values of pixels that are left out of training and scores; also negative ones."""
     background: tuple[MaskValue, ...] = ()
     """Mask values of all that is not the one class. Only with one class; it is no class itself: it
     has no logit and no part in mean scores, and the photo shows where it is."""
@@ -158,7 +164,7 @@ class Classes(BaseModel):
         """Table from grey mask value to label, int32 (65536,); -1 where no class has the value."""
         table = np.full(_NUM_GREY_VALUES, -1, dtype=np.int32)
         for value in self.ignore:
-            if isinstance(value, int):
+            if isinstance(value, int) and value >= 0:
                 table[value] = self.ignore_index
         for index, info in enumerate(self.by_index):
             table[list(info.values)] = index

@@ -26,10 +26,11 @@ from segmenter.data.depth import (
     stated_bits,
 )
 from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
+from segmenter.data.npy_masks import MAGIC, read_shape
 from segmenter.data.orientation import TURNS, read_orientation, upright
 from segmenter.data.pages import count_pages
 from segmenter.data.pillow_warnings import load, quiet
-from segmenter.data.raw_masks import refuse_pages, values_of
+from segmenter.data.raw_masks import npy_values, refuse_pages, values_of
 from segmenter.errors import UserError
 
 
@@ -144,8 +145,10 @@ def read_image(
 def decode_mask(
     path: Path, *, apply_palette: bool = False, limits: Limits = FILE_LIMITS
 ) -> Shaped[ndarray, "height width *channels"]:
-    """Decode the raw values of a mask: uint8 or uint16 (H, W), or uint8 RGB (H, W, 3).
+    """Decode the raw values of a mask: uint8, uint16 or int32 (H, W), or uint8 RGB (H, W, 3).
 
+    They are int32 where some are negative, or `classes.NO_DATA`: no number (NaN), or the value that
+    a GeoTIFF gives to pixels without data, if no class could have it. A `.npy` file is read too.
     Values are those in the file: a palette's indices, 0 and 1 for 1 bit a pixel, 0 to 15 for 4.
     Alpha is dropped, and EXIF orientation is not applied.
 
@@ -155,11 +158,14 @@ def decode_mask(
         limits: What is refused unseen.
 
     Raises:
-        UserError: As for `decode_image`, if values are negative, fractions or above 65535, and if
-            the file holds several pages or frames.
+        UserError: As for `decode_image`, if values are fractions or above 65535, and if the file
+            holds several pages or frames.
     """
     name, data = _read(path, limits)
     with _naming(name):
+        if data.startswith(MAGIC):
+            _check_size(read_shape(BytesIO(data), name)[0], name, limits)
+            return npy_values(data, name)
         file = BytesIO(data)
         image = _open(file, name, limits)
         refuse_pages(count_pages(image, file), str(image.format), name)
@@ -204,6 +210,12 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
     """
     _check_bytes(path, limits)
     with _naming(str(path)), path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            file.seek(0)
+            (height, width, *_), _, _ = read_shape(BytesIO(file.read(1 << 14)), str(path))
+            _check_size((height, width), str(path), limits)
+            return Header("NPY", (width, height), 1)
+        file.seek(0)
         image = _open(file, str(path), limits)
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
@@ -265,13 +277,18 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
     with quiet():
         image = opener(file)
-    width, height = image.size
+    _check_size(image.size[::-1], name, limits)
+    return image
+
+
+def _check_size(shape: tuple[int, ...], name: str, limits: Limits) -> None:
+    """Refuse a height and width that are too large."""
+    height, width = shape[:2]
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         raise UserError(
             f"{name} has {height} x {width} pixels; at most {limits.max_pixels} are read, "
             f"and {limits.max_side} a side"
         )
-    return image
 
 
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:

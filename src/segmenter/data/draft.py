@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from segmenter.classes import Classes, ClassInfo, Color
+from segmenter.classes import NO_DATA, Classes, ClassInfo, Color
 from segmenter.data.decode import decode_mask, read_header
 from segmenter.data.folder import Item
 from segmenter.data.formats import LOSSY_FORMATS
@@ -68,6 +68,14 @@ class _Values:
             distinct, counts = np.unique(part, return_counts=True)
             counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
 
+    def take_negative(self) -> list[int]:
+        """Take out the values that no class can have, and give those that must be ignored."""
+        negative = sorted(value for value in self.pixels if value < 0)
+        for counter in (self.pixels, self.inner):
+            for value in negative:
+                counter.pop(value, None)
+        return [value for value in negative if value != NO_DATA]
+
 
 def draft_classes(items: Sequence[Item], limit: int = 200) -> str:
     """Write a `classes.yaml` that fits the masks: to be looked through, and given real names.
@@ -100,8 +108,10 @@ def draft_classes(items: Sequence[Item], limit: int = 200) -> str:
         kept, remark = _without_noise(colors, masks, is_rgb=True)
         classes = _classes_of_colors([_color(value) for value in kept])
     else:
+        ignored = grey.take_negative()
         kept, remark = _without_noise(grey, masks, is_rgb=False)
         classes = _classes_of_values(kept)
+        classes = classes.model_copy(update={"ignore": (*classes.ignore, *ignored)})
     return _HEADING.format(len(masks)) + remark + classes.to_yaml()
 
 

@@ -16,6 +16,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the image files that are read."""
 
+MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
+"""Suffixes, in lower case, of the mask files that are read."""
+
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".3gp", ".3g2"}
 )

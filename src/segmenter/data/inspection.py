@@ -157,7 +157,7 @@ def blended_share(raw: Shaped[ndarray, "height width *channels"]) -> float:
     """
     if raw.ndim == 3:
         return 0.0
-    values = raw.astype(np.int32)
+    values = np.maximum(raw.astype(np.int32), -1)
     num_blended = num_hard = 0
     for rows in (values, values.T):
         before, middle, after = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]

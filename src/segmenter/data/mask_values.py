@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 from numpy import ndarray
 
-from segmenter.classes import Classes, MaskValue
+from segmenter.classes import NO_DATA, Classes, MaskValue
 from segmenter.errors import UserError
 
 MANY_UNKNOWN_VALUES = 8
@@ -110,7 +110,11 @@ def _labels_of_grey(
     table = classes.grey_table()
     if grey.dtype == np.uint8:
         return cv2.LUT(grey, table[None, :256])
-    return np.take(table, grey)
+    if grey.dtype == np.uint16:
+        return np.take(table, grey)
+    labels = np.where(grey >= 0, np.take(table, np.maximum(grey, 0)), np.int32(-1))
+    none = [NO_DATA, *(value for value in classes.ignore if isinstance(value, int) and value < 0)]
+    return np.where(np.isin(grey, none), np.int32(classes.ignore_index), labels)
 
 
 def _labels_of_colors(
@@ -160,6 +164,11 @@ def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classe
     if len(values) > MANY_UNKNOWN_VALUES:
         others += "; so many come from a mask that was resized smoothly or saved as JPEG"
     ignore = [*map(_plain, classes.ignore), commonest]
+    if isinstance(commonest, int) and commonest < 0:
+        return (
+            f"value {commonest} at {count} pixels belongs to no class{others}; none can have it: "
+            f'to leave it out, write "ignore: {_yaml(ignore)}" into classes.yaml'
+        )
     name = "-".join(map(str, commonest if isinstance(commonest, list) else [commonest]))
     color = commonest if isinstance(commonest, list) else [*distinct_color(commonest)]
     return (

@@ -7,6 +7,7 @@ check lists them all.
 from pathlib import Path
 
 from segmenter.data.file_names import FileNames
+from segmenter.data.formats import MASK_SUFFIXES
 from segmenter.data.items import Item, Pairing, same_name, without_mask
 from segmenter.data.lists import ListReader
 from segmenter.data.problems import Problem, errors_in
@@ -76,7 +77,7 @@ def _pair_folders(root: Path) -> Pairing:
     if not images:
         raise UserError(f"no image in {root / 'images'}; {LAYOUT}")
     masks: dict[str, list[Path]] = {}
-    for path in sorted(walk_images(root / "masks")):
+    for path in sorted(walk_images(root / "masks", suffixes=MASK_SUFFIXES)):
         masks.setdefault(_name(path, root / "masks"), []).append(path)
 
     items: dict[str, Item] = {}

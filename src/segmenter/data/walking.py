@@ -12,6 +12,7 @@ def walk_images(
     folder: Path,
     enters: Callable[[Path], bool] = lambda _: True,
     ancestors: frozenset[str] = frozenset(),
+    suffixes: frozenset[str] = IMAGE_SUFFIXES,
 ) -> Iterator[Path]:
     """Images in a folder and those in it, by name; links are followed, but not in circles.
 
@@ -21,6 +22,7 @@ def walk_images(
         folder: Where to look.
         enters: Whether to look into a folder that was found.
         ancestors: True paths of the folders around this one.
+        suffixes: Of the files to find.
 
     Raises:
         UserError: If a folder cannot be read.
@@ -34,7 +36,7 @@ def walk_images(
                     continue
                 if _is_dir(entry):
                     folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
+                elif os.path.splitext(entry.name)[1].lower() not in suffixes:  # noqa: PTH122
                     continue
                 names.append(entry.name)
     except OSError as error:
@@ -45,7 +47,7 @@ def walk_images(
         if name not in folders:
             yield path
         elif os.path.realpath(path) not in ancestors and enters(path):
-            yield from walk_images(path, enters, ancestors)
+            yield from walk_images(path, enters, ancestors, suffixes)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

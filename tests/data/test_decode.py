@@ -172,12 +172,50 @@ def test_limits_hold_for_bytes_pixels_and_sides(tmp_path):
             decode_image(path, limits=limits)
 
 
-def test_a_large_photo_within_the_limits_gives_no_warning(tmp_path, monkeypatch):
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "bmp", "webp"])
+def test_pillows_own_limit_of_pixels_does_not_count(suffix, tmp_path, monkeypatch):
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path, Image.fromarray(RAMP), f"a.{suffix}", **options)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    path = save(tmp_path, Image.fromarray(PHOTO), "a.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.array_equal(decode_image(path), PHOTO)
+        assert np.array_equal(decode_image(path)[:, :, 0], RAMP)
+        decode_mask(path)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_an_image_that_is_too_large_is_told_to_come_as_tiff(tmp_path):
+    for suffix, said in (("png", "save it as TIFF, which"), ("tif", "cut it into smaller ones")):
+        path = tmp_path / f"large.{suffix}"
+        if suffix == "png":
+            path.write_bytes(png_header(20_000, 11_000, 8, 2) + png_chunk(b"IDAT", b""))
+        else:
+            Image.new("1", (20_000, 11_000)).save(path, compression="group4")
+        with pytest.raises(UserError, match=f"11000 x 20000 pixels; .*{said}"):
+            decode_image(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"RIFF\0\0\0\0AVI LIST", r"a video \(AVI\)"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "sound"),
+        (b"\x1aE\xdf\xa3", "a video"),
+        (b"\n <!DOCTYPE HTML><html>", "a web page; get the image itself"),
+        (b"<HTML>", "a web page"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><svg>", "XML, perhaps SVG"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"PK\x03\x04", "a zip archive; unpack it"),
+        (b"\0" * 128 + b"DICM", "DICOM"),
+        (b'{"version": 5}', "JSON"),
+        (b"%PDF-1.7", "PDF; save its page as PNG"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_content(start, said, tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(start + bytes(200))
+    with pytest.raises(UserError, match=f"is {said}" if "git" not in said else said):
+        decode_image(path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -305,5 +343,5 @@ def test_an_avif_image_is_turned_upright(tmp_path):
 )
 def test_a_format_that_is_known_and_not_read_is_named(start, name, tmp_path):
     (tmp_path / "a").write_bytes(start + bytes(40))
-    with pytest.raises(UserError, match=f"is .*{name}.*; convert it; JPEG, PNG"):
+    with pytest.raises(UserError, match=f"is .*{name}.*; .*; JPEG, PNG"):
         decode_image(tmp_path / "a")

@@ -120,7 +120,7 @@ def _refused() -> list[OddImage]:
         OddImage("floats.tif", encode(Image.fromarray(GREY).convert("F"), "TIFF"), "32 bits"),
         OddImage("empty.jpg", b"", "is empty", "no-image"),
         OddImage("text.jpg", b"hello, I am text", unknown),
-        OddImage("page.png", b"<svg onload='alert(1)'></svg>", "is SVG; convert it"),
+        OddImage("page.png", b"<svg onload='alert(1)'></svg>", "is SVG; draw it"),
     ]
 
 

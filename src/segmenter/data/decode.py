@@ -25,7 +25,7 @@ from segmenter.data.depth import (
     is_white_zero,
     stated_bits,
 )
-from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, find_opener, name_unread
+from segmenter.data.formats import NUM_MAGIC_BYTES, READ_FORMATS, describe_unread, find_opener
 from segmenter.data.npy_masks import MAGIC, read_shape
 from segmenter.data.orientation import TURNS, read_orientation, upright
 from segmenter.data.pages import count_pages
@@ -272,8 +272,8 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
     file.seek(0)
     opener = find_opener(magic)
     if opener is None:
-        unread = name_unread(magic)
-        what = f"is {unread}; convert it" if unread else "is no image of a known kind"
+        unread = describe_unread(magic)
+        what = f"is {unread[0]}; {unread[1]}" if unread else "is no image of a known kind"
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
     with quiet():
         image = opener(file)
@@ -287,8 +287,17 @@ def _check_size(shape: tuple[int, ...], name: str, limits: Limits) -> None:
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         raise UserError(
             f"{name} has {height} x {width} pixels; at most {limits.max_pixels} are read, "
-            f"and {limits.max_side} a side"
+            f"and {limits.max_side} a side{_way_out(name, limits)}"
         )
+
+
+def _way_out(name: str, limits: Limits) -> str:
+    """What to do with an image on the user's own disk that is too large."""
+    if limits != FILE_LIMITS:
+        return ""
+    if name.lower().endswith((".tif", ".tiff")):
+        return "; cut it into smaller ones, or label it whole with `segmenter predict`"
+    return "; save it as TIFF, which `segmenter predict` reads in bands of rows, or cut it"
 
 
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:

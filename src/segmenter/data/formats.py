@@ -49,7 +49,6 @@ LOSSY_FORMATS = frozenset({"JPEG", "AVIF"})
 _OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"RIFF": WebPImageFile,
     b"II*\0": TiffImageFile,
     b"MM\0*": TiffImageFile,
     b"II+\0": TiffImageFile,
@@ -61,29 +60,48 @@ _OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"P6": PpmImageFile,
 }
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
-_UNREAD_STARTS = {
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
-    b"8BPS": "PSD",
-    b"\x93NUMPY": "a NumPy array",
-    b"%PDF": "PDF",
-    b"<svg": "SVG",
-    b"v/1\x01": "OpenEXR",
-    b"P1": "a PBM file",
-    b"P2": "a plain-text PGM file",
-    b"P3": "a plain-text PPM file",
-    b"P4": "a PBM file",
-    b"\x1a\x45\xdf\xa3": "a video",  # Matroska, WebM
-    b"FLV\x01": "a video",
-    b"\x30\x26\xb2\x75": "a video",  # WMV
-    b"\0\0\1\xba": "a video",  # MPEG
-    b"\0\0\1\xb3": "a video",
-    b"OggS": "a video",
-    b".RMF": "a video",
+_CONVERT = "convert it to PNG"
+_VIDEO = "give it the suffix of a video, such as .mp4 or .mkv, and its frames are labelled"
+_SAVED_PAGE = "get the image itself: this is the answer of a web server"
+# What a file begins with -> what it is, and what to do.
+_UNREAD_STARTS: dict[bytes, tuple[str, str]] = {
+    b"\0\0\0\x0cjP  ": ("JPEG 2000", _CONVERT),
+    b"\xff\x4f\xff\x51": ("JPEG 2000", _CONVERT),
+    b"\0\0\0\x0cJXL ": ("JPEG XL", _CONVERT),
+    b"\xff\x0a": ("JPEG XL", _CONVERT),
+    b"II\xbc": ("JPEG XR", _CONVERT),
+    b"8BPS": ("PSD", _CONVERT),
+    b"\x93NUMPY": ("a NumPy array", "save it as PNG or TIFF; only masks are read as arrays"),
+    b"%PDF": ("PDF", "save its page as PNG"),
+    b"%!PS": ("PostScript", "save its page as PNG"),
+    b"<svg": ("SVG", "draw it at the size that you want, and save that as PNG"),
+    b"<?xml": ("XML, perhaps SVG", "draw it at the size that you want, and save that as PNG"),
+    b"<!doctype html": ("a web page", _SAVED_PAGE),
+    b"<html": ("a web page", _SAVED_PAGE),
+    b"{": ("JSON", "give the image, or export masks as PNG"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "get the file itself with `git lfs pull`"),
+    b"v/1\x01": ("OpenEXR", _CONVERT),
+    b"#?RADIANCE": ("Radiance HDR", _CONVERT),
+    b"\0\0\1\0": ("an icon", _CONVERT),
+    b"SIMPLE  =": ("FITS", _CONVERT),
+    b"\x89HDF": ("HDF5", "save the image in it as PNG or TIFF"),
+    b"CDF": ("NetCDF", "save the image in it as PNG or TIFF"),
+    b"PK\x03\x04": ("a zip archive", "unpack it"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it"),
+    b"Rar!": ("a rar archive", "unpack it"),
+    b"\x1a\x45\xdf\xa3": ("a video", _VIDEO),
+    b"FLV": ("a video", "convert it to .mp4"),
+    b"\x30\x26\xb2\x75": ("a video (WMV)", "convert it to .mp4"),
+    b"\0\0\1\xba": ("a video (MPEG)", "convert it to .mp4"),
+    b"P1": ("a PBM file", _CONVERT),
+    b"P2": ("a plain-text PGM file", _CONVERT),
+    b"P3": ("a plain-text PPM file", _CONVERT),
+    b"P4": ("a PBM file", _CONVERT),
+    b"Pf\n": ("a PFM file", _CONVERT),
+    b"PF\n": ("a PFM file", _CONVERT),
 }
-NUM_MAGIC_BYTES = 12
+NUM_MAGIC_BYTES = 132
 """So many bytes of a file tell its format."""
 
 
@@ -91,15 +109,30 @@ def find_opener(magic: bytes) -> type[ImageFile.ImageFile] | None:
     """The reader of a file that begins with these bytes; none if the format is not read."""
     if magic[4:12] in {b"ftypavif", b"ftypavis"}:
         return AvifImageFile
+    if magic.startswith(b"RIFF") and magic[8:12] == b"WEBP":
+        return WebPImageFile
     if magic[8:12] == b"AVI ":  # which begins with RIFF, as WebP does
         return None
     return next((each for start, each in _OPENERS.items() if magic.startswith(start)), None)
 
 
-def name_unread(magic: bytes) -> str | None:
-    """The format of a file that is known but not read, such as HEIC; none if it is unknown."""
+def describe_unread(magic: bytes) -> tuple[str, str] | None:
+    """The format of a file that is known but not read, such as HEIC, and what to do with it.
+
+    None if it is unknown.
+    """
     if magic[4:8] == b"ftyp":
-        return "HEIC" if magic[8:12] in _HEIC_BRANDS else "a video"
-    if magic[8:12] == b"AVI ":
-        return "a video"
-    return next((name for start, name in _UNREAD_STARTS.items() if magic.startswith(start)), None)
+        return ("HEIC", _CONVERT) if magic[8:12] in _HEIC_BRANDS else ("a video", _VIDEO)
+    if magic.startswith(b"RIFF"):
+        return ("a video (AVI)", _VIDEO) if magic[8:12] == b"AVI " else ("sound", "give an image")
+    if magic[128:132] == b"DICM":
+        return "DICOM", _CONVERT
+    text = magic.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next(
+        (
+            said
+            for start, said in _UNREAD_STARTS.items()
+            if magic.startswith(start) or (start.isascii() and text.lower().startswith(start))
+        ),
+        None,
+    )

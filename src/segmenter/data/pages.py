@@ -8,6 +8,8 @@ from io import BufferedReader, BytesIO
 
 from PIL import ImageFile
 
+from segmenter.data.pillow_warnings import quiet
+
 _MOST_PAGES = 1000
 """No more are counted: each costs a look into the file."""
 _MOST_TAGS = 4096
@@ -32,7 +34,8 @@ def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> i
         finally:
             file.seek(place)
     if image.format == "GIF":
-        return 2 if getattr(image, "is_animated", False) else 1
+        with quiet():
+            return 2 if getattr(image, "is_animated", False) else 1
     return min(int(getattr(image, "n_frames", 1)), _MOST_PAGES)
 
 

@@ -5,22 +5,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 _lock = Lock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings; Python keeps one list of filters for all threads."""
+    """Silence warnings, and lift Pillow's own limit of pixels: `decode.Limits` has ours.
+
+    Python keeps one list of filters for all threads, and Pillow one limit.
+    """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def load(image: ImageFile.ImageFile) -> None:
-    """Decode the pixels, outside the lock except for TIFF, which reads metadata meanwhile."""
-    if image.format == "TIFF":
+    """Decode the pixels, outside the lock where Pillow looks at nothing else meanwhile."""
+    if image.format in {"TIFF", "GIF"}:
         with quiet():
             image.load()
     image.load()

@@ -18,8 +18,9 @@ from segmenter.evaluation.evaluate import evaluate
 from segmenter.export.exported import ExportFacts, add_facts, read_exported
 from segmenter.export.graph import Output, to_onnx
 from segmenter.export.write import openvino_files, triton_config
+from segmenter.inference.graph_fit import Run
 from segmenter.inference.onnxruntime_session import onnx_session
-from segmenter.inference.openvino_graphs import Run, compile_graph
+from segmenter.inference.openvino_graphs import compile_graph
 from segmenter.inference.parity import Parity, check_parity
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.runtimes import open_runtime

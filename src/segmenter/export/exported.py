@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FACTS_KEY = "segmenter"
 SUFFIXES = (".onnx", ".xml")
 _STANDARD_OPERATORS = ("", "ai.onnx")
+_LOOPS = ("Loop", "Scan", "TensorIterator")
+"""Operators without an end that could be known; our graphs have none."""
 
 
 class ExportFacts(BaseModel):
@@ -71,8 +73,8 @@ def read_exported(path: Path) -> Exported:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise UserError(f"{path} has its weights in {weights.name} beside it, which is missing")
-    graph = path.read_bytes()
-    return Exported(_openvino_facts(path, graph), graph, weights.read_bytes())
+    graph, content = path.read_bytes(), weights.read_bytes()
+    return Exported(_openvino_facts(path, graph, len(content)), graph, content)
 
 
 def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
@@ -84,11 +86,9 @@ def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
             f"{path} is read with onnx, which is not installed; "
             "`pip install 'vit-segmenter[export]'`"
         ) from None
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load_model_from_string(content)
-    except DecodeError:
+    except Exception:  # protobuf's errors, and those of texts that are no UTF-8
         raise UserError(f"{path} is damaged or no ONNX file") from None
     facts = {entry.key: entry.value for entry in model.metadata_props}.get(FACTS_KEY)
     if facts is None:
@@ -115,6 +115,8 @@ def _check_graph(path: Path, graph: "GraphProto") -> None:
     for node in graph.node:
         if node.domain not in _STANDARD_OPERATORS:
             raise UserError(f"{path} is refused: {node.domain}.{node.op_type} is no ONNX operator")
+        if node.op_type in _LOOPS:
+            raise UserError(f"{path} is refused: it has a {node.op_type}, ours have none")
         if any(attribute.HasField("sparse_tensor") for attribute in node.attribute):
             raise UserError(f"{path} is refused: it has sparse tensors, ours have none")
 
@@ -140,15 +142,29 @@ def _tensors(graph: "GraphProto") -> Iterable["TensorProto"]:
                 yield attribute.t
 
 
-def _openvino_facts(path: Path, content: bytes) -> ExportFacts:
-    """The facts in the `rt_info` of an OpenVINO file."""
+def _openvino_facts(path: Path, content: bytes, num_weight_bytes: int) -> ExportFacts:
+    """The facts in the `rt_info` of an OpenVINO file, after a look at where its tensors lie."""
     from xml.etree import ElementTree
 
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+    # A NUL: of an encoding in which the other two would look otherwise.
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
         raise UserError(f"{path} is refused: it defines XML entities, ours define none")
     try:
-        entry = ElementTree.fromstring(content).find(f"./rt_info/{FACTS_KEY}")
-    except ElementTree.ParseError:
+        root = ElementTree.fromstring(content)
+        for layer in root.iter("layer"):
+            if layer.get("type") in _LOOPS:
+                raise UserError(f"{path} is refused: it has a {layer.get('type')}, ours have none")
+        for data in root.iter("data"):
+            end = int(data.get("offset", 0)) + int(data.get("size", 0))
+            if not 0 <= int(data.get("offset", 0)) <= end <= num_weight_bytes:
+                raise UserError(
+                    f"{path} does not belong to its .bin of {num_weight_bytes:,} bytes: a tensor "
+                    f"ends at {end:,}; copy both files again"
+                )
+        entry = root.find(f"./rt_info/{FACTS_KEY}")
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is damaged or no OpenVINO file") from None
     facts = None if entry is None else entry.get("value")
     if facts is None:

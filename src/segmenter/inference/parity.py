@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 
 from segmenter.export.exported import ExportFacts
-from segmenter.inference.openvino_graphs import Run
+from segmenter.inference.graph_fit import Run
 from segmenter.model import Segmenter
 from segmenter.model.segmenter import ImageSize
 

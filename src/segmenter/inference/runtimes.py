@@ -23,6 +23,7 @@ from segmenter.errors import UserError
 from segmenter.export.exported import is_exported
 from segmenter.inference import openvino_graphs
 from segmenter.inference.devices import has_bfloat16, usable_device
+from segmenter.inference.graph_fit import Run, last_line
 from segmenter.inference.onnxruntime_session import PROVIDERS, onnx_session
 from segmenter.inference.sources import Source, model_source
 from segmenter.model import ModelSpec, Segmenter
@@ -96,6 +97,7 @@ class _GraphRuntime:
     """What runtimes that hold a graph have in common: the way in, and torch on request."""
 
     merge_tokens = None
+    _run: Run
 
     def __init__(self, source: Source, precision: str, device: torch.device) -> None:
         self.spec = source.spec
@@ -115,6 +117,21 @@ class _GraphRuntime:
         if exported is None:
             return self._source.digests().content
         return hashlib.sha256(exported.graph + (exported.weights or b"")).hexdigest()
+
+    def _computed(self, pixels: Tensor) -> Tensor:
+        """What the graph gives; one that came in a file may fail where its trial run did not."""
+        if self._source.exported is None:
+            return torch.from_numpy(self._run(self._input(pixels).numpy()))
+        try:
+            found = self._run(self._input(pixels).numpy())
+        except Exception as error:  # each runtime has its own errors
+            size = "x".join(map(str, pixels.shape[2:]))
+            raise UserError(
+                f"{self._source.path}: the graph fails on an image of {size}: {last_line(error)}"
+            ) from None
+        if found.ndim != 4 or found.shape[:2] != (len(pixels), len(self.spec.classes)):
+            raise UserError(f"{self._source.path}: the graph gives {found.shape}; export it again")
+        return torch.from_numpy(found)
 
     def _input(self, pixels: Tensor) -> Tensor:
         """Pixels as the graph takes them."""
@@ -137,17 +154,18 @@ class OpenVinoRuntime(_GraphRuntime):
         self.version = openvino_graphs.version()
         if source.exported is not None:
             graph, weights = source.exported.graph, source.exported.weights
-            self._run = openvino_graphs.compile_graph(graph, weights, precision)
+            with source.named():
+                self._run = openvino_graphs.compile_graph(graph, weights, precision, source.facts)
         else:
             self._run = openvino_graphs.compile_cached(
-                source.key(), source.with_graph, precision, source.max_bytes()
+                source.key(), source.with_graph, precision, source.max_bytes(), source.facts
             )
         self._lock = threading.Lock()  # one request at a time
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of pictures with pixels of 0 to 255."""
         with self._lock:
-            return torch.from_numpy(self._run(self._input(pixels).numpy()))
+            return self._computed(pixels)
 
 
 class OnnxRuntime(_GraphRuntime):
@@ -160,11 +178,12 @@ class OnnxRuntime(_GraphRuntime):
 
         super().__init__(source, precision, device)
         self.version = onnxruntime.__version__
-        self._run = source.with_graph(lambda graph: onnx_session(graph, device))
+        with source.named():
+            self._run = source.with_graph(lambda graph: onnx_session(graph, device, source.facts))
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of pictures with pixels of 0 to 255."""
-        return torch.from_numpy(self._run(self._input(pixels).numpy()))
+        return self._computed(pixels)
 
 
 Runtime = TorchRuntime | OpenVinoRuntime | OnnxRuntime

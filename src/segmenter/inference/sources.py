@@ -1,7 +1,8 @@
 """A model by what can be said of it before any runtime holds it, and its graph from the cache."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from segmenter.checkpoints import load, own
 from segmenter.checkpoints.digests import Digests, digest_model
 from segmenter.errors import UserError
-from segmenter.export.exported import Exported, is_exported, read_exported
+from segmenter.export.exported import Exported, ExportFacts, is_exported, read_exported
 from segmenter.export.graph import to_onnx
 from segmenter.inference.cache import MAX_CONTENT, Opened, cached
 from segmenter.model import ModelSpec, Segmenter
@@ -30,6 +31,23 @@ class Source:
     load: Callable[[], Segmenter]
     """Gives the model of those digests, and no other."""
     exported: Exported | None = None
+    path: Path | None = None
+    """Of the exported file."""
+
+    @property
+    def facts(self) -> ExportFacts:
+        """What its graph must be."""
+        return self.exported.facts if self.exported is not None else ExportFacts(spec=self.spec)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say which file is meant, in what is said of its graph."""
+        try:
+            yield
+        except UserError as error:
+            if self.path is None:
+                raise
+            raise UserError(f"{self.path}: {error}; export it again") from None
 
     def with_graph(self, use: Callable[[bytes], Opened]) -> Opened:
         """What `use` makes of the model as ONNX, from the cache if it was made before."""
@@ -60,7 +78,7 @@ def model_source(model: Segmenter | str | Path, path: Path | None) -> Source:
                 f"{path} gives labels, of one size; what labels photos needs `segmenter export "
                 "--output logits`"
             )
-        return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported)
+        return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported, path)
     if own.is_own(path):
         spec, digests = own.verify(path)
         return Source(spec, lambda: digests, lambda: own.read(path, content=digests.content))

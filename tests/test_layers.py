@@ -9,9 +9,10 @@ import pytest
 import segmenter
 
 PACKAGE = Path(segmenter.__file__).parent
-LEAVES = {"errors", "numbers", "validation", "manifest", "outputs"}
+LEAVES = {"errors", "memory", "numbers", "validation", "manifest", "outputs"}
 MAY_IMPORT = {
     "errors": set(),
+    "memory": set(),
     "numbers": set(),
     "manifest": {"errors"},
     "outputs": {"errors", "manifest"},

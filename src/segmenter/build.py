@@ -19,6 +19,8 @@ from segmenter.data.loading import SampleStream
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
 from segmenter.inference.find_images import find_images
+from segmenter.memory import gigabytes, total_memory
+from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
 from segmenter.model_recipe import ModelRecipe
 from segmenter.recipe import Recipe
@@ -61,6 +63,7 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
     given = recipe.model
     start = _starting_model(given)
     spec = build_spec(recipe, classes, start.spec if start else None)
+    check_plan(recipe, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
@@ -69,6 +72,34 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
     elif given.weights:
         say(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
     return model
+
+
+def check_plan(recipe: Recipe, spec: ModelSpec) -> None:
+    """Refuse a run that no memory can hold, before anything of it is made.
+
+    Raises:
+        UserError: With the figure.
+    """
+    with torch.device("meta"):
+        model = Segmenter(spec)
+    num_weights = sum(each.numel() for each in model.parameters())
+    crops, side = recipe.batch_size // recipe.accumulate, recipe.augment.crop_size
+    tokens = (-(-side // spec.encoder.patch_size)) ** 2
+    memory = total_memory()
+    plans = (
+        (4 * num_weights, f"a model of {num_weights:,} weights", "make it narrower or shallower"),
+        (
+            4 * crops * (spec.encoder.in_channels * side**2 + tokens * spec.encoder.embed_dim),
+            f"a step on {crops:,} crops of {side}x{side}",
+            "lower batch_size or augment.crop_size, or raise accumulate",
+        ),
+    )
+    for num_bytes, what, hint in plans:
+        if num_bytes > memory:
+            raise UserError(
+                f"{what} takes at least {gigabytes(num_bytes)} of memory, and there are "
+                f"{gigabytes(memory)}; {hint}"
+            )
 
 
 def build_stream(

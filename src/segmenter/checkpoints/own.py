@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segmenter.checkpoints.digests import Digests, digest
 from segmenter.errors import UserError
+from segmenter.memory import gigabytes, total_memory
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import ModelSpec
 from segmenter.outputs import write_new
@@ -126,6 +127,12 @@ def _opened(path: Path) -> Iterator[Any]:
     """
     if not path.is_file():
         raise UserError(f"no such model file: {path}")
+    num_bytes = path.stat().st_size
+    if num_bytes > total_memory():
+        raise UserError(
+            f"{path} has {gigabytes(num_bytes)}, and there are {gigabytes(total_memory())} of "
+            "memory; take a smaller model, or a larger machine"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             yield file

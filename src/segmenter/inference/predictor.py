@@ -28,6 +28,7 @@ from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabil
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.inference.views import Pixels, checked_photo, view_sizes
+from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
 
 _NUMBERS_AT_ONCE = 1 << 24
@@ -294,6 +295,7 @@ class Predictor:
         """Run the model on photos of one size, from top to bottom; none for an empty photo."""
         if min(photos[0].shape) == 0:
             return iter(())
+        check_work(photos[0].shape[:2], self.protocol, self.spec, self.device)
         return photo_bands(photos, self.protocol, self._patch_logits, self.spec.upsampled_length)
 
     def _band_labels(self, band: Band) -> list[UInt[ndarray, "rows width"]]:

@@ -1,0 +1,102 @@
+"""What a photo costs under a protocol, counted before the first window goes through the model."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from segmenter.errors import UserError
+from segmenter.inference.bands import batch_size
+from segmenter.inference.views import view_sizes
+from segmenter.memory import gigabytes, total_memory
+from segmenter.model import ModelSpec, Protocol
+
+_MAX_HOURS = 1.0
+_MAX_TIMES = 256
+"""As often as one plain look, a photo may cost more than `_MAX_HOURS`: large ones just take long.
+Six scales, each mirrored, in windows that overlap by half, cost 70 times as much."""
+_THREAD_RATE = 2e11
+_GPU_RATE = 1e15
+"""Operations a second that no thread, and no GPU, does more of in float32 or bfloat16."""
+_WINDOW_SECONDS = 1e-3
+"""To cut a window out, and to hand it over."""
+_PLAIN_TOKENS = 1024
+"""Of a window of the plain look."""
+
+
+class Work(NamedTuple):
+    """The least that a photo takes."""
+
+    windows: int
+    pixels: int
+    """Of all windows together."""
+    operations: float
+    num_bytes: int
+
+    def seconds(self, device: torch.device) -> float:
+        """How long it takes at the very least."""
+        threads = torch.get_num_threads()
+        rate = _GPU_RATE if device.type == "cuda" else _THREAD_RATE * threads
+        return self.operations / rate + self.windows * _WINDOW_SECONDS
+
+
+def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Work:
+    """Count what a photo of `size` (height, width) takes."""
+    encoder = spec.encoder
+    patch, dim = encoder.patch_size, encoder.embed_dim
+    windows = pixels = kept = at_once = 0
+    operations = 0.0
+    for photo, view in view_sizes(size, protocol):
+        sides = [min(protocol.window or side, side) for side in view]
+        counts = [
+            1 + math.ceil((whole - side) / (protocol.stride or side))
+            for whole, side in zip(view, sides, strict=True)
+        ]
+        rows, columns = (math.ceil(side / patch) for side in sides)
+        tokens = rows * columns + encoder.num_prefix_tokens
+        number = math.prod(counts) * (2 if protocol.flip else 1)
+        windows += number
+        pixels += number * rows * columns * patch**2
+        operations += number * _window_operations(tokens, spec)
+        # The photo as it is resized, and the logits of a row of windows: each view keeps them.
+        kept += 0 if photo == tuple(size) else math.prod(photo) * encoder.in_channels
+        kept += 4 * counts[1] * rows * columns * spec.decoder.cells**2 * len(spec.classes)
+        wide = dim * (2 + encoder.mlp_ratio)
+        at_once = max(at_once, int(4 * min(batch_size(tuple(sides)), number) * tokens * wide))
+    return Work(windows, pixels, operations, kept + at_once)
+
+
+def check_work(
+    size: tuple[int, ...], protocol: Protocol, spec: ModelSpec, device: torch.device
+) -> None:
+    """Refuse what no memory or hour can hold.
+
+    Raises:
+        UserError: With the figure.
+    """
+    work = count_work(size, protocol, spec)
+    hint = "give a smaller short side, fewer scales, or other windows"
+    what = (
+        f"a photo of {size[0]}x{size[1]} is looked at in {work.windows:,} windows of "
+        f"{work.pixels / 1e6:,.1f} megapixels together"
+    )
+    memory = total_memory()
+    if device.type == "cuda":
+        memory = max(memory, torch.cuda.get_device_properties(device).total_memory)
+    if work.num_bytes > memory:
+        raise UserError(
+            f"{what}, which takes at least {gigabytes(work.num_bytes)} of memory, and there are "
+            f"{gigabytes(memory)}; {hint}"
+        )
+    hours = work.seconds(device) / 3600
+    plain = math.prod(size) / spec.encoder.patch_size**2 / _PLAIN_TOKENS
+    plain_operations = max(plain, 1.0) * _window_operations(_PLAIN_TOKENS, spec)
+    if hours > _MAX_HOURS and work.operations > _MAX_TIMES * plain_operations:
+        raise UserError(f"{what}, which takes {hours:,.1f} hours at the very least; {hint}")
+
+
+def _window_operations(tokens: int, spec: ModelSpec) -> float:
+    """Of the matrix products of the encoder's blocks; a multiplication and addition are two."""
+    dim = spec.encoder.embed_dim
+    products = 2 * tokens * dim**2 * (4 + 2 * spec.encoder.mlp_ratio)
+    return spec.encoder.depth * (products + 4 * tokens**2 * dim)

@@ -1,0 +1,28 @@
+"""How much memory there is, so that what cannot fit is refused before it starts."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_UNKNOWN = 1 << 62
+
+
+def total_memory() -> int:
+    """Bytes that this process can ever have: of the machine, its container, and its own limit."""
+    limits = [_UNKNOWN]
+    with suppress(ValueError, OSError, AttributeError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in _CGROUPS:
+        with suppress(ValueError, OSError):  # "max" is no number
+            limits.append(int(Path(path).read_text()))
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    return min(limit for limit in limits if limit > 0)  # -1: no limit
+
+
+def gigabytes(num_bytes: int) -> str:
+    """Such as `12.3 GB`."""
+    return f"{num_bytes / 1e9:,.1f} GB"

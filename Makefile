@@ -27,7 +27,8 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 fuzz: $(READY)
-	$(BIN)/python -m tests.fuzz_images --seconds 60
+	$(BIN)/python -m tests.fuzz_images --seconds 30
+	$(BIN)/python -m tests.fuzz_files --seconds 30
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

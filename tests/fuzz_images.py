@@ -24,6 +24,7 @@ from segmenter.data.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.serving.decoding import limit_process
 from segmenter.serving.settings import ServiceSettings
+from tests.mutations import Mutation, mutated, mutations
 from tests.serving.odd_images import ODD_IMAGES
 
 KEPT = Path("build/fuzz")
@@ -31,31 +32,7 @@ SEEDS = [each.data for each in ODD_IMAGES if len(each.data) < 20_000]
 ROUND = 500  # inputs between two looks at the clock
 MAX_SECONDS = 10  # for one input
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_NUMBERS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\1\0\0\0"]
-
-_place = st.floats(0, 0.999)
-_mutation = st.one_of(
-    st.tuples(st.just("change"), _place, st.binary(min_size=1, max_size=4)),
-    st.tuples(st.just("change"), _place, st.sampled_from(_NUMBERS)),
-    st.tuples(st.just("insert"), _place, st.binary(min_size=1, max_size=16)),
-    st.tuples(st.just("remove"), _place, st.integers(1, 64)),
-    st.tuples(st.just("repeat"), _place, st.integers(1, 256)),
-    st.tuples(st.just("splice"), _place, st.sampled_from(SEEDS)),
-)
-
-
-def mutated(data: bytes, mutations: list[tuple[str, float, bytes | int]]) -> bytes:
-    """A file after changes, each at a place from 0 (its start) to 1."""
-    for kind, place, what in mutations:
-        at = int(place * len(data))
-        if isinstance(what, int):
-            put, after = (data[at : at + what] * 2 if kind == "repeat" else b""), at + what
-        elif kind == "splice":
-            put, after = what[int(place * len(what)) :], len(data)
-        else:
-            put, after = what, at + (len(what) if kind == "change" else 0)
-        data = data[:at] + put + data[after:]
-    return data
+_MUTATIONS = mutations(SEEDS, st.floats(0, 0.999))
 
 
 def resealed(data: bytes) -> bytes:
@@ -85,13 +62,11 @@ def decode_many(number: int, until: float, count: "Synchronized[int]", current: 
     )
     @given(
         data=st.sampled_from(SEEDS),
-        mutations=st.lists(_mutation, min_size=1, max_size=6),
+        changes=_MUTATIONS,
         is_sealed=st.booleans(),
     )
-    def decode(
-        data: bytes, mutations: list[tuple[str, float, bytes | int]], is_sealed: bool
-    ) -> None:
-        data = mutated(data, mutations)
+    def decode(data: bytes, changes: list[Mutation], is_sealed: bool) -> None:
+        data = mutated(data, changes)
         data = resealed(data) if is_sealed else data
         current.write_bytes(data)
         count.value += 1

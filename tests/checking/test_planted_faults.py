@@ -230,6 +230,7 @@ PLANTED: list[tuple[str, Callable[[Path], None]]] = [
     ("all-ignored", all_ignored),
     ("constant-mask", one_class),
     ("leak", copy_photo("val/d")),
+    ("format-not-read", lambda root: (root / "images/train/f.heic").write_bytes(b"x")),
     ("duplicate", copy_photo("train/b")),
     ("near-leak", like_photo("val/f", saved_again)),
     ("near-leak", like_photo("val/f", scaled)),

@@ -220,3 +220,10 @@ def test_camvid_is_found_whole(camvid):
     sample = read_sample(folder.items("val")[0], folder.classes)
     assert sample.image.shape == (360, 480, 3)
     assert set(np.unique(sample.labels)) <= {*range(11), 255}
+
+
+def test_a_mask_in_a_format_that_is_not_read_is_counted_in_the_message(make_folder):
+    root = make_folder("a", "b")
+    (root / "masks" / "b.png").rename(root / "masks" / "b.npz")
+    with pytest.raises(UserError, match=r"b\.png has no mask.*1 file passed over.*\(1 \.npz\)"):
+        open_folder(root)

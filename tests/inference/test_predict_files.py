@@ -1,6 +1,7 @@
 import errno
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from segmenter.classes import Classes
 from segmenter.data.decode import decode_image
+from segmenter.data.formats import describe_passed_over
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
@@ -90,7 +92,7 @@ def test_a_named_file_is_taken_whatever_its_name(photos):
         ("none/*.jpg", "pattern .* holds no image"),
         ("*.txt", "pattern .* holds no image"),
         ("**b", "pattern .*: .*"),
-        ("empty", r"folder .*empty holds no image; files with \.bmp, "),
+        ("empty", r"folder .*empty holds no image; files with \.avif, \.bmp, "),
     ],
 )
 def test_an_input_without_a_photo_is_named(photos, given, message):
@@ -333,3 +335,26 @@ def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path, predictor):
     assert min(used.shares.values()) > 0
     assert sum(used.shares.values()) == pytest.approx(1)
     assert 0 < used.num_busy <= num_processors() + 0.1
+
+
+def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos):
+    for name in ("a.heic", "deep/b.HEIC", "c.jp2", "clip.mp4", ".hidden.heic", "notes.txt"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"x")
+    counts = Counter()
+    find_images([str(photos)], counts)
+    assert counts == {".heic": 2, ".jp2": 1, ".mp4": 1}
+    assert describe_passed_over(counts) == (
+        "3 files passed over, in formats that are not read (2 .heic, 1 .jp2): convert them to "
+        "JPEG or PNG; 1 file passed over, videos (1 .mp4): give each video by its name"
+    )
+    of_pattern = Counter()
+    find_images([f"{photos}/*"], of_pattern)
+    assert of_pattern == {".heic": 1, ".jp2": 1, ".mp4": 1}
+
+
+@pytest.mark.parametrize("given", ["", "/*"])
+def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds no image; 1 file passed over, videos \(1 \.mp4\)"):
+        find_images([f"{tmp_path}{given}"])

@@ -1,6 +1,7 @@
 """`segmenter predict`: label photos."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.commands.image_reading import Remarks, check_image_bits
 from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
+from segmenter.data.formats import describe_passed_over
 from segmenter.data.video import CameraFormat
 from segmenter.errors import UserError
 from segmenter.inference.find_images import find_images
@@ -71,7 +73,9 @@ def run_prediction(
     if gallery and "overlay" not in chosen:
         raise UserError("--gallery shows overlays; add overlay to --save")
     videos, others = find_videos(images, fps=fps, camera_format=camera_format)
-    found = find_images(others) if others else []
+    passed_over: Counter[str] = Counter()
+    found = find_images(others, passed_over) if others else []
+    print_passed_over(passed_over)
     folder = OutputFolder(out, overwrite=overwrite)
     predictor = open_predictor(
         model,
@@ -129,6 +133,12 @@ def run_prediction(
         print(f"gallery: {write_gallery(results, predictor.spec, folder)}")
     print(f"results: {out}")
     return num_failed
+
+
+def print_passed_over(counts: Counter[str]) -> None:
+    """Say which images and videos were found that are not read."""
+    if counts:
+        print(f"note: {describe_passed_over(counts)}")
 
 
 def check_given(images: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +17,7 @@ from segmenter.commands.image_reading import Remarks
 from segmenter.commands.predict import (
     check_given,
     open_predictor,
+    print_passed_over,
     print_shares,
     print_usage,
     report,
@@ -215,7 +217,9 @@ def label_shard(
     overwrite: bool,
 ) -> Iterator[Result]:
     """Label those photos of a shard that are not done, and note what became of each."""
-    record.list_photos(walk_inputs(images))
+    passed_over: Counter[str] = Counter()
+    record.list_photos(walk_inputs(images, passed_over))
+    print_passed_over(passed_over)
     record.forget_lost(outputs.names)
     count = record.count()
     parts = [f"{count.photos} photos"]

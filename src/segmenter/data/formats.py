@@ -1,5 +1,7 @@
 """The formats of image and video files: which are read, by which suffix and by which content."""
 
+from collections.abc import Mapping
+
 from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -38,6 +40,10 @@ UNREAD_SUFFIXES = frozenset(
     | {".dcm", ".nii", ".npy", ".npz", ".ecw", ".sid", ".img", ".hdf", ".h5", ".mat", ".pdf"}
 )
 """Suffixes, in lower case, of files that show something but are not read: they are reported."""
+
+_VIDEOS = VIDEO_SUFFIXES | UNREAD_VIDEO_SUFFIXES
+REPORTED_SUFFIXES = UNREAD_SUFFIXES | _VIDEOS
+"""Suffixes of files that a search for images passes over and counts."""
 
 READ_FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, PPM and PGM"
 """For messages."""
@@ -136,3 +142,19 @@ def describe_unread(magic: bytes) -> tuple[str, str] | None:
         ),
         None,
     )
+
+
+def describe_passed_over(counts: Mapping[str, int]) -> str:
+    """How many files were passed over, by suffix, and what to do; empty if none were."""
+    parts = []
+    for is_video, what, remedy in (
+        (False, "in formats that are not read", "convert them to JPEG or PNG"),
+        (True, "videos", "give each video by its name"),
+    ):
+        found = {suffix: num for suffix, num in counts.items() if (suffix in _VIDEOS) == is_video}
+        if found:
+            each = ", ".join(f"{number} {suffix}" for suffix, number in sorted(found.items()))
+            total = sum(found.values())
+            files = f"{total} {'file' if total == 1 else 'files'} passed over"
+            parts.append(f"{files}, {what} ({each}): {remedy}")
+    return "; ".join(parts)

@@ -4,10 +4,11 @@ What does not pair up is not raised but handed back as problems: training refuse
 check lists them all.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from segmenter.data.file_names import FileNames
-from segmenter.data.formats import MASK_SUFFIXES
+from segmenter.data.formats import MASK_SUFFIXES, describe_passed_over
 from segmenter.data.items import Item, Pairing, same_name, without_mask
 from segmenter.data.lists import ListReader
 from segmenter.data.problems import Problem, errors_in
@@ -67,17 +68,25 @@ def refuse_problems(found: Pairing) -> None:
     alike = [problem for problem in errors if problem.kind == first.kind]
     if first.kind != "photo-without-mask":
         raise UserError(first.message)
+    unread = next((each for each in found.problems if each.kind == "format-not-read"), None)
+    hint = f"; {unread.message}" if unread else ""
     num_images = sum(map(len, found.splits.values())) + len(alike)
-    raise UserError(f"{len(alike)} of {num_images} images have no mask; the first: {first.message}")
+    raise UserError(
+        f"{len(alike)} of {num_images} images have no mask; the first: {first.message}{hint}"
+    )
 
 
 def _pair_folders(root: Path) -> Pairing:
     """Items of `images` and `masks`; the folders in `images` are splits if no photo lies beside."""
-    images = sorted(walk_images(root / "images"), key=lambda path: path.as_posix())
+    counts: Counter[str] = Counter()
+    found = walk_images(root / "images", passed_over=counts)
+    images = sorted(found, key=lambda path: path.as_posix())
     if not images:
-        raise UserError(f"no image in {root / 'images'}; {LAYOUT}")
+        others = describe_passed_over(counts)
+        raise UserError(f"no image in {root / 'images'}; {others or LAYOUT}")
     masks: dict[str, list[Path]] = {}
-    for path in sorted(walk_images(root / "masks", suffixes=MASK_SUFFIXES)):
+    in_masks = walk_images(root / "masks", suffixes=MASK_SUFFIXES, passed_over=counts)
+    for path in sorted(in_masks):
         masks.setdefault(_name(path, root / "masks"), []).append(path)
 
     items: dict[str, Item] = {}
@@ -99,6 +108,9 @@ def _pair_folders(root: Path) -> Pairing:
         message = f"{masks[name][0]} has no photo; expected {root / 'images' / name}.jpg"
         problems.append(Problem("mask-without-photo", message, tuple(masks[name])))
     problems.sort(key=lambda problem: problem.paths)
+    if counts:
+        message = f"{root}: {describe_passed_over(counts)}"
+        problems.append(Problem("format-not-read", message, (root,)))
     return Pairing(_by_split(items), tuple(problems))
 
 

@@ -126,6 +126,11 @@ KINDS: dict[str, Kind] = {
     "mask-without-photo": Kind(
         _WARNING, "masks without a photo", "add the photos, or correct the names"
     ),
+    "format-not-read": Kind(
+        _WARNING,
+        "files passed over",
+        "convert images and masks to JPEG or PNG, or take the files out",
+    ),
     "duplicate": Kind(
         _WARNING, "photos that are twice in one split", "keep one of each, or it counts twice"
     ),

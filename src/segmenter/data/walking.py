@@ -1,10 +1,11 @@
 """Images in a folder and those in it."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from segmenter.data.formats import IMAGE_SUFFIXES
+from segmenter.data.formats import IMAGE_SUFFIXES, REPORTED_SUFFIXES
 from segmenter.errors import UserError
 
 
@@ -13,6 +14,7 @@ def walk_images(
     enters: Callable[[Path], bool] = lambda _: True,
     ancestors: frozenset[str] = frozenset(),
     suffixes: frozenset[str] = IMAGE_SUFFIXES,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[Path]:
     """Images in a folder and those in it, by name; links are followed, but not in circles.
 
@@ -23,6 +25,8 @@ def walk_images(
         enters: Whether to look into a folder that was found.
         ancestors: True paths of the folders around this one.
         suffixes: Of the files to find.
+        passed_over: Told how many images and videos of formats that are not read there are, by
+            suffix.
 
     Raises:
         UserError: If a folder cannot be read.
@@ -34,9 +38,12 @@ def walk_images(
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
                 if _is_dir(entry):
                     folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() not in suffixes:  # noqa: PTH122
+                elif suffix not in suffixes:
+                    if passed_over is not None and suffix in REPORTED_SUFFIXES:
+                        passed_over[suffix] += 1
                     continue
                 names.append(entry.name)
     except OSError as error:
@@ -47,7 +54,7 @@ def walk_images(
         if name not in folders:
             yield path
         elif os.path.realpath(path) not in ancestors and enters(path):
-            yield from walk_images(path, enters, ancestors, suffixes)
+            yield from walk_images(path, enters, ancestors, suffixes, passed_over)
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -2,10 +2,11 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from segmenter.data.formats import IMAGE_SUFFIXES
+from segmenter.data.formats import IMAGE_SUFFIXES, REPORTED_SUFFIXES, describe_passed_over
 from segmenter.data.walking import walk_images
 from segmenter.errors import UserError
 from segmenter.manifest import is_output_folder, written_names
@@ -16,13 +17,16 @@ _GLOB_CHARACTERS = frozenset("*?[")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # not a drive, such as C:/
 
 
-def find_images(inputs: Sequence[str]) -> list[tuple[Path, str]]:
+def find_images(
+    inputs: Sequence[str], passed_over: Counter[str] | None = None
+) -> list[tuple[Path, str]]:
     """Find photos, and a name for what is made of each, in the order of the names.
 
     Hidden files and folders, and folders that an earlier run wrote into, are passed over.
 
     Args:
         inputs: Photos, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
+        passed_over: Told how many files of formats that are not read there are, by suffix.
 
     Returns:
         Each photo with its path, less the suffix, inside the folder or pattern it was found by.
@@ -31,20 +35,25 @@ def find_images(inputs: Sequence[str]) -> list[tuple[Path, str]]:
         UserError: If an input is missing or holds no photo, or if two photos have the same name.
     """
     found: dict[str, Path] = {}
-    for path, name in walk_inputs(inputs):
+    for path, name in walk_inputs(inputs, passed_over):
         other = found.setdefault(name, path)
         if os.path.abspath(other) != os.path.abspath(path):  # noqa: PTH100 (links stay links)
             raise same_result(other, path, name)
     return [(path, name) for name, path in sorted(found.items())]
 
 
-def walk_inputs(inputs: Sequence[str]) -> Iterator[tuple[Path, str]]:
+def walk_inputs(
+    inputs: Sequence[str], passed_over: Counter[str] | None = None
+) -> Iterator[tuple[Path, str]]:
     """The photos of `find_images` as they are found, without a look at whether names repeat.
 
     Memory holds the names in one folder at a time, so a million photos are found as easily as ten.
     """
     for given in inputs:
-        yield from _expand(given)
+        counts: Counter[str] = Counter()
+        yield from _expand(given, counts)
+        if passed_over is not None:
+            passed_over.update(counts)
 
 
 def same_result(first: Path, second: Path, name: str) -> UserError:
@@ -91,16 +100,16 @@ def is_usable_name(name: str) -> bool:
     return stays_inside(name) and len(os.fsencode(last)) <= _MAX_NAME_BYTES
 
 
-def _expand(given: str) -> Iterator[tuple[Path, str]]:
+def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]:
     """The photos that one input stands for, with their names."""
     path = Path(given)
     if path.is_dir():
-        photos, base, what = _walk(path), path, "folder"
+        photos, base, what = _walk(path, passed_over), path, "folder"
     elif os.path.lexists(path):
         yield path, path.stem
         return
     elif _GLOB_CHARACTERS & set(given):
-        photos, base = _match(path)
+        photos, base = _match(path, passed_over)
         what = "pattern"
     else:
         refuse_address(given)
@@ -112,10 +121,13 @@ def _expand(given: str) -> Iterator[tuple[Path, str]]:
         yield photo, "/".join((*photo.parts[num_parts:-1], photo.stem))
     if is_empty:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"{what} {given} holds no image; files with {suffixes} are looked for")
+        others = describe_passed_over(passed_over)
+        raise UserError(
+            f"{what} {given} holds no image; {others or f'files with {suffixes} are looked for'}"
+        )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
     """Photos in a folder to any depth; links are followed, but no folder is entered twice."""
     entered = {os.path.realpath(folder)}
     ours = written_names(folder)  # results may lie beside the photos they were made from
@@ -127,12 +139,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         entered.add(real)
         return True
 
-    for photo in walk_images(folder, enters):
+    for photo in walk_images(folder, enters, passed_over=passed_over):
         if not ours or photo.relative_to(folder).as_posix() not in ours:
             yield photo
 
 
-def _match(pattern: Path) -> tuple[Iterator[Path], Path]:
+def _match(pattern: Path, passed_over: Counter[str]) -> tuple[Iterator[Path], Path]:
     """Photos that fit a pattern, and the folder before its first wildcard.
 
     `**` does not follow links.
@@ -145,6 +157,9 @@ def _match(pattern: Path) -> tuple[Iterator[Path], Path]:
         raise UserError(f"pattern {pattern}: {error}") from None
 
     def is_wanted(path: Path) -> bool:
+        is_seen = not path.name.startswith(".") and path.is_file()
+        if is_seen and path.suffix.lower() in REPORTED_SUFFIXES:
+            passed_over[path.suffix.lower()] += 1
         folders = [base / parent for parent in path.relative_to(base).parents][:-1]
         return _is_photo(path) and path.is_file() and not any(map(_is_passed_over, folders))
 

@@ -41,7 +41,13 @@ def training_items(
     wanted = recipe.data.train if set(recipe.data.train) <= set(data.splits) else None
     if wanted is None and set(data.splits) == {"all"}:
         wanted = ("all",)
-    train = data.items(*(wanted or recipe.data.train))
+    try:
+        train = data.items(*(wanted or recipe.data.train))
+    except UserError as error:
+        known = ",".join(sorted(data.splits))
+        raise UserError(
+            f"{error}; name those to train on, as in --data.train '[{known}]'"
+        ) from None
     if recipe.data.val is None:
         return train, ()
     if recipe.data.val == "val" and "val" not in data.splits:

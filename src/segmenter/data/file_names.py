@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.walking import walk_images
 
 
@@ -14,17 +15,19 @@ class FileNames:
 
     Args:
         folder: Searched to any depth; it may be missing.
+        suffixes: Of the files to find.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> None:
         self.folder = folder
+        self._suffixes = suffixes
 
     @cached_property
     def by_name(self) -> dict[str, list[Path]]:
         """Images by their path inside the folder, without suffix and with `/` between folders."""
         found: dict[str, list[Path]] = {}
         if self.folder.is_dir():
-            for path in walk_images(self.folder):
+            for path in walk_images(self.folder, suffixes=self._suffixes):
                 name = path.relative_to(self.folder).with_suffix("").as_posix()
                 found.setdefault(composed(name), []).append(path)
         return found

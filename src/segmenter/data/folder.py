@@ -16,6 +16,7 @@ from numpy import ndarray
 from segmenter.classes import Classes, read_classes
 from segmenter.data.decode import decode_image, decode_mask, read_header
 from segmenter.data.items import Item
+from segmenter.data.layouts import WAY_OUT
 from segmenter.data.mask_values import map_values
 from segmenter.data.pairing import find_pairs, folder_of, refuse_problems
 from segmenter.data.problems import Problem
@@ -86,7 +87,7 @@ def open_folder(
     """
     found = find_pairs(root)
     if not keep_problems:
-        refuse_problems(found)
+        refuse_problems(found, WAY_OUT)
     if classes is None:
         path = find_classes(root)
         if not has_classes(path):
@@ -124,7 +125,7 @@ def find_splits(root: Path) -> dict[str, tuple[Item, ...]]:
         UserError: As `open_folder`.
     """
     found = find_pairs(root)
-    refuse_problems(found)
+    refuse_problems(found, WAY_OUT)
     return found.splits
 
 

@@ -4,6 +4,7 @@ What is clear is read. What is not becomes a problem that names the list, the li
 and what is allowed; no line is left out in silence.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from segmenter.data.file_names import FileNames, composed, find_file
 from segmenter.data.formats import IMAGE_SUFFIXES
 from segmenter.data.items import Item, Pairing, without_mask
+from segmenter.data.layouts import mask_name
 from segmenter.data.list_text import (
     Header,
     plain_reading,
@@ -163,7 +165,9 @@ class ListReader:
         if not image.is_relative_to(self._images.folder):
             return None
         name = image.relative_to(self._images.folder).with_suffix("").as_posix()
-        found = self._masks.by_name.get(composed(name), [])
+        file = image.relative_to(self._images.folder).as_posix()
+        names = self._masks.by_name
+        found = names.get(mask_name(composed(name), composed(file), names) or "", [])
         return next((path for path in found if path.suffix.lower() == ".png"), None) or next(
             iter(found), None
         )
@@ -172,6 +176,11 @@ class ListReader:
         """The files that a line names, or what is wrong with it."""
         if header:
             return self._row(header.fields(line), path)
+        names = line.split()  # as in most lists of many lines: no other reading is tried
+        if len(names) == 2:
+            image, mask = (path.parent / name for name in names)
+            if os.path.isfile(image) and os.path.isfile(mask):  # noqa: PTH113
+                return _Row(_item_name(names[0]), image, mask, "")
         for text in dict.fromkeys((line, without_comment(line))):
             for fields in readings(text):
                 if 0 < len(fields) <= 2:
@@ -244,6 +253,8 @@ def _is_split_name(stem: str) -> bool:
 
 def _split_of(stem: str) -> str:
     """The split that a list is of, by its name: `train` for `train_list`."""
+    if stem == "default":  # of CVAT
+        return "all"
     words = [word for word in re.split(r"[-_. ]+", stem) if word.lower() not in _FILLERS]
     return "_".join(words) if words and _is_split_name(stem) else stem
 

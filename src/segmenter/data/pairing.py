@@ -5,22 +5,20 @@ check lists them all.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from segmenter.data.annotation_exports import recognise_export
 from segmenter.data.file_names import FileNames
 from segmenter.data.formats import MASK_SUFFIXES, describe_passed_over
 from segmenter.data.items import Item, Pairing, same_name, without_mask
+from segmenter.data.layouts import IMAGE_FOLDERS, LAYOUT, Place, choose_ending, find_places
 from segmenter.data.lists import ListReader
 from segmenter.data.problems import Problem, errors_in
 from segmenter.data.walking import walk_images
 from segmenter.errors import UserError
 
 _ONLY_SPLIT = "all"
-LAYOUT = (
-    "a data set is a folder with images/NAME.jpg, masks/NAME.png and classes.yaml (split folders "
-    "such as images/train and masks/train are welcome), or one with lists such as train.txt, whose "
-    "lines name an image and its mask"
-)
 
 
 def find_pairs(root: Path) -> Pairing:
@@ -32,6 +30,9 @@ def find_pairs(root: Path) -> Pairing:
         UserError: If `root` is in neither form.
     """
     if root.is_file():
+        export = recognise_export(root)
+        if export:
+            raise UserError(export)
         return _list_reader(folder_of(root)).read([root])
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
@@ -39,23 +40,33 @@ def find_pairs(root: Path) -> Pairing:
     lists = reader.find_lists()
     if lists:
         return reader.read(lists)
-    for name in ("images", "masks"):
-        if not (root / name).is_dir():
-            raise UserError(f"{root} has no folder {name!r}; {LAYOUT}")
-    return _pair_folders(root)
+    places = find_places(root)
+    if not places:
+        export = recognise_export(root)
+        if export:
+            raise UserError(export)
+        name = "masks" if (root / "images").is_dir() else "images"
+        raise UserError(f"{root} has no folder {name!r}; {LAYOUT}")
+    return _pair_folders(root, places)
 
 
 def _list_reader(root: Path) -> ListReader:
-    return ListReader(root, FileNames(root / "images"), FileNames(root / "masks"))
+    places = find_places(root) if root.is_dir() else []
+    place = places[0] if len(places) == 1 else Place(root / "images", root / "masks")
+    return ListReader(root, FileNames(place.images), FileNames(place.masks, MASK_SUFFIXES))
 
 
 def folder_of(path: Path) -> Path:
     """The folder of the data set that a list belongs to: a list may lie in `splits`."""
-    folders = [folder for folder in path.parents[:3] if (folder / "images").is_dir()]
+    folders = [
+        folder
+        for folder in path.parents[:3]
+        if any((folder / name).is_dir() for name in IMAGE_FOLDERS)
+    ]
     return next(iter(folders), path.parent)
 
 
-def refuse_problems(found: Pairing) -> None:
+def refuse_problems(found: Pairing, way_out: str = "") -> None:
     """Raise the first error in how images and masks pair up, if there is any.
 
     Raises:
@@ -72,46 +83,60 @@ def refuse_problems(found: Pairing) -> None:
     hint = f"; {unread.message}" if unread else ""
     num_images = sum(map(len, found.splits.values())) + len(alike)
     raise UserError(
-        f"{len(alike)} of {num_images} images have no mask; the first: {first.message}{hint}"
+        f"{len(alike)} of {num_images} images have no mask; the first: {first.message}"
+        f"{hint}{way_out}"
     )
 
 
-def _pair_folders(root: Path) -> Pairing:
-    """Items of `images` and `masks`; the folders in `images` are splits if no photo lies beside."""
+def _pair_folders(root: Path, places: Sequence[Place]) -> Pairing:
+    """Items of all folders; the folders in `images` are splits if no photo lies beside."""
     counts: Counter[str] = Counter()
-    found = walk_images(root / "images", passed_over=counts)
-    images = sorted(found, key=lambda path: path.as_posix())
-    if not images:
-        others = describe_passed_over(counts)
-        raise UserError(f"no image in {root / 'images'}; {others or LAYOUT}")
-    masks: dict[str, list[Path]] = {}
-    in_masks = walk_images(root / "masks", suffixes=MASK_SUFFIXES, passed_over=counts)
-    for path in sorted(in_masks):
-        masks.setdefault(_name(path, root / "masks"), []).append(path)
-
     items: dict[str, Item] = {}
-    problems = []
-    for image in images:
-        name = _name(image, root / "images")
-        if name in items:
-            problems.append(same_name(items[name].image, image))
-        elif name not in masks:
-            problems.append(without_mask(image, root / "masks" / f"{name}.png"))
-        else:
-            mask, *others = _png_or_all(masks[name])
-            items[name] = Item(name, image, mask)
-            if others:
-                message = f"{mask} and {others[0]} are masks of one image; keep one"
-                problems.append(Problem("several-masks", message, (mask, *others)))
-    taken = {_name(image, root / "images") for image in images}
-    for name in masks.keys() - taken:
-        message = f"{masks[name][0]} has no photo; expected {root / 'images' / name}.jpg"
-        problems.append(Problem("mask-without-photo", message, tuple(masks[name])))
+    problems: list[Problem] = []
+    for place in places:
+        for name, item in _pair_place(place, problems, counts).items():
+            full = f"{place.split}/{name}" if place.split else name
+            items[full] = Item(full, item.image, item.mask)
     problems.sort(key=lambda problem: problem.paths)
     if counts:
         message = f"{root}: {describe_passed_over(counts)}"
         problems.append(Problem("format-not-read", message, (root,)))
     return Pairing(_by_split(items), tuple(problems))
+
+
+def _pair_place(place: Place, problems: list[Problem], counts: Counter[str]) -> dict[str, Item]:
+    """The items of two folders, by their names."""
+    found = walk_images(place.images, passed_over=counts)
+    images = sorted(found, key=lambda path: path.as_posix())
+    if not images:
+        raise UserError(f"no image in {place.images}; {describe_passed_over(counts) or LAYOUT}")
+    masks: dict[str, list[Path]] = {}
+    in_masks = walk_images(place.masks, suffixes=MASK_SUFFIXES, passed_over=counts)
+    for path in sorted(in_masks):
+        masks.setdefault(_name(path, place.masks), []).append(path)
+    names = {image: _name(image, place.images) for image in images}
+    files = [(name, image.relative_to(place.images).as_posix()) for image, name in names.items()]
+    ending = choose_ending(files, masks)
+
+    items: dict[str, Item] = {}
+    taken = set()
+    for (name, file), image in zip(files, images, strict=True):
+        mask_name = file if ending is None else name + ending
+        taken.add(mask_name)
+        if name in items:
+            problems.append(same_name(items[name].image, image))
+        elif mask_name not in masks:
+            problems.append(without_mask(image, place.masks / f"{mask_name}.png"))
+        else:
+            mask, *others = _png_or_all(masks[mask_name])
+            items[name] = Item(name, image, mask)
+            if others:
+                message = f"{mask} and {others[0]} are masks of one image; keep one"
+                problems.append(Problem("several-masks", message, (mask, *others)))
+    for name in masks.keys() - taken:
+        message = f"{masks[name][0]} has no photo; expected {place.images / name}.jpg"
+        problems.append(Problem("mask-without-photo", message, tuple(masks[name])))
+    return items
 
 
 def _by_split(items: dict[str, Item]) -> dict[str, tuple[Item, ...]]:

@@ -199,6 +199,12 @@ def deepened_unevenly(root: Path) -> None:
     deepened("val/d", bits=16)(root)
 
 
+def with_fourth_band(root: Path) -> None:
+    image = np.array(Image.open(root / PHOTO))
+    Image.fromarray(np.dstack([image, image[:, :, 0]])).save(root / "images/train/a.tif")
+    (root / PHOTO).unlink()
+
+
 def with_pages(root: Path) -> None:
     page = Image.open(root / PHOTO)
     page.save(root / "images/train/a.tif", save_all=True, append_images=[page])
@@ -237,6 +243,7 @@ PLANTED: list[tuple[str, Callable[[Path], None]]] = [
     ("near-leak", like_photo("val/f", lambda image: image[:, ::-1])),
     ("near-leak", like_photo("val/f", lambda image: scaled(saved_again(image))[:, ::-1])),
     ("near-duplicate", like_photo("train/f", saved_again)),
+    ("dropped-band", with_fourth_band),
     ("several-pages", with_pages),
     ("deep-photo", deepened("train/a")),
     ("dark-depth", deepened_unevenly),

@@ -160,7 +160,7 @@ def _train(
     pixel_counts = found.pixel_counts
     absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
     for finding in group((*found.problems, *absent)):
-        if finding.severity is not Severity.NOTE:
+        if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
             say(f"{finding.severity}: {one_line(finding)}")
     depth = describe_bits(found.deep_images, data.classes.image_bits)
     if depth:

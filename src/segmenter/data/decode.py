@@ -15,6 +15,7 @@ import simplejpeg
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from PIL import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from segmenter.data.depth import (
     as_bytes,
@@ -31,6 +32,7 @@ from segmenter.data.orientation import TURNS, read_orientation, upright
 from segmenter.data.pages import count_pages
 from segmenter.data.pillow_warnings import load, quiet
 from segmenter.data.raw_masks import npy_values, refuse_pages, values_of
+from segmenter.data.tiff_layout import drops_band, refuse_layout
 from segmenter.errors import UserError
 
 
@@ -64,6 +66,8 @@ class Header:
     """Whether there are more than 8 bits a sample."""
     num_pages: int = 1
     """Pages or frames in the file; the first is read."""
+    drops_band: bool = False
+    """Whether the file is a TIFF with a fourth band, which is not read."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,6 +96,8 @@ class DecodedImage:
     """Bits a sample of a file that does not fix them, as it was read; none: it does, as with 8."""
     num_pages: int = 1
     """Pages or frames in the file, of which this is the first; see `pages.count_pages`."""
+    drops_band: bool = False
+    """Whether the file is a TIFF with a fourth band, which was not read."""
 
 
 def decode_image(
@@ -125,7 +131,7 @@ def read_image(
     with _naming(name):
         file = BytesIO(data)
         image = _open(file, name, limits)
-        found, num_pages = None, count_pages(image, file)
+        found, num_pages, drops = None, count_pages(image, file), drops_band(image)
         if image.format == "JPEG":
             pixels = simplejpeg.decode_jpeg(data, "RGB")
         elif is_deep(image):
@@ -139,7 +145,7 @@ def read_image(
         else:
             load(image)
             pixels = _rgb(image, name)
-        return DecodedImage(upright(pixels, read_orientation(image)), found, num_pages)
+        return DecodedImage(upright(pixels, read_orientation(image)), found, num_pages, drops)
 
 
 def decode_mask(
@@ -221,7 +227,9 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
         may_turn = image.format != "PNG" or "exif" in image.info
         orientation = read_orientation(image) if may_turn else 1
         pages = count_pages(image, file)
-        return Header(str(image.format), image.size, orientation, is_deep(image), pages)
+        return Header(
+            str(image.format), image.size, orientation, is_deep(image), pages, drops_band(image)
+        )
 
 
 def _check_bytes(path: Path, limits: Limits) -> None:
@@ -275,8 +283,13 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
         unread = describe_unread(magic)
         what = f"is {unread[0]}; {unread[1]}" if unread else "is no image of a known kind"
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
-    with quiet():
-        image = opener(file)
+    try:
+        with quiet():
+            image = opener(file)
+    except SyntaxError:
+        if opener is TiffImageFile:
+            refuse_layout(file, name)
+        raise
     _check_size(image.size[::-1], name, limits)
     return image
 

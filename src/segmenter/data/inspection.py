@@ -45,10 +45,19 @@ def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
     """Read what the file of a photo says of itself; none if it cannot be read."""
     try:
         header = read_header(item.image)
-        if header.num_pages == 1:
-            return header, ()
-        message = f"{item.image} has several pages or frames; the first is read"
-        return header, (Problem("several-pages", message, (item.image,)),)
+        said = (
+            (
+                "several-pages",
+                "has several pages or frames; the first is read",
+                header.num_pages > 1,
+            ),
+            ("dropped-band", "has a fourth band, which is not read", header.drops_band),
+        )
+        return header, tuple(
+            Problem(kind, f"{item.image} {what}", (item.image,))
+            for kind, what, is_so in said
+            if is_so
+        )
     except UserError as error:
         return None, (Problem("unreadable-photo", str(error), (item.image,)),)
 

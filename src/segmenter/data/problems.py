@@ -181,6 +181,11 @@ KINDS: dict[str, Kind] = {
     "turned-photo": Kind(
         _NOTE, "photos turned upright by their EXIF data", "none: their masks fit them upright"
     ),
+    "dropped-band": Kind(
+        _NOTE,
+        "images with a fourth band, of which the first three are read",
+        "none if it is transparency; no model sees it",
+    ),
     "deep-photo": Kind(
         _NOTE,
         "images with more than 8 bits a sample",

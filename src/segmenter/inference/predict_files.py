@@ -211,6 +211,8 @@ def remarks_on(image: DecodedImage) -> tuple[str, ...]:
     remarks = []
     if image.num_pages > 1:
         remarks.append("several pages or frames: the first is labelled")
+    if image.drops_band:
+        remarks.append("a fourth band, which is not read")
     if image.bits is not None:
         remarks.append(
             f"more than 8 bits a sample, read as {image.bits}: white is {(1 << image.bits) - 1} "

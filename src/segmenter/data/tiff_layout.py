@@ -1,0 +1,57 @@
+"""What a TIFF holds that is whole, but not read as an image: bands and types of other kinds."""
+
+import warnings
+from io import BufferedReader, BytesIO
+
+from PIL import ImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    ImageFileDirectory_v2,
+)
+
+from segmenter.errors import UserError
+
+_KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
+_BIG = 43
+
+
+def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
+    """Say what bands a TIFF holds, and how to make an image of them.
+
+    Raises:
+        UserError: Always, unless its tags are damaged.
+    """
+    layout = _describe(file)
+    if layout is not None:
+        raise UserError(
+            f"{name} holds {layout}, in a layout that is no image; write 1 or 3 bands of 8 bits, "
+            "such as with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
+        ) from None
+
+
+def drops_band(image: ImageFile.ImageFile) -> bool:
+    """Whether a file, of which only the header was read, is a TIFF with a fourth band."""
+    num_bands = getattr(image, "tag_v2", {}).get(SAMPLESPERPIXEL, 1)
+    return image.format == "TIFF" and num_bands == 4 and image.mode != "CMYK"
+
+
+def _describe(file: BytesIO | BufferedReader) -> str | None:
+    """Bands and type of a TIFF, such as `5 bands of uint8`; none if its tags are damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file.seek(0)
+            header = file.read(8)
+            header += file.read(8) if header[2] == _BIG or header[3] == _BIG else b""
+            tags = ImageFileDirectory_v2(header)
+            file.seek(tags.next)
+            tags.load(file)
+        number = int(tags.get(SAMPLESPERPIXEL, 1))
+        bits = tags.get(BITSPERSAMPLE, (1,))
+        kind = tags.get(SAMPLEFORMAT, (1,))
+    except Exception:  # whatever damage does to tags
+        return None
+    first = _KINDS.get(kind[0], "")
+    return f"{number} band{'s' * (number != 1)} of {first}{bits[0]}" if first else None

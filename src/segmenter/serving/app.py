@@ -60,7 +60,7 @@ class Service:
         self.metrics = ServiceMetrics()
         self.places = Places(settings.max_requests, lambda count: self.metrics.in_flight.set(count))
         self.is_draining = False
-        self.decoder = DecodePool(settings)
+        self.decoder = DecodePool(settings, predictor.image_bits)
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
         self.batcher = Batcher(predictor, settings, self.metrics.batch_size.observe)
 

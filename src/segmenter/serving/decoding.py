@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,8 +30,8 @@ __all__ = ["DecodePool", "limit_process"]
 class DecodePool:
     """Processes that turn the bytes of images into pixels, started when they are needed."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ServiceSettings, image_bits: int | None = None) -> None:
+        self._settings, self._image_bits = settings, image_bits
         count = settings.decode_processes
         self._free, self._free_for_large = (
             asyncio.Semaphore(count),
@@ -112,7 +113,7 @@ class DecodePool:
             raise
 
     def _start(self) -> "_Process":
-        process = _Process(self._settings.decode_memory)
+        process = _Process(self._settings.decode_memory, self._image_bits)
         self._all.add(process)
         if self._is_closed:
             process.kill()
@@ -130,11 +131,13 @@ class _DiedError(Exception):
 class _Process:
     """One process, for one image at a time."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, image_bits: int | None) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=answer_requests, args=(theirs, memory, _decode), daemon=True
+            target=answer_requests,
+            args=(theirs, memory, partial(_decode, image_bits=image_bits)),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -192,8 +195,10 @@ class _Process:
         return self._process.exitcode
 
 
-def _decode(data: bytes, limits: Limits) -> UInt8[ndarray, "height width 3"]:
-    return decode_image(data, limits=limits)
+def _decode(
+    data: bytes, limits: Limits, image_bits: int | None = None
+) -> UInt8[ndarray, "height width 3"]:
+    return decode_image(data, limits=limits, image_bits=image_bits)
 
 
 def _too_hard(what: str) -> RequestError:

@@ -25,7 +25,7 @@ except ImportError:  # everywhere else
 CHECKPOINTS = "checkpoints"
 _REPLACED = ("last.safetensors", "best.safetensors", "log.jsonl", "log.csv", "curves.html")
 """Files that are written anew: a link in their place is replaced, not followed."""
-_OPENED = ("unreadable.jsonl", "trackers.json", "recipe.yaml", ".lock")
+_OPENED = ("unreadable.jsonl", "trackers.json", ".lock")
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 
 

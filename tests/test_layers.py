@@ -9,7 +9,7 @@ import pytest
 import segmenter
 
 PACKAGE = Path(segmenter.__file__).parent
-LEAVES = {"errors", "memory", "numbers", "validation", "manifest", "outputs"}
+LEAVES = {"errors", "memory", "numbers", "validation", "manifest", "outputs", "text"}
 MAY_IMPORT = {
     "errors": set(),
     "memory": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "class_file": set(),
     "classes": LEAVES | {"class_file"},
     "class_lists": LEAVES | {"classes"},
+    "text": set(),
     "loss_recipe": {"numbers"},
     "model_recipe": {"numbers"},
     "recipe": LEAVES | {"loss_recipe", "model_recipe"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "sharing": LEAVES | {"model", "checkpoints"},
     "scoring": LEAVES | {"model", "data", "inference", "evaluation", "recipe", "training"},
     "commands": None,
-    "cli": {"commands", "errors", "recipe", "validation"},
+    "cli": {"commands", "errors", "recipe", "text", "validation"},
     "__init__": None,
     "__main__": {"cli"},
 }

@@ -20,6 +20,7 @@ from numpy import ndarray
 from segmenter.annotations.outlines import find_regions
 from segmenter.annotations.rle import masks_rle
 from segmenter.classes import Classes
+from segmenter.text import for_xml, visible
 
 SetFormat = Literal["coco", "coco-polygons", "cvat", "label-studio"]
 """Formats that keep all photos in one file."""
@@ -80,7 +81,7 @@ def coco_line(photo: LabelledPhoto, classes: Classes, *, polygons: bool = False)
 def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     """COCO's JSON; photos and annotations are counted from 1."""
     categories = [
-        {"id": index + 1, "name": name}
+        {"id": index + 1, "name": visible(name)}
         for index, name in enumerate(classes.names)
         if index != classes.background_index
     ]
@@ -112,7 +113,7 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
             if len(points) < 3:  # labelme wants three
                 points = np.concatenate([points, points, points])[:3]
             shape = {
-                "label": classes.names[index],
+                "label": visible(classes.names[index]),
                 "points": points.astype(float).tolist(),
                 "group_id": None,
                 "description": "",
@@ -149,7 +150,7 @@ def cvat_line(photo: LabelledPhoto, classes: Classes) -> str:
             image,
             "mask",
             {
-                "label": classes.names[index],
+                "label": visible(classes.names[index]),
                 "source": "auto",
                 "occluded": "0",
                 "rle": ", ".join(map(str, _run_lengths(box.ravel()))),
@@ -157,7 +158,7 @@ def cvat_line(photo: LabelledPhoto, classes: Classes) -> str:
                 **{key: str(value) for key, value in place.items()},
             },
         )
-    return ElementTree.tostring(image, encoding="unicode")
+    return for_xml(ElementTree.tostring(image, encoding="unicode"))
 
 
 def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
@@ -165,7 +166,7 @@ def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     labels = ElementTree.Element("labels")
     for info in classes.classes:
         element = ElementTree.SubElement(labels, "label")
-        ElementTree.SubElement(element, "name").text = info.name
+        ElementTree.SubElement(element, "name").text = visible(info.name)
         ElementTree.SubElement(element, "color").text = "#{:02x}{:02x}{:02x}".format(*info.color)
         ElementTree.SubElement(element, "type").text = "mask"
     yield "<?xml version='1.0' encoding='utf-8'?>\n<annotations><version>1.1</version>"
@@ -193,7 +194,7 @@ def label_studio_line(photo: LabelledPhoto, classes: Classes) -> str:
             "value": {
                 "format": "rle",
                 "rle": _brush(photo.labels == index),
-                "brushlabels": [classes.names[index]],
+                "brushlabels": [visible(classes.names[index])],
             },
         }
         for index in classes.present(photo.labels)

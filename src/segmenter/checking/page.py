@@ -23,6 +23,7 @@ from segmenter.data.problems import Problem
 from segmenter.drawing.overlay import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.outputs import OutputFolder
+from segmenter.text import for_page
 
 PAGE_NAME = "index.html"
 
@@ -91,6 +92,7 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
     environment = Environment(
         loader=PackageLoader("segmenter.checking", "."),
         autoescape=True,
+        finalize=for_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

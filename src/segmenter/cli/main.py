@@ -23,6 +23,7 @@ from segmenter.cli.streams import OutputError, guarded_streams, silence_output
 from segmenter.cli.train import train
 from segmenter.cli.values import USER_ERROR
 from segmenter.errors import UserError
+from segmenter.text import visible
 
 _INTERRUPTED, _READER_HAS_GONE = 130, 141  # as shells count what a signal ends
 
@@ -113,5 +114,5 @@ def _check_flags(tokens: Sequence[str]) -> None:
 
 
 def _refuse(message: str) -> int:
-    print("segmenter: " + " ".join(message.split()), file=sys.stderr)
+    print("segmenter: " + visible(" ".join(message.split())), file=sys.stderr)
     return USER_ERROR

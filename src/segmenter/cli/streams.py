@@ -6,7 +6,9 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
+
+from segmenter.text import for_terminal
 
 _STDERR = 2
 
@@ -26,38 +28,59 @@ class OutputError(Exception):
 
 
 class _Output:
-    """Standard output, or what stands in its place; what it does not take is an `OutputError`."""
+    """Standard output, or what stands in its place; what it does not take is an `OutputError`.
 
-    def __init__(self, stream: Any) -> None:
+    Args:
+        stream: Where text goes, without what would steer a terminal.
+        for_rich: Whether the text is from rich, which styles a terminal by codes.
+    """
+
+    def __init__(self, stream: Any, *, for_rich: bool = False) -> None:
         self._stream = stream
+        self._for_rich = for_rich
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            raise OutputError(error) from None
+        with self._answering():
+            self._stream.write(for_terminal(text, self._obeyed()))
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with self._answering():
             self._stream.flush()
-        except OSError as error:
-            raise OutputError(error) from None
+
+    @property
+    def rich_proxied_file(self) -> "_Output":
+        """Where rich writes, which asks for it by this name."""
+        return type(self)(self._stream, for_rich=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def _obeyed(self) -> Literal["none", "colors", "styles"]:
+        return "styles" if self._for_rich and self._stream.isatty() else "none"
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(error) from None
 
 
 class _Messages(_Output):
     """Standard error; where it takes nothing, nobody can be told, and the work goes on."""
 
-    def write(self, text: str) -> int:
-        with _unless_it_fails(self._stream):
-            self._stream.write(text)
-        return len(text)
+    def _obeyed(self) -> Literal["none", "colors", "styles"]:
+        if not self._stream.isatty():
+            return "none"
+        return "styles" if self._for_rich else "colors"
 
-    def flush(self) -> None:
-        with _unless_it_fails(self._stream):
-            self._stream.flush()
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _silence(self._stream)
 
 
 class _Closed(io.StringIO):
@@ -105,11 +128,3 @@ def _silence(stream: Any) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
-
-
-@contextlib.contextmanager
-def _unless_it_fails(stream: Any) -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        _silence(stream)

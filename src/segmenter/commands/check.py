@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from segmenter.checking.check import Check, check
 from segmenter.checking.findings import one_line
 from segmenter.checking.page import PAGE_NAME, write_page
 from segmenter.commands.drafting import ask_for_classes
+from segmenter.commands.markup import escape
 from segmenter.data.problems import Severity
 from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError

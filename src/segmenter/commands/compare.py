@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from segmenter.commands.evaluate import (
@@ -15,6 +14,7 @@ from segmenter.commands.evaluate import (
     scored_items,
     showing_progress,
 )
+from segmenter.commands.markup import escape
 from segmenter.commands.score_tables import percent, print_lines, span
 from segmenter.data.sets import open_data
 from segmenter.errors import UserError

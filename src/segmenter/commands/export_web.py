@@ -24,6 +24,7 @@ from segmenter.inference.parity import best_class_agreement
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.outputs import check_new, check_new_folder, write_new, write_new_folder
 from segmenter.serving.page_files import browser_files
+from segmenter.text import visible
 
 _FACTS_NAME = "model.json"
 _TERMS_NAME = "LICENSES.txt"
@@ -116,8 +117,9 @@ def _smallest(model: Segmenter) -> tuple[Segmenter, float]:
 
 
 def _terms(name: str, spec: ModelSpec) -> str:
+    terms = visible(spec.license or "terms of use not stated", keep="\n\t")
     return (
-        f"The model {name}: {spec.license or 'terms of use not stated'}\n"
+        f"The model {visible(name)}: {terms}\n"
         f"ONNX Runtime Web {VERSION} (onnxruntime-*): Copyright (c) Microsoft Corporation, MIT "
         "License.\n"
         "The page: Segmenter, Apache License 2.0.\n"

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.commands.image_reading import Remarks, check_image_bits
+from segmenter.commands.markup import escape
 from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
 from segmenter.data.formats import describe_passed_over
 from segmenter.data.video import CameraFormat
@@ -35,6 +35,7 @@ from segmenter.inference.submission import Benchmark, write_submission
 from segmenter.inference.summary import Summary
 from segmenter.inference.video import VideoOutput, VideoResult
 from segmenter.outputs import OutputFolder
+from segmenter.text import visible
 
 
 def run_prediction(
@@ -173,7 +174,7 @@ def open_predictor(
         predictor.image_bits = check_image_bits(image_bits)
     terms = predictor.spec.license
     if terms and (model in bundled_models() or is_hub_name(model)):
-        print(f"note: the model {model!r} is under these terms: {terms}")
+        print(f"note: the model {model!r} is under these terms: {visible(terms)}")
     print(f"runtime: {describe(predictor.runtime)}")
     return predictor
 
@@ -206,9 +207,9 @@ def report(result: Result, number: int, total: int) -> None:
     done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
     if isinstance(result, VideoResult) and result.outputs:
         done = f"{result.num_frames} frames, {result.seconds:.2f} s"
-    print(f"[{number}/{total}] {result.path}: {done}")
+    print(f"[{number}/{total}] {visible(str(result.path))}: {done}")
     if result.problem is not None:
-        print(f"segmenter: {' '.join(result.problem.split())}", file=sys.stderr)
+        print(f"segmenter: {visible(' '.join(result.problem.split()))}", file=sys.stderr)
 
 
 def print_shares(summary: Summary) -> None:

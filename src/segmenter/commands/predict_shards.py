@@ -36,6 +36,7 @@ from segmenter.inference.stages import StageClock
 from segmenter.inference.summary import Summary
 from segmenter.manifest import RECORDS_NAME
 from segmenter.outputs import OutputFolder, write_atomically
+from segmenter.text import visible
 
 _SETTINGS = "settings.json"
 _MOST_IN_TURN = 200
@@ -250,7 +251,7 @@ def photos_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, s
             continue
         problem = f"{path} is a map, and --shards takes photos; label it in a run of its own"
         record.add_result(Result(path, (), np.zeros(len(classes)), 0.0, problem, name))
-        print(f"segmenter: {problem}", file=sys.stderr)
+        print(f"segmenter: {visible(str(problem))}", file=sys.stderr)
 
 
 def write_failed(records: Sequence[ShardRecord], folder: OutputFolder, name: str) -> int:

@@ -1,13 +1,14 @@
 """Scores as tables in the terminal."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from segmenter.commands.markup import escape
 from segmenter.evaluation.bootstrap import LEVEL, Interval
 from segmenter.evaluation.evaluate import Evaluation
 from segmenter.evaluation.object_sizes import SIZES
 from segmenter.evaluation.statistics import Statistics
+from segmenter.text import visible
 
 
 def print_scores(evaluation: Evaluation) -> None:
@@ -71,7 +72,7 @@ def print_lines(*lines: object) -> None:
     """Print each that is not empty, as it is."""
     for line in lines:
         if line:
-            Console().print(line, highlight=False, markup=False)
+            Console().print(visible(str(line)), highlight=False, markup=False)
 
 
 def percent(value: float | None, sign: str = "") -> str:

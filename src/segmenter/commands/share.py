@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from segmenter.checkpoints import load, own
 from segmenter.checkpoints.bundled import resolve
 from segmenter.checkpoints.hub import is_hub_name, parse_hub_name
+from segmenter.commands.markup import escape
 from segmenter.errors import UserError
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.sharing.card import measured, write_card

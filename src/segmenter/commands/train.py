@@ -39,6 +39,7 @@ from segmenter.inference.devices import has_bfloat16
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.scoring import build_draw, build_score
+from segmenter.text import visible
 from segmenter.training.loop import Run, train
 from segmenter.training.parallel import Execution
 from segmenter.training.processes import (
@@ -136,7 +137,7 @@ def _train(
     console = Console(stderr=True, quiet=not processes.is_first)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
     precision = processes.on_first(lambda: _precision_on(place, recipe.precision, say))
     is_chosen = recipe.precision == "auto"

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
+from segmenter.text import visible
 
 _BACKGROUND = (255, 255, 255)
 _NAME_COLOR = (32, 33, 36)
@@ -184,7 +185,7 @@ def _entries(classes: Classes, shares: ndarray) -> list[_Entry]:
     else:
         small = []
     entries = [
-        _Entry(info.name, _percent(shares[index]), info.color)
+        _Entry(visible(info.name), _percent(shares[index]), info.color)
         for index, info in ((index, classes.by_index[index]) for index in order)
     ]
     if small:

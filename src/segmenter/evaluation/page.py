@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from segmenter.drawing.overlay import encode_jpeg
 from segmenter.evaluation.bootstrap import LEVEL, NUM_RESAMPLES, Interval
+from segmenter.text import for_page
 
 PAGE_NAME = "index.html"
 
@@ -26,6 +27,7 @@ def render(template: str, **values: Any) -> bytes:
     environment = Environment(
         loader=PackageLoader("segmenter.evaluation", "."),
         autoescape=True,
+        finalize=for_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -17,6 +17,7 @@ from segmenter.explaining.maps import seen_as_a_whole
 from segmenter.inference.predictor import Predictor
 from segmenter.model import AttentionMaps, attention_maps
 from segmenter.outputs import OutputFolder
+from segmenter.text import for_page
 
 _SIDE = 320  # of the small pictures, in pixels
 _MARK = (255, 255, 255)
@@ -88,7 +89,9 @@ def write_explanation(
             heads.append(file_name)
         layers.append(_Layer(f"{part} {number + 1}", heads))
 
-    environment = Environment(loader=PackageLoader("segmenter.explaining", "."), autoescape=True)
+    environment = Environment(
+        loader=PackageLoader("segmenter.explaining", "."), autoescape=True, finalize=for_page
+    )
     colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in classes.classes]
     names = [info.name for info in classes.classes]
     decoder = predictor.model.decoder

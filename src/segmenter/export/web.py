@@ -12,6 +12,7 @@ import torch
 from segmenter.errors import UserError
 from segmenter.export.onnxruntime_web import RUNTIME_FILES
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.text import visible
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -88,8 +89,8 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
     """
     spec = model.spec
     return {
-        "name": name,
-        "classes": list(spec.classes.names),
+        "name": visible(name),
+        "classes": [visible(each) for each in spec.classes.names],
         "colors": spec.classes.colors.tolist(),
         "layers": [],  # the graph does not give attention
         "protocol": spec.protocol.model_dump(mode="json"),

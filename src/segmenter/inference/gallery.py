@@ -10,6 +10,7 @@ from segmenter.inference.photo_outputs import PHOTO_ENDING
 from segmenter.inference.predict_files import Result
 from segmenter.model.spec import ModelSpec
 from segmenter.outputs import OutputFolder
+from segmenter.text import for_page
 
 PAGE = "index.html"
 _SHOWN_CLASSES = 6
@@ -41,7 +42,9 @@ def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFold
                 ],
             }
         )
-    environment = Environment(loader=PackageLoader("segmenter.inference", "."), autoescape=True)
+    environment = Environment(
+        loader=PackageLoader("segmenter.inference", "."), autoescape=True, finalize=for_page
+    )
     page = environment.get_template("gallery.html.jinja").render(
         cards=cards, classes=list(zip(spec.classes.names, colors, strict=True)), spec=spec
     )

@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segmenter.model import ModelSpec, Protocol
+from segmenter.text import for_page
 
 _NAMES = {
     "miou": "mIoU",
@@ -70,6 +71,7 @@ def write_card(spec: ModelSpec, num_parameters: int, title: str, source: str) ->
     """
     environment = Environment(
         loader=PackageLoader("segmenter.sharing", "."),
+        finalize=for_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

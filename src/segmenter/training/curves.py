@@ -9,6 +9,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segmenter.outputs import write_atomically
+from segmenter.text import for_page
 from segmenter.training.logs import LogLine, read_log
 
 PAGE_NAME = "curves.html"
@@ -95,6 +96,7 @@ def draw_page(lines: Sequence[LogLine], name: str, steps: int) -> str:
     environment = Environment(
         loader=PackageLoader("segmenter.training", "."),
         autoescape=True,
+        finalize=for_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -21,6 +21,7 @@ from segmenter.data.unreadable import UnreadablePhotos
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
+from segmenter.text import visible
 from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.losses import Loss
@@ -110,7 +111,7 @@ def train(
     loud = console if processes.is_first else Console(stderr=True)
 
     def warn(line: str) -> None:
-        loud.print(line, highlight=False, markup=False, soft_wrap=True)
+        loud.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
     if resume:
         go_on(run.folder, state, recipe, run.identity, processes, console, allow_config_change)

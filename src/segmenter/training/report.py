@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segmenter.recipe import Recipe
+from segmenter.text import visible
 from segmenter.training.curves import write_curves
 from segmenter.training.logs import RunLog
 from segmenter.training.tracking import Pictures, TrackedRun, Trackers, in_one_line
@@ -130,7 +131,9 @@ class TrainingReport:
 
     def say(self, sentence: str) -> None:
         """Show one line above the progress bar."""
-        self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(
+            visible(sentence, keep="\n"), highlight=False, markup=False, soft_wrap=True
+        )
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Keep numbers of a step in the log and in the trackers."""

@@ -13,6 +13,7 @@ from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
+from segmenter.text import visible
 from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest
 from segmenter.training.processes import Processes
 from segmenter.training.run_folder import CHECKPOINTS
@@ -42,7 +43,7 @@ def go_on(
     """
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
     found, changes = processes.on_each(
         lambda: find_checkpoint(

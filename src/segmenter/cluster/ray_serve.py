@@ -4,7 +4,6 @@
 """
 
 import logging
-import os
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +11,7 @@ from ray import serve  # pyright: ignore[reportMissingImports]  (an extra that `
 from starlette.applications import Starlette
 
 from segmenter.serving.app import open_service
-from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings
+from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
 
 log = logging.getLogger("segmenter.cluster")
 
@@ -46,7 +45,7 @@ def application(args: ServiceArguments) -> serve.Application:
 
     Where the environment holds SEGMENTER_TOKEN, requests must bring it as a bearer token.
     """
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    token = read_token()
     if token is None and not args.local:
         log.warning("everyone who reaches it can use it; set %s to a secret", TOKEN_VARIABLE)
     settings = ServiceSettings(token=token, is_local=args.local, max_requests=args.max_requests)

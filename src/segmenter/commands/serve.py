@@ -1,6 +1,5 @@
 """`segmenter serve`: a model behind HTTP."""
 
-import os
 import socket
 
 from segmenter.errors import UserError
@@ -28,7 +27,7 @@ def run_service(
     try:
         from segmenter.serving.app import open_service
         from segmenter.serving.server import run_server
-        from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings
+        from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "segmenter":
             raise
@@ -41,7 +40,7 @@ def run_service(
             f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
         ) from None
     settings = ServiceSettings(
-        token=os.environ.get(TOKEN_VARIABLE) or None,
+        token=read_token(),
         is_local=_is_loopback(host),
         max_requests=max_requests,
     )

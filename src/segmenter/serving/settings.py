@@ -1,11 +1,15 @@
 """What a service allows."""
 
+import os
+import re
 from dataclasses import dataclass
 
 from segmenter.data.decode import Limits
+from segmenter.errors import UserError
 
 TOKEN_VARIABLE = "SEGMENTER_TOKEN"
 """The environment variable that holds the token, where one is required."""
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,20 @@ class ServiceSettings:
     def image_limits(self) -> Limits:
         """What an image may promise before it is decoded."""
         return Limits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)
+
+
+def read_token() -> str | None:
+    """Read the token from the environment; None where it is not set.
+
+    Raises:
+        UserError: If it is empty, so that nobody opens a service who meant to close it, or holds
+            what no client can send in a header.
+    """
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is None or _TOKEN.fullmatch(token):
+        return token
+    reason = "holds a blank, or what is not ASCII" if token else "is set, but empty"
+    raise UserError(
+        f"{TOKEN_VARIABLE} {reason}; give it letters, digits and signs of ASCII, such as those of "
+        f"`openssl rand -hex 32`, or unset {TOKEN_VARIABLE} for a service without a secret"
+    )

@@ -7,7 +7,9 @@ READY := $(VENV)/.ready
 CAMVID_PHOTOS := $(firstword $(wildcard data/camvid/images/test ../shared/data/camvid/images/test))
 CAMVID_SHOWN := $(wordlist 1, 6, $(sort $(wildcard $(CAMVID_PHOTOS)/*f0[0-4]?[19]0.jpg)))
 
-.PHONY: install demo test test-slow fuzz lint format clean
+SECONDS ?= 600
+
+.PHONY: install demo test test-slow fuzz soak lint format clean
 
 install: $(READY)
 
@@ -29,6 +31,11 @@ test-slow: $(READY)
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz_images --seconds 30
 	$(BIN)/python -m tests.fuzz_files --seconds 30
+	$(BIN)/python -m tests.fuzz_bodies --seconds 20
+
+# The service under honest and hostile clients at once.
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak_service --seconds $(SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -55,12 +55,15 @@ def start() -> Iterator[Start]:
 
 
 @contextmanager
-def serving_process(folder: Path, model: Segmenter | None = None) -> Iterator[SimpleNamespace]:
+def serving_process(
+    folder: Path, model: Segmenter | None = None, options: Sequence[str] = ()
+) -> Iterator[SimpleNamespace]:
     """Run `segmenter serve`; gives a client, the process, and the file that it logs into."""
     path, log = folder / "tiny.safetensors", folder / "service.log"
     save(model or Segmenter(make_spec(3)), path)
     port = free_port()
     command = [sys.executable, "-m", "segmenter", "serve", str(path), "--port", str(port)]
+    command += options
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:

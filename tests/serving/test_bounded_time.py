@@ -176,6 +176,23 @@ def test_a_large_image_is_given_up_at_its_deadline(start: Start, path: str) -> N
     assert predictor.num_passes == seen
 
 
+def test_a_row_of_pixels_that_would_be_enlarged_to_billions_is_refused(start: Start) -> None:
+    protocol = Protocol(window=512, stride=512, small_image="enlarge")
+    spec = make_spec(3).model_copy(update={"protocol": protocol})
+    served = start(Predictor(Segmenter(spec)))
+    for path in ("/segment", "/confidence", INFER):
+        answer = post(served, path, np.zeros((1, 65535, 3), np.uint8))
+        assert code_of(answer) == (422, "too-large")
+        assert "looks at 17179607040 pixels" in answer.json()["detail"]
+
+
+def test_a_model_without_windows_is_shown_no_large_image(start: Start) -> None:
+    served = start(max_pass_pixels=10_000)
+    assert post(served, "/segment", SMALL).is_success
+    for path in ("/segment", "/confidence", INFER):
+        assert code_of(post(served, path, LARGE)) == (422, "too-large")
+
+
 @pytest.mark.parametrize("path", ["/confidence", "/attention?layer=0&row=0&column=0"])
 def test_nothing_is_computed_for_a_client_that_left_the_line(
     start: Start, monkeypatch: pytest.MonkeyPatch, path: str

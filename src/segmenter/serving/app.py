@@ -31,18 +31,21 @@ from segmenter.serving.body import read_body, read_image
 from segmenter.serving.decoding import DecodePool
 from segmenter.serving.departures import until_gone
 from segmenter.serving.gate import check_content_type, check_origin, check_token
+from segmenter.serving.heap import Heap
 from segmenter.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.serving.openapi import openapi
 from segmenter.serving.pages import SAFE_HEADERS, page_answers
-from segmenter.serving.places import Places
+from segmenter.serving.places import Place, Places
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
+from segmenter.serving.workload import check_workload
 
 log = logging.getLogger("segmenter.serving")
 
 Handler = Callable[[Request], Awaitable[Response]]
 Result = TypeVar("Result")
 
+_LARGE_BODY = 1 << 20
 _VERSION = version("vit-segmenter")
 
 
@@ -62,6 +65,7 @@ class Service:
         self.is_draining = False
         self.decoder = DecodePool(settings, predictor.image_bits)
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
+        self._heap = Heap(self._large)
         self.batcher = Batcher(predictor, settings, self.metrics.batch_size.observe)
 
     @property
@@ -145,6 +149,7 @@ class Service:
             )
         client = request.client.host if request.client else ""
         with self.places.take(client) as request.state.place:
+            place: Place = request.state.place
             try:
                 async with asyncio.timeout(self.settings.deadline):
                     return await handler(request)
@@ -152,6 +157,9 @@ class Service:
                 raise RequestError(
                     504, "deadline", f"no answer within {self.settings.deadline:g} s"
                 ) from None
+            finally:
+                if place.is_large or place.num_bytes > _LARGE_BODY:
+                    self._heap.trim_soon()
 
     async def _segment(self, request: Request) -> Response:
         """A photo in, labels out."""
@@ -160,6 +168,7 @@ class Service:
 
         async def work() -> bytes:
             image = await self._decode(request, data)
+            self._check_workload(request, [image])
             (labels,) = await self.batcher.label([image])
             photo = Labelled(image, labels, self.predictor.classes)
             return await self._off_loop([image], ANSWERS[kind], photo)
@@ -173,6 +182,7 @@ class Service:
 
         async def work() -> bytes:
             image = await self._decode(request, data)
+            self._check_workload(request, [image])
             sure = await self.batcher.run_in_slices(confidence, image)
             return await self._off_loop([image], label_png, sure)
 
@@ -195,6 +205,12 @@ class Service:
     async def _decode(self, request: Request, data: bytes) -> ndarray:
         return await self.decoder.decode(data, lambda: self.places.take_large(request.state.place))
 
+    def _check_workload(self, request: Request, images: Sequence[ndarray]) -> None:
+        for image in images:
+            check_workload(image.shape, self.predictor.protocol, self.settings)
+        if self.batcher.is_large(images):
+            self.places.take_large(request.state.place)
+
     async def _off_loop(
         self, images: Sequence[ndarray], function: Callable[..., Result], *arguments: Any
     ) -> Result:
@@ -212,8 +228,7 @@ class Service:
         json_bytes = request.headers.get(v2.HEADER_LENGTH)
         request_id, tensor = await self._read_tensors(request, json_bytes)
         images = list(tensor)
-        if self.batcher.is_large(images):
-            self.places.take_large(request.state.place)
+        self._check_workload(request, images)
 
         async def work() -> tuple[bytes, dict[str, str]]:
             labels = await self.batcher.label(images)
@@ -229,7 +244,7 @@ class Service:
         """The id and the images of a request; its body is forgotten."""
         body = await read_body(request, self.settings)
         channels = self.predictor.spec.encoder.in_channels
-        threads = self._large if len(body) > self.settings.large_pixels else None
+        threads = self._large if len(body) > _LARGE_BODY else None
         loop = asyncio.get_running_loop()
         reading = partial(v2.read_request, body, json_bytes, channels, self.settings)
         return await until_gone(request, loop.run_in_executor(threads, reading))

@@ -13,6 +13,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.serving.settings import ServiceSettings
 from segmenter.serving.slices import Slices
 from segmenter.serving.turns import Turns
+from segmenter.serving.workload import count_pixels
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ class Batcher:
 
     def is_large(self, images: Sequence[ndarray]) -> bool:
         """Whether photos of one request are computed in slices."""
-        num_pixels = sum(image.shape[0] * image.shape[1] for image in images)
-        return num_pixels > self._settings.large_pixels
+        return sum(map(self._count_pixels, images)) > self._settings.large_pixels
+
+    def _count_pixels(self, image: ndarray) -> int:
+        return count_pixels(image.shape, self._predictor.protocol)
 
     async def close(self) -> None:
         """Stop after the batch that is being worked on."""
@@ -142,6 +145,5 @@ class Batcher:
         """How many photos of this size a batch may have: as many pixels as two large ones."""
         if first.function:
             return 1
-        height, width = first.image.shape[:2]
-        fitting = 2 * self._settings.large_pixels // max(1, height * width)
+        fitting = 2 * self._settings.large_pixels // max(1, self._count_pixels(first.image))
         return max(1, min(self._settings.max_batch, fitting))

@@ -1,6 +1,7 @@
 """The server around the application: slow clients, and a stop that lets requests finish."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -11,12 +12,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from segmenter.serving.app import Service
+from segmenter.serving.heap import limit_arenas
 from segmenter.serving.problems import RequestError
 
 _HEAD_TIMEOUT = 10.0  # seconds, for the first line and headers of a request
 _TAKE_TIMEOUT = 60.0  # seconds, for a client to take an answer
 _POLL = 0.05
-_CLOSE_TIMEOUT = 4.0  # seconds, for what is still computed after the drain to notice
+_CLOSE_TIMEOUT = 5.0  # seconds, for what is still computed after the drain to notice
 
 
 def run_server(service: Service, host: str, port: int) -> None:
@@ -26,6 +28,8 @@ def run_server(service: Service, host: str, port: int) -> None:
     """
     # uvicorn raises the signal again when it has stopped; a stop that was asked for is no failure.
     before = {each: signal.signal(each, _ignore) for each in (signal.SIGTERM, signal.SIGINT)}
+    limit_arenas()
+    gc.freeze()  # the model and the libraries stay; collections look at requests alone
     try:
         _DrainingServer(make_config(service, host, port), service).run()
     finally:

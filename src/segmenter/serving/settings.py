@@ -28,6 +28,10 @@ class ServiceSettings:
     large_pixels: int = 2 << 20
     """Photos with more are large: at most half of the requests have one, and they are computed in
     slices between which others get their turn."""
+    max_enlargement: int = 4
+    """How many times `max_pixels` a model may see of a photo that is enlarged or mirrored."""
+    max_pass_pixels: int = 4 << 20
+    """Largest photo for a model without windows, whose time grows with the square."""
     max_requests: int = 16
     """Requests that wait or are worked on at a time; more are answered 429."""
     deadline: float = 30.0
@@ -46,7 +50,7 @@ class ServiceSettings:
     """CPU time that decoding an image may take,"""
     decode_seconds_per_megapixel: float = 0.2
     """and what is added for each million pixels."""
-    drain_timeout: float = 25.0
+    drain_timeout: float = 23.0
     """What is in flight when the service is told to stop has so long to finish."""
 
     @property

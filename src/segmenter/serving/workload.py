@@ -1,0 +1,45 @@
+"""How much a model has to do for an image, which its pixels alone do not say.
+
+A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its short side has to fill
+a window.
+"""
+
+from segmenter.inference.views import view_sizes
+from segmenter.model import Protocol
+from segmenter.serving.problems import RequestError
+from segmenter.serving.settings import ServiceSettings
+
+
+def count_pixels(size: tuple[int, ...], protocol: Protocol) -> int:
+    """Pixels of an image of this height and width, or those that the model sees if more."""
+    height, width = size[:2]
+    if not height * width:
+        return 0
+    views = [view.view for view in view_sizes((height, width), protocol)]
+    seen = sum(rows * columns for rows, columns in views) * (1 + protocol.flip)
+    return max(height * width, seen)
+
+
+def check_workload(size: tuple[int, ...], protocol: Protocol, settings: ServiceSettings) -> None:
+    """Refuse an image that no deadline is long enough for.
+
+    Raises:
+        RequestError: 422.
+    """
+    height, width = size[:2]
+    num_pixels = count_pixels(size, protocol)
+    most = settings.max_enlargement * settings.max_pixels
+    if num_pixels > most:
+        raise RequestError(
+            422,
+            "too-large",
+            f"the model looks at {num_pixels} pixels of an image of {height} x {width}, at most "
+            f"{most} are taken; send one whose sides differ less",
+        )
+    if protocol.window is None and num_pixels > settings.max_pass_pixels:
+        raise RequestError(
+            422,
+            "too-large",
+            f"the model looks at the {height} x {width} image at once, without windows, which at "
+            f"most {settings.max_pass_pixels} pixels are taken for; send a smaller one",
+        )

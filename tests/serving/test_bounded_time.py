@@ -80,7 +80,8 @@ def test_a_decoder_that_uses_up_its_time_is_ended_and_replaced(start: Start) -> 
 @pytest.mark.usefixtures("spinning")
 def test_a_decoder_whose_request_is_over_is_ended(start: Start) -> None:
     served = start(deadline=3.0, decode_seconds=100.0)
-    assert post(served, "/segment", SMALL).is_success
+    while not post(served, "/segment", SMALL).is_success:
+        pass  # the decoding process takes a while to start
     began = time.process_time()
     assert code_of(post(served, "/segment", LARGE)) == (504, "deadline")
     assert not [each for each in multiprocessing.active_children() if is_busy(each.pid)]
@@ -101,6 +102,16 @@ def cpu_ticks(pid: int | None) -> int:
             return int(file.read().rpartition(")")[2].split()[11])
     except OSError:
         return 0
+
+
+def test_clients_that_come_and_go_leave_the_decoders_as_they_are(start: Start) -> None:
+    served = start()
+    assert post(served, "/segment", SMALL).is_success
+    (before,) = multiprocessing.active_children()
+    for _ in range(20):
+        send_and_leave(served, "/segment", photo(1000, 1000), lambda: time.sleep(0.02))
+    assert post(served, "/segment", SMALL).is_success
+    assert before in multiprocessing.active_children()
 
 
 @pytest.mark.usefixtures("spinning")

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +24,8 @@ from segmenter.data.decode import Limits, decode_image
 from segmenter.serving.decode_process import answer_requests, limit_process
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
+
+_END_TIMEOUT = 1.0  # seconds, for an image whose request is over
 
 __all__ = ["DecodePool", "limit_process"]
 
@@ -70,10 +73,11 @@ class DecodePool:
         async with self._free:
             for is_last_try in (False, True):
                 process = self._idle.pop() if self._idle else await self._started()
+                running = loop.run_in_executor(
+                    self._threads, process.decode, data, self._settings, max_pixels
+                )
                 try:
-                    pixels = await loop.run_in_executor(
-                        self._threads, process.decode, data, self._settings, max_pixels
-                    )
+                    pixels = await asyncio.shield(running)
                 except _DiedError as died:
                     self._all.discard(process)
                     if died.is_out_of_time:
@@ -82,8 +86,7 @@ class DecodePool:
                     if is_last_try:
                         raise _too_hard("memory") from None
                 except asyncio.CancelledError:
-                    self._all.discard(process)
-                    process.kill()
+                    await self._give_up(process, running)
                     raise
                 except RequestError:
                     self._idle.append(process)
@@ -91,6 +94,22 @@ class DecodePool:
                 else:
                     self._idle.append(process)
                     return pixels
+
+    async def _give_up(self, process: "_Process", running: asyncio.Future[Any]) -> None:
+        """Let a process end an image that nobody waits for, or end it if that takes long.
+
+        A new one takes a second: clients that come and go would else keep all from being decoded.
+        """
+        try:
+            done, _ = await asyncio.wait({running}, timeout=_END_TIMEOUT)
+        except asyncio.CancelledError:
+            done = set()
+        if done and not isinstance(running.exception(), _DiedError):
+            self._idle.append(process)
+            return
+        process.kill()
+        self._all.discard(process)
+        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     def close(self) -> None:
         """End the processes."""

@@ -207,7 +207,7 @@ class Service:
 
     def _check_workload(self, request: Request, images: Sequence[ndarray]) -> None:
         for image in images:
-            check_workload(image.shape, self.predictor.protocol, self.settings)
+            check_workload(image.shape, self.predictor, self.settings)
         if self.batcher.is_large(images):
             self.places.take_large(request.state.place)
 

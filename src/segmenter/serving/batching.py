@@ -73,7 +73,7 @@ class Batcher:
         return sum(map(self._count_pixels, images)) > self._settings.large_pixels
 
     def _count_pixels(self, image: ndarray) -> int:
-        return count_pixels(image.shape, self._predictor.protocol)
+        return count_pixels(image.shape, self._predictor)
 
     async def close(self) -> None:
         """Stop after the batch that is being worked on."""

@@ -4,15 +4,16 @@ A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its shor
 a window.
 """
 
+from segmenter.inference.predictor import Predictor
 from segmenter.inference.views import view_sizes
-from segmenter.model import Protocol
 from segmenter.serving.problems import RequestError
 from segmenter.serving.settings import ServiceSettings
 
 
-def count_pixels(size: tuple[int, ...], protocol: Protocol) -> int:
+def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
     """Pixels of an image of this height and width, or those that the model sees if more."""
     height, width = size[:2]
+    protocol = predictor.protocol
     if not height * width:
         return 0
     views = [view.view for view in view_sizes((height, width), protocol)]
@@ -20,14 +21,14 @@ def count_pixels(size: tuple[int, ...], protocol: Protocol) -> int:
     return max(height * width, seen)
 
 
-def check_workload(size: tuple[int, ...], protocol: Protocol, settings: ServiceSettings) -> None:
+def check_workload(size: tuple[int, ...], predictor: Predictor, settings: ServiceSettings) -> None:
     """Refuse an image that no deadline is long enough for.
 
     Raises:
         RequestError: 422.
     """
     height, width = size[:2]
-    num_pixels = count_pixels(size, protocol)
+    num_pixels = count_pixels(size, predictor)
     most = settings.max_enlargement * settings.max_pixels
     if num_pixels > most:
         raise RequestError(
@@ -36,7 +37,7 @@ def check_workload(size: tuple[int, ...], protocol: Protocol, settings: ServiceS
             f"the model looks at {num_pixels} pixels of an image of {height} x {width}, at most "
             f"{most} are taken; send one whose sides differ less",
         )
-    if protocol.window is None and num_pixels > settings.max_pass_pixels:
+    if predictor.protocol.window is None and num_pixels > settings.max_pass_pixels:
         raise RequestError(
             422,
             "too-large",

@@ -11,16 +11,20 @@ from segmenter.data.decode import Limits, decode_image
 KILLER = b"\x89PNG of the kind that kills"
 
 
-def die_of_killer(data: bytes, limits: Limits) -> UInt8[ndarray, "height width 3"]:
+def die_of_killer(
+    data: bytes, limits: Limits, image_bits: int | None = None
+) -> UInt8[ndarray, "height width 3"]:
     """Decode, unless the bytes are those that kill the process."""
     if data == KILLER:
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode_image(data, limits=limits)
+    return decode_image(data, limits=limits, image_bits=image_bits)
 
 
-def spin_on_large(data: bytes, limits: Limits) -> UInt8[ndarray, "height width 3"]:
+def spin_on_large(
+    data: bytes, limits: Limits, image_bits: int | None = None
+) -> UInt8[ndarray, "height width 3"]:
     """Decode, unless the image has more rows than 100: then compute for ever."""
-    pixels = decode_image(data, limits=limits)
+    pixels = decode_image(data, limits=limits, image_bits=image_bits)
     while len(pixels) > 100:
         pass
     return pixels

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from segmenter.data.folder import open_folder, read_labels
-from segmenter.data.inspection import blended_share
+from segmenter.data.masks.inspection import blended_share
 
 WAYS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 

@@ -18,8 +18,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmenter.inference.bands import photo_bands
 from segmenter.inference.labels import band_labels
+from segmenter.inference.row_bands import photo_bands
 from segmenter.model import Protocol
 
 SIDE, PATCH = 512, 16

@@ -20,12 +20,12 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from segmenter.classes import Classes
+from segmenter.classes.__init__ import Classes
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
-from segmenter.inference.rasters import label_raster
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.model.spec import EncoderSpec, LinearDecoderSpec, Normalization
-from segmenter.outputs import OutputFolder
+from segmenter.predicting.rasters import label_raster
 
 WINDOW, NUM_CLASSES, SEED = 512, 11, 0
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)

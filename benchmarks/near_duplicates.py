@@ -15,9 +15,9 @@ import numpy as np
 import simplejpeg
 from numpy import ndarray
 
-from segmenter.checking.fingerprint import MAX_DISTANCE, NUM_BITS, find_alike, fingerprint
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import open_folder
+from segmenter.extras.checking.fingerprint import MAX_DISTANCE, NUM_BITS, find_alike, fingerprint
 
 
 def _jpeg(quality: int) -> Callable[[ndarray], ndarray]:

@@ -31,9 +31,9 @@ from segmenter.checkpoints import load
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample
 from segmenter.evaluation.evaluate import score_all
 from segmenter.evaluation.metrics import ConfusionMatrix
-from segmenter.export.exported import FACTS_KEY, ExportFacts
-from segmenter.export.graph import to_onnx
 from segmenter.inference import Predictor
+from segmenter.runtimes.exported import FACTS_KEY, ExportFacts
+from segmenter.runtimes.graph import to_onnx
 
 
 class Quality(NamedTuple):

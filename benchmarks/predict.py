@@ -18,15 +18,15 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
+from segmenter.data.pairing.find_images import find_images
 from segmenter.drawing import class_shares
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
-from segmenter.inference.find_images import find_images
-from segmenter.inference.photo_outputs import Labelled, PhotoOutputs, parse_save
-from segmenter.inference.predict_files import predict_files
-from segmenter.inference.runtimes import describe
-from segmenter.inference.stages import StageClock, Usage, num_processors
-from segmenter.outputs import OutputFolder
+from segmenter.predicting.images import predict_files
+from segmenter.predicting.outputs import Labelled, PhotoOutputs, parse_save
+from segmenter.predicting.stages import StageClock, Usage, num_processors
+from segmenter.runtimes.open import describe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOISE = 6.0  # standard deviation; makes JPEGs of 3 to 6 MB

@@ -17,17 +17,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from segmenter.build import build_loss, build_model, build_stream
-from segmenter.classes import Classes
+from segmenter.classes.__init__ import Classes
 from segmenter.data.folder import Item, open_folder
 from segmenter.data.loading import make_loader
-from segmenter.data.survey import Survey, survey
+from segmenter.data.masks.survey import Survey, survey
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.metrics import ClassScores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, make_recipe
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.prepare import build_loss, build_model, build_stream
 from segmenter.training.step import train_step
 
 _PATCH = 14

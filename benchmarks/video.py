@@ -18,12 +18,12 @@ from pathlib import Path
 from statistics import median
 
 from segmenter.commands.benchmark import colored_blocks, measure
-from segmenter.data.video import Frame, VideoFile
+from segmenter.data.video.frames import Frame, VideoFile
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.runtimes import describe
-from segmenter.inference.video import label_video
 from segmenter.model import Protocol
-from segmenter.outputs import OutputFolder
+from segmenter.predicting.video import label_video
+from segmenter.runtimes.open import describe
 
 
 @dataclass(frozen=True)

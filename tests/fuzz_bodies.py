@@ -16,9 +16,9 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from segmenter.serving import json_numbers, v2
-from segmenter.serving.problems import RequestError
-from segmenter.serving.settings import ServiceSettings
+from segmenter.extras.serving import json_numbers, v2
+from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.settings import ServiceSettings
 
 KEPT = Path("build/fuzz")
 ROUND = 500  # inputs between two looks at the clock

@@ -31,13 +31,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from segmenter import Predictor, UserError, load, save
-from segmenter.checkpoints import own
-from segmenter.export.exported import ExportFacts, add_facts
-from segmenter.export.graph import to_onnx
-from segmenter.export.write import openvino_files
-from segmenter.inference.cache import cached, entry_path
-from segmenter.inference.onnxruntime_session import onnx_session
+from segmenter.checkpoints import model_file as own
+from segmenter.extras.export.write import openvino_files
+from segmenter.files.cache import cached, entry_path
 from segmenter.model import Segmenter
+from segmenter.runtimes.exported import ExportFacts, add_facts
+from segmenter.runtimes.graph import to_onnx
+from segmenter.runtimes.onnxruntime_session import onnx_session
 from tests.checkpoints.relabel import read_header, write_header
 from tests.conftest import make_spec
 from tests.mutations import Mutation, mutated, mutations

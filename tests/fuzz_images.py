@@ -20,12 +20,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.serving.decoding import limit_process
-from segmenter.serving.settings import ServiceSettings
+from segmenter.extras.serving.decoding import limit_process
+from segmenter.extras.serving.settings import ServiceSettings
+from tests.extras.serving.odd_images import ODD_IMAGES
 from tests.mutations import Mutation, mutated, mutations
-from tests.serving.odd_images import ODD_IMAGES
 
 KEPT = Path("build/fuzz")
 SEEDS = [each.data for each in ODD_IMAGES if len(each.data) < 20_000]

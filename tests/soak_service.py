@@ -28,9 +28,9 @@ import numpy as np
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec
-from tests.serving import hostile
-from tests.serving.conftest import encode, labels_of, photo, serving_process
-from tests.serving.hostile import ATTACKS
+from tests.extras.serving import hostile
+from tests.extras.serving.conftest import encode, labels_of, photo, serving_process
+from tests.extras.serving.hostile import ATTACKS
 
 MAX_SECONDS = 5.0  # for an honest answer
 MAX_REFUSAL_SECONDS = 1.0

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.class_lists import read_class_list
-from segmenter.data import sets
+from segmenter.data import published as sets
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
 from tests.data.published_trees import SPLITS, write_tree

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from segmenter import UserError, load, save
-from segmenter.build_spec import build_spec
-from segmenter.classes import Classes
-from segmenter.export.exported import ExportFacts
+from segmenter.classes.__init__ import Classes
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.recipe import Recipe, make_recipe, read_recipe
+from segmenter.runtimes.exported import ExportFacts
+from segmenter.training.model_spec import build_spec
 from tests.checkpoints.relabel import relabel
 from tests.conftest import DECODERS, make_classes, make_spec
 

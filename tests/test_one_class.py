@@ -11,19 +11,19 @@ from torch.nn import functional as F
 
 import segmenter
 from segmenter import Predictor, UserError
-from segmenter.build import build_loss
-from segmenter.build_spec import build_spec
-from segmenter.checkpoints.family import choose_classes
-from segmenter.classes import Classes
+from segmenter.checkpoints.foreign.family import choose_classes
+from segmenter.classes.__init__ import Classes
 from segmenter.cli import app
 from segmenter.commands.train import run_training
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.drawing import overlay_with_legend
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter
 from segmenter.model.spec import MaskTransformerSpec, ModelSpec
+from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
+from segmenter.training.model_spec import build_spec
+from segmenter.training.prepare import build_loss
 from tests.conftest import make_classes, make_recipe, make_spec
 
 BLUE = {"name": "blue", "color": [0, 0, 255], "values": [2]}

@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
-from segmenter.build_spec import build_spec
 from segmenter.class_lists import read_class_list
-from segmenter.data.sets import SETS, split_name
+from segmenter.data.published import SETS, split_name
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
+from segmenter.training.model_spec import build_spec
 from segmenter.training.optimizer import learning_rate, make_optimizer
 from tests.data.published_trees import write_tree
 from tests.test_cli import refused, run

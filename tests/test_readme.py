@@ -8,7 +8,7 @@ import pytest
 
 import segmenter
 from segmenter import cli
-from segmenter.checkpoints.bundled import bundled_models
+from segmenter.checkpoints.open import bundled_models
 from tests.conftest import write_data_set
 
 ROOT = Path(__file__).parents[1]

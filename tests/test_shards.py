@@ -15,9 +15,9 @@ from PIL import Image
 from segmenter import cli
 from segmenter.checkpoints import save
 from segmenter.inference import Predictor
-from segmenter.inference.predict_files import Result
-from segmenter.inference.shards import ShardRecord, shard_of
 from segmenter.model import Segmenter
+from segmenter.predicting.images import Result
+from segmenter.predicting.shards import ShardRecord, shard_of
 from tests.conftest import make_spec
 
 COMMAND = ["predict", "photos", "--model", "model.safetensors", "--runtime", "torch"]

@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 import torch
 
-from segmenter.inference.devices import has_bfloat16
+from segmenter.runtimes.devices import has_bfloat16
 
 FIRST_LABEL = """
 import numpy as np

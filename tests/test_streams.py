@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import cli
-from segmenter.data.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:

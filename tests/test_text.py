@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmenter import cli
-from segmenter.annotations.formats import SET_FILES, LabelledPhoto, labelme_json
 from segmenter.cli.streams import guarded_streams
+from segmenter.predicting.annotations.formats import SET_FILES, LabelledPhoto, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
 from tests.conftest import make_classes
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from segmenter import cli
 from segmenter.cli.main import app
 from segmenter.errors import UserError
+from segmenter.files.yaml import parse_value
 from segmenter.recipe import Recipe, read_recipe
-from segmenter.validation import parse_value
 
 NO_WHOLE_NUMBERS = [
     "2.5",

@@ -13,8 +13,8 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.checkpoints.encoder_weights import load_encoder_weights
-from segmenter.checkpoints.variant import read_variant
+from segmenter.checkpoints.encoders.read import load_encoder_weights
+from segmenter.checkpoints.foreign.rstrudel.variant import read_variant
 from segmenter.model import Segmenter
 from tests.checkpoints.hostile_files import CANARY, CASES, TOUCH, Calls
 from tests.checkpoints.writers import (

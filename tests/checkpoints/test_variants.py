@@ -13,7 +13,7 @@ from torch import Tensor
 
 import segmenter
 from segmenter import UserError
-from tests.checkpoints.test_published import assert_same_weights
+from tests.checkpoints.foreign.test_read import assert_same_weights
 from tests.checkpoints.writers import (
     make_model,
     mmseg_table,

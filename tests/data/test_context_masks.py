@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segmenter.class_lists import read_class_list
-from segmenter.data.sets import context_masks, open_data
-from segmenter.data.sets.context_masks import decode_region, unpack_runs, write_masks
+from segmenter.data.published import context_masks, open_data
+from segmenter.data.published.context_masks import decode_region, unpack_runs, write_masks
 from segmenter.errors import UserError
 from tests.data.published_tables import CONTEXT_CATEGORIES
 

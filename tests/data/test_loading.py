@@ -14,7 +14,7 @@ from PIL import Image
 from segmenter.data import loading
 from segmenter.data.folder import LabelledFolder, open_folder, read_sample
 from segmenter.data.loading import Batch, SampleStream, make_loader
-from segmenter.data.survey import survey
+from segmenter.data.masks.survey import survey
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.classes import Classes, read_classes
-from segmenter.data.decode import decode_mask
-from segmenter.data.draft import draft_classes
-from segmenter.data.items import Item
-from segmenter.data.mask_values import MaskError, map_values
+from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.data.decoding.decode import decode_mask
+from segmenter.data.masks.draft import draft_classes
+from segmenter.data.masks.values import MaskError, map_values
+from segmenter.data.pairing.items import Item
 from tests.conftest import make_classes
 
 LABELS = (np.arange(24 * 32) % 3).reshape(24, 32)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from segmenter.data.folder import read_labels, read_sample
-from segmenter.data.mask_values import distinct_color
-from segmenter.data.sets import SETS, open_data, split_name
+from segmenter.data.masks.values import distinct_color
+from segmenter.data.published import SETS, open_data, split_name
 from segmenter.errors import UserError
 from tests.data import published_tables as tables
 from tests.data.published_trees import SPLITS, write_tree

@@ -27,7 +27,7 @@ READ = """
 import hashlib, subprocess, sys
 from pathlib import Path
 import numpy as np
-from segmenter.checking.reading import inspect_all
+from segmenter.extras.checking.reading import inspect_all
 from segmenter.data.folder import open_folder
 from segmenter.data.loading import SampleStream, make_loader
 from segmenter.data.transforms import CropTransform

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform, resize_labels_window, resize_window
 from segmenter.errors import UserError

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from segmenter.evaluation.comparison import Comparison
-from segmenter.evaluation.comparison_page import write_comparison
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.outputs import OutputFolder
+from segmenter.evaluation.reports.comparison_page import write_comparison
+from segmenter.files.outputs import OutputFolder
 from tests.evaluation.conftest import ReadsPhoto, with_names
 
 CLASSES = with_names("road", "car", "<b>sky")

@@ -12,17 +12,17 @@ from segmenter import cli
 from segmenter.checkpoints import load, save
 from segmenter.commands.benchmark import count_flops, count_parameters
 from segmenter.errors import UserError
-from segmenter.export.exported import ExportFacts, add_facts, read_exported
-from segmenter.export.graph import to_onnx
-from segmenter.export.write import openvino_files
+from segmenter.extras.export.write import openvino_files
 from segmenter.inference import Predictor
-from segmenter.inference.onnxruntime_session import onnx_session
-from segmenter.inference.openvino_graphs import compile_graph
-from segmenter.inference.parity import check_parity
-from segmenter.inference.runtimes import open_runtime
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
 from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
+from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
+from segmenter.runtimes.graph import to_onnx
+from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.openvino_graphs import compile_graph
+from segmenter.runtimes.parity import check_parity
 from tests.conftest import DECODERS, make_spec
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from segmenter.errors import UserError
-from segmenter.export.exported import ExportFacts, add_facts
-from segmenter.export.graph import to_onnx
-from segmenter.export.write import openvino_files
+from segmenter.extras.export.write import openvino_files
 from segmenter.inference import Predictor
-from segmenter.inference.runtimes import open_runtime
 from segmenter.model import Segmenter
+from segmenter.runtimes.exported import ExportFacts, add_facts
+from segmenter.runtimes.graph import to_onnx
+from segmenter.runtimes.open import open_runtime
 from tests.conftest import make_classes, make_spec
 
 Change = Callable[[onnx.ModelProto], object]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy import ndarray
 
-from segmenter.inference import bands as bands_module
 from segmenter.inference import labels as labels_module
-from segmenter.inference.bands import photo_bands
+from segmenter.inference import row_bands as bands_module
 from segmenter.inference.labels import band_labels, band_margins, band_probabilities
-from segmenter.inference.views import mean_size, read_rows, resize_photo, view_sizes
+from segmenter.inference.resizing import mean_size, read_rows, resize_photo, view_sizes
+from segmenter.inference.row_bands import photo_bands
 from segmenter.inference.windows import window_starts, window_weights
 from segmenter.model import Protocol
 

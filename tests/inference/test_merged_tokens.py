@@ -9,8 +9,8 @@ import torch
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
-from segmenter.inference.runtimes import describe, open_runtime
 from segmenter.model import Protocol, Segmenter
+from segmenter.runtimes.open import describe, open_runtime
 from tests.conftest import make_spec
 
 PROTOCOLS = {

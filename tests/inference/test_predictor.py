@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
-from segmenter.inference import bands as bands_module
-from segmenter.inference.views import ViewSize, mean_size, resized_size, view_sizes
+from segmenter.inference import row_bands as bands_module
+from segmenter.inference.resizing import ViewSize, mean_size, resized_size, view_sizes
 from segmenter.inference.windows import window_starts
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec

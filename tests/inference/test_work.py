@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.build import build_model
 from segmenter.inference import Predictor
 from segmenter.inference.work import check_work, count_work
 from segmenter.model import Protocol, Segmenter
 from segmenter.recipe import make_recipe, read_recipe
+from segmenter.training.prepare import build_model
 from tests.conftest import make_classes, make_spec
 
 CPU = torch.device("cpu")

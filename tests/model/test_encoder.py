@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from segmenter.checkpoints.encoder_weights import rename_timm_tensors
+from segmenter.checkpoints.encoders.read import rename_timm_tensors
 from segmenter.model.architectures import ARCHITECTURES, find_architecture
 from segmenter.model.encoder import Encoder
 from tests.conftest import make_spec

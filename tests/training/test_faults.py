@@ -19,8 +19,9 @@ from segmenter.commands.train import run_training
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module
-from segmenter.training import loop, tracking
+from segmenter.training import loop
 from segmenter.training.checkpoint import Checkpoint, read_newest, write_checkpoint
+from segmenter.training.log import tracking
 from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
 from tests.conftest import make_recipe, write_data_set
@@ -194,8 +195,8 @@ def test_logs_that_cannot_be_written_are_one_warning_each(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"segmenter.training.report.{place}", full)
-    monkeypatch.setattr("segmenter.training.report.write_curves", full)
+    monkeypatch.setattr(f"segmenter.training.log.report.{place}", full)
+    monkeypatch.setattr("segmenter.training.log.report.write_curves", full)
     monkeypatch.setitem(tracking._OPEN, "tensorboard", full)
     recipe = make_recipe(data_set, log_every=1, track=["tensorboard"])
     run_training(recipe, data_set / "run", "cpu", resume=False)

@@ -13,9 +13,9 @@ import segmenter
 from segmenter import UserError
 from segmenter.commands.train import run_training
 from segmenter.data.loading import Batch
-from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
+from segmenter.recipe.loss import LossRecipe
 from segmenter.training import loop
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter import UserError
-from segmenter.loss_recipe import LossRecipe
+from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss, class_weights, dice_loss, lovasz_softmax
 
 IGNORE = 255

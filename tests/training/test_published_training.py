@@ -6,9 +6,9 @@ import torch
 
 from segmenter.checkpoints import load
 from segmenter.data.loading import Batch
-from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
+from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from segmenter.training.step import train_step

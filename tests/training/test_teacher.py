@@ -12,8 +12,8 @@ from PIL import Image
 import segmenter
 from segmenter import UserError
 from segmenter.commands.train import run_training
-from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model import Segmenter
+from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.parallel import Answers
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segmenter.checkpoints import own
+from segmenter.checkpoints import model_file as own
 from segmenter.errors import UserError
-from segmenter.outputs import stays_inside
+from segmenter.files.outputs import stays_inside
 
 MODEL_FILE = "model.safetensors"
 """What the model's file is called in its repository."""

@@ -13,7 +13,7 @@ def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
     """Take `--section.field VALUE` as a nested value; the recipe checks it."""
     if isinstance(tokens, dict):
         return {key: _field(_type, inner) for key, inner in tokens.items()}
-    from segmenter.validation import parse_value
+    from segmenter.files.yaml import parse_value
 
     if not tokens[-1].value.strip():  # YAML would read it as null
         raise WordError(tokens[-1], "is empty; give it a value, or `null` for none")

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.drawing import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.runtimes import Runtime, describe
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.training.report import peak_memory_bytes
+from segmenter.runtimes.open import Runtime, describe
+from segmenter.training.log.report import peak_memory_bytes
 
 _PRODUCT_SIDE = 2048
 _WHOLE = Protocol(name="benchmark")

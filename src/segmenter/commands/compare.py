@@ -16,16 +16,16 @@ from segmenter.commands.evaluate import (
 )
 from segmenter.commands.markup import escape
 from segmenter.commands.score_tables import percent, print_lines, span
-from segmenter.data.sets import open_data
+from segmenter.data.published import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference
-from segmenter.evaluation.comparison_page import write_comparison
 from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.reports.comparison_page import write_comparison
+from segmenter.files.outputs import write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
-from segmenter.outputs import write_new
 
 _NUM_NAMED = 5
 """Photos that are named in the terminal."""

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-from segmenter.configs.inherit import read_config
-from segmenter.configs.paddleseg import is_paddleseg_config, paddleseg_fields
-from segmenter.configs.settings import Settings
-from segmenter.configs.variant import is_variant, variant_fields
+from segmenter.checkpoints.foreign.paddleseg.config import is_paddleseg_config, paddleseg_fields
+from segmenter.checkpoints.foreign.paddleseg.inherit import read_config
+from segmenter.checkpoints.foreign.rstrudel.config import is_variant, variant_fields
+from segmenter.checkpoints.foreign.settings import Settings
 from segmenter.errors import UserError
-from segmenter.outputs import write_new
+from segmenter.files.outputs import write_new
 from segmenter.recipe import make_recipe
 
 

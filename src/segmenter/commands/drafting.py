@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from segmenter.data.draft import draft_classes
 from segmenter.data.folder import find_classes, find_splits, has_classes
+from segmenter.data.masks.draft import draft_classes
 from segmenter.errors import UserError
 
 

@@ -11,25 +11,25 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from segmenter.build import training_items
-from segmenter.classes import Classes, read_classes
+from segmenter.classes.__init__ import Classes, read_classes
 from segmenter.commands.score_tables import print_scores, print_statistics
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
-from segmenter.data.sets import open_data, split_name
+from segmenter.data.published import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO
 from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
-from segmenter.evaluation.page import PAGE_NAME
-from segmenter.evaluation.report import write_report
+from segmenter.evaluation.reports.page import PAGE_NAME
+from segmenter.evaluation.reports.report import write_report
 from segmenter.evaluation.statistics import Statistics
-from segmenter.export.exported import is_exported
+from segmenter.files.outputs import OutputFolder, check_new, write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol, find_protocol
-from segmenter.inference.runtimes import Runtime, open_runtime
 from segmenter.model import ModelSpec
-from segmenter.outputs import OutputFolder, check_new, write_new
 from segmenter.recipe import make_recipe
+from segmenter.runtimes.exported import is_exported
+from segmenter.runtimes.open import Runtime, open_runtime
+from segmenter.training.prepare import training_items
 
 
 def run_evaluation(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.explaining.page import Origin, write_explanation
+from segmenter.extras.explaining.page import Origin, write_explanation
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.outputs import OutputFolder
 
 
 def run_explanation(

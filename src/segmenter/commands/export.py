@@ -12,20 +12,20 @@ import torch
 
 from segmenter.checkpoints import load
 from segmenter.commands.evaluate import data_classes, scored_items
-from segmenter.data.sets import open_data
+from segmenter.data.published import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.export.exported import ExportFacts, add_facts, read_exported
-from segmenter.export.graph import Output, to_onnx
-from segmenter.export.write import openvino_files, triton_config
-from segmenter.inference.graph_fit import Run
-from segmenter.inference.onnxruntime_session import onnx_session
-from segmenter.inference.openvino_graphs import compile_graph
-from segmenter.inference.parity import Parity, check_parity
+from segmenter.extras.export.write import openvino_files, triton_config
+from segmenter.files.outputs import write_new
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.runtimes import open_runtime
 from segmenter.model import Segmenter
-from segmenter.outputs import write_new
+from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
+from segmenter.runtimes.graph import Output, to_onnx
+from segmenter.runtimes.graph_fit import Run
+from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.openvino_graphs import compile_graph
+from segmenter.runtimes.parity import Parity, check_parity
 
 Format = Literal["onnx", "openvino", "triton"]
 _SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "triton": ""}

@@ -9,10 +9,8 @@ import torch
 from segmenter.checkpoints import load
 from segmenter.commands.export import checked_parity, compare_scores, need
 from segmenter.errors import UserError
-from segmenter.export.exported import ExportFacts, add_facts
-from segmenter.export.graph import Output, to_onnx
-from segmenter.export.onnxruntime_web import RUNTIME_FILES, VERSION, read_onnxruntime_web
-from segmenter.export.web import (
+from segmenter.extras.export.onnxruntime_web import RUNTIME_FILES, VERSION, read_onnxruntime_web
+from segmenter.extras.export.web import (
     GRAPH_NAME,
     browser_facts,
     check_browser_model,
@@ -20,10 +18,12 @@ from segmenter.export.web import (
     store_halves,
     strip_notes,
 )
-from segmenter.inference.parity import best_class_agreement
+from segmenter.extras.serving.page_files import browser_files
+from segmenter.files.outputs import check_new, check_new_folder, write_new, write_new_folder
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.outputs import check_new, check_new_folder, write_new, write_new_folder
-from segmenter.serving.page_files import browser_files
+from segmenter.runtimes.exported import ExportFacts, add_facts
+from segmenter.runtimes.graph import Output, to_onnx
+from segmenter.runtimes.parity import best_class_agreement
 from segmenter.text import visible
 
 _FACTS_NAME = "model.json"

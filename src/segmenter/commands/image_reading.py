@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from segmenter.errors import UserError
-from segmenter.inference.predict_files import Result
+from segmenter.predicting.images import Result
 
 
 class Remarks:

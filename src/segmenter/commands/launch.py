@@ -18,7 +18,7 @@ import torch
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from segmenter.errors import UserError
-from segmenter.inference.devices import usable_device
+from segmenter.runtimes.devices import usable_device
 from segmenter.training.parallel import Execution
 from segmenter.training.processes import Processes
 

@@ -13,28 +13,28 @@ from numpy import ndarray
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import is_hub_name
+from segmenter.checkpoints.open import bundled_models
 from segmenter.commands.image_reading import Remarks, check_image_bits
 from segmenter.commands.markup import escape
 from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
-from segmenter.data.formats import describe_passed_over
-from segmenter.data.video import CameraFormat
+from segmenter.data.decoding.formats import describe_passed_over
+from segmenter.data.pairing.find_images import find_images
+from segmenter.data.video.frames import CameraFormat
 from segmenter.errors import UserError
-from segmenter.inference.find_images import find_images
-from segmenter.inference.gallery import PAGE, write_gallery
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.photo_outputs import Ids, PhotoOutputs, parse_save
-from segmenter.inference.predict_files import Result, predict_files
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
-from segmenter.inference.runtimes import describe
-from segmenter.inference.set_files import SetFiles
-from segmenter.inference.stages import StageClock, num_processors
-from segmenter.inference.submission import Benchmark, write_submission
-from segmenter.inference.summary import Summary
-from segmenter.inference.video import VideoOutput, VideoResult
-from segmenter.outputs import OutputFolder
+from segmenter.predicting.gallery import PAGE, write_gallery
+from segmenter.predicting.images import Result, predict_files
+from segmenter.predicting.outputs import Ids, PhotoOutputs, parse_save
+from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
+from segmenter.predicting.set_files import SetFiles
+from segmenter.predicting.stages import StageClock, num_processors
+from segmenter.predicting.submission import Benchmark, write_submission
+from segmenter.predicting.summary import Summary
+from segmenter.predicting.video import VideoOutput, VideoResult
+from segmenter.runtimes.open import describe
 from segmenter.text import visible
 
 

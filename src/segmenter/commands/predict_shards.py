@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmenter.annotations.formats import SET_FILES, SetFormat
-from segmenter.classes import Classes
+from segmenter.classes.__init__ import Classes
 from segmenter.commands.image_reading import Remarks
 from segmenter.commands.predict import (
     check_given,
@@ -23,19 +22,20 @@ from segmenter.commands.predict import (
     report,
 )
 from segmenter.commands.predict_videos import find_videos
+from segmenter.data.pairing.find_images import before_wildcard, walk_inputs
 from segmenter.errors import UserError
-from segmenter.inference.find_images import before_wildcard, walk_inputs
+from segmenter.files.manifest import RECORDS_NAME
+from segmenter.files.outputs import OutputFolder, write_atomically
 from segmenter.inference.metric_decoding import Decode
-from segmenter.inference.photo_outputs import Ids, PhotoOutputs, parse_save
-from segmenter.inference.predict_files import Result, check_channels, label_photos
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.rasters import is_raster
-from segmenter.inference.set_files import write_set_file
-from segmenter.inference.shards import ShardRecord, merged_lines
-from segmenter.inference.stages import StageClock
-from segmenter.inference.summary import Summary
-from segmenter.manifest import RECORDS_NAME
-from segmenter.outputs import OutputFolder, write_atomically
+from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
+from segmenter.predicting.images import Result, check_channels, label_photos
+from segmenter.predicting.outputs import Ids, PhotoOutputs, parse_save
+from segmenter.predicting.rasters import is_raster
+from segmenter.predicting.set_files import write_set_file
+from segmenter.predicting.shards import ShardRecord, merged_lines
+from segmenter.predicting.stages import StageClock
+from segmenter.predicting.summary import Summary
 from segmenter.text import visible
 
 _SETTINGS = "settings.json"

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from segmenter.data.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
-from segmenter.data.image_sequence import find_sequence, is_sequence
-from segmenter.data.video import Camera, CameraFormat, VideoFile, import_av
+from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from segmenter.data.pairing.find_images import is_usable_name, refuse_address
+from segmenter.data.video.frames import Camera, CameraFormat, VideoFile, import_av
+from segmenter.data.video.image_sequence import find_sequence, is_sequence
 from segmenter.errors import UserError
-from segmenter.inference.find_images import is_usable_name, refuse_address
-from segmenter.inference.photo_outputs import Ids
-from segmenter.inference.predict_files import check_channels
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.video import (
+from segmenter.predicting.images import check_channels
+from segmenter.predicting.outputs import Ids
+from segmenter.predicting.video import (
     Video,
     VideoOutput,
     VideoResult,
     label_video,
     output_names,
 )
-from segmenter.outputs import OutputFolder
 from segmenter.training.signals import StopSignals
 
 _PROGRESS_SECONDS = 10.0

@@ -9,10 +9,10 @@ from rich.progress import Progress
 
 from segmenter.data.download import download, verify
 from segmenter.data.folder import LabelledFolder
-from segmenter.data.sets import find_set
-from segmenter.data.sets.context_masks import write_masks
-from segmenter.data.sets.pascal_context import ANNOTATIONS
-from segmenter.data.sets.published import Archive, PublishedSet, open_published
+from segmenter.data.published import find_set
+from segmenter.data.published.context_masks import write_masks
+from segmenter.data.published.pascal_context import ANNOTATIONS
+from segmenter.data.published.published import Archive, PublishedSet, open_published
 from segmenter.data.unpack import unpack
 from segmenter.errors import UserError
 

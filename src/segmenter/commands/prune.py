@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from segmenter.checkpoints import load, save
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
+from segmenter.data.pairing.find_images import walk_inputs
 from segmenter.errors import UserError
-from segmenter.inference.devices import usable_device
-from segmenter.inference.find_images import walk_inputs
-from segmenter.inference.views import resize_photo, view_sizes
+from segmenter.extras.pruning.prune import choose_blocks, prune
+from segmenter.files.outputs import check_new
+from segmenter.inference.resizing import resize_photo, view_sizes
 from segmenter.model import Segmenter
-from segmenter.model.pruning import choose_blocks, prune
-from segmenter.outputs import check_new
+from segmenter.runtimes.devices import usable_device
 
 _HELD_OUT = 5
 """Every so many photos one is not fitted to, and shows what is lost."""

@@ -3,7 +3,7 @@
 import socket
 
 from segmenter.errors import UserError
-from segmenter.inference.runtimes import describe
+from segmenter.runtimes.open import describe
 
 _POSIX_ALONE = ("resource", "fcntl")
 """Modules of Python's own that Windows does not have."""
@@ -25,9 +25,9 @@ def run_service(
         UserError: If the extra is missing, the model cannot be used, or the address is taken.
     """
     try:
-        from segmenter.serving.app import open_service
-        from segmenter.serving.server import run_server
-        from segmenter.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
+        from segmenter.extras.serving.app import open_service
+        from segmenter.extras.serving.server import run_server
+        from segmenter.extras.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "segmenter":
             raise

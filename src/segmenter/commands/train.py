@@ -10,17 +10,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from segmenter.build import (
-    build_loss,
-    build_model,
-    build_stream,
-    build_teacher,
-    run_identity,
-    training_items,
-)
-from segmenter.checking.before_training import read_training_data
-from segmenter.checking.findings import group, one_line
-from segmenter.checking.statistics import missing_classes
 from segmenter.commands.drafting import ask_for_classes
 from segmenter.commands.launch import (
     check_execution,
@@ -29,19 +18,30 @@ from segmenter.commands.launch import (
     launch,
     place_of,
 )
+from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.loading import bytes_ahead
-from segmenter.data.problems import Severity
+from segmenter.data.masks.problems import Severity
+from segmenter.data.published import open_data, split_name
 from segmenter.data.readers import shared_memory_note
-from segmenter.data.set_depth import describe_bits, set_bits
-from segmenter.data.sets import open_data, split_name
 from segmenter.errors import UserError
-from segmenter.inference.devices import has_bfloat16
-from segmenter.outputs import write_new
+from segmenter.extras.checking.before_training import read_training_data
+from segmenter.extras.checking.findings import group, one_line
+from segmenter.extras.checking.statistics import missing_classes
+from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
-from segmenter.scoring import build_draw, build_score
+from segmenter.runtimes.devices import has_bfloat16
 from segmenter.text import visible
+from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import Run, train
 from segmenter.training.parallel import Execution
+from segmenter.training.prepare import (
+    build_loss,
+    build_model,
+    build_stream,
+    build_teacher,
+    run_identity,
+    training_items,
+)
 from segmenter.training.processes import (
     Processes,
     check_division,
@@ -49,7 +49,7 @@ from segmenter.training.processes import (
     joined,
 )
 from segmenter.training.run_folder import check_run_folder, own_folder
-from segmenter.training.tracking import require_trackers
+from segmenter.training.score import build_draw, build_score
 
 
 def run_training(

@@ -1,6 +1,6 @@
 """Labelled photos: found, decoded, checked, augmented, and fed to training."""
 
-from segmenter.data.decode import decode_image
+from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample
 from segmenter.data.sample import Sample
 

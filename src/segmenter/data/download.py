@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from segmenter.errors import UserError
-from segmenter.outputs import write_atomically
+from segmenter.files.outputs import write_atomically
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte

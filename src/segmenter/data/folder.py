@@ -13,16 +13,16 @@ from pathlib import Path
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from segmenter.classes import Classes, read_classes
-from segmenter.data.decode import decode_image, decode_mask, read_header
-from segmenter.data.items import Item
-from segmenter.data.layouts import WAY_OUT
-from segmenter.data.mask_values import map_values
-from segmenter.data.pairing import find_pairs, folder_of, refuse_problems
-from segmenter.data.problems import Problem
+from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.data.decoding.decode import decode_image, decode_mask, read_header
+from segmenter.data.masks.problems import Problem
+from segmenter.data.masks.values import map_values
+from segmenter.data.pairing.items import Item
+from segmenter.data.pairing.layouts import WAY_OUT
+from segmenter.data.pairing.pair import find_pairs, folder_of, refuse_problems
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
-from segmenter.validation import nearest
+from segmenter.files.yaml import nearest
 
 CLASSES_FILE = "classes.yaml"
 _PUBLISHED_SPLITS = {

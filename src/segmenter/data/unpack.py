@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segmenter.errors import UserError
-from segmenter.outputs import stays_inside, write_atomically
+from segmenter.files.outputs import stays_inside, write_atomically
 
 _MAX_FILE_BYTES = 1 << 30
 _DAMAGED = (

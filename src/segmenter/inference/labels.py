@@ -1,7 +1,7 @@
 """From patch logits to labels at the photo's size, without scores of all classes at all pixels.
 
 The picture is cut into tiles of about a patch. In a tile, scores are weighted means of the few
-patch logits around it (`axes.py`), so a class whose highest logit there is below another's lowest
+patch logits around it (`interpolation.py`), so a class whose highest logit there is below another's lowest
 can win no pixel of the tile. Mostly one to four classes are left, and only these are computed: the
 label map is that of the highest score at each pixel, at a fraction of the cost.
 
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64, UInt
 from numpy import ndarray
 from torch import Tensor
 
-from segmenter.inference.axes import Tiles
+from segmenter.inference.interpolation import Tiles
 
 _GROUP_NUMBERS = 1 << 19
 """Scores that are computed at once: 2 MiB of float32, so that they stay in the cache."""

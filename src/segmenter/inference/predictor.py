@@ -13,9 +13,8 @@ from jaxtyping import Float, Shaped, UInt
 from numpy import ndarray
 from torch import Tensor
 
-from segmenter.classes import Classes
+from segmenter.classes.__init__ import Classes
 from segmenter.errors import UserError
-from segmenter.inference.bands import Band, Rows, batch_size, photo_bands, thin_bands
 from segmenter.inference.labels import (
     Part,
     band_confidence,
@@ -26,10 +25,11 @@ from segmenter.inference.labels import (
 from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
-from segmenter.inference.runtimes import Runtime, open_runtime
-from segmenter.inference.views import Pixels, checked_photo, view_sizes
+from segmenter.inference.resizing import Pixels, checked_photo, view_sizes
+from segmenter.inference.row_bands import Band, Rows, batch_size, photo_bands, thin_bands
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.runtimes.open import Runtime, open_runtime
 
 _NUMBERS_AT_ONCE = 1 << 24
 """Probabilities that `Predictor.rows` makes at once: 64 MiB."""

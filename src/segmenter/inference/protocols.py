@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from segmenter.errors import UserError
+from segmenter.files.yaml import first_problem
 from segmenter.model import ModelSpec, Protocol
 from segmenter.model.protocol import published_protocol
-from segmenter.validation import first_problem
 
 
 def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 
 from segmenter.errors import UserError
-from segmenter.inference.bands import batch_size
-from segmenter.inference.views import view_sizes
+from segmenter.inference.resizing import view_sizes
+from segmenter.inference.row_bands import batch_size
 from segmenter.memory import gigabytes, total_memory
 from segmenter.model import ModelSpec, Protocol
 

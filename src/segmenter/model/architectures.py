@@ -4,8 +4,8 @@ Names are timm's, so that `timm:NAME` finds the weights. A name without a tag is
 """
 
 from segmenter.errors import UserError
+from segmenter.files.yaml import nearest
 from segmenter.model.spec import EncoderSpec, Normalization
-from segmenter.validation import nearest
 
 _WIDTH_DEPTH = {
     "tiny": (192, 12),

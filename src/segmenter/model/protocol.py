@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from segmenter.errors import UserError
+from segmenter.files.yaml import first_problem, nearest
 from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, Finite
-from segmenter.validation import first_problem, nearest
 
 Side = Annotated[int, SIDE]
 Ratio = Annotated[Finite, RATIO]

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from torch.amp import GradScaler
 
-from segmenter.checkpoints.own import save
+from segmenter.checkpoints.model_file import save
 from segmenter.data.loading import Batch, SampleStream, make_loader
 from segmenter.data.unreadable import UnreadablePhotos
 from segmenter.errors import UserError
@@ -24,6 +24,8 @@ from segmenter.recipe import Recipe
 from segmenter.text import visible
 from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
+from segmenter.training.log.report import TrainingReport
+from segmenter.training.log.tracking import Pictures
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import (
     learning_rate,
@@ -38,14 +40,12 @@ from segmenter.training.parallel import (
     share_out,
 )
 from segmenter.training.processes import ALONE, Processes
-from segmenter.training.report import TrainingReport
 from segmenter.training.resume import go_on
 from segmenter.training.run_folder import CHECKPOINTS, check_room
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
 from segmenter.training.step import Engine, train_step
 from segmenter.training.teacher import Teacher
-from segmenter.training.tracking import Pictures
 
 _MAX_NONFINITE_IN_A_ROW = 10
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from segmenter.data.class_weights import weights_by_rule
 from segmenter.errors import UserError
-from segmenter.loss_recipe import LossRecipe, OhemRecipe
-from segmenter.validation import nearest
+from segmenter.files.yaml import nearest
+from segmenter.recipe.loss import LossRecipe, OhemRecipe
 
 _MAX_SORTED_PIXELS = 2**16
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from torch import Tensor
 
 from segmenter.errors import UserError
+from segmenter.files.outputs import write_new
 from segmenter.model.segmenter import Segmenter
-from segmenter.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.text import visible
 from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest

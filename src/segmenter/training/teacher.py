@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmenter.checkpoints.bundled import load
 from segmenter.checkpoints.digests import digest
+from segmenter.checkpoints.open import load
 from segmenter.errors import UserError
-from segmenter.loss_recipe import TeacherRecipe
 from segmenter.model.segmenter import Segmenter
+from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.parallel import Answers, ForwardPass
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from segmenter.data.loading import Batch
-from segmenter.loss_recipe import LossRecipe
 from segmenter.model import Segmenter, attention_maps
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
@@ -16,6 +15,7 @@ from segmenter.model.decoders.eomt import mask_shares
 from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
 from segmenter.model.encoder import intermediate_features, run_blocks
 from segmenter.model.spec import AttentionToMaskSpec, ModelSpec, MultiBlockLinearSpec
+from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.step import train_step

@@ -1,0 +1,143 @@
+"""Pretrained encoders as the start of a training run: timm's names, turned into ours."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segmenter.checkpoints.encoders.augreg import is_augreg, rename_augreg_tensors
+from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
+from segmenter.checkpoints.encoders.fitting import account, choose
+from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
+from segmenter.checkpoints.foreign.family import (
+    TIMM_BLOCK,
+    join_tokens,
+    split_position_table,
+    to_tensors,
+)
+from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
+from segmenter.checkpoints.foreign.read import read_state
+from segmenter.checkpoints.model_file import read_tensors
+from segmenter.errors import UserError
+from segmenter.model.encoder import Encoder, resize_table
+
+_HUB_PREFIX = "timm:"
+_RENAMED = (
+    (r"^fc_norm\.", "norm."),
+    (r"^patch_embed\.proj\.", "patch_embed."),
+    *TIMM_BLOCK,
+    (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
+    (r"\.gamma_([12])$", r".scale\1.gamma"),
+)
+_PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+_CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|attn_pool|fc_norm|mask_token)(\.|$)")
+_LAST_NORM = "norm.weight"
+
+
+def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False) -> str:
+    """Start an encoder from weights trained elsewhere.
+
+    Blocks beyond the encoder's depth and the classifier are left out; the position table is
+    resized to the encoder's; so is the patch embedding, and one for RGB is inflated to other
+    channels.
+
+    Args:
+        encoder: Whose parameters are replaced.
+        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
+            AugReg `.npz`, or `timm:NAME` to download.
+        partial: Take only what fits by name and shape.
+
+    Returns:
+        One line that says what was kept, what starts fresh, and what is left unused.
+
+    Raises:
+        UserError: If the file is missing, damaged, or fits another architecture, naming every
+            tensor that does not fit; with `partial`, if nothing fits.
+    """
+    if source.startswith(_HUB_PREFIX):
+        weights = _download(source.removeprefix(_HUB_PREFIX))
+    else:
+        weights = _read_file(Path(source))
+    tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
+    wanted = encoder.state_dict()
+    kept = choose(wanted, tensors, source, partial=partial)
+    said = account(source, wanted, kept, [*tensors, *_classifier(weights)])
+    said += tell_resize(weights.get("patch_embed.proj.weight"), encoder.spec)
+    encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
+    return said
+
+
+def rename_timm_tensors(
+    weights: dict[str, Tensor], encoder: Encoder, source: str, *, partial: bool = False
+) -> dict[str, Tensor]:
+    """Give timm's tensors the names of `encoder`'s, and those its shapes that can be resized.
+
+    Raises:
+        UserError: If prefix tokens are no tokens, or positions no grid; positions that are none
+            keep their name if `partial`.
+    """
+    spec = encoder.spec
+    dropped = _classifier(weights)
+    weights = join_parts({name: each for name, each in weights.items() if name not in dropped})
+    if spec.rotary_grid is not None:
+        weights = pair_halves(weights)
+    prefix = [weights.pop(name) for name in _PREFIX_TOKENS if name in weights]
+    tensors = {"prefix_tokens": join_tokens(prefix, source)} if prefix else {}
+    if not spec.num_prefix_tokens and not prefix:
+        tensors["prefix_tokens"] = torch.empty(1, 0, spec.embed_dim)
+    if "pos_embed" in weights and spec.table_grid is not None:
+        num_prefix = spec.num_prefix_tokens if spec.prefix_positions else 0
+        try:
+            positions, table = split_position_table(weights["pos_embed"], num_prefix, source)
+        except UserError:
+            if not partial:
+                raise
+        else:
+            del weights["pos_embed"]
+            if num_prefix:
+                tensors["prefix_positions"] = positions
+            tensors["position_table"] = resize_table(table.float(), spec.table_grid, spec)
+    for name, tensor in weights.items():
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        tensors[name] = tensor
+    if "patch_embed.weight" in tensors:
+        tensors["patch_embed.weight"] = fit_patch_embedding(tensors["patch_embed.weight"], spec)
+    return tensors
+
+
+def _classifier(weights: dict[str, Tensor]) -> list[str]:
+    """Names of what only classifies; EVA-02's last norm is the one before timm's classifier."""
+    has_norm = _LAST_NORM in weights
+    return [
+        name
+        for name in weights
+        if _CLASSIFIER.match(name) and (has_norm or not name.startswith("fc_norm."))
+    ]
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"no such file of encoder weights: {path}")
+    if is_safetensors(path):
+        return read_tensors(path)[0]
+    state, _ = read_state(path)
+    tensors = to_tensors(state, path)
+    if not tensors:
+        raise UserError(f"{path} holds no table of tensors")
+    return rename_augreg_tensors(tensors, str(path)) if is_augreg(tensors) else tensors
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(
+            f"timm:{name} needs timm: install it with `pip install 'vit-segmenter[timm]'`"
+        ) from None
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # an unknown name, no network, a refused licence: all are the user's
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"timm:{name} cannot be had: {reason}") from None

@@ -1,0 +1,1 @@
+"""Models and configs of other code bases, turned into ours."""

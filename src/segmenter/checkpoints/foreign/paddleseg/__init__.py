@@ -1,0 +1,1 @@
+"""PaddleSeg: weights (`.pdparams`) and configs."""

@@ -1,0 +1,92 @@
+"""Segmenters of PaddleSeg: `.pdparams`.
+
+Sources: PaddleSeg `paddleseg/models/segmenter.py`, `models/backbones/vision_transformer.py` and
+`configs/segmenter`; PaddlePaddle `python/paddle/framework/io.py` for the file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segmenter.checkpoints.foreign.family import (
+    TIMM_BLOCK,
+    Published,
+    Tensors,
+    choose_classes,
+    describe,
+    join_prefix,
+    rename,
+    split_off,
+    to_tensors,
+    whole_spec,
+)
+from segmenter.classes.__init__ import Classes
+from segmenter.errors import UserError
+from segmenter.model.architectures import HALF
+from segmenter.model.protocol import published_protocol
+
+_SPLIT = "UnpackBigParamInfor@@"
+_ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1}
+_DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
+_RULES = (
+    (r"^backbone\.", "encoder."),
+    (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
+    (r"^head\.head\.", "decoder.project."),
+    (r"^head\.cls_token$", "decoder.class_tokens"),
+    (r"^head\.proj_input\.", "decoder.project_in."),
+    (r"^head\.proj_patch\.", "decoder.project_patches."),
+    (r"^head\.proj_class\.", "decoder.project_classes."),
+    (r"^head\.decoder_norm\.", "decoder.norm."),
+    (r"^head\.mask_norm\.", "decoder.norm_logits."),
+    (r"^head\.", "decoder."),
+    *TIMM_BLOCK,
+)
+
+
+def is_paddleseg(state: Mapping[str, object]) -> bool:
+    """Whether a table of weights is a PaddleSeg Segmenter."""
+    heads = ("head.head.weight", "head.cls_token")
+    return "backbone.patch_embed.proj.weight" in state and any(head in state for head in heads)
+
+
+def read_paddleseg(state: Mapping[str, object], path: Path, classes: Classes | None) -> Published:
+    """Turn the table of a `.pdparams` file into a model of ours.
+
+    Raises:
+        UserError: If it is no whole Segmenter, or `classes` are of another number.
+    """
+    source = str(path)
+    tensors = join_slices(to_tensors(state, path), state, source)
+    # Paddle keeps the weight of a linear layer as (in, out); nothing else has two axes.
+    tensors = {name: value.T if value.ndim == 2 else value for name, value in tensors.items()}
+    tensors, dropped = split_off(tensors, r"backbone\.head\.")
+    tensors = join_prefix(rename(tensors, _RULES), source)
+    encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
+    chosen, notes = choose_classes(count, classes, None, source)
+    spec = whole_spec(
+        source,
+        encoder=encoder,
+        decoder=decoder,
+        fit="stretch",
+        classes=chosen,
+        normalization=HALF,
+        protocol=published_protocol("paddleseg", window=512),
+        provenance=f"imported from the PaddleSeg checkpoint {path.name}",
+    )
+    return Published("PaddleSeg", spec, tensors, dropped, notes)
+
+
+def join_slices(tensors: Tensors, state: Mapping[str, object], source: str) -> Tensors:
+    """Put together what pickle protocols 2 and 3 split: arrays of more than 1 GiB."""
+    splits: Any = state.get(_SPLIT, {})
+    tensors = dict(tensors)
+    try:
+        for name, how in splits.items():
+            parts = [tensors.pop(part).flatten() for part in how["slices"]]
+            tensors[name] = torch.cat(parts).reshape(how["OriginShape"])
+    except Exception as error:  # the table may hold anything
+        reason = str(error)[:200] or type(error).__name__
+        raise UserError(f"{source}: {_SPLIT} does not fit the arrays: {reason}") from None
+    return tensors

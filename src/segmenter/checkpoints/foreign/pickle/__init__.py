@@ -1,0 +1,1 @@
+"""Files of `pickle` and `torch.save`, read without executing anything."""

@@ -1,0 +1,1 @@
+"""The paper's own code, rstrudel/segmenter: weights, and `variant.yml`."""

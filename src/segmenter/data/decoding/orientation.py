@@ -1,0 +1,50 @@
+"""Which way up an image is: what EXIF data say, and turning pixels accordingly."""
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import ImageFile
+
+from segmenter.data.decoding.pillow_warnings import quiet
+
+_EXIF_ORIENTATION = 0x0112
+# Orientation -> what `turn` is told.
+TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def read_orientation(image: ImageFile.ImageFile) -> int:
+    """EXIF orientation, 1 where there is none; Pillow has turned a TIFF by itself."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        with quiet():
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:
+        # Broken metadata do not make a photo unreadable.
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def upright(
+    pixels: UInt8[ndarray, "height width 3"], orientation: int
+) -> UInt8[ndarray, "upright_height upright_width 3"]:
+    """Turn pixels as an orientation says."""
+    return turn(pixels, *TURNS[orientation]) if orientation in TURNS else pixels
+
+
+def turn(
+    pixels: UInt8[ndarray, "height width 3"], swap: bool, flip_rows: bool, flip_columns: bool
+) -> UInt8[ndarray, "turned_height turned_width 3"]:
+    """Swap rows and columns first, then reverse the rows, then the columns, each if asked for."""
+    pixels = pixels.transpose(1, 0, 2) if swap else pixels
+    pixels = pixels[::-1] if flip_rows else pixels
+    pixels = pixels[:, ::-1] if flip_columns else pixels
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,82 @@
+"""How many images a file holds: pages of a TIFF, frames of an animation.
+
+The first is read. So whoever takes the rest for masks or images of their own must be told.
+"""
+
+import struct
+from io import BufferedReader, BytesIO
+
+from PIL import ImageFile
+
+from segmenter.data.decoding.pillow_warnings import quiet
+
+_MOST_PAGES = 1000
+"""No more are counted: each costs a look into the file."""
+_MOST_TAGS = 4096
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
+_REDUCED_OR_MASK = 0b101
+_OLD_REDUCED = 2
+
+
+def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> int:
+    """How many images a file holds, at most 1000; of a GIF with several frames, 2.
+
+    Previews and transparency masks of a TIFF, which say that they are such, do not count.
+
+    Args:
+        image: Of which only the header was read.
+        file: Whose position stays as it is.
+    """
+    if image.format == "TIFF":
+        place = file.tell()
+        try:
+            return max(_count_tiff_pages(file), 1)
+        finally:
+            file.seek(place)
+    if image.format == "GIF":
+        with quiet():
+            return 2 if getattr(image, "is_animated", False) else 1
+    return min(int(getattr(image, "n_frames", 1)), _MOST_PAGES)
+
+
+def _count_tiff_pages(file: BytesIO | BufferedReader) -> int:
+    """The first page and those after it that are neither previews nor masks; stops at damage."""
+    file.seek(0)
+    start = file.read(16)
+    order = "<" if start[:2] == b"II" else ">"
+    is_big = 43 in start[2:4]
+    count, pointer, entry = ("Q", "Q", 20) if is_big else ("H", "I", 12)
+    (offset,) = struct.unpack_from(order + pointer, start, 8 if is_big else 4)
+    seen: set[int] = set()
+    num_pages = 0
+    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        size = struct.calcsize(order + count)
+        try:
+            (num_tags,) = struct.unpack(order + count, file.read(size))
+            if num_tags > _MOST_TAGS:
+                break
+            tags = file.read(num_tags * entry)
+            is_first = len(seen) == 1
+            num_pages += is_first or not _is_extra(tags, order, entry)
+            size = struct.calcsize(order + pointer)
+            (offset,) = struct.unpack(order + pointer, file.read(size))
+        except (struct.error, OSError):
+            break
+        if offset >= 1 << 63:
+            break
+    return num_pages
+
+
+def _is_extra(tags: bytes, order: str, entry: int) -> bool:
+    """Whether a page says that it is a preview of another, or its transparency mask."""
+    for at in range(0, len(tags) - entry + 1, entry):
+        tag, kind = struct.unpack_from(order + "HH", tags, at)
+        if tag in (_NEW_SUBFILE_TYPE, _SUBFILE_TYPE):
+            form = "H" if kind == 3 else "I"
+            (value,) = struct.unpack_from(order + form, tags, at + (12 if entry == 20 else 8))
+            if tag == _NEW_SUBFILE_TYPE:
+                return bool(value & _REDUCED_OR_MASK)
+            return value == _OLD_REDUCED
+    return False

@@ -1,0 +1,1 @@
+"""Masks: what their values mean, and what can be wrong with them."""

@@ -1,0 +1,203 @@
+"""What can be wrong with a data set: the kinds of problems, how grave each is, and its remedy."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from segmenter.classes.__init__ import MaskValue
+
+
+class Severity(StrEnum):
+    """How grave a problem is, the gravest first."""
+
+    ERROR = "error"
+    """Training or scoring would stop at it, or the score would be worthless."""
+    WARNING = "warning"
+    """Training runs, but most likely not on what was meant."""
+    NOTE = "note"
+    """Good to know; often as it should be."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way in which photos, masks or splits can be wrong."""
+
+    severity: Severity
+    title: str
+    """What is found, in the plural."""
+    advice: str
+    """What to do about it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One case of a kind of problem."""
+
+    kind: str
+    """A key of `KINDS`."""
+    message: str
+    """One line that names the file, or the class, and what is wrong."""
+    paths: tuple[Path, ...] = ()
+    """Photos and masks to look at."""
+    values: tuple[tuple[MaskValue, int], ...] = ()
+    """Mask values that no class has, with the number of their pixels, the commonest first."""
+
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        return KINDS[self.kind].severity
+
+
+def errors_in(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that training stops at."""
+    return [problem for problem in problems if problem.severity is Severity.ERROR]
+
+
+_ERROR, _WARNING, _NOTE = Severity
+
+KINDS: dict[str, Kind] = {
+    "unreadable-photo": Kind(
+        _ERROR, "photos that cannot be read", "copy or export them again, or take them out"
+    ),
+    "unreadable-mask": Kind(
+        _ERROR, "masks that cannot be read", "copy or export them again, or take them out"
+    ),
+    "missing-file": Kind(
+        _ERROR, "lines of a list that name no file", "correct the list; paths start at its folder"
+    ),
+    "same-name": Kind(
+        _ERROR, "photos that share a mask with another", "rename one photo and its mask"
+    ),
+    "several-masks": Kind(_ERROR, "photos with several masks", "keep one mask for each photo"),
+    "photo-without-mask": Kind(
+        _ERROR,
+        "photos without a mask",
+        "add masks/NAME.png for each images/NAME.jpg, or take the photos out",
+    ),
+    "size-differs": Kind(
+        _ERROR, "masks that have not the size of their photo", "export photo and mask at one size"
+    ),
+    "not-turned": Kind(
+        _ERROR,
+        "masks that were not turned with their photo",
+        "turn the masks as the photos' EXIF data say, or remove the EXIF orientation",
+    ),
+    "unknown-values": Kind(
+        _ERROR,
+        "masks with values that no class has",
+        "give the values to a class, or to `ignore`, in classes.yaml",
+    ),
+    "smooth-mask": Kind(
+        _ERROR,
+        "masks with many rare values between those of classes",
+        "export them without anti-aliasing, or resize them by nearest neighbour",
+    ),
+    "jpeg-mask": Kind(
+        _ERROR,
+        "masks spoilt by JPEG",
+        "export them again as PNG; JPEG changes values, also where it is saved as PNG later",
+    ),
+    "rgb-mask": Kind(
+        _ERROR,
+        "colour masks, where classes.yaml lists grey values",
+        'list colours instead, such as "values: [[128, 64, 128]]"',
+    ),
+    "sixteen-bit-mask": Kind(
+        _ERROR,
+        "16-bit masks with values that no class has",
+        "export them with 8 bits a pixel, or list the 16-bit values in classes.yaml",
+    ),
+    "leak": Kind(
+        _ERROR,
+        "photos that are in two splits",
+        "keep each in one split, or the score says nothing about new photos",
+    ),
+    "published-leak": Kind(
+        _WARNING,
+        "photos that are in two splits of a published data set",
+        "none, if scores are to be compared with published ones; they are a little too good",
+    ),
+    "near-leak": Kind(
+        _WARNING,
+        "photos that look alike, in different splits",
+        "keep copies, resized, mirrored or saved again, in the split of the original",
+    ),
+    "mask-without-photo": Kind(
+        _WARNING, "masks without a photo", "add the photos, or correct the names"
+    ),
+    "format-not-read": Kind(
+        _WARNING,
+        "files passed over",
+        "convert images and masks to JPEG or PNG, or take the files out",
+    ),
+    "duplicate": Kind(
+        _WARNING, "photos that are twice in one split", "keep one of each, or it counts twice"
+    ),
+    "all-ignored": Kind(
+        _WARNING, "masks in which every pixel is ignored", "label the photos, or take them out"
+    ),
+    "perhaps-not-turned": Kind(
+        _WARNING,
+        "photos turned by EXIF data whose masks may not be",
+        "look whether photo and mask fit: sizes do not tell here",
+    ),
+    "blended-mask": Kind(
+        _WARNING,
+        "masks that look smoothly resized, though each value is one of a class",
+        "look at their borders; resize masks by nearest neighbour",
+    ),
+    "jpeg-format": Kind(
+        _WARNING,
+        "masks in JPEG files whose values are intact",
+        "export them as PNG: with the next one values may change",
+    ),
+    "several-pages": Kind(
+        _WARNING,
+        "images of several pages or frames, of which the first is read",
+        "save the page that belongs to the mask as an image of its own",
+    ),
+    "dark-depth": Kind(
+        _WARNING,
+        "images that turn dark, as others fill more of their 16 bits",
+        "set image_bits in classes.yaml to the bits that most of them need, or scale them alike",
+    ),
+    "class-missing": Kind(
+        _WARNING,
+        "classes that no mask of the training split holds",
+        "add photos that show them, or take them out of classes.yaml",
+    ),
+    "class-not-scored": Kind(
+        _NOTE, "classes that no mask of another split holds", "their scores will be empty"
+    ),
+    "constant-mask": Kind(
+        _NOTE, "masks of one class only", "right for photos that show nothing else"
+    ),
+    "near-duplicate": Kind(
+        _NOTE,
+        "groups of photos that look alike, in one split",
+        "frames of a video do; keep them together in one split",
+    ),
+    "turned-photo": Kind(
+        _NOTE, "photos turned upright by their EXIF data", "none: their masks fit them upright"
+    ),
+    "dropped-band": Kind(
+        _NOTE,
+        "images with a fourth band, of which the first three are read",
+        "none if it is transparency; no model sees it",
+    ),
+    "deep-photo": Kind(
+        _NOTE,
+        "images with more than 8 bits a sample",
+        "none if white is right; image_bits in classes.yaml sets it",
+    ),
+    "grey-as-rgb": Kind(_NOTE, "grey masks saved with three channels", "none: they are read right"),
+    "sixteen-bit-format": Kind(
+        _NOTE, "masks with 16 bits a pixel where 8 do", "none: they are read right"
+    ),
+    "nested-split": Kind(
+        _NOTE, "splits that are made of others", "they are not looked at a second time"
+    ),
+    "unlabelled-split": Kind(_NOTE, "splits without masks", "they can only be predicted"),
+}
+"""Every kind, the gravest first: the order in which findings are shown."""

@@ -1,0 +1,1 @@
+"""Which images and masks a folder holds, and which belong together."""

@@ -1,0 +1,37 @@
+"""Items of a data set: an image and its mask, not yet read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segmenter.data.masks.problems import Problem
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo and its mask, not yet read."""
+
+    name: str
+    """Path of the image inside its data set, without suffix and with `/` between folders."""
+    image: Path
+    mask: Path | None
+    """None where a list names only the image, to predict it."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The items that were found, and what could not become one."""
+
+    splits: dict[str, tuple[Item, ...]]
+    """Items of each split, in the order of their names or of the list."""
+    problems: tuple[Problem, ...] = ()
+
+
+def without_mask(image: Path, expected: Path) -> Problem:
+    """The problem of a photo whose mask is not where it should be."""
+    return Problem("photo-without-mask", f"{image} has no mask; expected {expected}", (image,))
+
+
+def same_name(first: Path, second: Path) -> Problem:
+    """The problem of two photos that one mask would belong to."""
+    message = f"{first} and {second} differ only in suffix; rename one"
+    return Problem("same-name", message, (first, second))

@@ -1,0 +1,265 @@
+"""Lists of images: each is a split, and each line names an image and, if it likes, its mask.
+
+What is clear is read. What is not becomes a problem that names the list, the line, what was read
+and what is allowed; no line is left out in silence.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.masks.problems import Problem
+from segmenter.data.pairing.file_names import FileNames, composed, find_file
+from segmenter.data.pairing.items import Item, Pairing, without_mask
+from segmenter.data.pairing.layouts import mask_name
+from segmenter.data.pairing.list_text import (
+    Header,
+    plain_reading,
+    read_header,
+    read_lines,
+    readings,
+    without_comment,
+)
+from segmenter.errors import UserError
+
+_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+_SUBFOLDERS = ("splits", "split", "lists", "ImageSets", "ImageSets/Segmentation")
+_SPLITS = {"train", "training", "trn", "val", "valid", "validation", "test", "testing", "trainval"}
+_SPLITS |= {"eval", "dev", "holdout"}
+_FILLERS = {"list", "lists", "split", "set", "images", "image", "imgs", "files", "names", "ids"}
+_MAX_SAMPLED = 20
+"""So many lines of a file tell whether it is a list."""
+_ALLOWED = (
+    "a line is an image and its mask, such as 'images/a.jpg masks/a.png', or the name of an image "
+    "in images/ whose mask has the same name"
+)
+
+
+@dataclass
+class _Read:
+    """One list, as far as it is read."""
+
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    """By split."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+class ListReader:
+    """Reads the lists of a data set.
+
+    Args:
+        root: The folder of the data set.
+        images: Its folder of images; it may be missing.
+        masks: Its folder of masks; it may be missing.
+    """
+
+    def __init__(self, root: Path, images: FileNames, masks: FileNames) -> None:
+        self._root = root
+        self._images = images
+        self._masks = masks
+
+    def find_lists(self) -> list[Path]:
+        """The lists of the data set: beside its folders, or in a folder such as `splits`."""
+        folders = (self._root, *(self._root / name for name in _SUBFOLDERS))
+        return [
+            path
+            for folder in folders
+            for path in sorted(folder.glob("*.*"))
+            if path.suffix.lower() in _SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+            and self._is_list(path)
+        ]
+
+    def read(self, paths: Sequence[Path]) -> Pairing:
+        """The items of each list; a table with a column of splits may hold several.
+
+        Raises:
+            UserError: If a list cannot be read, names no image, or two are of one split.
+        """
+        splits: dict[str, tuple[Item, ...]] = {}
+        problems: list[Problem] = []
+        from_list: dict[str, Path] = {}
+        for path in paths:
+            read = self._read_list(path)
+            problems += read.problems
+            for split, items in read.items.items():
+                other = from_list.setdefault(split, path)
+                if other != path:
+                    raise UserError(f"{other} and {path} are lists of one split; keep one")
+                splits[split] = tuple(items)
+        return Pairing(splits, tuple(problems))
+
+    def _is_list(self, path: Path) -> bool:
+        """Whether a text must be a list by its name, or is one by what its lines name."""
+        if _is_split_name(path.stem):
+            return True
+        try:
+            lines = [line for _, line in read_lines(path) if not line.startswith("#")]
+        except UserError:
+            return False
+        header = read_header(lines[0]) if lines else None
+        lines = lines[1:] if header else lines
+        if not lines or (header and not header.is_of_interest):
+            return False
+        if path.suffix.lower() == ".txt" and not header:
+            first = plain_reading(lines[0])
+            if first and Path(first[0]).suffix.lower() in IMAGE_SUFFIXES:
+                return True
+        header = None if header and header.is_plain else header
+        rows = [self._line(line, header, path) for line in lines[:_MAX_SAMPLED]]
+        is_table = path.suffix.lower() in {".csv", ".tsv"}  # of which most are no lists
+        return all(
+            not isinstance(row, str) and (row.mask or row.split or not is_table) for row in rows
+        )
+
+    def _read_list(self, path: Path) -> _Read:
+        lines = read_lines(path)
+        default = _split_of(path.stem)
+        read = _Read()
+        rows: list[tuple[str, _Row]] = []
+        header: Header | None = None
+        is_first = True
+        for number, line in lines:
+            row = self._line(line, header, path)
+            if isinstance(row, str):
+                if not without_comment(line) or line.startswith("//"):
+                    continue
+                header_here = read_header(line) if is_first else None
+                if header_here:
+                    header = None if header_here.is_plain else header_here
+                    is_first = False
+                    continue
+                message = f"{path}, line {number}: {row}"
+                read.problems.append(Problem("missing-file", message, (path,)))
+            else:
+                rows.append((row.split or default, row))
+            is_first = False
+        if not rows and not read.problems:
+            raise UserError(f"{path} names no image; {_ALLOWED}")
+        self._pair(rows, read)
+        return read
+
+    def _pair(self, rows: list[tuple[str, "_Row"]], read: _Read) -> None:
+        """Make items; where no line names a mask, masks are those of the images' names."""
+        by_name = not any(row.mask for _, row in rows) and any(
+            self._mask_of(row.image) for _, row in rows
+        )
+        masks: dict[Path, Path | None] = {}
+        for split, row in rows:
+            mask = self._mask_of(row.image) if by_name else row.mask
+            if by_name and mask is None:
+                expected = self._masks.folder / f"{row.name}.png"
+                read.problems.append(without_mask(row.image, expected))
+                continue
+            if mask != masks.setdefault(row.image, mask):
+                message = f"{row.image} is listed with {masks[row.image]} and {mask}; keep one"
+                read.problems.append(Problem("several-masks", message, (row.image,)))
+                continue
+            read.items.setdefault(split, []).append(Item(row.name, row.image, mask))
+
+    def _mask_of(self, image: Path) -> Path | None:
+        if not image.is_relative_to(self._images.folder):
+            return None
+        name = image.relative_to(self._images.folder).with_suffix("").as_posix()
+        file = image.relative_to(self._images.folder).as_posix()
+        names = self._masks.by_name
+        found = names.get(mask_name(composed(name), composed(file), names) or "", [])
+        return next((path for path in found if path.suffix.lower() == ".png"), None) or next(
+            iter(found), None
+        )
+
+    def _line(self, line: str, header: Header | None, path: Path) -> "_Row | str":
+        """The files that a line names, or what is wrong with it."""
+        if header:
+            return self._row(header.fields(line), path)
+        names = line.split()  # as in most lists of many lines: no other reading is tried
+        if len(names) == 2:
+            image, mask = (path.parent / name for name in names)
+            if os.path.isfile(image) and os.path.isfile(mask):  # noqa: PTH113
+                return _Row(_item_name(names[0]), image, mask, "")
+        for text in dict.fromkeys((line, without_comment(line))):
+            for fields in readings(text):
+                if 0 < len(fields) <= 2:
+                    row = self._row(dict(zip(("image", "mask"), fields, strict=False)), path)
+                    if not isinstance(row, str):
+                        return row
+        fields = plain_reading(without_comment(line) or line)
+        if len(fields) > 2:
+            return (
+                f"{len(fields)} fields, expected an image and its mask; put a tab between them if "
+                "there are blanks in their names"
+            )
+        return self._row(dict(zip(("image", "mask"), fields, strict=False)), path)
+
+    def _row(self, fields: dict[str, str], path: Path) -> "_Row | str":
+        if "image" not in fields:
+            return f"no image is named; {_ALLOWED}"
+        split = fields.get("split", "") or _split_of(path.stem)
+        image = self._find(fields["image"], self._images, split, path)
+        mask = self._find(fields["mask"], self._masks, split, path) if "mask" in fields else None
+        if isinstance(image, str):
+            return image
+        if isinstance(mask, str):
+            return mask
+        name = fields["image"]
+        if find_file(name, self._bases(path)) is None:
+            name = image.relative_to(self._images.folder).as_posix()
+        return _Row(_item_name(name), image, mask, _split_of(fields.get("split", "")))
+
+    def _bases(self, path: Path) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys((path.parent, self._root)))
+
+    def _find(self, name: str, names: FileNames, split: str, path: Path) -> Path | str:
+        """The file that a field means, or what is wrong with it."""
+        file = find_file(name, self._bases(path))
+        if file is not None:
+            return file
+        found = names.find(name, split)
+        pngs = [each for each in found if each.suffix.lower() == ".png"]
+        if names is self._masks and len(pngs) == 1:
+            found = pngs
+        if len(found) > 1:
+            return f"{name!r} may be {found[0]} or {found[1]}; write which, with folder and suffix"
+        if not found:
+            return f"no such file: {path.parent / name}; {_ALLOWED}"
+        return found[0]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The files that a line names."""
+
+    name: str
+    image: Path
+    mask: Path | None
+    split: str
+    """Empty if the line names none."""
+
+
+def _words(stem: str) -> list[str]:
+    return re.findall("[a-z]+", stem.lower())
+
+
+def _is_split_name(stem: str) -> bool:
+    words = _words(stem)
+    return any(word in _SPLITS for word in words) and all(
+        word in _SPLITS | _FILLERS for word in words
+    )
+
+
+def _split_of(stem: str) -> str:
+    """The split that a list is of, by its name: `train` for `train_list`."""
+    if stem == "default":  # of CVAT
+        return "all"
+    words = [word for word in re.split(r"[-_. ]+", stem) if word.lower() not in _FILLERS]
+    return "_".join(words) if words and _is_split_name(stem) else stem
+
+
+def _item_name(name: str) -> str:
+    """The item's name; without `..` or a root, so that it can name an output."""
+    path = Path(name.replace("\\", "/")).with_suffix("")
+    return "/".join(part for part in path.parts if part not in {"..", path.anchor})

@@ -1,0 +1,36 @@
+"""Cityscapes with fine annotations: of 34 `labelIds`, 19 are scored and the others ignored."""
+
+from segmenter import class_lists
+from segmenter.data.published.published import Archive, PublishedSet, Split
+
+
+def _split(name: str, *, is_labelled: bool = True) -> Split:
+    return Split(
+        images=f"leftImg8bit/{name}",
+        masks=f"gtFine/{name}" if is_labelled else None,
+        photo_ending="_leftImg8bit",
+        mask_ending="_gtFine_labelIds",
+    )
+
+
+CITYSCAPES = PublishedSet(
+    name="cityscapes",
+    class_list=class_lists.CITYSCAPES,
+    splits={
+        "train": _split("train"),
+        "val": _split("val"),
+        # The files in gtFine/test hold no labels.
+        "test": _split("test", is_labelled=False),
+    },
+    counts={"train": 2_975, "val": 500},
+    layout=(
+        "leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png and "
+        "gtFine/{train,val}/CITY/NAME_gtFine_labelIds.png"
+    ),
+    folder=".",
+    archives=(
+        Archive("leftImg8bit_trainvaltest.zip", url=None),
+        Archive("gtFine_trainvaltest.zip", url=None),
+    ),
+    site="https://www.cityscapes-dataset.com/downloads/",
+)

@@ -1,0 +1,154 @@
+"""The masks of Pascal Context, from the JSON in which its annotations are published.
+
+`trainval_merged.json` is the file that MMSegmentation's converter and the paper's masks are made
+from. An annotation is one category in one photo: run lengths down the columns, as COCO packs them.
+"""
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from numpy import ndarray
+from PIL import Image
+
+from segmenter.data.published.pascal_context import LISTS, MASKS
+from segmenter.errors import UserError
+from segmenter.files.outputs import write_atomically
+
+# Of the 459 categories, the 59 that are classes: place in this list + 1 is the value in a mask.
+# fmt: off
+CATEGORIES = (
+    2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113,
+    115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326,
+    347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
+)
+# fmt: on
+_VALUES = {0: 0, **{category: value for value, category in enumerate(CATEGORIES, start=1)}}
+_PHOTO_NAME = re.compile(r"(\w+)\.jpg")
+
+
+def write_masks(annotations: Path, root: Path, on_photo: Callable[[int, int], None]) -> None:
+    """Write the mask of each photo, and then the lists of both splits.
+
+    Masks and lists that are there are left as they are, so that a stopped run goes on.
+
+    Args:
+        annotations: `trainval_merged.json`.
+        root: Folder of the data set, such as `VOCdevkit/VOC2010`.
+        on_photo: Called after each photo with how many are done, of how many.
+
+    Raises:
+        UserError: If the file is not what it should be, or a mask cannot be written.
+    """
+    try:
+        content = json.loads(annotations.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{annotations} cannot be read: {error}") from None
+    try:
+        photos = {
+            split: [photo for photo in content["images"] if photo["phase"] == split]
+            for split in ("train", "val")
+        }
+        of_photo: dict[int, list[dict[str, Any]]] = {}
+        for annotation in content["annos_segmentation"]:
+            of_photo.setdefault(annotation["image_id"], []).append(annotation)
+        names = {split: sorted(map(_name, members)) for split, members in photos.items()}
+        _make_folders(root)
+        wanted = photos["train"] + photos["val"]
+        for done, photo in enumerate(wanted, start=1):
+            path = root / MASKS / f"{_name(photo)}.png"
+            if not os.path.lexists(path):
+                size = (photo["height"], photo["width"])
+                mask = paint(of_photo.get(photo["image_id"], []), size)
+                write_atomically(path, _png(mask), sync=False)
+            on_photo(done, len(wanted))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = f"{type(error).__name__} {error}"
+        raise UserError(f"{annotations} is damaged, or no annotations: {reason}") from None
+    for split, lines in names.items():
+        path = root / LISTS / f"{split}.txt"
+        if not os.path.lexists(path):
+            write_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def paint(
+    annotations: list[dict[str, Any]], size: tuple[int, int]
+) -> UInt8[ndarray, "height width"]:
+    """The mask of one photo; of annotations that overlap, the later one is seen."""
+    mask = np.zeros(size, dtype=np.uint8)
+    for annotation in annotations:
+        category, packed = annotation["category_id"], annotation["segmentation"]
+        if category not in _VALUES:
+            raise ValueError(f"category {category} is none of the 59")
+        if tuple(packed["size"]) != size:
+            raise ValueError(f"a region of {packed['size']} pixels in a photo of {list(size)}")
+        mask[decode_region(packed["counts"], size)] = _VALUES[category]
+    return mask
+
+
+def decode_region(counts: str, size: tuple[int, int]) -> Bool[ndarray, "height width"]:
+    """Which pixels a packed region covers.
+
+    Args:
+        counts: Run lengths, outside first, down one column after the other.
+        size: Height and width.
+    """
+    runs = unpack_runs(counts)
+    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ValueError(f"run lengths do not add up to {size[0]} x {size[1]} pixels")
+    is_inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(is_inside, runs).reshape(size[1], size[0]).T
+
+
+def unpack_runs(counts: str) -> Int64[ndarray, " runs"]:
+    """Run lengths out of COCO's text.
+
+    A number is some characters of 5 bits each, the lowest first: 32 is set where more follow, and
+    16 in the last one is the sign. From the fourth on, a run is stored as the difference to the
+    run before the last.
+    """
+    codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    if not len(codes) or (codes < 0).any() or (codes > 63).any() or codes[-1] & 32:
+        raise ValueError("run lengths are no text of COCO's kind")
+    ends = np.flatnonzero((codes & 32) == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 7:
+        raise ValueError("a run length has more than 32 bits")
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    numbers = np.add.reduceat((codes & 31) << shifts, starts)
+    numbers -= np.where(codes[ends] & 16, np.int64(1) << 5 * lengths, 0)
+    runs = numbers.copy()
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    return runs
+
+
+def _name(photo: dict[str, Any]) -> str:
+    """The photo's name without suffix, which also names its mask."""
+    match = _PHOTO_NAME.fullmatch(photo["file_name"])
+    if match is None:
+        raise ValueError(f"a photo has the name {photo['file_name']!r}")
+    return match[1]
+
+
+def _make_folders(root: Path) -> None:
+    for folder in (root / MASKS, root / LISTS):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def _png(mask: UInt8[ndarray, "height width"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG")
+    return buffer.getvalue()

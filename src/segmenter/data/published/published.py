@@ -1,0 +1,183 @@
+"""What is common to published data sets: how one is described, and how its photos are found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segmenter.class_lists import read_class_list
+from segmenter.classes.__init__ import Classes
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.problems import Problem
+from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask
+from segmenter.data.pairing.pair import refuse_problems
+from segmenter.data.pairing.walking import walk_images
+from segmenter.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the photos and masks of one split lie, as paths inside the data set."""
+
+    images: str
+    masks: str | None
+    """None: photos that can only be predicted, because their masks are not published."""
+    names: str | None = None
+    """A file with the name of a photo (NAME.jpg) a line; none: all photos in `images`."""
+    photo_ending: str = ""
+    """What a photo's name ends with, and ..."""
+    mask_ending: str = ""
+    """... what its mask's name has instead."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file in which (a part of) a data set is published."""
+
+    file: str
+    url: str | None
+    """None: it cannot be had without a login."""
+    sha1: str | None = None
+    """As others have published it; none: not known."""
+    into: str | None = "."
+    """The folder it is unpacked into, inside the one it lies in; none: it is not unpacked."""
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """One published data set."""
+
+    name: str
+    class_list: str
+    """Its list in `class_lists`: names, colours, and the map from mask values to classes."""
+    splits: dict[str, Split]
+    counts: dict[str, int]
+    """Photos in the labelled splits."""
+    layout: str
+    """The layout in words, for messages."""
+    folder: str
+    """Where the data set lies after its archives were unpacked."""
+    archives: tuple[Archive, ...]
+    site: str
+    """Where its terms stand, and where its archives come from."""
+
+
+def open_published(
+    published: PublishedSet,
+    root: Path,
+    classes: Classes | None = None,
+    *,
+    keep_problems: bool = False,
+) -> LabelledFolder:
+    """Find the items of a data set; splits that are not there are passed over.
+
+    Args:
+        published: Which one.
+        root: Its folder.
+        classes: Instead of its own.
+        keep_problems: Leave out what does not pair up, and say so in the result, instead of
+            refusing the data set.
+
+    Raises:
+        UserError: If no split is there, or photos and masks do not pair up.
+    """
+    if not root.is_dir():
+        raise UserError(f"no such folder: {root}")
+    layout = f"{published.name} is laid out as {published.layout}"
+    splits: dict[str, tuple[Item, ...]] = {}
+    problems: list[Problem] = []
+    for name, split in published.splits.items():
+        if (root / (split.names or split.images)).exists():
+            splits[name], found = _find_items(root, split, layout)
+            if not keep_problems:
+                refuse_problems(Pairing({name: splits[name]}, tuple(found)))
+            problems += found
+    if not any(name in published.counts for name in splits):
+        first = next(iter(published.splits.values()))
+        what = f"file {first.names!r}" if first.names else f"folder {first.images!r}"
+        raise UserError(f"{root} has no {what}; {layout}")
+    return LabelledFolder(
+        root,
+        classes or read_class_list(published.class_list),
+        splits,
+        scored="val",
+        problems=tuple(problems),
+        is_published=True,
+    )
+
+
+def _find_items(root: Path, split: Split, layout: str) -> tuple[tuple[Item, ...], list[Problem]]:
+    """The items of one split, in the order of their names or of the list, and what is wrong."""
+    for folder in (split.images, split.masks):
+        if folder is not None and not (root / folder).is_dir():
+            raise UserError(f"{root} has no folder {folder!r}; {layout}")
+    images = root / split.images
+    photos = _files(images)
+    problems: list[Problem] = []
+    if split.names is not None:
+        photos, problems = _listed(root / split.names, images, photos)
+    if not photos and not problems:
+        raise UserError(f"no image in {images}; {layout}")
+    photos = _without_twins(photos, images, problems)
+    # The folder of the split is part of a name; photos of a list have no such folder.
+    prefix = "" if split.names else f"{images.name}/"
+    items = []
+    masks = None if split.masks is None else root / split.masks
+    present = set() if masks is None else set(_files(masks))
+    for photo in photos:
+        mask = _stem(photo).removesuffix(split.photo_ending) + split.mask_ending + ".png"
+        if masks is not None and mask not in present:
+            problems.append(without_mask(images / photo, masks / mask))
+            continue
+        path = None if masks is None else masks / mask
+        items.append(Item(prefix + _stem(photo), images / photo, path))
+    return tuple(items), problems
+
+
+def _files(folder: Path) -> list[str]:
+    """Images in a folder, as paths inside it: text, which is quick for a hundred thousand."""
+    start = len(folder.as_posix()) + 1
+    return sorted(path.as_posix()[start:] for path in walk_images(folder))
+
+
+def _stem(file: str) -> str:
+    """Without the suffix, which every image has."""
+    return file.rpartition(".")[0]
+
+
+def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list[Problem]]:
+    """The photos that a file names, one a line, and the lines that name none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
+    present = set(files)
+    photos: list[str] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        photo = f"{line.strip()}.jpg"
+        if photo in present:
+            photos.append(photo)
+        else:
+            message = f"{path}, line {number}: no such file: {images / photo}"
+            problems.append(Problem("missing-file", message, (path,)))
+    if not photos and not problems:
+        raise UserError(f"{path} names no image; each line is a name, without suffix")
+    return photos, problems
+
+
+def _without_twins(photos: list[str], images: Path, problems: list[Problem]) -> list[str]:
+    """Leave out a photo that stands twice in a list, and one that differs only in suffix."""
+    first: dict[str, str] = {}
+    for photo in photos:
+        other = first.setdefault(_stem(photo), photo)
+        if other is photo:
+            continue
+        path = images / photo
+        if other == photo:
+            problems.append(Problem("same-name", f"{path} is listed twice; keep one", (path,)))
+        else:
+            problems.append(same_name(images / other, path))
+    return list(first.values())

@@ -1,0 +1,140 @@
+"""One page that compares two models: scores with intervals, classes, and photos side by side."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segmenter.classes.__init__ import Classes
+from segmenter.data.folder import Item, read_sample
+from segmenter.evaluation.bootstrap import MEANS, Interval
+from segmenter.evaluation.comparison import Comparison, PhotoDifference, difference
+from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
+from segmenter.evaluation.views import (
+    ONLY_A_COLOR,
+    ONLY_B_COLOR,
+    UNLABELLED_COLOR,
+    WRONG_COLOR,
+    draw_comparison,
+)
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference.predictor import Predictor
+
+_NUM_SHOWN = 12
+_MAX_SIDE = 640  # of a picture in the page, in pixels
+
+
+class _Row(NamedTuple):
+    """A score of both models."""
+
+    name: str
+    color: str | None
+    """Of a class."""
+    a: float | None
+    b: float | None
+    difference: float | None
+    interval: Interval | None
+
+
+class _Photo(NamedTuple):
+    """One photo as it is shown."""
+
+    score: PhotoDifference
+    pictures: list[tuple[str, str]]
+    """Caption and data URI."""
+
+
+def write_comparison(
+    comparison: Comparison,
+    predictors: tuple[Predictor, Predictor],
+    items: Sequence[Item],
+    classes: Classes,
+    folder: OutputFolder,
+    context: Mapping[str, Any],
+) -> Path:
+    """Write one page that holds everything, pictures too, so that it can be mailed.
+
+    The photos it shows are read and predicted once more.
+
+    Args:
+        comparison: What was found.
+        predictors: What it was found with, A and B.
+        items: What it was found on, in the same order.
+        classes: Of the data.
+        folder: Gets the page.
+        context: Models, data, split, protocols, versions and the like, shown as they are.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: If a photo cannot be read any more, or the page not be written.
+    """
+    found = comparison.intervals
+    means = [
+        _row(MEANS[name], None, a, b, found and found.means[name])
+        for name, (a, b) in comparison.means.items()
+    ]
+    rows = [
+        _row(
+            info.name,
+            css_color(info.color),
+            comparison.a.scores.classes[index].iou,
+            comparison.b.scores.classes[index].iou,
+            found and found.ious[index],
+        )
+        for index, info in enumerate(classes.by_index)
+    ]
+    shown = [photo for photo in comparison.photos if photo.difference][:_NUM_SHOWN]
+    page = render(
+        "comparison.html.jinja",
+        comparison=comparison,
+        miou=means[0],
+        means=means,
+        rows=rows,
+        widest=_widest(rows),
+        reach=_reach(comparison.photos),
+        context=context,
+        seconds=comparison.a.seconds + comparison.b.seconds,
+        photos=[_photo(each, predictors, items[each.index], classes) for each in shown],
+        colors={
+            "only_a": css_color(ONLY_A_COLOR),
+            "only_b": css_color(ONLY_B_COLOR),
+            "wrong": css_color(WRONG_COLOR),
+            "unlabelled": css_color(UNLABELLED_COLOR),
+        },
+    )
+    return folder.write(PAGE_NAME, page)
+
+
+def _row(
+    name: str, color: str | None, a: float | None, b: float | None, interval: Interval | None
+) -> _Row:
+    return _Row(name, color, a, b, difference(a, b), interval)
+
+
+def _widest(rows: Sequence[_Row]) -> float:
+    """How far the axis of differences goes to each side."""
+    ends = [abs(row.difference) for row in rows if row.difference is not None]
+    ends += [max(abs(row.interval.low), abs(row.interval.high)) for row in rows if row.interval]
+    return max(ends, default=0.0) or 1.0
+
+
+def _reach(photos: Sequence[PhotoDifference]) -> tuple[float, float]:
+    """Where the axes of the photos' mIoU begin and end: whole tenths around all of them."""
+    values = [value for photo in photos for value in (photo.a, photo.b)]
+    low = math.floor(10 * min(values, default=0.0)) / 10
+    return low, max(math.ceil(10 * max(values, default=1.0)) / 10, low + 0.1)
+
+
+def _photo(
+    score: PhotoDifference,
+    predictors: tuple[Predictor, Predictor],
+    item: Item,
+    classes: Classes,
+) -> _Photo:
+    """Read and predict a photo again, and draw it."""
+    sample = read_sample(item, classes)
+    a, b = (predictor(sample.image) for predictor in predictors)
+    views = draw_comparison(sample, a, b, classes, _MAX_SIDE)
+    return _Photo(score, [(caption, data_uri(picture)) for caption, picture in views.items()])

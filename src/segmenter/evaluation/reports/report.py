@@ -1,0 +1,182 @@
+"""One page to look at: the scores, what is taken for what, the worst and the best photos."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from segmenter.classes.__init__ import Classes
+from segmenter.data.folder import Item, read_sample
+from segmenter.evaluation.evaluate import Evaluation, ImageScore
+from segmenter.evaluation.metrics import ConfusionMatrix, scores
+from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
+from segmenter.evaluation.views import UNLABELLED_COLOR, WRONG_COLOR, draw_views
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference.predictor import Predictor
+
+_NUM_SHOWN = 8
+"""So many of the worst photos, and so many of the best."""
+_MAX_SIDE = 640  # of a picture in the page, in pixels: 64 of them stay well under 15 MB
+_NUM_MISTAKES = 10
+_MAX_NUMBERED = 20  # with more classes the cells of the matrix are too small for numbers
+_CELL_SIDES = {6: 64, 12: 46, _MAX_NUMBERED: 38}  # up to so many classes: side in pixels
+_SMALL_CELL = 13
+
+
+class _Cell(NamedTuple):
+    """One cell of the confusion matrix that is not empty."""
+
+    column: str
+    """The predicted class."""
+    share: float
+    """Share of the true class's pixels, 0 to 1."""
+    strength: float
+    """Of its colour, 0 to 1."""
+    is_right: bool
+
+
+class _Mistake(NamedTuple):
+    """Pixels of one class that were taken for another."""
+
+    true: str
+    predicted: str
+    share: float
+    """Of all counted pixels, 0 to 1."""
+    share_of_class: float
+    """Of the true class's pixels, 0 to 1."""
+
+
+class _Photo(NamedTuple):
+    """One photo as it is shown."""
+
+    score: ImageScore
+    pictures: list[tuple[str, str]]
+    """Caption and data URI."""
+    classes: list[tuple[str, str, float | None]]
+    """Name, colour and IoU in this photo of the classes that occur, the largest first."""
+
+
+def write_report(
+    evaluation: Evaluation,
+    predictor: Predictor,
+    items: Sequence[Item],
+    classes: Classes,
+    folder: OutputFolder,
+    context: Mapping[str, Any],
+) -> Path:
+    """Write one page that holds everything, pictures too, so that it can be mailed.
+
+    The photos it shows are read and predicted once more.
+
+    Args:
+        evaluation: What was found.
+        predictor: What it was found with.
+        items: What it was found on, in the same order.
+        classes: Of the data.
+        folder: Gets the page.
+        context: Model, data, split, protocol, versions and the like, shown as they are.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: If a photo cannot be read any more, or the page not be written.
+    """
+    worst, best = _extremes(evaluation.images, _NUM_SHOWN)
+    statistics = evaluation.statistics
+    risk_curve = statistics.risk_coverage.curve() if statistics else []
+    colors = [css_color(info.color) for info in classes.by_index]
+    counts = evaluation.matrix.counts
+    page = render(
+        "report.html.jinja",
+        evaluation=evaluation,
+        scores=evaluation.scores,
+        colors=dict(zip(classes.names, colors, strict=True)),
+        statistics=statistics and statistics.to_json(),
+        risk_curve=risk_curve,
+        risk_top=max([risk for _, risk in risk_curve], default=0.0) or 1.0,
+        context=context,
+        heading=_heading(context),
+        rows=_cells(counts, classes.names),
+        cell_side=next((s for n, s in _CELL_SIDES.items() if len(classes) <= n), _SMALL_CELL),
+        has_numbers=len(classes) <= _MAX_NUMBERED,
+        mistakes=_mistakes(counts, classes.names),
+        worst=[_photo(evaluation.images[i], predictor, items[i], classes) for i in worst],
+        best=[_photo(evaluation.images[i], predictor, items[i], classes) for i in best],
+        wrong_color=css_color(WRONG_COLOR),
+        unlabelled_color=css_color(UNLABELLED_COLOR),
+    )
+    return folder.write(PAGE_NAME, page)
+
+
+def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list[int]]:
+    """Indices of the worst and of the best photos, extremes first; none is in both."""
+    miou = {index: image.miou for index, image in enumerate(images) if image.miou is not None}
+    ranked = sorted(miou, key=lambda index: miou[index])
+    num_worst = min(count, math.ceil(len(ranked) / 2))
+    return ranked[:num_worst], ranked[num_worst:][::-1][:count]
+
+
+def _heading(context: Mapping[str, Any]) -> str:
+    """What was evaluated on what, as far as the context says."""
+    parts = [str(context[key]) for key in ("model", "data", "split") if key in context]
+    return " · ".join(parts)
+
+
+def _cells(
+    counts: Int64[ndarray, "classes classes"], names: Sequence[str]
+) -> list[list[_Cell | None]]:
+    """The matrix, each row divided by its sum; mistakes are coloured by their square root.
+
+    A mistake of a few per cent would not be seen beside a class that is right to 90 %.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows: list[list[_Cell | None]] = []
+    for row, values in enumerate(shares.tolist()):
+        cells = []
+        for column, share in enumerate(values):
+            is_right = row == column
+            strength = share if is_right else math.sqrt(share)
+            shown = _Cell(names[column], share, strength, is_right)
+            cells.append(shown if share >= 0.0005 else None)
+        rows.append(cells)
+    return rows
+
+
+def _mistakes(counts: Int64[ndarray, "classes classes"], names: Sequence[str]) -> list[_Mistake]:
+    """The mistakes that cost the most pixels, the largest first."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_MISTAKES]
+    mistakes = []
+    for true, predicted in (divmod(int(place), len(names)) for place in largest):
+        number = int(wrong[true, predicted])
+        if number:
+            share_of_class = number / int(counts[true].sum())
+            share = number / int(counts.sum())
+            mistakes.append(_Mistake(names[true], names[predicted], share, share_of_class))
+    return mistakes
+
+
+def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes) -> _Photo:
+    """Read and predict a photo again, and draw it."""
+    sample = read_sample(item, classes)
+    labels = predictor(sample.image)
+    matrix = ConfusionMatrix(len(classes), classes.ignore_index)
+    matrix.add(sample.labels, labels)
+    found = scores(matrix, classes.names).classes
+    colors = [css_color(info.color) for info in classes.by_index]
+    shown = [
+        (each.name, color, each.iou)
+        for each, color in sorted(
+            zip(found, colors, strict=True), key=lambda pair: pair[0].pixels, reverse=True
+        )
+        if each.pixels or each.pixels_predicted
+    ]
+    views = draw_views(sample, labels, classes, _MAX_SIDE)
+    pictures = [(caption, data_uri(picture)) for caption, picture in views.items()]
+    return _Photo(score, pictures, shown)

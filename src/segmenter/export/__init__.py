@@ -1,1 +1,0 @@
-"""Models as ONNX graphs that run anywhere, and files of them that say what they are."""

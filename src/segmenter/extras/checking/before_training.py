@@ -1,0 +1,119 @@
+"""Reading a data set before training, which stops at what `segmenter check` calls an error."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.problems import Problem, Severity
+from segmenter.data.pairing.items import Item
+from segmenter.errors import UserError
+from segmenter.extras.checking.findings import group, one_line
+from segmenter.extras.checking.inspection import Inspection, inspect_quickly
+from segmenter.extras.checking.problems import deep_images, find_problems, independent_splits
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the items of a run hold."""
+
+    pixel_counts: Int64[ndarray, "items classes"]
+    """Pixels of each class in each item to train on; ignored pixels are not counted."""
+    problems: tuple[Problem, ...]
+    """What training does not stop at."""
+    deep_images: dict[Path, int]
+    """Images with more than 8 bits a sample, and the bits that each needs; see `set_depth`."""
+
+
+def read_training_data(
+    data: LabelledFolder,
+    train: Sequence[Item],
+    val: Sequence[Item],
+    *,
+    workers: int = 0,
+    max_unreadable: float = 0.0,
+) -> TrainingData:
+    """Read every image and every mask once, and refuse what `segmenter check` calls an error.
+
+    Of a published data set only the splits in use are read; of a folder, all are.
+
+    Args:
+        data: The data set.
+        train: Its items to train on.
+        val: Its items to score on.
+        workers: Threads that read, at least one; decoding runs beside Python's lock.
+        max_unreadable: Share of the images to train on that may be unreadable.
+
+    Raises:
+        UserError: If there is an error: how many of its kind, and the first of them.
+    """
+    splits, _ = independent_splits(data)
+    wanted = {*train, *val}
+    if data.is_published:
+        splits = {name: items for name, items in splits.items() if wanted & set(items)}
+    items = list(
+        dict.fromkeys([*train, *val, *(each for part in splits.values() for each in part)])
+    )
+    with ThreadPoolExecutor(max(workers, 1)) as executor:
+        inspections = executor.map(lambda item: inspect_quickly(item, data.classes), items)
+        found = dict(zip(items, inspections, strict=True))
+    problems = find_problems(data, splits, found)
+    problems += [_without_mask(item) for item in wanted if item.mask is None]
+    spared = _spared(train, found, max_unreadable)
+    problems = [problem for problem in problems if problem not in spared]
+    _refuse_errors(problems, items, found)
+    none = np.zeros(len(data.classes), dtype=np.int64)
+    counts = [mask.pixel_counts if (mask := found[item].mask) else none for item in train]
+    table = np.array(counts, dtype=np.int64).reshape(len(train), len(data.classes))
+    return TrainingData(table, tuple(problems), deep_images([*train, *val], found))
+
+
+def _spared(
+    train: Sequence[Item], found: dict[Item, Inspection], max_unreadable: float
+) -> set[Problem]:
+    """Images to train on that cannot be read, if so few that others may take their place.
+
+    Raises:
+        UserError: If there are more.
+    """
+    spared = {
+        problem
+        for item in train
+        for problem in found[item].problems
+        if problem.kind == "unreadable-photo" and found[item].has_header
+    }
+    if len(spared) > max_unreadable * len(train):
+        first = min(spared, key=lambda problem: problem.paths)
+        raise UserError(
+            f"{len(spared)} photos cannot be read, more than data.max_unreadable allows; the "
+            f"first: {first.message}; mend or remove them"
+        )
+    return spared
+
+
+def _refuse_errors(
+    problems: Sequence[Problem], items: Sequence[Item], found: dict[Item, Inspection]
+) -> None:
+    errors = [each for each in group(problems) if each.severity is Severity.ERROR]
+    if not errors:
+        return
+    of_items = {problem for item in items for problem in found[item].problems}
+    bad = [problem for each in errors for problem in each.problems if problem in of_items]
+    if bad:
+        order = {problem: place for place, problem in enumerate(problems)}
+        first = min(bad, key=lambda problem: order[problem])
+        num_bad = len({problem.paths for problem in bad})
+        raise UserError(
+            f"{num_bad} of {len(items)} labelled images cannot be used; the first: {first.message}"
+        )
+    raise UserError(f"{one_line(errors[0])}; {errors[0].advice}")
+
+
+def _without_mask(item: Item) -> Problem:
+    message = f"{item.image} has no mask; without one it can only be predicted"
+    return Problem("photo-without-mask", message, (item.image,))

@@ -1,0 +1,96 @@
+"""What is learned from one photo and its mask when both are read whole."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, UInt8
+from numpy import ndarray
+
+from segmenter.classes.__init__ import Classes
+from segmenter.data.decoding.decode import read_image
+from segmenter.data.masks.inspection import MaskFacts, inspect_header, inspect_mask
+from segmenter.data.masks.problems import Problem, errors_in
+from segmenter.data.pairing.items import Item
+from segmenter.errors import UserError
+from segmenter.extras.checking.fingerprint import Fingerprint, digest_pixels, fingerprint
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What one photo is like."""
+
+    size: tuple[int, int]
+    """Height and width, upright."""
+    mean: Float64[ndarray, "3"]
+    """Of its red, green and blue, 0 to 255."""
+    variance: Float64[ndarray, "3"]
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One photo and its mask, read."""
+
+    photo: PhotoFacts | None
+    """None if it cannot be read."""
+    mask: MaskFacts | None
+    """None if there is none."""
+    problems: tuple[Problem, ...]
+    digest: bytes | None = None
+    """Of the pixels of the photo; none if it cannot be read."""
+    has_header: bool = True
+    """Whether the file of the photo says what it is."""
+    bits: int | None = None
+    """Bits a sample that were found; none where there are 8, or the file fixes them."""
+
+
+def inspect(item: Item, classes: Classes) -> Inspection:
+    """Read a photo and its mask, each once; what is wrong with them is not raised."""
+    header, problems = inspect_header(item)
+    photo = bits = None
+    if header is not None:
+        try:
+            decoded = read_image(item.image, image_bits=classes.image_bits)
+            photo, bits = _photo_facts(decoded.pixels), decoded.bits
+        except UserError as error:
+            problems = (Problem("unreadable-photo", str(error), (item.image,)),)
+    digest = photo.fingerprint.digest if photo else None
+    if item.mask is None:
+        return Inspection(photo, None, problems, digest, bits=bits)
+    mask = inspect_mask(item, classes, header, photo.size if photo else None)
+    return Inspection(photo, mask, problems + mask.problems, digest, bits=bits)
+
+
+def inspect_quickly(item: Item, classes: Classes) -> Inspection:
+    """As `inspect`, but without what only a report needs; with the same problems."""
+    header, problems = inspect_header(item)
+    digest, size, bits = None, None, None
+    if header is not None:
+        try:
+            decoded = read_image(item.image, image_bits=classes.image_bits)
+            image, bits = decoded.pixels, decoded.bits
+            digest, size = digest_pixels(image), (image.shape[0], image.shape[1])
+        except UserError as error:
+            problems = (Problem("unreadable-photo", str(error), (item.image,)),)
+    mask = None if item.mask is None else inspect_mask(item, classes, header, size)
+    problems += mask.problems if mask else ()
+    return Inspection(None, mask, problems, digest, header is not None, bits)
+
+
+def unread(item: Item) -> Inspection:
+    """What is known of a photo that ended the process which decoded it, or whose mask did."""
+    message = f"{item.image} or its mask ended the process that read it, perhaps for want of memory"
+    return Inspection(None, None, (Problem("unreadable-photo", message, (item.image,)),))
+
+
+def is_usable(inspection: Inspection) -> bool:
+    """Whether the item can be trained on."""
+    return inspection.mask is not None and not errors_in(inspection.problems)
+
+
+def _photo_facts(image: UInt8[ndarray, "height width 3"]) -> PhotoFacts:
+    mean, deviation = cv2.meanStdDev(image)
+    variance = np.square(deviation[:, 0])
+    size = image.shape[0], image.shape[1]
+    return PhotoFacts(size, mean[:, 0], variance, fingerprint(image))

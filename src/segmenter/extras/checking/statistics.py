@@ -1,0 +1,120 @@
+"""What a data set is like: classes, sizes and colours of each split, and what follows for a run."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from segmenter.classes.__init__ import Classes
+from segmenter.data.class_weights import CLASS_WEIGHT_RULES, weights_by_rule
+from segmenter.data.masks.problems import Problem
+from segmenter.extras.checking.inspection import Inspection, is_usable
+
+_MAX_CROP = 512
+"""The paper's largest crop but for Cityscapes (section 4.1)."""
+_PATCH_SIZES = (16, 14)
+_FITTING_SHARE = 0.9
+"""So many of the photos are at least as large as the suggested crop."""
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What one split is like."""
+
+    name: str
+    num_photos: int
+    num_usable: int
+    """Photos with a mask, neither of them with an error; class numbers are from these."""
+    pixel_counts: Int64[ndarray, " classes"]
+    mask_counts: Int64[ndarray, " classes"]
+    """Masks that hold each class."""
+    num_ignored: int
+    """Pixels that are ignored."""
+    sizes: tuple[tuple[tuple[int, int], int], ...]
+    """(Height, width) and how many photos have it, the commonest first."""
+    mean: Float64[ndarray, "3"] | None
+    """Of red, green and blue over all pixels, 0 to 255; none without readable photos."""
+    std: Float64[ndarray, "3"] | None
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What to begin a recipe with, from the training split."""
+
+    split: str
+    class_weights: dict[str, Float64[ndarray, " classes"]]
+    """By rule, as `loss.class_weights` names them."""
+    crop_sizes: dict[int, int]
+    """For each patch size, the largest crop that nine photos of ten can fill, up to 512."""
+
+
+def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) -> SplitFacts:
+    """The numbers of one split.
+
+    Args:
+        name: Of the split.
+        inspections: Of its items.
+        num_classes: How many classes there are.
+    """
+    masks = [each.mask for each in inspections if each.mask is not None and is_usable(each)]
+    counts = np.zeros(num_classes, dtype=np.int64)
+    holding = np.zeros(num_classes, dtype=np.int64)
+    for mask in masks:
+        counts += mask.pixel_counts
+        holding += mask.pixel_counts > 0
+    photos = [each.photo for each in inspections if each.photo is not None]
+    sizes = Counter(photo.size for photo in photos)
+    mean = std = None
+    if photos:
+        weights = np.array([photo.size[0] * photo.size[1] for photo in photos], dtype=np.float64)
+        means = np.stack([photo.mean for photo in photos])
+        squares = np.stack([photo.variance for photo in photos]) + np.square(means)
+        mean = np.average(means, axis=0, weights=weights)
+        square = np.average(squares, axis=0, weights=weights)
+        std = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return SplitFacts(
+        name,
+        num_photos=len(inspections),
+        num_usable=len(masks),
+        pixel_counts=counts,
+        mask_counts=holding,
+        num_ignored=sum(mask.num_pixels for mask in masks) - int(counts.sum()),
+        sizes=tuple(sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))),
+        mean=mean,
+        std=std,
+    )
+
+
+def missing_classes(
+    pixel_counts: Int64[ndarray, " classes"],
+    classes: Classes,
+    where: str,
+    kind: str = "class-missing",
+) -> list[Problem]:
+    """A problem for each class that no mask holds; none where no pixel is labelled at all."""
+    if not pixel_counts.any():
+        return []
+    return [
+        Problem(kind, f"{classes.names[index]!r} is in no mask of {where}")
+        for index in np.flatnonzero(pixel_counts == 0)
+    ]
+
+
+def suggest(training: SplitFacts) -> Suggestions:
+    """What to begin a recipe with."""
+    sides = [min(size) for size, count in training.sizes for _ in range(count)]
+    crop_sizes = {}
+    if sides:
+        side = int(np.quantile(sides, 1 - _FITTING_SHARE, method="lower"))
+        crop_sizes = {
+            patch: max(min(side, _MAX_CROP) // patch * patch, patch) for patch in _PATCH_SIZES
+        }
+    weights = {}
+    if training.pixel_counts.any():
+        weights = {
+            rule: weights_by_rule(rule, training.pixel_counts) for rule in CLASS_WEIGHT_RULES
+        }
+    return Suggestions(training.name, weights, crop_sizes)

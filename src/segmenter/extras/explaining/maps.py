@@ -1,0 +1,109 @@
+"""Where a model looks in a photo, and how sure it is."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from segmenter.errors import UserError
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.resizing import resize_photo, resized_size
+from segmenter.model import attention_maps
+
+_MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
+
+
+def describe(predictor: Predictor, name: str) -> dict[str, Any]:
+    """What the page needs to know of the model: classes, colours, and its layers."""
+    model = predictor.model
+    depths = {"encoder": len(model.encoder.blocks), "decoder": model.decoder.num_attention_blocks}
+    classes = predictor.classes
+    return {
+        "name": name,
+        "classes": list(classes.names),
+        "colors": classes.colors.tolist(),
+        "layers": [
+            {"name": f"{part} {index + 1}", "part": part}
+            for part, depth in depths.items()
+            for index in range(depth)
+        ],
+    }
+
+
+def confidence(
+    predictor: Predictor, image: UInt8[ndarray, "height width 3"]
+) -> UInt8[ndarray, "height width"]:
+    """Probability of the class that each pixel got, 0 to 255."""
+    return (predictor.confidence(image) * 255).round().astype(np.uint8)
+
+
+def attention(
+    predictor: Predictor,
+    image: UInt8[ndarray, "height width 3"],
+    layer: int,
+    place: tuple[float, float] | None,
+    class_index: int | None,
+) -> dict[str, Any]:
+    """What a patch, or the token of a class, takes from each patch, head by head.
+
+    The photo is seen as a whole, resized as the model's protocol says, and smaller where it would
+    have too many patches.
+
+    Args:
+        predictor: The model.
+        image: The photo.
+        layer: Counted through the blocks of the encoder, then those of the decoder.
+        place: Of the patch: rows down and columns across, as shares of the photo, 0 to 1.
+        class_index: Of the class, instead of a place; in the decoder alone.
+
+    Returns:
+        The weights of each head, row by row; the grid; the size of the area that it covers, as
+        multiples of the photo's; and the patch that was meant.
+
+    Raises:
+        UserError: If there is no such layer, place or class.
+    """
+    model = predictor.model
+    depth = len(model.encoder.blocks)
+    pixels = seen_as_a_whole(predictor, image)
+    part, number = ("encoder", layer) if layer < depth else ("decoder", layer - depth)
+    if layer < 0:
+        raise UserError(f"no layer {layer}: layers are counted from 0")
+    maps = attention_maps(model, pixels, number, part)
+    rows, columns = maps.grid
+    patch_size = model.spec.encoder.patch_size
+    height, width = pixels.shape[2:]
+    patch = None
+    if class_index is not None:
+        weights = maps.of_class(class_index)
+    elif place is None or not all(0 <= each <= 1 for each in place):
+        raise UserError("say where to look from: row and column, each a share from 0 to 1")
+    else:
+        down, right = place
+        patch = (
+            min(int(down * height / patch_size), rows - 1),
+            min(int(right * width / patch_size), columns - 1),
+        )
+        weights = maps.of_patch(*patch)
+    return {
+        "grid": [rows, columns],
+        "covered": [rows * patch_size / height, columns * patch_size / width],
+        "patch": patch,
+        "heads": [[round(value, 6) for value in head] for head in weights[0].flatten(1).tolist()],
+    }
+
+
+def seen_as_a_whole(
+    predictor: Predictor, image: UInt8[ndarray, "height width 3"]
+) -> Float[torch.Tensor, "1 3 seen_height seen_width"]:
+    """The photo as the model takes it, normalised, at once instead of through windows."""
+    model = predictor.model
+    height, width = resized_size(image.shape[:2], predictor.protocol)
+    patch_size = model.spec.encoder.patch_size
+    factor = min(1.0, (_MAX_PATCHES * patch_size**2 / (height * width)) ** 0.5)
+    size = (max(1, int(height * factor)), max(1, int(width * factor)))
+    resized = resize_photo(image, size, "uint8")
+    pixels = torch.from_numpy(resized).to(predictor.device).permute(2, 0, 1)[None]
+    return model.normalize(pixels)

@@ -1,0 +1,1 @@
+"""Models written for others: ONNX, OpenVINO, and a folder for the browser."""

@@ -1,0 +1,42 @@
+"""An ONNX graph in the other formats."""
+
+import io
+import tempfile
+from pathlib import Path
+
+from segmenter.runtimes.exported import FACTS_KEY, ExportFacts
+from segmenter.runtimes.graph import INPUT
+from segmenter.runtimes.openvino_core import openvino_core
+
+_MAX_BATCH = 8
+"""Of pictures that Triton puts together."""
+
+
+def openvino_files(graph: bytes, facts: ExportFacts) -> tuple[bytes, bytes]:
+    """Turn a graph into OpenVINO's weights (`NAME.bin`) and topology (`NAME.xml`), as float32."""
+    import openvino
+
+    model = openvino_core().read_model(io.BytesIO(graph))
+    for key in list(model.get_rt_info()):
+        del model.get_rt_info()[key]
+    model.set_rt_info(facts.model_dump_json(), [FACTS_KEY])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return path.with_suffix(".bin").read_bytes(), path.read_bytes()
+
+
+def triton_config(name: str, facts: ExportFacts) -> str:
+    """What Triton's `config.pbtxt` says of a graph; the batch axis is Triton's own."""
+    channels = facts.spec.encoder.in_channels
+    output = "logits" if facts.output == "logits" else "labels"
+    kind = "TYPE_FP32" if output == "logits" else "TYPE_INT32"
+    dims = f"[ {len(facts.spec.classes)}, -1, -1 ]" if output == "logits" else "[ -1, -1 ]"
+    return f"""\
+name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {_MAX_BATCH}
+input [ {{ name: "{INPUT}" data_type: TYPE_FP32 dims: [ {channels}, -1, -1 ] }} ]
+output [ {{ name: "{output}" data_type: {kind} dims: {dims} }} ]
+dynamic_batching {{ }}
+"""

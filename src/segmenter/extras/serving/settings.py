@@ -1,0 +1,76 @@
+"""What a service allows."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from segmenter.data.decoding.decode import Limits
+from segmenter.errors import UserError
+
+TOKEN_VARIABLE = "SEGMENTER_TOKEN"
+"""The environment variable that holds the token, where one is required."""
+_TOKEN = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Bounds of a service; times in seconds."""
+
+    token: str | None = None
+    """Required as `Authorization: Bearer TOKEN`, except for health; none: not required."""
+    is_local: bool = False
+    """Answer only requests that name this machine as their host, as browsers' pages from elsewhere
+    cannot (DNS rebinding)."""
+    max_body_bytes: int = 32 << 20
+    """Largest body of a request."""
+    max_pixels: int = 50_000_000
+    """Largest photo."""
+    large_pixels: int = 2 << 20
+    """Photos with more are large: at most half of the requests have one, and they are computed in
+    slices between which others get their turn."""
+    max_enlargement: int = 4
+    """How many times `max_pixels` a model may see of a photo that is enlarged or mirrored."""
+    max_pass_pixels: int = 4 << 20
+    """Largest photo for a model without windows, whose time grows with the square."""
+    max_requests: int = 16
+    """Requests that wait or are worked on at a time; more are answered 429."""
+    deadline: float = 30.0
+    """Until a request is answered, else 504."""
+    body_timeout: float = 10.0
+    """Until the body has arrived, else 408."""
+    max_batch: int = 8
+    """Photos of one size that go through the model together."""
+    max_batch_wait: float = 0.005
+    """How long a photo waits for others of its size."""
+    decode_processes: int = 2
+    """Processes that decode images."""
+    decode_memory: int = 2 << 30
+    """That each may take for them, in bytes."""
+    decode_seconds: float = 2.0
+    """CPU time that decoding an image may take,"""
+    decode_seconds_per_megapixel: float = 0.2
+    """and what is added for each million pixels."""
+    drain_timeout: float = 23.0
+    """What is in flight when the service is told to stop has so long to finish."""
+
+    @property
+    def image_limits(self) -> Limits:
+        """What an image may promise before it is decoded."""
+        return Limits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)
+
+
+def read_token() -> str | None:
+    """Read the token from the environment; None where it is not set.
+
+    Raises:
+        UserError: If it is empty, so that nobody opens a service who meant to close it, or holds
+            what no client can send in a header.
+    """
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token is None or _TOKEN.fullmatch(token):
+        return token
+    reason = "holds a blank, or what is not ASCII" if token else "is set, but empty"
+    raise UserError(
+        f"{TOKEN_VARIABLE} {reason}; give it letters, digits and signs of ASCII, such as those of "
+        f"`openssl rand -hex 32`, or unset {TOKEN_VARIABLE} for a service without a secret"
+    )

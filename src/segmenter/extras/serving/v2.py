@@ -1,0 +1,180 @@
+"""The Open Inference Protocol, version 2: tensors in JSON, or behind it as plain bytes.
+
+https://github.com/open-inference/open-inference-protocol (REST), and its binary extension.
+"""
+
+import json
+import re
+from math import prod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt, UInt8
+from numpy import ndarray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segmenter.classes.__init__ import Classes
+from segmenter.extras.serving.json_numbers import read_numbers
+from segmenter.extras.serving.json_outline import read_outline
+from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.files.yaml import first_problem
+
+HEADER_LENGTH = "inference-header-content-length"
+"""Header that says how many bytes of a body are JSON, where tensors follow as bytes."""
+
+_Side = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Tensor(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: Literal["image"]
+    shape: Annotated[list[_Side], Field(min_length=4, max_length=4)]
+    datatype: Literal["UINT8"]
+    parameters: dict[str, Any] = {}
+    data: Any = None
+    """Numbers, of which `read_outline` leaves 0."""
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    id: Annotated[str, Field(max_length=256)] | None = None
+    inputs: Annotated[list[_Tensor], Field(min_length=1, max_length=1)]
+
+
+def server_metadata(version: str) -> dict[str, Any]:
+    """What the server is."""
+    return {"name": "segmenter", "version": version, "extensions": ["binary_tensor_data"]}
+
+
+def model_metadata(name: str, classes: Classes, channels: int) -> dict[str, Any]:
+    """What the model takes and gives; -1 is any size."""
+    return {
+        "name": name,
+        "platform": "segmenter",
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, channels]}],
+        "outputs": [
+            {"name": "labels", "datatype": _datatype(classes.label_dtype), "shape": [-1, -1, -1]}
+        ],
+        "parameters": {"classes": list(classes.names)},
+    }
+
+
+def read_request(
+    body: bytes, json_bytes: str | None, channels: int, settings: ServiceSettings
+) -> tuple[str | None, UInt8[ndarray, "batch height width channels"]]:
+    """The id and the images of a request.
+
+    Args:
+        body: The whole body.
+        json_bytes: The header `HEADER_LENGTH`, if it was sent.
+        channels: That the model takes.
+        settings: Bounds.
+
+    Raises:
+        RequestError: 400 where the body cannot be read, 422 where it asks for what cannot be.
+    """
+    head, tail = _split(body, json_bytes)
+    outline = read_outline(head)
+    if not isinstance(outline.content, dict):
+        raise RequestError(422, "bad-request", "the JSON is no object with inputs")
+    try:
+        request = _Request.model_validate(outline.content)
+    except ValidationError as error:
+        raise RequestError(422, "bad-request", first_problem(error, _Request)) from None
+    tensor = request.inputs[0]
+    _check_shape(tensor.shape, channels, settings)
+    if not outline.spans and len(tail):
+        _check_size(tensor, len(tail))
+        return request.id, np.frombuffer(tail, dtype=np.uint8).reshape(tensor.shape)
+    if len(tail) or len(outline.spans) != 1:
+        raise RequestError(
+            422,
+            "bad-data",
+            "give the numbers once: as a list in data, or as bytes behind the JSON with the "
+            f"header {HEADER_LENGTH}",
+        )
+    return request.id, read_numbers(head, outline.spans[0], tensor.shape)
+
+
+def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, memoryview]:
+    """The JSON of a body, and the bytes behind it."""
+    if json_bytes is None:
+        return body, memoryview(b"")
+    if not re.fullmatch("[0-9]{1,10}", json_bytes) or int(json_bytes) > len(body):
+        raise RequestError(
+            400, "bad-header-length", f"{HEADER_LENGTH} is no length within the body"
+        )
+    return body[: int(json_bytes)], memoryview(body)[int(json_bytes) :]
+
+
+def _check_shape(shape: list[int], channels: int, settings: ServiceSettings) -> None:
+    batch, height, width, given_channels = shape
+    if given_channels != channels:
+        raise RequestError(
+            422,
+            "bad-shape",
+            f"shape must be batch, height, width and {channels} channels, got {shape}",
+        )
+    if batch > settings.max_batch or height * width > settings.max_pixels:
+        raise RequestError(
+            422,
+            "too-large",
+            f"at most {settings.max_batch} images of {settings.max_pixels} pixels are taken",
+        )
+
+
+def _check_size(tensor: _Tensor, num_bytes: int) -> None:
+    """Compare the bytes behind the JSON with what it says of them."""
+    expected = prod(tensor.shape)
+    stated = tensor.parameters.get("binary_data_size", num_bytes)
+    if num_bytes != expected or stated != expected:
+        raise RequestError(
+            422,
+            "bad-size",
+            f"{expected} bytes make this shape, got {num_bytes}, stated as {stated!r:.40}",
+        )
+
+
+def answer(
+    name: str, request_id: str | None, labels: UInt[ndarray, "batch height width"], *, binary: bool
+) -> tuple[bytes, dict[str, str]]:
+    """The body of an answer, and the headers that say what it is."""
+    output: dict[str, Any] = {
+        "name": "labels",
+        "shape": list(labels.shape),
+        "datatype": _datatype(labels.dtype.type),
+    }
+    if binary:
+        output["parameters"] = {"binary_data_size": labels.nbytes}
+    else:
+        output["data"] = []
+    content: dict[str, Any] = {"model_name": name}
+    if request_id is not None:
+        content["id"] = request_id
+    head = json.dumps(content | {"outputs": [output]}).encode()
+    if not binary:
+        tail = b"]}]}"
+        assert head.endswith(b"[" + tail)
+        parts = [head.removesuffix(tail), _number_text(labels.ravel()), tail]
+        return b"".join(parts), {"content-type": "application/json"}
+    little_endian = labels.astype(labels.dtype.newbyteorder("<")).tobytes()
+    return head + little_endian, {
+        "content-type": "application/octet-stream",
+        HEADER_LENGTH: str(len(head)),
+    }
+
+
+def _number_text(labels: UInt[ndarray, " labels"]) -> bytes:
+    """Labels as JSON, some at a time: a list of all would take 8 bytes for each."""
+    step = 1 << 16
+    starts = range(0, labels.size, step)
+    return b",".join(
+        ",".join(map(str, labels[start : start + step].tolist())).encode() for start in starts
+    )
+
+
+def _datatype(dtype: type[np.generic]) -> str:
+    return {np.uint8: "UINT8", np.uint16: "UINT16"}[dtype]

@@ -1,0 +1,46 @@
+"""How much a model has to do for an image, which its pixels alone do not say.
+
+A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its short side has to fill
+a window.
+"""
+
+from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.inference.predictor import Predictor
+from segmenter.inference.resizing import view_sizes
+
+
+def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
+    """Pixels of an image of this height and width, or those that the model sees if more."""
+    height, width = size[:2]
+    protocol = predictor.protocol
+    if not height * width:
+        return 0
+    views = [view.view for view in view_sizes((height, width), protocol)]
+    seen = sum(rows * columns for rows, columns in views) * (1 + protocol.flip)
+    return max(height * width, seen)
+
+
+def check_workload(size: tuple[int, ...], predictor: Predictor, settings: ServiceSettings) -> None:
+    """Refuse an image that no deadline is long enough for.
+
+    Raises:
+        RequestError: 422.
+    """
+    height, width = size[:2]
+    num_pixels = count_pixels(size, predictor)
+    most = settings.max_enlargement * settings.max_pixels
+    if num_pixels > most:
+        raise RequestError(
+            422,
+            "too-large",
+            f"the model looks at {num_pixels} pixels of an image of {height} x {width}, at most "
+            f"{most} are taken; send one whose sides differ less",
+        )
+    if predictor.protocol.window is None and num_pixels > settings.max_pass_pixels:
+        raise RequestError(
+            422,
+            "too-large",
+            f"the model looks at the {height} x {width} image at once, without windows, which at "
+            f"most {settings.max_pass_pixels} pixels are taken for; send a smaller one",
+        )

@@ -1,0 +1,60 @@
+"""The models at hand: those in the package, and those of the hub that are in its cache."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints.hub import MODEL_FILE, HubName, import_hub
+from segmenter.checkpoints.open import bundled_models
+from segmenter.errors import UserError
+from segmenter.model import ModelSpec
+
+
+class Found(NamedTuple):
+    """A model that needs no network."""
+
+    name: str
+    """What `--model` takes."""
+    path: Path
+    num_bytes: int
+    spec: ModelSpec
+
+
+def models_at_hand() -> list[Found]:
+    """All models that can be named; files in the cache that are none of ours are passed over."""
+    named = [*bundled_models().items(), *sorted(_cached())]
+    return [
+        Found(name, path, path.stat().st_size, spec)
+        for name, path in named
+        if (spec := _spec(path)) is not None
+    ]
+
+
+def _cached() -> Iterator[tuple[str, Path]]:
+    """Names and files in the hub's cache: one a branch or tag, or else the commit."""
+    if find_spec("huggingface_hub") is None:
+        return
+    hub = import_hub()
+    try:
+        repositories = hub.scan_cache_dir(hub.constants.HF_HUB_CACHE).repos
+    except hub.errors.CacheNotFound:
+        return
+    for repository in repositories:
+        if repository.repo_type != "model":
+            continue
+        for revision in repository.revisions:
+            path = revision.snapshot_path / MODEL_FILE
+            for label in revision.refs or [revision.commit_hash]:
+                name = HubName(repository.repo_id, None if label == "main" else label)
+                if path.is_file():
+                    yield str(name), path
+
+
+def _spec(path: Path) -> ModelSpec | None:
+    """What a model file says it is; none where it is damaged, or not ours."""
+    try:
+        return own.read_spec(path)
+    except UserError:
+        return None

@@ -1,0 +1,1 @@
+"""Files and folders: read safely, written whole or not at all, and never over what is not ours."""

@@ -1,0 +1,138 @@
+"""What a protocol shows the model of a photo: at which sizes, resized how."""
+
+from typing import NamedTuple, runtime_checkable
+from typing import Protocol as Interface
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Shaped
+from numpy import ndarray
+
+from segmenter.errors import UserError
+from segmenter.inference.interpolation import AxisMap, resize_axis
+from segmenter.model import Protocol
+from segmenter.model.segmenter import ImageSize
+
+
+@runtime_checkable
+class Pixels(Interface):
+    """A photo that is in memory, or is read a few rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> ndarray:
+        """Some rows, (rows, width, channels)."""
+        ...
+
+
+def checked_photo(image: object, num_channels: int) -> ndarray:
+    """Refuse what is no photo, and give a grey one the channels that the model takes.
+
+    Raises:
+        UserError: If it is anything else than an array of uint8 with as many channels.
+    """
+    if isinstance(image, ndarray) and image.dtype == np.uint8:
+        if image.ndim == 2 and num_channels in {1, 3}:
+            return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
+        if image.ndim == 3 and image.shape[2] == num_channels:
+            return image
+    given = type(image).__name__
+    if isinstance(image, ndarray):
+        given = f"{image.dtype} of shape {image.shape}"
+    raise UserError(
+        "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
+        f"{num_channels}), got {given}; convert it first"
+    )
+
+
+def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:
+    """Height and width of a photo of `size` after the protocol's resize, times `scale`."""
+    factor = scale
+    if protocol.short_side is not None:
+        short_side = max(1, int(protocol.short_side * scale))
+        factor = min(short_side / min(size), protocol.max_ratio * short_side / max(size))
+    height, width = (side * factor for side in size)
+    if protocol.rounding == "half-even":
+        return max(1, round(height)), max(1, round(width))
+    return max(1, int(height + 0.5)), max(1, int(width + 0.5))
+
+
+class ViewSize(NamedTuple):
+    """The two steps in which a photo gets the size of a view."""
+
+    photo: ImageSize
+    """The photo is resized to this,"""
+    view: ImageSize
+    """and then, without rounding, to this; mostly the same."""
+
+
+def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
+    """How a photo of `size` (height, width) is brought to each scale."""
+    if protocol.scales_of == "photo":
+        photos = [resized_size(size, protocol, scale) for scale in protocol.scales]
+        return [ViewSize(each, _large_enough(each, protocol)) for each in photos]
+    photo = height, width = resized_size(size, protocol)
+    views = [
+        (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
+        for scale in protocol.scales
+    ]
+    return [ViewSize(photo, _large_enough(each, protocol)) for each in views]
+
+
+def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
+    """At which size the views of a photo of `size` are averaged."""
+    if protocol.scales_of == "resized" and protocol.average == "logits":
+        return resized_size(size, protocol)
+    height, width = size
+    return height, width
+
+
+def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
+    """Where the protocol enlarges small images: the short side at least that of the window."""
+    height, width = size
+    window = protocol.window
+    if protocol.small_image == "as-is" or window is None or min(size) >= window:
+        return size
+    long_side = int(max(size) / min(size) * window)
+    return (window, long_side) if height < width else (long_side, window)
+
+
+def resize_photo(photo: Pixels, size: ImageSize, dtype: str) -> Pixels:
+    """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers.
+
+    A photo that has the size already stays what it is.
+    """
+    if photo.shape[:2] == size:
+        return photo
+    height, width = size
+    whole = np.ascontiguousarray(photo[:].astype(dtype, copy=False))
+    resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(height, width, -1)
+
+
+def read_rows(
+    photo: Pixels, size: ImageSize, rows: slice
+) -> Shaped[ndarray, "rows width channels"]:
+    """Some rows of a photo resized to `size`, in float32 unless it has that size already."""
+    if photo.shape[:2] == size:
+        return photo[rows]
+    across, down = resize_axis(photo.shape[1], size[1]), resize_axis(photo.shape[0], size[0])
+    needed = down.sources[rows]
+    top = int(needed.min())
+    source = photo[top : int(needed.max()) + 1].astype(np.float32)
+    narrow = _weighted(source, AxisMap(needed - top, down.shares[rows]))
+    return _weighted(narrow.swapaxes(0, 1), across).swapaxes(0, 1)
+
+
+def _weighted(
+    pixels: Float32[ndarray, "sources others channels"], axis: AxisMap
+) -> Float32[ndarray, "targets others channels"]:
+    """Apply an axis map to the first axis."""
+    shares = axis.shares.astype(np.float32)[:, :, None, None]
+    total = pixels[axis.sources[:, 0]] * shares[:, 0]
+    for tap in range(1, shares.shape[1]):
+        total += pixels[axis.sources[:, tap]] * shares[:, tap]
+    return total

@@ -1,0 +1,228 @@
+"""Photos of one size through the model from top to bottom, a band of rows at a time.
+
+Only the windows that touch a band are alive, so memory grows with the width of a photo and not
+with its height.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt
+from numpy import ndarray
+from torch import Tensor
+
+from segmenter.inference.interpolation import (
+    AxisMap,
+    Tiles,
+    resize_axis,
+    tile_axis,
+    tile_length,
+    window_axis,
+)
+from segmenter.inference.labels import Part
+from segmenter.inference.resizing import Pixels, mean_size, read_rows, resize_photo, view_sizes
+from segmenter.inference.windows import window_grid, window_weights
+from segmenter.model import Protocol
+from segmenter.model.segmenter import ImageSize
+
+_MAX_BATCH = 8
+_MAX_BATCH_PIXELS = 8 * 512 * 512
+_BAND_NUMBERS = 1 << 22
+"""Pixels in a band, or tiles times classes if that is more."""
+
+PatchLogits = Callable[
+    [Shaped[ndarray, "windows height width channels"]],
+    Float[Tensor, "windows classes rows columns"],
+]
+"""What scores the patches of any number of windows; pixels are 0 to 255."""
+
+UpsampledLength = Callable[[int, int], int]
+"""`Segmenter.upsampled_length`."""
+
+
+class Band(NamedTuple):
+    """Some rows of photos of one size, and what the model says about them."""
+
+    rows: slice
+    """Of the photos."""
+    inside: tuple[slice, slice]
+    """What of the rows and columns of the tiles lies in the photo."""
+    parts: list[list[Part]]
+    """For each photo, of each view."""
+
+
+class Rows(NamedTuple):
+    """Some rows of a photo, and what the model says of them."""
+
+    rows: slice
+    labels: UInt[ndarray, "rows width"]
+    margins: Float[ndarray, "rows width"] | None
+    """By how much the best class is more probable than the second, 0 to 1."""
+    probabilities: Float[ndarray, "classes rows width"] | None
+
+
+def batch_size(size: tuple[int, ...]) -> int:
+    """How many pictures of this height and width go through the model at once."""
+    height, width = size
+    return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
+
+
+def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
+    """Cut a band of one photo into bands whose pixels have at most `num_numbers` scores or so."""
+    ((first_part, *_),) = band.parts
+    num_rows, num_columns = first_part.grid
+    height, width = first_part.tile_size
+    scores_per_row = num_columns * width * height * first_part.logits.shape[2]
+    step = max(1, num_numbers // scores_per_row)
+    inside, columns = band.inside
+    for first in range(0, num_rows, step):
+        begin, end = first * height, min(first + step, num_rows) * height
+        start, stop = max(begin, inside.start), min(end, inside.stop)
+        if start >= stop:
+            continue
+        yield Band(
+            slice(band.rows.start + start - inside.start, band.rows.start + stop - inside.start),
+            (slice(start - begin, stop - begin), columns),
+            [[Part(p.logits, p.rows[first : first + step], p.columns) for p in band.parts[0]]],
+        )
+
+
+def photo_bands(
+    photos: Sequence[Pixels],
+    protocol: Protocol,
+    patch_logits: PatchLogits,
+    upsampled_length: UpsampledLength,
+) -> Iterator[Band]:
+    """Show photos of one size to a model as a protocol says, and walk down their rows.
+
+    Args:
+        photos: Of one size, each at least 1 x 1.
+        protocol: At which sizes, through which windows, mirrored or not.
+        patch_logits: The model.
+        upsampled_length: The length that the patch logits of a side are resized to.
+    """
+    size = (photos[0].shape[0], photos[0].shape[1])
+    sides = (False, True) if protocol.flip else (False,)
+    views = [
+        _View(resized, view_size, is_mirrored, protocol, patch_logits)
+        for resized, view_size in _resized(photos, protocol)
+        for is_mirrored in sides
+    ]
+    axes = [view.axes(size, mean_size(size, protocol), upsampled_length) for view in views]
+    tile = tuple(tile_length([pair[axis] for pair in axes]) for axis in (0, 1))
+    device = views[0].device
+    rows = [tile_axis(down, tile[0], device) for down, _ in axes]
+    columns = [tile_axis(across, tile[1], device) for _, across in axes]
+    num_rows, num_columns = len(rows[0].sources), len(columns[0].sources)
+    step = max(1, _BAND_NUMBERS // (num_columns * max(views[0].num_classes, tile[0] * tile[1])))
+    for first in range(0, num_rows, step):
+        of_views = []
+        for view, down, across in zip(views, rows, columns, strict=True):
+            needed = down[first : first + step]
+            top, bottom = int(needed.sources.min()), int(needed.sources.max()) + 1
+            local = Tiles(needed.sources - top, needed.shares)
+            of_views.append([Part(one, local, across) for one in view.logits(top, bottom)])
+        begin = first * tile[0] - tile[0] // 2
+        start, stop = max(begin, 0), min(begin + step * tile[0], size[0])
+        inside = slice(start - begin, stop - begin), slice(tile[1] // 2, tile[1] // 2 + size[1])
+        yield Band(
+            slice(start, stop), inside, [list(parts) for parts in zip(*of_views, strict=True)]
+        )
+
+
+def _resized(
+    photos: Sequence[Pixels], protocol: Protocol
+) -> Iterator[tuple[list[Pixels], ImageSize]]:
+    """Photos at the first of their two sizes, with the second, for each scale."""
+    for photo_size, view_size in view_sizes(photos[0].shape[:2], protocol):
+        dtype = protocol.resize_dtype
+        yield [resize_photo(photo, photo_size, dtype) for photo in photos], view_size
+
+
+class _View:
+    """One view of photos of one size: its patch logits, computed when they are asked for."""
+
+    def __init__(
+        self,
+        photos: Sequence[Pixels],
+        size: ImageSize,
+        is_mirrored: bool,
+        protocol: Protocol,
+        patch_logits: PatchLogits,
+    ) -> None:
+        window = protocol.window or max(size)
+        self.photos, self.size, self.is_mirrored = photos, size, is_mirrored
+        self.blend = protocol.blend
+        self.grid = window_grid(size, window, protocol.stride or window)
+        self.patch_logits = patch_logits
+        batch = batch_size((self.grid.height, self.grid.width))
+        self.rows_at_once = max(1, batch // (len(photos) * len(self.grid.columns)))
+        self.alive: dict[int, Tensor] = {}
+        """By row of windows: (photos, rows, columns, classes)."""
+        self._run(0)
+        _, self.num_patch_rows, num_columns, self.num_classes = self.alive[0].shape
+        self.num_patch_columns = num_columns // len(self.grid.columns)
+        self.device = self.alive[0].device
+
+    def axes(
+        self, size: ImageSize, mean: ImageSize, upsampled_length: UpsampledLength
+    ) -> tuple[AxisMap, AxisMap]:
+        """How patch logits, of windows side by side, make up a photo of `size`, down and across."""
+        grid = self.grid
+        axes = []
+        for num_patches, window, starts, is_mirrored, lengths in zip(
+            (self.num_patch_rows, self.num_patch_columns),
+            (grid.height, grid.width),
+            (grid.rows, grid.columns),
+            (False, self.is_mirrored),
+            zip(self.size, mean, size, strict=True),
+            strict=True,
+        ):
+            full = resize_axis(num_patches, upsampled_length(num_patches, window))
+            upsampled = AxisMap(full.sources[:window], full.shares[:window])
+            axis = window_axis(upsampled, num_patches, starts, window_weights(window, self.blend))
+            axis = axis.mirrored() if is_mirrored else axis
+            seen, averaged, wanted = lengths
+            axis = axis if seen == averaged else axis.then(resize_axis(seen, averaged))
+            axes.append(axis if averaged == wanted else axis.then(resize_axis(averaged, wanted)))
+        down, across = axes
+        return down, across
+
+    def logits(self, top: int, bottom: int) -> Float[Tensor, "photos rows columns classes"]:
+        """Patch logits of some rows; what lies above them is forgotten."""
+        first, last = top // self.num_patch_rows, (bottom - 1) // self.num_patch_rows
+        self.alive = {row: logits for row, logits in self.alive.items() if row >= first}
+        for row in range(first, last + 1):
+            if row not in self.alive:
+                self._run(row)
+        starts = {row: row * self.num_patch_rows for row in range(first, last + 1)}
+        needed = [
+            self.alive[row][:, max(top - start, 0) : bottom - start]
+            for row, start in starts.items()
+        ]
+        return torch.cat(needed, dim=1)
+
+    def _run(self, row: int) -> None:
+        """Run the model on a row of windows, and on those below that fit into its batch."""
+        grid = self.grid
+        tops = grid.rows[row : row + self.rows_at_once]
+        lefts = grid.columns
+        if self.is_mirrored:
+            lefts = [self.size[1] - left - grid.width for left in lefts]
+        strips = [
+            read_rows(photo, self.size, slice(top, top + grid.height))
+            for top in tops
+            for photo in self.photos
+        ]
+        windows = np.stack(
+            [strip[:, left : left + grid.width] for strip in strips for left in lefts]
+        )
+        if self.is_mirrored:
+            windows = windows[:, :, ::-1].copy()  # of one column too: torch takes no stride below 0
+        logits = self.patch_logits(windows)
+        logits = logits.unflatten(0, (len(tops), len(self.photos), len(lefts)))
+        # (tops, photos, lefts, classes, rows, columns) -> classes last, windows side by side
+        for index, each in enumerate(logits.permute(0, 1, 4, 2, 5, 3).flatten(3, 4)):
+            self.alive[row + index] = each

@@ -1,0 +1,1 @@
+"""`segmenter predict`: files in, files out."""

@@ -1,0 +1,276 @@
+"""Large runs in shards: which photo belongs to which, and what of a shard is done.
+
+A photo belongs to a shard by its name alone, so workers and machines need not agree on anything
+else, and a photo more or less moves no other. Each shard has a record of its own, an SQLite file in
+the output folder that one process holds at a time. It lists the shard's photos, what is done with
+what outcome, and which files were written; so a run that was killed goes on where it was, memory
+holds a few photos however many there are, and runs of different shards share nothing.
+"""
+
+import hashlib
+import heapq
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from segmenter.data.pairing.find_images import same_result
+from segmenter.errors import UserError
+from segmenter.files.manifest import RECORDS_NAME, Content
+from segmenter.predicting.annotations.formats import SetFormat
+from segmenter.predicting.images import Result
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS photos (name BLOB PRIMARY KEY, path BLOB, size INT, mtime_ns INT);
+CREATE TABLE IF NOT EXISTS done
+    (name BLOB PRIMARY KEY, size INT, mtime_ns INT, settings TEXT, shares BLOB);
+CREATE TABLE IF NOT EXISTS failed (name BLOB PRIMARY KEY, path BLOB, problem BLOB);
+CREATE TABLE IF NOT EXISTS lines (format TEXT, name BLOB, line BLOB, PRIMARY KEY (format, name));
+CREATE TABLE IF NOT EXISTS files
+    (name BLOB, size INT, sha256 TEXT, PRIMARY KEY (name, size, sha256)) WITHOUT ROWID;
+"""
+_IS_DONE = """done.name = photos.name AND done.size = photos.size
+    AND done.mtime_ns = photos.mtime_ns AND done.settings = :settings"""
+_PAGE = 500
+
+NamesOf = Callable[[str], list[str]]
+"""The files that are written under the name of a photo."""
+
+
+def shard_of(name: str, num_shards: int) -> int:
+    """The shard, from 1 to `num_shards`, of the photo with a name."""
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % num_shards + 1
+
+
+class Count(NamedTuple):
+    """How far a shard is."""
+
+    photos: int
+    done: int
+    changed: int
+    """Done once, but the photo is another one since."""
+    failed: int
+    """Could not be labelled when it was last tried."""
+
+
+class ShardRecord:
+    """What is known of one shard; held by one process at a time.
+
+    Args:
+        root: The output folder.
+        shard: From 1 to `num_shards`.
+        num_shards: How many there are.
+        settings: Stands for all that the files depend on, besides the photo.
+
+    Raises:
+        UserError: If another process holds it, or the file cannot be used.
+    """
+
+    def __init__(self, root: Path, shard: int, num_shards: int, settings: str) -> None:
+        self.path = root / RECORDS_NAME / f"{shard}-of-{num_shards}.sqlite"
+        self.shard, self.num_shards, self.settings = shard, num_shards, settings
+        self._lock = threading.Lock()
+        if self.path.parent.is_symlink():
+            raise UserError(
+                f"{self.path.parent} is a link, and would be written through; remove it"
+            )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{root} cannot be written: {error.strerror}") from None
+        with self._naming():
+            self._database = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            try:
+                # One process at a time, which a folder shared between machines can hold too. A
+                # killed process loses nothing; a power cut may lose the last photos' notes.
+                self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = NORMAL")
+                self._database.executescript(_TABLES)
+            except sqlite3.Error:
+                self._database.close()
+                raise
+
+    def __enter__(self) -> "ShardRecord":
+        """Hold the record within a `with` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other processes have it."""
+        self._database.close()
+
+    def list_photos(self, photos: Iterable[tuple[Path, str]]) -> None:
+        """Take those of the photos that belong to the shard as its list, in place of an older one.
+
+        Raises:
+            UserError: If two photos have the same name.
+        """
+        with self._transaction():
+            self._database.execute("DELETE FROM photos")
+            for path, name in photos:
+                if shard_of(name, self.num_shards) == self.shard:
+                    self._list(path, name)
+
+    def forget_lost(self, names_of: NamesOf) -> None:
+        """Take as not done what has lost a file, or has an empty one, as after a power cut."""
+        for (name,) in self._pages("SELECT name FROM done WHERE name > :after"):
+            files = (self.path.parents[1] / each for each in names_of(_text(name)))
+            if not all(map(_has_content, files)):
+                with self._transaction():
+                    self._database.execute("DELETE FROM done WHERE name = ?", (name,))
+
+    def count(self) -> Count:
+        """How far the shard is."""
+        done = f"SELECT count(*) FROM photos JOIN done ON {_IS_DONE}"
+        once = "SELECT count(*) FROM photos JOIN done ON done.name = photos.name"
+        failed = "SELECT count(*) FROM photos JOIN failed ON failed.name = photos.name"
+        with self._lock, self._naming():
+            total, num_done, num_once, num_failed = (
+                self._database.execute(query, {"settings": self.settings}).fetchone()[0]
+                for query in ("SELECT count(*) FROM photos", done, once, failed)
+            )
+        return Count(total, num_done, num_once - num_done, num_failed)
+
+    def pending(self) -> Iterator[tuple[Path, str]]:
+        """Photos that are not done, by name."""
+        query = f"""SELECT photos.name, photos.path FROM photos LEFT JOIN done ON {_IS_DONE}
+            WHERE done.name IS NULL AND photos.name > :after"""
+        for name, path in self._pages(query):
+            yield _path(path), _text(name)
+
+    def add_result(self, result: Result) -> None:
+        """Note what became of a photo."""
+        name = _bytes(result.name)
+        with self._transaction():
+            for table in ("done", "failed", "lines"):
+                self._database.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+            if result.problem is not None:
+                row = (name, _bytes(str(result.path)), _bytes(result.problem))
+                self._database.execute("INSERT INTO failed VALUES (?, ?, ?)", row)
+                return
+            self._database.execute(
+                "INSERT INTO done SELECT name, size, mtime_ns, ?, ? FROM photos WHERE name = ?",
+                (self.settings, result.shares.tobytes(), name),
+            )
+            for format, line in result.lines.items():
+                row = (format, name, _bytes(line))
+                self._database.execute("INSERT INTO lines VALUES (?, ?, ?)", row)
+
+    def shares(self) -> Iterator[tuple[Path, Float[ndarray, " classes"]]]:
+        """Photos that are done, by name, with the share of each class."""
+        query = f"""SELECT photos.name, photos.path, done.shares FROM photos JOIN done ON {_IS_DONE}
+            WHERE photos.name > :after"""
+        for _, path, shares in self._pages(query):
+            yield _path(path), np.frombuffer(shares, dtype=np.float64)
+
+    def failed(self) -> Iterator[tuple[Path, str]]:
+        """Photos that could not be labelled, by name, and why."""
+        query = """SELECT failed.name, failed.path, problem FROM photos
+            JOIN failed ON failed.name = photos.name WHERE photos.name > :after"""
+        for _, path, problem in self._pages(query):
+            yield _path(path), _text(problem)
+
+    def lines(self, format: SetFormat) -> Iterator[tuple[bytes, str]]:
+        """What a file of all photos says of each that is done, by name."""
+        query = f"""SELECT photos.name, line FROM photos JOIN done ON {_IS_DONE}
+            JOIN lines ON lines.name = photos.name AND lines.format = '{format}'
+            WHERE photos.name > :after"""
+        for name, line in self._pages(query):
+            yield name, _text(line)
+
+    def add(self, name: str, content: Content) -> None:
+        """Note that a file is about to get a content; see `manifest.Notes`."""
+        with self._transaction():
+            self._database.execute(
+                "INSERT OR IGNORE INTO files VALUES (?, ?, ?)", (_bytes(name), *content)
+            )
+
+    def known(self, name: str) -> set[Content]:
+        """Every content that a file was given; see `manifest.Notes`."""
+        with self._lock, self._naming():
+            query = "SELECT size, sha256 FROM files WHERE name = ?"
+            return set(self._database.execute(query, (_bytes(name),)).fetchall())
+
+    def _list(self, path: Path, name: str) -> None:
+        try:
+            stat = path.stat()
+            size, mtime_ns = stat.st_size, stat.st_mtime_ns
+        except OSError:
+            size, mtime_ns = -1, -1  # whoever reads it says what is wrong
+        row = (_bytes(name), _bytes(str(path)), size, mtime_ns)
+        try:
+            self._database.execute("INSERT INTO photos VALUES (?, ?, ?, ?)", row)
+        except sqlite3.IntegrityError:
+            query = "SELECT path FROM photos WHERE name = ?"
+            ((other,),) = self._database.execute(query, row[:1]).fetchall()
+            if _path(other).absolute() != path.absolute():
+                raise same_result(_path(other), path, name) from None
+
+    def _pages(self, query: str) -> Iterator[Sequence]:
+        """Rows in the order of their first column, a page at a time: others may write meanwhile."""
+        column = query.split()[1].rstrip(",")
+        given: dict[str, object] = {"settings": self.settings, "after": b""}
+        while True:
+            with self._lock, self._naming():
+                page = self._database.execute(
+                    f"{query} ORDER BY {column} LIMIT {_PAGE}", given
+                ).fetchall()
+            yield from page
+            if len(page) < _PAGE:
+                return
+            given["after"] = page[-1][0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Have all of a block or nothing of it."""
+        with self._lock, self._naming(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Turn what SQLite raises into one line."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise UserError(
+                    f"shard {self.shard} of {self.num_shards} is being worked on by another "
+                    "process; take another shard, or wait for it"
+                ) from None
+            raise UserError(f"{self.path} cannot be used: {error}") from None
+
+
+def merged_lines(records: Sequence[ShardRecord], format: SetFormat) -> Iterator[str]:
+    """What a file of all photos says of each photo of several shards, by name."""
+    for _, line in heapq.merge(*(record.lines(format) for record in records)):
+        yield line
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _bytes(text: str) -> bytes:
+    """Text as it is kept: names on a disk need not be Unicode."""
+    return text.encode(errors="surrogateescape")
+
+
+def _text(kept: bytes) -> str:
+    return kept.decode(errors="surrogateescape")
+
+
+def _path(kept: bytes) -> Path:
+    return Path(_text(kept))

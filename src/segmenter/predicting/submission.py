@@ -1,0 +1,81 @@
+"""Label maps as the servers of ADE20K and Cityscapes want them: one PNG a photo, their own ids."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from segmenter.class_lists import ADE20K, CITYSCAPES, read_class_list
+from segmenter.classes.__init__ import Classes
+from segmenter.drawing import label_png
+from segmenter.errors import UserError
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference.predictor import Predictor
+from segmenter.predicting.images import Result, label_photos
+from segmenter.predicting.outputs import Drawn, Labelled, source_ids
+from segmenter.predicting.stages import StageClock
+
+Benchmark = Literal["ade20k", "cityscapes"]
+
+_CLASS_LISTS: dict[Benchmark, str] = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
+# City, sequence and frame: by them the server finds the photo.
+_CITYSCAPES_NAME = re.compile(r"[A-Za-z-]+_\d{6}_\d{6}")
+
+
+def write_submission(
+    predictor: Predictor,
+    images: Sequence[tuple[Path, str]],
+    folder: OutputFolder,
+    benchmark: Benchmark,
+    clock: StageClock | None = None,
+) -> Iterator[Result]:
+    """Label photos and write one PNG for each, flat in the folder, with the benchmark's ids.
+
+    ADE20K: 1 to 150. Cityscapes: `labelIds`, 7 for road. A photo that cannot be read does not stop
+    the others.
+
+    Args:
+        predictor: What labels them; its classes must be the benchmark's.
+        images: Photos and their names; see `find_images`.
+        folder: Where files are written.
+        benchmark: Whose ids.
+        clock: Told where the time goes.
+
+    Returns:
+        One result a photo, made as it is asked for.
+
+    Raises:
+        UserError: At once, if the model has other classes, a photo's name is not one of the
+            benchmark's, or a file is in the way.
+    """
+    classes = read_class_list(_CLASS_LISTS[benchmark])
+    _check_names(predictor.classes, classes, benchmark)
+    outputs = [f"{name.rsplit('/', 1)[-1]}.png" for _, name in images]
+    if benchmark == "cityscapes":
+        for output, (path, _) in zip(outputs, images, strict=True):
+            if not _CITYSCAPES_NAME.match(output):
+                raise UserError(
+                    f"{path}: Cityscapes takes CITY_123456_123456, and what follows, as the name "
+                    "of a photo; give its own photos"
+                )
+    folder.check(outputs)
+
+    def draw(photo: Labelled) -> Drawn:
+        output = f"{photo.name.rsplit('/', 1)[-1]}.png"
+        return Drawn({output: partial(label_png, source_ids(photo.labels, classes))}, {})
+
+    return label_photos(predictor, images, folder, draw, clock=clock)
+
+
+def _check_names(of_model: Classes, wanted: Classes, benchmark: Benchmark) -> None:
+    """Refuse a model whose classes are others, or stand in another order."""
+    if of_model.names == wanted.names:
+        return
+    pairs = zip(of_model.names, wanted.names, strict=False)
+    differing = [f"{mine!r} for {theirs!r}" for mine, theirs in pairs if mine != theirs]
+    detail = f", such as {differing[0]}" if differing else ""
+    raise UserError(
+        f"the model's {len(of_model)} classes are not the {len(wanted)} of {benchmark}{detail}; a "
+        "submission needs a model trained on them"
+    )

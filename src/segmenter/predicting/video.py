@@ -1,0 +1,232 @@
+"""Label videos: decoding, the model, drawing and writing overlap, a few frames apart."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt
+from numpy import ndarray
+
+from segmenter.data.pairing.find_images import is_usable_name
+from segmenter.data.video.frames import Camera, Frame, VideoFile, import_av
+from segmenter.data.video.image_sequence import ImageSequence
+from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_legend
+from segmenter.errors import UserError
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference.ahead import ahead
+from segmenter.inference.predictor import Predictor
+from segmenter.predicting.images import Result
+from segmenter.predicting.outputs import Ids, source_ids
+from segmenter.predicting.video_files import overlay_video
+
+Video = VideoFile | Camera | ImageSequence
+VideoOutput = Literal["overlay", "labels"]
+"""What is written: one video of overlays, or a PNG of labels for each frame."""
+
+_OVERLAY_ENDING, _LEGEND_ENDING = "_overlay.mp4", "_legend.jpg"
+_TIMES_ENDING, _LABEL_ENDING = "_labels/frames.csv", "_labels/{:06d}.png"
+_MAX_BATCH = 8
+_MAX_BATCH_BYTES = 1 << 26
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class VideoResult(Result):
+    """What became of one video; with a `problem`, the frames before it are kept all the same."""
+
+    num_frames: int = 0
+    """How many were labelled and written."""
+
+
+class _Drawn(NamedTuple):
+    """A labelled frame that is ready to be written."""
+
+    frame: Frame
+    labels: UInt[ndarray, "height width"]
+    content: Any
+    """Pixels of the overlay, or the bytes of the label file."""
+
+
+_Draw = Callable[[Frame, UInt[ndarray, "height width"]], _Drawn]
+_Write = Callable[[_Drawn], None]
+
+
+def output_names(name: str, output: VideoOutput) -> tuple[str, ...]:
+    """The files that are written for a video, as far as is known before."""
+    if output == "overlay":
+        return name + _OVERLAY_ENDING, name + _LEGEND_ENDING
+    return name + _TIMES_ENDING, name + _LABEL_ENDING.format(1)
+
+
+def label_video(
+    predictor: Predictor,
+    video: Video,
+    folder: OutputFolder,
+    *,
+    output: VideoOutput = "overlay",
+    opacity: float = 0.5,
+    ids: Ids = "index",
+    stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> VideoResult:
+    """Label all frames of a video, and write as many, at the same times.
+
+    `overlay` writes NAME_overlay.mp4, and NAME_legend.jpg: the first frame, with the names of the
+    classes and their shares in the whole video. `labels` writes NAME_labels/000001.png and so on,
+    and NAME_labels/frames.csv with the time of each in seconds.
+
+    A video that ends early, is damaged or is stopped is written as far as it goes, and the result
+    says so; without a single frame, nothing is written.
+
+    Args:
+        predictor: What labels the frames; its model must take RGB.
+        video: Where frames come from.
+        folder: Where files are written.
+        output: What is written.
+        opacity: Of the colours in the overlay, 0 to 1.
+        ids: What label frames hold.
+        stopped: Once true, no more frames are taken.
+        progress: Told how many frames are done, after each.
+
+    Raises:
+        UserError: If PyAV is missing or a file cannot be written; a video that cannot be read is
+            said in the result.
+    """
+    start = time.perf_counter()
+    classes = predictor.classes
+    counts, num_frames = np.zeros(len(classes), dtype=np.int64), 0
+
+    def result(outputs: tuple[Path, ...] = (), problem: str | None = None) -> VideoResult:
+        shares = counts / max(int(counts.sum()), 1)
+        seconds = time.perf_counter() - start
+        return VideoResult(video.path, outputs, shares, seconds, problem, num_frames=num_frames)
+
+    if not is_usable_name(video.name):
+        return result(problem=f"{str(video.path)!r}: no result can have this name; rename it")
+    import_av()
+    problems: list[str] = []
+    draw = _drawer(predictor, output, opacity, ids)
+    open_writer = _overlays if output == "overlay" else _label_frames
+    with closing(_until_error(_pipeline(predictor, video, draw, stopped), problems)) as drawn:
+        first = next(drawn, None)
+        if first is None:
+            return result(problem=problems[0] if problems else f"{video.path} holds no frame")
+        with open_writer(folder, video.name, first) as write:
+            for each in chain([first], drawn):
+                write(each)
+                found = np.bincount(each.labels.ravel(), minlength=len(classes))
+                counts += found[: len(classes)]
+                num_frames += 1
+                progress(num_frames)
+    names = output_names(video.name, output)
+    if output == "overlay":
+        shares = counts / max(int(counts.sum()), 1)
+        legend = overlay_with_legend(
+            first.frame.pixels, first.labels, classes, shares=shares, opacity=opacity
+        )
+        folder.write(names[1], encode_jpeg(legend))
+    outputs = tuple(folder.root / name for name in names)
+    return result(outputs, problems[0] if problems else None)
+
+
+def _pipeline(
+    predictor: Predictor, video: Video, draw: _Draw, stopped: Callable[[], bool]
+) -> Generator[_Drawn, None, None]:
+    """Frames as they come out of three threads: decoding, the model, drawing.
+
+    What is written from them is a fourth. What can wait between two is bounded.
+    """
+    # On a processor, several frames at once are no faster than one after the other.
+    most = 1 if predictor.device.type == "cpu" else _MAX_BATCH
+    batches = ahead(_batches(video.frames(stopped), most), _BATCHES_AHEAD, stopped)
+    labelled = ahead(_label(predictor, batches), _BATCHES_AHEAD)
+    for batch in ahead(_draw(draw, labelled), _BATCHES_AHEAD):
+        yield from batch
+
+
+def _batches(frames: Iterator[Frame], most: int) -> Generator[list[Frame], None, None]:
+    """Frames, several at a time, but no more bytes than are bounded; before an error, the rest."""
+    batch: list[Frame] = []
+    try:
+        for frame in frames:
+            batch.append(frame)
+            if len(batch) >= min(most, _MAX_BATCH_BYTES // frame.pixels.nbytes):
+                yield batch
+                batch = []
+    except UserError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+def _label(
+    predictor: Predictor, batches: Iterator[list[Frame]]
+) -> Generator[list[tuple[Frame, ndarray]], None, None]:
+    for batch in batches:
+        labels = predictor([frame.pixels for frame in batch])
+        yield list(zip(batch, labels, strict=True))
+
+
+def _draw(
+    draw: _Draw, labelled: Iterator[list[tuple[Frame, ndarray]]]
+) -> Generator[list[_Drawn], None, None]:
+    for batch in labelled:
+        yield [draw(frame, labels) for frame, labels in batch]
+
+
+def _until_error(drawn: Iterator[_Drawn], problems: list[str]) -> Generator[_Drawn, None, None]:
+    """Frames up to where they break off, and why they do."""
+    try:
+        yield from drawn
+    except UserError as error:
+        problems.append(str(error))
+    except MemoryError:
+        problems.append("the frames of the video do not fit into memory")
+
+
+def _drawer(predictor: Predictor, output: VideoOutput, opacity: float, ids: Ids) -> _Draw:
+    """What makes of a labelled frame that which is written."""
+    classes = predictor.classes
+
+    def draw(frame: Frame, labels: UInt[ndarray, "height width"]) -> _Drawn:
+        if output == "labels":
+            values = source_ids(labels, classes) if ids == "source" else labels
+            return _Drawn(frame, labels, label_png(values))
+        colors, background = classes.colors, classes.background_index
+        return _Drawn(frame, labels, overlay(frame.pixels, labels, colors, opacity, background))
+
+    return draw
+
+
+@contextmanager
+def _overlays(folder: OutputFolder, name: str, first: _Drawn) -> Iterator[_Write]:
+    """What writes the video of overlays."""
+    with (
+        folder.writing(name + _OVERLAY_ENDING) as temporary,
+        overlay_video(temporary, first.frame) as video,
+    ):
+        yield lambda drawn: video.write(drawn.content, drawn.frame.time)
+
+
+@contextmanager
+def _label_frames(folder: OutputFolder, name: str, _: _Drawn) -> Iterator[_Write]:
+    """What writes a label file for each frame, and then the list of them."""
+    with (
+        folder.writing(name + _TIMES_ENDING) as temporary,
+        temporary.open("w", encoding="utf-8") as times,
+    ):
+        times.write("file,seconds\n")
+        numbers = count(1)
+
+        def write(drawn: _Drawn) -> None:
+            path = folder.write(name + _LABEL_ENDING.format(next(numbers)), drawn.content)
+            times.write(f"{path.name},{float(drawn.frame.time):.6f}\n")
+
+        yield write

@@ -1,0 +1,298 @@
+"""Everything a training run can be told, as one strict YAML file, typed and documented.
+
+A recipe is whole: no inheritance, no defaults hidden elsewhere than in this file. The resolved one
+is written into the run's folder and into the model it makes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segmenter import numbers
+from segmenter.errors import UserError
+from segmenter.files.yaml import first_problem, nearest, read_yaml
+from segmenter.numbers import Real, Whole
+from segmenter.recipe.loss import LossRecipe
+from segmenter.recipe.model import ModelRecipe
+
+Steps = Annotated[Whole, numbers.STEPS]
+Share = Annotated[Real, numbers.SHARE]
+Rate = Annotated[Real, numbers.RATE]
+Ratio = Annotated[Real, numbers.RATIO]
+Scale = Annotated[Real, numbers.AUGMENT_SCALE]
+Side = Annotated[Whole, numbers.SIDE]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataRecipe(BaseModel):
+    """What is trained on."""
+
+    model_config = _STRICT
+
+    root: str
+    """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
+    such as `ade20k:data/ADEChallengeData2016`."""
+    train: tuple[str, ...] = ("train",)
+    """Splits to train on."""
+    val: str | None = "val"
+    """Split to score during training; none: no scores, only the last model is kept."""
+    hold_out: Annotated[Real, numbers.INNER_SHARE] = 0.1
+    """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
+    hash of the file names."""
+    max_unreadable: Share = 0.01
+    """Share of the training photos that may turn out unreadable; others are drawn in their place,
+    and past the share the run stops."""
+
+
+class AugmentRecipe(BaseModel):
+    """How a training photo becomes a crop."""
+
+    model_config = _STRICT
+
+    crop_size: Annotated[Whole, numbers.CROP_SIDE]
+    """Side of the square crop, in pixels."""
+    scale: tuple[Scale, Scale] = (0.5, 2.0)
+    """Smallest and largest factor by which a photo is resized before it is cropped."""
+    scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
+    """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
+    scale_base: Side | None = None
+    """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the photo's own
+    size."""
+    max_ratio: Ratio = 4.0
+    """The long side is resized to at most this many times `scale_base`, times the factor."""
+    flip: Share = 0.5
+    """Share of crops that are mirrored left to right."""
+    max_class_share: Share = 1.0
+    """Draw again, up to 10 times, while one class has more than this share of labelled pixels."""
+    rare_class_crops: Share = 0.0
+    """Share of crops placed on a pixel of a rare class: its class is drawn evenly from those with
+    less than `rare_class_below` of the training pixels."""
+    rare_class_below: Share = 0.02
+    """Pixel share under which a class counts as rare."""
+    color: Literal["none", "paddleseg", "segmenter"] = "segmenter"
+    """Colour jitter: that of PaddleSeg's recipes, or of the paper's."""
+    pad_value: Literal["grey", "mean"] = "mean"
+    """What fills a crop that reaches past the photo: 127.5, or the mean (0 after normalising)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentRecipe":
+        low, high = self.scale
+        if low > high:
+            raise ValueError(f"scale is (smallest, largest), got ({low}, {high})")
+        return self
+
+
+class OptimizerRecipe(BaseModel):
+    """How the weights move."""
+
+    model_config = _STRICT
+
+    name: Literal["sgd", "adamw"]
+    """Stochastic gradient descent with momentum, or AdamW."""
+    lr: Annotated[Real, numbers.LEARNING_RATE]
+    """Learning rate of the encoder's last block, after warm-up."""
+    relative_lr: bool = False
+    """Each tensor learns at the rate times its own root mean square at the start of the run, so
+    that all turn at the same pace, however large they are (Adafactor, section 8)."""
+    decoder_lr_factor: Annotated[Real, numbers.FACTOR] = 1.0
+    """The decoder's learning rate, as a multiple of `lr`."""
+    layer_decay: Annotated[Real, numbers.SOME_SHARE] = 1.0
+    """Each encoder block learns at this multiple of the rate of the block above it."""
+    frozen_blocks: Annotated[Whole, numbers.FROZEN_BLOCKS] | Literal["all"] = 0
+    """The patch embedding and this many first encoder blocks stay as they are; `all`: the whole
+    encoder, its last norm too."""
+    weight_decay: Annotated[Real, numbers.WEIGHT_DECAY] = 0.0
+    """Decay of weight matrices; biases, norms, tokens and positions have none."""
+    momentum: Rate = 0.9
+    """SGD's momentum."""
+    nesterov: bool = False
+    """SGD with Nesterov momentum (the paper's own code)."""
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW's decay of the two moments."""
+    clip_grad_norm: Annotated[Real, numbers.NORM] | None = None
+    """Largest norm of all gradients together; none: not clipped."""
+
+
+class ScheduleRecipe(BaseModel):
+    """How long, and how fast when."""
+
+    model_config = _STRICT
+
+    steps: Steps
+    """Optimizer updates."""
+    warmup_steps: Annotated[Whole, numbers.WARMUP_STEPS] = 0
+    """Steps over which the rate rises linearly from 0."""
+    power: Annotated[Real, numbers.POWER] = 0.9
+    """The rate falls as (1 - step / steps) ** power."""
+    final_lr: Annotated[Real, numbers.FINAL_RATE] = 0.0
+    """What `lr` falls to at the last step; other groups in proportion."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleRecipe":
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})"
+            )
+        return self
+
+
+class ProtocolRecipe(BaseModel):
+    """How the model is scored and used; stored in it as its protocol."""
+
+    model_config = _STRICT
+
+    rules: Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"] | None = None
+    """Score as a published code base does, with the sizes given here; none: our own rules."""
+    short_side: Side | None = None
+    """Photos are resized to this short side first; none: their own size."""
+    max_ratio: Ratio = 4.0
+    """The long side is resized to at most this many times `short_side`."""
+    window: Side | None = None
+    """Side of the sliding window; none: the whole photo at once."""
+    stride: Side | None = None
+    """Distance of neighbouring windows."""
+    flip: bool = False
+    """Average with the mirrored photo."""
+
+
+class Recipe(BaseModel):
+    """One training run, from data to model."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=100)]
+    """Name of the run, and of its folder under `runs/`: letters, digits, blanks, and . + - _"""
+    model: ModelRecipe
+    data: DataRecipe
+    augment: AugmentRecipe
+    loss: LossRecipe = LossRecipe()
+    optimizer: OptimizerRecipe
+    schedule: ScheduleRecipe
+    protocol: ProtocolRecipe = ProtocolRecipe()
+    batch_size: Annotated[Whole, numbers.CROPS]
+    """Crops in one optimizer update."""
+    accumulate: Annotated[Whole, numbers.CROPS] = 1
+    """Parts a batch is computed in, one after the other, to save memory."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the model's matrix products; weights are always float32. `auto`: bfloat16 where
+    the device has it, else float32; the recipe in the run's folder says which. float16 scales the
+    loss so that small gradients are not lost, and its models are scored in float32."""
+    ema_decay: Rate = 0.0
+    """Keep and score a moving average of the weights; 0: the weights themselves."""
+    seed: Annotated[Whole, numbers.SEED] = 0
+    """All that is random is a function of this number and the step."""
+    workers: Annotated[Whole, numbers.WORKERS] = 2
+    """Processes that read and augment photos; 0: the training process does it."""
+    log_every: Steps = 20
+    """Steps between two lines of the log."""
+    evaluate_every: Steps = 1000
+    """Steps between two scores on `data.val`; also after the last step."""
+    save_every: Steps = 500
+    """Steps between two checkpoints."""
+    stop_after: Steps | None = None
+    """End the run after so many scores in a row without a new best; none: take all steps."""
+    track: tuple[TrackerName, ...] = ()
+    """Where the run is shown beside its own log and page of curves; needs the extra `track`."""
+    provenance: str = ""
+    """Stored in the model: where its data and starting weights come from."""
+    license: str = ""
+    """Stored in the model: the terms its weights may be used under."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate "
+                f"({self.accumulate})"
+            )
+        window, stride = self.protocol.window, self.protocol.stride
+        if (window is None) != (stride is None):
+            raise ValueError("protocol.window and protocol.stride go together")
+        if window is not None and stride is not None and stride > window:
+            raise ValueError(f"protocol.stride ({stride}) is larger than the window ({window})")
+        if self.model.encoder is None and self.model.weights is None:
+            raise ValueError("model.encoder and model.weights are both missing: give one")
+        if self.model.partial and self.model.weights is None:
+            raise ValueError("model.partial is set, but model.weights gives nothing to start from")
+        if self.stop_after is not None and self.data.val is None:
+            raise ValueError("stop_after is set, but data.val gives nothing to score")
+        if self.data.val in self.data.train:
+            raise ValueError(
+                f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """The text of a recipe file that reads back equal."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package."""
+    folder = Path(__file__).parents[1] / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe by packaged name or path, and change single fields of it.
+
+    Args:
+        name_or_path: A name of `packaged_recipes`, or a YAML file.
+        changes: Fields to set, nested as in the file, such as `{"schedule": {"steps": 100}}`.
+
+    Raises:
+        UserError: If there is no such recipe, or it says something that cannot be.
+    """
+    packaged = packaged_recipes()
+    path = packaged.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UserError(
+            f"no recipe {name_or_path!r}{nearest(name_or_path, list(packaged))}: neither a file "
+            f"nor one of {', '.join(packaged)}"
+        )
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no recipe: it holds no `key: value` lines")
+    changed = ", ".join(_names(changes or {}))
+    source = f"{path}, with {changed} changed" if changed else str(path)
+    return make_recipe(_merge(content, changes or {}), source)
+
+
+def make_recipe(content: dict[str, Any], source: str) -> Recipe:
+    """Check the fields of a recipe; `source` says in errors where they come from.
+
+    Raises:
+        UserError: If a key is unknown, a value impossible, or two contradict.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, Recipe)}") from None
+
+
+def _names(changes: dict[str, Any], section: str = "") -> Iterator[str]:
+    """The fields that are set, such as `schedule.steps`."""
+    for key, value in changes.items():
+        field = section + key.replace("-", "_")
+        if isinstance(value, dict):
+            yield from _names(value, f"{field}.")
+        else:
+            yield field
+
+
+def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Set fields given on the command line; what is unknown is found when the recipe is checked."""
+    merged = dict(content)
+    for key, value in changes.items():
+        field = key.replace("-", "_")
+        before = merged.get(field)
+        if isinstance(value, dict):
+            merged[field] = _merge(before if isinstance(before, dict) else {}, value)
+        else:
+            merged[field] = value
+    return merged

@@ -1,0 +1,142 @@
+"""Graphs compiled by OpenVINO for this processor, and kept compiled."""
+
+import io
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from segmenter.errors import UserError
+from segmenter.files.cache import cached
+from segmenter.runtimes.exported import ExportFacts
+from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
+from segmenter.runtimes.openvino_core import openvino_core
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_DTYPES = {"f32": "float32", "i32": "int32"}
+
+
+def version() -> str:
+    """OpenVINO's version, without its build number."""
+    import openvino
+
+    return openvino.__version__.split("-")[0]
+
+
+def usable_precision(precision: str) -> str:
+    """The precision meant by `auto`: bfloat16 where the processor has it natively.
+
+    Raises:
+        UserError: If bfloat16 is asked for and the processor lacks it.
+    """
+    native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and not native:
+        raise UserError("this processor has no bfloat16 arithmetic; take --precision float32")
+    if precision == "auto":
+        return "bfloat16" if native else "float32"
+    return precision
+
+
+def compile_graph(
+    graph: bytes, weights: bytes | None, precision: str, facts: ExportFacts | None = None
+) -> Run:
+    """Compile an ONNX graph, or OpenVINO's own with its weights.
+
+    Args:
+        graph: The content of the file.
+        weights: Of OpenVINO's second file; none: the graph is ONNX.
+        precision: `float32` or `bfloat16`.
+        facts: What the graph must be; none: not looked at.
+
+    Raises:
+        UserError: If OpenVINO cannot run it, or it is another graph.
+    """
+    core = openvino_core()
+    try:
+        if weights is None:
+            model = core.read_model(io.BytesIO(graph))
+        else:
+            model = core.read_model(graph, weights)
+        compiled = core.compile_model(model, "CPU", _settings(precision))
+    except RuntimeError as error:
+        raise UserError(f"OpenVINO cannot run this file: {last_line(error)}") from None
+    if facts is not None:
+        _check_ports(compiled, facts)
+        check_trial(_run(compiled), facts)
+    return _run(compiled)
+
+
+WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
+"""Makes a graph, or takes one that is kept, and gives what a function makes of it."""
+
+
+def compile_cached(
+    key: str, with_graph: WithGraph, precision: str, max_bytes: int, facts: ExportFacts
+) -> Run:
+    """Compile an ONNX graph for this processor, or take what was compiled before.
+
+    Args:
+        key: All that the graph depends on.
+        with_graph: Called where nothing compiled is kept.
+        precision: `float32` or `bfloat16`.
+        max_bytes: What is kept is not larger.
+        facts: What the graph must be.
+    """
+    import openvino
+
+    core = openvino_core()
+    processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    parts = ["openvino", openvino.__version__, processor, *capabilities, precision, key]
+
+    def compiled(graph: bytes) -> bytes:
+        model = core.read_model(io.BytesIO(graph))
+        found = core.compile_model(model, "CPU", _settings(precision))
+        _check_ports(found, facts)
+        check_trial(_run(found), facts)
+        return _exported(found)
+
+    def use(content: bytes) -> Run:
+        found = _imported(core, content, precision)
+        _check_ports(found, facts)
+        return _run(found)
+
+    return cached(json.dumps(parts), lambda: with_graph(compiled), use, max_bytes=max_bytes)
+
+
+def _settings(precision: str) -> dict[str, Any]:
+    # OpenVINO's own default is bfloat16 wherever the processor has it.
+    return {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+def _exported(compiled: "CompiledModel") -> bytes:
+    return compiled.export_model().getvalue()
+
+
+def _imported(core: Any, content: bytes, precision: str) -> "CompiledModel":
+    return core.import_model(io.BytesIO(content), "CPU", _settings(precision))
+
+
+def _run(compiled: "CompiledModel") -> Run:
+    return lambda given: compiled(given)[0]
+
+
+def _check_ports(compiled: "CompiledModel", facts: ExportFacts) -> None:
+    check_ports([*map(_port, compiled.inputs)], [*map(_port, compiled.outputs)], facts)
+
+
+def _port(given: Any) -> Port:
+    """An input or output of a compiled graph."""
+    kind = str(given.element_type.get_type_name())
+    shape = given.partial_shape
+    lengths = () if shape.rank.is_dynamic else shape
+    sizes = tuple(None if each.is_dynamic else each.get_length() for each in lengths)
+    return Port(frozenset(given.names), _DTYPES.get(kind, kind), sizes)

@@ -1,0 +1,102 @@
+"""A model by what can be said of it before any runtime holds it, and its graph from the cache."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from segmenter.checkpoints import load
+from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints.digests import Digests, digest_model
+from segmenter.errors import UserError
+from segmenter.files.cache import MAX_CONTENT, Opened, cached
+from segmenter.model import ModelSpec, Segmenter
+from segmenter.runtimes.exported import Exported, ExportFacts, is_exported, read_exported
+from segmenter.runtimes.graph import to_onnx
+
+_MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
+"""The packages that make a graph of a model."""
+_GRAPH_BYTES = 1 << 26
+"""Of a graph, beside its weights."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that no runtime holds yet; it is put into torch when it is asked for."""
+
+    spec: ModelSpec
+    digests: Callable[[], Digests]
+    """Of what was read, whatever its file claims."""
+    load: Callable[[], Segmenter]
+    """Gives the model of those digests, and no other."""
+    exported: Exported | None = None
+    path: Path | None = None
+    """Of the exported file."""
+
+    @property
+    def facts(self) -> ExportFacts:
+        """What its graph must be."""
+        return self.exported.facts if self.exported is not None else ExportFacts(spec=self.spec)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say which file is meant, in what is said of its graph."""
+        try:
+            yield
+        except UserError as error:
+            if self.path is None:
+                raise
+            raise UserError(f"{self.path}: {error}; export it again") from None
+
+    def with_graph(self, use: Callable[[bytes], Opened]) -> Opened:
+        """What `use` makes of the model as ONNX, from the cache if it was made before."""
+        if self.exported is not None:
+            return use(self.exported.graph)
+        make = lambda: to_onnx(self.load()).SerializeToString()  # noqa: E731
+        return cached(f"onnx {self.key()}", make, use, max_bytes=self.max_bytes())
+
+    def key(self) -> str:
+        """All that the graph depends on: what was read, and what makes a graph of it."""
+        versions = {name: _version(name) for name in _MAKERS}
+        return json.dumps([self.digests().content, versions], sort_keys=True)
+
+    def max_bytes(self) -> int:
+        """No graph of this model takes more, compiled or not."""
+        return min(8 * self.digests().num_weights + _GRAPH_BYTES, MAX_CONTENT)
+
+
+def model_source(model: Segmenter | str | Path, path: Path | None) -> Source:
+    """A model by what can be said of it without reading its weights."""
+    if isinstance(model, Segmenter):
+        return Source(model.spec, lambda: digest_model(model), lambda: model)
+    assert path is not None
+    if is_exported(path):
+        exported = read_exported(path)
+        if exported.facts.output != "logits":
+            raise UserError(
+                f"{path} gives labels, of one size; what labels photos needs `segmenter export "
+                "--output logits`"
+            )
+        return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported, path)
+    if own.is_own(path):
+        spec, digests = own.verify(path)
+        return Source(spec, lambda: digests, lambda: own.read(path, content=digests.content))
+    loaded = load(path)
+    return Source(loaded.spec, lambda: digest_model(loaded), lambda: loaded)
+
+
+def _no_digests() -> Digests:
+    raise AssertionError("an exported graph is its own key")
+
+
+def _no_torch(path: Path) -> Segmenter:
+    raise UserError(f"{path} is exported: for its weights in torch, load the model it came from")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its source
+        return ""

@@ -1,0 +1,176 @@
+"""What a run tells while it goes: a progress display, a log, a page of curves, trackers.
+
+Nothing here may stop training: what cannot be written is a warning, once.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from segmenter.recipe import Recipe
+from segmenter.text import visible
+from segmenter.training.log.curves import write_curves
+from segmenter.training.log.files import RunLog
+from segmenter.training.log.tracking import Pictures, TrackedRun, Trackers, in_one_line
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+_BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class TrainingReport:
+    """Watch a run: times, means of the loss, and where they are shown and kept.
+
+    Args:
+        folder: The run's; none: nothing is kept. Of several processes, one keeps the logs.
+        recipe: What is run.
+        start: Steps done; what the logs hold of later ones is taken back.
+        console: Where progress is shown.
+    """
+
+    def __init__(
+        self, folder: Path | None, recipe: Recipe, *, start: int, console: Console
+    ) -> None:
+        self._folder, self._recipe = folder, recipe
+        self._console = console
+        self._complaints: set[str] = set()
+        self._log: RunLog | None = None
+        self._trackers: Trackers | None = None
+        if folder is not None:
+            self._quietly("the log cannot be written", lambda: self._open_log(folder, start))
+            told = self._log.told if self._log else {}
+            self._trackers = Trackers(TrackedRun(folder, recipe, start), told, self.say)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task(
+            "training", total=recipe.schedule.steps, completed=start
+        )
+        self._reset()
+
+    def __enter__(self) -> "TrainingReport":
+        """Show the progress bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take the progress bar away, draw the curves, and close the logs."""
+        self._progress.stop()
+        self._draw_curves()
+        if self._trackers is not None:
+            self._trackers.close(hurry=kind is not None)
+
+    def waited_for_data(self, seconds: float) -> None:
+        """Count time in which the model had nothing to do."""
+        self._waited += seconds
+
+    def step(self, step: int, *, loss: float, lr: float, grad_norm: float, num_images: int) -> None:
+        """Count one update, `step` being the number done; write a line every `log_every`."""
+        self._losses.append(loss)
+        self._num_images += num_images
+        self._progress.update(self._bar, completed=step)
+        if step % self._recipe.log_every:
+            return
+        seconds = time.perf_counter() - self._since
+        numbers = {
+            "train/loss": sum(self._losses) / len(self._losses),
+            "train/lr": lr,
+            "train/grad_norm": grad_norm,
+            "train/images_per_second": self._num_images / seconds,
+            "train/data_wait_share": self._waited / seconds,
+        }
+        memory = peak_memory_bytes()
+        if memory is not None:
+            numbers["train/memory_gib"] = memory / 2**30
+        self.numbers(step, numbers)
+        self.say(
+            f"step {step}  loss {numbers['train/loss']:.4f}  lr {lr:.2e}  "
+            f"{numbers['train/images_per_second']:.2f} images/s  "
+            f"data wait {numbers['train/data_wait_share']:.0%}"
+            + (f"  memory {memory / 2**30:.1f} GiB" if memory is not None else "")
+        )
+        self._reset()
+
+    def score(
+        self,
+        step: int,
+        miou: float,
+        *,
+        is_best: bool,
+        draw: Callable[[], Pictures] | None = None,
+    ) -> None:
+        """Note a score on the validation split.
+
+        Args:
+            step: Updates done.
+            miou: From 0 to 1.
+            is_best: Whether it is better than all before.
+            draw: Makes pictures of validation photos; called where a tracker shows them.
+        """
+        self.numbers(step, {"val/miou": miou})
+        self.say(f"step {step}  val mIoU {miou:.4f}{'  (best so far)' if is_best else ''}")
+        self._progress.update(self._bar, description=f"training, val mIoU {miou:.4f}")
+        trackers = self._trackers
+        if draw is not None and trackers:
+            self._quietly(
+                "validation photos cannot be drawn", lambda: trackers.pictures(step, draw())
+            )
+        self._draw_curves()
+        self._reset()
+
+    def say(self, sentence: str) -> None:
+        """Show one line above the progress bar."""
+        self._console.print(
+            visible(sentence, keep="\n"), highlight=False, markup=False, soft_wrap=True
+        )
+
+    def numbers(self, step: int, numbers: dict[str, float]) -> None:
+        """Keep numbers of a step in the log and in the trackers."""
+        log = self._log
+        if log is not None:
+            self._quietly("the log cannot be written", lambda: log.append(step, numbers))
+        if self._trackers is not None:
+            self._trackers.numbers(step, numbers)
+
+    def _open_log(self, folder: Path, start: int) -> None:
+        self._log = RunLog(folder, start)
+
+    def _draw_curves(self) -> None:
+        folder, recipe = self._folder, self._recipe
+        if folder is not None:
+            self._quietly(
+                "the page of curves cannot be written",
+                lambda: write_curves(folder, recipe.name, recipe.schedule.steps),
+            )
+
+    def _quietly(self, complaint: str, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except Exception as error:  # whatever it is, the weights matter more
+            if complaint not in self._complaints:
+                self.say(f"warning: {complaint} ({in_one_line(error)}); training goes on")
+            self._complaints.add(complaint)
+
+    def _reset(self) -> None:
+        self._since = time.perf_counter()
+        self._losses: list[float] = []
+        self._num_images = 0
+        self._waited = 0.0
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process has held at one time; none where no one counts it."""
+    if resource is None:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT

@@ -1,0 +1,190 @@
+"""From a recipe to the description of its model."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from segmenter.classes.__init__ import Classes
+from segmenter.errors import UserError
+from segmenter.files.yaml import first_problem
+from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
+from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.spec import (
+    AttentionToMaskSpec,
+    DecoderSpec,
+    EncoderSpec,
+    EoMTSpec,
+    LinearDecoderSpec,
+    MaskTransformerSpec,
+    ModelSpec,
+    MultiBlockLinearSpec,
+    Normalization,
+)
+from segmenter.recipe import Recipe
+from segmenter.recipe.model import ModelRecipe
+
+_MAX_SCALED_CLASSES = 4
+"""Up to so many classes, a layer norm over them is too coarse for a new decoder."""
+
+
+def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
+    """Describe the model; `start` is the model it grows from, if it is one of ours."""
+    given = recipe.model
+    if len(classes) == 1:
+        raise UserError(
+            f"the data has one class, {classes.names[0]!r}, and nothing to tell it from; say in "
+            'classes.yaml which mask values are all the rest, such as "background: [0]"'
+        )
+    encoder, normalization = _encoder(given, start)
+    frozen = recipe.optimizer.frozen_blocks
+    if frozen != "all" and frozen > encoder.depth:
+        raise UserError(
+            f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
+            f"{encoder.depth} blocks; `all` freezes the whole encoder"
+        )
+    decoder = _decoder(given, encoder, classes, start)
+    num_asked = getattr(decoder, "blocks", 0)
+    if num_asked > encoder.depth:
+        raise UserError(
+            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
+            f"has {encoder.depth}; set model.decoder_blocks"
+        )
+    try:
+        return ModelSpec(
+            encoder=encoder,
+            decoder=decoder,
+            fit=given.fit,
+            classes=classes,
+            normalization=normalization,
+            protocol=_protocol(recipe),
+            recipe=recipe.model_dump(mode="json"),
+            provenance=recipe.provenance or (start.provenance if start else ""),
+            license=recipe.license or (start.license if start else ""),
+        )
+    except ValidationError as error:
+        raise UserError(f"recipe {recipe.name}: {first_problem(error, ModelSpec)}") from None
+
+
+def _decoder(
+    given: ModelRecipe, encoder: EncoderSpec, classes: Classes, start: ModelSpec | None
+) -> DecoderSpec:
+    """The decoder that a recipe describes."""
+    dim = given.decoder_dim or encoder.embed_dim
+    asked = {"blocks": given.decoder_blocks, "cells": given.decoder_cells}
+    fields = {name: value for name, value in asked.items() if value is not None}
+    match given.decoder:
+        case "linear":
+            return LinearDecoderSpec()
+        case "multi-linear":
+            return MultiBlockLinearSpec.model_validate(fields)
+        case "atm":
+            return AttentionToMaskSpec.model_validate(fields | {"dim": dim})
+        case "eomt":
+            return EoMTSpec.model_validate(fields)
+        case "mask":
+            return MaskTransformerSpec(
+                dim=dim,
+                depth=given.decoder_depth,
+                qkv_bias=given.decoder_qkv_bias,
+                drop_path=given.decoder_drop_path,
+                dropout=given.decoder_dropout,
+                class_norm=_class_norm(given, classes, start),
+                projection_init=given.projection_init,
+            )
+
+
+def _class_norm(
+    given: ModelRecipe, classes: Classes, start: ModelSpec | None
+) -> Literal["layer", "scale"]:
+    """The mask decoder's way from cosines to logits: as asked for, as kept, or by class count."""
+    num_logits = len(classes.classes)
+    kept = start.decoder if start and start.classes.names == classes.names else None
+    if given.decoder_class_norm is not None:
+        chosen = given.decoder_class_norm
+    elif isinstance(kept, MaskTransformerSpec):
+        chosen = kept.class_norm
+    else:
+        chosen = "scale" if num_logits <= _MAX_SCALED_CLASSES else "layer"
+    if chosen == "layer" and num_logits == 1:
+        raise UserError(
+            "model.decoder_class_norm is 'layer', but a layer norm over one class is a constant "
+            "that learns nothing; set it to 'scale', or model.decoder to 'linear'"
+        )
+    return chosen
+
+
+def _protocol(recipe: Recipe) -> Protocol:
+    """The way of scoring that a recipe describes."""
+    given = recipe.protocol
+    if given.rules is None:
+        return Protocol(name=recipe.name, **given.model_dump(exclude={"rules"}))
+    published = published_protocol(
+        given.rules,
+        window=given.window,
+        stride=given.stride,
+        short_side=given.short_side,
+        max_ratio=given.max_ratio,
+    )
+    # Some code bases fix their stride; a recipe says it, as it says every size.
+    return published.model_copy(update={"flip": given.flip, "stride": given.stride})
+
+
+def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
+    """The encoder and its normalisation, with what the recipe changes in it."""
+    if given.encoder is not None:
+        encoder, own_normalization = find_architecture(_tagged(given))
+    elif start is not None:
+        encoder, own_normalization = start.encoder, start.normalization
+    elif str(given.weights).startswith("timm:"):
+        encoder, own_normalization = find_architecture(str(given.weights).removeprefix("timm:"))
+    else:
+        raise UserError(
+            f"model.encoder is missing, and model.weights ({given.weights}) is no whole model that "
+            "would say it; name the encoder, such as vit_small_patch16_384"
+        )
+    changes: dict[str, Any] = {
+        "in_channels": given.in_channels,
+        "drop_path": given.drop_path,
+    }
+    if given.position_resize is not None:
+        changes["table_resize"] = given.position_resize
+    if given.encoder_depth is not None:
+        if given.encoder_depth > encoder.depth:
+            raise UserError(
+                f"model.encoder_depth is {given.encoder_depth}, "
+                f"but {encoder.architecture} has only {encoder.depth} blocks"
+            )
+        changes["depth"] = given.encoder_depth
+    if given.patch_size is not None:
+        changes["patch_size"] = given.patch_size
+    if given.position_grid is not None and encoder.table_grid is not None:
+        changes["table_grid"] = (given.position_grid, given.position_grid)
+    if given.encoder_layer_norm_eps is not None:
+        changes["layer_norm_eps"] = given.encoder_layer_norm_eps
+    named = {
+        "encoder": own_normalization,
+        "half": HALF,
+        "imagenet": IMAGENET,
+        "imagenet-rounded": IMAGENET_ROUNDED,
+    }
+    normalization = _widen(named[given.normalization], given.in_channels)
+    return encoder.model_copy(update=changes), normalization
+
+
+def _tagged(given: ModelRecipe) -> str:
+    """The encoder's name, with the tag of downloaded weights, as tags differ in normalisation."""
+    name, weights = str(given.encoder), str(given.weights)
+    tag = weights.partition(".")[2] if weights.startswith("timm:") else ""
+    return f"{name}.{tag}" if tag and "." not in name else name
+
+
+def _widen(normalization: Normalization, channels: int) -> Normalization:
+    """Repeat mean and std for images that have other channels than RGB."""
+    if len(normalization.mean) == channels:
+        return normalization
+    order = np.arange(channels) % len(normalization.mean)
+    return Normalization(
+        mean=tuple(normalization.mean[i] for i in order),
+        std=tuple(normalization.std[i] for i in order),
+    )

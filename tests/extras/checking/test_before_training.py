@@ -1,0 +1,73 @@
+"""Whatever `check` calls an error, `train` refuses, and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.problems import KINDS, Severity
+from segmenter.data.published import open_data
+from segmenter.errors import UserError
+from segmenter.extras.checking.before_training import read_training_data
+from tests.extras.checking.conftest import draw_mask
+from tests.extras.checking.test_planted_faults import PLANTED, check_folder, cut
+
+
+def read(root: Path, **options: float) -> LabelledFolder:
+    data = open_data(str(root))
+    train = data.items("train")
+    val = data.items("val") if "val" in data.splits else ()
+    read_training_data(data, train, val, **options)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("kind", "plant"), PLANTED, ids=[f"{kind}-{n}" for n, (kind, _) in enumerate(PLANTED)]
+)
+def test_training_refuses_what_check_calls_an_error(
+    kind: str, plant: Callable[[Path], None], clean: Path
+) -> None:
+    plant(clean)
+    if KINDS[kind].severity is Severity.ERROR:
+        with pytest.raises(UserError):
+            read(clean)
+    else:
+        read(clean)
+
+
+def test_a_fault_in_a_split_that_is_not_used_is_refused_too(clean: Path) -> None:
+    for folder in ("images", "masks"):
+        (clean / folder / "val").rename(clean / folder / "test")
+    cut("masks/test/e.png")(clean)
+    assert not check_folder(clean).is_clean
+    with pytest.raises(UserError, match=r"1 of 5 .*test/e\.png"):
+        read(clean)
+
+
+def test_an_image_in_two_lists_is_refused_by_its_name(clean: Path) -> None:
+    (clean / "train.txt").write_text("train/a\ntrain/b\n")
+    (clean / "val.txt").write_text("train/b\n")
+    with pytest.raises(UserError, match=r"in two splits \(1\): .*b\.png .*\(train and val\)"):
+        read(clean)
+
+
+def test_few_damaged_images_to_train_on_are_spared_if_the_recipe_says_so(clean: Path) -> None:
+    cut("images/train/a.png")(clean)
+    read(clean, max_unreadable=0.4)
+    with pytest.raises(UserError, match=r"1 photos cannot be read, more than data\.max_unreadable"):
+        read(clean, max_unreadable=0.01)
+    cut("images/val/d.png")(clean)
+    with pytest.raises(UserError, match=r"d\.png"):
+        read(clean, max_unreadable=0.4)
+
+
+def test_pixels_are_counted_for_each_item_to_train_on(clean: Path) -> None:
+    data = open_data(str(clean))
+    Image.fromarray(np.full((96, 128), 255, np.uint8)).save(clean / "masks/train/b.png")
+    found = read_training_data(data, data.items("train"), data.items("val"), workers=2)
+    first = [int((draw_mask(0) == value).sum()) for value in (0, 3, 9)]
+    assert found.pixel_counts[:2].tolist() == [first, [0, 0, 0]]
+    assert [problem.kind for problem in found.problems] == ["all-ignored"]

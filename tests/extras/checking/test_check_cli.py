@@ -1,0 +1,179 @@
+"""`segmenter check` on the command line, and the page it writes."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.published_trees import write_tree
+from tests.extras.checking.conftest import draw_mask, draw_photo, write_item
+from tests.extras.checking.test_planted_faults import copy_photo, scaled, unlisted_value, without
+from tests.test_cli import here, refused, run  # noqa: F401 - a fixture
+
+
+def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
+    clean: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("check", str(clean)) == 0
+    assert "no errors and no warnings" in capsys.readouterr().out
+    unlisted_value(clean)
+    assert run("check", str(clean)) == 3
+    said = capsys.readouterr().out
+    assert "masks with values that no class has (1): " in said
+    assert "value 7 at 1280 pixels belongs to no class; add to classes.yaml" in said
+    assert "1 kind of errors" in said
+
+
+def test_the_json_is_the_same_each_time(clean: Path, tmp_path: Path) -> None:
+    without("masks/train/b.png")(clean)
+    copy_photo("val/d")(clean)
+    texts = []
+    for name in ("a.json", "b.json"):
+        assert run("check", str(clean), "--json", str(tmp_path / name)) == 3
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+    found = json.loads(texts[0])
+    assert found["version"] == 1
+    assert set(found) == {
+        "version",
+        "data",
+        "is_clean",
+        "near_duplicate_threshold",
+        "findings",
+        "splits",
+        "suggestions",
+    }
+    assert [finding["kind"] for finding in found["findings"]] == ["leak", "photo-without-mask"][
+        ::-1
+    ]
+    assert found["findings"][1]["count"] == 1
+    assert found["splits"]["val"]["classes"]["tree"]["masks"] == 2
+    assert found["splits"]["train"]["sizes"] == [{"height": 96, "width": 128, "photos": 2}]
+
+
+def test_the_page_needs_nothing_from_outside_and_names_are_escaped(
+    clean: Path, tmp_path: Path
+) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    unlisted_value(clean)
+    write_item(clean, f"val/{evil}", scaled(draw_photo(0)), scaled(draw_mask(0)) // 9 * 9)
+    write_item(clean, "val/\udcff", draw_photo(8), draw_mask(8))
+    text = (clean / "classes.yaml").read_text().replace("tree", "'<script>alert(2)</script>'")
+    (clean / "classes.yaml").write_text(text)
+    assert run("check", str(clean), "--report", str(tmp_path / "report")) == 3
+    page = (tmp_path / "report/index.html").read_text()
+    plain = re.sub(r"base64,[^\"]*", "", page)
+    assert evil not in plain
+    assert "<script" not in plain
+    assert not re.search(r"https?:|src=\"(?!data:)|url\(|@import|<link", plain)
+    assert plain.count("<img") >= 3
+    assert run("check", str(clean), "--report", str(tmp_path / "report")) == 3
+
+
+def test_nothing_of_the_user_is_replaced(clean: Path, capsys: pytest.CaptureFixture) -> None:
+    mine = clean / "index.html"
+    mine.write_text("mine")
+    assert "--overwrite" in refused(capsys, "check", str(clean), "--report", str(clean))
+    assert "exists" in refused(capsys, "check", str(clean), "--json", str(mine))
+    assert mine.read_text() == "mine"
+
+
+def test_a_published_set_is_checked_by_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_tree("ade20k", tmp_path / "ade", values=[0, 1, 150])
+    mask = next((tmp_path / "ade/annotations/training").iterdir())
+    mask.unlink()
+    assert run("check", f"ade20k:{tmp_path}/ade") == 3
+    said = capsys.readouterr().out
+    assert f"photos without a mask (1): {tmp_path}/ade/images/training/" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("check nowhere", "no such folder: nowhere"),
+        ("check empty", "no folder 'images'"),
+        ("check bare", "no image in bare/images"),
+        ("check unnamed", "has no classes.yaml"),
+        ("check ade2k:set", "did you mean 'ade20k'?"),
+        ("check set --workers -1", "--workers is from 0"),
+        ("check set --json nowhere/a.json", "its folder is missing"),
+        ("check set --report set/classes.yaml", "is a file; give another folder"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    arguments: str,
+    message: str,
+    clean: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(clean.parent)
+    for folder in ("empty", "bare/images", "bare/masks"):
+        Path(folder).mkdir(parents=True)
+    write_item(Path("unnamed"), "a", draw_photo(0), draw_mask(0))
+    assert message in refused(capsys, *arguments.split())
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> None:
+    write_item(clean, "train/many", draw_photo(9, (500, 500)), draw_mask(9, (500, 500)))
+    for number in range(3000):
+        for kind in ("images", "masks"):
+            (clean / kind / f"train/many-{number}.png").hardlink_to(clean / kind / "train/many.png")
+    report = tmp_path / "report"
+    command = [sys.executable, "-m", "segmenter", "check", str(clean), "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 3:
+        time.sleep(0.05)  # two that read, and the one that looks after what they share
+    time.sleep(2)  # they read by now
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert error == b""
+    assert not report.exists()
+
+
+def test_training_warns_of_what_its_masks_hold_before_the_first_step(
+    here: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture,
+) -> None:
+    first, *others = sorted((here / "data/masks/train").iterdir())
+    Image.fromarray(np.full((64, 64), 255, dtype=np.uint8)).save(first)
+    for path in others:
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.minimum(mask, 1)).save(path)
+    assert run("train", "tiny.yaml", "--schedule.steps", "1") == 0
+    said = capsys.readouterr().err
+    ignored = said.index("warning: masks in which every pixel is ignored (1): ")
+    missing = said.index("warning: classes that no mask of the training split holds (1): ")
+    assert max(ignored, missing) < said.index("# the recipe of this run")
+    assert "'class-2' is in no mask of the training photos" in said
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n", "\ufeff"])
+def test_a_draft_may_be_redirected_into_the_classes_of_its_own_folder(
+    content: str, clean: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = clean / "classes.yaml"
+    path.write_text(content)  # as the shell leaves it
+    assert run("check", str(clean)) == 2
+    said = capsys.readouterr()
+    assert "has no classes.yaml" in said.err
+    path.write_text(said.out)
+    assert run("check", str(clean)) == 0
+
+
+def test_a_list_in_a_folder_of_lists_takes_the_classes_of_the_data_set(clean: Path) -> None:
+    (clean / "splits").mkdir()
+    (clean / "splits/train.txt").write_text("train/a\n")
+    assert run("check", str(clean / "splits/train.txt")) == 0

@@ -1,0 +1,129 @@
+"""Explanations: the numbers are the model's own, and the page holds a picture of every head."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segmenter.checkpoints import save
+from segmenter.cli import main
+from segmenter.errors import UserError
+from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
+from segmenter.extras.explaining.maps import attention, confidence, describe, seen_as_a_whole
+from segmenter.extras.explaining.page import Origin, write_explanation
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference.predictor import Predictor
+from segmenter.model import Segmenter, attention_maps
+from tests.conftest import make_spec
+
+
+@pytest.fixture(params=["linear", "mask", "multi-linear", "atm", "eomt"])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    return Predictor(Segmenter(make_spec(4, decoder=request.param)))
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+
+
+def test_attention_is_the_row_of_the_patch_that_was_pointed_at(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    found = attention(predictor, image, 1, (0.5, 0.99), None)
+    assert found["grid"] == [3, 5]
+    assert found["patch"] == (1, 4)
+    assert found["covered"] == pytest.approx([48 / 45, 80 / 70])
+    pixels = seen_as_a_whole(predictor, image)
+    expected = attention_maps(predictor.model, pixels, 1).of_patch(1, 4)[0]
+    torch.testing.assert_close(torch.tensor(found["heads"]), expected.flatten(1), atol=1e-6, rtol=0)
+
+
+def test_confidence_is_the_probability_of_the_label(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    probabilities = predictor.probabilities(image).max(axis=0)
+    np.testing.assert_allclose(confidence(predictor, image) / 255, probabilities, atol=0.5 / 255)
+
+
+@pytest.mark.parametrize("layer", [-1, 99])
+def test_a_layer_that_is_not_there_is_refused(
+    predictor: Predictor, image: np.ndarray, layer: int
+) -> None:
+    with pytest.raises(UserError, match=r"no layer|it has no attention"):
+        attention(predictor, image, layer, (0.5, 0.5), None)
+
+
+def test_layers_are_those_of_encoder_and_decoder(predictor: Predictor) -> None:
+    parts = [layer["part"] for layer in describe(predictor, "x")["layers"]]
+    model = predictor.model
+    assert parts.count("encoder") == len(model.encoder.blocks)
+    assert parts.count("decoder") == len(getattr(model.decoder, "blocks", []))
+
+
+def test_similarity_is_the_cosine_and_the_map_keeps_the_two_strongest_directions(
+    predictor: Predictor,
+) -> None:
+    similarity = class_similarity(predictor.model)
+    torch.testing.assert_close(similarity.diagonal(), torch.ones(4))
+    torch.testing.assert_close(similarity, similarity.T)
+    places = class_map(predictor.model)
+    assert places.shape == (4, 2)
+    torch.testing.assert_close(places.abs().amax(dim=0), torch.ones(2))
+    assert abs(float(places[:, 0] @ places[:, 1])) < 1e-5
+
+
+def test_tokens_that_are_equal_get_one_colour(predictor: Predictor, image: np.ndarray) -> None:
+    pixels = seen_as_a_whole(predictor, image)
+    colors = token_colors(predictor.model, pixels)
+    assert colors.shape == (3, 5, 3)
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize("origin", [Origin(None), Origin((2, 4)), Origin(None, "class-1")])
+def test_the_page_shows_every_head(
+    predictor: Predictor, image: np.ndarray, tmp_path: Path, origin: Origin
+) -> None:
+    folder = OutputFolder(tmp_path / "out")
+    write_explanation(predictor, image, "<b>.jpg", origin, folder)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "&lt;b&gt;.jpg" in page
+    model = predictor.model
+    heads = len(model.encoder.blocks)  # one a block
+    if predictor.spec.decoder.kind == "mask" or (
+        predictor.spec.decoder.kind == "atm" and origin.class_name is not None
+    ):
+        heads += len(model.decoder.blocks)
+    pictures = list((tmp_path / "out").glob("*-head-*.png"))
+    assert len(pictures) == heads
+    assert all(picture.name in page for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--patch", "3,0"], "3 rows"),
+        (["--patch", "x"], "ROW,COLUMN"),
+        (["--class", "nothing"], "class-0"),
+        (["--class", "class-0", "--patch", "0,0"], "not both"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    tmp_path: Path,
+    image: np.ndarray,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    word: str,
+) -> None:
+
+    save(Segmenter(make_spec(4)), tmp_path / "m.safetensors")
+    Image.fromarray(image).save(tmp_path / "p.png")
+    arguments = ["explain", str(tmp_path / "p.png"), "--model", str(tmp_path / "m.safetensors")]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--out", str(tmp_path / "out"), *flags])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert word in error
+    assert error.count("\n") == 1

@@ -1,0 +1,96 @@
+"""Chromium and servers of folders, for tests of pages."""
+
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segmenter.extras.export.onnxruntime_web import VERSION
+
+ROOT = Path(__file__).parents[3]
+BROWSER = shutil.which("chromium")
+ARTEFACTS = ROOT / "build" / "screenshots"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+ADVISED = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+        "connect-src 'self'; worker-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+"""Headers that `docs/browser.md` tells to send."""
+
+
+def runtime_archive() -> Path:
+    """ONNX Runtime for browsers, as `npm pack` wrote it; without it the test is skipped."""
+    given = os.environ.get("ONNXRUNTIME_WEB")
+    path = Path(given) if given else ROOT / "build" / f"onnxruntime-web-{VERSION}.tgz"
+    if not path.is_file():
+        pytest.skip(
+            f"needs {path.name}: `npm pack onnxruntime-web@{VERSION} --pack-destination build`"
+        )
+    return path
+
+
+@contextmanager
+def static_server(folder: Path, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """The address of a server that gives out a folder, as `python -m http.server` does."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            super().end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Patient(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A browser that closes before it has read all is no fault."""
+
+    with Patient(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser without a window, and without a graphics processor."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = launch(playwright.chromium, "--disable-gpu")
+        yield browser
+        browser.close()
+
+
+def launch(kind: Any, *arguments: str) -> Any:
+    """Start another browser; `kind` is the `browser_type` of a first one."""
+    return kind.launch(executable_path=BROWSER, args=[*ARGUMENTS, *arguments])
+
+
+def watch(page: Any) -> list[str]:
+    """What goes wrong in a page: errors that are thrown, and those in its console."""
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    return problems

@@ -1,0 +1,125 @@
+"""The page's arithmetic in JavaScript: what a photo is shown as, and labels from patch logits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segmenter.extras.serving.page_files import browser_files
+from segmenter.inference import Predictor
+from segmenter.model import Segmenter
+from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.predicting.annotations.outlines import find_regions
+from tests.conftest import make_spec
+from tests.extras.serving.browser import BROWSER, chromium, static_server, watch
+from tests.extras.serving.conftest import photo
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs chromium"),
+]
+
+LABEL = """
+async ({ size, values, model }) => {
+  const { scorePhoto } = await import("./windows.js");
+  const { confidencePixels, labelPixels } = await import("./maps.js");
+  const run = async (pixels, size) => {
+    const { values, shape } = await score(Array.from(pixels), size);
+    return { values, numClasses: shape[0], grid: shape.slice(1) };
+  };
+  const { logits, axes } = await scorePhoto({ size, channels: 3, values }, model, run, () => {});
+  return [labelPixels, confidencePixels].map((map) => Array.from(map(logits, ...axes)));
+}
+"""
+TRACE = """
+async ([height, width, labels]) => {
+  const { tracePolygons } = await import("./outlines.js");
+  return tracePolygons({ height, width, labels: Uint16Array.from(labels) }, ["a", "b", "c"]);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page of the same origin as the modules, on which they can be tried."""
+    folder: Path = tmp_path_factory.mktemp("page")
+    for name, content in browser_files().items():
+        (folder / name).write_bytes(content)
+    (folder / "index.html").write_text("<!doctype html><link rel=icon href=data:,>")
+    with static_server(folder) as address, chromium() as browser:
+        opened = browser.new_page()
+        problems = watch(opened)
+        opened.goto(address)
+        opened.models = []
+        opened.expose_function("score", lambda pixels, size: score(opened.models[-1], pixels, size))
+        yield opened
+        assert not problems
+
+
+@torch.inference_mode()
+def score(model: Segmenter, pixels: list[float], size: list[int]) -> dict[str, Any]:
+    """Patch logits of a picture that JavaScript made."""
+    picture = torch.tensor(pixels).view(1, 3, *size)
+    logits = model.patch_logits(model.normalize(picture))[0]
+    return {"values": logits.flatten().tolist(), "shape": list(logits.shape)}
+
+
+WINDOWS = {"window": 64, "stride": 40, "short_side": 72}
+CASES = {
+    "as it is": ((40, 56), Protocol(), "pad-crop"),
+    "enlarged": ((31, 50), Protocol(short_side=64), "pad-crop"),
+    "made smaller": ((200, 131), Protocol(short_side=64, resize_dtype="float32"), "pad-squeeze"),
+    "long": ((9, 300), Protocol(short_side=48, max_ratio=4), "stretch"),
+    "half even": ((50, 75), Protocol(short_side=49, rounding="half-even"), "pad-crop"),
+    "windows": ((90, 130), Protocol(**WINDOWS), "pad-crop"),
+    "fading windows": ((130, 90), Protocol(**WINDOWS, blend="linear"), "pad-squeeze"),
+    "paper": (
+        (37, 90),
+        published_protocol("segmenter", window=64, stride=48, short_side=48),
+        "pad-crop",
+    ),
+    "paddleseg": ((70, 91), published_protocol("paddleseg", window=48, short_side=80), "stretch"),
+    "one pixel": ((1, 1), Protocol(), "pad-crop"),
+    "one row": ((1, 200), Protocol(), "pad-crop"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels_and_confidence_are_pythons(page: Any, case: str) -> None:
+    size, protocol, fit = CASES[case]
+    spec = make_spec(7, fit=fit).model_copy(update={"protocol": protocol})
+    torch.manual_seed(1)
+    model = Segmenter(spec).eval()
+    with torch.no_grad():
+        model.decoder.project.weight.mul_(20)
+    page.models.append(model)
+    image = photo(*size, seed=5)
+    facts = {"protocol": protocol.model_dump(mode="json"), "fit": fit, "cell": 16}
+    given = {"size": size, "values": image.ravel().tolist(), "model": facts}
+    labels, confidence = (np.array(found).reshape(size) for found in page.evaluate(LABEL, given))
+    predictor = Predictor(model)
+    assert (labels == predictor(image)).mean() >= 0.999
+    expected = predictor.probabilities(image).max(axis=0)
+    assert np.abs(confidence / 255 - expected).mean() <= 0.003
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outlines_are_pythons(page: Any, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    size = (int(random.integers(1, 24)), int(random.integers(1, 24)))
+    labels = random.integers(0, 3, size).astype(np.uint8)
+    found = page.evaluate(TRACE, [*size, labels.ravel().tolist()])
+    shares = [(labels == each["index"]).mean() for each in found]
+    assert shares == sorted(shares, reverse=True)
+    assert [each["share"] for each in found] == pytest.approx(shares)
+    assert {each["index"] for each in found} == set(np.unique(labels).tolist())
+    for each in found:
+        expected = [
+            (region.outer.tolist(), [hole.tolist() for hole in region.holes])
+            for region in find_regions(labels == each["index"])
+        ]
+        given = [(polygon["outer"], polygon["holes"]) for polygon in each["polygons"]]
+        assert sorted(given) == sorted(expected)

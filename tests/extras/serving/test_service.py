@@ -1,0 +1,347 @@
+"""The service: answers equal the predictor's, refusals have a code, nothing is unbounded."""
+
+import asyncio
+import json
+import multiprocessing
+import socket
+import threading
+import time
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.requests import Request
+
+from segmenter.extras.serving import departures, server
+from segmenter.inference.predictor import Predictor
+from segmenter.model import Segmenter
+from tests.conftest import make_spec
+from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, photo
+
+
+def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:
+    served = start()
+    image = photo()
+    response = served.client.post("/segment", content=encode(image), headers=PNG)
+    assert response.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(labels_of(response), served.predictor(image))
+
+
+def test_a_form_is_taken_too(start: Start) -> None:
+    served = start()
+    image = photo()
+    response = served.client.post("/segment", files={"image": ("x.png", encode(image))})
+    np.testing.assert_array_equal(labels_of(response), served.predictor(image))
+
+
+def test_json_holds_shares_and_masks_that_read_back(start: Start) -> None:
+    served = start()
+    image = photo(seed=2)
+    headers = PNG | {"accept": "text/html;q=0.9, application/json"}
+    content = served.client.post("/segment", content=encode(image), headers=headers).json()
+    labels = served.predictor(image)
+    assert (content["height"], content["width"]) == labels.shape
+    for each in content["classes"]:
+        assert each["share"] == pytest.approx((labels == each["index"]).mean())
+        assert each["rle"]["size"] == list(labels.shape)
+        assert each["polygons"]
+    assert sum(each["share"] for each in content["classes"]) == pytest.approx(1)
+
+
+def test_an_overlay_is_at_least_as_large_as_the_photo(start: Start) -> None:
+    served = start()
+    headers = PNG | {"accept": "image/jpeg"}
+    response = served.client.post("/segment", content=encode(photo(40, 56)), headers=headers)
+    width, height = Image.open(BytesIO(response.content)).size
+    assert width >= 56
+    assert height >= 40
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (513, 511)])
+def test_labels_have_the_size_of_the_photo(start: Start, size: tuple[int, int]) -> None:
+    served = start()
+    response = served.client.post("/segment", content=encode(photo(*size)), headers=PNG)
+    assert labels_of(response).shape == size
+
+
+REFUSALS = {
+    "garbage": (b"garbage", PNG, 422, "bad-image"),
+    "cut": (encode(photo())[:100], PNG, 422, "bad-image"),
+    "empty": (b"", PNG, 422, "no-image"),
+    "too many bytes": (b"x" * 100_001, PNG, 413, "body-too-large"),
+    "too many pixels": (encode(np.zeros((200, 200, 3), np.uint8)), PNG, 422, "bad-image"),
+    "a kind we do not take": (b"{}", {"content-type": "text/html"}, 415, "unsupported-media-type"),
+    "an answer we do not give": (
+        encode(photo()),
+        PNG | {"accept": "text/html"},
+        406,
+        "not-acceptable",
+    ),
+    "a form without boundary": (
+        b"x",
+        {"content-type": "multipart/form-data"},
+        400,
+        "bad-form",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_is_a_problem_with_a_code(start: Start, case: str) -> None:
+    body, headers, status, code = REFUSALS[case]
+    served = start(max_body_bytes=100_000, max_pixels=10_000)
+    response = served.client.post("/segment", content=body, headers=headers)
+    assert code_of(response) == (status, code)
+    assert served.client.get("/v2/health/ready").status_code == 200
+
+
+def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
+    served = start(max_body_bytes=1000)
+    response = served.client.post("/segment", content=iter([b"x" * 501] * 2), headers=PNG)
+    assert code_of(response) == (413, "body-too-large")
+
+
+def test_forms_have_few_parts_and_one_file(start: Start) -> None:
+    served = start()
+    many = [("image", ("x.png", b"x"))] * 1001
+    assert code_of(served.client.post("/segment", files=many)) == (400, "bad-form")
+    two = [("image", ("x.png", b"x"))] * 2
+    assert code_of(served.client.post("/segment", files=two)) == (422, "not-one-image")
+
+
+def test_unknown_paths_and_methods_are_problems(start: Start) -> None:
+    client = start().client
+    assert code_of(client.get("/nothing")) == (404, "not-found")
+    assert code_of(client.get("/segment")) == (405, "method-not-allowed")
+
+
+def test_a_token_is_required_for_all_but_health(start: Start) -> None:
+    client = start(token="s3cret").client
+    assert code_of(client.post("/segment", content=b"x")) == (401, "unauthorized")
+    assert code_of(client.get("/metrics")) == (401, "unauthorized")
+    assert client.get("/v2/health/live").status_code == 200
+    allowed = client.get("/metrics", headers={"authorization": "Bearer s3cret"})
+    assert allowed.status_code == 200
+
+
+def test_tensors_give_the_same_labels_as_json_and_as_bytes(start: Start) -> None:
+    served = start()
+    images = np.stack([photo(seed=1), photo(seed=2)])
+    expected = np.stack(served.predictor(list(images)))
+    tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8"}
+    url = "/v2/models/tiny/infer"
+    request = {"id": "7", "inputs": [tensor | {"data": images.ravel().tolist()}]}
+    answer = served.client.post(url, json=request).json()
+    assert answer["id"] == "7"
+    output = answer["outputs"][0]
+    np.testing.assert_array_equal(np.reshape(output["data"], output["shape"]), expected)
+
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"inference-header-content-length": str(len(head))}
+    response = served.client.post(url, content=head + images.tobytes(), headers=headers)
+    length = int(response.headers["inference-header-content-length"])
+    raw = np.frombuffer(response.content[length:], dtype=np.uint8)
+    np.testing.assert_array_equal(raw.reshape(expected.shape), expected)
+
+
+BAD_TENSORS = {
+    "no json": (b"{", 400, "bad-json"),
+    "no inputs": (b"{}", 422, "bad-request"),
+    "no such tensor": (b'{"inputs": [{"name": "x"}]}', 422, "bad-request"),
+    "too few numbers": (
+        b'{"inputs": [{"name": "image", "shape": [1,2,2,3], "datatype": "UINT8", "data": [1]}]}',
+        422,
+        "bad-data",
+    ),
+    "fractions": (
+        b'{"inputs": [{"name": "image", "shape": [1,1,1,3], "datatype": "UINT8", '
+        b'"data": [1, 2.5, 3]}]}',
+        422,
+        "bad-data",
+    ),
+    "a size that is a lie": (
+        b'{"inputs": [{"name": "image", "shape": [8,60000,60000,3], "datatype": "UINT8", '
+        b'"data": []}]}',
+        422,
+        "too-large",
+    ),
+    "deep nesting": (b"[" * 100_000, 400, "bad-json"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TENSORS)
+def test_a_bad_tensor_is_refused(start: Start, case: str) -> None:
+    body, status, code = BAD_TENSORS[case]
+    response = start().client.post("/v2/models/tiny/infer", content=body)
+    assert code_of(response) == (status, code)
+
+
+def test_metadata_and_metrics_say_what_is_there(start: Start) -> None:
+    served = start()
+    model = served.client.get("/v2/models/tiny").json()
+    assert model["outputs"][0]["datatype"] == "UINT8"
+    served.client.post("/segment", content=encode(photo()), headers=PNG)
+    text = served.client.get("/metrics").text
+    assert 'segmenter_requests_total{path="/segment",status="200"} 1.0' in text
+    assert "segmenter_batch_size_count 1.0" in text
+    assert set(served.client.get("/openapi.json").json()["paths"]) >= {"/segment", "/metrics"}
+
+
+class SlowPredictor(Predictor):
+    """Takes its time, remembers the batches, and fails where it is told to."""
+
+    seconds = 0.3
+    fails = False
+
+    def __init__(self) -> None:
+        super().__init__(Segmenter(make_spec(3)))
+        self.batches: list[int] = []
+
+    def __call__(self, image: object) -> object:
+        if isinstance(image, list):
+            if self.fails:
+                raise RuntimeError("out of memory")
+            self.batches.append(len(image))
+            time.sleep(self.seconds)
+        return super().__call__(image)
+
+
+@pytest.fixture
+def slow() -> SlowPredictor:
+    return SlowPredictor()
+
+
+def post_many(served: SimpleNamespace, count: int) -> list[object]:
+    """Photos at the same time, each from a client of its own."""
+    answers: list[object] = [None] * count
+
+    def post(index: int) -> None:
+        answers[index] = served.client.post(
+            "/segment", content=encode(photo(seed=index)), headers=PNG
+        )
+
+    threads = [threading.Thread(target=post, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_requests_at_once_share_batches_and_get_their_own_answers(
+    start: Start, slow: SlowPredictor
+) -> None:
+    served = start(slow, max_requests=12)
+    answers = post_many(served, 12)
+    assert max(slow.batches) > 1
+    for index, answer in enumerate(answers):
+        np.testing.assert_array_equal(labels_of(answer), slow(photo(seed=index)))
+
+
+def test_more_requests_than_allowed_are_told_to_come_back(
+    start: Start, slow: SlowPredictor
+) -> None:
+    served = start(slow, max_requests=3)
+    answers = post_many(served, 12)
+    refused = [each for each in answers if each.status_code != 200]
+    assert refused
+    assert all(code_of(each) == (429, "queue-full") for each in refused)
+    assert all(each.headers["retry-after"] for each in refused)
+    assert sum(slow.batches) == 12 - len(refused)
+
+
+def test_a_request_past_its_deadline_is_answered_and_never_computed(
+    start: Start, slow: SlowPredictor
+) -> None:
+    served = start(slow, deadline=0.2, max_batch=1, max_requests=8)
+    post_many(served, 1)  # the decoding processes have started
+    slow.batches.clear()
+    answers = post_many(served, 5)
+    assert {code_of(each) for each in answers} == {(504, "deadline")}
+    assert len(slow.batches) < 5
+
+
+def test_a_client_that_left_is_skipped(start: Start, slow: SlowPredictor) -> None:
+    served = start(slow, max_batch=1)
+    post_many(served, 1)
+    slow.batches.clear()
+    body = encode(photo())
+    head = f"POST /segment HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+    sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
+    for each in sockets:
+        each.sendall(head.encode() + b"\r\n\r\n" + body)
+    time.sleep(0.1)
+    for each in sockets:
+        each.close()
+    time.sleep(0.6)
+    assert len(slow.batches) < 4
+    assert served.service.num_in_flight == 0
+
+
+def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
+    async def receive() -> dict:
+        raise ConnectionError
+
+    asyncio.run(departures.wait_until_gone(Request({"type": "http"}, receive)))
+
+
+def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
+    start: Start, slow: SlowPredictor
+) -> None:
+    served = start(slow)
+    slow.fails = True
+    response = served.client.post("/segment", content=encode(photo()), headers=PNG)
+    assert code_of(response) == (500, "internal-error")
+    slow.fails = False
+    assert served.client.post("/segment", content=encode(photo()), headers=PNG).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_a_408(start: Start) -> None:
+    served = start(body_timeout=0.2)
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(b"POST /segment HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        assert b" 408 " in connection.recv(1000)
+
+
+def test_a_service_that_stops_is_not_ready_and_takes_nothing_new(start: Start) -> None:
+    served = start()
+    served.service.is_draining = True
+    assert served.client.get("/v2/health/ready").status_code == 503
+    assert served.client.get("/v2/health/live").status_code == 200
+    refused = served.client.post("/segment", content=encode(photo()), headers=PNG)
+    assert code_of(refused) == (503, "stopping")
+
+
+def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
+    served = start()
+    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
+    for process in multiprocessing.active_children():
+        process.kill()
+    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
+    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
+
+
+def test_a_connection_that_says_nothing_is_closed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HEAD_TIMEOUT", 0.2)
+    served = start()
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(b"POST /segment HTTP/1.1\r\nhost:")
+        connection.settimeout(5)
+        assert connection.recv(1000) == b""
+
+
+def test_a_local_service_answers_no_page_from_elsewhere(start: Start) -> None:
+    client = start(is_local=True).client
+    assert client.get("/v2").is_success
+    assert code_of(client.get("/v2", headers={"host": "evil.example"})) == (421, "wrong-host")
+
+
+def test_an_image_beyond_the_memory_of_its_process_is_refused(start: Start) -> None:
+    served = start(decode_memory=64 << 20)
+    large = encode(np.zeros((5000, 5000, 3), np.uint8), "JPEG")
+    assert code_of(served.client.post("/segment", content=large)) == (422, "bad-image")
+    assert served.client.post("/segment", content=encode(photo())).is_success

@@ -1,0 +1,157 @@
+"""The service with more to do than it can: who is answered, who is refused, and how it stops."""
+
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+
+from segmenter.extras.serving import decoding
+from segmenter.inference.predictor import Predictor
+from segmenter.model import Segmenter
+from tests.conftest import make_spec
+from tests.extras.serving.conftest import (
+    PNG,
+    Start,
+    code_of,
+    encode,
+    labels_of,
+    photo,
+    serving_process,
+)
+from tests.extras.serving.killer import KILLER, die_of_killer
+
+CLIENTS, QUEUE, REQUESTS = 64, 16, 200
+
+
+def post_all(port: int, bodies: list[bytes], clients: int) -> list[httpx.Response]:
+    """Post bodies over so many connections at a time."""
+    limits = httpx.Limits(max_connections=clients)
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client,
+        ThreadPoolExecutor(clients) as pool,
+    ):
+        return list(
+            pool.map(lambda body: client.post("/segment", content=body, headers=PNG), bodies)
+        )
+
+
+def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(start: Start) -> None:
+    served = start(max_requests=QUEUE)
+    seen = []
+    note = served.service.metrics.in_flight.set
+    served.service.metrics.in_flight.set = lambda value: (seen.append(value), note(value))
+    photos = [photo(96, 128, seed=index) for index in range(REQUESTS)]
+    answers = post_all(served.port, [encode(each) for each in photos], CLIENTS)
+
+    refused = [each for each in answers if not each.is_success]
+    assert refused
+    for each in refused:
+        assert code_of(each) == (429, "queue-full")
+        assert int(each.headers["retry-after"]) > 0
+    assert max(seen) <= QUEUE
+    accepted = [(index, each) for index, each in enumerate(answers) if each.is_success]
+    assert len(accepted) >= QUEUE
+    slowest = np.percentile([each.elapsed.total_seconds() for _, each in accepted], 99)
+    assert slowest <= served.service.settings.deadline
+    assert largest_batch(served.client.get("/metrics").text) > 1
+    agrees = [labels_of(each) == served.predictor(photos[index]) for index, each in accepted]
+    assert np.mean(agrees) >= 0.9999
+
+
+def largest_batch(metrics: str) -> int:
+    """The smallest bound below which all batches were."""
+    counts = re.findall(r'segmenter_batch_size_bucket{le="([\d.]+)"} ([\d.]+)', metrics)
+    total = float(re.findall(r"segmenter_batch_size_count ([\d.]+)", metrics)[0])
+    return next(int(float(bound)) for bound, count in counts if float(count) == total)
+
+
+@pytest.mark.slow
+def test_sigterm_under_load_refuses_at_once_and_finishes_what_was_begun(tmp_path: Path) -> None:
+    large = encode(photo(1500, 2000), "JPEG")
+    with serving_process(tmp_path) as served:
+        served.client.post("/segment", content=large)
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(post_all, served.port, [large] * 8, 8)
+            wait_until(lambda: in_flight(served) >= 4)
+            served.process.send_signal(signal.SIGTERM)
+            stopped = time.monotonic()
+            wait_until(lambda: "shut" in states(served.port) or "503" in states(served.port))
+            assert time.monotonic() - stopped < 1
+            answers = load.result()
+        for each in answers:
+            assert each.is_success or code_of(each) == (503, "stopping")
+        assert sum(each.is_success for each in answers) >= 4
+        assert served.process.wait(30) == 0
+        assert time.monotonic() - stopped < 31
+        assert "Traceback" not in served.log.read_text()
+
+
+def states(port: int) -> str:
+    """What `ready` says: a status, or `shut` where nobody listens."""
+    try:
+        return str(httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code)
+    except httpx.TransportError:
+        return "shut"
+
+
+def in_flight(served: SimpleNamespace) -> float:
+    text = served.client.get("/metrics").text
+    return float(re.findall(r"segmenter_requests_in_flight ([\d.]+)", text)[0])
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as served:
+        body = b"POST /segment HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc"
+        with socket.create_connection(("127.0.0.1", served.port)) as unfinished:
+            unfinished.sendall(body)
+            wait_until(lambda: in_flight(served) >= 1)
+            served.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert served.process.poll() is None
+            served.process.send_signal(signal.SIGTERM)
+            served.process.wait(5)
+
+
+def test_an_image_that_kills_its_decoder_is_refused_and_harms_no_other(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_decode", die_of_killer)
+    served = start()
+    bodies = [encode(photo(seed=index)) for index in range(8)]
+    bodies[3] = KILLER
+    answers = post_all(served.port, bodies, 8)
+    assert code_of(answers[3]) == (422, "bad-image")
+    assert all(each.is_success for index, each in enumerate(answers) if index != 3)
+    assert served.client.post("/segment", content=bodies[0], headers=PNG).is_success
+
+
+def test_a_model_that_fails_for_a_batch_fails_for_no_other(start: Start) -> None:
+    class Failing(Predictor):
+        def __call__(self, image: object) -> object:
+            if any((each == 0).all() for each in image):
+                raise RuntimeError("out of memory")
+            return super().__call__(image)
+
+    served = start(Failing(Segmenter(make_spec(3))), max_batch=1)
+    bodies = [encode(photo(seed=index)) for index in range(6)]
+    bodies[2] = encode(np.zeros((40, 56, 3), dtype=np.uint8))
+    answers = post_all(served.port, bodies, 6)
+    assert code_of(answers[2]) == (500, "internal-error")
+    assert "memory" not in answers[2].text
+    assert all(each.is_success for index, each in enumerate(answers) if index != 2)

@@ -1,0 +1,360 @@
+import errno
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+from PIL import Image
+
+from segmenter.classes.__init__ import Classes
+from segmenter.data.decoding.decode import decode_image
+from segmenter.data.decoding.formats import describe_passed_over
+from segmenter.data.pairing.find_images import find_images
+from segmenter.drawing import class_shares
+from segmenter.errors import UserError
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference import Predictor
+from segmenter.model import Segmenter
+from segmenter.predicting.images import label_photos, predict_files
+from segmenter.predicting.outputs import Labelled, PhotoOutputs, source_ids
+from segmenter.predicting.stages import StageClock, num_processors
+from segmenter.predicting.summary import Summary
+from tests.conftest import make_classes, make_spec
+
+
+@pytest.fixture
+def photos(tmp_path: Path, photo: np.ndarray) -> Path:
+    """A folder with `a.jpg`, `b.PNG`, `deep/er/c.png`, and what is to be passed over."""
+    root = tmp_path / "photos"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / ".hidden").mkdir()
+    picture = Image.fromarray(photo)
+    for name in ("b.PNG", "deep/er/c.png", ".hidden/d.png", ".e.png"):
+        picture.save(root / name, "PNG")
+    (root / "a.jpg").write_bytes(simplejpeg.encode_jpeg(photo))
+    (root / "notes.txt").write_text("no photo")
+    return root
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor(Segmenter(make_spec(depth=1)))
+
+
+def names(inputs: list[str]) -> list[str]:
+    return [name for _, name in find_images(inputs)]
+
+
+def test_a_folder_is_searched_to_any_depth(photos):
+    assert find_images([str(photos)]) == [
+        (photos / "a.jpg", "a"),
+        (photos / "b.PNG", "b"),
+        (photos / "deep" / "er" / "c.png", "deep/er/c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a"]),
+        ("*", ["a", "b"]),
+        ("**/*.png", ["deep/er/c"]),
+        ("d*/*/c.*", ["deep/er/c"]),
+        ("[ab].*", ["a", "b"]),
+    ],
+)
+def test_a_pattern_finds_photos_and_names_them_after_its_first_wildcard(photos, pattern, expected):
+    assert names([f"{photos}/{pattern}"]) == expected
+
+
+def test_a_relative_pattern_is_taken_from_the_current_folder(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert find_images(["*.jpg", "deep"]) == [
+        (Path("a.jpg"), "a"),
+        (Path("deep/er/c.png"), "er/c"),
+    ]
+
+
+def test_a_named_file_is_taken_whatever_its_name(photos):
+    for name in ("notes.txt", ".e.png", "odd[1]*.jpg"):
+        (photos / name).touch()
+        assert find_images([str(photos / name)]) == [(photos / name, Path(name).stem)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("none.jpg", "no such file or folder: .*none.jpg"),
+        ("none/*.jpg", "pattern .* holds no image"),
+        ("*.txt", "pattern .* holds no image"),
+        ("**b", "pattern .*: .*"),
+        ("empty", r"folder .*empty holds no image; files with \.avif, \.bmp, "),
+    ],
+)
+def test_an_input_without_a_photo_is_named(photos, given, message):
+    (photos / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        find_images([str(photos / "a.jpg"), str(photos / given)])
+
+
+def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(photos, tmp_path):
+    (photos / "loop").symlink_to(photos)
+    (photos / "deep" / "loop").symlink_to(photos / "deep")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "f.png").touch()
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    assert names([str(photos)]) == ["a", "b", "deep/er/c", "linked/f"]
+    assert names([f"{photos}/**/*.png"])[0] == "deep/er/c"
+
+
+def test_one_photo_given_twice_is_labelled_once(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert names([str(photos), "a.jpg", "./deep/../a.jpg", "*.jpg"]) == ["a", "b", "deep/er/c"]
+
+
+def test_two_photos_of_one_name_are_refused(photos):
+    (photos / "a.png").touch()
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would both be written as 'a'"):
+        find_images([str(photos)])
+
+
+def test_three_files_are_written_for_each_photo(photos, tmp_path, predictor):
+    folder = OutputFolder(tmp_path / "out")
+    results = list(predict_files(predictor, find_images([str(photos)]), folder))
+    assert [result.path.name for result in results] == ["a.jpg", "b.PNG", "c.png"]
+    assert results[2].outputs == tuple(
+        tmp_path / "out" / "deep" / "er" / f"c_{ending}"
+        for ending in ("overlay.jpg", "color.png", "label.png")
+    )
+    assert all(result.problem is None and result.seconds > 0 for result in results)
+
+
+def test_the_files_hold_the_label_map_of_the_photo(photos, photo, tmp_path, predictor):
+    images = [(photos / "b.PNG", "b")]
+    (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
+    labels = predictor(photo)
+    overlay, color, label = (np.array(Image.open(path)) for path in result.outputs)
+    np.testing.assert_array_equal(label, labels)
+    np.testing.assert_array_equal(color, labels)
+    assert overlay.shape[0] > 60
+    np.testing.assert_allclose(result.shares, [(labels == index).mean() for index in range(3)])
+
+
+def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path, predictor):
+    (photos / "b.PNG").write_bytes((photos / "b.PNG").read_bytes()[:100])
+    images = [*find_images([str(photos)]), (photos / "gone.jpg", "gone")]
+    results = list(predict_files(predictor, images, OutputFolder(tmp_path / "out")))
+    assert [result.problem is None for result in results] == [True, False, True, False]
+    assert "b.PNG is cut, damaged or not an image" in str(results[1].problem)
+    assert results[1].outputs == ()
+    assert not list((tmp_path / "out").glob("b_*"))
+
+
+def test_a_photo_too_large_for_the_memory_does_not_stop_the_others(
+    photos, tmp_path, predictor, monkeypatch
+):
+    def fail(_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(predictor.model, "patch_logits", fail)
+    images = [(photos / "b.PNG", "b")]
+    (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
+    assert "does not fit into memory" in str(result.problem)
+
+
+def test_files_in_the_way_are_refused_before_the_model_runs(photos, tmp_path, predictor):
+    (tmp_path / "b_color.png").write_bytes(b"mine")
+    predictor.model.patch_logits = None
+    with pytest.raises(UserError, match=r"b_color\.png exists"):
+        predict_files(predictor, find_images([str(photos)]), OutputFolder(tmp_path))
+
+
+def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(photos, predictor):
+    out = photos / "out"
+    runs = []
+    for _ in range(2):
+        results = list(predict_files(predictor, find_images([str(photos)]), OutputFolder(out)))
+        runs.append({path: path.read_bytes() for result in results for path in result.outputs})
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 9
+    assert names([f"{photos}/**/*.png"]) == ["deep/er/c"]
+
+
+def test_an_option_that_cannot_be_is_refused(photos, tmp_path, predictor):
+    folder = OutputFolder(tmp_path / "out")
+    with pytest.raises(UserError, match=r"opacity must be from 0 .* got 1\.5"):
+        PhotoOutputs(predictor.classes, tmp_path, opacity=1.5)
+    five_bands = Predictor(Segmenter(make_spec(depth=1, in_channels=5)))
+    with pytest.raises(UserError, match="this model takes 5"):
+        predict_files(five_bands, find_images([str(photos)]), folder)
+
+
+def test_source_ids_reach_the_label_file(photos, photo, tmp_path):
+    model = Segmenter(make_spec(depth=1))
+    classes = make_value_classes([[7], [400, 3], [9]])
+    model.spec = model.spec.model_copy(update={"classes": classes})
+    predictor = Predictor(model)
+    images = [(photos / "b.PNG", "b")]
+    outputs = PhotoOutputs(classes, tmp_path / "out", ids="source")
+    (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"), outputs)
+    values = np.array(Image.open(result.outputs[2]))
+    np.testing.assert_array_equal(values, np.array([7, 400, 9])[predictor(photo)])
+
+
+def make_value_classes(values: list[list[object]]) -> Classes:
+    return Classes.model_validate(
+        {
+            "classes": [
+                {"name": f"c{i}", "color": [i, 0, 0], "values": own} for i, own in enumerate(values)
+            ]
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "dtype"),
+    [
+        ([[7], [3, 4]], [[7, 3]], np.uint8),
+        ([[256], [3]], [[256, 3]], np.uint16),
+        ([[[300 - 255, 0, 1]], [[1, 2, 3]]], [[[45, 0, 1], [1, 2, 3]]], np.uint8),
+    ],
+)
+def test_source_ids_are_the_first_mask_value_of_each_class(values, expected, dtype):
+    ids = source_ids(np.array([[0, 1]], dtype=np.uint8), make_value_classes(values))
+    assert ids.dtype == dtype
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_the_summary_lists_classes_that_occur_by_their_mean_share():
+    summary = Summary(make_classes(3))
+    summary.add(Path("a"), np.array([0.5, 0.0, 0.5]))
+    summary.add(Path("b"), np.array([0.0, 0.0, 1.0]))
+    table = summary.table()
+    assert table.names == ("class-2", "class-0")
+    assert table.photos == (Path("a"), Path("b"))
+    np.testing.assert_array_equal(table.shares, [[0.5, 0.5], [1.0, 0.0]])
+    np.testing.assert_array_equal(table.overall, [0.75, 0.25])
+
+
+def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all():
+    summary = Summary(make_classes(2))
+    for number in range(100):
+        summary.add(Path(f"{number}"), np.eye(2)[number % 2])
+    table = summary.table()
+    assert (len(table.photos), table.num_photos) == (40, 100)
+    np.testing.assert_array_equal(table.overall, [0.5, 0.5])
+
+
+def test_the_summary_of_no_photo_is_empty():
+    table = Summary(make_classes(3)).table()
+    assert (table.names, table.photos, table.shares.shape) == ((), (), (0, 0))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[tuple[Path, str]]:
+    """Twelve photos of many sizes, one of them broken."""
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(12):
+        path = tmp_path / f"many-{number:02}.png"
+        size = (int(rng.integers(1, 200)), int(rng.integers(1, 200)), 3)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
+        images.append((path, path.stem))
+    images[5][0].write_bytes(b"no photo")
+    return images
+
+
+def test_files_are_those_of_one_photo_after_the_other(many, tmp_path, predictor):
+    outputs = PhotoOutputs(predictor.classes, tmp_path)
+    results = list(predict_files(predictor, many, OutputFolder(tmp_path / "out")))
+    assert [result.path for result in results] == [path for path, _ in many]
+    for result in results:
+        if result.name == "many-05":
+            assert (result.outputs, result.problem is None) == ((), False)
+            continue
+        image = decode_image(result.path)
+        labels = predictor(image)
+        shares = class_shares(labels, 3)
+        drawn = outputs.draw(Labelled(result.path, result.name, image, labels, None, shares))
+        for path, (name, encode) in zip(result.outputs, drawn.files.items(), strict=True):
+            assert path == tmp_path / "out" / name
+            assert path.read_bytes() == encode()
+
+
+def test_few_photos_are_taken_at_a_time(many, tmp_path, predictor):
+    asked = []
+    photos = (asked.append(name) or (path, name) for path, name in many)
+    outputs = PhotoOutputs(predictor.classes, tmp_path / "out")
+    folder = OutputFolder(tmp_path / "out")
+    labelled = label_photos(predictor, photos, folder, outputs.draw)
+    assert asked == []
+    for number, _ in enumerate(labelled, start=1):
+        assert len(asked) <= number + 2 * num_processors() + 2
+    assert len(asked) == 12
+
+
+def test_an_error_of_a_writer_ends_the_run_and_leaves_nothing_half_written(
+    many, tmp_path, predictor, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    labelled = predict_files(predictor, many, OutputFolder(tmp_path / "out"))
+    next(labelled)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+        list(labelled)
+    assert not list((tmp_path / "out").glob(".*.tmp*"))
+
+
+def test_an_interrupt_leaves_whole_files_and_no_thread(many, tmp_path, predictor, monkeypatch):
+    labelled = predict_files(predictor, many, OutputFolder(tmp_path / "out"))
+    next(labelled)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predictor.model, "patch_logits", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(labelled)
+    assert not list((tmp_path / "out").glob(".*.tmp*"))
+    for path in (tmp_path / "out").glob("*.png"):
+        Image.open(path).load()
+    assert not [each for each in threading.enumerate() if each.name.startswith(("read", "write"))]
+
+
+def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path, predictor):
+    clock = StageClock()
+    list(predict_files(predictor, many, OutputFolder(tmp_path / "out"), clock=clock))
+    used = clock.usage()
+    assert set(used.shares) == {"decode", "model", "labels", "draw", "write"}
+    assert min(used.shares.values()) > 0
+    assert sum(used.shares.values()) == pytest.approx(1)
+    assert 0 < used.num_busy <= num_processors() + 0.1
+
+
+def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos):
+    for name in ("a.heic", "deep/b.HEIC", "c.jp2", "clip.mp4", ".hidden.heic", "notes.txt"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"x")
+    counts = Counter()
+    find_images([str(photos)], counts)
+    assert counts == {".heic": 2, ".jp2": 1, ".mp4": 1}
+    assert describe_passed_over(counts) == (
+        "3 files passed over, in formats that are not read (2 .heic, 1 .jp2): convert them to "
+        "JPEG or PNG; 1 file passed over, videos (1 .mp4): give each video by its name"
+    )
+    of_pattern = Counter()
+    find_images([f"{photos}/*"], of_pattern)
+    assert of_pattern == {".heic": 1, ".jp2": 1, ".mp4": 1}
+
+
+@pytest.mark.parametrize("given", ["", "/*"])
+def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds no image; 1 file passed over, videos \(1 \.mp4\)"):
+        find_images([f"{tmp_path}{given}"])

@@ -1,0 +1,222 @@
+"""A GeoTIFF in, a GeoTIFF of labels at the same place out, by windows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segmenter.checkpoints import save
+from segmenter.commands.predict import run_prediction
+from segmenter.errors import UserError
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference import Predictor
+from segmenter.model import Protocol, Segmenter
+from segmenter.predicting.rasters import is_raster, label_raster
+from tests.conftest import make_spec
+
+rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
+from rasterio.enums import ColorInterp  # noqa: E402
+
+TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+CRS = "EPSG:32633"
+SLIDE = Protocol(window=64, stride=48)
+PEAK_MEMORY = """
+import resource, sys
+from pathlib import Path
+from segmenter.predicting import rasters
+from segmenter.model import Protocol
+from tests.predicting.test_rasters import label, make_predictor
+
+rasters._CACHE_MB = 16  # of GDAL, which fills it first
+predictor = make_predictor(protocol=Protocol(window=512, stride=512))
+label(predictor, Path(sys.argv[1]), Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def make_predictor(num_channels: int = 3, protocol: Protocol = SLIDE) -> Predictor:
+    model = Segmenter(make_spec(depth=1, in_channels=num_channels))
+    with torch.no_grad():
+        model.decoder.project.weight.mul_(20)
+    return Predictor(model, protocol=protocol)
+
+
+def make_pixels(height: int, width: int, num_channels: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(1, 256, (-(-height // 20), -(-width // 20), num_channels), np.uint8)
+    return coarse.repeat(20, axis=0).repeat(20, axis=1)[:height, :width]
+
+
+def write_raster(path: Path, pixels: np.ndarray, **profile: object) -> Path:
+    height, width, count = pixels.shape
+    given = {"crs": CRS, "transform": TRANSFORM, "tiled": True, "blockxsize": 256} | profile
+    given |= {"height": height, "width": width, "count": count, "blockysize": 256}
+    dtype = pixels.dtype.name
+    with rasterio.open(path, "w", driver="GTiff", dtype=dtype, compress="deflate", **given) as file:
+        file.write(np.moveaxis(pixels, 2, 0))
+    return path
+
+
+def label(predictor: Predictor, path: Path, out: Path) -> np.ndarray:
+    result = label_raster(predictor, path, OutputFolder(out), "map")
+    assert result.problem is None
+    assert result.outputs == (out / "map_label.tif",)
+    with rasterio.open(out / "map_label.tif") as file:
+        return file.read(1)
+
+
+@pytest.mark.parametrize("size", [(700, 300), (130, 1100), (30, 20), (1, 1)])
+@pytest.mark.parametrize("num_channels", [1, 3, 5])
+def test_labels_are_those_of_the_pixels_in_memory(tmp_path, size, num_channels):
+    predictor, pixels = make_predictor(num_channels), make_pixels(*size, num_channels)
+    labels = label(predictor, write_raster(tmp_path / "map.tif", pixels), tmp_path / "out")
+    np.testing.assert_array_equal(labels, predictor(pixels))
+
+
+def test_the_label_map_lies_where_the_raster_lies(tmp_path):
+    path = write_raster(tmp_path / "map.tif", make_pixels(100, 90))
+    label(make_predictor(), path, tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "map_label.tif") as file:
+        assert file.crs == rasterio.crs.CRS.from_string(CRS)
+        assert file.transform == TRANSFORM
+        assert file.nodata == 255
+        assert file.block_shapes == [(512, 512)]
+        assert file.colormap(1)[1][:3] == tuple(make_predictor().classes.colors[1])
+        assert file.tags()["class_1"] == "class-1"
+
+
+def test_pixels_are_not_resized_whatever_the_protocol_says(tmp_path):
+    pixels = make_pixels(100, 90)
+    path = write_raster(tmp_path / "map.tif", pixels)
+    predictor = make_predictor()
+    expected = predictor(pixels)
+    predictor.protocol = SLIDE.model_copy(update={"short_side": 40, "scales": (0.5, 1.0)})
+    np.testing.assert_array_equal(label(predictor, path, tmp_path / "out"), expected)
+    assert predictor.protocol.short_side == 40
+
+
+def test_no_data_stays_no_data(tmp_path):
+    pixels = make_pixels(100, 90)
+    pixels[:40, 50:] = 0
+    labels = label(
+        make_predictor(), write_raster(tmp_path / "map.tif", pixels, nodata=0), tmp_path / "out"
+    )
+    assert (labels[:40, 50:] == 255).all()
+    assert (labels[40:] < 3).all()
+
+
+def test_what_is_transparent_has_no_label(tmp_path):
+    pixels = np.dstack([make_pixels(100, 90), np.full((100, 90), 255, np.uint8)])
+    pixels[60:, :, 3] = 0
+    path = write_raster(tmp_path / "map.tif", pixels, photometric="RGB")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [
+            ColorInterp.red,
+            ColorInterp.green,
+            ColorInterp.blue,
+            ColorInterp.alpha,
+        ]
+    predictor = make_predictor()
+    labels = label(predictor, path, tmp_path / "out")
+    assert (labels[60:] == 255).all()
+    np.testing.assert_array_equal(labels[:60], predictor(pixels[:, :, :3])[:60])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (make_pixels(50, 40, 4), "has 4 bands, this model takes 3"),
+        (make_pixels(50, 40).astype(np.uint16), "holds uint16; models take bytes"),
+    ],
+)
+def test_other_bands_and_numbers_are_refused(tmp_path, pixels, reason):
+    path = write_raster(tmp_path / "map.tif", pixels, alpha="unspecified")
+    result = label_raster(make_predictor(), path, OutputFolder(tmp_path / "out"), "map")
+    assert reason in str(result.problem)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_broken_raster_leaves_nothing(tmp_path, share):
+    rng = np.random.default_rng(0)
+    path = write_raster(tmp_path / "map.tif", rng.integers(0, 256, (900, 700, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    result = label_raster(make_predictor(), path, OutputFolder(tmp_path / "out"), "map")
+    assert "map.tif is cut, damaged or no GeoTIFF" in str(result.problem)
+    assert result.outputs == ()
+    assert not [file for file in (tmp_path / "out").glob("*") if file.is_file()]
+
+
+def test_a_map_is_told_from_a_photo(tmp_path):
+    Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.tif")
+    Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.png")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0nothing")
+    for name in ("photo.tif", "photo.png", "broken.tif", "gone.tif"):
+        assert not is_raster(tmp_path / name)
+    assert is_raster(write_raster(tmp_path / "map.tif", make_pixels(20, 30)))
+
+
+def test_bands_without_a_georeference_are_labelled_too(tmp_path):
+    plain = {"crs": None, "transform": None}
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        path = write_raster(tmp_path / "bands.TIF", make_pixels(20, 30, 7), **plain)
+    assert is_raster(path)
+    result = label_raster(make_predictor(7), path, OutputFolder(tmp_path / "out"), "bands")
+    assert result.problem is None
+
+
+def test_predict_labels_maps_beside_photos(tmp_path, capsys):
+    save(make_predictor().model, tmp_path / "model.safetensors")
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    write_raster(inputs / "map.tif", make_pixels(100, 90))
+    Image.fromarray(make_pixels(20, 30)).save(inputs / "photo.png")
+    options = {
+        "opacity": 0.5,
+        "flip": None,
+        "device": "cpu",
+        "runtime": "torch",
+        "precision": "float32",
+    }
+    options |= {"ids": "index", "gallery": False, "overwrite": False}
+    given = ([str(inputs)], str(tmp_path / "model.safetensors"))
+    assert run_prediction(*given, tmp_path / "out", **options) == 0
+    written = {path.name for path in (tmp_path / "out").glob("[!.]*")}
+    assert written == {
+        "map_label.tif",
+        "photo_label.png",
+        "photo_color.png",
+        "photo_overlay.jpg",
+    }
+    assert "[2/2]" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows photos"):
+        run_prediction(*given, tmp_path / "other", **{**options, "gallery": True})
+    run_prediction(*given, tmp_path / "out", **options)  # ours, so it may be replaced
+    (tmp_path / "out" / "map_label.tif").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"map_label\.tif exists"):
+        run_prediction(*given, tmp_path / "out", **options)
+
+
+@pytest.mark.slow
+def test_16_megapixels_by_windows(tmp_path):
+    pixels = np.tile(make_pixels(500, 400), (8, 10, 1))
+    path = write_raster(tmp_path / "map.tif", pixels)
+    predictor = make_predictor(protocol=Protocol(window=400, stride=400))
+    labels = label(predictor, path, tmp_path / "out")
+    assert labels.shape == (4000, 4000)
+    np.testing.assert_array_equal(labels[1000:2000], predictor(pixels)[1000:2000])
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path):
+    """40000 x 40000 pixels: `python benchmarks/large_raster.py`."""
+    tile, peaks = make_pixels(1000, 2000), []
+    for times in (4, 16):
+        path = write_raster(tmp_path / f"{times}.tif", np.tile(tile, (times, 1, 1)))
+        command = [sys.executable, "-c", PEAK_MEMORY, str(path), str(tmp_path / str(times))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 50e6  # its pixels and labels are 96 MB more

@@ -1,0 +1,76 @@
+"""A recipe becomes the model it describes."""
+
+from pathlib import Path
+
+import pytest
+
+from segmenter import UserError
+from segmenter.model.architectures import HALF, IMAGENET
+from segmenter.recipe import Recipe
+from segmenter.training.model_spec import build_spec
+from segmenter.training.prepare import build_model
+from tests.conftest import make_classes, make_recipe
+
+DEEP = {"encoder_depth": None, "weights": "timm:vit_tiny_patch16_224"}
+
+
+def of_tiny(root: Path, model: dict[str, object], **changes: object) -> Recipe:
+    encoder = {"encoder": "vit_tiny_patch16_224", "encoder_depth": 4, "weights": None}
+    return make_recipe(root, model=encoder | model, **changes)
+
+
+def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_path: Path) -> None:
+    found = {
+        name: build_spec(of_tiny(tmp_path, {"decoder": name, **given}), make_classes(3)).decoder
+        for name, given in {
+            "linear": {},
+            "multi-linear": {},
+            "atm": {"decoder_blocks": 2, "decoder_dim": 64},
+            "eomt": {},
+        }.items()
+    }
+    assert all(decoder.kind == name for name, decoder in found.items())
+    assert found["multi-linear"].blocks == 4
+    assert (found["atm"].blocks, found["atm"].dim) == (2, 64)
+    assert (found["eomt"].blocks, found["eomt"].cells) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "problem"),
+    [
+        ({"decoder": "linear", "decoder_cells": 2}, {}, "decoder_cells is for eomt, not for"),
+        ({"decoder": "mask", "decoder_blocks": 2}, {}, "not for mask"),
+        ({"decoder": "mask", "decoder_masking": False}, {}, "decoder_masking is for eomt, not for"),
+        ({"decoder": "atm", "decoder_blocks": 5}, {}, "asks for 5 blocks .*but it has 4"),
+        (
+            {"decoder": "eomt", "encoder_depth": 2},
+            {},
+            "eomt.* 4 blocks.*has 2; set model.decoder_blocks",
+        ),
+        ({}, {"frozen_blocks": 5}, "frozen_blocks is 5.*only 4 blocks; `all`"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(
+    tmp_path: Path, model: dict[str, object], optimizer: dict[str, object], problem: str
+) -> None:
+    with pytest.raises((UserError, ValueError), match=problem):
+        build_spec(of_tiny(tmp_path, model, optimizer=optimizer), make_classes(3))
+
+
+def test_normalisation_follows_the_tag_of_the_weights(tmp_path: Path) -> None:
+    def found(**model: object) -> object:
+        return build_spec(make_recipe(tmp_path, model=model), make_classes(3)).normalization
+
+    name = "vit_base_patch16_224"
+    assert found(encoder=name, weights=None) == HALF
+    assert found(encoder=f"{name}.mae", weights=None) == IMAGENET
+    assert found(encoder=None, weights=f"timm:{name}.dino") == IMAGENET
+    assert found(encoder=name, weights=f"timm:{name}.mae") == IMAGENET
+
+
+def test_a_model_grows_from_another_with_another_patch_size(tmp_path: Path) -> None:
+    said: list[str] = []
+    recipe = make_recipe(tmp_path, model={"patch_size": 16})  # start.safetensors has patches of 8
+    model = build_model(recipe, make_classes(3), said.append)
+    assert model.encoder.patch_embed.kernel_size == (16, 16)
+    assert "its patches of 8 pixels are resized to 16" in said[0]

@@ -35,12 +35,14 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
     """Run a service in a thread; gives an HTTP client, the predictor, and the service itself."""
     predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
     service = Service(predictor, "tiny", ServiceSettings(**settings))
-    port = free_port()
-    server = uvicorn.Server(make_config(service, "127.0.0.1", port))
+    # Port 0: the system chooses one that no other test is about to take.
+    server = uvicorn.Server(make_config(service, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive(), "the service did not start"
         time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         yield SimpleNamespace(client=client, predictor=predictor, service=service, port=port)
     server.should_exit = True

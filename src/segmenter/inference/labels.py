@@ -1,9 +1,9 @@
 """From patch logits to labels at the photo's size, without scores of all classes at all pixels.
 
 The picture is cut into tiles of about a patch. In a tile, scores are weighted means of the few
-patch logits around it (`interpolation.py`), so a class whose highest logit there is below another's lowest
-can win no pixel of the tile. Mostly one to four classes are left, and only these are computed: the
-label map is that of the highest score at each pixel, at a fraction of the cost.
+patch logits around it (`interpolation.py`), so a class whose highest logit there is below another's
+lowest can win no pixel of the tile. Mostly one to four classes are left, and only these are
+computed: the label map is that of the highest score at each pixel, at a fraction of the cost.
 
 That holds where logits are averaged over views. A mean of softmaxes is no weighted mean of logits:
 there, all classes are computed, some tiles at a time. So are probabilities and margins.

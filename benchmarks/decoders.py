@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, open_folder, read_sample
 from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference import Predictor

@@ -20,7 +20,7 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import ModelSpec, Protocol, Segmenter

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, open_folder
 from segmenter.data.loading import make_loader
 from segmenter.data.masks.survey import Survey, survey

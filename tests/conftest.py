@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from segmenter.checkpoints import save
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.spec import (
     AttentionToMaskSpec,

@@ -69,6 +69,7 @@ def part_of(path: Path) -> str:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
 )
 def test_imports_go_one_way(path: Path) -> None:
+    assert ".__init__ import" not in path.read_text(), "this makes a second module of a package"
     part = part_of(path)
     if part not in DOORS:
         assert imported(path) <= may_import(part) | {part}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segmenter import UserError, load, save
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.recipe import Recipe, make_recipe, read_recipe
 from segmenter.runtimes.exported import ExportFacts

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import segmenter
 from segmenter import Predictor, UserError
 from segmenter.checkpoints.foreign.family import choose_classes
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.cli import app
 from segmenter.commands.train import run_training
 from segmenter.data.folder import open_folder, read_sample

@@ -7,7 +7,7 @@ import sys
 CALLS = """
 import numpy as np
 import segmenter
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing import overlay
 
 street = segmenter.load("street")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.errors import UserError
 
 STRICT = "{name: a, color: [128, 128, 128], values: [1]}"

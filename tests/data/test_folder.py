@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, find_splits, hold_out, open_folder, read_labels, read_sample
 from segmenter.errors import UserError
 from tests.data.conftest import write_pair

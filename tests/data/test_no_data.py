@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.data.decoding.decode import decode_mask
 from segmenter.data.masks.draft import draft_classes
 from segmenter.data.masks.values import MaskError, map_values

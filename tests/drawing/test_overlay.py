@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing import class_shares, encode_jpeg, overlay, overlay_with_legend
 from segmenter.drawing.overlay import _entries, _Legend
 

@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.decoding.formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.video.frames import Frame, VideoFile, VideoTiming
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.drawing import overlay

@@ -6,7 +6,7 @@ colours of COCO-Stuff, which repeat there.
 
 from pathlib import Path
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 
 ADE20K, CITYSCAPES = "ade20k", "cityscapes"
 PASCAL_CONTEXT, PASCAL_CONTEXT_59 = "pascal_context_60", "pascal_context_59"

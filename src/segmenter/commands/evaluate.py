@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.commands.score_tables import print_scores, print_statistics
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
 from segmenter.data.published import open_data, split_name

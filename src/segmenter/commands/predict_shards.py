@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.commands.image_reading import Remarks
 from segmenter.commands.predict import (
     check_given,

@@ -13,7 +13,7 @@ from pathlib import Path
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.data.decoding.decode import decode_image, decode_mask, read_header
 from segmenter.data.masks.problems import Problem
 from segmenter.data.masks.values import map_values

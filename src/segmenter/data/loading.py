@@ -18,7 +18,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.readers import (

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.text import visible
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError

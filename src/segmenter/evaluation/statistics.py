@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.evaluation.boundaries import DEFAULT_RATIO, BoundaryCounts
 from segmenter.evaluation.calibration import NUM_BINS, Reliability, tempered
 from segmenter.evaluation.object_sizes import LIMITS, SIZES, SizeCounts

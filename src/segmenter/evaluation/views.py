@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.sample import Sample
 from segmenter.drawing.overlay import overlay
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped, UInt
 from numpy import ndarray
 from torch import Tensor
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.labels import (
     Part,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.model.protocol import Protocol
 from segmenter.numbers import (
     BLOCKS,

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt, UInt8
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import DecodedImage, read_image
 from segmenter.data.pairing.find_images import is_usable_name
 from segmenter.drawing import class_shares

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt, UInt8
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing import encode_jpeg, label_png, overlay_with_legend, palette_png
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.predicting.annotations.formats import SET_FILES, ReadLines, SetFormat

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from segmenter.class_lists import ADE20K, CITYSCAPES, read_class_list
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing import label_png
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder

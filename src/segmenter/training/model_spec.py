@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture

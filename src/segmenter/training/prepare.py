@@ -13,7 +13,7 @@ from segmenter.checkpoints.encoders.read import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_published
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.data.loading import SampleStream
 from segmenter.data.pairing.find_images import find_images

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from segmenter.checkpoints import load, save
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.commands.predict import run_prediction
 from segmenter.commands.train import run_training
 from segmenter.data.decoding.decode import decode_image, decode_mask, read_image

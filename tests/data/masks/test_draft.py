@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes, read_classes
+from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import Item, read_labels
 from segmenter.data.masks.draft import draft_classes
 from segmenter.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.masks.values import MaskError, distinct_color, map_values, pack_colors
 from segmenter.errors import UserError
 

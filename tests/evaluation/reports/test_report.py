@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.page import PAGE_NAME

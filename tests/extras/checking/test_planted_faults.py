@@ -11,7 +11,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.masks.problems import KINDS
 from segmenter.data.published import open_data
 from segmenter.extras.checking.check import Check, check

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.predicting.annotations.formats import (
     SET_FILES,
     LabelledPhoto,

@@ -14,7 +14,7 @@ from torch import Tensor
 from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints.foreign.pickle.stubs import Array, TensorClaim
 from segmenter.class_lists import class_list_of
-from segmenter.classes.__init__ import Classes, ClassInfo
+from segmenter.classes import Classes, ClassInfo
 from segmenter.drawing.palette import distinct_colors
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem

@@ -21,7 +21,7 @@ from segmenter.checkpoints.foreign.family import (
     whole_spec,
 )
 from segmenter.class_lists import class_list_of
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing.palette import distinct_colors
 from segmenter.model.architectures import HALF
 from segmenter.model.protocol import Protocol, published_protocol

@@ -9,7 +9,7 @@ from segmenter.checkpoints.foreign.mmseg import is_mmseg, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import is_paddleseg, read_paddleseg
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
 from segmenter.checkpoints.foreign.rstrudel.weights import Variant, is_rstrudel, read_rstrudel
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 
 _TABLES = (

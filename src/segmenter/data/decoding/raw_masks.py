@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from numpy import ndarray
 from PIL import ImageFile
 
-from segmenter.classes.__init__ import NO_DATA
+from segmenter.classes import NO_DATA
 from segmenter.data.decoding.depth import color_values, deep_samples, is_deep, raw_mode
 from segmenter.data.decoding.npy_masks import read_values
 from segmenter.errors import UserError

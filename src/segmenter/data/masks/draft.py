@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from segmenter.classes.__init__ import NO_DATA, Classes, ClassInfo, Color
+from segmenter.classes import NO_DATA, Classes, ClassInfo, Color
 from segmenter.data.decoding.decode import decode_mask, read_header
 from segmenter.data.decoding.formats import LOSSY_FORMATS
 from segmenter.data.folder import Item

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes, MaskValue
+from segmenter.classes import Classes, MaskValue
 from segmenter.data.decoding.decode import Header, decode_mask, read_header
 from segmenter.data.folder import size_problem
 from segmenter.data.masks.problems import Problem

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from segmenter.classes.__init__ import MaskValue
+from segmenter.classes import MaskValue
 
 
 class Severity(StrEnum):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.masks.inspection import inspect_header, inspect_mask
 from segmenter.data.masks.problems import Problem, errors_in
 from segmenter.data.pairing.items import Item

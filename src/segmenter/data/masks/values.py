@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 from numpy import ndarray
 
-from segmenter.classes.__init__ import NO_DATA, Classes, MaskValue
+from segmenter.classes import NO_DATA, Classes, MaskValue
 from segmenter.errors import UserError
 
 MANY_UNKNOWN_VALUES = 8

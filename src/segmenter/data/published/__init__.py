@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder, open_folder
 from segmenter.data.published.ade20k import ADE20K
 from segmenter.data.published.cityscapes import CITYSCAPES

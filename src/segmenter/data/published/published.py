@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segmenter.class_lists import read_class_list
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask

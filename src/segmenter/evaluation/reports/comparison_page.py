@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.evaluation.bootstrap import MEANS, Interval
 from segmenter.evaluation.comparison import Comparison, PhotoDifference, difference

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores

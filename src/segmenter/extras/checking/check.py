@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.pairing.items import Item

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from segmenter.classes.__init__ import MaskValue
+from segmenter.classes import MaskValue
 from segmenter.data.masks.problems import KINDS, Problem, Severity
 
 

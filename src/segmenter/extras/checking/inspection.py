@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import read_image
 from segmenter.data.masks.inspection import MaskFacts, inspect_header, inspect_mask
 from segmenter.data.masks.problems import Problem, errors_in

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image, decode_mask
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem

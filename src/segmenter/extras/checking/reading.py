@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.pairing.items import Item
 from segmenter.data.readers import end_with_parent
 from segmenter.extras.checking.inspection import Inspection, inspect, unread

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.data.class_weights import CLASS_WEIGHT_RULES, weights_by_rule
 from segmenter.data.masks.problems import Problem
 from segmenter.extras.checking.inspection import Inspection, is_usable

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import UInt, UInt8
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.drawing import class_shares, encode_jpeg, label_png, overlay_with_legend
 from segmenter.extras.serving.problems import RequestError
 from segmenter.predicting.annotations.outlines import find_regions

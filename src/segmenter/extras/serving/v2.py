@@ -13,7 +13,7 @@ from jaxtyping import UInt, UInt8
 from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.extras.serving.json_numbers import read_numbers
 from segmenter.extras.serving.json_outline import read_outline
 from segmenter.extras.serving.problems import RequestError

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, UInt
 from numpy import ndarray
 
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.predicting.annotations.outlines import find_regions
 from segmenter.predicting.annotations.rle import masks_rle
 from segmenter.text import for_xml, visible

@@ -22,7 +22,7 @@ from segmenter.checkpoints.foreign.family import (
     to_tensors,
     whole_spec,
 )
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF
 from segmenter.model.protocol import published_protocol

@@ -27,7 +27,7 @@ from segmenter.class_lists import (
     class_list_of,
     read_class_list,
 )
-from segmenter.classes.__init__ import Classes
+from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.model.protocol import Protocol, published_protocol

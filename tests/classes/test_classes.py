@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
-from segmenter.classes.__init__ import Classes, pack_rgb, read_classes
+from segmenter.classes import Classes, pack_rgb, read_classes
 from tests.conftest import make_classes
 
 A = "{name: a, color: [0, 0, 0], values: [1]}"

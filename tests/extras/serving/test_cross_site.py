@@ -111,3 +111,18 @@ def test_a_token_that_is_not_ascii_is_compared_byte_by_byte(start: Start, token:
     for wrong in (sent[:-1], sent + b"x", b"\xe9", b"x"):
         answer = client.get("/metrics", headers={b"authorization": b"Bearer " + wrong})
         assert code_of(answer) == (401, "unauthorized")
+
+
+def test_a_compressed_body_is_refused_by_name(served: SimpleNamespace) -> None:
+    for path in POSTS:
+        headers = PNG if path != INFER else JSON
+        headers = headers | {"content-encoding": "gzip"}
+        answer = served.client.post(path, content=IMAGE, headers=headers)
+        assert code_of(answer) == (415, "unsupported-encoding")
+
+
+def test_a_host_that_makes_no_url_is_no_fault_of_the_service(start: Start) -> None:
+    client = start().client
+    for path in ("/", "/nothing"):
+        answer = client.get(path, headers={"host": "[::1", "sec-fetch-site": "cross-site"})
+        assert code_of(answer) == (403, "cross-site")

@@ -148,7 +148,7 @@ def test_a_large_body_takes_at_most_twice_its_size_again_and_a_second(case: str)
     assert seconds < 5  # the old parser: 16 s for 210 KB
 
 
-@pytest.mark.parametrize("stated", [11, "12", None])
+@pytest.mark.parametrize("stated", [11, "12", 12.0, None])
 def test_a_stated_size_of_bytes_must_be_theirs(stated: object) -> None:
     head = json.dumps(
         {
@@ -170,6 +170,36 @@ def test_numbers_and_bytes_together_are_refused() -> None:
     head = body("[1,2,3,4,5,6,7,8,9,10,11,12]")
     with pytest.raises(RequestError, match="once"):
         v2.read_request(head + bytes(12), str(len(head)), 3, SETTINGS)
+
+
+def test_something_in_data_and_bytes_together_are_refused() -> None:
+    head = body('"x"')
+    with pytest.raises(RequestError, match="once"):
+        v2.read_request(head + bytes(12), str(len(head)), 3, SETTINGS)
+
+
+@pytest.mark.parametrize("shape", ['["1",2,2,3]', "[1,2.0,2,3]", "[true,2,2,3]", "[1,2,2,3e0]"])
+def test_a_length_is_a_whole_number_and_nothing_else(shape: str) -> None:
+    request = body("[1,2,3,4,5,6,7,8,9,10,11,12]").replace(b"[1, 2, 2, 3]", shape.encode())
+    assert shape.encode() in request
+    with pytest.raises(RequestError, match="shape"):
+        read(request)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        '[{"name": "logits"}]',
+        '[{"name": "labels"}, {"name": "labels"}]',
+        '"labels"',
+        '[{"name": "labels", "parameters": {"classification": 3}}]',
+    ],
+)
+def test_an_output_that_there_is_not_is_refused(outputs: str) -> None:
+    request = body("[1,2,3,4,5,6,7,8,9,10,11,12]")
+    with pytest.raises(RequestError, match="outputs"):
+        read(request[:-1] + f', "outputs": {outputs}}}'.encode())
+    read(request[:-1] + b', "outputs": [{"name": "labels"}]}')
 
 
 def test_labels_are_written_as_json_writes_them() -> None:

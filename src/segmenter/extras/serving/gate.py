@@ -63,8 +63,13 @@ def check_content_type(request: Request, allowed: tuple[str, ...]) -> str:
         allowed: Media types; one that ends with `/` stands for all that begin so.
 
     Raises:
-        RequestError: 415 if another is stated, or several.
+        RequestError: 415 if another is stated, or several, or if the body is compressed.
     """
+    codings = request.headers.getlist("content-encoding")
+    if any(coding.strip().lower() not in {"", "identity"} for coding in codings):
+        raise RequestError(
+            415, "unsupported-encoding", "the body has a Content-Encoding; send it as it is"
+        )
     stated = request.headers.getlist("content-type")
     kind = ",".join(stated).partition(";")[0].strip().lower()
     fits = any(kind == each or (each[-1] == "/" and kind.startswith(each)) for each in allowed)
@@ -80,7 +85,7 @@ def _is_followed_link(request: Request) -> bool:
     """Whether a person follows a link to the page, which no script of the other site then reads."""
     return (
         request.method == "GET"
-        and request.url.path == "/"
+        and request.scope["path"] == "/"  # the URL is put together from what the client calls us
         and request.headers.get("sec-fetch-mode") == "navigate"
         and request.headers.get("sec-fetch-dest") == "document"
     )

@@ -23,7 +23,7 @@ from segmenter.files.yaml import first_problem
 HEADER_LENGTH = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON, where tensors follow as bytes."""
 
-_Side = Annotated[int, Field(ge=1, le=65535)]
+_Side = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
 
 class _Tensor(BaseModel):
@@ -37,11 +37,20 @@ class _Tensor(BaseModel):
     """Numbers, of which `read_outline` leaves 0."""
 
 
+class _Output(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: Literal["labels"]
+    parameters: dict[Literal["binary_data", "binary_data_size"], Any] = {}
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: Annotated[str, Field(max_length=256)] | None = None
     inputs: Annotated[list[_Tensor], Field(min_length=1, max_length=1)]
+    outputs: Annotated[list[_Output], Field(max_length=1)] = []
+    """What is asked for; none: all that there is, which is one."""
 
 
 def server_metadata(version: str) -> dict[str, Any]:
@@ -86,7 +95,7 @@ def read_request(
         raise RequestError(422, "bad-request", first_problem(error, _Request)) from None
     tensor = request.inputs[0]
     _check_shape(tensor.shape, channels, settings)
-    if not outline.spans and len(tail):
+    if not outline.spans and tensor.data is None and len(tail):
         _check_size(tensor, len(tail))
         return request.id, np.frombuffer(tail, dtype=np.uint8).reshape(tensor.shape)
     if len(tail) or len(outline.spans) != 1:
@@ -130,7 +139,7 @@ def _check_size(tensor: _Tensor, num_bytes: int) -> None:
     """Compare the bytes behind the JSON with what it says of them."""
     expected = prod(tensor.shape)
     stated = tensor.parameters.get("binary_data_size", num_bytes)
-    if num_bytes != expected or stated != expected:
+    if num_bytes != expected or type(stated) is not int or stated != expected:
         raise RequestError(
             422,
             "bad-size",

@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -20,9 +21,9 @@ from typing import Any, NamedTuple
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, open_folder
 from segmenter.data.loading import make_loader
-from segmenter.data.masks.survey import Survey, survey
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.metrics import ClassScores
+from segmenter.extras.checking.before_training import TrainingData, read_training_data
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, make_recipe
@@ -82,11 +83,13 @@ def main() -> None:
     given = parser.parse_args()
     settings = [each for each in SETTINGS if given.task in {None, each.task}]
 
-    items = open_folder(Path(given.data)).items("train")
-    test = open_folder(Path(given.data)).items("test")
+    data = open_folder(Path(given.data))
+    items, test = data.items("train"), data.items("test")
     scored = [test[number * len(test) // given.photos] for number in range(given.photos)]
-    surveys = {
-        task: survey(items, task_classes(given.data, task, 2), workers=2)
+    read = {
+        task: read_training_data(
+            replace(data, classes=task_classes(given.data, task, 2)), items, (), workers=2
+        )
         for task in dict.fromkeys(setting.task for setting in settings)
     }
     print(
@@ -101,7 +104,7 @@ def main() -> None:
         found = []
         for seed in range(given.seeds):
             recipe = run_recipe(setting, given, seed)
-            model = train(recipe, classes, items, surveys[setting.task])
+            model = train(recipe, classes, items, read[setting.task])
             found.append(score(model, recipe, scored, classes))
         seconds = (time.perf_counter() - start) / given.seeds
         print(table_row(setting, found, seconds), flush=True)
@@ -152,7 +155,9 @@ def run_recipe(setting: Setting, given: argparse.Namespace, seed: int) -> Recipe
     return make_recipe(content, "the benchmark's recipe")
 
 
-def train(recipe: Recipe, classes: Classes, items: Sequence[Item], found: Survey) -> Segmenter:
+def train(
+    recipe: Recipe, classes: Classes, items: Sequence[Item], found: TrainingData
+) -> Segmenter:
     """The training loop without logs, checkpoints and scores."""
     model = build_model(recipe, classes, lambda _: None).train()
     stream = build_stream(recipe, model, tuple(items), found.pixel_counts)

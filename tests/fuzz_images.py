@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.extras.serving.decoding import limit_process
+from segmenter.extras.serving.decode_process import limit_process
 from segmenter.extras.serving.settings import ServiceSettings
 from tests.extras.serving.odd_images import ODD_IMAGES
 from tests.mutations import Mutation, mutated, mutations

@@ -58,7 +58,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         classes: What the masks mean.
         transform: Makes a crop of a photo.
         seed: Of order and augmentation.
-        pixel_counts: Pixels of each class in each item, from `survey`.
+        pixel_counts: Pixels of each class in each item.
         rare_class_crops: Share of crops that are placed on a pixel of a rare class instead, in an
             item that holds it; the class is drawn evenly from the rare ones.
         rare_class_below: Share of all pixels under which a class counts as rare.

@@ -11,10 +11,11 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.commands.predict import run_prediction
 from segmenter.data.decoding.decode import decode_mask, read_header, read_image
+from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.draft import draft_classes
-from segmenter.data.masks.survey import survey
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
+from segmenter.extras.checking.before_training import read_training_data
 from tests.conftest import make_classes
 
 PAGES = [Image.fromarray(np.full((16, 24), value, np.uint8)) for value in (0, 1, 2)]
@@ -82,14 +83,19 @@ def test_training_refuses_masks_with_pages_and_warns_of_such_images(tmp_path):
     image = write_pages(tmp_path / "image.tif")
     mask = tmp_path / "mask.png"
     PAGES[1].save(mask)
-    classes = make_classes(3)
-    problems = survey([Item("a", image, mask)], classes).problems
+    item = Item("a", image, mask)
+    problems = read_training_data(folder_of(item, tmp_path), [item], []).problems
     assert "several-pages" in {problem.kind for problem in problems}
     several = write_pages(tmp_path / "mask.tif")
+    item = Item("a", mask, several)
     with pytest.raises(UserError, match="3 pages"):
-        survey([Item("a", mask, several)], classes)
+        read_training_data(folder_of(item, tmp_path), [item], [])
     with pytest.raises(UserError, match="3 pages"):
-        draft_classes([Item("a", mask, several)])
+        draft_classes([item])
+
+
+def folder_of(item: Item, root: Path) -> LabelledFolder:
+    return LabelledFolder(root, make_classes(3), {"train": (item,)})
 
 
 def test_predict_says_that_the_first_page_is_labelled(tmp_path, tiny_model, capsys):

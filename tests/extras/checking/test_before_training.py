@@ -1,6 +1,7 @@
 """Whatever `check` calls an error, `train` refuses, and nothing else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,4 +71,28 @@ def test_pixels_are_counted_for_each_item_to_train_on(clean: Path) -> None:
     found = read_training_data(data, data.items("train"), data.items("val"), workers=2)
     first = [int((draw_mask(0) == value).sum()) for value in (0, 3, 9)]
     assert found.pixel_counts[:2].tolist() == [first, [0, 0, 0]]
-    assert [problem.kind for problem in found.problems] == ["all-ignored"]
+    (problem,) = found.problems
+    item = data.items("train")[1]
+    assert (problem.kind, problem.paths) == ("all-ignored", (item.image, item.mask))
+
+
+def test_bad_items_are_counted_and_the_first_is_explained(clean: Path) -> None:
+    Image.new("L", (9, 9)).save(clean / "masks/train/b.png")
+    Image.fromarray(np.full((96, 128), 77, np.uint8)).save(clean / "masks/train/c.png")
+    with pytest.raises(UserError, match=r"2 of 5 .*b\.png has 9 x 9") as caught:
+        read(clean)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_items_have_no_counts(clean: Path) -> None:
+    data = open_data(str(clean))
+    assert read_training_data(data, (), data.items("val")).pixel_counts.shape == (0, 3)
+
+
+def test_rare_classes_of_camvid_are_those_of_its_description(camvid: Path) -> None:
+    whole = open_data(str(camvid))
+    train = whole.items("train")[::6]
+    data = replace(whole, splits={"train": train})
+    counts = read_training_data(data, train, ()).pixel_counts.sum(axis=0)
+    rare = {data.classes.names[index] for index in np.flatnonzero(counts < 0.02 * counts.sum())}
+    assert rare == {"pole", "sign", "fence", "pedestrian", "bicyclist"}

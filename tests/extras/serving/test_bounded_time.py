@@ -18,6 +18,7 @@ from PIL import Image
 from segmenter.extras.serving import decoding, places
 from segmenter.extras.serving.places import Place, Places
 from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.settings import ServiceSettings
 from segmenter.extras.serving.turns import Turns
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
@@ -60,6 +61,19 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(start: Start) -> N
     assert code_of(answer) == (422, "bad-image")
     assert "scans; at most 100" in answer.json()["detail"]
     assert served.client.post("/segment", content=many_scans(0)).is_success
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 4), (1 << 20, 1 << 20, 3)])
+def test_a_decoder_that_answers_with_another_array_is_ended(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = decoding._Process(1 << 32, None)
+    monkeypatch.setattr(process, "_connection", ours)
+    theirs.send_bytes(json.dumps({"shape": shape}).encode())
+    with pytest.raises(decoding._DiedError):
+        process.decode(b"", ServiceSettings(), None)
+    assert not process._process.is_alive()
 
 
 @pytest.fixture

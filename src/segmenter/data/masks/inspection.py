@@ -1,7 +1,6 @@
 """Reading one mask and telling what it holds, and everything that is wrong with it.
 
-The one place where items are examined: `survey` does so before training, and `segmenter check`
-decodes the photos too.
+The one place where masks are examined, for `segmenter check` and before training.
 """
 
 from dataclasses import dataclass

@@ -21,13 +21,11 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from segmenter.data.decoding.decode import Limits, decode_image
-from segmenter.extras.serving.decode_process import answer_requests, limit_process
+from segmenter.extras.serving.decode_process import answer_requests
 from segmenter.extras.serving.problems import RequestError
 from segmenter.extras.serving.settings import ServiceSettings
 
 _END_TIMEOUT = 1.0  # seconds, for an image whose request is over
-
-__all__ = ["DecodePool", "limit_process"]
 
 
 class DecodePool:
@@ -193,8 +191,8 @@ class _Process:
     def _receive(self, shape: list[int], limits: Limits) -> ndarray:
         """Pixels, straight into their array."""
         height, width, channels = shape
-        assert channels == 3
-        assert height * width <= limits.max_pixels
+        if channels != 3 or height * width > limits.max_pixels:  # an image may have taken it over
+            raise EOFError
         pixels = np.empty(shape, np.uint8)
         view = pixels.data.cast("B") if pixels.size else memoryview(b"")
         position = 0

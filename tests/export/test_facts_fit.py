@@ -92,6 +92,30 @@ def two_outputs(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info(extra, TensorProto.INT64, None))
 
 
+def branches(model: onnx.ModelProto) -> None:
+    parts = [helper.make_graph([], name, [], []) for name in ("then", "else")]
+    model.graph.node.append(
+        helper.make_node("If", ["any"], ["chosen"], then_branch=parts[0], else_branch=parts[1])
+    )
+
+
+def grows(model: onnx.ModelProto) -> None:
+    """Add the largest of 120 GB of equal numbers, which a trial of any size has to make."""
+    graph = model.graph
+    (last,) = (node for node in graph.node if "logits" in node.output)
+    last.output[:] = ["before"]
+    shape = np.array([30_000, 1000, 1000])
+    graph.initializer.append(numpy_helper.from_array(shape, "shape"))
+    for operator, given, made in [
+        ("ReduceMax", ["before"], "one"),
+        ("Expand", ["one", "shape"], "many"),
+        ("ReduceMax", ["many"], "rest"),
+    ]:
+        keeps = {"keepdims": 0} if operator == "ReduceMax" else {}
+        graph.node.append(helper.make_node(operator, given, [made], **keeps))
+    graph.node.append(helper.make_node("Add", ["before", "rest"], ["logits"]))
+
+
 def loops(model: onnx.ModelProto) -> None:
     model.graph.node.add(op_type="Loop")
 
@@ -121,7 +145,9 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "weights that are NaN": (weights_are_nan, "gives NaN|cannot"),
     "two outputs": (two_outputs, "2 outputs"),
     "one size only": (takes_one_size, "input is pixels|cannot be run"),
-    "a loop": (loops, "has a Loop, ours have none"),
+    "branches": (branches, "has the operator If"),
+    "memory without end": (grows, "cannot be run|cannot run"),
+    "a loop": (loops, "has the operator Loop, ours do not"),
 }
 
 

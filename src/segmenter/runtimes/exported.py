@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FACTS_KEY = "segmenter"
 SUFFIXES = (".onnx", ".xml")
 _STANDARD_OPERATORS = ("", "ai.onnx")
-_LOOPS = ("Loop", "Scan", "TensorIterator")
-"""Operators without an end that could be known; our graphs have none."""
+_CONTROL = ("Loop", "Scan", "TensorIterator", "If", "SequenceMap")
+"""Operators that run other graphs, without an end or a way that could be known."""
 
 
 class ExportFacts(BaseModel):
@@ -97,7 +97,7 @@ def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
         )
     if model.functions or model.training_info:
         raise UserError(f"{path} is refused: it has functions or training steps, ours have none")
-    for graph in _graphs(model.graph):
+    for graph in reversed([*_graphs(model.graph)]):  # the innermost first
         _check_graph(path, graph)
     return _parsed(path, facts)
 
@@ -115,8 +115,8 @@ def _check_graph(path: Path, graph: "GraphProto") -> None:
     for node in graph.node:
         if node.domain not in _STANDARD_OPERATORS:
             raise UserError(f"{path} is refused: {node.domain}.{node.op_type} is no ONNX operator")
-        if node.op_type in _LOOPS:
-            raise UserError(f"{path} is refused: it has a {node.op_type}, ours have none")
+        if node.op_type in _CONTROL:
+            raise UserError(f"{path} is refused: it has the operator {node.op_type}, ours do not")
         if any(attribute.HasField("sparse_tensor") for attribute in node.attribute):
             raise UserError(f"{path} is refused: it has sparse tensors, ours have none")
 
@@ -152,8 +152,10 @@ def _openvino_facts(path: Path, content: bytes, num_weight_bytes: int) -> Export
     try:
         root = ElementTree.fromstring(content)
         for layer in root.iter("layer"):
-            if layer.get("type") in _LOOPS:
-                raise UserError(f"{path} is refused: it has a {layer.get('type')}, ours have none")
+            if layer.get("type") in _CONTROL:
+                raise UserError(
+                    f"{path} is refused: it has the operator {layer.get('type')}, ours do not"
+                )
         for data in root.iter("data"):
             end = int(data.get("offset", 0)) + int(data.get("size", 0))
             if not 0 <= int(data.get("offset", 0)) <= end <= num_weight_bytes:

@@ -154,7 +154,7 @@ class OpenVinoRuntime(_GraphRuntime):
         self.version = openvino_graphs.version()
         if source.exported is not None:
             graph, weights = source.exported.graph, source.exported.weights
-            with source.named():
+            with source.named(device):
                 self._run = openvino_graphs.compile_graph(graph, weights, precision, source.facts)
         else:
             self._run = openvino_graphs.compile_cached(
@@ -178,7 +178,7 @@ class OnnxRuntime(_GraphRuntime):
 
         super().__init__(source, precision, device)
         self.version = onnxruntime.__version__
-        with source.named():
+        with source.named(device):
             self._run = source.with_graph(lambda graph: onnx_session(graph, device, source.facts))
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:

@@ -62,7 +62,7 @@ def compile_graph(
         else:
             model = core.read_model(graph, weights)
         compiled = core.compile_model(model, "CPU", _settings(precision))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise UserError(f"OpenVINO cannot run this file: {last_line(error)}") from None
     if facts is not None:
         _check_ports(compiled, facts)

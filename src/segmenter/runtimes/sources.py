@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import torch
 
 from segmenter.checkpoints import load
 from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints.digests import Digests, digest_model
 from segmenter.errors import UserError
 from segmenter.files.cache import MAX_CONTENT, Opened, cached
+from segmenter.memory import at_most
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.runtimes.exported import Exported, ExportFacts, is_exported, read_exported
 from segmenter.runtimes.graph import to_onnx
@@ -20,6 +23,8 @@ _MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
 """The packages that make a graph of a model."""
 _GRAPH_BYTES = 1 << 26
 """Of a graph, beside its weights."""
+_OPENING_BYTES, _OPENING_FACTOR = 4 << 30, 16
+"""What opening an exported file may take, and how often its size beside."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,21 @@ class Source:
         return self.exported.facts if self.exported is not None else ExportFacts(spec=self.spec)
 
     @contextmanager
-    def named(self) -> Iterator[None]:
-        """Say which file is meant, in what is said of its graph."""
-        try:
+    def named(self, device: torch.device) -> Iterator[None]:
+        """Say which file is meant, in what is said of its graph, and bound what opening it takes.
+
+        A graph of a few bytes may ask for any memory, before it sees an image.
+        """
+        if self.exported is None:
             yield
+            return
+        num_bytes = len(self.exported.graph) + len(self.exported.weights or b"")
+        try:
+            # CUDA reserves far more addresses than it takes.
+            is_cpu = device.type == "cpu"
+            with at_most(_OPENING_BYTES + _OPENING_FACTOR * num_bytes) if is_cpu else nullcontext():
+                yield
         except UserError as error:
-            if self.path is None:
-                raise
             raise UserError(f"{self.path}: {error}; export it again") from None
 
     def with_graph(self, use: Callable[[bytes], Opened]) -> Opened:

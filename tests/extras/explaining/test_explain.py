@@ -127,3 +127,10 @@ def test_a_wrong_argument_is_one_line(
     error = capsys.readouterr().err
     assert word in error
     assert error.count("\n") == 1
+
+
+def test_a_thin_image_has_no_more_patches_than_others() -> None:
+    predictor = Predictor(Segmenter(make_spec(3)))
+    for shape in ((1, 65535, 3), (65535, 3, 3)):
+        seen = seen_as_a_whole(predictor, np.zeros(shape, np.uint8))
+        assert max(seen.shape) <= 2048 * 16

@@ -103,7 +103,8 @@ def seen_as_a_whole(
     height, width = resized_size(image.shape[:2], predictor.protocol)
     patch_size = model.spec.encoder.patch_size
     factor = min(1.0, (_MAX_PATCHES * patch_size**2 / (height * width)) ** 0.5)
-    size = (max(1, int(height * factor)), max(1, int(width * factor)))
+    most = _MAX_PATCHES * patch_size  # a row of pixels fills a row of patches
+    size = (min(max(1, int(height * factor)), most), min(max(1, int(width * factor)), most))
     resized = resize_photo(image, size, "uint8")
     pixels = torch.from_numpy(resized).to(predictor.device).permute(2, 0, 1)[None]
     return model.normalize(pixels)

@@ -26,6 +26,11 @@ def recognise_export(given: Path) -> str | None:
     return None if what is None else f"{given}: {what}"
 
 
+def is_annotation_json(path: Path) -> bool:
+    """Whether a file is JSON that an annotation tool writes: of shapes, not of names."""
+    return path.suffix.lower() in {".json", ".jsonl"} and _of_json(_ends(path)) is not None
+
+
 def _of_file(path: Path) -> str | None:
     suffix = path.suffix.lower()
     content = _ends(path) if suffix in {".json", ".jsonl", ".yaml", ".yml", ".xml", ".txt"} else b""

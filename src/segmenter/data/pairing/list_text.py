@@ -63,8 +63,12 @@ class Header:
         return {what: field for what, field in found.items() if field}
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
+def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
     """The lines of a text that are not empty, with their numbers from 1.
+
+    Args:
+        path: The text.
+        errors: What becomes of bytes that are no characters, as in `bytes.decode`.
 
     Raises:
         UserError: If it cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
@@ -75,7 +79,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), None)
     try:
-        text = content.decode(encoding or _without_bom(content))
+        text = content.decode(encoding or _without_bom(content), errors)
     except UnicodeDecodeError:
         raise UserError(
             f"{path} is no list of images: it is not text in UTF-8 or UTF-16; save it as UTF-8"

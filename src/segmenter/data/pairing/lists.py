@@ -25,10 +25,10 @@ from segmenter.data.pairing.list_text import (
 )
 from segmenter.errors import UserError
 
-_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 _SUBFOLDERS = ("splits", "split", "lists", "ImageSets", "ImageSets/Segmentation")
-_SPLITS = {"train", "training", "trn", "val", "valid", "validation", "test", "testing", "trainval"}
-_SPLITS |= {"eval", "dev", "holdout"}
+SPLITS = {"train", "training", "trn", "val", "valid", "validation", "test", "testing", "trainval"}
+SPLITS |= {"eval", "dev", "holdout"}
 _FILLERS = {"list", "lists", "split", "set", "images", "image", "imgs", "files", "names", "ids"}
 _MAX_SAMPLED = 20
 """So many lines of a file tell whether it is a list."""
@@ -57,6 +57,7 @@ class ListReader:
     """
 
     def __init__(self, root: Path, images: FileNames, masks: FileNames) -> None:
+        self.masks = masks.folder
         self._root = root
         self._images = images
         self._masks = masks
@@ -68,7 +69,7 @@ class ListReader:
             path
             for folder in folders
             for path in sorted(folder.glob("*.*"))
-            if path.suffix.lower() in _SUFFIXES
+            if path.suffix.lower() in LIST_SUFFIXES
             and not path.name.startswith(".")
             and path.is_file()
             and self._is_list(path)
@@ -95,12 +96,13 @@ class ListReader:
 
     def _is_list(self, path: Path) -> bool:
         """Whether a text must be a list by its name, or is one by what its lines name."""
-        if _is_split_name(path.stem):
+        if is_split_name(path.stem):
             return True
         try:
-            lines = [line for _, line in read_lines(path) if not line.startswith("#")]
+            read = read_lines(path, errors="replace")  # what cannot be read is refused later
         except UserError:
             return False
+        lines = [line for _, line in read if not line.startswith("#")]
         header = read_header(lines[0]) if lines else None
         lines = lines[1:] if header else lines
         if not lines or (header and not header.is_of_interest):
@@ -112,13 +114,14 @@ class ListReader:
         header = None if header and header.is_plain else header
         rows = [self._line(line, header, path) for line in lines[:_MAX_SAMPLED]]
         is_table = path.suffix.lower() in {".csv", ".tsv"}  # of which most are no lists
-        return all(
-            not isinstance(row, str) and (row.mask or row.split or not is_table) for row in rows
-        )
+        found = [row for row in rows if not isinstance(row, str)]
+        if is_table and not any(row.mask or row.split for row in found):
+            return len(found) == len(rows) and all(len(plain_reading(line)) == 1 for line in lines)
+        return 2 * len(found) >= len(rows)  # of the others, each is refused with its line
 
     def _read_list(self, path: Path) -> _Read:
         lines = read_lines(path)
-        default = _split_of(path.stem)
+        default = split_of(path.stem)
         read = _Read()
         rows: list[tuple[str, _Row]] = []
         header: Header | None = None
@@ -179,7 +182,8 @@ class ListReader:
         names = line.split()  # as in most lists of many lines: no other reading is tried
         if len(names) == 2:
             image, mask = (path.parent / name for name in names)
-            if os.path.isfile(image) and os.path.isfile(mask):  # noqa: PTH113
+            is_in_order = not image.is_relative_to(self._masks.folder)
+            if is_in_order and os.path.isfile(image) and os.path.isfile(mask):  # noqa: PTH113
                 return _Row(_item_name(names[0]), image, mask, "")
         for text in dict.fromkeys((line, without_comment(line))):
             for fields in readings(text):
@@ -198,17 +202,21 @@ class ListReader:
     def _row(self, fields: dict[str, str], path: Path) -> "_Row | str":
         if "image" not in fields:
             return f"no image is named; {_ALLOWED}"
-        split = fields.get("split", "") or _split_of(path.stem)
+        split = fields.get("split", "") or split_of(path.stem)
         image = self._find(fields["image"], self._images, split, path)
         mask = self._find(fields["mask"], self._masks, split, path) if "mask" in fields else None
         if isinstance(image, str):
             return image
         if isinstance(mask, str):
             return mask
+        if image.is_relative_to(self._masks.folder):
+            if mask is None or not mask.is_relative_to(self._images.folder):
+                return f"{image} lies in the folder of masks, and is given as an image; {_ALLOWED}"
+            return self._row({**fields, "image": fields["mask"], "mask": fields["image"]}, path)
         name = fields["image"]
         if find_file(name, self._bases(path)) is None:
             name = image.relative_to(self._images.folder).as_posix()
-        return _Row(_item_name(name), image, mask, _split_of(fields.get("split", "")))
+        return _Row(_item_name(name), image, mask, split_of(fields.get("split", "")))
 
     def _bases(self, path: Path) -> tuple[Path, ...]:
         return tuple(dict.fromkeys((path.parent, self._root)))
@@ -244,19 +252,20 @@ def _words(stem: str) -> list[str]:
     return re.findall("[a-z]+", stem.lower())
 
 
-def _is_split_name(stem: str) -> bool:
+def is_split_name(stem: str) -> bool:
+    """Whether a list of this name must be of a split: `train`, `val_list`."""
     words = _words(stem)
-    return any(word in _SPLITS for word in words) and all(
-        word in _SPLITS | _FILLERS for word in words
+    return any(word in SPLITS for word in words) and all(
+        word in SPLITS | _FILLERS for word in words
     )
 
 
-def _split_of(stem: str) -> str:
+def split_of(stem: str) -> str:
     """The split that a list is of, by its name: `train` for `train_list`."""
     if stem == "default":  # of CVAT
         return "all"
     words = [word for word in re.split(r"[-_. ]+", stem) if word.lower() not in _FILLERS]
-    return "_".join(words) if words and _is_split_name(stem) else stem
+    return "_".join(words) if words and is_split_name(stem) else stem
 
 
 def _item_name(name: str) -> str:

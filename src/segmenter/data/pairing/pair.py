@@ -15,6 +15,7 @@ from segmenter.data.pairing.file_names import FileNames
 from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask
 from segmenter.data.pairing.layouts import IMAGE_FOLDERS, LAYOUT, Place, choose_ending, find_places
 from segmenter.data.pairing.lists import ListReader
+from segmenter.data.pairing.unread_lists import refuse_unread_lists
 from segmenter.data.pairing.walking import walk_images
 from segmenter.errors import UserError
 
@@ -39,7 +40,10 @@ def find_pairs(root: Path) -> Pairing:
     reader = _list_reader(root)
     lists = reader.find_lists()
     if lists:
-        return reader.read(lists)
+        found = reader.read(lists)
+        if len(found.splits) == 1:
+            refuse_unread_lists(root, lists, reader.masks)
+        return found
     places = find_places(root)
     if not places:
         export = recognise_export(root)
@@ -47,7 +51,10 @@ def find_pairs(root: Path) -> Pairing:
             raise UserError(export)
         name = "masks" if (root / "images").is_dir() else "images"
         raise UserError(f"{root} has no folder {name!r}; {LAYOUT}")
-    return _pair_folders(root, places)
+    found = _pair_folders(root, places)
+    if found.splits.keys() == {_ONLY_SPLIT}:
+        refuse_unread_lists(root, (), reader.masks)
+    return found
 
 
 def _list_reader(root: Path) -> ListReader:

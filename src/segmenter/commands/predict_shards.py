@@ -26,6 +26,7 @@ from segmenter.data.pairing.find_images import before_wildcard, walk_inputs
 from segmenter.errors import UserError
 from segmenter.files.manifest import RECORDS_NAME
 from segmenter.files.outputs import OutputFolder, write_atomically
+from segmenter.files.regular import read_regular
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
@@ -40,6 +41,7 @@ from segmenter.text import visible
 
 _SETTINGS = "settings.json"
 _MOST_IN_TURN = 200
+_MAX_SETTINGS_BYTES = 1 << 20
 """Shards whose records one process opens."""
 
 
@@ -186,7 +188,7 @@ def agree_on_settings(
     }
     path = out / RECORDS_NAME / _SETTINGS
     try:
-        before = json.loads(path.read_bytes()) if path.exists() else {}
+        before = json.loads(read_regular(path, _MAX_SETTINGS_BYTES)) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path} cannot be used: {error.strerror}") from None

@@ -14,6 +14,7 @@ from segmenter.errors import UserError
 from segmenter.extras.sharing.card import measured, write_card
 from segmenter.extras.sharing.listing import models_at_hand
 from segmenter.extras.sharing.push import push_model
+from segmenter.files.regular import read_regular
 from segmenter.model import ModelSpec, Segmenter
 
 _MAX_CARD_BYTES = 1 << 20
@@ -77,7 +78,7 @@ def _read_card(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
             raise UserError(f"{path} is larger than {_MAX_CARD_BYTES} bytes: no card")
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, _MAX_CARD_BYTES).decode("utf-8")
     except OSError as error:
         raise UserError(f"the card {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

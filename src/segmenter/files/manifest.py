@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from segmenter.errors import UserError
+from segmenter.files.regular import read_regular
 
 MANIFEST_NAME = ".segmenter-manifest.jsonl"
 """In an output folder: a line of JSON for each file written, so that a later run knows its own."""
@@ -67,7 +68,7 @@ def _read_manifest(path: Path) -> dict[str, set[Content]]:
     if path.is_symlink():
         raise UserError(f"{path} is a link, and would be written through; remove it")
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path).decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return known
     except OSError as error:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from segmenter.errors import UserError
+from segmenter.files.regular import read_regular
 
 MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
@@ -123,7 +124,7 @@ def read_yaml(path: Path, loader: type[StrictLoader] = PlainLoader) -> Any:
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise UserError(f"{path} is larger than {MAX_YAML_BYTES} bytes: not a file of ours")
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_YAML_BYTES).decode("utf-8")
         _check_size_of_content(text, path)
         return yaml.load(text, loader)
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from segmenter.data.decoding.formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
+from segmenter.files.regular import read_regular
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -74,7 +75,7 @@ def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
         UserError: If it cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), None)

@@ -22,6 +22,7 @@ from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.files.outputs import write_atomically
+from segmenter.files.regular import read_regular
 from segmenter.recipe import Recipe, TrackerName
 
 Pictures = Mapping[str, UInt8[ndarray, "height width 3"]]
@@ -36,6 +37,7 @@ _MAX_WAITING = 1000  # calls in a queue: at a line every 20 steps, 20,000 steps
 _CLOSE_SECONDS = 30.0  # to send what is left after the last step
 _HURRIED_SECONDS = 3.0  # the same when a signal or an error ends the run
 _IDS_FILE = "trackers.json"
+_MAX_IDS_BYTES = 1 << 20
 _PROJECT = "segmenter"
 
 
@@ -278,7 +280,7 @@ def _stored_id(folder: Path, name: TrackerName, create: Callable[[], str]) -> st
     path = folder / _IDS_FILE
     ids: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
-        ids = json.loads(path.read_bytes())
+        ids = json.loads(read_regular(path, _MAX_IDS_BYTES))
     if name not in ids:
         ids[name] = create()
         write_atomically(path, json.dumps(ids).encode())

@@ -14,6 +14,7 @@ from segmenter.cli.convert import convert
 from segmenter.cli.evaluate import evaluate
 from segmenter.cli.explain import explain
 from segmenter.cli.export import export
+from segmenter.cli.inputs import keeping_inputs
 from segmenter.cli.predict import predict
 from segmenter.cli.prepare import prepare
 from segmenter.cli.prune import prune
@@ -50,7 +51,7 @@ for command in (
     card,
     push,
 ):
-    app.command(command, help_format="markdown")
+    app.command(keeping_inputs(command), help_format="markdown")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -28,6 +28,8 @@ def run_explanation(
         raise UserError("give --patch or --class, not both")
     folder = OutputFolder(out, overwrite=overwrite)
     folder.check(["index.html"])
+    if overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
+        raise UserError(f"{image} lies in the output folder, and could be lost; give another --out")
     predictor = Predictor(model, device=device, runtime="torch")
     pixels = decode_image(image, image_bits=predictor.image_bits)
     num_channels = predictor.spec.encoder.in_channels

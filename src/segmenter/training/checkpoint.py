@@ -160,7 +160,7 @@ def read_newest(
         warnings.append(f"{path} is damaged and passed over: {reason}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(
-        f"nothing to resume: no checkpoint in {folder}{damaged}; start without --resume"
+        f"nothing to resume: no checkpoint in {folder}{damaged}; start anew, with another --out"
     )
 
 

@@ -67,7 +67,7 @@ def test_a_write_that_fails_leaves_the_others_as_they_were(
 
 
 def test_nothing_to_resume_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to resume.*another --out"):
+    with pytest.raises(UserError, match=r"nothing to resume.*another --out"):
         read_newest(tmp_path / "absent")
 
 

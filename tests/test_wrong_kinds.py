@@ -1,0 +1,113 @@
+"""Every path of every command, given what it cannot be: one line, exit status 2, and no waiting."""
+
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from segmenter.checkpoints import save
+from segmenter.model import Segmenter
+from tests.conftest import make_spec, write_data_set
+from tests.test_words_of_the_command_line import COMMANDS, leaves, refused
+
+GOOD = {
+    "data": "data",
+    "recipe": "recipe.yaml",
+    "images": "photo.png",
+    "photos": "data/images",
+    "image": "photo.png",
+    "photo": "photo.png",
+    "source": "model.safetensors",
+    "name": "hf:owner/name",
+    "folder": "data",
+    "out": "new.safetensors",
+} | dict.fromkeys(("model", "a", "b", "start"), "model.safetensors")
+NO_PATHS = {
+    *("split", "temperature_split", "device", "protocol", "save", "patch", "class_name", "host"),
+    *("name", "decode", "scales", "fps"),
+}
+OUTPUTS = {"out", "json", "report"}
+FLAGS = {"folder": "--data", "start": "--from", "class_name": "--class"}
+MORE = {"prune": ["--depth", "1"], "predict": ["--runtime", "torch"], "train": ["--out", "new"]}
+NO_INPUTS = ["pipe", "/dev/null", "missing", "photo.png/inside", "loop"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what is right, and with what is wrong."""
+    folder = tmp_path_factory.mktemp("kinds")
+    write_data_set(folder / "data")
+    save(Segmenter(make_spec()), folder / "model.safetensors")
+    Image.new("RGB", (64, 64)).save(folder / "photo.png")
+    (folder / "recipe.yaml").write_text("data: {root: data}\n")
+    (folder / "empty").touch()
+    (folder / "nothing").mkdir()
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+def paths() -> Iterator[tuple[str, str]]:
+    """Every command with every argument that names a file or folder."""
+    for command, function in COMMANDS.items():
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+            is_path = name not in NO_PATHS and leaves(parameter.annotation) & {str, Path}
+            if is_path and parameter.kind is not parameter.VAR_KEYWORD:
+                yield command, name
+
+
+def line(command: str, argument: str, word: str) -> list[str]:
+    """A command line in which all is right but one path."""
+    positional, flags = [], list(MORE.get(command, []) if argument != "out" else [])
+    for name, parameter in inspect.signature(COMMANDS[command], eval_str=True).parameters.items():
+        needed = parameter.default is parameter.empty or name in {"model", "recipe", "images"}
+        if parameter.kind is parameter.VAR_KEYWORD or not (needed or name == argument):
+            continue
+        given = word if name == argument else GOOD[name]
+        if command == "prepare" and name == "name":
+            given = "ade20k"
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            flags += [FLAGS.get(name, "--" + name.replace("_", "-")), given]
+        else:
+            positional.append(given)
+    if argument == "onnxruntime_web":
+        flags += ["--format", "web"]
+    return [command, *positional, *flags]
+
+
+INPUTS = [(command, name) for command, name in paths() if name not in OUTPUTS]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and devices")
+@pytest.mark.parametrize(("command", "argument"), INPUTS)
+def test_an_input_of_a_wrong_kind(
+    command: str,
+    argument: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(place)
+    many = (command, argument) == ("predict", "images")  # a pipe is a camera; one of many: status 3
+    for word in ["missing", "photo.png/inside"] if many else NO_INPUTS:
+        refused(capsys, *line(command, argument, word))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and devices")
+@pytest.mark.parametrize(("command", "argument"), [each for each in paths() if each[1] in OUTPUTS])
+def test_an_output_of_a_wrong_kind(
+    command: str,
+    argument: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(place)
+    for word in ("photo.png/inside", "pipe", "/dev/null"):
+        more = [] if command == "train" else ["--overwrite"]
+        refused(capsys, *line(command, argument, word), *more)
+    assert Path("/dev/null").is_char_device()
+    assert (place / "pipe").is_fifo()

@@ -46,7 +46,7 @@ class ServiceSettings:
     """Processes that decode images."""
     decode_memory: int = 2 << 30
     """That each may take for them, in bytes."""
-    decode_seconds: float = 2.0
+    decode_seconds: float = 1.0
     """CPU time that decoding an image may take,"""
     decode_seconds_per_megapixel: float = 0.2
     """and what is added for each million pixels."""

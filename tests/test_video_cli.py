@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_a_video_beside_a_photo(here, capsys):
+def test_a_video_beside_a_photo(here, capsys: pytest.CaptureFixture[str]) -> None:
     write_video(here / "clip.mp4")
     Image.fromarray(make_picture(0)).save(here / "photo.png")
     assert run("clip.mp4", "photo.png") == 0
@@ -59,7 +59,7 @@ def test_a_video_beside_a_photo(here, capsys):
     assert "clip_overlay.mp4 exists" in capsys.readouterr().err
 
 
-def test_a_sequence_and_a_pattern_of_videos(here):
+def test_a_sequence_and_a_pattern_of_videos(here) -> None:
     for number in range(1, 4):
         Image.fromarray(make_picture(number)).save(here / f"shot-{number:04d}.png")
     write_video(here / "a.mkv", 2)
@@ -72,7 +72,9 @@ def test_a_sequence_and_a_pattern_of_videos(here):
 
 
 @pytest.mark.parametrize("kind", ["garbage", "sound", "cut", "gone"])
-def test_a_video_that_cannot_be_read_is_one_line(here, capsys, kind):
+def test_a_video_that_cannot_be_read_is_one_line(
+    here, capsys: pytest.CaptureFixture[str], kind
+) -> None:
     path = here / "bad.mp4"
     if kind == "garbage":
         path.write_bytes(np.random.default_rng(0).bytes(5000))
@@ -89,7 +91,9 @@ def test_a_video_that_cannot_be_read_is_one_line(here, capsys, kind):
         assert len(read_times(here / "predictions/good_overlay.mp4")) == 12
 
 
-def test_a_video_that_ends_early_is_kept_and_status_3(here, capsys):
+def test_a_video_that_ends_early_is_kept_and_status_3(
+    here, capsys: pytest.CaptureFixture[str]
+) -> None:
     cut(write_video(here / "clip.mp4", 50, movflags="faststart"), 0.7)
     assert run("clip.mp4") == 3
     assert "clip.mp4 ends early, after" in capsys.readouterr().err
@@ -109,7 +113,7 @@ def test_a_video_that_ends_early_is_kept_and_status_3(here, capsys):
         (["x" * 300 + ".mp4"], "longer than a name of a file"),
     ],
 )
-def test_mistakes_are_one_line(here, capsys, arguments, reason):
+def test_mistakes_are_one_line(here, capsys: pytest.CaptureFixture[str], arguments, reason) -> None:
     write_video(here / "clip.mp4", 1)
     write_video(here / "clip.mkv", 1)
     assert run("clip.mp4", *arguments) == 2
@@ -120,14 +124,16 @@ def test_mistakes_are_one_line(here, capsys, arguments, reason):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_device_that_is_no_camera_is_one_line(capsys):
+def test_a_device_that_is_no_camera_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("/dev/zero") == 2
     error = capsys.readouterr().err
     assert error.startswith("segmenter: /dev/zero is cut, damaged or no video")
     assert error.count("\n") == 1
 
 
-def test_without_pyav_the_extra_is_named(here, capsys, monkeypatch):
+def test_without_pyav_the_extra_is_named(
+    here, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_video(here / "clip.mp4", 1)
     monkeypatch.setitem(sys.modules, "av", None)
     assert run("clip.mp4") == 2
@@ -157,7 +163,9 @@ def feed(pipe: Path, end: threading.Event, camera_format: str) -> None:
         pass
 
 
-def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(here, capsys, monkeypatch):
+def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(
+    here, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_video(here / "a.mp4", 200)
     write_video(here / "b.mp4")
 
@@ -177,7 +185,7 @@ def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(here, capsys, m
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
 @pytest.mark.parametrize("camera_format", ["matroska", "mpegts", "mjpeg"])
-def test_a_camera_that_ends_gives_a_whole_video(here, camera_format):
+def test_a_camera_that_ends_gives_a_whole_video(here, camera_format) -> None:
     os.mkfifo(here / "camera")
     end = threading.Event()
     feeder = threading.Thread(target=feed, args=(here / "camera", end, camera_format))
@@ -197,7 +205,7 @@ def test_a_camera_that_ends_gives_a_whole_video(here, camera_format):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number):
+def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number) -> None:
     os.mkfifo(here / "camera")
     end = threading.Event()
     feeder = threading.Thread(target=feed, args=(here / "camera", end, "matroska"))
@@ -225,7 +233,7 @@ def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
-def test_ctrl_c_ends_a_camera_that_hangs(here):
+def test_ctrl_c_ends_a_camera_that_hangs(here) -> None:
     os.mkfifo(here / "camera")
     command = "predict camera --model model.safetensors --runtime torch"
     process = subprocess.Popen(

@@ -37,14 +37,14 @@ def read(folder: Path, text: str) -> Classes:
         "ignore: 255\nclasses: [{name: a, color: [128, 128, 128], values: 1}]",
     ],
 )
-def test_hex_colours_and_single_values_are_accepted(tmp_path, text):
+def test_hex_colours_and_single_values_are_accepted(tmp_path: Path, text) -> None:
     found = read(tmp_path, text)
     assert found.classes[0].values == (1,)
     assert found.ignore == (255,)
     assert found.classes[0].color in {(128, 128, 128), (136, 136, 136)}
 
 
-def test_a_colour_may_be_a_mask_value_in_hex(tmp_path):
+def test_a_colour_may_be_a_mask_value_in_hex(tmp_path: Path) -> None:
     found = read(
         tmp_path, "ignore: '#000000'\nclasses: [{name: a, color: '#FF8000', values: '#ff8000'}]"
     )
@@ -102,7 +102,7 @@ def test_a_colour_may_be_a_mask_value_in_hex(tmp_path):
         ("classes: \x01\n", "a control character"),
     ],
 )
-def test_mistakes_are_said_in_our_words(tmp_path, text, said):
+def test_mistakes_are_said_in_our_words(tmp_path: Path, text, said) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, text)
     message = str(caught.value)
@@ -112,7 +112,7 @@ def test_mistakes_are_said_in_our_words(tmp_path, text, said):
     assert not [word for word in FOREIGN_WORDS if word in message]
 
 
-def test_many_classes_are_checked_at_once(tmp_path):
+def test_many_classes_are_checked_at_once(tmp_path: Path) -> None:
     entries = "\n".join(
         f"  - {{name: c{index}, color: [0, 0, 0], values: [{index}]}}" for index in range(5000)
     )

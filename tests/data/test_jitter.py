@@ -42,14 +42,14 @@ class Scripted(np.random.Generator):
     ],
 )
 @pytest.mark.parametrize("factor", [0.6, 1.0, 1.37])
-def test_paddleseg_changes_are_those_of_pillow(change, enhancer, factor, colorful):
+def test_paddleseg_changes_are_those_of_pillow(change, enhancer, factor, colorful) -> None:
     rng = Scripted(["brightness", "contrast", "saturation", "hue"], change, factor)
     expected = np.array(enhancer(Image.fromarray(colorful)).enhance(factor)).astype(int)
     assert np.abs(jitter_colors(colorful, "paddleseg", rng) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["paddleseg", "segmenter"])
-def test_strength_and_order_are_drawn_and_the_input_is_left_alone(kind, colorful):
+def test_strength_and_order_are_drawn_and_the_input_is_left_alone(kind, colorful) -> None:
     before = colorful.copy()
     made = [jitter_colors(colorful, kind, np.random.default_rng(seed)) for seed in range(8)]
     assert len({image.tobytes() for image in made}) > 5
@@ -57,12 +57,12 @@ def test_strength_and_order_are_drawn_and_the_input_is_left_alone(kind, colorful
     assert np.array_equal(colorful, before)
 
 
-def test_none_changes_nothing(colorful):
+def test_none_changes_nothing(colorful) -> None:
     assert jitter_colors(colorful, "none", np.random.default_rng(0)) is colorful
 
 
 @pytest.mark.parametrize("kind", ["paddleseg", "segmenter"])
-def test_without_rgb_only_brightness_and_contrast_change(kind):
+def test_without_rgb_only_brightness_and_contrast_change(kind) -> None:
     constant = np.full((4, 4, 5), 100, dtype=np.uint8)
     made = [jitter_colors(constant, kind, np.random.default_rng(seed)) for seed in range(20)]
     assert len({image.tobytes() for image in made}) > 5
@@ -70,25 +70,25 @@ def test_without_rgb_only_brightness_and_contrast_change(kind):
 
 
 @pytest.mark.parametrize("turn", [180, 256])
-def test_a_full_turn_of_hue_gives_the_colors_back(turn, colorful):
+def test_a_full_turn_of_hue_gives_the_colors_back(turn, colorful) -> None:
     same = _change_hsv(colorful, (LEVELS + turn) % turn, turn, LEVELS)
     assert np.abs(same.astype(int) - colorful).max() <= 8
 
 
-def test_a_third_of_a_turn_makes_red_green():
+def test_a_third_of_a_turn_makes_red_green() -> None:
     red = np.array([[[255, 0, 0]]], dtype=np.uint8)
     assert _change_hsv(red, (LEVELS + 60) % 180, 180, LEVELS).tolist() == [[[0, 255, 0]]]
 
 
-def test_no_saturation_is_grey(colorful):
+def test_no_saturation_is_grey(colorful) -> None:
     grey = _change_hsv(colorful, LEVELS, 180, LEVELS * 0)
     assert (grey == grey[:, :, :1]).all()
 
 
-def test_levels_are_clipped_and_not_wrapped(colorful):
+def test_levels_are_clipped_and_not_wrapped(colorful) -> None:
     assert (_look_up(colorful, LEVELS + 300) == 255).all()
     assert (_look_up(colorful, LEVELS - 300) == 0).all()
 
 
-def test_grey_of_many_channels_is_their_mean():
+def test_grey_of_many_channels_is_their_mean() -> None:
     assert _grey(np.array([[[0, 10, 20, 30]]], dtype=np.uint8)).tolist() == [[15]]

@@ -61,7 +61,7 @@ def spied_items(stream: SampleStream, monkeypatch, positions) -> list[str]:
     return read
 
 
-def test_batches_hold_the_crops_of_their_positions(folder):
+def test_batches_hold_the_crops_of_their_positions(folder) -> None:
     stream = make_stream(folder)
     batches = list(make_loader(stream, 3, 8, batch_size=2))
     assert [batch.positions.tolist() for batch in batches] == [[3, 4], [5, 6], [7]]
@@ -74,7 +74,7 @@ def test_batches_hold_the_crops_of_their_positions(folder):
     assert np.array_equal(batches[0].labels[1].numpy(), crop.labels)
 
 
-def test_any_number_of_workers_gives_the_same_bits(folder):
+def test_any_number_of_workers_gives_the_same_bits(folder) -> None:
     stream = make_stream(folder)
     alone, helped = (joined(make_loader(stream, 0, 12, 3, workers)) for workers in (0, 2))
     assert all_equal(alone, helped)
@@ -89,7 +89,7 @@ def mapping_at(address: int) -> str:
     return ""
 
 
-def test_a_worker_writes_batches_where_the_training_process_reads_them(folder):
+def test_a_worker_writes_batches_where_the_training_process_reads_them(folder) -> None:
     for batch in make_loader(make_stream(folder), 0, 4, 2, workers=1):
         for part in batch:
             assert "memfd:segmenter-batch" in mapping_at(part.data_ptr())
@@ -99,25 +99,27 @@ def test_a_worker_writes_batches_where_the_training_process_reads_them(folder):
     assert "memfd" not in mapping_at(alone.images.data_ptr())
 
 
-def test_any_start_and_batch_size_gives_the_same_bits(folder):
+def test_any_start_and_batch_size_gives_the_same_bits(folder) -> None:
     whole = joined(make_loader(make_stream(folder), 0, 17, 4))
     tail = joined(make_loader(make_stream(folder), 9, 17, 3))
     assert all_equal(Batch(*(part[9:] for part in whole)), tail)
 
 
-def test_each_epoch_visits_every_item_once_in_another_order(folder, monkeypatch):
+def test_each_epoch_visits_every_item_once_in_another_order(
+    folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = spied_items(make_stream(folder), monkeypatch, range(20))
     epochs = [tuple(read[start : start + 5]) for start in range(0, 20, 5)]
     assert all(sorted(epoch) == list("abcde") for epoch in epochs)
     assert len(set(epochs)) > 1
 
 
-def test_seeds_and_positions_differ_in_their_crops(folder):
+def test_seeds_and_positions_differ_in_their_crops(folder) -> None:
     crops = [make_stream(folder, seed)[k][0] for seed, k in itertools.product((1, 2), range(10))]
     assert len({crop.image.tobytes() for crop in crops}) == 20
 
 
-def test_the_global_generators_are_left_alone(folder):
+def test_the_global_generators_are_left_alone(folder) -> None:
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     list(make_loader(make_stream(folder), 0, 4, 2))
@@ -125,7 +127,7 @@ def test_the_global_generators_are_left_alone(folder):
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
-def test_rare_class_crops_hold_a_rare_class(folder, monkeypatch):
+def test_rare_class_crops_hold_a_rare_class(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     item = folder.items("all")[2]
     mask = np.zeros((40, 50), dtype=np.uint8)
     mask[20, 30] = 2
@@ -136,7 +138,7 @@ def test_rare_class_crops_hold_a_rare_class(folder, monkeypatch):
     assert make_stream(folder, rare_class_crops=1.0, rare_class_below=1e-9)[0] is not None
 
 
-def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch):
+def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.zeros((40, 50), dtype=np.uint8)
     mask[20, 30] = 2
     Image.fromarray(mask).save(folder.items("all")[2].mask)
@@ -146,7 +148,9 @@ def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_photo_is_told_and_replaced_by_a_draw_of_its_position(workers, folder):
+def test_an_unreadable_photo_is_told_and_replaced_by_a_draw_of_its_position(
+    workers, folder
+) -> None:
     stream = make_stream(folder)
     folder.items("all")[1].image.write_bytes(b"")
     told = []
@@ -157,7 +161,7 @@ def test_an_unreadable_photo_is_told_and_replaced_by_a_draw_of_its_position(work
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_nothing_readable_is_an_error_in_one_line(workers, folder):
+def test_nothing_readable_is_an_error_in_one_line(workers, folder) -> None:
     stream = make_stream(folder)
     for item in folder.items("all"):
         item.image.write_bytes(b"")
@@ -167,7 +171,7 @@ def test_nothing_readable_is_an_error_in_one_line(workers, folder):
 
 
 @pytest.mark.slow
-def test_a_reading_process_that_is_killed_is_replaced_and_no_bit_changes(folder):
+def test_a_reading_process_that_is_killed_is_replaced_and_no_bit_changes(folder) -> None:
     stream, said = make_stream(folder), []
     expected = joined(make_loader(stream, 0, 40, 2))
     batches = make_loader(stream, 0, 40, 2, workers=2, say=said.append)
@@ -186,7 +190,9 @@ class DeadlyStream(SampleStream):
 
 
 @pytest.mark.slow
-def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_photos(folder):
+def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_photos(
+    folder,
+) -> None:
     stream = make_stream(folder)
     deadly = DeadlyStream(
         stream.items, stream.classes, TRANSFORM, 7, pixel_counts=np.ones((5, 3), dtype=np.int64)
@@ -197,27 +203,27 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
     assert time.monotonic() - start < 30
 
 
-def test_photos_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder):
+def test_photos_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder) -> None:
     alone = tuple(replace(item, mask=None) for item in folder.items("all")[:2])
     stream = make_stream(folder, unlabelled=alone, unlabelled_crops=0.25)
     is_blank = [bool((stream[place][0].labels == 255).all()) for place in range(200)]
     assert 30 < sum(is_blank) < 70
 
 
-def test_without_photos_without_masks_no_crop_changes(folder):
+def test_without_photos_without_masks_no_crop_changes(folder) -> None:
     plain, same = make_stream(folder), make_stream(folder, unlabelled=(), unlabelled_crops=0.9)
     for place in range(10):
         assert np.array_equal(plain[place][0].image, same[place][0].image)
 
 
-def test_a_stream_needs_items(folder):
+def test_a_stream_needs_items(folder) -> None:
     with pytest.raises(UserError, match="no labelled images"):
         SampleStream(
             (), folder.classes, TRANSFORM, 0, pixel_counts=np.zeros((0, 3), dtype=np.int64)
         )
 
 
-def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid):
+def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid) -> None:
     folder = open_folder(camvid)
     items = folder.items("train")[::40]
     counts = count_pixels(items, folder.classes)
@@ -229,7 +235,9 @@ def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid):
         assert np.isin(stream[position][0].labels, stream.rare_classes).any()
 
 
-def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(folder, monkeypatch):
+def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(
+    folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream, said, start_reading = make_stream(folder), [], loading._start_reading
     expected = joined(make_loader(stream, 0, 8, 2))
     starts = []

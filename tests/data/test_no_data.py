@@ -35,7 +35,7 @@ def labels_of(path: Path, classes: Classes) -> np.ndarray:
 
 @pytest.mark.parametrize("value", [-1, -100, -9999, -32768])
 @pytest.mark.parametrize("kind", ["int32", "float32"])
-def test_a_negative_value_can_be_ignored(value, kind, tmp_path):
+def test_a_negative_value_can_be_ignored(value, kind, tmp_path: Path) -> None:
     path = write(tmp_path, value, kind)
     labels = labels_of(path, with_ignored(value))
     assert (labels[0, :5] == 255).all()
@@ -44,17 +44,17 @@ def test_a_negative_value_can_be_ignored(value, kind, tmp_path):
         labels_of(path, make_classes(3))
 
 
-def test_nan_is_always_ignored(tmp_path):
+def test_nan_is_always_ignored(tmp_path: Path) -> None:
     assert (labels_of(write(tmp_path, np.nan, "float32"), make_classes(3))[0, :5] == 255).all()
 
 
 @pytest.mark.parametrize(("value", "kind"), [(-9999, "int32"), (-3.4028235e38, "float32")])
-def test_what_a_geotiff_calls_no_data_is_ignored(value, kind, tmp_path):
+def test_what_a_geotiff_calls_no_data_is_ignored(value, kind, tmp_path: Path) -> None:
     path = write(tmp_path, value, kind, tiffinfo={GDAL_NODATA: str(value)})
     assert (labels_of(path, make_classes(3))[0, :5] == 255).all()
 
 
-def test_negative_values_stand_in_the_file_of_classes(tmp_path):
+def test_negative_values_stand_in_the_file_of_classes(tmp_path: Path) -> None:
     path = tmp_path / "classes.yaml"
     path.write_text(
         "ignore: [255, -9999, -1.0, .nan]\nclasses: [{name: a, color: '#000', values: 0}]"
@@ -66,7 +66,7 @@ def test_negative_values_stand_in_the_file_of_classes(tmp_path):
     assert classes.grey_table()[[0, 1, 65535]].tolist() == [0, -1, -1]
 
 
-def test_no_data_are_drafted_as_ignored(tmp_path):
+def test_no_data_are_drafted_as_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, np.nan, "float32")
     item = Item("a", path, path)
     drafted = tmp_path / "classes.yaml"

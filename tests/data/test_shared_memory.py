@@ -92,12 +92,16 @@ def equal_to_reading_alone(stream: SampleStream, **settings) -> bool:
     return all(torch.equal(a, b) for mine, other in pairs for a, b in zip(mine, other, strict=True))
 
 
-def test_batches_are_the_same_where_there_are_no_memory_files(stream, monkeypatch) -> None:
+def test_batches_are_the_same_where_there_are_no_memory_files(
+    stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readers, "_memory_file", refuse)
     assert equal_to_reading_alone(stream)
 
 
-def test_where_no_process_can_be_started_this_one_reads_and_says_so(stream, monkeypatch) -> None:
+def test_where_no_process_can_be_started_this_one_reads_and_says_so(
+    stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
     said: list[str] = []
     assert equal_to_reading_alone(stream, say=said.append)
@@ -166,7 +170,9 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_small_dev_shm_is_named_with_what_makes_it_larger(monkeypatch, tmp_path: Path) -> None:
+def test_a_small_dev_shm_is_named_with_what_makes_it_larger(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     needed = bytes_ahead(8, 512, 3, 8)
     assert needed == 8 * 2 * 8 * (512 * 512 * (3 + 8) + 8)
     assert shared_memory_note(0) is None

@@ -40,7 +40,9 @@ side = st.integers(1, 90)
 
 @settings(max_examples=150, deadline=None)
 @given(side, side, side, side, st.data())
-def test_a_window_equals_resizing_all_and_then_cropping(height, width, new_height, new_width, data):
+def test_a_window_equals_resizing_all_and_then_cropping(
+    height, width, new_height, new_width, data
+) -> None:
     sample = noise(height, width)
     top, left = data.draw(st.integers(0, new_height - 1)), data.draw(st.integers(0, new_width - 1))
     bottom = data.draw(st.integers(top + 1, new_height))
@@ -54,7 +56,7 @@ def test_a_window_equals_resizing_all_and_then_cropping(height, width, new_heigh
     assert np.array_equal(resize_labels_window(sample.labels, size, *window), whole[window])
 
 
-def test_a_window_of_a_camvid_photo_equals_resizing_all_first(camvid):
+def test_a_window_of_a_camvid_photo_equals_resizing_all_first(camvid) -> None:
     image = decode_image(camvid / "images" / "train" / "0001TP_006690.jpg")
     for factor in (0.5, 0.77, 1.0, 1.31, 2.0):
         size = round(image.shape[0] * factor), round(image.shape[1] * factor)
@@ -64,7 +66,7 @@ def test_a_window_of_a_camvid_photo_equals_resizing_all_first(camvid):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_photos_of_any_number_of_channels_are_cropped(channels):
+def test_photos_of_any_number_of_channels_are_cropped(channels) -> None:
     image = make_rng().integers(0, 256, (50, 40, channels), dtype=np.uint8)
     transform = changed(pad_color=(0.0,) * channels, color="segmenter", scale=(0.6, 0.7))
     crop = transform(Sample(image, np.zeros((50, 40), dtype=np.uint8)), make_rng())
@@ -80,7 +82,9 @@ def test_photos_of_any_number_of_channels_are_cropped(channels):
     st.sampled_from([None, 24]),
     st.sampled_from(["none", "paddleseg", "segmenter"]),
 )
-def test_crops_have_one_size_and_one_generator_gives_one_crop(h, w, seed, draw, base, color):
+def test_crops_have_one_size_and_one_generator_gives_one_crop(
+    h, w, seed, draw, base, color
+) -> None:
     transform = changed(
         scale=(0.5, 2.0),
         scale_draw=draw,
@@ -96,14 +100,14 @@ def test_crops_have_one_size_and_one_generator_gives_one_crop(h, w, seed, draw, 
     assert np.array_equal(first.labels, again.labels)
 
 
-def test_every_place_of_the_crop_occurs():
+def test_every_place_of_the_crop_occurs() -> None:
     sample = noise(34, 32)
     crops = [PLAIN(sample, make_rng(seed)).image for seed in range(40)]
     tops = {t for t in range(3) for crop in crops if np.array_equal(crop, sample.image[t : t + 32])}
     assert tops == {0, 1, 2}
 
 
-def test_small_photos_are_padded_right_and_below():
+def test_small_photos_are_padded_right_and_below() -> None:
     sample = noise(20, 10)
     crop = PLAIN(sample, make_rng())
     assert np.array_equal(crop.image[:20, :10], sample.image)
@@ -114,7 +118,7 @@ def test_small_photos_are_padded_right_and_below():
     assert (crop.labels[:, 10:] == 255).all()
 
 
-def test_flip_mirrors_image_and_labels_alike():
+def test_flip_mirrors_image_and_labels_alike() -> None:
     sample = noise(32, 32)
     crop = changed(flip=1.0)(sample, make_rng())
     assert np.array_equal(crop.image, sample.image[:, ::-1])
@@ -122,7 +126,7 @@ def test_flip_mirrors_image_and_labels_alike():
 
 
 @pytest.mark.parametrize("draw", ["uniform", "log-uniform", "quarters"])
-def test_factors_fill_their_range(draw):
+def test_factors_fill_their_range(draw) -> None:
     transform = changed(scale=(0.5, 2.0), scale_draw=draw)
     rng = make_rng()
     factors = np.array([transform._draw_size((1000, 1000), rng)[0] for _ in range(400)]) / 1000
@@ -135,7 +139,7 @@ def test_factors_fill_their_range(draw):
         assert np.median(factors) == pytest.approx(middle, abs=0.1)
 
 
-def test_quarters_need_a_quarter_in_the_range():
+def test_quarters_need_a_quarter_in_the_range() -> None:
     with pytest.raises(UserError, match=r"multiple of 0\.25"):
         changed(scale=(0.6, 0.7), scale_draw="quarters")
 
@@ -149,17 +153,17 @@ def test_quarters_need_a_quarter_in_the_range():
         ((33, 50), (64, 97)),
     ],
 )
-def test_scale_base_fits_the_short_side_but_at_most_4_times_it_for_the_long(size, expected):
+def test_scale_base_fits_the_short_side_but_at_most_4_times_it_for_the_long(size, expected) -> None:
     assert changed(scale_base=64)._draw_size(size, make_rng()) == expected
 
 
 @pytest.mark.parametrize(("max_ratio", "expected"), [(2.0, (13, 128)), (8.0, (51, 512))])
-def test_another_ratio_can_be_allowed_for_the_long_side(max_ratio, expected):
+def test_another_ratio_can_be_allowed_for_the_long_side(max_ratio, expected) -> None:
     transform = changed(scale_base=64, max_ratio=max_ratio)
     assert transform._draw_size((10, 100), make_rng()) == expected
 
 
-def test_crops_full_of_one_class_are_drawn_again():
+def test_crops_full_of_one_class_are_drawn_again() -> None:
     labels = np.zeros((32, 320), dtype=np.uint8)
     labels[:, 140:180] = 1
     sample = Sample(np.zeros((32, 320, 3), dtype=np.uint8), labels)
@@ -171,7 +175,7 @@ def test_crops_full_of_one_class_are_drawn_again():
     assert mixed(changed(max_class_share=0.9)) > 50 > 30 > mixed(PLAIN)
 
 
-def test_crops_without_labels_are_drawn_again():
+def test_crops_without_labels_are_drawn_again() -> None:
     labels = np.full((32, 320), 255, dtype=np.uint8)
     labels[:, 100:200] = np.arange(100) % 2
     sample = Sample(np.zeros((32, 320, 3), dtype=np.uint8), labels)
@@ -181,7 +185,7 @@ def test_crops_without_labels_are_drawn_again():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.3, 3.0))
-def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_photo(seed, factor):
+def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_photo(seed, factor) -> None:
     labels = np.zeros((150, 200), dtype=np.uint8)
     labels[tuple(make_rng(seed).integers(0, (150, 200), (3, 2)).T)] = 3
     sample = Sample(np.zeros((150, 200, 3), dtype=np.uint8), labels)
@@ -191,7 +195,7 @@ def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_photo(seed, fact
     assert (crop.labels == 3).any() == (whole == 3).any()
 
 
-def test_a_focused_crop_lies_anywhere_around_its_pixel():
+def test_a_focused_crop_lies_anywhere_around_its_pixel() -> None:
     labels = np.zeros((200, 200), dtype=np.uint8)
     labels[100, 100] = 3
     sample = Sample(np.zeros((200, 200, 3), dtype=np.uint8), labels)

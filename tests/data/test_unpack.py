@@ -37,7 +37,7 @@ FILES = {"set/a.txt": b"one", "set/deep/b.txt": b"two", "empty": b""}
 
 
 @pytest.mark.parametrize("write", [zip_of, tar_of])
-def test_files_come_out_as_they_went_in(write, tmp_path):
+def test_files_come_out_as_they_went_in(write, tmp_path: Path) -> None:
     archive = write(tmp_path / "archive", {"./" + name: FILES[name] for name in FILES})
     counted = []
     unpack(archive, tmp_path / "out", lambda *count: counted.append(count))
@@ -50,7 +50,7 @@ def test_files_come_out_as_they_went_in(write, tmp_path):
 
 
 @pytest.mark.parametrize("write", [zip_of, tar_of])
-def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path):
+def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path: Path) -> None:
     archive, out = write(tmp_path / "archive", FILES), tmp_path / "out"
 
     def stop(_done: int, _total: int) -> None:
@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path):
     assert (out / "set/deep/b.txt").read_bytes() == b"two"
 
 
-def test_a_file_that_is_in_the_way_is_not_replaced(tmp_path):
+def test_a_file_that_is_in_the_way_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/a.txt").write_text("mine, and longer")
     with pytest.raises(UserError, match=r"a.txt exists and is not as in the archive"):
@@ -76,7 +76,9 @@ def test_a_file_that_is_in_the_way_is_not_replaced(tmp_path):
 
 @pytest.mark.parametrize("write", [zip_of, tar_of])
 @pytest.mark.parametrize("name", ["../evil", "/evil", "set/../../evil", "C:/evil", "a\\..\\evil"])
-def test_names_that_lead_out_are_refused_before_anything_is_written(write, name, tmp_path):
+def test_names_that_lead_out_are_refused_before_anything_is_written(
+    write, name, tmp_path: Path
+) -> None:
     archive = write(tmp_path / "archive", {"good": b"", name: b"!"})
     with pytest.raises(UserError, match="leads out of the folder"):
         unpack(archive, tmp_path / "in/out", quiet)
@@ -84,7 +86,7 @@ def test_names_that_lead_out_are_refused_before_anything_is_written(write, name,
     assert not (tmp_path / "evil").exists()
 
 
-def test_links_in_an_archive_and_in_the_folder_are_refused(tmp_path):
+def test_links_in_an_archive_and_in_the_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'link' is a link"):
         unpack(tar_of(tmp_path / "a.tar", {}, link="/etc"), tmp_path / "out", quiet)
     symlink = zipfile.ZipInfo("link")
@@ -101,7 +103,7 @@ def test_links_in_an_archive_and_in_the_folder_are_refused(tmp_path):
     assert not any((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_damaged_archive_is_one_line(tmp_path):
+def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     whole = zip_of(tmp_path / "a.zip", {"a": bytes(range(256)) * 40}).read_bytes()
     for content in (b"", b"no archive", whole[:-30], whole[:60] + b"\xff" * 9 + whole[69:]):
         (tmp_path / "b.zip").write_bytes(content)

@@ -17,13 +17,13 @@ def lab(colors: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
 
 
-def test_a_palette_begins_with_the_shorter_palettes():
+def test_a_palette_begins_with_the_shorter_palettes() -> None:
     colors = distinct_colors(300)
     for count in (0, 1, 20, 256, 257):
         np.testing.assert_array_equal(distinct_colors(count), colors[:count])
 
 
-def test_thirty_colors_look_far_apart_and_differ_from_black_and_white():
+def test_thirty_colors_look_far_apart_and_differ_from_black_and_white() -> None:
     black_and_white = np.array([[0, 0, 0], [255, 255, 255]], dtype=np.uint8)
     points = lab(np.concatenate([distinct_colors(30), black_and_white]))
     distances = np.linalg.norm(points[:, None] - points, axis=2)
@@ -31,12 +31,12 @@ def test_thirty_colors_look_far_apart_and_differ_from_black_and_white():
     assert distances.min() > 15
 
 
-def test_as_many_colors_as_there_can_be_classes_all_differ():
+def test_as_many_colors_as_there_can_be_classes_all_differ() -> None:
     assert len(np.unique(distinct_colors(65534), axis=0)) == 65534
 
 
 @pytest.mark.parametrize("count", [1, 2, 200, 255])
-def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count):
+def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count) -> None:
     colors, labels = distinct_colors(count), np.array([[0, count - 1, 255]], dtype=np.uint8)
     image = opened(palette_png(labels, colors, 255))
     np.testing.assert_array_equal(np.array(image), labels)
@@ -44,12 +44,12 @@ def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count):
     np.testing.assert_array_equal(np.array(image.convert("RGB")), expected)
 
 
-def test_a_wide_label_map_of_few_classes_still_gets_a_palette():
+def test_a_wide_label_map_of_few_classes_still_gets_a_palette() -> None:
     labels = np.array([[0, 1, 255]], dtype=np.uint16)
     assert opened(palette_png(labels, distinct_colors(2), 255)).mode == "P"
 
 
-def test_more_classes_than_a_palette_holds_become_colors():
+def test_more_classes_than_a_palette_holds_become_colors() -> None:
     colors, labels = distinct_colors(300), np.array([[0, 299, 65535]], dtype=np.uint16)
     pixels = np.array(opened(palette_png(labels, colors, 65535)))
     np.testing.assert_array_equal(pixels, color_picture(labels, colors, 65535))
@@ -64,13 +64,13 @@ def test_more_classes_than_a_palette_holds_become_colors():
         np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8),
     ],
 )
-def test_numbers_in_a_label_file_are_read_back_as_they_were(labels):
+def test_numbers_in_a_label_file_are_read_back_as_they_were(labels) -> None:
     read = np.array(opened(label_png(labels)))
     assert read.dtype == labels.dtype
     np.testing.assert_array_equal(read, labels)
 
 
-def test_the_classes_of_the_bundled_model_can_be_told_apart_over_a_photo():
+def test_the_classes_of_the_bundled_model_can_be_told_apart_over_a_photo() -> None:
     """Over mid grey at the page's opacity; 2.3 is what can just be seen side by side."""
     drawn = load("street").spec.classes.colors * 0.55 + 128 * 0.45
     lab = cv2.cvtColor((drawn[None] / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0]

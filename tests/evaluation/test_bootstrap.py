@@ -61,7 +61,9 @@ def naive_interval(values: list[float | None]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("rule", ["skip", "one", "zero"])
 @pytest.mark.parametrize("background", [None, 0])
-def test_intervals_are_those_of_adding_up_matrices_draw_by_draw(monkeypatch, rule, background):
+def test_intervals_are_those_of_adding_up_matrices_draw_by_draw(
+    monkeypatch: pytest.MonkeyPatch, rule, background
+) -> None:
     monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 150)
     matrices = random_matrices(7)
     found = counts_of(matrices, rule, background).intervals()
@@ -74,7 +76,7 @@ def test_intervals_are_those_of_adding_up_matrices_draw_by_draw(monkeypatch, rul
         assert (interval.low, interval.high) == pytest.approx(expected), name
 
 
-def test_intervals_of_differences_are_paired(monkeypatch) -> None:
+def test_intervals_of_differences_are_paired(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 150)
     mine, other = random_matrices(6, seed=1), random_matrices(6, seed=2)
     found = counts_of(mine).intervals_over(counts_of(other))
@@ -106,7 +108,9 @@ def test_two_photos_by_hand() -> None:
     assert (found.ious[0].low, found.ious[0].high) == (0, 1)
 
 
-def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say(monkeypatch) -> None:
+def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 400)
     rng, covered = np.random.default_rng(0), 0
     for _ in range(200):

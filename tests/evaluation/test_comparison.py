@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,7 +92,9 @@ def test_the_json_holds_differences_classes_and_photos(compared) -> None:
     assert said["photos"]["losses"] == said["num_images"] == len(said["images"]) == 6
 
 
-def test_the_page_shows_both_and_where_they_differ_and_escapes_names(tmp_path, write_items) -> None:
+def test_the_page_shows_both_and_where_they_differ_and_escapes_names(
+    tmp_path: Path, write_items
+) -> None:
     true = np.zeros((6, 10))
     true[:3] = 1
     items = write_items([(true, true), (true, true * 0), (true.T, true.T)])
@@ -110,7 +113,7 @@ def test_the_page_shows_both_and_where_they_differ_and_escapes_names(tmp_path, w
     assert "A is better" in page
 
 
-def test_a_page_of_two_equal_models_shows_no_photo(tmp_path, compared) -> None:
+def test_a_page_of_two_equal_models_shows_no_photo(tmp_path: Path, compared) -> None:
     found = compared(ReadsPhoto(CLASSES), ReadsPhoto(CLASSES), 1)
     predictors = ReadsPhoto(CLASSES), ReadsPhoto(CLASSES)
     path = write_comparison(found, predictors, [], CLASSES, OutputFolder(tmp_path / "out"), CONTEXT)

@@ -24,7 +24,7 @@ def random_pairs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(labels, rng.integers(0, 3, labels.shape)) for labels in true]
 
 
-def test_the_scores_are_those_of_all_pixels_together(write_items):
+def test_the_scores_are_those_of_all_pixels_together(write_items) -> None:
     pairs = random_pairs(4)
     matrix = ConfusionMatrix(3, 255)
     for true, predicted in pairs:
@@ -34,7 +34,7 @@ def test_the_scores_are_those_of_all_pixels_together(write_items):
     assert found.scores == scores(matrix, CLASSES.names)
 
 
-def test_each_photo_is_read_and_predicted_once_and_scored_in_order(write_items):
+def test_each_photo_is_read_and_predicted_once_and_scored_in_order(write_items) -> None:
     items = write_items(random_pairs(5))
     predictor, seen = ReadsPhoto(CLASSES), []
     found = evaluate(predictor, items, CLASSES, on_image=seen.append)
@@ -43,14 +43,14 @@ def test_each_photo_is_read_and_predicted_once_and_scored_in_order(write_items):
     assert tuple(seen) == found.images
 
 
-def test_a_photos_own_miou_is_over_the_classes_in_its_truth(write_items):
+def test_a_photos_own_miou_is_over_the_classes_in_its_truth(write_items) -> None:
     true, predicted = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
     (image,) = evaluate(ReadsPhoto(CLASSES), write_items([(true, predicted)]), CLASSES).images
     assert image.miou == (1 / 2 + 1) / 2
     assert image.pixel_accuracy == 3 / 4
 
 
-def test_a_photo_without_a_labelled_pixel_has_no_score_and_changes_none(write_items):
+def test_a_photo_without_a_labelled_pixel_has_no_score_and_changes_none(write_items) -> None:
     labelled, unlabelled = random_pairs(1)[0], (np.full((2, 2), 255), np.zeros((2, 2)))
     both = evaluate(ReadsPhoto(CLASSES), write_items([labelled, unlabelled]), CLASSES)
     alone = evaluate(ReadsPhoto(CLASSES), write_items([labelled]), CLASSES)
@@ -58,7 +58,7 @@ def test_a_photo_without_a_labelled_pixel_has_no_score_and_changes_none(write_it
     assert both.scores == alone.scores
 
 
-def test_the_json_holds_context_scores_photos_and_counts(write_items):
+def test_the_json_holds_context_scores_photos_and_counts(write_items) -> None:
     found = evaluate(ReadsPhoto(CLASSES), write_items(random_pairs(2)), CLASSES)
     text = json.dumps(found.to_json({"model": "street", "split": "test"}), allow_nan=False)
     content = json.loads(text)
@@ -67,12 +67,12 @@ def test_the_json_holds_context_scores_photos_and_counts(write_items):
     assert content["confusion"] == found.matrix.counts.tolist()
 
 
-def test_no_photos_is_a_mistake():
+def test_no_photos_is_a_mistake() -> None:
     with pytest.raises(UserError, match="no photos"):
         evaluate(ReadsPhoto(CLASSES), [], CLASSES)
 
 
-def test_a_photo_without_a_mask_is_named(write_items):
+def test_a_photo_without_a_mask_is_named(write_items) -> None:
     items = write_items(random_pairs(2))
     items[1] = replace(items[1], mask=None)
     with pytest.raises(UserError, match=r"photo-1\.png has no mask"):
@@ -90,14 +90,16 @@ def test_a_photo_without_a_mask_is_named(write_items):
         ),
     ],
 )
-def test_classes_that_are_not_the_models_are_named_before_any_photo(write_items, of_data, message):
+def test_classes_that_are_not_the_models_are_named_before_any_photo(
+    write_items, of_data, message
+) -> None:
     predictor = ReadsPhoto(CLASSES)
     with pytest.raises(UserError, match=message):
         evaluate(predictor, write_items(random_pairs(1)), with_names(*of_data))
     assert predictor.num_seen == 0
 
 
-def test_a_real_model_is_scored_on_real_photos(camvid):
+def test_a_real_model_is_scored_on_real_photos(camvid) -> None:
     folder = open_folder(camvid)
     spec = make_spec(len(folder.classes)).model_copy(update={"classes": folder.classes})
     items = folder.items("test")[:2]

@@ -70,7 +70,7 @@ def naive_scores(num_classes: int, true: np.ndarray, predicted: np.ndarray) -> d
 
 
 @given(label_pairs())
-def test_the_matrix_equals_counting_pixel_by_pixel(pair):
+def test_the_matrix_equals_counting_pixel_by_pixel(pair) -> None:
     num_classes, true, predicted = pair
     expected = np.zeros((num_classes, num_classes), int)
     for row, column in zip(true, predicted, strict=True):
@@ -80,21 +80,21 @@ def test_the_matrix_equals_counting_pixel_by_pixel(pair):
 
 
 @given(label_pairs())
-def test_scores_equal_their_definitions_by_sets_of_pixels(pair):
+def test_scores_equal_their_definitions_by_sets_of_pixels(pair) -> None:
     found = score(*pair).to_json()
     for name, expected in naive_scores(*pair).items():
         assert found[name] == pytest.approx(expected), name
 
 
 @given(label_pairs())
-def test_a_perfect_prediction_scores_one_in_everything_that_is_defined(pair):
+def test_a_perfect_prediction_scores_one_in_everything_that_is_defined(pair) -> None:
     num_classes, true, _ = pair
     perfect = score(num_classes, true, np.where(true == IGNORED, 0, true).astype(np.uint8))
     assert {perfect.miou, perfect.mean_accuracy, perfect.pixel_accuracy, perfect.kappa} <= {1, None}
 
 
 @given(label_pairs(), st.randoms(use_true_random=False))
-def test_renaming_the_classes_does_not_change_the_means(pair, random):
+def test_renaming_the_classes_does_not_change_the_means(pair, random) -> None:
     num_classes, true, predicted = pair
     table = np.arange(256, dtype=np.uint8)
     table[:num_classes] = random.sample(range(num_classes), num_classes)
@@ -104,7 +104,7 @@ def test_renaming_the_classes_does_not_change_the_means(pair, random):
 
 
 @given(label_pairs())
-def test_scores_are_json_without_nan_and_within_their_range(pair):
+def test_scores_are_json_without_nan_and_within_their_range(pair) -> None:
     found = json.loads(json.dumps(score(*pair).to_json(), allow_nan=False))
     for each in (found, *found["classes"].values()):
         ratios = [value for name, value in each.items() if name != "kappa" and "pixels" not in name]
@@ -113,7 +113,7 @@ def test_scores_are_json_without_nan_and_within_their_range(pair):
 
 @settings(max_examples=30)
 @given(label_pairs(), st.integers(0, 30))
-def test_counting_in_parts_and_merging_equals_counting_at_once(pair, cut):
+def test_counting_in_parts_and_merging_equals_counting_at_once(pair, cut) -> None:
     num_classes, true, predicted = pair
     first = matrix_of(num_classes, true[:cut], predicted[:cut])
     second = matrix_of(num_classes, true[cut:], predicted[cut:])
@@ -122,7 +122,7 @@ def test_counting_in_parts_and_merging_equals_counting_at_once(pair, cut):
     np.testing.assert_array_equal(first.counts, matrix_of(*pair).counts)
 
 
-def test_a_case_worked_by_hand():
+def test_a_case_worked_by_hand() -> None:
     found = score(2, *HALF_RIGHT)
     zero, one = found.classes
     assert (zero.iou, zero.dice, zero.precision, zero.recall) == (1 / 2, 2 / 3, 1, 1 / 2)
@@ -135,7 +135,7 @@ def test_a_case_worked_by_hand():
     assert found.kappa == pytest.approx(0.4)
 
 
-def test_what_is_predicted_where_the_truth_is_ignored_changes_nothing():
+def test_what_is_predicted_where_the_truth_is_ignored_changes_nothing() -> None:
     true, predicted = HALF_RIGHT
     other = predicted.copy()
     other[true == IGNORED] = 1
@@ -143,13 +143,13 @@ def test_what_is_predicted_where_the_truth_is_ignored_changes_nothing():
 
 
 @pytest.mark.parametrize(("rule", "miou"), [("skip", 1 / 2), ("one", 2 / 3), ("zero", 1 / 3)])
-def test_an_absent_class_is_named_and_counts_as_the_rule_says(rule, miou):
+def test_an_absent_class_is_named_and_counts_as_the_rule_says(rule, miou) -> None:
     found = score(3, *HALF_RIGHT, absent_rule=rule)
     assert found.absent == ("class 2",)
     assert found.miou == pytest.approx(miou)
 
 
-def test_a_class_that_is_only_predicted_is_named_and_counts_zero():
+def test_a_class_that_is_only_predicted_is_named_and_counts_zero() -> None:
     found = score(2, np.uint8([0, 0]), np.uint8([0, 1]))
     assert found.predicted_only == ("class 1",)
     assert found.classes[1].iou == 0
@@ -158,19 +158,19 @@ def test_a_class_that_is_only_predicted_is_named_and_counts_zero():
     assert found.mean_accuracy == 1 / 2
 
 
-def test_without_a_counted_pixel_every_score_is_undefined():
+def test_without_a_counted_pixel_every_score_is_undefined() -> None:
     found = score(2, np.uint8([IGNORED]), np.uint8([1]))
     assert (found.miou, found.mean_accuracy, found.pixel_accuracy, found.kappa) == (None,) * 4
     assert found.absent == ("class 0", "class 1")
 
 
-def test_counts_of_a_huge_data_set_do_not_overflow():
+def test_counts_of_a_huge_data_set_do_not_overflow() -> None:
     matrix = ConfusionMatrix(2, IGNORED)
     matrix.counts[:] = np.int64(10) ** 11 * np.array([[3, 1], [1, 3]])
     assert scores(matrix, ["a", "b"]).kappa == pytest.approx(0.5)
 
 
-def test_more_than_255_classes_are_counted_in_16_bit_labels():
+def test_more_than_255_classes_are_counted_in_16_bit_labels() -> None:
     matrix = ConfusionMatrix(300, 65535)
     matrix.add(np.uint16([299, 255, 65535]), np.uint16([299, 298, 0]))
     assert matrix.counts.sum() == 2
@@ -190,7 +190,7 @@ def test_more_than_255_classes_are_counted_in_16_bit_labels():
 )
 def test_labels_that_cannot_be_counted_are_refused_and_leave_the_matrix_as_it_was(
     true, predicted, message
-):
+) -> None:
     matrix = matrix_of(2, *HALF_RIGHT)
     before = matrix.counts.copy()
     with pytest.raises(ValueError, match=message):
@@ -198,16 +198,16 @@ def test_labels_that_cannot_be_counted_are_refused_and_leave_the_matrix_as_it_wa
     np.testing.assert_array_equal(matrix.counts, before)
 
 
-def test_a_class_cannot_be_the_ignored_one():
+def test_a_class_cannot_be_the_ignored_one() -> None:
     with pytest.raises(ValueError, match="ignore_index must not be a class"):
         ConfusionMatrix(3, ignore_index=0)
 
 
-def test_matrices_of_other_classes_are_not_merged():
+def test_matrices_of_other_classes_are_not_merged() -> None:
     with pytest.raises(ValueError, match="cannot be merged"):
         ConfusionMatrix(3, IGNORED).merge(ConfusionMatrix(2, IGNORED))
 
 
-def test_every_class_needs_a_name():
+def test_every_class_needs_a_name() -> None:
     with pytest.raises(ValueError, match="2 classes, got 1 names"):
         scores(ConfusionMatrix(2, IGNORED), ["only"])

@@ -18,7 +18,7 @@ def counting(made: list[int], count: int = 100) -> Generator[int, None, None]:
         made.append(-1)
 
 
-def test_items_come_in_order_from_another_thread():
+def test_items_come_in_order_from_another_thread() -> None:
     def names() -> Generator[str, None, None]:
         yield threading.current_thread().name
 
@@ -26,7 +26,7 @@ def test_items_come_in_order_from_another_thread():
     assert list(ahead(names(), 1)) != [threading.current_thread().name]
 
 
-def test_only_so_many_items_wait():
+def test_only_so_many_items_wait() -> None:
     made: list[int] = []
     items = ahead(counting(made), 3)
     next(items)
@@ -34,7 +34,7 @@ def test_only_so_many_items_wait():
     assert made == [0, 1, 2, 3, 4]  # one taken, three wait, one in hand
 
 
-def test_an_error_comes_after_the_items_before_it():
+def test_an_error_comes_after_the_items_before_it() -> None:
     def failing() -> Generator[int, None, None]:
         yield 1
         raise ValueError("then")
@@ -45,7 +45,7 @@ def test_an_error_comes_after_the_items_before_it():
         next(items)
 
 
-def test_a_generator_is_closed_when_the_taker_leaves():
+def test_a_generator_is_closed_when_the_taker_leaves() -> None:
     made: list[int] = []
     items = ahead(counting(made), 2)
     next(items)
@@ -54,7 +54,7 @@ def test_a_generator_is_closed_when_the_taker_leaves():
     assert len(made) < 10
 
 
-def test_a_generator_that_hangs_is_left_once_stopped():
+def test_a_generator_that_hangs_is_left_once_stopped() -> None:
     released = threading.Event()
 
     def hanging() -> Generator[int, None, None]:

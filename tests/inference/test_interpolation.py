@@ -23,7 +23,7 @@ def apply(axis: AxisMap, values: ndarray) -> ndarray:
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
-def test_resizing_is_torchs_bilinear(old, new):
+def test_resizing_is_torchs_bilinear(old, new) -> None:
     values = np.sin(np.arange(old) * 2.3)
     resized = F.interpolate(
         torch.from_numpy(values)[None, None, :, None], (new, 1), mode="bilinear"
@@ -33,13 +33,13 @@ def test_resizing_is_torchs_bilinear(old, new):
     )
 
 
-def test_resizing_to_the_same_length_has_one_source_each():
+def test_resizing_to_the_same_length_has_one_source_each() -> None:
     axis = resize_axis(7, 7)
     assert axis.sources.tolist() == [[i] for i in range(7)]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_one_map_then_another_is_both(first, second, third):
+def test_one_map_then_another_is_both(first, second, third) -> None:
     values = np.cos(np.arange(first) * 1.7)
     one, two = resize_axis(first, second), resize_axis(second, third)
     np.testing.assert_allclose(
@@ -47,7 +47,7 @@ def test_one_map_then_another_is_both(first, second, third):
     )
 
 
-def test_windows_are_merged_by_their_weighted_mean():
+def test_windows_are_merged_by_their_weighted_mean() -> None:
     starts, weights = [0, 3, 5], window_weights(6, "linear")
     axis = window_axis(resize_axis(2, 6), 2, starts, weights)
     values = np.array([1.0, 2.0, 5.0, 3.0, -1.0, 4.0])
@@ -59,7 +59,7 @@ def test_windows_are_merged_by_their_weighted_mean():
     np.testing.assert_allclose(apply(axis, values), total / counts, atol=1e-12)
 
 
-def test_blended_windows_that_disagree_have_no_step_between_them():
+def test_blended_windows_that_disagree_have_no_step_between_them() -> None:
     upsampled = resize_axis(1, 64)
     steps = {
         blend: np.abs(
@@ -78,7 +78,7 @@ def test_blended_windows_that_disagree_have_no_step_between_them():
 
 @pytest.mark.parametrize("length", [8, 9, 16, 50])
 @pytest.mark.parametrize("targets", [1, 8, 31, 96])
-def test_tiles_hold_the_whole_axis_and_repeat_its_ends(targets, length):
+def test_tiles_hold_the_whole_axis_and_repeat_its_ends(targets, length) -> None:
     axis = resize_axis(6, targets)
     values = np.sin(np.arange(6) * 2.3)
     tiles = tile_axis(axis, length, CPU)
@@ -91,7 +91,7 @@ def test_tiles_hold_the_whole_axis_and_repeat_its_ends(targets, length):
 
 
 @pytest.mark.parametrize("patch", [14, 16])
-def test_a_tile_lies_between_the_centres_of_patches(patch):
+def test_a_tile_lies_between_the_centres_of_patches(patch) -> None:
     axis = resize_axis(32, 32 * patch)
     assert tile_length([axis]) == patch
     tiles = tile_axis(axis, patch, CPU)
@@ -99,5 +99,5 @@ def test_a_tile_lies_between_the_centres_of_patches(patch):
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [(4, 8), (16, 16), (47, 24), (500, 31)])
-def test_tiles_are_neither_tiny_nor_huge(pixels, expected):
+def test_tiles_are_neither_tiny_nor_huge(pixels, expected) -> None:
     assert tile_length([resize_axis(10, 10 * pixels)]) == expected

@@ -145,19 +145,21 @@ def check_against_reference(cases: list[Case]) -> None:
     assert num_equal >= 0.99999 * num_pixels
 
 
-def test_labels_equal_a_reference_in_float64():
+def test_labels_equal_a_reference_in_float64() -> None:
     check_against_reference([random_case(i, longest=100, most_classes=40) for i in range(40)])
 
 
 @pytest.mark.slow
-def test_labels_of_100_random_cases_of_up_to_1000_classes_equal_a_reference_in_float64():
+def test_labels_of_100_random_cases_of_up_to_1000_classes_equal_a_reference_in_float64() -> None:
     check_against_reference(
         [random_case(1000 + i, longest=200, most_classes=1000) for i in range(100)]
     )
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_narrow_bands_and_small_groups_give_the_same_bits(average, monkeypatch):
+def test_narrow_bands_and_small_groups_give_the_same_bits(
+    average, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo, model = make_photo((150, 130)), FakeModel(20)
     protocol = Protocol(window=64, stride=40, flip=True, average=average)
     whole = labels_of(photo, protocol, model)
@@ -168,7 +170,7 @@ def test_narrow_bands_and_small_groups_give_the_same_bits(average, monkeypatch):
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("protocol", [Protocol(), Protocol(window=48, stride=37, flip=True)])
-def test_the_first_of_equal_classes_wins(protocol, average):
+def test_the_first_of_equal_classes_wins(protocol, average) -> None:
     model = FakeModel(7)
     model.speeds, model.biases = (np.tile(each, (3, 1, 1)) for each in (model.speeds, model.biases))
     protocol = protocol.model_copy(update={"average": average})
@@ -179,14 +181,14 @@ def test_the_first_of_equal_classes_wins(protocol, average):
     assert (labels_of(make_photo((90, 110)), protocol, model) == 0).all()
 
 
-def test_broken_logits_still_give_labels():
+def test_broken_logits_still_give_labels() -> None:
     model = FakeModel(3)
     model.biases[1] = np.nan
     assert (labels_of(make_photo((40, 50)), Protocol(), model) < 3).all()
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_margins_are_those_between_the_two_most_probable_classes(average):
+def test_margins_are_those_between_the_two_most_probable_classes(average) -> None:
     photo, model = make_photo((60, 70)), FakeModel(5, roughness=0.5)
     protocol = Protocol(window=48, stride=32, flip=True, average=average)
     for band in photo_bands([photo], protocol, model, upsampled_length):
@@ -200,7 +202,7 @@ def test_margins_are_those_between_the_two_most_probable_classes(average):
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
-def test_one_class_is_certain():
+def test_one_class_is_certain() -> None:
     model = FakeModel(1)
     (band,) = photo_bands([make_photo((20, 30))], Protocol(), model, upsampled_length)
     labels, margins = band_margins(band.parts[0], np.uint8, softmax=False)
@@ -208,7 +210,7 @@ def test_one_class_is_certain():
     assert (margins == 1).all()
 
 
-def test_only_windows_that_touch_a_band_are_alive(monkeypatch):
+def test_only_windows_that_touch_a_band_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
     photo, model = make_photo((640, 64)), FakeModel(3)
     protocol = Protocol(window=64, stride=64)

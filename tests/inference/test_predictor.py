@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -73,7 +75,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_probabilities_equal_a_naive_reference(photo, protocol, average):
+def test_probabilities_equal_a_naive_reference(photo, protocol, average) -> None:
     model = make_model()
     protocol = protocol.model_copy(update={"average": average})
     expected = naive_probabilities(model.eval(), photo, protocol)
@@ -83,7 +85,7 @@ def test_probabilities_equal_a_naive_reference(photo, protocol, average):
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_labels_are_the_most_probable_classes(photo, protocol, average):
+def test_labels_are_the_most_probable_classes(photo, protocol, average) -> None:
     predictor = Predictor(make_model(), protocol=protocol.model_copy(update={"average": average}))
     labels, probabilities = predictor(photo), predictor.probabilities(photo)
     assert len(np.unique(labels)) > 1
@@ -92,7 +94,7 @@ def test_labels_are_the_most_probable_classes(photo, protocol, average):
     assert probabilities.dtype == np.float32
 
 
-def test_two_calls_give_the_same_bits_even_for_a_model_in_training(photo):
+def test_two_calls_give_the_same_bits_even_for_a_model_in_training(photo) -> None:
     model = make_model(decoder="linear")
     predictor = Predictor(model, protocol=FULL)
     first = predictor.probabilities(photo)
@@ -101,14 +103,14 @@ def test_two_calls_give_the_same_bits_even_for_a_model_in_training(photo):
     assert not model.training
 
 
-def test_the_protocol_is_the_models_own_unless_given():
+def test_the_protocol_is_the_models_own_unless_given() -> None:
     spec = make_spec(depth=1).model_copy(update={"protocol": FULL})
     model = Segmenter(spec)
     assert Predictor(model).protocol == FULL
     assert Predictor(model, protocol=SLIDE).protocol == SLIDE
 
 
-def test_flip_and_scales_replace_those_of_the_protocol():
+def test_flip_and_scales_replace_those_of_the_protocol() -> None:
     model = make_model()
     assert Predictor(model, flip=True, scales=[0.5, 1.0]).protocol == Protocol(
         flip=True, scales=(0.5, 1.0)
@@ -116,7 +118,7 @@ def test_flip_and_scales_replace_those_of_the_protocol():
     assert not Predictor(model, protocol=FULL, flip=False).protocol.flip
 
 
-def test_a_window_that_holds_the_photo_equals_the_whole(photo):
+def test_a_window_that_holds_the_photo_equals_the_whole(photo) -> None:
     model = make_model()
     whole = Predictor(model, protocol=PLAIN).probabilities(photo)
     slide = Predictor(model, protocol=Protocol(window=90, stride=10)).probabilities(photo)
@@ -124,14 +126,14 @@ def test_a_window_that_holds_the_photo_equals_the_whole(photo):
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
-def test_with_flip_a_mirrored_photo_gives_the_mirrored_result(photo, protocol):
+def test_with_flip_a_mirrored_photo_gives_the_mirrored_result(photo, protocol) -> None:
     predictor = Predictor(make_model(), protocol=protocol, flip=True)
     mirrored = predictor.probabilities(photo[:, ::-1])
     np.testing.assert_allclose(mirrored[:, :, ::-1], predictor.probabilities(photo), atol=1e-6)
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_a_list_gives_what_its_photos_give_alone(photo, protocol):
+def test_a_list_gives_what_its_photos_give_alone(photo, protocol) -> None:
     predictor = Predictor(make_model(), protocol=protocol)
     photos = [photo, photo[::-1], photo[:, :40], *[np.roll(photo, i, axis=0) for i in range(10)]]
     for labels, one in zip(predictor(photos), photos, strict=True):
@@ -140,7 +142,7 @@ def test_a_list_gives_what_its_photos_give_alone(photo, protocol):
     assert predictor([]) == []
 
 
-def test_batches_of_photos_change_logits_by_next_to_nothing(photo):
+def test_batches_of_photos_change_logits_by_next_to_nothing(photo) -> None:
     predictor = Predictor(make_model(), protocol=PLAIN)
     batch = np.stack([photo, photo[::-1], photo[:, ::-1]])
     with torch.inference_mode():
@@ -150,7 +152,9 @@ def test_batches_of_photos_change_logits_by_next_to_nothing(photo):
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
-def test_at_most_eight_pictures_go_through_the_model_at_once(photo, protocol, monkeypatch):
+def test_at_most_eight_pictures_go_through_the_model_at_once(
+    photo, protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, sizes = make_model(), []
     patch_logits = model.patch_logits
 
@@ -172,14 +176,14 @@ def test_at_most_eight_pictures_go_through_the_model_at_once(photo, protocol, mo
 @pytest.mark.parametrize(
     "size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (97, 33), (0, 5), (5, 0), (0, 0)]
 )
-def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit):
+def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit) -> None:
     model = make_model(patch_size=patch_size, fit=fit)
     photo = np.zeros((*size, 3), dtype=np.uint8)
     for protocol in (SLIDE, FULL):
         assert Predictor(model, protocol=protocol)(photo).shape == size
 
 
-def test_a_thin_photo_does_not_grow_without_bound():
+def test_a_thin_photo_does_not_grow_without_bound() -> None:
     assert resized_size((1, 4000), Protocol(short_side=512)) == (1, 2048)
     assert resized_size((1, 4000), Protocol(short_side=512, max_ratio=2.0)) == (1, 1024)
 
@@ -193,16 +197,16 @@ def test_a_thin_photo_does_not_grow_without_bound():
         ((301, 451), Protocol(scales=(0.5, 1.0)), [(151, 226), (301, 451)]),
     ],
 )
-def test_sizes_are_rounded_half_up(size, protocol, expected):
+def test_sizes_are_rounded_half_up(size, protocol, expected) -> None:
     assert view_sizes(size, protocol) == [ViewSize(each, each) for each in expected]
 
 
-def test_half_even_rounding_is_pythons():
+def test_half_even_rounding_is_pythons() -> None:
     protocol = Protocol(rounding="half-even", scales=(0.5,))
     assert resized_size((301, 451), protocol, 0.5) == (150, 226)
 
 
-def test_scales_of_the_resized_photo_start_from_its_rounded_size():
+def test_scales_of_the_resized_photo_start_from_its_rounded_size() -> None:
     protocol = Protocol(short_side=101, scales=(0.5, 1.0), scales_of="resized", average="logits")
     sizes = view_sizes((300, 451), protocol)
     assert sizes == [ViewSize((101, 152), (51, 76)), ViewSize((101, 152), (101, 152))]
@@ -212,13 +216,13 @@ def test_scales_of_the_resized_photo_start_from_its_rounded_size():
 @pytest.mark.parametrize(
     ("size", "expected"), [((40, 50), (64, 80)), ((50, 40), (80, 64)), ((33, 70), (64, 135))]
 )
-def test_a_photo_under_the_window_is_enlarged_if_the_protocol_says_so(size, expected):
+def test_a_photo_under_the_window_is_enlarged_if_the_protocol_says_so(size, expected) -> None:
     protocol = Protocol(window=64, stride=48, small_image="enlarge")
     assert view_sizes(size, protocol) == [ViewSize(size, expected)]
     assert view_sizes((64, 90), protocol) == [ViewSize((64, 90), (64, 90))]
 
 
-def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo):
+def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo) -> None:
     model = make_model().eval()
     protocol = Protocol(window=120, stride=120, small_image="enlarge", average="logits")
     normalized = model.normalize(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()))
@@ -238,21 +242,21 @@ def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo):
     np.testing.assert_allclose(whole, expected, atol=2e-5)
 
 
-def test_more_than_255_classes_give_wide_labels(photo):
+def test_more_than_255_classes_give_wide_labels(photo) -> None:
     assert Predictor(make_model(255))(photo).dtype == np.uint8
     labels = Predictor(make_model(300))(photo)
     assert labels.dtype == np.uint16
     assert labels.max() < 300
 
 
-def test_a_grey_photo_is_a_colour_photo_of_equal_channels(photo):
+def test_a_grey_photo_is_a_colour_photo_of_equal_channels(photo) -> None:
     predictor = Predictor(make_model(), protocol=FULL)
     grey = photo[:, :, 0]
     np.testing.assert_array_equal(predictor(grey), predictor(np.stack([grey] * 3, axis=2)))
 
 
 @pytest.mark.parametrize("num_channels", [1, 5])
-def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels):
+def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels) -> None:
     predictor = Predictor(make_model(in_channels=num_channels), protocol=FULL)
     photo = np.zeros((50, 60, num_channels), dtype=np.uint8)
     assert predictor(photo).shape == (50, 60)
@@ -269,7 +273,7 @@ def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels):
     ],
     ids=lambda image: f"{image.dtype}{image.shape}",
 )
-def test_what_is_no_photo_is_refused_before_the_model_runs(image, photo):
+def test_what_is_no_photo_is_refused_before_the_model_runs(image, photo) -> None:
     predictor = Predictor(make_model())
     with pytest.raises(UserError, match=r"uint8 .* \(height, width, 3\), got .*\("):
         predictor.probabilities(image)
@@ -277,12 +281,12 @@ def test_what_is_no_photo_is_refused_before_the_model_runs(image, photo):
         predictor([photo, image])
 
 
-def test_a_read_only_photo_is_taken(photo):
+def test_a_read_only_photo_is_taken(photo) -> None:
     photo.flags.writeable = False
     assert Predictor(make_model())(photo).shape == photo.shape[:2]
 
 
-def test_a_model_can_be_a_path(tmp_path, photo):
+def test_a_model_can_be_a_path(tmp_path: Path, photo) -> None:
     model = make_model()
     save(model, tmp_path / "model.safetensors")
     expected = Predictor(model).probabilities(photo)
@@ -291,7 +295,7 @@ def test_a_model_can_be_a_path(tmp_path, photo):
         np.testing.assert_array_equal(probabilities, expected)
 
 
-def test_bfloat16_is_close_to_float32(photo):
+def test_bfloat16_is_close_to_float32(photo) -> None:
     model = Segmenter(make_spec(depth=1, decoder="mask"))
     exact = Predictor(model, protocol=SLIDE).probabilities(photo)
     rough = Predictor(model, protocol=SLIDE, precision="bfloat16").probabilities(photo)
@@ -308,6 +312,6 @@ def test_bfloat16_is_close_to_float32(photo):
         ({"scales": [0.0]}, "scales"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(options, message):
+def test_an_option_that_cannot_be_is_refused(options, message) -> None:
     with pytest.raises(UserError, match=message):
         Predictor(make_model(), **options)

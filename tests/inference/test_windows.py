@@ -19,12 +19,12 @@ from segmenter.inference.windows import window_grid, window_starts, window_weigh
         (128, 64, 64, [0, 64]),
     ],
 )
-def test_the_last_window_is_moved_back_inside(length, window, stride, starts):
+def test_the_last_window_is_moved_back_inside(length, window, stride, starts) -> None:
     assert window_starts(length, window, stride) == starts
 
 
 @given(st.data())
-def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data):
+def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data) -> None:
     length, window = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 100))
     stride = data.draw(st.integers(1, window))
     starts = window_starts(length, window, stride)
@@ -37,7 +37,7 @@ def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data):
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
-def test_all_windows_lie_inside(height, width, window):
+def test_all_windows_lie_inside(height, width, window) -> None:
     grid = window_grid((height, width), window, max(1, window // 2))
     assert (grid.height, grid.width) == (min(window, height), min(window, width))
     assert grid.rows[0] == grid.columns[0] == 0
@@ -45,7 +45,7 @@ def test_all_windows_lie_inside(height, width, window):
     assert grid.columns[-1] + grid.width == width
 
 
-def test_a_blended_window_counts_most_in_its_middle():
+def test_a_blended_window_counts_most_in_its_middle() -> None:
     weights = window_weights(10, "linear")
     np.testing.assert_allclose(weights, weights[::-1])
     assert (np.diff(weights[:5]) > 0).all()

@@ -232,7 +232,9 @@ def test_where_tokens_are_merged_goes_by_the_depth(depth: int, blocks: list[int]
     assert lengths[-1] == 1 + 8  # 16 windows, of which every other one joins one of the rest
 
 
-def test_many_tokens_are_compared_some_at_a_time_to_the_same_end(monkeypatch) -> None:
+def test_many_tokens_are_compared_some_at_a_time_to_the_same_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tokens = spotted((20, 20))
     whole = join_most_alike(tokens, 0.5)
     monkeypatch.setattr("segmenter.model.token_merging._TOKENS_AT_ONCE", 7)

@@ -49,7 +49,7 @@ def names(inputs: list[str]) -> list[str]:
     return [name for _, name in find_images(inputs)]
 
 
-def test_a_folder_is_searched_to_any_depth(photos):
+def test_a_folder_is_searched_to_any_depth(photos) -> None:
     assert find_images([str(photos)]) == [
         (photos / "a.jpg", "a"),
         (photos / "b.PNG", "b"),
@@ -67,11 +67,15 @@ def test_a_folder_is_searched_to_any_depth(photos):
         ("[ab].*", ["a", "b"]),
     ],
 )
-def test_a_pattern_finds_photos_and_names_them_after_its_first_wildcard(photos, pattern, expected):
+def test_a_pattern_finds_photos_and_names_them_after_its_first_wildcard(
+    photos, pattern, expected
+) -> None:
     assert names([f"{photos}/{pattern}"]) == expected
 
 
-def test_a_relative_pattern_is_taken_from_the_current_folder(photos, monkeypatch):
+def test_a_relative_pattern_is_taken_from_the_current_folder(
+    photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(photos)
     assert find_images(["*.jpg", "deep"]) == [
         (Path("a.jpg"), "a"),
@@ -79,7 +83,7 @@ def test_a_relative_pattern_is_taken_from_the_current_folder(photos, monkeypatch
     ]
 
 
-def test_a_named_file_is_taken_whatever_its_name(photos):
+def test_a_named_file_is_taken_whatever_its_name(photos) -> None:
     for name in ("notes.txt", ".e.png", "odd[1]*.jpg"):
         (photos / name).touch()
         assert find_images([str(photos / name)]) == [(photos / name, Path(name).stem)]
@@ -95,13 +99,13 @@ def test_a_named_file_is_taken_whatever_its_name(photos):
         ("empty", r"folder .*empty holds no image; files with \.avif, \.bmp, "),
     ],
 )
-def test_an_input_without_a_photo_is_named(photos, given, message):
+def test_an_input_without_a_photo_is_named(photos, given, message) -> None:
     (photos / "empty").mkdir()
     with pytest.raises(UserError, match=message):
         find_images([str(photos / "a.jpg"), str(photos / given)])
 
 
-def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(photos, tmp_path):
+def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(photos, tmp_path: Path) -> None:
     (photos / "loop").symlink_to(photos)
     (photos / "deep" / "loop").symlink_to(photos / "deep")
     (tmp_path / "elsewhere").mkdir()
@@ -111,18 +115,18 @@ def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(photos, tmp_
     assert names([f"{photos}/**/*.png"])[0] == "deep/er/c"
 
 
-def test_one_photo_given_twice_is_labelled_once(photos, monkeypatch):
+def test_one_photo_given_twice_is_labelled_once(photos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos)
     assert names([str(photos), "a.jpg", "./deep/../a.jpg", "*.jpg"]) == ["a", "b", "deep/er/c"]
 
 
-def test_two_photos_of_one_name_are_refused(photos):
+def test_two_photos_of_one_name_are_refused(photos) -> None:
     (photos / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would both be written as 'a'"):
         find_images([str(photos)])
 
 
-def test_three_files_are_written_for_each_photo(photos, tmp_path, predictor):
+def test_three_files_are_written_for_each_photo(photos, tmp_path: Path, predictor) -> None:
     folder = OutputFolder(tmp_path / "out")
     results = list(predict_files(predictor, find_images([str(photos)]), folder))
     assert [result.path.name for result in results] == ["a.jpg", "b.PNG", "c.png"]
@@ -133,7 +137,9 @@ def test_three_files_are_written_for_each_photo(photos, tmp_path, predictor):
     assert all(result.problem is None and result.seconds > 0 for result in results)
 
 
-def test_the_files_hold_the_label_map_of_the_photo(photos, photo, tmp_path, predictor):
+def test_the_files_hold_the_label_map_of_the_photo(
+    photos, photo, tmp_path: Path, predictor
+) -> None:
     images = [(photos / "b.PNG", "b")]
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
     labels = predictor(photo)
@@ -144,7 +150,7 @@ def test_the_files_hold_the_label_map_of_the_photo(photos, photo, tmp_path, pred
     np.testing.assert_allclose(result.shares, [(labels == index).mean() for index in range(3)])
 
 
-def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path, predictor):
+def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path: Path, predictor) -> None:
     (photos / "b.PNG").write_bytes((photos / "b.PNG").read_bytes()[:100])
     images = [*find_images([str(photos)]), (photos / "gone.jpg", "gone")]
     results = list(predict_files(predictor, images, OutputFolder(tmp_path / "out")))
@@ -155,8 +161,8 @@ def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path, predicto
 
 
 def test_a_photo_too_large_for_the_memory_does_not_stop_the_others(
-    photos, tmp_path, predictor, monkeypatch
-):
+    photos, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: object) -> None:
         raise torch.OutOfMemoryError
 
@@ -166,14 +172,18 @@ def test_a_photo_too_large_for_the_memory_does_not_stop_the_others(
     assert "does not fit into memory" in str(result.problem)
 
 
-def test_files_in_the_way_are_refused_before_the_model_runs(photos, tmp_path, predictor):
+def test_files_in_the_way_are_refused_before_the_model_runs(
+    photos, tmp_path: Path, predictor
+) -> None:
     (tmp_path / "b_color.png").write_bytes(b"mine")
     predictor.model.patch_logits = None
     with pytest.raises(UserError, match=r"b_color\.png exists"):
         predict_files(predictor, find_images([str(photos)]), OutputFolder(tmp_path))
 
 
-def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(photos, predictor):
+def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(
+    photos, predictor
+) -> None:
     out = photos / "out"
     runs = []
     for _ in range(2):
@@ -184,7 +194,7 @@ def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(photos
     assert names([f"{photos}/**/*.png"]) == ["deep/er/c"]
 
 
-def test_an_option_that_cannot_be_is_refused(photos, tmp_path, predictor):
+def test_an_option_that_cannot_be_is_refused(photos, tmp_path: Path, predictor) -> None:
     folder = OutputFolder(tmp_path / "out")
     with pytest.raises(UserError, match=r"opacity must be from 0 .* got 1\.5"):
         PhotoOutputs(predictor.classes, tmp_path, opacity=1.5)
@@ -193,7 +203,7 @@ def test_an_option_that_cannot_be_is_refused(photos, tmp_path, predictor):
         predict_files(five_bands, find_images([str(photos)]), folder)
 
 
-def test_source_ids_reach_the_label_file(photos, photo, tmp_path):
+def test_source_ids_reach_the_label_file(photos, photo, tmp_path: Path) -> None:
     model = Segmenter(make_spec(depth=1))
     classes = make_value_classes([[7], [400, 3], [9]])
     model.spec = model.spec.model_copy(update={"classes": classes})
@@ -223,13 +233,13 @@ def make_value_classes(values: list[list[object]]) -> Classes:
         ([[[300 - 255, 0, 1]], [[1, 2, 3]]], [[[45, 0, 1], [1, 2, 3]]], np.uint8),
     ],
 )
-def test_source_ids_are_the_first_mask_value_of_each_class(values, expected, dtype):
+def test_source_ids_are_the_first_mask_value_of_each_class(values, expected, dtype) -> None:
     ids = source_ids(np.array([[0, 1]], dtype=np.uint8), make_value_classes(values))
     assert ids.dtype == dtype
     np.testing.assert_array_equal(ids, expected)
 
 
-def test_the_summary_lists_classes_that_occur_by_their_mean_share():
+def test_the_summary_lists_classes_that_occur_by_their_mean_share() -> None:
     summary = Summary(make_classes(3))
     summary.add(Path("a"), np.array([0.5, 0.0, 0.5]))
     summary.add(Path("b"), np.array([0.0, 0.0, 1.0]))
@@ -240,7 +250,7 @@ def test_the_summary_lists_classes_that_occur_by_their_mean_share():
     np.testing.assert_array_equal(table.overall, [0.75, 0.25])
 
 
-def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all():
+def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all() -> None:
     summary = Summary(make_classes(2))
     for number in range(100):
         summary.add(Path(f"{number}"), np.eye(2)[number % 2])
@@ -249,7 +259,7 @@ def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all():
     np.testing.assert_array_equal(table.overall, [0.5, 0.5])
 
 
-def test_the_summary_of_no_photo_is_empty():
+def test_the_summary_of_no_photo_is_empty() -> None:
     table = Summary(make_classes(3)).table()
     assert (table.names, table.photos, table.shares.shape) == ((), (), (0, 0))
 
@@ -268,7 +278,7 @@ def many(tmp_path: Path) -> list[tuple[Path, str]]:
     return images
 
 
-def test_files_are_those_of_one_photo_after_the_other(many, tmp_path, predictor):
+def test_files_are_those_of_one_photo_after_the_other(many, tmp_path: Path, predictor) -> None:
     outputs = PhotoOutputs(predictor.classes, tmp_path)
     results = list(predict_files(predictor, many, OutputFolder(tmp_path / "out")))
     assert [result.path for result in results] == [path for path, _ in many]
@@ -285,7 +295,7 @@ def test_files_are_those_of_one_photo_after_the_other(many, tmp_path, predictor)
             assert path.read_bytes() == encode()
 
 
-def test_few_photos_are_taken_at_a_time(many, tmp_path, predictor):
+def test_few_photos_are_taken_at_a_time(many, tmp_path: Path, predictor) -> None:
     asked = []
     photos = (asked.append(name) or (path, name) for path, name in many)
     outputs = PhotoOutputs(predictor.classes, tmp_path / "out")
@@ -298,8 +308,8 @@ def test_few_photos_are_taken_at_a_time(many, tmp_path, predictor):
 
 
 def test_an_error_of_a_writer_ends_the_run_and_leaves_nothing_half_written(
-    many, tmp_path, predictor, monkeypatch
-):
+    many, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -311,7 +321,9 @@ def test_an_error_of_a_writer_ends_the_run_and_leaves_nothing_half_written(
     assert not list((tmp_path / "out").glob(".*.tmp*"))
 
 
-def test_an_interrupt_leaves_whole_files_and_no_thread(many, tmp_path, predictor, monkeypatch):
+def test_an_interrupt_leaves_whole_files_and_no_thread(
+    many, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labelled = predict_files(predictor, many, OutputFolder(tmp_path / "out"))
     next(labelled)
 
@@ -327,7 +339,7 @@ def test_an_interrupt_leaves_whole_files_and_no_thread(many, tmp_path, predictor
     assert not [each for each in threading.enumerate() if each.name.startswith(("read", "write"))]
 
 
-def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path, predictor):
+def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path: Path, predictor) -> None:
     clock = StageClock()
     list(predict_files(predictor, many, OutputFolder(tmp_path / "out"), clock=clock))
     used = clock.usage()
@@ -337,7 +349,7 @@ def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path, predictor):
     assert 0 < used.num_busy <= num_processors() + 0.1
 
 
-def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos):
+def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos) -> None:
     for name in ("a.heic", "deep/b.HEIC", "c.jp2", "clip.mp4", ".hidden.heic", "notes.txt"):
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_bytes(b"x")
@@ -354,7 +366,7 @@ def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos):
 
 
 @pytest.mark.parametrize("given", ["", "/*"])
-def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path):
+def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
     with pytest.raises(UserError, match=r"holds no image; 1 file passed over, videos \(1 \.mp4\)"):
         find_images([f"{tmp_path}{given}"])

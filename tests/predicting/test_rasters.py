@@ -71,13 +71,13 @@ def label(predictor: Predictor, path: Path, out: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(700, 300), (130, 1100), (30, 20), (1, 1)])
 @pytest.mark.parametrize("num_channels", [1, 3, 5])
-def test_labels_are_those_of_the_pixels_in_memory(tmp_path, size, num_channels):
+def test_labels_are_those_of_the_pixels_in_memory(tmp_path: Path, size, num_channels) -> None:
     predictor, pixels = make_predictor(num_channels), make_pixels(*size, num_channels)
     labels = label(predictor, write_raster(tmp_path / "map.tif", pixels), tmp_path / "out")
     np.testing.assert_array_equal(labels, predictor(pixels))
 
 
-def test_the_label_map_lies_where_the_raster_lies(tmp_path):
+def test_the_label_map_lies_where_the_raster_lies(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "map.tif", make_pixels(100, 90))
     label(make_predictor(), path, tmp_path / "out")
     with rasterio.open(tmp_path / "out" / "map_label.tif") as file:
@@ -89,7 +89,7 @@ def test_the_label_map_lies_where_the_raster_lies(tmp_path):
         assert file.tags()["class_1"] == "class-1"
 
 
-def test_pixels_are_not_resized_whatever_the_protocol_says(tmp_path):
+def test_pixels_are_not_resized_whatever_the_protocol_says(tmp_path: Path) -> None:
     pixels = make_pixels(100, 90)
     path = write_raster(tmp_path / "map.tif", pixels)
     predictor = make_predictor()
@@ -99,7 +99,7 @@ def test_pixels_are_not_resized_whatever_the_protocol_says(tmp_path):
     assert predictor.protocol.short_side == 40
 
 
-def test_no_data_stays_no_data(tmp_path):
+def test_no_data_stays_no_data(tmp_path: Path) -> None:
     pixels = make_pixels(100, 90)
     pixels[:40, 50:] = 0
     labels = label(
@@ -109,7 +109,7 @@ def test_no_data_stays_no_data(tmp_path):
     assert (labels[40:] < 3).all()
 
 
-def test_what_is_transparent_has_no_label(tmp_path):
+def test_what_is_transparent_has_no_label(tmp_path: Path) -> None:
     pixels = np.dstack([make_pixels(100, 90), np.full((100, 90), 255, np.uint8)])
     pixels[60:, :, 3] = 0
     path = write_raster(tmp_path / "map.tif", pixels, photometric="RGB")
@@ -133,14 +133,14 @@ def test_what_is_transparent_has_no_label(tmp_path):
         (make_pixels(50, 40).astype(np.uint16), "holds uint16; models take bytes"),
     ],
 )
-def test_other_bands_and_numbers_are_refused(tmp_path, pixels, reason):
+def test_other_bands_and_numbers_are_refused(tmp_path: Path, pixels, reason) -> None:
     path = write_raster(tmp_path / "map.tif", pixels, alpha="unspecified")
     result = label_raster(make_predictor(), path, OutputFolder(tmp_path / "out"), "map")
     assert reason in str(result.problem)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_broken_raster_leaves_nothing(tmp_path, share):
+def test_a_broken_raster_leaves_nothing(tmp_path: Path, share) -> None:
     rng = np.random.default_rng(0)
     path = write_raster(tmp_path / "map.tif", rng.integers(0, 256, (900, 700, 3), np.uint8))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -150,7 +150,7 @@ def test_a_broken_raster_leaves_nothing(tmp_path, share):
     assert not [file for file in (tmp_path / "out").glob("*") if file.is_file()]
 
 
-def test_a_map_is_told_from_a_photo(tmp_path):
+def test_a_map_is_told_from_a_photo(tmp_path: Path) -> None:
     Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.tif")
     Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.png")
     (tmp_path / "broken.tif").write_bytes(b"II*\0nothing")
@@ -159,7 +159,7 @@ def test_a_map_is_told_from_a_photo(tmp_path):
     assert is_raster(write_raster(tmp_path / "map.tif", make_pixels(20, 30)))
 
 
-def test_bands_without_a_georeference_are_labelled_too(tmp_path):
+def test_bands_without_a_georeference_are_labelled_too(tmp_path: Path) -> None:
     plain = {"crs": None, "transform": None}
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         path = write_raster(tmp_path / "bands.TIF", make_pixels(20, 30, 7), **plain)
@@ -168,7 +168,9 @@ def test_bands_without_a_georeference_are_labelled_too(tmp_path):
     assert result.problem is None
 
 
-def test_predict_labels_maps_beside_photos(tmp_path, capsys):
+def test_predict_labels_maps_beside_photos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save(make_predictor().model, tmp_path / "model.safetensors")
     inputs = tmp_path / "inputs"
     inputs.mkdir()
@@ -201,7 +203,7 @@ def test_predict_labels_maps_beside_photos(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_16_megapixels_by_windows(tmp_path):
+def test_16_megapixels_by_windows(tmp_path: Path) -> None:
     pixels = np.tile(make_pixels(500, 400), (8, 10, 1))
     path = write_raster(tmp_path / "map.tif", pixels)
     predictor = make_predictor(protocol=Protocol(window=400, stride=400))
@@ -211,7 +213,7 @@ def test_16_megapixels_by_windows(tmp_path):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path):
+def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path: Path) -> None:
     """40000 x 40000 pixels: `python benchmarks/large_raster.py`."""
     tile, peaks = make_pixels(1000, 2000), []
     for times in (4, 16):

@@ -56,7 +56,7 @@ def written(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("suffix", ENCODERS)
-def test_each_frame_has_an_overlay_at_its_time(tmp_path, suffix):
+def test_each_frame_has_an_overlay_at_its_time(tmp_path: Path, suffix) -> None:
     path = write_video(tmp_path / f"video{suffix}")
     result = label(path)
     assert (result.problem, result.num_frames) == (None, 12)
@@ -79,14 +79,14 @@ def test_each_frame_has_an_overlay_at_its_time(tmp_path, suffix):
         ([0, 1, 2, 3], Fraction(60)),
     ],
 )
-def test_uneven_times_are_kept(tmp_path, suffix, times, tick):
+def test_uneven_times_are_kept(tmp_path: Path, suffix, times, tick) -> None:
     path = write_video(tmp_path / f"video{suffix}", times=times, tick=tick)
     assert label(path).num_frames == len(times)
     found = read_times(tmp_path / "out" / "video_overlay.mp4")
     np.testing.assert_allclose(found, read_times(path), rtol=0, atol=1e-4)
 
 
-def test_frames_of_the_same_time_are_all_written(tmp_path):
+def test_frames_of_the_same_time_are_all_written(tmp_path: Path) -> None:
     timing = VideoTiming(Fraction(1, 25), Fraction(25))
     times = [Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 5), Fraction(-1, 10), Fraction(-3, 20)]
     first = Frame(make_picture(0), times[0], timing)
@@ -97,7 +97,7 @@ def test_frames_of_the_same_time_are_all_written(tmp_path):
     np.testing.assert_allclose(found, [0, 1e-4, 2e-4, 0.1, 0.1001], atol=1e-6)
 
 
-def test_label_frames_are_the_labels_and_their_times(tmp_path):
+def test_label_frames_are_the_labels_and_their_times(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mkv", times=VFR, tick=Fraction(1, 1000))
     result = label(path, output="labels")
     folder = tmp_path / "out" / "video_labels"
@@ -113,7 +113,7 @@ def test_label_frames_are_the_labels_and_their_times(tmp_path):
     np.testing.assert_allclose(result.shares, counts / counts.sum())
 
 
-def test_label_frames_may_hold_the_values_of_the_data_set(tmp_path):
+def test_label_frames_may_hold_the_values_of_the_data_set(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mkv", 2)
     given = make_predictor().classes.model_dump()
     for index, each in enumerate(given["classes"]):
@@ -125,14 +125,14 @@ def test_label_frames_may_hold_the_values_of_the_data_set(tmp_path):
     assert set(np.unique(labels)) <= {3, 10, 17}
 
 
-def test_a_legend_is_drawn_beside_the_first_frame(tmp_path):
+def test_a_legend_is_drawn_beside_the_first_frame(tmp_path: Path) -> None:
     label(write_video(tmp_path / "video.mp4", size=(96, 160)))
     height, width = np.array(Image.open(tmp_path / "out/video_legend.jpg")).shape[:2]
     assert width >= 160
     assert height > 96
 
 
-def test_the_overlay_is_upright(tmp_path):
+def test_the_overlay_is_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", pixel_aspect=Fraction(16, 11))
     set_display_matrix(path, 0, 1, -1, 0)
     label(path)
@@ -144,7 +144,7 @@ def test_the_overlay_is_upright(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (15, 15), (33, 47)])
-def test_frames_of_any_size(tmp_path, size):
+def test_frames_of_any_size(tmp_path: Path, size) -> None:
     for index in range(3):
         Image.fromarray(make_picture(index, size)).save(tmp_path / f"shot-{index}.png")
     sequence = find_sequence(str(tmp_path / "shot-%d.png"), 10.0)
@@ -158,7 +158,7 @@ def test_frames_of_any_size(tmp_path, size):
     np.testing.assert_allclose(read_times(tmp_path / "out/shot_overlay.mp4"), [0, 0.1, 0.2])
 
 
-def test_frames_of_another_size_are_fitted_into_the_overlay(tmp_path):
+def test_frames_of_another_size_are_fitted_into_the_overlay(tmp_path: Path) -> None:
     for index, size in enumerate([(48, 64), (96, 128), (20, 30)]):
         Image.fromarray(make_picture(index, size)).save(tmp_path / f"{index}.png")
     sequence = find_sequence(str(tmp_path / "%d.png"), 25.0)
@@ -169,7 +169,7 @@ def test_frames_of_another_size_are_fitted_into_the_overlay(tmp_path):
     assert [picture.shape for picture in pictures] == [(48, 64, 3)] * 3
 
 
-def test_colours_survive(tmp_path):
+def test_colours_survive(tmp_path: Path) -> None:
     for index, color in enumerate([(200, 30, 40), (30, 180, 60), (20, 60, 220)]):
         Image.new("RGB", (64, 48), color).save(tmp_path / f"{index}.png")
     sequence = find_sequence(str(tmp_path / "%d.png"), 25.0)
@@ -180,7 +180,7 @@ def test_colours_survive(tmp_path):
 
 
 @pytest.mark.parametrize("output", ["overlay", "labels"])
-def test_of_a_cut_video_what_was_done_is_kept(tmp_path, output):
+def test_of_a_cut_video_what_was_done_is_kept(tmp_path: Path, output) -> None:
     path = cut(write_video(tmp_path / "video.mp4", 50, movflags="faststart"), 0.7)
     result = label(path, output=output)
     assert "ends early, after" in str(result.problem)
@@ -192,7 +192,7 @@ def test_of_a_cut_video_what_was_done_is_kept(tmp_path, output):
         assert num_lines == result.num_frames + 1 == len(written(tmp_path)) - 1
 
 
-def test_of_a_stopped_video_what_was_done_is_kept(tmp_path):
+def test_of_a_stopped_video_what_was_done_is_kept(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", 200)
     done = threading.Event()
     result = label(path, stopped=done.is_set, progress=lambda count: count == 5 and done.set())
@@ -202,7 +202,7 @@ def test_of_a_stopped_video_what_was_done_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_sound, Path.touch, write_video], ids=lambda w: w.__name__)
-def test_without_a_frame_nothing_is_written(tmp_path, write):
+def test_without_a_frame_nothing_is_written(tmp_path: Path, write) -> None:
     path = tmp_path / "video.mp4"
     if write is write_video:
         cut(write_video(path), 0.4)
@@ -215,7 +215,7 @@ def test_without_a_frame_nothing_is_written(tmp_path, write):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_video_without_frames_says_so(tmp_path):
+def test_a_video_without_frames_says_so(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "video.mkv"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -226,7 +226,9 @@ def test_a_video_without_frames_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["write", "finish"])
-def test_a_failed_write_leaves_no_half_video_and_no_thread(tmp_path, monkeypatch, step):
+def test_a_failed_write_leaves_no_half_video_and_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step
+) -> None:
     path = write_video(tmp_path / "video.mp4", 50)
 
     def full(*_: object) -> None:
@@ -243,7 +245,9 @@ def test_a_failed_write_leaves_no_half_video_and_no_thread(tmp_path, monkeypatch
     assert threading.active_count() == before
 
 
-def test_frames_of_one_size_can_go_through_the_model_together(tmp_path, monkeypatch):
+def test_frames_of_one_size_can_go_through_the_model_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "video.mp4", 20)
     alone = label(path, output="labels")
     sizes = []
@@ -264,7 +268,7 @@ def test_frames_of_one_size_can_go_through_the_model_together(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_a_real_video_keeps_its_350_frames(tmp_path):
+def test_a_real_video_keeps_its_350_frames(tmp_path: Path) -> None:
     path = SHARED / "data/photos/traffic.mp4"
     if not path.exists():
         pytest.skip(f"needs {path}")

@@ -302,7 +302,10 @@ def test_a_log_that_is_too_deep_or_too_large_stops_nothing(
 
 
 def test_without_fcntl_a_run_is_locked_by_what_there_is_or_says_that_it_is_not(
-    finished: tuple[Recipe, Path], run: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    finished: tuple[Recipe, Path],
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(run_folder, "fcntl", None)
     run_training(finished[0], run, "cpu", resume=True)

@@ -45,19 +45,19 @@ def rgb(samples: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_largest_sample_says_where_white_is(bits, kind, channels):
+def test_the_largest_sample_says_where_white_is(bits, kind, channels) -> None:
     samples = deep(bits, channels)
     found = read_image(encode(samples, kind))
     assert np.array_equal(found.pixels, rgb(samples >> (bits - 8)))
     assert found.bits == bits
 
 
-def test_what_the_user_says_counts_for_a_dark_image():
+def test_what_the_user_says_counts_for_a_dark_image() -> None:
     dark = deep(10)
     assert np.array_equal(decode_image(encode(dark), image_bits=12), rgb(dark >> 4))
 
 
-def test_a_few_samples_above_white_are_white_and_many_are_refused():
+def test_a_few_samples_above_white_are_white_and_many_are_refused() -> None:
     samples = deep(12)
     samples[0, :3] = 65535
     decoded = decode_image(encode(samples), image_bits=12)
@@ -67,7 +67,7 @@ def test_a_few_samples_above_white_are_white_and_many_are_refused():
         decode_image(encode(deep(16)), image_bits=12)
 
 
-def test_the_significant_bits_of_a_png_count():
+def test_the_significant_bits_of_a_png_count() -> None:
     dark = deep(9)
     data = encode(dark)
     chunk = b"sBIT" + bytes([12])
@@ -75,7 +75,7 @@ def test_the_significant_bits_of_a_png_count():
     assert np.array_equal(decode_image(data[:33] + chunk + data[33:]), rgb(dark >> 4))
 
 
-def test_a_tiff_of_12_bits_fixes_its_white():
+def test_a_tiff_of_12_bits_fixes_its_white() -> None:
     # Two samples of 12 bits in three bytes: 256 and 4080.
     tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1)]
     tags += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 3)]
@@ -85,27 +85,27 @@ def test_a_tiff_of_12_bits_fixes_its_white():
     assert decode_image(data, image_bits=10)[0, :, 0].tolist() == [16, 255]
 
 
-def test_the_greatest_value_of_a_pgm_is_its_white():
+def test_the_greatest_value_of_a_pgm_is_its_white() -> None:
     data = b"P5 60 40 1023\n" + deep(9).astype(">u2").tobytes()
     assert np.abs(decode_image(data, image_bits=8).astype(int) - rgb(deep(9) >> 2)).max() <= 1
     raw = b"P5 60 40 65535\n" + deep(12).astype(">u2").tobytes()
     assert np.array_equal(decode_image(raw), rgb(deep(12) >> 4))
 
 
-def test_alpha_of_16_bits_is_no_light():
+def test_alpha_of_16_bits_is_no_light() -> None:
     samples = np.dstack([deep(12, 3), np.full((40, 60), 65535, np.uint16)])
     done, data = cv2.imencode(".png", samples[:, :, [2, 1, 0, 3]])
     assert done
     assert np.array_equal(decode_image(data.tobytes()), samples[:, :, :3] >> 4)
 
 
-def test_a_tiff_with_white_at_0_is_turned_round():
+def test_a_tiff_with_white_at_0_is_turned_round() -> None:
     file = io.BytesIO()
     Image.fromarray(deep(12)).save(file, "TIFF", tiffinfo={262: 0})
     assert np.array_equal(decode_image(file.getvalue()), 255 - rgb(deep(12) >> 4))
 
 
-def test_signed_samples_are_read_unless_negative():
+def test_signed_samples_are_read_unless_negative() -> None:
     for least in (0, -1):
         file = io.BytesIO()
         data = deep(12).astype("<i2")
@@ -119,7 +119,7 @@ def test_signed_samples_are_read_unless_negative():
                 decode_image(file.getvalue())
 
 
-def test_colours_of_a_16_bit_mask_keep_their_values(tmp_path):
+def test_colours_of_a_16_bit_mask_keep_their_values(tmp_path: Path) -> None:
     small = (deep(8, 3) // 40).astype(np.uint16)
     for values in (small, small * 257):
         path = tmp_path / "mask.png"
@@ -146,7 +146,9 @@ def write_deep_set(root: Path, bits: tuple[int, ...]) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def test_one_range_holds_for_a_whole_set_and_is_in_the_model(tmp_path, capsys):
+def test_one_range_holds_for_a_whole_set_and_is_in_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "data"
     write_deep_set(root, (12, 9, 12))
     recipe = make_recipe(root, schedule={"steps": 1}, data={"val": None})
@@ -155,7 +157,7 @@ def test_one_range_holds_for_a_whole_set_and_is_in_the_model(tmp_path, capsys):
     assert "3, read as 12 bits" in capsys.readouterr().err
 
 
-def test_a_set_most_of_which_would_turn_dark_is_warned_of(tmp_path):
+def test_a_set_most_of_which_would_turn_dark_is_warned_of(tmp_path: Path) -> None:
     items = write_deep_set(tmp_path, (12, 12, 16))
     problems = read_training_data(open_folder(tmp_path), items, ()).problems
     (problem,) = [each for each in problems if each.kind == "dark-depth"]
@@ -165,7 +167,9 @@ def test_a_set_most_of_which_would_turn_dark_is_warned_of(tmp_path):
         read_training_data(said, items, ())
 
 
-def test_predict_says_where_white_is(tmp_path, tiny_model, capsys):
+def test_predict_says_where_white_is(
+    tmp_path: Path, tiny_model, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number, bits in enumerate((12, 12, 16)):
         (tmp_path / f"{number}.png").write_bytes(encode(deep(bits)))
     save(tiny_model, tmp_path / "model.safetensors")
@@ -181,7 +185,7 @@ def test_predict_says_where_white_is(tmp_path, tiny_model, capsys):
     assert "above 4095" in capsys.readouterr().err
 
 
-def test_bits_are_in_the_file_of_classes_only_where_they_are_known(tmp_path):
+def test_bits_are_in_the_file_of_classes_only_where_they_are_known(tmp_path: Path) -> None:
     classes = make_classes(2)
     assert "image_bits" not in classes.model_dump()
     path = tmp_path / "classes.yaml"
@@ -190,7 +194,7 @@ def test_bits_are_in_the_file_of_classes_only_where_they_are_known(tmp_path):
     assert Classes.model_validate(read_classes(path).model_dump()).image_bits == 12
 
 
-def test_frames_of_a_sequence_share_a_range(tmp_path):
+def test_frames_of_a_sequence_share_a_range(tmp_path: Path) -> None:
     for number, bits in enumerate((12, 9)):
         (tmp_path / f"{number}.png").write_bytes(encode(deep(bits)))
     frames = find_sequence(str(tmp_path / "%d.png"), 25.0).frames(lambda: False)

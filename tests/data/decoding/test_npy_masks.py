@@ -22,19 +22,19 @@ def write(path: Path, values: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["uint8", "bool", "int64", "<f4", ">i2", "uint16"])
-def test_arrays_of_whole_numbers_are_read(kind, tmp_path):
+def test_arrays_of_whole_numbers_are_read(kind, tmp_path: Path) -> None:
     path = write(tmp_path / "mask.npy", (VALUES > 0 if kind == "bool" else VALUES).astype(kind))
     expected = VALUES > 0 if kind == "bool" else VALUES
     assert np.array_equal(decode_mask(path), expected)
     assert read_header(path).size == (24, 32)
 
 
-def test_columns_first_and_a_last_side_of_1_are_read(tmp_path):
+def test_columns_first_and_a_last_side_of_1_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "mask.npy", np.asfortranarray(VALUES.astype(np.uint8))[:, :, None])
     assert np.array_equal(decode_mask(path), VALUES)
 
 
-def test_colours_are_read(tmp_path):
+def test_colours_are_read(tmp_path: Path) -> None:
     colors = np.dstack([VALUES, VALUES + 1, VALUES * 100])
     assert np.array_equal(decode_mask(write(tmp_path / "mask.npy", colors)), colors)
     with pytest.raises(UserError, match="below 0"):
@@ -54,7 +54,7 @@ def test_colours_are_read(tmp_path):
         (np.zeros((4, 4), complex), "complex128"),
     ],
 )
-def test_other_arrays_are_refused(values, said, tmp_path):
+def test_other_arrays_are_refused(values, said, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         decode_mask(write(tmp_path / "mask.npy", values))
 
@@ -64,7 +64,7 @@ class Bomb:
         return (pytest.fail, ("a pickle was executed",))
 
 
-def test_objects_are_refused_and_never_executed(tmp_path):
+def test_objects_are_refused_and_never_executed(tmp_path: Path) -> None:
     path = tmp_path / "mask.npy"
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -75,7 +75,7 @@ def test_objects_are_refused_and_never_executed(tmp_path):
         decode_mask(path)
 
 
-def test_sizes_are_checked_before_memory_is_taken(tmp_path):
+def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "mask.npy"
     file = io.BytesIO()
     shape = (1 << 20, 1 << 20)
@@ -95,7 +95,7 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
         decode_mask(write(path, VALUES), limits=Limits(max_pixels=100))
 
 
-def test_a_folder_of_such_masks_is_a_data_set_and_an_image_is_none(tmp_path):
+def test_a_folder_of_such_masks_is_a_data_set_and_an_image_is_none(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
     Image.new("RGB", (32, 24)).save(tmp_path / "images" / "a.png")

@@ -32,7 +32,7 @@ def write_pages(path: Path, pages: list[Image.Image] = PAGES, **options: object)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_mask_of_several_pages_is_refused_with_their_number(suffix, tmp_path):
+def test_a_mask_of_several_pages_is_refused_with_their_number(suffix, tmp_path: Path) -> None:
     path = write_pages(tmp_path / f"mask.{suffix}")
     with pytest.raises(UserError, match="3 pages" if suffix == "tif" else "several frames"):
         decode_mask(path)
@@ -40,20 +40,20 @@ def test_a_mask_of_several_pages_is_refused_with_their_number(suffix, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_image_says_that_it_has_pages(suffix, tmp_path):
+def test_an_image_says_that_it_has_pages(suffix, tmp_path: Path) -> None:
     path = write_pages(tmp_path / f"image.{suffix}")
     assert read_image(path).num_pages == read_header(path).num_pages
     assert read_image(path).num_pages == (2 if suffix == "gif" else 3)
 
 
-def test_pages_of_a_big_tiff_are_counted(tmp_path):
+def test_pages_of_a_big_tiff_are_counted(tmp_path: Path) -> None:
     path = write_pages(tmp_path / "mask.tif", big_tiff=True)
     with pytest.raises(UserError, match="3 pages"):
         decode_mask(path)
 
 
 @pytest.mark.parametrize("kind", [1, 4])
-def test_previews_and_masks_inside_a_tiff_are_no_pages(kind, tmp_path):
+def test_previews_and_masks_inside_a_tiff_are_no_pages(kind, tmp_path: Path) -> None:
     path = write_pages(tmp_path / "mask.tif", PAGES[::-1][:2], tiffinfo={254: 0})
     data = bytearray(path.read_bytes())
     entry = struct.pack("<HHI", 254, 4, 1)
@@ -65,7 +65,7 @@ def test_previews_and_masks_inside_a_tiff_are_no_pages(kind, tmp_path):
     assert (decode_mask(path) == 2).all()
 
 
-def test_pages_that_point_at_each_other_end():
+def test_pages_that_point_at_each_other_end() -> None:
     data = bytearray(tiff_bytes())
     first = int.from_bytes(data[4:8], "little")
     place = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
@@ -79,7 +79,7 @@ def tiff_bytes() -> bytes:
     return file.getvalue()
 
 
-def test_training_refuses_masks_with_pages_and_warns_of_such_images(tmp_path):
+def test_training_refuses_masks_with_pages_and_warns_of_such_images(tmp_path: Path) -> None:
     image = write_pages(tmp_path / "image.tif")
     mask = tmp_path / "mask.png"
     PAGES[1].save(mask)
@@ -98,7 +98,9 @@ def folder_of(item: Item, root: Path) -> LabelledFolder:
     return LabelledFolder(root, make_classes(3), {"train": (item,)})
 
 
-def test_predict_says_that_the_first_page_is_labelled(tmp_path, tiny_model, capsys):
+def test_predict_says_that_the_first_page_is_labelled(
+    tmp_path: Path, tiny_model, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("a.tif", "b.gif"):
         write_pages(tmp_path / name)
     save(tiny_model, tmp_path / "model.safetensors")

@@ -1,6 +1,7 @@
 """TIFFs that are whole, but of bands and types that are not read as images."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,9 @@ def tiff(bands: int, bits: int, kind: int) -> bytes:
         (3, 16, 2, "3 bands of int16"),
     ],
 )
-def test_other_bands_are_named_with_a_way_to_convert_them(bands, bits, kind, said, tmp_path):
+def test_other_bands_are_named_with_a_way_to_convert_them(
+    bands, bits, kind, said, tmp_path: Path
+) -> None:
     path = tmp_path / "field.tif"
     path.write_bytes(tiff(bands, bits, kind))
     for read in (decode_image, read_header):

@@ -54,13 +54,13 @@ def test_an_export_is_recognised(files: dict[str, str], message: str, tmp_path: 
         ("a.xml", "<annotations/>", "this is CVAT XML"),
     ],
 )
-def test_a_file_of_an_export_is_recognised(name, text, message, tmp_path):
+def test_a_file_of_an_export_is_recognised(name, text, message, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
         find_splits(tmp_path / name)
 
 
-def test_masks_of_cvat_are_read_with_their_images(tmp_path):
+def test_masks_of_cvat_are_read_with_their_images(tmp_path: Path) -> None:
     write_pair(tmp_path / "JPEGImages/a.jpg", tmp_path / "SegmentationClass/a.png")
     (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets/Segmentation/default.txt").write_text("a\n")

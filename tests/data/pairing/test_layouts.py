@@ -1,5 +1,7 @@
 """Common layouts and endings are paired; what fits none is told of lists."""
 
+from pathlib import Path
+
 import pytest
 
 from segmenter.data.folder import find_splits, open_folder
@@ -21,7 +23,7 @@ def pairs(root) -> dict[str, list[tuple[str, str]]]:
 @pytest.mark.parametrize(
     "ending", ["_mask", "_masks", "_segmentation", "_seg", "_label", "_labels", "_gt", ".jpg"]
 )
-def test_masks_with_an_ending_are_paired_if_all_fit(ending, tmp_path):
+def test_masks_with_an_ending_are_paired_if_all_fit(ending, tmp_path: Path) -> None:
     for name in "ab":
         write_pair(tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}{ending}.png")
     expected = [(f"images/{name}.jpg", f"masks/{name}{ending}.png") for name in "ab"]
@@ -30,7 +32,7 @@ def test_masks_with_an_ending_are_paired_if_all_fit(ending, tmp_path):
     assert pairs(tmp_path) == {"train": expected}
 
 
-def test_endings_that_do_not_fit_all_pair_nothing_and_lists_are_the_way_out(tmp_path):
+def test_endings_that_do_not_fit_all_pair_nothing_and_lists_are_the_way_out(tmp_path: Path) -> None:
     write_pair(tmp_path / "images/a.jpg", tmp_path / "masks/a_mask.png")
     write_pair(tmp_path / "images/b.jpg", tmp_path / "masks/b_odd.png")
     with pytest.raises(UserError, match=r"2 of 2 images have no mask.*or write a list"):
@@ -49,7 +51,7 @@ def test_endings_that_do_not_fit_all_pair_nothing_and_lists_are_the_way_out(tmp_
         ("images/{}", "annotations/{}"),
     ],
 )
-def test_split_folders_of_common_layouts_are_found(images, masks, tmp_path):
+def test_split_folders_of_common_layouts_are_found(images, masks, tmp_path: Path) -> None:
     expected = {}
     for split in ("train", "val"):
         image, mask = f"{images.format(split)}/a.jpg", f"{masks.format(split)}/a.png"
@@ -58,13 +60,13 @@ def test_split_folders_of_common_layouts_are_found(images, masks, tmp_path):
     assert pairs(tmp_path) == expected
 
 
-def test_a_folder_of_another_layout_is_told_of_lists(tmp_path):
+def test_a_folder_of_another_layout_is_told_of_lists(tmp_path: Path) -> None:
     write_pair(tmp_path / "a.jpg", tmp_path / "a.png")
     with pytest.raises(UserError, match=r"has no folder 'images'.*or write a list"):
         find_splits(tmp_path)
 
 
-def test_folders_of_classes_are_told_of_the_flag_that_names_splits(make_folder):
+def test_folders_of_classes_are_told_of_the_flag_that_names_splits(make_folder) -> None:
     root = make_folder("a/x", "b/y", "c/z")
     recipe = make_recipe(root)
     with pytest.raises(UserError, match=r"no split 'train'.*--data\.train '\[a,b,c\]'"):

@@ -59,31 +59,31 @@ FORMS: dict[str, str | bytes] = {
 
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
-def test_lists_of_all_forms_are_read_in_their_order(text, make_folder):
+def test_lists_of_all_forms_are_read_in_their_order(text, make_folder) -> None:
     assert read(make_folder("a", "b", "c"), text) == [B, A]
 
 
 @pytest.mark.parametrize(
     "line", ["images/my a.png masks/my a.png", "my a", "my a.png", "images/my a.png"]
 )
-def test_names_may_hold_blanks(line, make_folder):
+def test_names_may_hold_blanks(line, make_folder) -> None:
     assert read(make_folder("my a", "a"), line) == [("images/my a.png", "masks/my a.png")]
 
 
 @pytest.mark.parametrize("name", ["a,b", "a;b", "#a", "a'b", "p0.v2"])
-def test_names_may_hold_marks(name, make_folder):
+def test_names_may_hold_marks(name, make_folder) -> None:
     both = (f"images/{name}.png", f"masks/{name}.png")
     assert read(make_folder(name), name) == [both]
     assert read(make_folder(name), " ".join(both)) == [both]
 
 
-def test_names_with_accents_are_found_in_either_form(make_folder):
+def test_names_with_accents_are_found_in_either_form(make_folder) -> None:
     decomposed = "u\u0308ber"
     (found,) = read(make_folder(decomposed), "\u00fcber\n")
     assert found[0] == f"images/{decomposed}.png"
 
 
-def test_an_absolute_path_is_read(make_folder):
+def test_an_absolute_path_is_read(make_folder) -> None:
     root = make_folder("a")
     assert read(root, f"{root}/images/a.png {root}/masks/a.png") == [A]
 
@@ -100,7 +100,7 @@ def test_an_absolute_path_is_read(make_folder):
         ("fold0.txt", "fold0"),
     ],
 )
-def test_a_list_is_found_by_its_name_or_by_what_it_names(list_name, split, make_folder):
+def test_a_list_is_found_by_its_name_or_by_what_it_names(list_name, split, make_folder) -> None:
     root = make_folder("a", "b")
     (root / list_name).parent.mkdir(parents=True, exist_ok=True)
     (root / list_name).write_text("b\n")
@@ -112,18 +112,18 @@ def test_a_list_is_found_by_its_name_or_by_what_it_names(list_name, split, make_
 @pytest.mark.parametrize(
     "name", ["labels.txt", "README.txt", "_classes.csv", "meta.csv", "._train.txt"]
 )
-def test_other_texts_are_no_lists(name, make_folder):
+def test_other_texts_are_no_lists(name, make_folder) -> None:
     root = make_folder("a")
     (root / name).write_text("filename,label\na,tree\n" if name == "meta.csv" else "ground\ntree\n")
     assert list(find_splits(root)) == ["all"]
 
 
-def test_a_name_in_split_folders_is_that_of_the_lists_split(make_folder):
+def test_a_name_in_split_folders_is_that_of_the_lists_split(make_folder) -> None:
     root = make_folder("train/a", "val/a")
     assert read(root, "a\n", "val.txt") == [("images/val/a.png", "masks/val/a.png")]
 
 
-def test_a_column_of_splits_makes_splits(make_folder):
+def test_a_column_of_splits_makes_splits(make_folder) -> None:
     root = make_folder("a", "b", "c")
     (root / "data.csv").write_text("image,split\na,train\nb,val\nc,train\n")
     splits = find_splits(root)
@@ -147,33 +147,33 @@ def test_a_column_of_splits_makes_splits(make_folder):
         ("images/a.png masks/a.png\nimages/a.png masks/b.png\n", "is listed with .* keep one"),
     ],
 )
-def test_what_a_split_list_cannot_mean_is_refused(text, message, make_folder):
+def test_what_a_split_list_cannot_mean_is_refused(text, message, make_folder) -> None:
     root = make_folder("a", "b")
     with pytest.raises(UserError, match=message):
         read(root, text)
 
 
-def test_a_name_of_two_images_is_refused_with_both(make_folder):
+def test_a_name_of_two_images_is_refused_with_both(make_folder) -> None:
     root = make_folder("one/a", "two/a")
     with pytest.raises(UserError, match=r"'a' may be .*one/a\.png or .*two/a\.png"):
         read(root, "a\n")
 
 
-def test_two_lists_of_one_split_are_refused(make_folder):
+def test_two_lists_of_one_split_are_refused(make_folder) -> None:
     root = make_folder("a", "b")
     (root / "train.csv").write_text("a\n")
     with pytest.raises(UserError, match=r"train\.csv and .*train\.txt are lists of one split"):
         read(root, "b\n")
 
 
-def test_a_listed_image_without_mask_is_told_what_is_expected(make_folder):
+def test_a_listed_image_without_mask_is_told_what_is_expected(make_folder) -> None:
     root = make_folder("a")
     write_pair(root / "images" / "b.png", None)
     with pytest.raises(UserError, match=r"images/b\.png has no mask; expected .*masks/b\.png"):
         read(root, "a\nb\n")
 
 
-def test_images_of_a_val_list_are_not_trained_on(make_folder):
+def test_images_of_a_val_list_are_not_trained_on(make_folder) -> None:
     root = make_folder("a", "b", "c")
     (root / "train.txt").write_text("a\nb\n")
     (root / "val.txt").write_text("c\n")

@@ -40,7 +40,7 @@ def read_until_error(path: Path) -> tuple[list[Frame], str]:
 
 
 @pytest.mark.parametrize("suffix", ENCODERS)
-def test_each_frame_is_read_once_and_in_order(tmp_path, suffix):
+def test_each_frame_is_read_once_and_in_order(tmp_path: Path, suffix) -> None:
     frames = read(write_video(tmp_path / f"video{suffix}"))
     assert len(frames) == 12
     for index, frame in enumerate(frames):
@@ -49,7 +49,7 @@ def test_each_frame_is_read_once_and_in_order(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_times_are_those_in_the_file(tmp_path, suffix):
+def test_times_are_those_in_the_file(tmp_path: Path, suffix) -> None:
     path = write_video(tmp_path / f"video{suffix}", times=VFR, tick=Fraction(1, 1000))
     assert [1000 * frame.time for frame in read(path)] == VFR
 
@@ -62,7 +62,7 @@ def test_times_are_those_in_the_file(tmp_path, suffix):
         for matrix in ((a, 0, 0, b), (0, a, b, 0))
     ],
 )
-def test_frames_are_upright_as_the_display_matrix_says(tmp_path, matrix):
+def test_frames_are_upright_as_the_display_matrix_says(tmp_path: Path, matrix) -> None:
     path = write_video(tmp_path / "video.mp4", 1)
     plain = read(path)[0].pixels
     set_display_matrix(path, *matrix)
@@ -74,7 +74,7 @@ def test_frames_are_upright_as_the_display_matrix_says(tmp_path, matrix):
     np.testing.assert_array_equal(read(path)[0].pixels, expected)
 
 
-def test_the_shape_of_pixels_turns_with_the_frame(tmp_path):
+def test_the_shape_of_pixels_turns_with_the_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", 1, pixel_aspect=Fraction(16, 11))
     assert read(path)[0].pixel_aspect == Fraction(16, 11)
     set_display_matrix(path, 0, 1, -1, 0)
@@ -83,7 +83,9 @@ def test_the_shape_of_pixels_turns_with_the_frame(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
 @pytest.mark.parametrize("share", [0.9, 0.6])
-def test_a_cut_video_gives_the_frames_before_the_cut_and_says_so(tmp_path, suffix, share):
+def test_a_cut_video_gives_the_frames_before_the_cut_and_says_so(
+    tmp_path: Path, suffix, share
+) -> None:
     whole = read(write_video(tmp_path / f"video{suffix}", 50, movflags="faststart"))
     path = cut(tmp_path / f"video{suffix}", share)
     frames, problem = read_until_error(path)
@@ -94,12 +96,12 @@ def test_a_cut_video_gives_the_frames_before_the_cut_and_says_so(tmp_path, suffi
         np.testing.assert_array_equal(frame.pixels, pictures[frame.time])
 
 
-def test_sound_that_goes_on_is_no_early_end(tmp_path):
+def test_sound_that_goes_on_is_no_early_end(tmp_path: Path) -> None:
     for suffix in (".mp4", ".mkv"):
         assert len(read(write_video(tmp_path / f"video{suffix}", sound_seconds=1.5))) == 12
 
 
-def test_damaged_frames_are_left_out_and_counted(tmp_path):
+def test_damaged_frames_are_left_out_and_counted(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.ts", 50, size=(240, 320))
     content = bytearray(path.read_bytes())
     middle = len(content) // 2 // 188 * 188
@@ -126,7 +128,7 @@ def write_playlist(path: Path) -> None:
     ],
     ids=["empty", "garbage", "index cut off", "playlist", "concat", "sound"],
 )
-def test_what_is_no_video_is_one_line(tmp_path, write, reason):
+def test_what_is_no_video_is_one_line(tmp_path: Path, write, reason) -> None:
     write_video(tmp_path / "other.mp4")
     write(tmp_path / "video.mp4")
     frames, problem = read_until_error(tmp_path / "video.mp4")
@@ -136,7 +138,7 @@ def test_what_is_no_video_is_one_line(tmp_path, write, reason):
 
 
 @pytest.mark.parametrize("scheme", ["http", "tcp", "hls+http"])
-def test_no_network_is_asked(tmp_path, monkeypatch, scheme):
+def test_no_network_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
@@ -148,14 +150,16 @@ def test_no_network_is_asked(tmp_path, monkeypatch, scheme):
             server.accept()
 
 
-def test_a_name_is_never_more_than_a_name(tmp_path, monkeypatch):
+def test_a_name_is_never_more_than_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_video(Path("a.ts"))
     Path("a.ts").rename("concat:a.ts|b.ts")
     assert len(read(Path("concat:a.ts|b.ts"))) == 12
 
 
-def test_large_frames_are_refused_from_the_header(tmp_path, monkeypatch):
+def test_large_frames_are_refused_from_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "video.mp4")
     monkeypatch.setattr(video, "VIDEO_LIMITS", Limits(max_pixels=48 * 64 - 1))
     frames, problem = read_until_error(path)
@@ -163,7 +167,9 @@ def test_large_frames_are_refused_from_the_header(tmp_path, monkeypatch):
     assert "has frames of 48 x 64 pixels; at most 3071 are read" in problem
 
 
-def test_frames_that_become_too_large_are_not_decoded(tmp_path, monkeypatch):
+def test_frames_that_become_too_large_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small, large = (
         write_video(tmp_path / f"{size[0]}.ts", size=size).read_bytes()
         for size in ((48, 64), (480, 640))
@@ -177,7 +183,7 @@ def test_frames_that_become_too_large_are_not_decoded(tmp_path, monkeypatch):
     assert "could not be decoded" in problem
 
 
-def test_a_camera_begins_at_zero_and_a_stop_is_its_end(tmp_path):
+def test_a_camera_begins_at_zero_and_a_stop_is_its_end(tmp_path: Path) -> None:
     path = write_video(tmp_path / "camera.mkv", times=[1000 + time for time in VFR])
     taken = []
     for frame in Camera(path, "camera", "matroska").frames(lambda: len(taken) == 5):
@@ -185,13 +191,13 @@ def test_a_camera_begins_at_zero_and_a_stop_is_its_end(tmp_path):
     assert [round(time) for time in taken] == VFR[:5]
 
 
-def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     _, problem = read_until_error(tmp_path / "video.mp4")
     assert "pip install 'vit-segmenter[video]'" in problem
 
 
-def test_a_real_video():
+def test_a_real_video() -> None:
     path = SHARED / "data/photos/traffic.mp4"
     if not path.exists():
         pytest.skip(f"needs {path}")
@@ -199,7 +205,7 @@ def test_a_real_video():
     assert [frame.time for frame in frames] == [Fraction(index, 30) for index in range(350)]
 
 
-def test_a_sequence_is_in_the_order_of_its_numbers(tmp_path):
+def test_a_sequence_is_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     for number in (9, 10, 100, 7):
         Image.fromarray(make_picture(number)).save(tmp_path / f"shot-{number}.png")
     Image.fromarray(make_picture(0)).save(tmp_path / "shot-a.png")
@@ -229,7 +235,7 @@ def test_a_sequence_is_in_the_order_of_its_numbers(tmp_path):
         ("%d.png", float("nan"), "frames a second must be from 0.01"),
     ],
 )
-def test_a_pattern_that_cannot_be_is_one_line(tmp_path, pattern, rate, reason):
+def test_a_pattern_that_cannot_be_is_one_line(tmp_path: Path, pattern, rate, reason) -> None:
     Image.fromarray(make_picture(1)).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=reason):
         find_sequence(str(tmp_path / pattern), rate)

@@ -1,5 +1,6 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ class _Balance(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_names_every_class_and_photo_and_the_context(write_page):
+def test_the_page_names_every_class_and_photo_and_the_context(write_page) -> None:
     classes = with_names("sky", "road", "car", "never seen")
     page = write_page(pairs_of([0, 1, 9, 20]), classes)
     for name in (*classes.names, "photo-0", "photo-3", "street", "short side 512, window none"):
@@ -70,23 +71,23 @@ def test_the_page_names_every_class_and_photo_and_the_context(write_page):
     assert "in no mean:</b> never seen" in page
 
 
-def test_the_page_shows_the_scores_in_per_cent(write_page):
+def test_the_page_shows_the_scores_in_per_cent(write_page) -> None:
     page = write_page(pairs_of([10, 10]), with_names("a", "b", "c"))
     assert "<b>75.00</b>" in page
 
 
-def test_a_class_that_is_only_predicted_is_named(write_page):
+def test_a_class_that_is_only_predicted_is_named(write_page) -> None:
     page = write_page([(np.zeros((2, 4)), np.array([[0, 0, 0, 1]] * 2))], with_names("a", "ghost"))
     assert "so 0 in the mIoU:</b> ghost" in page
 
 
-def test_names_and_context_are_escaped(write_page):
+def test_names_and_context_are_escaped(write_page) -> None:
     page = write_page(pairs_of([3]), with_names("a", EVIL, "c"), CONTEXT)
     assert ESCAPED in page
     assert "<script>alert" not in page
 
 
-def test_the_page_needs_nothing_from_outside(write_page):
+def test_the_page_needs_nothing_from_outside(write_page) -> None:
     page = write_page(pairs_of([0, 1, 2, 3]), with_names("a", "b", "c"))
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link", re.sub(r"base64,[^\"]*", "", page))
     sources = re.findall(r'src="([^"]{22})', page)
@@ -94,42 +95,42 @@ def test_the_page_needs_nothing_from_outside(write_page):
     assert set(sources) == {"data:image/jpeg;base64"}
 
 
-def test_every_tag_is_closed(write_page):
+def test_every_tag_is_closed(write_page) -> None:
     parser = _Balance()
     parser.feed(write_page(pairs_of([0, 1]), with_names("a", "b", "c")))
     assert parser.open == []
 
 
-def test_the_worst_photos_come_first_and_none_is_shown_twice(write_page):
+def test_the_worst_photos_come_first_and_none_is_shown_twice(write_page) -> None:
     page = write_page(pairs_of([5, 1, 9, 3]), with_names("a", "b", "c"))
     assert shown_photos(page) == ["photo-2", "photo-0", "photo-1", "photo-3"]
 
 
-def test_of_many_photos_the_eight_worst_and_the_eight_best_are_shown(write_page):
+def test_of_many_photos_the_eight_worst_and_the_eight_best_are_shown(write_page) -> None:
     page = write_page(pairs_of(list(range(20))), with_names("a", "b", "c"))
     shown = [int(name.removeprefix("photo-")) for name in shown_photos(page)]
     assert shown == [*range(19, 11, -1), *range(8)]
 
 
-def test_a_photo_without_labels_is_not_ranked(write_page):
+def test_a_photo_without_labels_is_not_ranked(write_page) -> None:
     unlabelled = (np.full((5, 8), 255), np.zeros((5, 8)))
     page = write_page([*pairs_of([1]), unlabelled], with_names("a", "b", "c"))
     assert shown_photos(page) == ["photo-0"]
 
 
-def test_nothing_labelled_at_all_still_makes_a_page(write_page):
+def test_nothing_labelled_at_all_still_makes_a_page(write_page) -> None:
     page = write_page([(np.full((5, 8), 255), np.zeros((5, 8)))], with_names("a", "b"), {})
     assert shown_photos(page) == []
     assert "<title>Evaluation</title>" in page
 
 
-def test_the_matrix_of_few_classes_shows_its_numbers(write_page):
+def test_the_matrix_of_few_classes_shows_its_numbers(write_page) -> None:
     cell = re.compile(r'<td class="r[^>]*>(\d*)')
     few = write_page(pairs_of([0]), with_names("a", "b", "c"))
     assert cell.findall(few) == ["100"] * 3
 
 
-def test_the_matrix_of_many_classes_has_a_cell_for_each_pair_and_no_numbers(write_page):
+def test_the_matrix_of_many_classes_has_a_cell_for_each_pair_and_no_numbers(write_page) -> None:
     classes = with_names(*(f"name {index}" for index in range(40)))
     page = write_page(pairs_of([1], num_classes=40), classes)
     matrix = page[page.index('<table class="matrix') :]
@@ -139,13 +140,13 @@ def test_the_matrix_of_many_classes_has_a_cell_for_each_pair_and_no_numbers(writ
     assert not re.search(r"<td[^>]*>\d", matrix)
 
 
-def test_large_photos_are_made_small(write_page):
+def test_large_photos_are_made_small(write_page) -> None:
     true = np.zeros((1500, 2000))
     page = write_page([(true, true)], with_names("a", "b"))
     assert len(page) < 300_000
 
 
-def test_a_page_of_someone_else_is_not_replaced(tmp_path, write_page):
+def test_a_page_of_someone_else_is_not_replaced(tmp_path: Path, write_page) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / PAGE_NAME).write_text("mine")
     with pytest.raises(UserError, match="--overwrite"):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
 
 
 @pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt"])
-def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path, decoder: str) -> None:
+def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decoder: str) -> None:
     labels = torch.randint(0, 3, (4, 32, 32))
     batch = Batch(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels, torch.arange(4))
     loss = Loss(LossRecipe(), ignore_index=255)

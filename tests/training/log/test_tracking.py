@@ -94,7 +94,7 @@ def test_one_that_cannot_be_opened_is_a_warning(
     assert said == ["warning: wandb cannot be used (no route); training goes on"]
 
 
-def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch) -> None:
+def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_HURRIED_SECONDS", 0.1)
     released = threading.Event()
     trackers, said = open_trackers(mlflow=Recorder(released.wait))
@@ -108,7 +108,7 @@ def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch) -> None:
     released.set()
 
 
-def test_one_that_does_not_end_is_left(open_trackers, monkeypatch) -> None:
+def test_one_that_does_not_end_is_left(open_trackers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_HURRIED_SECONDS", 0.1)
     released = threading.Event()
     trackers, said = open_trackers(wandb=Recorder(released.wait))

@@ -16,49 +16,11 @@ import pytest
 from PIL import Image
 
 import segmenter
-from segmenter import cli
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.training import loop
-from tests.conftest import GOLDEN, make_spec, write_data_set
-
-TINY_RUN = """
-name: tiny
-model: {{weights: {root}/start.safetensors, decoder: linear}}
-data: {{root: {root}}}
-augment: {{crop_size: 32, color: none}}
-optimizer: {{name: adamw, lr: 0.001}}
-schedule: {{steps: 3}}
-batch_size: 2
-workers: 0
-"""
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a data set, a model of its classes and a recipe."""
-    monkeypatch.chdir(tmp_path)
-    write_data_set(Path("data"))
-    save(Segmenter(make_spec()).eval(), "model.safetensors")
-    save(Segmenter(make_spec()).eval(), "data/start.safetensors")
-    Path("tiny.yaml").write_text(TINY_RUN.format(root="data"))
-    return tmp_path
-
-
-def run(*arguments: str) -> int:
-    """The exit status of `segmenter ARGUMENTS`."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    return ended.value.code or 0
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    """The one line that answers a mistake."""
-    assert run(*arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("segmenter: ")
-    assert error.count("\n") == 1
-    return error
+from tests.conftest import GOLDEN, make_spec
+from tests.helpers.command_line import TINY_RUN, here, refused, run  # noqa: F401 - a fixture
 
 
 def test_from_folder_to_model_to_scores_to_labels(
@@ -122,7 +84,7 @@ def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
         ("train tiny.yaml --data absent", "no such folder: absent"),
         ("train tiny.yaml --data.train nowhere", "data.train"),
         ("train tiny.yaml --resume", "nothing to resume"),
-        ("train tiny.yaml --out tiny.yaml", "tiny.yaml is a file"),
+        ("train tiny.yaml --out tiny.yaml", "tiny.yaml is what this command reads as RECIPE"),
         ("train tiny.yaml --device gpu", "gpu"),
         ("trian tiny.yaml", 'Did you mean "train"'),
         ("train tiny.yaml --model y --model.decoder mask", "--model and --model.decoder"),

@@ -17,9 +17,9 @@ from segmenter.data import published as sets
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
 from tests.data.published_trees import SPLITS, write_tree
-from tests.data.test_context_masks import annotation
-from tests.data.test_download import Server, server  # noqa: F401 - a fixture
-from tests.test_cli import refused, run
+from tests.helpers.command_line import refused, run
+from tests.helpers.context_annotations import annotation
+from tests.helpers.downloads import Server, server  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
-from tests.test_cli import refused, run
+from tests.helpers.command_line import refused, run
 
 PHOTO = "data/images/val/photo-0.png"
 
@@ -75,7 +75,7 @@ def test_benchmark_measures_a_photo_and_counts_what_is_left_to_do(
     ("arguments", "message"),
     [
         (f"predict {PHOTO} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
-        (f"predict {PHOTO} --model linear.safetensors --merge-tokens nan", "got nan"),
+        (f"predict {PHOTO} --model linear.safetensors --merge-tokens nan", "got 'nan'"),
         (f"predict {PHOTO} --model linear.safetensors --merge-tokens much", "much"),
         (
             f"predict {PHOTO} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",

@@ -13,7 +13,7 @@ from segmenter.checkpoints import save
 from segmenter.commands.prune import same_labels
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_recipe, make_spec, write_data_set
-from tests.test_cli import refused, run
+from tests.helpers.command_line import refused, run
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_what_cannot_be_pruned_is_refused_in_one_line(
 
 @pytest.mark.usefixtures("here")
 def test_a_file_that_is_there_is_left_alone(capsys: pytest.CaptureFixture) -> None:
-    before = Path("whole.safetensors").read_bytes()
-    command = "prune whole.safetensors data/images --depth 2 --out whole.safetensors"
+    Path("there.safetensors").write_bytes(b"before")
+    command = "prune whole.safetensors data/images --depth 2 --out there.safetensors"
     assert "exists" in refused(capsys, *command.split())
-    assert Path("whole.safetensors").read_bytes() == before
+    assert Path("there.safetensors").read_bytes() == b"before"
 
 
 def test_the_share_of_labels_that_are_kept_is_over_patches() -> None:

@@ -17,7 +17,7 @@ from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.optimizer import learning_rate, make_optimizer
 from tests.data.published_trees import write_tree
-from tests.test_cli import refused, run
+from tests.helpers.command_line import refused, run
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -9,7 +9,7 @@ import torch
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
-from tests.test_cli import refused, run
+from tests.helpers.command_line import refused, run
 
 
 @pytest.fixture

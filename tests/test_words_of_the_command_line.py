@@ -5,16 +5,15 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from segmenter import cli
-from segmenter.cli.main import app
 from segmenter.errors import UserError
 from segmenter.files.yaml import parse_value
 from segmenter.recipe import Recipe, read_recipe
+from tests.helpers.command_words import COMMANDS, leaves, refused
 
 NO_WHOLE_NUMBERS = [
     "2.5",
@@ -31,14 +30,6 @@ NO_WHOLE_NUMBERS = [
 ]
 NO_REAL_NUMBERS = ["nan", "inf", "-Infinity", "1e999", "0x1p3", "1_0.5", "\uff11.5", "true", "1,5"]
 NO_TEXTS = ["", " ", "a\x00b", "a\nb", "a\x1b[31mb", "x" * 256, "x/" * 2048 + "x", "\ud800"]
-COMMANDS = {name: app[name].default_command for name in app if not name.startswith("-")}
-
-
-def leaves(hint: Any) -> set[Any]:
-    """The types inside a hint such as `Annotated[tuple[float, ...] | None, ...]`."""
-    if get_origin(hint) is Literal or not get_args(hint):
-        return {hint}
-    return set().union(*(leaves(inner) for inner in get_args(hint)))
 
 
 def arguments_of_type(*types: type) -> Iterator[tuple[str, str]]:
@@ -63,15 +54,6 @@ def command_line(command: str, argument: str, word: str) -> list[str]:
             flag = {"folder": "--data", "start": "--from", "class_name": "--class"}.get(name)
             flags += [flag or "--" + name.replace("_", "-"), *[given] * count]
     return [command, *positional, *flags]
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    """The one line that answers a mistake."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
-    error = capsys.readouterr().err
-    assert (ended.value.code, error.count("\n")) == (2, 1), error
-    return error
 
 
 @pytest.mark.parametrize(("command", "argument"), [*arguments_of_type(int)])

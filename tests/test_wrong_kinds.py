@@ -11,7 +11,7 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
-from tests.test_words_of_the_command_line import COMMANDS, leaves, refused
+from tests.helpers.command_words import COMMANDS, leaves, refused
 
 GOOD = {
     "data": "data",

@@ -13,7 +13,6 @@ from torch import Tensor
 
 import segmenter
 from segmenter import UserError
-from tests.checkpoints.foreign.test_read import assert_same_weights
 from tests.checkpoints.writers import (
     make_model,
     mmseg_table,
@@ -22,6 +21,7 @@ from tests.checkpoints.writers import (
     write_mmseg,
     write_rstrudel,
 )
+from tests.helpers.weights import assert_same_weights
 
 Table = dict[str, Tensor]
 

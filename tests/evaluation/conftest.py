@@ -20,6 +20,8 @@ LabelPair = tuple[np.ndarray, np.ndarray]
 class ReadsPhoto(Predictor):
     """Takes the red channel of a photo for its labels."""
 
+    image_bits = None
+
     def __init__(self, classes: Classes) -> None:
         self._classes = classes
         self.protocol = Protocol()

@@ -18,7 +18,7 @@ from segmenter.training import loop
 from segmenter.training.parallel import Execution
 from segmenter.training.signals import Stopped
 from tests.conftest import make_recipe
-from tests.training.test_faults import equal, stop_in_step_two
+from tests.helpers.faults import equal, stop_in_step_two
 
 HALF = {"precision": "float16", "data": {"val": None}, "schedule": {"steps": 4}, "log_every": 1}
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-import segmenter
 from segmenter import UserError
 from segmenter.commands.train import run_training
 from segmenter.data.folder import read_sample
@@ -22,9 +21,11 @@ from segmenter.training import checkpoint as checkpoint_module
 from segmenter.training import loop
 from segmenter.training.checkpoint import Checkpoint, read_newest, write_checkpoint
 from segmenter.training.log import tracking
+from segmenter.training.losses import Loss
 from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
 from tests.conftest import make_recipe, write_data_set
+from tests.helpers.faults import equal, stop_in_step_two
 from tests.training.driver import read_trace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,11 +35,6 @@ EVERYTHING_RANDOM = {
     "ema_decay": 0.9,
 }
 NO_SCORES = {"data": {"val": None}}
-
-
-def equal(first: Path, second: Path) -> bool:
-    a, b = (segmenter.load(run / "last.safetensors").state_dict() for run in (first, second))
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def drive(recipe: Recipe, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -176,18 +172,6 @@ def test_a_stop_that_cannot_be_saved_does_not_say_it_was(
         run_training(make_recipe(data_set, save_every=9), data_set / "run", "cpu", resume=False)
 
 
-def stop_in_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def step(*arguments: object) -> object:
-        calls.append(None)
-        if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(*arguments)
-
-    monkeypatch.setattr(loop, "train_step", step)
-
-
 @pytest.mark.parametrize("place", ["RunLog", "RunLog.append"])
 def test_logs_that_cannot_be_written_are_one_warning_each(
     data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
@@ -249,11 +233,11 @@ def test_one_signal_sent_twice_by_a_launcher_is_one_and_a_second_ends_at_once(
 
 
 def test_ten_losses_in_a_row_that_are_not_finite_end_the_run(
-    data_set: Path, capsys: pytest.CaptureFixture
+    data_set: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = make_recipe(
-        data_set, **NO_SCORES, optimizer={"lr": 1e30}, schedule={"steps": 30}, save_every=100
-    )
+    compute = Loss.__call__
+    monkeypatch.setattr(Loss, "__call__", lambda *given: compute(*given) * float("nan"))
+    recipe = make_recipe(data_set, **NO_SCORES, schedule={"steps": 30}, save_every=100)
     with pytest.raises(UserError, match=r"not finite 10 times in a row.*lower optimizer\.lr"):
         run_training(recipe, data_set / "run", "cpu", resume=False)
     assert "no weight was moved (crops " in capsys.readouterr().err

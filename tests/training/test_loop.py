@@ -1,8 +1,5 @@
 """The loop: it learns, it goes on to the same bits, it stops when told, it guards the weights."""
 
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +9,20 @@ import torch
 import segmenter
 from segmenter import UserError
 from segmenter.commands.train import run_training
-from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
-from segmenter.recipe.loss import LossRecipe
 from segmenter.training import loop
-from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.signals import Stopped
 from segmenter.training.step import StepResult, train_step
 from tests.conftest import make_recipe, make_spec
-
-EVERYTHING_RANDOM = {
-    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
-    "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
-    "ema_decay": 0.9,
-}
+from tests.helpers.runs import EVERYTHING_RANDOM, LOSS, batch, equal, log, stop_after
 
 LATER_DECODERS = (
     {"decoder": "multi-linear", "decoder_blocks": 2},
     {"decoder": "atm", "decoder_blocks": 2},
     {"decoder": "eomt", "decoder_blocks": 1, "decoder_cells": 2},
 )
-
-LOSS = Loss(LossRecipe(), ignore_index=255)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return segmenter.load(run / "last.safetensors").state_dict()
-
-
-def log(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-def equal(first: Path, second: Path) -> bool:
-    a, b = weights(first), weights(second)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
-    """Send this process a signal during the given update."""
-    calls = []
-
-    def step_then_signal(*arguments: object) -> object:
-        calls.append(None)
-        if len(calls) == step:
-            os.kill(os.getpid(), number)
-        return train_step(*arguments)
-
-    monkeypatch.setattr(loop, "train_step", step_then_signal)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +139,6 @@ def test_resuming_another_recipe_is_refused_with_the_difference(data_set: Path) 
     changed = make_recipe(data_set, optimizer={"lr": 0.5})
     with pytest.raises(UserError, match=r"optimizer\.lr: 0\.001 -> 0\.5"):
         run_training(changed, data_set / "run", "cpu", resume=True)
-
-
-def batch(model: Segmenter, count: int = 4) -> Batch:
-    labels = torch.randint(0, 3, (count, 32, 32))
-    labels[0, :20] = model.spec.classes.ignore_index
-    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
-    return Batch(images, labels, torch.arange(count))
 
 
 def test_accumulating_parts_takes_the_same_step_as_the_whole_batch(data_set: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.commands.launch import launch
 from segmenter.commands.train import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.parallel import Execution
 from segmenter.training.processes import ALONE, Processes, check_division, described_processes
 from tests.conftest import make_recipe, write_data_set
+from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 from tests.training.driver import read_trace
 
 RANDOM = {
@@ -33,14 +33,6 @@ RANDOM = {
 def root(tmp_path: Path) -> Path:
     """Five photos to train on, and five to score on: no even share."""
     return write_data_set(tmp_path / "data", num_photos=5)
-
-
-def drive(recipe: Recipe, folder: Path, count: int, *arguments: str) -> int:
-    """Train in `count` processes; gives the exit status. Traces lie beside the run."""
-    file = folder.parent / f"{folder.name}.yaml"
-    file.write_text(recipe.to_yaml())
-    command = [sys.executable, "-m", "tests.training.driver", "--trace", f"{folder}.trace"]
-    return launch([*command, "train", str(file), "--out", str(folder), *arguments], count)
 
 
 def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int]:
@@ -70,17 +62,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def trace(folder: Path, count: int) -> list[tuple[list[int], float]]:
-    """Positions of all processes together and the loss, step by step."""
-    parts = [read_trace(folder.with_suffix(f".{rank}")) for rank in range(count)]
-    steps = []
-    for step, first in parts[0].items():
-        assert all(part[step]["loss"] == first["loss"] for part in parts)
-        positions = [each for part in parts for each in part[step]["positions"]]
-        steps.append((positions, float.fromhex(first["loss"])))
-    return steps
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return segmenter.load(folder / "last.safetensors").state_dict()
 
@@ -88,12 +69,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def scores(folder: Path) -> list[dict]:
     lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
     return [line for line in lines if "val/miou" in line]
-
-
-def assert_same_trajectory(one: list, other: list) -> None:
-    assert [positions for positions, _ in one] == [positions for positions, _ in other]
-    for (_, loss), (_, other_loss) in zip(one, other, strict=True):
-        assert loss == pytest.approx(other_loss, abs=1e-5)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from segmenter.recipe import OptimizerRecipe
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.step import train_step
 from tests.conftest import make_recipe, make_spec
-from tests.training.test_loop import LOSS, batch
+from tests.helpers.runs import LOSS, batch
 
 
 def test_images_reach_the_device_as_bytes_and_are_normalised_there(

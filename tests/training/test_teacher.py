@@ -18,8 +18,8 @@ from segmenter.training.parallel import Answers
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
 from tests.conftest import make_recipe, make_spec, write_data_set
-from tests.training.test_loop import EVERYTHING_RANDOM, equal, log, stop_after, weights
-from tests.training.test_processes import assert_same_trajectory, drive, trace
+from tests.helpers.runs import EVERYTHING_RANDOM, equal, log, stop_after, weights
+from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 
 QUIET = {"data": {"val": None}}
 

@@ -14,7 +14,6 @@ from segmenter.checkpoints.foreign.mmseg import read_mmseg
 from segmenter.checkpoints.foreign.read import read_published, read_state
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.class_lists import read_class_list
-from segmenter.model import Segmenter
 from tests.checkpoints.writers import (
     make_model,
     paddleseg_table,
@@ -23,6 +22,7 @@ from tests.checkpoints.writers import (
     write_rstrudel,
 )
 from tests.conftest import GOLDEN, make_classes
+from tests.helpers.weights import assert_same_weights
 
 FILES = {
     "mmseg_linear": "checkpoint.pth",
@@ -105,13 +105,6 @@ def test_the_papers_data_sets_bring_their_photo_size(
     path = write_rstrudel(tmp_path, make_model(num_classes=count), data_set=data_set)
     protocol = segmenter.load(path).spec.protocol
     assert (protocol.short_side, protocol.window, protocol.stride) == (short_side, 64, 64)
-
-
-def assert_same_weights(loaded: Segmenter, model: Segmenter, tolerance: float = 0.0) -> None:
-    wanted = model.state_dict()
-    assert loaded.state_dict().keys() == wanted.keys()
-    for name, tensor in loaded.state_dict().items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])

@@ -15,24 +15,10 @@ from PIL import Image, ImageOps
 from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_size
 from segmenter.data.decoding.formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
+from tests.helpers.image_bytes import encode, png_chunk, png_header
 
 RAMP = np.mgrid[0:40, 0:60].sum(0).astype(np.uint8)
 PHOTO = np.stack([RAMP, RAMP * 2, 255 - RAMP], axis=2)
-
-
-def encode(image: Image.Image, kind: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_header(width: int, height: int, bits: int, color: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
 
 
 def save(tmp_path: Path, image: Image.Image, name: str, **options) -> Path:

@@ -14,7 +14,7 @@ from segmenter.data.published import open_data
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from tests.extras.checking.conftest import draw_mask
-from tests.extras.checking.test_planted_faults import PLANTED, check_folder, cut
+from tests.helpers.planted_faults import PLANTED, check_folder, cut
 
 
 def read(root: Path, **options: float) -> LabelledFolder:

@@ -18,7 +18,7 @@ from segmenter.extras.checking.reading import inspect_all
 from segmenter.extras.checking.statistics import suggest, summarise
 from segmenter.files.outputs import OutputFolder
 from tests.extras.checking.conftest import CLASSES_YAML, SIZE, draw_mask, draw_photo, write_item
-from tests.extras.checking.test_planted_faults import check_folder, kinds
+from tests.helpers.planted_faults import check_folder, kinds
 
 
 class EndsItsReader(Item):

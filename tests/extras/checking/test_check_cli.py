@@ -14,8 +14,8 @@ from PIL import Image
 
 from tests.data.published_trees import write_tree
 from tests.extras.checking.conftest import draw_mask, draw_photo, write_item
-from tests.extras.checking.test_planted_faults import copy_photo, scaled, unlisted_value, without
-from tests.test_cli import here, refused, run  # noqa: F401 - a fixture
+from tests.helpers.command_line import here, refused, run  # noqa: F401 - a fixture
+from tests.helpers.planted_faults import copy_photo, scaled, unlisted_value, without
 
 
 def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(

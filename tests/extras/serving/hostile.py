@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.data.decoding.test_decode import png_chunk, png_header
 from tests.extras.serving.conftest import encode, photo
+from tests.helpers.image_bytes import png_chunk, png_header
 
 INFER = "/v2/models/tiny/infer"
 MIB = 1 << 20

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from tests.data.decoding.test_decode import encode, png_chunk, png_header
+from tests.helpers.image_bytes import encode, png_chunk, png_header
 
 # Without torch, whose address space would leave a decoding process too little for images.
 _COARSE = np.random.default_rng(5).integers(0, 256, (6, 9, 3), dtype=np.uint8)

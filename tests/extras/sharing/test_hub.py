@@ -11,7 +11,7 @@ from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
 from tests.extras.sharing.conftest import FakeHub, Repository
-from tests.test_cli import TINY_RUN, refused, run
+from tests.helpers.command_line import TINY_RUN, refused, run
 
 # The client's own, of what it uploads files with.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

@@ -73,7 +73,7 @@ def test_a_model_in_the_cache_is_opened_in_2_seconds_once_torch_is_imported(
 @pytest.mark.skipif(
     not has_bfloat16(torch.device("cpu")), reason="needs bfloat16: else the label takes seconds"
 )
-def test_the_first_label_of_a_warm_cache_takes_less_than_4_seconds(
+def test_the_first_label_of_a_warm_cache_takes_less_than_6_seconds(
     warm_cache: dict[str, str],
 ) -> None:
-    assert min(cpu_seconds(["-c", FIRST_LABEL], **warm_cache) for _ in range(3)) < 4
+    assert min(cpu_seconds(["-c", FIRST_LABEL], **warm_cache) for _ in range(3)) < 6

@@ -103,6 +103,9 @@ NO_JSON = {
     "an open string": b'{"id": "x',
     "a key twice": body("[1]", rest=', "data": [2]'),
     "inputs twice": b'{"inputs": [{"data": [1]}], "inputs": [{"name": "image"}]}',
+    "a number before the list": body("-1[1]"),
+    "a minus sign before the list": body("-[1]"),
+    "a fraction behind the list": body("[1].5"),
     "other text behind": body("[1]") + b"x",
     "UTF-16": body("[1]").decode().encode("utf-16"),
 }

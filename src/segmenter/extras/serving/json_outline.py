@@ -16,6 +16,7 @@ _MAX_DEPTH = 32
 _MARK = re.compile(rb'["{}\[\]]')
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _COLON = re.compile(rb"[ \t\n\r]*:")
+_CUT = b" 0 "  # apart from what stands beside it, so that -1[2] does not become the number -10
 _PATH = [b'"inputs"', None, b'"data"']
 """Keys of the objects and lists around the numbers."""
 
@@ -39,7 +40,7 @@ def read_outline(body: bytes) -> Outline:
     spans = _find_numbers(body)
     parts, position = [], 0
     for span in spans:
-        parts += [body[position : span.start], b"0"]
+        parts += [body[position : span.start], _CUT]
         position = span.stop
     try:
         text = b"".join([*parts, body[position:]]).decode("utf-8")

@@ -3,7 +3,7 @@
     python benchmarks/decoders.py data/camvid --encoder weights/vit_small_patch14_dinov2.safetensors
 
 Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for
-as many steps as all others (train and val, 468 photos), scored on the test photos, and timed by
+as many steps as all others (train and val, 468 images), scored on the test images, and timed by
 `segmenter benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and
 what was broken off goes on. docs/results.md holds the table.
 """
@@ -25,7 +25,7 @@ from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference import Predictor
 
 _RESAMPLES = 2000
-_SIZE = (644, 859)  # what the recipe makes of a photo of 360 x 480
+_SIZE = (644, 859)  # what the recipe makes of an image of 360 x 480
 _FROZEN = ("--optimizer.frozen_blocks", "all", "--model.drop_path", "0")
 RUNS: dict[str, tuple[str, ...]] = {
     "linear": (),
@@ -49,12 +49,12 @@ class Row(NamedTuple):
     miou: float
     low: float
     high: float
-    """Of the 95 % interval over photos (bootstrap)."""
+    """Of the 95 % interval over images (bootstrap)."""
     pole: float
     images_per_second: float
     giga_flops: float
     mega_bytes: float
-    """Most memory while labelling one photo."""
+    """Most memory while labelling one image."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("data", help="the CamVid folder; see docs/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=1100, help="updates of each run")
-    parser.add_argument("--photos", type=int, help="test photos to score; without it, all")
+    parser.add_argument("--photos", type=int, help="test images to score; without it, all")
     parser.add_argument("--precision", default="float32", help="arithmetic of scores and times")
     parser.add_argument("--only", nargs="+", choices=sorted(RUNS), help="these rows")
     given = parser.parse_args()
@@ -71,7 +71,7 @@ def main() -> None:
     test = folder.items("test")
     count = given.photos or len(test)
     scored = [test[number * len(test) // count] for number in range(count)]
-    print(f"{given.steps} steps each; {len(scored)} test photos; {given.precision}.\n")
+    print(f"{given.steps} steps each; {len(scored)} test images; {given.precision}.\n")
     print("| run | mIoU (95 %) | pole IoU | images/s | GFLOPs | memory, MB |")
     print("|---|---|---|---|---|---|")
     for name in given.only or RUNS:
@@ -98,7 +98,7 @@ def train(name: str, given: argparse.Namespace) -> Path:
 
 
 def measure(name: str, model: Path, items: list[Item], classes: Classes, precision: str) -> Row:
-    """Score a model on photos, and time it on one of their size."""
+    """Score a model on images, and time it on one of their size."""
     predictor = Predictor(model, precision=precision)
     matrices = []
     for item in items:

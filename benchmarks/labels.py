@@ -4,7 +4,7 @@
 
 Three kinds of logits, since dropping classes depends on them: smooth (a few clear regions, as of a
 trained model), noise (each patch for itself, the worst case), and a mean of softmaxes over the
-mirrored photo, where no class can be dropped. Medians of interleaved rounds.
+mirrored image, where no class can be dropped. Medians of interleaved rounds.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.inference.labels import band_labels
-from segmenter.inference.row_bands import photo_bands
+from segmenter.inference.row_bands import image_bands
 from segmenter.model import Protocol
 
 SIDE, PATCH = 512, 16
@@ -40,8 +40,8 @@ def noise_logits(num_classes: int) -> Tensor:
 def ours(logits: Tensor, protocol: Protocol) -> ndarray:
     """The label map as the package makes it, from one window."""
     labels = np.empty((SIDE, SIDE), dtype=np.uint16)
-    photo = np.empty((SIDE, SIDE, 1), dtype=np.uint8)
-    bands = photo_bands([photo], protocol, lambda _: logits, lambda count, _: count * PATCH)
+    image = np.empty((SIDE, SIDE, 1), dtype=np.uint8)
+    bands = image_bands([image], protocol, lambda _: logits, lambda count, _: count * PATCH)
     for band in bands:
         found = band_labels(band.parts[0], np.uint16, softmax=protocol.flip)
         labels[band.rows] = found[band.inside]

@@ -1,9 +1,9 @@
 """How fast training crops are made, beside PaddleSeg's own loader: one Markdown table.
 
-    python benchmarks/loader.py data/camvid PHOTOS
+    python benchmarks/loader.py data/camvid IMAGES
 
 Both read the same JPEGs of 683 x 512 (the usual size in ADE20K) with PNG masks, made from the
-photos given, and do what PaddleSeg's recipes for ADE20K do: decode, resize by a factor of 0.5,
+images given, and do what PaddleSeg's recipes for ADE20K do: decode, resize by a factor of 0.5,
 0.75, ... or 2, crop to 512 x 512, mirror, jitter colours. PaddleSeg normalises in its loader; we
 hand over uint8, which is normalised on the device.
 
@@ -29,13 +29,13 @@ from statistics import median
 from environments import CACHE, peer_python
 
 CROP, BATCH, SEED = 512, 8, 0
-PHOTO_SIZE = 683, 512
+IMAGE_SIZE = 683, 512
 JITTER = 0.4
 SIDES = ("ours", "paddleseg")
 
 
 def main() -> None:
-    """Make photos and environment, run the rounds, print the table."""
+    """Make images and environment, run the rounds, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="folders of JPEGs, searched deeply")
     parser.add_argument("--cache", type=Path, default=CACHE)
@@ -50,9 +50,9 @@ def main() -> None:
         print(json.dumps(measure(given.side, data, given.batches, given.workers)))
         return
     if not given.folders and not data.is_dir():
-        parser.error("give folders of photos for the first run")
+        parser.error("give folders of images for the first run")
     if not data.is_dir():
-        make_photos(given.folders, data, given.photos)
+        make_images(given.folders, data, given.photos)
     pythons = {"ours": Path(sys.executable), "paddleseg": peer_python("paddleseg", given.cache)}
     print("| | images/s | CPU ms an image |", "|---|---|---|", sep="\n")
     for workers in (0, given.workers):
@@ -163,8 +163,8 @@ def paddle_batches(data: Path, num_batches: int, workers: int) -> Iterator[Seque
         yield [batch["img"], batch["label"]] if isinstance(batch, dict) else batch
 
 
-def make_photos(folders: Sequence[Path], data: Path, count: int) -> None:
-    """Crop and scale photos to one size; masks are those beside them, or blobs of 11 classes."""
+def make_images(folders: Sequence[Path], data: Path, count: int) -> None:
+    """Crop and scale images to one size; masks are those beside them, or blobs of 11 classes."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -180,14 +180,14 @@ def make_photos(folders: Sequence[Path], data: Path, count: int) -> None:
     names = []
     for number, path in enumerate(chosen):
         name = f"{number:04d}"
-        photo = ImageOps.fit(Image.open(path).convert("RGB"), PHOTO_SIZE, Image.Resampling.LANCZOS)
-        photo.save(aside / "images" / f"{name}.jpg", quality=90)
+        image = ImageOps.fit(Image.open(path).convert("RGB"), IMAGE_SIZE, Image.Resampling.LANCZOS)
+        image.save(aside / "images" / f"{name}.jpg", quality=90)
         beside = Path(str(path).replace("/images/", "/masks/")).with_suffix(".png")
         if "images" in path.parts and beside.is_file():
             mask = Image.open(beside)
         else:
             mask = Image.fromarray(rng.integers(0, 11, (12, 16), dtype=np.uint8))
-        ImageOps.fit(mask, PHOTO_SIZE, Image.Resampling.NEAREST).save(
+        ImageOps.fit(mask, IMAGE_SIZE, Image.Resampling.NEAREST).save(
             aside / "masks" / f"{name}.png"
         )
         names.append(f"images/{name}.jpg masks/{name}.png\n")

@@ -3,9 +3,9 @@
     python benchmarks/merging.py street data/camvid
     python benchmarks/merging.py MODEL data/camvid --photos 50 --thresholds 0.95 0.8 --device cuda
 
-How many tokens are merged depends on the photo, so the photos of the test split that are scored are
+How many tokens are merged depends on the image, so the images of the test split that are scored are
 those that are timed: each is labelled by all settings in turn, `--rounds` times. Seconds are those
-from a photo to its labels; the median over photos counts, and the median of each photo's own ratio.
+from an image to its labels; the median over images counts, and the median of their own ratios.
 Tokens are those that go into the last block, as a share of those that go into the first. The last
 row is what `--runtime auto` takes without merging, where that is not torch.
 """
@@ -30,13 +30,13 @@ PLAIN = "none"
 
 
 def main() -> None:
-    """Label the photos with every setting, print the table."""
+    """Label the images with every setting, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a bundled name or a model file")
-    parser.add_argument("data", type=Path, help="a data set with photos in test")
+    parser.add_argument("data", type=Path, help="a data set with images in test")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.95, 0.9, 0.8, 0.7])
-    parser.add_argument("--photos", type=int, help="test photos, evenly spread; all if not given")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each photo is labelled")
+    parser.add_argument("--photos", type=int, help="test images, evenly spread; all if not given")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each image is labelled")
     parser.add_argument("--precision", default="float32", help="arithmetic in torch")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
@@ -74,13 +74,13 @@ def main() -> None:
                 if turn == 0:
                     matrices[name].add(sample.labels, labels)
                     shares[name].append(sum(lengths[1::2]) / sum(lengths[::2]) if lengths else 1)
-        for name, of_photo in taken.items():
-            seconds[name].append(median(of_photo))
+        for name, of_image in taken.items():
+            seconds[name].append(median(of_image))
         print(f"\r{number + 1} of {count}", end="", file=sys.stderr)
     print(file=sys.stderr)
 
     print(f"{given.model}, {describe(plain.runtime)}, {torch.get_num_threads()} threads; ", end="")
-    print(f"{count} test photos, {given.rounds} rounds\n")
+    print(f"{count} test images, {given.rounds} rounds\n")
     print("| merged above | tokens left | mIoU | images/s | times as fast |")
     print("|---|---|---|---|---|")
     for name, predictor in predictors.items():

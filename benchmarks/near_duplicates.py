@@ -1,9 +1,9 @@
-"""How far the hashes of copies, and of different photos, lie apart: what the threshold rests on.
+"""How far the hashes of copies, and of different images, lie apart: what the threshold rests on.
 
     python benchmarks/near_duplicates.py data/camvid
 
-Prints, for changed copies of every eighth photo, in how many of 256 bits their hash differs from
-that of the original; and for each photo the distance to its nearest in another split.
+Prints, for changed copies of every eighth image, in how many of 256 bits their hash differs from
+that of the original; and for each image the distance to its nearest in another split.
 """
 
 import sys
@@ -71,7 +71,7 @@ def main(root: Path) -> None:
         matches = find_alike(prints, places, across=across, max_distance=NUM_BITS)
         nearest = np.array([match.distance for match in matches])
         counts, edges = np.histogram(nearest, bins=[0, 8, 16, 24, 33, 48, 60, 72, 84, 96, 128])
-        print(f"\n{what}: {len(nearest)} photos, nearest {nearest.min()}")
+        print(f"\n{what}: {len(nearest)} images, nearest {nearest.min()}")
         for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
             print(f"  {low:3} to {high - 1:3}: {count}")
 

@@ -1,9 +1,9 @@
-"""One code base with one model, in a process of its own: labels a photo for each line `go`.
+"""One code base with one model, in a process of its own: labels an image for each line `go`.
 
     python peer_process.py SIDE MODEL FOLDER
 
 Started by peers.py, each side with the interpreter of its own environment. Before it says `ready`
-it has labelled the photo twice and put the label map into FOLDER; a side that is not ours also puts
+it has labelled the image twice and put the label map into FOLDER; a side that is not ours also puts
 its random weights there, which ours is given to show that all do the same work.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 SIDE, NUM_CLASSES, SEED = 512, 150, 0
 Label = Callable[[np.ndarray], np.ndarray]
-"""From a photo, RGB (height, width, 3), uint8, to its label map (height, width)."""
+"""From an image, RGB (height, width, 3), uint8, to its label map (height, width)."""
 
 
 class Size(NamedTuple):
@@ -37,7 +37,7 @@ WEIGHTS = {"paddleseg": "paddleseg.pdparams", "mmsegmentation": "mmsegmentation.
 
 
 def main() -> None:
-    """Get ready, then answer each line with how long a photo took."""
+    """Get ready, then answer each line with how long an image took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("side", help="paddleseg, mmsegmentation, or RUNTIME:PRECISION of ours")
     parser.add_argument("model", choices=MODELS)
@@ -45,25 +45,25 @@ def main() -> None:
     given = parser.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr  # where libraries say what they like
     size, decoder = SIZES[given.model[:5]], given.model[6:]
-    photo = make_photo()
+    image = make_image()
     if given.side == "paddleseg":
         label = paddleseg(size, decoder, given.folder)
     elif given.side == "mmsegmentation":
         label = mmsegmentation(size, decoder, given.folder)
     else:
         label = ours(*given.side.split(":"), given.folder)
-    label(photo)
-    np.save(given.folder / f"{given.side}.npy", label(photo))
+    label(image)
+    np.save(given.folder / f"{given.side}.npy", label(image))
     print("ready", file=answers, flush=True)
     for _ in sys.stdin:
         start, used = time.perf_counter(), time.process_time()
-        label(photo)
+        label(image)
         seconds = {"wall": time.perf_counter() - start, "cpu": time.process_time() - used}
         print(json.dumps(seconds), file=answers, flush=True)
 
 
-def make_photo() -> np.ndarray:
-    """Squares of random colours: the same photo for all."""
+def make_image() -> np.ndarray:
+    """Squares of random colours: the same image for all."""
     rng = np.random.default_rng(SEED)
     coarse = rng.integers(0, 256, (SIDE // 16, SIDE // 16, 3), dtype=np.uint8)
     return coarse.repeat(16, axis=0).repeat(16, axis=1)
@@ -81,7 +81,7 @@ def ours(runtime: str, precision: str, folder: Path) -> Label:
 def paddleseg(size: Size, decoder: str, folder: Path) -> Label:
     """PaddleSeg's model as in its configs/segmenter, and its own normalisation and inference.
 
-    One window as large as the photo is what its sliding window comes to, without the sums of it,
+    One window as large as the image is what its sliding window comes to, without the sums of it,
     which would cost more. The encoder opens a file of weights when it is built: it gets one, with
     a random position table; all other weights are as the model draws them.
     """
@@ -118,8 +118,8 @@ def paddleseg(size: Size, decoder: str, folder: Path) -> Label:
     prepare = T.Compose([T.Normalize()], to_rgb=False)
 
     @paddle.no_grad()
-    def label(photo: np.ndarray) -> np.ndarray:
-        data = prepare({"img": photo, "trans_info": [], "gt_fields": []})
+    def label(image: np.ndarray) -> np.ndarray:
+        data = prepare({"img": image, "trans_info": [], "gt_fields": []})
         image = paddle.to_tensor(data["img"][None])
         found, _ = inference(model, image, trans_info=data["trans_info"])
         return found.numpy()[0, 0]
@@ -130,7 +130,7 @@ def paddleseg(size: Size, decoder: str, folder: Path) -> Label:
 def mmsegmentation(size: Size, decoder: str, folder: Path) -> Label:
     """MMSegmentation's model as in its configs/segmenter, with the test pipeline of that config.
 
-    The photo is seen whole: what its sliding window comes to, and quicker.
+    The image is seen whole: what its sliding window comes to, and quicker.
     """
     # mmcv-lite comes without compiled operators, which none of Segmenter's layers uses.
     operators = types.ModuleType("mmcv.ops")
@@ -157,8 +157,8 @@ def mmsegmentation(size: Size, decoder: str, folder: Path) -> Label:
     model.init_weights()
     torch.save({"state_dict": model.state_dict()}, folder / WEIGHTS["mmsegmentation"])
 
-    def label(photo: np.ndarray) -> np.ndarray:
-        found = inference_model(model, np.ascontiguousarray(photo[:, :, ::-1]))  # it takes BGR
+    def label(image: np.ndarray) -> np.ndarray:
+        found = inference_model(model, np.ascontiguousarray(image[:, :, ::-1]))  # it takes BGR
         return found.pred_sem_seg.data[0].numpy()
 
     return label

@@ -1,9 +1,9 @@
-"""How fast a photo becomes a label map, beside PaddleSeg and MMSegmentation: Markdown tables.
+"""How fast an image becomes a label map, beside PaddleSeg and MMSegmentation: Markdown tables.
 
     python benchmarks/peers.py [--models vit-s-mask ...] [--rounds 9] [--cache FOLDER]
 
-All do the same work: from a photo of 512 x 512, an array of uint8, to the class of each pixel, one
-of 150; ViT-S/16 or ViT-B/16 with a linear or mask decoder, the photo seen whole. PaddleSeg and
+All do the same work: from an image of 512 x 512, an array of uint8, to the class of each pixel, one
+of 150; ViT-S/16 or ViT-B/16 with a linear or mask decoder, the image seen whole. PaddleSeg and
 MMSegmentation draw random weights; ours takes over PaddleSeg's. A last table compares the label
 maps of the two with ours from the same weights.
 
@@ -28,7 +28,7 @@ from statistics import median
 
 import numpy as np
 from environments import CACHE, peer_python
-from peer_process import MODELS, WEIGHTS, make_photo
+from peer_process import MODELS, WEIGHTS, make_image
 
 OURS = ("openvino:bfloat16", "openvino:float32", "torch:float32")
 SIDES = (*WEIGHTS, *OURS)
@@ -124,7 +124,7 @@ def agreement(folder: Path, side: str) -> float:
     from segmenter.inference import Predictor
 
     predictor = Predictor(load(folder / WEIGHTS[side]), precision="float32")
-    return float((predictor(make_photo()) == np.load(folder / f"{side}.npy")).mean())
+    return float((predictor(make_image()) == np.load(folder / f"{side}.npy")).mean())
 
 
 def processor() -> str:

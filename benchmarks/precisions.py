@@ -4,11 +4,11 @@
     python benchmarks/precisions.py MODEL data/camvid --size 512 512 --photos 0
 
 Times are those of the model alone, from pixels to patch logits, in turns. mIoU, and the share of
-pixels with the label of float32, are over photos of the test split; with --photos 0 only times are
+pixels with the label of float32, are over images of the test split; with --photos 0 only times are
 measured, of a model of any classes.
 
 int8 is the graph quantised by NNCF (`pip install nncf`; left out without it), with
-`model_type=TRANSFORMER`, calibrated on photos of the train split; the rest of it is computed in
+`model_type=TRANSFORMER`, calibrated on images of the train split; the rest of it is computed in
 bfloat16.
 """
 
@@ -48,15 +48,15 @@ def main() -> None:
     """Measure every precision that can be had, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a bundled name or a model file")
-    parser.add_argument("data", type=Path, help="a data set with photos in train and test")
-    parser.add_argument("--size", type=int, nargs=2, help="height and width of the timed photo")
-    parser.add_argument("--calibrate", type=int, default=32, help="photos for int8")
-    parser.add_argument("--photos", type=int, help="test photos that are scored; all if not given")
+    parser.add_argument("data", type=Path, help="a data set with images in train and test")
+    parser.add_argument("--size", type=int, nargs=2, help="height and width of the timed image")
+    parser.add_argument("--calibrate", type=int, default=32, help="images for int8")
+    parser.add_argument("--photos", type=int, help="test images that are scored; all if not given")
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
     folder = open_folder(given.data)
     test = folder.items("test")
-    calibration = photos(folder, spread(folder.items("train"), given.calibrate), given.size)
+    calibration = images(folder, spread(folder.items("train"), given.calibrate), given.size)
     with tempfile.TemporaryDirectory() as temporary:
         models = {"float32": given.model, "bfloat16": given.model}
         if find_spec("nncf"):
@@ -73,7 +73,7 @@ def main() -> None:
         num_scored = len(test) if given.photos is None else given.photos
         qualities = scored(predictors, folder, spread(test, num_scored)) if num_scored else {}
     print(f"{given.model}, {calibration[0].shape[:2]}, {torch.get_num_threads()} threads; ", end="")
-    print(f"{given.rounds} rounds, {num_scored} test photos scored\n")
+    print(f"{given.rounds} rounds, {num_scored} test images scored\n")
     print("| precision | seconds | times as fast as bfloat16 | mIoU | labels of float32 |")
     print("|---|---|---|---|---|")
     for name, of_model in seconds.items():
@@ -90,12 +90,12 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[number * len(items) // count] for number in range(min(count, len(items)))]
 
 
-def photos(
+def images(
     folder: LabelledFolder, items: Sequence[Item], size: Sequence[int] | None
 ) -> list[ndarray]:
-    """Photos as arrays, of a size if one is given."""
+    """Images as arrays, of a size if one is given."""
     found = [read_sample(item, folder.classes).image for item in items]
-    return found if size is None else [cv2.resize(photo, (size[1], size[0])) for photo in found]
+    return found if size is None else [cv2.resize(image, (size[1], size[0])) for image in found]
 
 
 def quantized(model: str, calibration: Sequence[ndarray], path: Path) -> str:
@@ -110,7 +110,7 @@ def quantized(model: str, calibration: Sequence[ndarray], path: Path) -> str:
     graph = openvino.convert_model(onnx)
     small = nncf.quantize(
         graph,
-        nncf.Dataset([pixels(photo).numpy() for photo in calibration]),
+        nncf.Dataset([pixels(image).numpy() for image in calibration]),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(calibration),
     )
@@ -119,16 +119,16 @@ def quantized(model: str, calibration: Sequence[ndarray], path: Path) -> str:
     return str(path)
 
 
-def pixels(photo: ndarray) -> torch.Tensor:
-    """A photo as a batch of one."""
-    return torch.from_numpy(photo).permute(2, 0, 1)[None].float().contiguous()
+def pixels(image: ndarray) -> torch.Tensor:
+    """An image as a batch of one."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float().contiguous()
 
 
 def timed(
-    predictors: dict[str, Predictor], photo: ndarray, num_rounds: int
+    predictors: dict[str, Predictor], image: ndarray, num_rounds: int
 ) -> dict[str, list[float]]:
     """Seconds from pixels to patch logits, in each round."""
-    batch = pixels(photo)
+    batch = pixels(image)
     for predictor in predictors.values():
         predictor.runtime.patch_logits(batch)
     seconds: dict[str, list[float]] = {name: [] for name in predictors}
@@ -143,7 +143,7 @@ def timed(
 def scored(
     predictors: dict[str, Predictor], folder: LabelledFolder, items: Sequence[Item]
 ) -> dict[str, Quality]:
-    """Score every precision on the same photos."""
+    """Score every precision on the same images."""
     classes = folder.classes
     matrices = {name: ConfusionMatrix(len(classes), classes.ignore_index) for name in predictors}
     same: dict[str, list[float]] = {name: [] for name in predictors}

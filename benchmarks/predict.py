@@ -1,11 +1,11 @@
-"""Label a folder of large photos as `segmenter predict` does, and say what the processors did.
+"""Label a folder of large images as `segmenter predict` does, and say what the processors did.
 
     python benchmarks/predict.py [--photos 100] [--save overlay,color,label] [--one-after-other]
 
-The photos are those of `examples/`, enlarged to 12 megapixels, with some noise so that their files
-have a camera's size. Printed: how busy the processors were from the first to the last photo, the
+The images are those of `examples/`, enlarged to 12 megapixels, with some noise so that their files
+have a camera's size. Printed: how busy the processors were from the first to the last image, the
 wall time over all stages' processor time divided by the processors, and the share of each stage.
-`--one-after-other` labels the same photos without overlap, for comparison. A machine that does
+`--one-after-other` labels the same images without overlap, for comparison. A machine that does
 other things meanwhile shows fewer busy processors.
 """
 
@@ -24,7 +24,7 @@ from segmenter.drawing import class_shares
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import Labelled, PhotoOutputs, parse_save
+from segmenter.predicting.outputs import ImageOutputs, Labelled, parse_save
 from segmenter.predicting.stages import StageClock, Usage, num_processors
 from segmenter.runtimes.open import describe
 
@@ -32,8 +32,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 NOISE = 6.0  # standard deviation; makes JPEGs of 3 to 6 MB
 
 
-def make_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Write `count` photos of (height, width), all different."""
+def make_images(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Write `count` images of (height, width), all different."""
     folder.mkdir()
     height, width = size
     rng = np.random.default_rng(0)
@@ -43,13 +43,13 @@ def make_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
         source = sources[number % len(sources)]
         large = cv2.resize(source, (width, height), interpolation=cv2.INTER_CUBIC)
         shifted = np.roll(noise, int(rng.integers(height)), axis=0)
-        photo = np.clip(large + shifted, 0, 255).astype(np.uint8)
-        encoded = simplejpeg.encode_jpeg(photo, 92, "RGB", "420")
+        image = np.clip(large + shifted, 0, 255).astype(np.uint8)
+        encoded = simplejpeg.encode_jpeg(image, 92, "RGB", "420")
         (folder / f"photo-{number:04}.jpg").write_bytes(encoded)
 
 
 def one_after_other(
-    predictor: Predictor, images: list[tuple[Path, str]], outputs: PhotoOutputs
+    predictor: Predictor, images: list[tuple[Path, str]], outputs: ImageOutputs
 ) -> Usage:
     """The same work without overlap."""
     folder, clock = OutputFolder(outputs.root), StageClock()
@@ -69,7 +69,7 @@ def one_after_other(
 
 
 def main() -> None:
-    """Make the photos, label them, print the figures."""
+    """Make the images, label them, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--size", default="3000x4000", help="HEIGHTxWIDTH")
@@ -82,14 +82,14 @@ def main() -> None:
     cv2.setNumThreads(1)  # as the command does
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        make_photos(root / "photos", given.photos, (height, width))
+        make_images(root / "photos", given.photos, (height, width))
         images = find_images([str(root / "photos")])
         mean_size = np.mean([path.stat().st_size for path, _ in images]) / 1e6
-        print(f"{len(images)} photos of {height} x {width}, {mean_size:.1f} MB each")
+        print(f"{len(images)} images of {height} x {width}, {mean_size:.1f} MB each")
         predictor = Predictor(given.model, runtime=given.runtime)
         predictor(decode_image(images[0][0]))  # compiles
         print(f"runtime: {describe(predictor.runtime)}")
-        outputs = PhotoOutputs(predictor.classes, root / "out", parse_save(given.save))
+        outputs = ImageOutputs(predictor.classes, root / "out", parse_save(given.save))
         if given.one_after_other:
             used = one_after_other(predictor, images, outputs)
         else:
@@ -99,12 +99,12 @@ def main() -> None:
             used = clock.usage()
     processor_seconds = used.num_busy * used.seconds
     print(
-        f"{used.seconds:.1f} s, {len(images) / used.seconds:.2f} photos a second\n"
+        f"{used.seconds:.1f} s, {len(images) / used.seconds:.2f} images a second\n"
         f"{100 * used.num_busy / num_processors():.0f} % of {num_processors()} processors busy\n"
         f"wall time / (processor time / processors): "
         f"{used.seconds * num_processors() / processor_seconds:.2f}\n"
         + ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
-        + f"\n{processor_seconds / len(images):.2f} processor seconds a photo"
+        + f"\n{processor_seconds / len(images):.2f} processor seconds an image"
     )
 
 

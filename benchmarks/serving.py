@@ -1,10 +1,10 @@
-"""How many photos a second the service answers under load, beside the model alone: one table.
+"""How many images a second the service answers under load, beside the model alone: one table.
 
     python benchmarks/serving.py street --size 644 --rounds 5
 
-The model alone: a decoded photo to its labels, one after the other, in this process. The service is
+The model alone: a decoded image to its labels, one after the other, in this process. The service is
 `segmenter serve`, started anew with the same model, runtime and precision, and asked by 16 clients
-at once, each with its own connection, for label PNGs of JPEGs of that size. Both see photos as the
+at once, each with its own connection, for label PNGs of JPEGs of that size. Both see images as the
 model's protocol says; at a size that it leaves as it is, such as 644 for `street`, the model alone
 is what `segmenter benchmark` measures.
 
@@ -39,7 +39,7 @@ def main() -> None:
     """Run the rounds, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="street")
-    parser.add_argument("--size", type=int, default=644, help="height and width of the photos")
+    parser.add_argument("--size", type=int, default=644, help="height and width of the images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=64, help="in each round")
     parser.add_argument("--clients", type=int, default=16)
@@ -48,21 +48,21 @@ def main() -> None:
     asked = parser.parse_args()
     chosen = {"runtime": asked.runtime, "precision": asked.precision}
     predictor = Predictor(asked.model, **chosen)
-    photos = [make_photo(asked.size, seed) for seed in range(asked.photos)]
-    bodies = [encode_jpeg(photo) for photo in photos]
+    images = [make_image(asked.size, seed) for seed in range(asked.images)]
+    bodies = [encode_jpeg(image) for image in images]
     alone, served = Side(os.getpid()), Side(0)
     with serving(asked.model, asked.runtime, asked.precision) as (url, served.pid):
         limits = httpx.Limits(max_connections=asked.clients)
         with httpx.Client(base_url=url, timeout=120, limits=limits) as client:
-            predictor(photos[0])
+            predictor(images[0])
             label_over_http(client, bodies[: asked.clients], asked.clients)
             for _ in range(asked.rounds):
-                alone.measure(len(photos), lambda: [predictor(photo) for photo in photos])
-                served.measure(len(photos), lambda: label_over_http(client, bodies, asked.clients))
+                alone.measure(len(images), lambda: [predictor(image) for image in images])
+                served.measure(len(images), lambda: label_over_http(client, bodies, asked.clients))
             batch = mean_batch(client.get("/metrics").text)
     ratio = median(each / base for each, base in zip(served.rates, alone.rates, strict=True))
-    print(f"{asked.model}, {asked.size} x {asked.size}, {asked.rounds} rounds of {asked.photos}")
-    print("| | photos/s | CPU seconds a photo |", "|---|---|---|", sep="\n")
+    print(f"{asked.model}, {asked.size} x {asked.size}, {asked.rounds} rounds of {asked.images}")
+    print("| | images/s | CPU seconds an image |", "|---|---|---|", sep="\n")
     print(f"| the model alone | {alone.row()} |")
     print(f"| the service, {asked.clients} clients, batches of {batch:.1f} | {served.row()} |")
     print(f"| ratio | {ratio:.2f} | {median(served.costs) / median(alone.costs):.2f} |")
@@ -74,16 +74,16 @@ class Side:
 
     pid: int
     rates: list[float] = field(default_factory=list)
-    """Photos a second."""
+    """Images a second."""
     costs: list[float] = field(default_factory=list)
-    """CPU seconds a photo."""
+    """CPU seconds an image."""
 
-    def measure(self, num_photos: int, work: Callable[[], object]) -> None:
+    def measure(self, num_images: int, work: Callable[[], object]) -> None:
         """Do one round."""
         start, cost = time.perf_counter(), cpu_seconds(self.pid)
         work()
-        self.rates.append(num_photos / (time.perf_counter() - start))
-        self.costs.append((cpu_seconds(self.pid) - cost) / num_photos)
+        self.rates.append(num_images / (time.perf_counter() - start))
+        self.costs.append((cpu_seconds(self.pid) - cost) / num_images)
 
     def row(self) -> str:
         """Its medians."""
@@ -100,7 +100,7 @@ def cpu_seconds(pid: int) -> float:
     return seconds + sum(cpu_seconds(int(child)) for child in children)
 
 
-def make_photo(side: int, seed: int) -> np.ndarray:
+def make_image(side: int, seed: int) -> np.ndarray:
     """Coarse noise, as `segmenter benchmark` takes."""
     cells = side // 16 + 1
     coarse = np.random.default_rng(seed).integers(0, 256, (cells, cells, 3), dtype=np.uint8)
@@ -108,7 +108,7 @@ def make_photo(side: int, seed: int) -> np.ndarray:
 
 
 def label_over_http(client: httpx.Client, bodies: list[bytes], clients: int) -> None:
-    """Have all photos labelled by several clients at once."""
+    """Have all images labelled by several clients at once."""
 
     def post(body: bytes) -> None:
         client.post("/segment", content=body, headers=KIND).raise_for_status()
@@ -141,7 +141,7 @@ def serving(model: str, runtime: str, precision: str) -> Iterator[tuple[str, int
 
 
 def mean_batch(metrics: str) -> float:
-    """Photos that went through the model together, on average."""
+    """Images that went through the model together, on average."""
     values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[0] != "#")
     name = "segmenter_batch_size"
     return float(values[f"{name}_sum"]) / float(values[f"{name}_count"])

@@ -4,8 +4,8 @@
 
 Two tasks are made from CamVid's 11 classes: road against all (a third of the pixels) and
 pedestrian against all (a rare class). Every run starts from the same encoder, of which only the
-last blocks are trained, sees the same photos and crops (but for the runs that choose crops), and
-is scored on the same test photos, spread evenly over the split. The runs are short: they rank
+last blocks are trained, sees the same images and crops (but for the runs that choose crops), and
+is scored on the same test images, spread evenly over the split. The runs are short: they rank
 choices, they do not say how good a model gets. docs/imbalance.md holds the table.
 """
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="updates of each run")
     parser.add_argument("--batch-size", type=int, default=4, help="crops in an update")
     parser.add_argument("--crop", type=int, default=16 * _PATCH, help="side of a crop")
-    parser.add_argument("--photos", type=int, default=32, help="test photos that are scored")
+    parser.add_argument("--photos", type=int, default=32, help="test images that are scored")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each setting")
     parser.add_argument("--task", choices=["road", "pedestrian"], help="only this one")
     given = parser.parse_args()
@@ -94,7 +94,7 @@ def main() -> None:
     }
     print(
         f"{given.steps} steps of {given.batch_size} crops of {given.crop}, {given.seeds} seed(s), "
-        f"{len(scored)} test photos.\n"
+        f"{len(scored)} test images.\n"
     )
     print("| task | head | loss | IoU | precision | recall | seconds |")
     print("|---|---|---|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""What several tests need: tiny models and photos, and the real data where it is at hand."""
+"""What several tests need: tiny models and images, and the real data where it is at hand."""
 
 import logging
 import os
@@ -109,7 +109,7 @@ def tiny_model() -> Segmenter:
 
 
 @pytest.fixture
-def photo() -> np.ndarray:
+def image() -> np.ndarray:
     """A colourful 60 x 90 picture, uint8 RGB."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -117,14 +117,14 @@ def photo() -> np.ndarray:
 
 
 def write_data_set(
-    root: Path, *, num_photos: int = 4, splits: tuple[str, ...] = ("train", "val")
+    root: Path, *, num_images: int = 4, splits: tuple[str, ...] = ("train", "val")
 ) -> Path:
-    """Photos of 64 x 64 whose colour says the class, with borders between patches."""
+    """Images of 64 x 64 whose colour says the class, with borders between patches."""
     rng = np.random.default_rng(1)
     for split in splits:
         for folder in ("images", "masks"):
             (root / folder / split).mkdir(parents=True)
-        for number in range(num_photos):
+        for number in range(num_images):
             column, row = int(rng.integers(1, 4)) * 16, int(rng.integers(1, 4)) * 16
             labels = np.zeros((64, 64), dtype=np.uint8)
             labels[:, column:] = 1
@@ -140,7 +140,7 @@ def write_data_set(
 
 @pytest.fixture
 def data_set(tmp_path: Path) -> Path:
-    """A three-class data set with four photos in each of train and val."""
+    """A three-class data set with four images in each of train and val."""
     return write_data_set(tmp_path / "data")
 
 

@@ -3,7 +3,7 @@
     python -m tests.fuzz_files --seconds 600
 
 Bytes are changed anywhere; or the description alone is, and the digests are made anew, so that what
-lies behind them is reached. Each file is opened and labels a small photo in a process of bounded
+lies behind them is reached. Each file is opened and labels a small image in a process of bounded
 memory and time; where that dies, hangs or raises anything but a `UserError`, the files are kept in
 `build/fuzz`, and the exit status is 1.
 """
@@ -53,7 +53,7 @@ ODD: list[Any] = [
     *(float("nan"), float("inf"), 1e300, 1e-300, 0, 1, -1, 64, 1 << 16, 1 << 31, 1 << 63, 10**30),
     *("", "x", "\u202e\n", None, True, [], {}, [0], [1.0] * 20_000, [[[[]]]], {"a": {}}),
 ]
-PHOTO = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 _HEAD = st.floats(0, 0.05)
 _PLACES = st.one_of(st.floats(0, 0.999), _HEAD)
 
@@ -138,16 +138,16 @@ def change_graph(model: onnx.ModelProto, place: float, value: Any) -> None:
 
 
 def open_files(folder: Path, name: str) -> None:
-    """Open what lies in a folder, and label a photo with it."""
+    """Open what lies in a folder, and label an image with it."""
     if name == "cache":
         open_entry((folder / name).read_bytes())
     elif name == "model.safetensors":
-        Predictor(load(folder / name))(PHOTO)
+        Predictor(load(folder / name))(IMAGE)
     elif name == "model.onnx":
-        Predictor(folder / name, runtime="onnxruntime")(PHOTO)
-        Predictor(folder / name, runtime="openvino")(PHOTO)
+        Predictor(folder / name, runtime="onnxruntime")(IMAGE)
+        Predictor(folder / name, runtime="openvino")(IMAGE)
     else:
-        Predictor(folder / "model.xml")(PHOTO)
+        Predictor(folder / "model.xml")(IMAGE)
 
 
 def open_entry(content: bytes) -> None:

@@ -29,7 +29,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec
 from tests.extras.serving import hostile
-from tests.extras.serving.conftest import encode, labels_of, photo, serving_process
+from tests.extras.serving.conftest import encode, labels_of, make_image, serving_process
 from tests.extras.serving.hostile import ATTACKS
 
 MAX_SECONDS = 5.0  # for an honest answer
@@ -59,7 +59,7 @@ def honest_requests(predictor: Predictor) -> list[tuple[dict, Callable[[httpx.Re
     """Requests, as `httpx` takes them, each with what tells whether an answer is right."""
     requests: list[tuple[dict, Callable[[httpx.Response], bool]]] = []
     for index in range(8):
-        image = photo(64 + 8 * index, 96, seed=index)
+        image = make_image(64 + 8 * index, 96, seed=index)
         expected = predictor(image)
 
         def is_label_map(answer: httpx.Response, expected: np.ndarray = expected) -> bool:

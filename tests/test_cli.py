@@ -42,7 +42,7 @@ def test_from_folder_to_model_to_scores_to_labels(
     assert run(*f"predict data/images/val --model {model} --gallery".split()) == 0
 
 
-def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
+def test_training_from_a_folder_alone_holds_images_out_and_starts_from_a_model(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for kind in ("images", "masks"):
@@ -52,7 +52,7 @@ def test_training_from_a_folder_alone_holds_photos_out_and_starts_from_a_model(
     arguments = ["train", "--data", "data", "--from", "model.safetensors", *few, *shallow]
     assert run(*arguments, "--protocol.short_side", "64", "--workers", "0") == 0
     said = capsys.readouterr().err
-    assert "3 photos to train on, 1 to score on" in said
+    assert "3 images to train on, 1 to score on" in said
     assert "weights: model.safetensors" in said, "the recipe it ran is printed"
     spec = segmenter.load("runs/finetune/best.safetensors").spec
     assert spec.encoder.embed_dim == 64
@@ -101,21 +101,21 @@ def test_a_mistake_is_answered_in_one_line_and_exit_status_2(
     assert message in refused(capsys, *arguments.split())
 
 
-def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_done(
+def test_a_image_that_cannot_be_read_is_named_and_the_others_are_done(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (here / "data/images/val/broken.jpg").write_bytes(b"no photo")
+    (here / "data/images/val/broken.jpg").write_bytes(b"no image")
     assert run("predict", "data/images/val", "--model", "model.safetensors") == 3
     assert "broken.jpg" in capsys.readouterr().out
     assert len(list((here / "predictions").glob("*_label.png"))) == 4
 
 
-def test_a_photo_whose_name_cannot_be_written_is_named_and_the_others_are_done(
+def test_a_image_whose_name_cannot_be_written_is_named_and_the_others_are_done(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    photo = next((here / "data/images/val").iterdir())
+    image = next((here / "data/images/val").iterdir())
     for name in ("back\\slash.png", "line\nbreak.png", "n" * 250 + ".png"):
-        shutil.copy(photo, here / "data/images/val" / name)
+        shutil.copy(image, here / "data/images/val" / name)
     assert run("predict", "data/images/val", "--model", "model.safetensors", "--gallery") == 3
     error = capsys.readouterr().err
     assert error.count("no result can have this name") == error.count("\n") == 3
@@ -126,7 +126,7 @@ def test_what_is_saved_is_what_was_asked_for(here: Path, capsys: pytest.CaptureF
     command = ["predict", "data/images/val", "--model", "model.safetensors"]
     assert run(*command, "--save", "margins,coco", "--out", "out") == 0
     said = capsys.readouterr().out
-    assert "all photos: out/coco.json" in said
+    assert "all images: out/coco.json" in said
     assert "4 done in" in said
     names = {path.name for path in (here / "out").iterdir() if path.name[0] != "."}
     assert names == {"coco.json", *(f"photo-{number}_margins.png" for number in range(4))}
@@ -343,7 +343,7 @@ def test_paths_on_the_command_line_are_taken_to_the_letter(
     (here / "my data #2/start.safetensors").rename(here / "2024")
     arguments = ["--data", "my data #2", "--from", "2024"]
     assert run("train", "tiny.yaml", *arguments) == 0
-    assert "my data #2: 4 photos" in capsys.readouterr().err
+    assert "my data #2: 4 images" in capsys.readouterr().err
 
 
 def test_scales_are_given_one_after_the_other(here: Path) -> None:  # noqa: ARG001
@@ -460,7 +460,7 @@ def test_another_encoder_needs_partial_which_the_recipe_of_the_run_keeps(
     assert "partial: true" in (here / "runs/tiny/recipe.yaml").read_text()
 
 
-def test_results_beside_their_photos_are_not_labelled_again(here: Path) -> None:
+def test_results_beside_their_images_are_not_labelled_again(here: Path) -> None:
     command = ["predict", "data/images/val", "--out", "data/images/val"]
     for _ in range(2):
         assert run(*command, "--model", "model.safetensors") == 0

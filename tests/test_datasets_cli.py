@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets of which two photos a split are all, with archives of unknown hash."""
+    """Data sets of which two images a split are all, with archives of unknown hash."""
     for name, published in sets.SETS.items():
         archives = tuple(replace(archive, sha1=None) for archive in published.archives)
         changed = replace(published, counts={"train": 2, "val": 2}, archives=archives)
@@ -55,7 +55,7 @@ def test_a_published_data_set_is_scored_on_val(here: Path) -> None:
     scores = json.loads((here / "scores.json").read_text())
     assert (scores["data"], scores["split"], scores["num_images"]) == ("ade20k:ade", "val", 2)
     assert len(scores["classes"]) == 150
-    # Of 256 pixels a photo, one is wall, one is flag, and 0 is ignored.
+    # Of 256 pixels an image, one is wall, one is flag, and 0 is ignored.
     assert np.array(scores["confusion"]).sum() == 2 * 2
     assert run(*command, "--split", "training") == 0
 
@@ -67,7 +67,7 @@ def test_a_published_data_set_is_trained_on(here: Path, capsys: pytest.CaptureFi
         "--optimizer.frozen_blocks 0"
     )
     assert run(*f"train --data ade20k:ade {few} {small}".split()) == 0
-    assert "ade20k:ade: 2 photos to train on, 2 to score on" in capsys.readouterr().err
+    assert "ade20k:ade: 2 images to train on, 2 to score on" in capsys.readouterr().err
     assert "root: ade20k:ade\n" in (here / "runs/finetune/recipe.yaml").read_text()
 
 
@@ -154,13 +154,13 @@ def test_archives_at_hand_are_unpacked_into_their_folders(here: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_pascal_context_gets_its_masks_from_the_annotations(here: Path) -> None:
-    photos, annotations = [], []
+    entries, annotations = [], []
     for split, names in SPLITS["pascal_context"].items():
         for name in names:
             number = int(name.replace("_", ""))
-            photos.append({"image_id": number, "file_name": f"{name}.jpg", "phase": split})
+            entries.append({"image_id": number, "file_name": f"{name}.jpg", "phase": split})
             annotations.append(annotation(number, 284, np.ones((16, 16), dtype=bool)))
-    images = [photo | {"height": 16, "width": 16} for photo in photos]
+    images = [entry | {"height": 16, "width": 16} for entry in entries]
     (here / "d").mkdir()
     text = json.dumps({"images": images, "annos_segmentation": annotations})
     (here / "d/trainval_merged.json").write_text(text)
@@ -173,9 +173,9 @@ def test_pascal_context_gets_its_masks_from_the_annotations(here: Path) -> None:
     assert (np.array(Image.open(mask)) == person).all()
 
 
-def test_another_number_of_photos_than_published_is_said(
+def test_another_number_of_images_than_published_is_said(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (here / "ade").rename(here / "ADEChallengeData2016")
     assert run("prepare", "ade20k", ".") == 3
-    assert "train: 2 photos, published were 20210" in capsys.readouterr().out
+    assert "train: 2 images, published were 20210" in capsys.readouterr().out

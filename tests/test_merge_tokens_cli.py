@@ -13,7 +13,7 @@ from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
 from tests.helpers.command_line import refused, run
 
-PHOTO = "data/images/val/photo-0.png"
+IMAGE = "data/images/val/photo-0.png"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("here")
 def test_predict_merges_in_torch_and_says_so(capsys: pytest.CaptureFixture) -> None:
-    command = f"predict {PHOTO} --model linear.safetensors --save label"
+    command = f"predict {IMAGE} --model linear.safetensors --save label"
     assert run(*command.split(), "--out", "plain", "--runtime", "torch") == 0
     assert "merged" not in capsys.readouterr().out
     assert run(*command.split(), "--out", "merged", "--merge-tokens", "0.8") == 0
@@ -58,10 +58,10 @@ def test_evaluate_and_compare_name_the_thresholds() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_benchmark_measures_a_photo_and_counts_what_is_left_to_do(
+def test_benchmark_measures_a_image_and_counts_what_is_left_to_do(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    command = f"benchmark linear.safetensors --photo {PHOTO} --size 64 64 --rounds 1 --json"
+    command = f"benchmark linear.safetensors --photo {IMAGE} --size 64 64 --rounds 1 --json"
     found = []
     for options in ("--runtime torch", "--merge-tokens 1", "--merge-tokens 0.5"):
         assert run(*command.split(), *options.split()) == 0
@@ -74,11 +74,11 @@ def test_benchmark_measures_a_photo_and_counts_what_is_left_to_do(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (f"predict {PHOTO} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
-        (f"predict {PHOTO} --model linear.safetensors --merge-tokens nan", "got 'nan'"),
-        (f"predict {PHOTO} --model linear.safetensors --merge-tokens much", "much"),
+        (f"predict {IMAGE} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
+        (f"predict {IMAGE} --model linear.safetensors --merge-tokens nan", "got 'nan'"),
+        (f"predict {IMAGE} --model linear.safetensors --merge-tokens much", "much"),
         (
-            f"predict {PHOTO} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",
+            f"predict {IMAGE} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",
             "merged in torch, not in openvino",
         ),
         ("evaluate linear.safetensors data --split val --merge-tokens 2", "got 2.0"),

@@ -85,17 +85,17 @@ def test_overfitting_a_scaled_mask_decoder_reaches_the_right_labels(
         assert found.miou == blue.iou
 
 
-def test_one_class_has_one_logit_and_its_sigmoid_as_probability(photo: np.ndarray) -> None:
+def test_one_class_has_one_logit_and_its_sigmoid_as_probability(image: np.ndarray) -> None:
     model = Segmenter(one_class_spec()).eval()
     assert model.decoder.project.weight.shape[0] == 1
     predictor = Predictor(model)
-    background, blue = predictor.probabilities(photo)
-    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    background, blue = predictor.probabilities(image)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     with torch.no_grad():
         logits = model(model.normalize(pixels))[0, 1]
     np.testing.assert_allclose(blue, logits.sigmoid().numpy(), atol=1e-6)
     np.testing.assert_allclose(background + blue, 1, atol=1e-6)
-    np.testing.assert_array_equal(predictor(photo), (logits > 0).numpy())
+    np.testing.assert_array_equal(predictor(image), (logits > 0).numpy())
 
 
 @pytest.mark.parametrize("decoder", ["linear", "mask"])
@@ -119,19 +119,19 @@ def test_a_one_class_model_says_so_in_its_file(tmp_path: Path) -> None:
 
 def test_label_files_hold_1_and_0_or_the_data_sets_own_values(data_set: Path) -> None:
     segmenter.save(Segmenter(one_class_spec()), data_set / "one.safetensors")
-    photo = str(data_set / "images" / "train" / "photo-0.png")
+    image = str(data_set / "images" / "train" / "photo-0.png")
     files = {}
     for ids in ("index", "source"):
         out = data_set / ids
-        command = ["predict", photo, "--model", str(data_set / "one.safetensors")]
+        command = ["predict", image, "--model", str(data_set / "one.safetensors")]
         app([*command, "--out", str(out), "--ids", ids], result_action="return_value")
         files[ids] = np.array(Image.open(out / "photo-0_label.png"))
-    expected = Predictor(str(data_set / "one.safetensors"))(np.array(Image.open(photo)))
+    expected = Predictor(str(data_set / "one.safetensors"))(np.array(Image.open(image)))
     np.testing.assert_array_equal(files["index"], expected)
     np.testing.assert_array_equal(files["source"], np.where(expected == 1, 2, 0))
 
 
-def test_the_photo_shows_where_the_class_is_not_and_the_legend_lists_the_class_alone() -> None:
+def test_the_image_shows_where_the_class_is_not_and_the_legend_lists_the_class_alone() -> None:
     image = np.full((60, 90, 3), 100, dtype=np.uint8)
     labels = np.zeros((60, 90), dtype=np.uint8)
     labels[:, 60:] = 1

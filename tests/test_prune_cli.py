@@ -18,7 +18,7 @@ from tests.helpers.command_line import refused, run
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with photos and a model of four blocks, of which two change nothing."""
+    """A working directory with images and a model of four blocks, of which two change nothing."""
     monkeypatch.chdir(tmp_path)
     write_data_set(Path("data"))
     model = Segmenter(make_spec(patch_size=8, depth=4)).eval()
@@ -37,15 +37,15 @@ def test_a_smaller_model_is_written_that_says_the_same(capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "blocks that stay: 0, 3 of 4" in said
     assert (
-        "fitted to 7 photos; in those held out (1), 100.0% of the patches keep their label" in said
+        "fitted to 7 images; in those held out (1), 100.0% of the patches keep their label" in said
     )
     small = segmenter.load("small.safetensors")
     assert len(small.encoder.blocks) == 2
     assert small.spec.provenance == "Pruned to blocks 0, 3 and an MLP ratio of 4."
     labels, others = (
-        segmenter.Predictor(segmenter.load(f"{name}.safetensors"))(photo)
+        segmenter.Predictor(segmenter.load(f"{name}.safetensors"))(image)
         for name in ("whole", "small")
-        for photo in [np.array(Image.open("data/images/val/photo-0.png"))]
+        for image in [np.array(Image.open("data/images/val/photo-0.png"))]
     )
     assert (labels == others).mean() > 0.99
 
@@ -70,7 +70,7 @@ def test_what_is_pruned_can_be_scored_and_trained() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_of_large_photos_one_window_is_looked_at() -> None:
+def test_of_large_images_one_window_is_looked_at() -> None:
     whole = segmenter.load("whole.safetensors")
     whole.spec = whole.spec.model_copy(update={"protocol": Protocol(window=32, stride=32)})
     save(whole, "windows.safetensors")
@@ -88,7 +88,7 @@ def test_of_large_photos_one_window_is_looked_at() -> None:
         ("data/images --blocks 1 2", "numbers from 0 to 3"),
         ("data/images --mlp-ratio 9", "mlp_ratio is at least"),
         ("data/images --depth 2 --max-photos 1", "--max-photos is at least 2"),
-        ("data/images/val/photo-0.png --depth 2", "give at least 2 photos"),
+        ("data/images/val/photo-0.png --depth 2", "give at least 2 images"),
         ("nothing --depth 2", "nothing"),
         ("data/images --depth 2 --device abacus", "device 'abacus' cannot be used"),
     ],

@@ -11,7 +11,7 @@ from segmenter.classes import Classes
 from segmenter.drawing import overlay
 
 street = segmenter.load("street")
-photo = np.zeros((32, 32, 3), np.uint8)
+image = np.zeros((32, 32, 3), np.uint8)
 calls = {
     "load 5": lambda: segmenter.load(5),
     "load None": lambda: segmenter.load(None),
@@ -26,8 +26,8 @@ calls = {
     "merge_tokens a word": lambda: segmenter.Predictor(street, merge_tokens="0.8"),
     "merge_tokens True": lambda: segmenter.Predictor(street, merge_tokens=True),
     "merge_tokens 80": lambda: segmenter.Predictor(street, merge_tokens=80),
-    "no photo": lambda: segmenter.Predictor(street)("photo.jpg"),
-    "classes as colours": lambda: overlay(photo, photo[:, :, 0], street.spec.classes),
+    "no image": lambda: segmenter.Predictor(street)("photo.jpg"),
+    "classes as colours": lambda: overlay(image, image[:, :, 0], street.spec.classes),
 }
 for name, call in calls.items():
     try:

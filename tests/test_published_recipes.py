@@ -164,8 +164,8 @@ def test_optimiser_and_schedule_are_the_published_ones(name: str) -> None:
         used = (group["momentum"], group["nesterov"], group["weight_decay"], group["lr_factor"])
         assert used == (0.9, not is_paddleseg, 0.0, 1.0)
     assert recipe.optimizer.clip_grad_norm is None
-    photos = SETS[data_set].counts["train"]
-    steps = -(-photos // BATCH[data_set]) * EPOCHS[data_set]
+    images = SETS[data_set].counts["train"]
+    steps = -(-images // BATCH[data_set]) * EPOCHS[data_set]
     if is_paddleseg:
         steps = 160_000
     lr, batch = LR[data_set], BATCH[data_set]

@@ -79,8 +79,8 @@ def test_the_commands_run_in_their_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").mkdir()
-    for photo in sorted((ROOT / "examples").glob("*.jpg"))[:3]:  # more take minutes each
-        (tmp_path / "examples" / photo.name).symlink_to(photo)
+    for image in sorted((ROOT / "examples").glob("*.jpg"))[:3]:  # more take minutes each
+        (tmp_path / "examples" / image.name).symlink_to(image)
     write_data_set(tmp_path / "FOLDER")
     for command in COMMANDS:
         arguments = shlex.split(command)[1:]

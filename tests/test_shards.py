@@ -1,4 +1,4 @@
-"""Large batches: shards that go on where they were stopped, each photo once, byte for byte."""
+"""Large batches: shards that go on where they were stopped, each image once, byte for byte."""
 
 import json
 import os
@@ -26,14 +26,14 @@ SAVE = ("--save", "overlay,label,coco")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a model and twelve tiny photos in two folders."""
+    """A working directory with a model and twelve tiny images in two folders."""
     monkeypatch.chdir(tmp_path)
     save(Segmenter(make_spec(depth=1)).eval(), "model.safetensors")
-    write_photos(Path("photos"), 12)
+    write_images(Path("photos"), 12)
     return tmp_path
 
 
-def write_photos(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     (folder / "deep").mkdir(parents=True)
     for number in range(count):
@@ -43,7 +43,7 @@ def write_photos(folder: Path, count: int) -> None:
 
 @pytest.fixture
 def labelled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The pixels of each photo that the model was shown."""
+    """The pixels of each image that the model was shown."""
     shown: list[bytes] = []
     call = Predictor.__call__
 
@@ -72,7 +72,7 @@ def outputs(folder: str) -> dict[str, bytes]:
     }
 
 
-def test_a_photo_belongs_to_one_shard_by_its_name() -> None:
+def test_a_image_belongs_to_one_shard_by_its_name() -> None:
     names = [f"{number}" for number in range(2000)]
     counts = Counter(shard_of(name, 8) for name in names)
     assert set(counts) == set(range(1, 9))
@@ -90,13 +90,13 @@ def test_shards_make_the_files_of_a_plain_run(labelled: list[bytes]) -> None:
     expected = {f"coco-{shard}-of-3.json" for shard in "123"}
     assert lists == expected | {f"failed-{shard}-of-3.jsonl" for shard in "123"}
     assert run(*COMMAND, *SAVE, "--out", "out", "--shards", "3") == 0
-    assert len(labelled) == 24, "all was done: only the files of all photos are written"
+    assert len(labelled) == 24, "all was done: only the files of all images are written"
     found = outputs("out")
     assert {name: found[name] for name in outputs("plain")} == outputs("plain")
     assert found["failed.jsonl"] == b""
 
 
-def test_a_photo_that_failed_is_listed_and_tried_again(
+def test_a_image_that_failed_is_listed_and_tried_again(
     here: Path, labelled: list[bytes], capsys: pytest.CaptureFixture
 ) -> None:
     good = (here / "photos/0.png").read_bytes()
@@ -114,7 +114,7 @@ def test_a_photo_that_failed_is_listed_and_tried_again(
     assert len(labelled) == len(set(labelled)) == 12
 
 
-def test_a_photo_that_changed_and_one_that_lost_a_file_are_labelled_again(
+def test_a_image_that_changed_and_one_that_lost_a_file_are_labelled_again(
     here: Path, labelled: list[bytes], capsys: pytest.CaptureFixture
 ) -> None:
     assert run(*COMMAND, *SAVE, "--shards", "1") == 0
@@ -126,7 +126,7 @@ def test_a_photo_that_changed_and_one_that_lost_a_file_are_labelled_again(
     capsys.readouterr()
     assert run(*COMMAND, *SAVE, "--shards", "1") == 0
     assert len(labelled) == 3
-    assert "12 photos, 9 done before, 1 changed since" in capsys.readouterr().out
+    assert "12 images, 9 done before, 1 changed since" in capsys.readouterr().out
     assert outputs("predictions") == before
 
 
@@ -167,9 +167,9 @@ def test_a_shard_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixt
         (["--shards", "2", "--shard", "3"], "--shard from 1 to it; got 2 and 3"),
         (["--shards", "201"], "at most 200 shards are taken in turn"),
         (["--shards", "2", "--gallery"], "leave --shards out"),
-        (["--shards", "2", "--fps", "5"], "shards are of photos alone"),
-        (["--shards", "2", "--video", "labels"], "shards are of photos alone"),
-        (["film.mp4", "--shards", "2"], "film.mp4 is a video: shards are of photos alone"),
+        (["--shards", "2", "--fps", "5"], "shards are of images alone"),
+        (["--shards", "2", "--video", "labels"], "shards are of images alone"),
+        (["film.mp4", "--shards", "2"], "film.mp4 is a video: shards are of images alone"),
         (["--shards", "2", "--out", "photos"], "photos lies in the output folder"),
         (["--shards", "2", "--save", "x"], "'x' is not known"),
     ],
@@ -210,7 +210,7 @@ def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff \xe2\x82.png")
     path.touch()
     with ShardRecord(tmp_path / "out", 1, 1, "s") as record:
-        record.list_photos([(path, path.stem)])
+        record.list_images([(path, path.stem)])
         assert list(record.pending()) == [(path, path.stem)]
         record.add_result(Result(path, (), np.array([0.25]), 0.0, name=path.stem))
         assert list(record.pending()) == []
@@ -222,7 +222,7 @@ def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
 def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
     here: Path, labelled: list[bytes]
 ) -> None:
-    write_photos(here / "batch", 200)
+    write_images(here / "batch", 200)
     command = [*(each.replace("photos", "batch") for each in COMMAND), *SAVE]
     assert run(*command, "--out", "unbroken", "--shards", "2") == 0
     del labelled[:]

@@ -43,7 +43,7 @@ def test_statistics_are_in_the_table_the_json_and_the_page(
     low, high = said["intervals"]["miou"]
     assert low <= said["miou"] <= high
     printed = " ".join(capsys.readouterr().out.split())
-    for text in ("boundary IoU", "calibration error", "intervals over photos", "fitted on train"):
+    for text in ("boundary IoU", "calibration error", "intervals over images", "fitted on train"):
         assert text in printed
     page = (here / "r" / "index.html").read_text("utf-8")
     for text in ("Boundaries and objects", "Confidence", "(AURC)", "fitted on train"):

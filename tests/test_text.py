@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from segmenter import cli
 from segmenter.cli.streams import guarded_streams
-from segmenter.predicting.annotations.formats import SET_FILES, LabelledPhoto, labelme_json
+from segmenter.predicting.annotations.formats import SET_FILES, LabelledImage, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
 from tests.conftest import make_classes
 
@@ -66,12 +66,12 @@ def test_class_names_in_annotations_are_visible(name: str) -> None:
     classes = make_classes(2)
     first = classes.classes[0].model_copy(update={"name": HOSTILE.replace("\x9b", "")})
     classes = classes.model_copy(update={"classes": (first, classes.classes[1])})
-    photo = LabelledPhoto("a.jpg", np.eye(4, dtype=np.uint8))
-    lines = [SET_FILES[name].line(photo, classes)]
+    image = LabelledImage("a.jpg", np.eye(4, dtype=np.uint8))
+    lines = [SET_FILES[name].line(image, classes)]
     text = "".join(SET_FILES[name].parts(lambda: iter(lines), classes))
     shown = SHOWN.replace(r"\x9b", "")
     assert shown in (text if name == "cvat" else text.replace("\\\\", "\\"))
-    assert shown in str(json.loads(labelme_json(photo, classes))["shapes"]).replace("\\\\", "\\")
+    assert shown in str(json.loads(labelme_json(image, classes))["shapes"]).replace("\\\\", "\\")
 
 
 class Terminal(io.StringIO):

@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_a_video_beside_a_photo(here, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_beside_a_image(here, capsys: pytest.CaptureFixture[str]) -> None:
     write_video(here / "clip.mp4")
     Image.fromarray(make_picture(0)).save(here / "photo.png")
     assert run("clip.mp4", "photo.png") == 0

@@ -16,8 +16,7 @@ from tests.helpers.command_words import COMMANDS, leaves, refused
 GOOD = {
     "data": "data",
     "recipe": "recipe.yaml",
-    "images": "photo.png",
-    "photos": "data/images",
+    "images": "data/images",
     "image": "photo.png",
     "photo": "photo.png",
     "source": "model.safetensors",

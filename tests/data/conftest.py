@@ -14,7 +14,7 @@ classes:
 
 
 def write_pair(image: Path, mask: Path | None, seed: int = 0, size: tuple[int, int] = (40, 50)):
-    """A noisy photo, and a mask of classes 0 and 1."""
+    """A noisy image, and a mask of classes 0 and 1."""
     rng = np.random.default_rng(seed)
     image.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(image)

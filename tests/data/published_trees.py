@@ -1,4 +1,4 @@
-"""Published data sets in small: their true layouts, with two photos a split."""
+"""Published data sets in small: their true layouts, with two images a split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.data.published_tables import PASCAL_VOC
 
-# Names of the items: the path of the photo inside its split.
+# Names of the items: the path of the image inside its split.
 SPLITS: dict[str, dict[str, list[str]]] = {
     "ade20k": {
         "train": ["training/ADE_train_00000001", "training/ADE_train_00000002"],
@@ -50,7 +50,7 @@ def write_tree(
     for split in only:
         for item in SPLITS[name][split]:
             image, mask = _files(name, item)
-            _write_photo(root / image)
+            _write_image(root / image)
             _write_mask(root / mask, values, with_palette=name == "pascal_voc")
         if name.startswith("pascal"):
             folder = "Segmentation" if name == "pascal_voc" else "SegmentationContext"
@@ -61,7 +61,7 @@ def write_tree(
 
 
 def _files(name: str, item: str) -> tuple[str, str]:
-    """Photo and mask inside the data set."""
+    """Image and mask inside the data set."""
     if name == "ade20k":
         return f"images/{item}.jpg", f"annotations/{item}.png"
     if name == "coco_stuff":
@@ -73,7 +73,7 @@ def _files(name: str, item: str) -> tuple[str, str]:
     return f"JPEGImages/{item}.jpg", f"{masks}/{item}.png"
 
 
-def _write_photo(path: Path) -> None:
+def _write_image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)

@@ -18,12 +18,12 @@ from tests.helpers.context_annotations import annotation, pack
 
 
 def write_annotations(path: Path, annotations: list[dict], **changes: object) -> Path:
-    photos = [
+    entries = [
         {"image_id": 2008000008, "file_name": "2008_000008.jpg", "phase": "train"},
         {"image_id": 2008000002, "file_name": "2008_000002.jpg", "phase": "val"},
         {"image_id": 2008000001, "file_name": "2008_000001.jpg", "phase": "test"},
     ]
-    images = [photo | {"height": 6, "width": 10} | changes for photo in photos]
+    images = [entry | {"height": 6, "width": 10} | changes for entry in entries]
     path.write_text(json.dumps({"images": images, "annos_segmentation": annotations}))
     return path
 

@@ -27,7 +27,7 @@ def test_without_split_folders_there_is_one_split(make_folder) -> None:
     assert {split: names(items) for split, items in folder.splits.items()} == {"all": ["a", "b"]}
 
 
-def test_a_photo_beside_split_folders_does_not_dissolve_the_splits(make_folder) -> None:
+def test_a_image_beside_split_folders_does_not_dissolve_the_splits(make_folder) -> None:
     with pytest.raises(UserError, match=r"stray\.png lies beside split folders"):
         open_folder(make_folder("train/a", "val/b", "stray"))
 
@@ -171,7 +171,7 @@ def test_both_sides_of_a_hold_out_get_an_item_if_there_are_two(
     assert tuple(map(len, parts)) == sizes
 
 
-def test_a_sample_is_the_photo_and_its_labels(make_folder) -> None:
+def test_a_sample_is_the_image_and_its_labels(make_folder) -> None:
     folder = open_folder(make_folder("a"))
     (item,) = folder.items("all")
     sample = read_sample(item, folder.classes)
@@ -187,7 +187,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(make_folder) -> None:
         read_sample(item, folder.classes)
 
 
-def test_a_photo_turned_by_exif_explains_why_its_mask_does_not_fit(make_folder) -> None:
+def test_a_image_turned_by_exif_explains_why_its_mask_does_not_fit(make_folder) -> None:
     folder = open_folder(make_folder("a"))
     (item,) = folder.items("all")
     exif = Image.Exif()

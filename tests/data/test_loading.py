@@ -148,14 +148,14 @@ def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_photo_is_told_and_replaced_by_a_draw_of_its_position(
+def test_an_unreadable_image_is_told_and_replaced_by_a_draw_of_its_position(
     workers, folder
 ) -> None:
     stream = make_stream(folder)
     folder.items("all")[1].image.write_bytes(b"")
     told = []
     batches = list(make_loader(stream, 0, 10, 2, workers, on_unreadable=told.append))
-    assert [photo.image for photo in told] == [str(folder.items("all")[1].image)] * 2  # 2 epochs
+    assert [image.image for image in told] == [str(folder.items("all")[1].image)] * 2  # 2 epochs
     assert "b.png is empty" in told[0].reason
     assert all_equal(joined(batches[2:]), joined(make_loader(stream, 4, 10, 3)))
 
@@ -190,7 +190,7 @@ class DeadlyStream(SampleStream):
 
 
 @pytest.mark.slow
-def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_photos(
+def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_images(
     folder,
 ) -> None:
     stream = make_stream(folder)
@@ -203,14 +203,14 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
     assert time.monotonic() - start < 30
 
 
-def test_photos_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder) -> None:
+def test_images_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder) -> None:
     alone = tuple(replace(item, mask=None) for item in folder.items("all")[:2])
     stream = make_stream(folder, unlabelled=alone, unlabelled_crops=0.25)
     is_blank = [bool((stream[place][0].labels == 255).all()) for place in range(200)]
     assert 30 < sum(is_blank) < 70
 
 
-def test_without_photos_without_masks_no_crop_changes(folder) -> None:
+def test_without_images_without_masks_no_crop_changes(folder) -> None:
     plain, same = make_stream(folder), make_stream(folder, unlabelled=(), unlabelled_crops=0.9)
     for place in range(10):
         assert np.array_equal(plain[place][0].image, same[place][0].image)

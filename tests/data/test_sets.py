@@ -97,7 +97,7 @@ def test_any_other_mask_value_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_photos_and_masks_pair_up_in_each_split(name: str, tmp_path: Path) -> None:
+def test_images_and_masks_pair_up_in_each_split(name: str, tmp_path: Path) -> None:
     data = open_data(f"{name}:{write_tree(name, tmp_path)}")
     assert set(data.splits) == {"train", "val"}
     assert data.scored == "val"
@@ -112,17 +112,17 @@ def test_photos_and_masks_pair_up_in_each_split(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "photo"),
+    ("name", "image"),
     [
         ("ade20k", "images/testing/ADE_test_00000001.jpg"),
         ("cityscapes", "leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png"),
         ("coco_stuff", "images/test2017/000000000001.jpg"),
     ],
 )
-def test_photos_of_the_test_split_have_no_masks(name: str, photo: str, tmp_path: Path) -> None:
+def test_images_of_the_test_split_have_no_masks(name: str, image: str, tmp_path: Path) -> None:
     root = write_tree(name, tmp_path)
-    (root / photo).parent.mkdir(parents=True)
-    Image.new("RGB", (16, 16)).save(root / photo)
+    (root / image).parent.mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(root / image)
     data = open_data(f"{name}:{root}")
     (item,) = data.items("test")
     assert item.mask is None
@@ -130,7 +130,7 @@ def test_photos_of_the_test_split_have_no_masks(name: str, photo: str, tmp_path:
         read_labels(item, data.classes)
 
 
-def test_the_photos_of_the_voc_test_are_those_of_its_list(tmp_path: Path) -> None:
+def test_the_images_of_the_voc_test_are_those_of_its_list(tmp_path: Path) -> None:
     root = write_tree("pascal_voc", tmp_path)
     (root / "ImageSets/Segmentation/test.txt").write_text("2008_000002\n")
     (item,) = open_data(f"pascal_voc:{root}").items("test")
@@ -169,20 +169,20 @@ def test_a_missing_folder_of_masks_is_named(tmp_path: Path) -> None:
         open_data(f"ade20k:{root}")
 
 
-def test_a_photo_without_mask_is_refused_and_a_mask_without_photo_is_not(tmp_path: Path) -> None:
+def test_a_image_without_mask_is_refused_and_a_mask_without_image_is_not(tmp_path: Path) -> None:
     root = write_tree("cityscapes", tmp_path)
-    photo = next((root / "leftImg8bit/train").rglob("*.png"))
+    image = next((root / "leftImg8bit/train").rglob("*.png"))
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(
         root / "gtFine/val/frankfurt/frankfurt_000009_000009_gtFine_labelIds.png"
     )
     assert len(open_data(f"cityscapes:{root}").items("val")) == 2
-    mask = next((root / "gtFine/train").rglob(f"{photo.stem[:10]}*_labelIds.png"))
+    mask = next((root / "gtFine/train").rglob(f"{image.stem[:10]}*_labelIds.png"))
     mask.unlink()
     with pytest.raises(UserError, match=f"1 of 2 images have no mask.*expected {mask}"):
         open_data(f"cityscapes:{root}")
 
 
-def test_a_list_that_names_no_photo_is_refused(tmp_path: Path) -> None:
+def test_a_list_that_names_no_image_is_refused(tmp_path: Path) -> None:
     root = write_tree("pascal_voc", tmp_path)
     path = root / "ImageSets/Segmentation/val.txt"
     for text, message in (
@@ -195,13 +195,13 @@ def test_a_list_that_names_no_photo_is_refused(tmp_path: Path) -> None:
             open_data(f"pascal_voc:{root}")
 
 
-def test_an_empty_folder_of_photos_and_two_photos_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_of_images_and_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     root = write_tree("ade20k", tmp_path)
-    photo = root / "images/validation/ADE_val_00000001.jpg"
-    Image.new("RGB", (16, 16)).save(photo.with_suffix(".png"))
+    image = root / "images/validation/ADE_val_00000001.jpg"
+    Image.new("RGB", (16, 16)).save(image.with_suffix(".png"))
     with pytest.raises(UserError, match="differ only in suffix"):
         open_data(f"ade20k:{root}")
-    for each in photo.parent.iterdir():
+    for each in image.parent.iterdir():
         each.unlink()
     with pytest.raises(UserError, match=r"no image in .*validation"):
         open_data(f"ade20k:{root}")

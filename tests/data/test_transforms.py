@@ -56,7 +56,7 @@ def test_a_window_equals_resizing_all_and_then_cropping(
     assert np.array_equal(resize_labels_window(sample.labels, size, *window), whole[window])
 
 
-def test_a_window_of_a_camvid_photo_equals_resizing_all_first(camvid) -> None:
+def test_a_window_of_a_camvid_image_equals_resizing_all_first(camvid) -> None:
     image = decode_image(camvid / "images" / "train" / "0001TP_006690.jpg")
     for factor in (0.5, 0.77, 1.0, 1.31, 2.0):
         size = round(image.shape[0] * factor), round(image.shape[1] * factor)
@@ -66,7 +66,7 @@ def test_a_window_of_a_camvid_photo_equals_resizing_all_first(camvid) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_photos_of_any_number_of_channels_are_cropped(channels) -> None:
+def test_images_of_any_number_of_channels_are_cropped(channels) -> None:
     image = make_rng().integers(0, 256, (50, 40, channels), dtype=np.uint8)
     transform = changed(pad_color=(0.0,) * channels, color="segmenter", scale=(0.6, 0.7))
     crop = transform(Sample(image, np.zeros((50, 40), dtype=np.uint8)), make_rng())
@@ -107,7 +107,7 @@ def test_every_place_of_the_crop_occurs() -> None:
     assert tops == {0, 1, 2}
 
 
-def test_small_photos_are_padded_right_and_below() -> None:
+def test_small_images_are_padded_right_and_below() -> None:
     sample = noise(20, 10)
     crop = PLAIN(sample, make_rng())
     assert np.array_equal(crop.image[:20, :10], sample.image)
@@ -185,7 +185,7 @@ def test_crops_without_labels_are_drawn_again() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.3, 3.0))
-def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_photo(seed, factor) -> None:
+def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_image(seed, factor) -> None:
     labels = np.zeros((150, 200), dtype=np.uint8)
     labels[tuple(make_rng(seed).integers(0, (150, 200), (3, 2)).T)] = 3
     sample = Sample(np.zeros((150, 200, 3), dtype=np.uint8), labels)

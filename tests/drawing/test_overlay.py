@@ -31,7 +31,7 @@ def halves(height: int, width: int) -> np.ndarray:
     return labels
 
 
-def test_without_opacity_the_photo_shows_and_with_full_opacity_the_colors() -> None:
+def test_without_opacity_the_image_shows_and_with_full_opacity_the_colors() -> None:
     labels = np.zeros((4, 6), dtype=np.uint8)
     np.testing.assert_array_equal(overlay(grey(4, 6), labels, COLORS, 0.0), grey(4, 6))
     assert (overlay(grey(4, 6), labels, COLORS, 1.0) == COLORS[0]).all()
@@ -43,7 +43,7 @@ def test_half_opacity_lies_halfway() -> None:
     np.testing.assert_array_equal(drawn[0, -1], [50, 150, 50])
 
 
-def test_ignored_pixels_show_the_photo() -> None:
+def test_ignored_pixels_show_the_image() -> None:
     labels = np.full((4, 6), 255, dtype=np.uint8)
     np.testing.assert_array_equal(overlay(grey(4, 6), labels, COLORS), grey(4, 6))
 
@@ -55,7 +55,7 @@ def test_a_line_stands_between_classes_and_nowhere_else() -> None:
     assert is_bright.sum() == 4
 
 
-def test_the_photo_is_not_changed() -> None:
+def test_the_image_is_not_changed() -> None:
     image = grey(4, 20)
     overlay(image, halves(4, 20), COLORS)
     assert (image == 100).all()
@@ -91,7 +91,7 @@ def test_a_long_name_ends_with_an_ellipsis() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300), (200, 200)])
-def test_the_legend_is_below_a_wide_photo_and_beside_a_tall_one(height, width) -> None:
+def test_the_legend_is_below_a_wide_image_and_beside_a_tall_one(height, width) -> None:
     classes = make_classes(["sky", "road"])
     image, labels = grey(height, width), halves(height, width)
     drawn = overlay_with_legend(image, labels, classes)
@@ -100,31 +100,31 @@ def test_the_legend_is_below_a_wide_photo_and_beside_a_tall_one(height, width) -
     assert (drawn.shape[1] > width) == (width < height)
 
 
-def test_text_grows_with_the_photo_and_never_gets_too_small() -> None:
+def test_text_grows_with_the_image_and_never_gets_too_small() -> None:
     sizes = [_Legend.arrange([], (side, side)).text_size for side in (1, 200, 2000, 6000)]
     assert sizes[0] == sizes[1] == 13
     assert sizes[2:] == [40, 120]
 
 
-@pytest.mark.parametrize("photo_hw", [(1, 1), (1, 4000), (4000, 1), (15, 15), (600, 800)])
+@pytest.mark.parametrize("image_hw", [(1, 1), (1, 4000), (4000, 1), (15, 15), (600, 800)])
 @pytest.mark.parametrize("num_classes", [1, 2, 50])
-def test_every_entry_is_drawn_inside_the_picture(photo_hw, num_classes) -> None:
+def test_every_entry_is_drawn_inside_the_picture(image_hw, num_classes) -> None:
     classes = make_classes([f"class number {i}" for i in range(num_classes)])
     entries = _entries(classes, np.full(num_classes, 1 / num_classes))
-    legend = _Legend.arrange(entries, photo_hw)
-    labels = np.zeros(photo_hw, dtype=np.uint8)
+    legend = _Legend.arrange(entries, image_hw)
+    labels = np.zeros(image_hw, dtype=np.uint8)
     drawn = overlay_with_legend(
-        grey(*photo_hw), labels, classes, shares=np.full(num_classes, 1 / num_classes)
+        grey(*image_hw), labels, classes, shares=np.full(num_classes, 1 / num_classes)
     )
-    panel = drawn[photo_hw[0] :, : legend.width]
+    panel = drawn[image_hw[0] :, : legend.width]
     if not legend.is_below:
-        panel = drawn[: legend.height, photo_hw[1] :]
+        panel = drawn[: legend.height, image_hw[1] :]
     assert (panel != BACKGROUND).any()
     for edge in (panel[:3], panel[-3:], panel[:, :3], panel[:, -3:]):
         assert (edge == BACKGROUND).all()
 
 
-def test_a_photo_without_labels_has_no_legend() -> None:
+def test_a_image_without_labels_has_no_legend() -> None:
     labels = np.full((20, 30), 255, dtype=np.uint8)
     assert overlay_with_legend(grey(20, 30), labels, make_classes(["sky"])).shape == (20, 30, 3)
 

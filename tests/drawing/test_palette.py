@@ -70,7 +70,7 @@ def test_numbers_in_a_label_file_are_read_back_as_they_were(labels) -> None:
     np.testing.assert_array_equal(read, labels)
 
 
-def test_the_classes_of_the_bundled_model_can_be_told_apart_over_a_photo() -> None:
+def test_the_classes_of_the_bundled_model_can_be_told_apart_over_a_image() -> None:
     """Over mid grey at the page's opacity; 2.3 is what can just be seen side by side."""
     drawn = load("street").spec.classes.colors * 0.55 + 128 * 0.45
     lab = cv2.cvtColor((drawn[None] / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0]

@@ -1,4 +1,4 @@
-"""Photos that hold their own prediction, and a predictor that reads it off them."""
+"""Images that hold their own prediction, and a predictor that reads it off them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from segmenter.model import Protocol
 from tests.conftest import make_classes
 
 LabelPair = tuple[np.ndarray, np.ndarray]
-"""True and predicted labels of one photo."""
+"""True and predicted labels of one image."""
 
 
-class ReadsPhoto(Predictor):
-    """Takes the red channel of a photo for its labels."""
+class ReadsImage(Predictor):
+    """Takes the red channel of an image for its labels."""
 
     image_bits = None
 
@@ -45,7 +45,7 @@ def with_names(*names: str) -> Classes:
 
 @pytest.fixture
 def write_items(tmp_path: Path) -> Callable[[Sequence[LabelPair]], list[Item]]:
-    """A function that writes photos and masks, and returns them as items."""
+    """A function that writes images and masks, and returns them as items."""
 
     def write(pairs: Sequence[LabelPair]) -> list[Item]:
         items = []
@@ -53,8 +53,8 @@ def write_items(tmp_path: Path) -> Callable[[Sequence[LabelPair]], list[Item]]:
             item = Item(
                 f"photo-{index}", tmp_path / f"photo-{index}.png", tmp_path / f"mask-{index}.png"
             )
-            photo = np.repeat(predicted.astype(np.uint8)[:, :, None], 3, axis=2)
-            Image.fromarray(photo).save(item.image)
+            image = np.repeat(predicted.astype(np.uint8)[:, :, None], 3, axis=2)
+            Image.fromarray(image).save(item.image)
             Image.fromarray(true.astype(np.uint8)).save(item.mask)
             items.append(item)
         return items

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segmenter.evaluation import bootstrap
-from segmenter.evaluation.bootstrap import LEVEL, SEED, PhotoCounts, photo_counts
+from segmenter.evaluation.bootstrap import LEVEL, SEED, ImageCounts, image_counts
 from segmenter.evaluation.evaluate import score_image
 from segmenter.evaluation.metrics import ConfusionMatrix, mean_of_defined, scores
 from tests.evaluation.naive import IGNORED, random_labels
@@ -12,11 +12,11 @@ from tests.evaluation.naive import IGNORED, random_labels
 NAMES = ["a", "b", "c", "d"]
 
 
-def random_matrices(num_photos: int, seed: int = 0) -> list[ConfusionMatrix]:
-    """Of photos in which most classes are missing; `d` is nearly nowhere."""
+def random_matrices(num_images: int, seed: int = 0) -> list[ConfusionMatrix]:
+    """Of images in which most classes are missing; `d` is nearly nowhere."""
     rng = np.random.default_rng(seed)
     matrices = []
-    for index in range(num_photos):
+    for index in range(num_images):
         true, predicted = random_labels(rng, (6, 7), 4 if index == 0 else 3)
         matrix = ConfusionMatrix(4, IGNORED)
         matrix.add(true, predicted)
@@ -24,12 +24,12 @@ def random_matrices(num_photos: int, seed: int = 0) -> list[ConfusionMatrix]:
     return matrices
 
 
-def counts_of(matrices: list[ConfusionMatrix], rule: str = "skip", background=None) -> PhotoCounts:
-    return PhotoCounts(np.stack([photo_counts(each) for each in matrices]), rule, background)
+def counts_of(matrices: list[ConfusionMatrix], rule: str = "skip", background=None) -> ImageCounts:
+    return ImageCounts(np.stack([image_counts(each) for each in matrices]), rule, background)
 
 
 def naive_score(drawn: list[ConfusionMatrix], rule: str, background: int | None) -> dict:
-    """All scores of the photos that were drawn, by adding up their matrices."""
+    """All scores of the images that were drawn, by adding up their matrices."""
     total = ConfusionMatrix(4, IGNORED)
     for each in drawn:
         total.merge(each)
@@ -46,10 +46,10 @@ def naive_score(drawn: list[ConfusionMatrix], rule: str, background: int | None)
     }
 
 
-def naive_draws(num_photos: int) -> list[list[int]]:
-    """The photos of each resample."""
+def naive_draws(num_images: int) -> list[list[int]]:
+    """The images of each resample."""
     rng = np.random.default_rng(SEED)
-    times = rng.multinomial(num_photos, [1 / num_photos] * num_photos, bootstrap.NUM_RESAMPLES)
+    times = rng.multinomial(num_images, [1 / num_images] * num_images, bootstrap.NUM_RESAMPLES)
     return [list(itertools.chain(*([i] * n for i, n in enumerate(row)))) for row in times.tolist()]
 
 
@@ -89,7 +89,7 @@ def test_intervals_of_differences_are_paired(monkeypatch: pytest.MonkeyPatch) ->
         assert (found.means[name].low, found.means[name].high) == pytest.approx(expected)
 
 
-def test_a_model_against_itself_differs_by_nothing_and_photos_that_are_alike_by_no_more() -> None:
+def test_a_model_against_itself_differs_by_nothing_and_images_that_are_alike_by_no_more() -> None:
     counts = counts_of(random_matrices(5))
     itself = counts.intervals_over(counts)
     assert {(each.low, each.high) for each in itself.means.values()} == {(0.0, 0.0)}
@@ -97,12 +97,12 @@ def test_a_model_against_itself_differs_by_nothing_and_photos_that_are_alike_by_
     assert alike.means["miou"].low == pytest.approx(alike.means["miou"].high)
 
 
-def test_two_photos_by_hand() -> None:
+def test_two_images_by_hand() -> None:
     """One all right, one all wrong: a quarter of the draws has only the one, or only the other."""
     right, wrong = ConfusionMatrix(2, IGNORED), ConfusionMatrix(2, IGNORED)
     right.add(np.array([0, 1]), np.array([0, 1]))
     wrong.add(np.array([0, 1]), np.array([1, 0]))
-    counts = PhotoCounts(np.stack([photo_counts(right), photo_counts(wrong)]), "skip", None)
+    counts = ImageCounts(np.stack([image_counts(right), image_counts(wrong)]), "skip", None)
     found = counts.intervals()
     assert (found.means["pixel_accuracy"].low, found.means["pixel_accuracy"].high) == (0, 1)
     assert (found.ious[0].low, found.ious[0].high) == (0, 1)
@@ -116,24 +116,24 @@ def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say(
     for _ in range(200):
         right = rng.binomial(100, 0.7, 60)
         counts = np.stack([np.stack([right, np.full(60, 100), np.full(60, 100)])] * 2, axis=2)
-        interval = PhotoCounts(counts.transpose(1, 0, 2), "skip", None).intervals()
+        interval = ImageCounts(counts.transpose(1, 0, 2), "skip", None).intervals()
         covered += (
             interval.means["pixel_accuracy"].low <= 0.7 <= interval.means["pixel_accuracy"].high
         )
     assert 0.89 <= covered / 200 <= 0.99
 
 
-def test_one_photo_has_no_interval_and_unequal_numbers_cannot_be_paired() -> None:
+def test_one_image_has_no_interval_and_unequal_numbers_cannot_be_paired() -> None:
     one, two = counts_of(random_matrices(1)), counts_of(random_matrices(2))
     assert one.intervals() is None
     assert one.intervals_over(one) is None
-    with pytest.raises(ValueError, match="1 photos against 2"):
+    with pytest.raises(ValueError, match="1 images against 2"):
         one.intervals_over(two)
 
 
 def test_a_class_that_is_nowhere_has_no_interval_and_the_json_has_no_nan() -> None:
     matrix = ConfusionMatrix(2, IGNORED)
     matrix.add(np.array([0, 0]), np.array([0, 0]))
-    found = PhotoCounts(np.stack([photo_counts(matrix)] * 3), "skip", None).intervals()
+    found = ImageCounts(np.stack([image_counts(matrix)] * 3), "skip", None).intervals()
     assert found.ious[1] is None
     assert found.to_json(["a", "b"])["iou"] == {"a": [1.0, 1.0], "b": None}

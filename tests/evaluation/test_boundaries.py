@@ -37,7 +37,7 @@ def test_a_square_that_is_one_pixel_too_wide_by_hand() -> None:
     assert found.ious()[1] == 13 / 21
 
 
-def test_a_distance_that_covers_the_photo_gives_the_iou_itself() -> None:
+def test_a_distance_that_covers_the_image_gives_the_iou_itself() -> None:
     true, predicted = random_labels(np.random.default_rng(0), (20, 30), 3)
     found = counted(true, predicted, 3, 1.0)
     for index, iou in enumerate(found.ious()):
@@ -46,7 +46,7 @@ def test_a_distance_that_covers_the_photo_gives_the_iou_itself() -> None:
         assert iou == pytest.approx((mine & other).sum() / (mine | other).sum())
 
 
-def test_the_same_labels_have_a_boundary_iou_of_one_and_photos_add_up() -> None:
+def test_the_same_labels_have_a_boundary_iou_of_one_and_images_add_up() -> None:
     rng = np.random.default_rng(0)
     (first, wrong), (second, _) = (random_labels(rng, (12, 18), 3) for _ in range(2))
     assert set(counted(first, first, 3, 0.05).ious()) == {1.0}
@@ -73,7 +73,7 @@ def test_a_background_and_what_occurs_nowhere_are_in_no_mean() -> None:
     assert BoundaryCounts(3, IGNORED).mean() is None
 
 
-def test_the_default_distance_of_a_camvid_photo_is_twelve_pixels() -> None:
+def test_the_default_distance_of_a_camvid_image_is_twelve_pixels() -> None:
     assert boundary_distance((360, 480), 0.02) == 12
     assert boundary_distance((4, 4), 0.02) == 1
 

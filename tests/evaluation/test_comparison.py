@@ -9,7 +9,7 @@ from segmenter.evaluation.comparison import Comparison
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.comparison_page import write_comparison
 from segmenter.files.outputs import OutputFolder
-from tests.evaluation.conftest import ReadsPhoto, with_names
+from tests.evaluation.conftest import ReadsImage, with_names
 
 CLASSES = with_names("road", "car", "<b>sky")
 CONTEXT = {
@@ -22,7 +22,7 @@ CONTEXT = {
 }
 
 
-class ReadsOther(ReadsPhoto):
+class ReadsOther(ReadsImage):
     """Another model: it takes labels for one less, but for the first row."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -32,12 +32,12 @@ class ReadsOther(ReadsPhoto):
 
 @pytest.fixture
 def compared(write_items):
-    """A function that compares two predictors on photos."""
+    """A function that compares two predictors on images."""
 
-    def compare(a: ReadsPhoto, b: ReadsPhoto, num_photos: int = 6) -> Comparison:
+    def compare(a: ReadsImage, b: ReadsImage, num_images: int = 6) -> Comparison:
         rng = np.random.default_rng(0)
         pairs = []
-        for index in range(num_photos):
+        for index in range(num_images):
             true = rng.integers(0, 3, (4 + index, 8))
             pairs.append((true, np.where(rng.random(true.shape) < 0.2 * index / 6, 0, true)))
         items = write_items(pairs)
@@ -46,44 +46,44 @@ def compared(write_items):
     return compare
 
 
-def test_a_model_that_is_better_on_every_photo_is_said_to_be(compared) -> None:
-    found = compared(ReadsOther(CLASSES), ReadsPhoto(CLASSES))
+def test_a_model_that_is_better_on_every_image_is_said_to_be(compared) -> None:
+    found = compared(ReadsOther(CLASSES), ReadsImage(CLASSES))
     assert found.wins == {"wins": 6, "ties": 0, "losses": 0}
     assert found.verdict.startswith("B is better")
     assert found.intervals.means["miou"].low > 0
-    turned = compared(ReadsPhoto(CLASSES), ReadsOther(CLASSES))
+    turned = compared(ReadsImage(CLASSES), ReadsOther(CLASSES))
     assert turned.verdict.startswith("A is better")
     assert turned.wins == {"wins": 0, "ties": 0, "losses": 6}
-    for mine, other in zip(found.photos, turned.photos, strict=True):
+    for mine, other in zip(found.images, turned.images, strict=True):
         assert (mine.name, mine.difference) == (other.name, -other.difference)
 
 
 def test_a_model_against_itself_is_not_told_apart(compared) -> None:
-    found = compared(ReadsPhoto(CLASSES), ReadsPhoto(CLASSES))
+    found = compared(ReadsImage(CLASSES), ReadsImage(CLASSES))
     assert found.wins == {"wins": 0, "ties": 6, "losses": 0}
     assert found.verdict.startswith("not told apart")
-    assert compared(ReadsPhoto(CLASSES), ReadsOther(CLASSES), 1).verdict.startswith("too few")
+    assert compared(ReadsImage(CLASSES), ReadsOther(CLASSES), 1).verdict.startswith("too few")
 
 
-def test_photos_are_in_the_order_of_their_differences(compared) -> None:
-    found = compared(ReadsPhoto(CLASSES), ReadsOther(CLASSES))
-    sizes = [abs(photo.difference) for photo in found.photos]
+def test_images_are_in_the_order_of_their_differences(compared) -> None:
+    found = compared(ReadsImage(CLASSES), ReadsOther(CLASSES))
+    sizes = [abs(image.difference) for image in found.images]
     assert sizes == sorted(sizes, reverse=True)
-    for photo in found.photos:
-        assert photo.name == found.a.images[photo.index].name
+    for image in found.images:
+        assert image.name == found.a.images[image.index].name
         assert (
-            photo.difference == found.b.images[photo.index].miou - found.a.images[photo.index].miou
+            image.difference == found.b.images[image.index].miou - found.a.images[image.index].miou
         )
 
 
-def test_a_photo_without_labels_is_no_part_of_it(write_items) -> None:
+def test_a_image_without_labels_is_no_part_of_it(write_items) -> None:
     items = write_items([(np.full((3, 3), 255), np.zeros((3, 3))), (np.eye(3), np.eye(3))])
-    found = Comparison(*(evaluate(ReadsPhoto(CLASSES), items, CLASSES) for _ in range(2)))
-    assert [photo.index for photo in found.photos] == [1]
+    found = Comparison(*(evaluate(ReadsImage(CLASSES), items, CLASSES) for _ in range(2)))
+    assert [image.index for image in found.images] == [1]
 
 
-def test_the_json_holds_differences_classes_and_photos(compared) -> None:
-    found = compared(ReadsPhoto(CLASSES), ReadsOther(CLASSES))
+def test_the_json_holds_differences_classes_and_images(compared) -> None:
+    found = compared(ReadsImage(CLASSES), ReadsOther(CLASSES))
     said = json.loads(json.dumps(found.to_json(CONTEXT), allow_nan=False))
     assert list(said)[:2] == ["a", "b"]
     miou = said["miou"]
@@ -98,7 +98,7 @@ def test_the_page_shows_both_and_where_they_differ_and_escapes_names(
     true = np.zeros((6, 10))
     true[:3] = 1
     items = write_items([(true, true), (true, true * 0), (true.T, true.T)])
-    predictors = ReadsPhoto(CLASSES), ReadsOther(CLASSES)
+    predictors = ReadsImage(CLASSES), ReadsOther(CLASSES)
     found = Comparison(*(evaluate(each, items, CLASSES) for each in predictors))
     path = write_comparison(
         found, predictors, items, CLASSES, OutputFolder(tmp_path / "out"), CONTEXT
@@ -113,8 +113,8 @@ def test_the_page_shows_both_and_where_they_differ_and_escapes_names(
     assert "A is better" in page
 
 
-def test_a_page_of_two_equal_models_shows_no_photo(tmp_path: Path, compared) -> None:
-    found = compared(ReadsPhoto(CLASSES), ReadsPhoto(CLASSES), 1)
-    predictors = ReadsPhoto(CLASSES), ReadsPhoto(CLASSES)
+def test_a_page_of_two_equal_models_shows_no_image(tmp_path: Path, compared) -> None:
+    found = compared(ReadsImage(CLASSES), ReadsImage(CLASSES), 1)
+    predictors = ReadsImage(CLASSES), ReadsImage(CLASSES)
     path = write_comparison(found, predictors, [], CLASSES, OutputFolder(tmp_path / "out"), CONTEXT)
-    assert "Nowhere: each photo has the same mIoU" in path.read_text("utf-8")
+    assert "Nowhere: each image has the same mIoU" in path.read_text("utf-8")

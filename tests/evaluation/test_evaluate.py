@@ -11,13 +11,13 @@ from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from tests.conftest import make_classes, make_spec
-from tests.evaluation.conftest import ReadsPhoto, with_names
+from tests.evaluation.conftest import ReadsImage, with_names
 
 CLASSES = make_classes(3)
 
 
 def random_pairs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Labels of photos of different sizes, some pixels ignored."""
+    """Labels of images of different sizes, some pixels ignored."""
     rng = np.random.default_rng(0)
     sizes = [(4 + index, 7) for index in range(count)]
     true = [rng.choice([0, 1, 2, 255], size) for size in sizes]
@@ -29,37 +29,37 @@ def test_the_scores_are_those_of_all_pixels_together(write_items) -> None:
     matrix = ConfusionMatrix(3, 255)
     for true, predicted in pairs:
         matrix.add(true, predicted)
-    found = evaluate(ReadsPhoto(CLASSES), write_items(pairs), CLASSES)
+    found = evaluate(ReadsImage(CLASSES), write_items(pairs), CLASSES)
     np.testing.assert_array_equal(found.matrix.counts, matrix.counts)
     assert found.scores == scores(matrix, CLASSES.names)
 
 
-def test_each_photo_is_read_and_predicted_once_and_scored_in_order(write_items) -> None:
+def test_each_image_is_read_and_predicted_once_and_scored_in_order(write_items) -> None:
     items = write_items(random_pairs(5))
-    predictor, seen = ReadsPhoto(CLASSES), []
+    predictor, seen = ReadsImage(CLASSES), []
     found = evaluate(predictor, items, CLASSES, on_image=seen.append)
     assert predictor.num_seen == 5
     assert [image.name for image in found.images] == [item.name for item in items]
     assert tuple(seen) == found.images
 
 
-def test_a_photos_own_miou_is_over_the_classes_in_its_truth(write_items) -> None:
+def test_a_images_own_miou_is_over_the_classes_in_its_truth(write_items) -> None:
     true, predicted = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
-    (image,) = evaluate(ReadsPhoto(CLASSES), write_items([(true, predicted)]), CLASSES).images
+    (image,) = evaluate(ReadsImage(CLASSES), write_items([(true, predicted)]), CLASSES).images
     assert image.miou == (1 / 2 + 1) / 2
     assert image.pixel_accuracy == 3 / 4
 
 
-def test_a_photo_without_a_labelled_pixel_has_no_score_and_changes_none(write_items) -> None:
+def test_a_image_without_a_labelled_pixel_has_no_score_and_changes_none(write_items) -> None:
     labelled, unlabelled = random_pairs(1)[0], (np.full((2, 2), 255), np.zeros((2, 2)))
-    both = evaluate(ReadsPhoto(CLASSES), write_items([labelled, unlabelled]), CLASSES)
-    alone = evaluate(ReadsPhoto(CLASSES), write_items([labelled]), CLASSES)
+    both = evaluate(ReadsImage(CLASSES), write_items([labelled, unlabelled]), CLASSES)
+    alone = evaluate(ReadsImage(CLASSES), write_items([labelled]), CLASSES)
     assert (both.images[1].miou, both.images[1].pixel_accuracy) == (None, None)
     assert both.scores == alone.scores
 
 
-def test_the_json_holds_context_scores_photos_and_counts(write_items) -> None:
-    found = evaluate(ReadsPhoto(CLASSES), write_items(random_pairs(2)), CLASSES)
+def test_the_json_holds_context_scores_images_and_counts(write_items) -> None:
+    found = evaluate(ReadsImage(CLASSES), write_items(random_pairs(2)), CLASSES)
     text = json.dumps(found.to_json({"model": "street", "split": "test"}), allow_nan=False)
     content = json.loads(text)
     assert list(content)[:3] == ["model", "split", "miou"]
@@ -67,16 +67,16 @@ def test_the_json_holds_context_scores_photos_and_counts(write_items) -> None:
     assert content["confusion"] == found.matrix.counts.tolist()
 
 
-def test_no_photos_is_a_mistake() -> None:
-    with pytest.raises(UserError, match="no photos"):
-        evaluate(ReadsPhoto(CLASSES), [], CLASSES)
+def test_no_images_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="no images"):
+        evaluate(ReadsImage(CLASSES), [], CLASSES)
 
 
-def test_a_photo_without_a_mask_is_named(write_items) -> None:
+def test_a_image_without_a_mask_is_named(write_items) -> None:
     items = write_items(random_pairs(2))
     items[1] = replace(items[1], mask=None)
     with pytest.raises(UserError, match=r"photo-1\.png has no mask"):
-        evaluate(ReadsPhoto(CLASSES), items, CLASSES)
+        evaluate(ReadsImage(CLASSES), items, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_a_photo_without_a_mask_is_named(write_items) -> None:
         ),
     ],
 )
-def test_classes_that_are_not_the_models_are_named_before_any_photo(
+def test_classes_that_are_not_the_models_are_named_before_any_image(
     write_items, of_data, message
 ) -> None:
-    predictor = ReadsPhoto(CLASSES)
+    predictor = ReadsImage(CLASSES)
     with pytest.raises(UserError, match=message):
         evaluate(predictor, write_items(random_pairs(1)), with_names(*of_data))
     assert predictor.num_seen == 0
 
 
-def test_a_real_model_is_scored_on_real_photos(camvid) -> None:
+def test_a_real_model_is_scored_on_real_images(camvid) -> None:
     folder = open_folder(camvid)
     spec = make_spec(len(folder.classes)).model_copy(update={"classes": folder.classes})
     items = folder.items("test")[:2]

@@ -22,14 +22,14 @@ def predictor() -> Predictor:
 
 @pytest.fixture
 def items(write_items):
-    """Five photos of noise with labels in blocks."""
+    """Five images of noise with labels in blocks."""
     rng = np.random.default_rng(0)
     return write_items([random_labels(rng, (20 + index, 30), 3) for index in range(5)])
 
 
-def counted(num_photos: int, **settings: object) -> Statistics:
+def counted(num_images: int, **settings: object) -> Statistics:
     rng, found = np.random.default_rng(0), Statistics(CLASSES, **settings)
-    for _ in range(num_photos):
+    for _ in range(num_images):
         true, _ = random_labels(rng, (24, 30), 3)
         probabilities = random_probabilities(rng, 3, (24, 30))
         found.add(true, probabilities.argmax(axis=0), probabilities)
@@ -84,7 +84,7 @@ def test_the_surest_pixels_of_all_are_as_wrong_as_the_pixel_accuracy_says() -> N
     assert found.risk_coverage.risk(1.0) == pytest.approx(1 - accuracy)
 
 
-def test_memory_does_not_grow_with_the_number_of_photos() -> None:
+def test_memory_does_not_grow_with_the_number_of_images() -> None:
     def size(statistics: Statistics) -> int:
         parts = (
             statistics.boundaries,
@@ -99,12 +99,12 @@ def test_memory_does_not_grow_with_the_number_of_photos() -> None:
     assert size(counted(1)) == size(counted(9))
 
 
-def test_a_temperature_is_fitted_on_photos_and_refused_on_none(predictor, items) -> None:
+def test_a_temperature_is_fitted_on_images_and_refused_on_none(predictor, items) -> None:
     seen = []
     temperature = fit_temperature(predictor, items, CLASSES, on_image=lambda: seen.append(1))
     assert 0.1 <= temperature <= 10
     assert len(seen) == 5
-    with pytest.raises(UserError, match="no photos"):
+    with pytest.raises(UserError, match="no images"):
         fit_temperature(predictor, [], CLASSES)
 
 

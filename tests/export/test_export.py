@@ -68,24 +68,24 @@ def write(path: Path, model: onnx.ModelProto) -> Path:
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_onnx_file_labels_as_the_model_does(
-    file: Path, model: Segmenter, photo: np.ndarray, runtime: str
+    file: Path, model: Segmenter, image: np.ndarray, runtime: str
 ) -> None:
     exported = Predictor(file, runtime=runtime, precision="float32")
-    expected = Predictor(model).probabilities(photo)
-    np.testing.assert_allclose(exported.probabilities(photo), expected, atol=1e-5)
+    expected = Predictor(model).probabilities(image)
+    np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
     assert exported.classes.names == model.spec.classes.names
 
 
 def test_openvino_files_label_as_the_model_does(
-    tmp_path: Path, graph: bytes, facts: ExportFacts, model: Segmenter, photo: np.ndarray
+    tmp_path: Path, graph: bytes, facts: ExportFacts, model: Segmenter, image: np.ndarray
 ) -> None:
     weights, topology = openvino_files(graph, facts)
     (tmp_path / "model.bin").write_bytes(weights)
     (tmp_path / "model.xml").write_bytes(topology)
     exported = Predictor(tmp_path / "model.xml", precision="float32")
-    expected = Predictor(model).probabilities(photo)
-    np.testing.assert_allclose(exported.probabilities(photo), expected, atol=1e-5)
+    expected = Predictor(model).probabilities(image)
+    np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
     with pytest.raises(UserError, match="is OpenVINO's; take --runtime openvino"):
         open_runtime(tmp_path / "model.xml", "onnxruntime")

@@ -208,8 +208,8 @@ def test_xml_in_another_encoding_hides_no_entities(tmp_path: Path, graph: bytes)
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_files_that_fit_still_open(
-    tmp_path: Path, graph: bytes, photo: np.ndarray, runtime: str
+    tmp_path: Path, graph: bytes, image: np.ndarray, runtime: str
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(graph)
     predictor = Predictor(tmp_path / "model.onnx", runtime=runtime, precision="float32")
-    assert predictor(photo).shape == photo.shape[:2]
+    assert predictor(image).shape == image.shape[:2]

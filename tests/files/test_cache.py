@@ -174,7 +174,7 @@ def test_a_relabelled_copy_is_refused_and_nothing_of_it_is_kept(
 
 @pytest.mark.usefixtures("empty_cache")
 def test_kept_bytes_that_are_no_graph_are_made_anew(
-    genuine: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    genuine: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = []
 
@@ -186,13 +186,13 @@ def test_kept_bytes_that_are_no_graph_are_made_anew(
     monkeypatch.setattr(sources, "to_onnx", lambda _: graph)
     monkeypatch.setattr(sources, "cached", noting)
     monkeypatch.setattr(openvino_graphs, "cached", noting)
-    expected = Predictor(genuine, runtime="torch").probabilities(photo)
+    expected = Predictor(genuine, runtime="torch").probabilities(image)
     for runtime in ("openvino", "onnxruntime"):
         Predictor(genuine, runtime=runtime, precision="float32")
         for key in set(keys):
             entry_path(key).unlink()
             keep(key, b"rubbish")
-        found = Predictor(genuine, runtime=runtime, precision="float32").probabilities(photo)
+        found = Predictor(genuine, runtime=runtime, precision="float32").probabilities(image)
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

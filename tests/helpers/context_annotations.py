@@ -25,6 +25,6 @@ def pack(region: np.ndarray) -> str:
     return text
 
 
-def annotation(photo: int, category: int, region: np.ndarray) -> dict:
+def annotation(image: int, category: int, region: np.ndarray) -> dict:
     packed = {"size": list(region.shape), "counts": pack(region)}
-    return {"image_id": photo, "category_id": category, "segmentation": packed}
+    return {"image_id": image, "category_id": category, "segmentation": packed}

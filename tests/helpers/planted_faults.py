@@ -11,9 +11,9 @@ from PIL import Image
 
 from segmenter.data.published import open_data
 from segmenter.extras.checking.check import Check, check
-from tests.extras.checking.conftest import draw_mask, draw_photo, write_item
+from tests.extras.checking.conftest import draw_image, draw_mask, write_item
 
-PHOTO, MASK = "images/train/a.png", "masks/train/a.png"
+IMAGE, MASK = "images/train/a.png", "masks/train/a.png"
 
 
 def check_folder(root: Path, workers: int = 0) -> Check:
@@ -41,7 +41,7 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 def in_other_suffix(root: Path) -> None:
-    Image.open(root / PHOTO).save(root / "images/train/a.bmp")
+    Image.open(root / IMAGE).save(root / "images/train/a.bmp")
 
 
 def two_masks(root: Path) -> None:
@@ -58,7 +58,7 @@ def turn(orientation: int, *, mask_too: bool) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        Image.open(root / PHOTO).save(root / PHOTO, exif=exif)
+        Image.open(root / IMAGE).save(root / IMAGE, exif=exif)
         if mask_too:
             save_mask(root, np.rot90(draw_mask(0), -1).copy())
 
@@ -114,18 +114,18 @@ def smoothly_resized(root: Path) -> None:
         Image.fromarray(cv2.resize(small, (128, 96), interpolation=way)).save(path)
 
 
-def copy_photo(name: str) -> Callable[[Path], None]:
+def copy_image(name: str) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
-        shutil.copy(root / PHOTO, root / "images" / f"{name}.png")
+        shutil.copy(root / IMAGE, root / "images" / f"{name}.png")
 
     return plant
 
 
-def like_photo(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
-    """A photo of its own size, made from that of `train/a`."""
+def like_image(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """An image of its own size, made from that of `train/a`."""
 
     def plant(root: Path) -> None:
-        changed = np.ascontiguousarray(change(draw_photo(0)))
+        changed = np.ascontiguousarray(change(draw_image(0)))
         mask = cv2.resize(draw_mask(4), changed.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         write_item(root, name, changed, mask)
 
@@ -196,26 +196,26 @@ def deepened_unevenly(root: Path) -> None:
 
 
 def with_fourth_band(root: Path) -> None:
-    image = np.array(Image.open(root / PHOTO))
+    image = np.array(Image.open(root / IMAGE))
     Image.fromarray(np.dstack([image, image[:, :, 0]])).save(root / "images/train/a.tif")
-    (root / PHOTO).unlink()
+    (root / IMAGE).unlink()
 
 
 def with_pages(root: Path) -> None:
-    page = Image.open(root / PHOTO)
+    page = Image.open(root / IMAGE)
     page.save(root / "images/train/a.tif", save_all=True, append_images=[page])
-    (root / PHOTO).unlink()
+    (root / IMAGE).unlink()
 
 
 PLANTED: list[tuple[str, Callable[[Path], None]]] = [
-    ("unreadable-photo", cut(PHOTO)),
+    ("unreadable-photo", cut(IMAGE)),
     ("unreadable-mask", cut(MASK)),
     ("missing-file", line_without_file),
     ("same-name", in_other_suffix),
     ("several-masks", two_masks),
     ("photo-without-mask", without(MASK)),
     ("photo-without-mask", line_without_mask),
-    ("mask-without-photo", without(PHOTO)),
+    ("mask-without-photo", without(IMAGE)),
     ("size-differs", smaller_mask),
     ("not-turned", turn(6, mask_too=False)),
     ("turned-photo", turn(6, mask_too=True)),
@@ -231,14 +231,14 @@ PLANTED: list[tuple[str, Callable[[Path], None]]] = [
     ("sixteen-bit-format", lambda root: save_mask(root, draw_mask(0).astype(np.uint16))),
     ("all-ignored", all_ignored),
     ("constant-mask", one_class),
-    ("leak", copy_photo("val/d")),
+    ("leak", copy_image("val/d")),
     ("format-not-read", lambda root: (root / "images/train/f.heic").write_bytes(b"x")),
-    ("duplicate", copy_photo("train/b")),
-    ("near-leak", like_photo("val/f", saved_again)),
-    ("near-leak", like_photo("val/f", scaled)),
-    ("near-leak", like_photo("val/f", lambda image: image[:, ::-1])),
-    ("near-leak", like_photo("val/f", lambda image: scaled(saved_again(image))[:, ::-1])),
-    ("near-duplicate", like_photo("train/f", saved_again)),
+    ("duplicate", copy_image("train/b")),
+    ("near-leak", like_image("val/f", saved_again)),
+    ("near-leak", like_image("val/f", scaled)),
+    ("near-leak", like_image("val/f", lambda image: image[:, ::-1])),
+    ("near-leak", like_image("val/f", lambda image: scaled(saved_again(image))[:, ::-1])),
+    ("near-duplicate", like_image("train/f", saved_again)),
     ("dropped-band", with_fourth_band),
     ("several-pages", with_pages),
     ("deep-photo", deepened("train/a")),

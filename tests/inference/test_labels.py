@@ -10,8 +10,8 @@ from numpy import ndarray
 from segmenter.inference import labels as labels_module
 from segmenter.inference import row_bands as bands_module
 from segmenter.inference.labels import band_labels, band_margins, band_probabilities
-from segmenter.inference.resizing import mean_size, read_rows, resize_photo, view_sizes
-from segmenter.inference.row_bands import photo_bands
+from segmenter.inference.resizing import mean_size, read_rows, resize_image, view_sizes
+from segmenter.inference.row_bands import image_bands
 from segmenter.inference.windows import window_starts, window_weights
 from segmenter.model import Protocol
 
@@ -43,13 +43,13 @@ def upsampled_length(num_patches: int, _: int) -> int:
     return num_patches * PATCH
 
 
-def make_photo(size: tuple[int, int], seed: int = 0) -> ndarray:
+def make_image(size: tuple[int, int], seed: int = 0) -> ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 1), dtype=np.uint8)
 
 
-def labels_of(photo: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
-    labels = np.full(photo.shape[:2], 9999, dtype=np.uint16)
-    for band in photo_bands([photo], protocol, model, upsampled_length):
+def labels_of(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+    labels = np.full(image.shape[:2], 9999, dtype=np.uint16)
+    for band in image_bands([image], protocol, model, upsampled_length):
         (parts,) = band.parts
         softmax = len(parts) > 1 and protocol.average == "probabilities"
         labels[band.rows] = band_labels(parts, np.uint16, softmax=softmax)[band.inside]
@@ -73,12 +73,12 @@ def naive_softmax(scores: ndarray) -> ndarray:
     return powers / powers.sum(axis=0)
 
 
-def naive_scores(photo: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+def naive_scores(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
     """All scores at full size in float64, one window at a time."""
-    size = photo.shape[:2]
+    size = image.shape[:2]
     views = []
     for first, view in view_sizes(size, protocol):
-        resized = resize_photo(photo, first, protocol.resize_dtype)
+        resized = resize_image(image, first, protocol.resize_dtype)
         pixels = read_rows(resized, view, slice(0, view[0]))
         for is_mirrored in (False, True) if protocol.flip else (False,):
             seen = pixels[:, ::-1] if is_mirrored else pixels
@@ -102,7 +102,7 @@ def naive_scores(photo: ndarray, protocol: Protocol, model: FakeModel) -> ndarra
 
 
 class Case(NamedTuple):
-    photo: ndarray
+    image: ndarray
     protocol: Protocol
     model: FakeModel
 
@@ -128,18 +128,18 @@ def random_case(seed: int, *, longest: int, most_classes: int) -> Case:
     )
     roughness = float(rng.choice([0.05, 0.5, 2.0]))
     return Case(
-        make_photo((height, width), seed), protocol, FakeModel(num_classes, roughness, seed)
+        make_image((height, width), seed), protocol, FakeModel(num_classes, roughness, seed)
     )
 
 
 def check_against_reference(cases: list[Case]) -> None:
     num_equal = num_pixels = 0
-    for number, (photo, protocol, model) in enumerate(cases):
-        labels = labels_of(photo, protocol, model).astype(np.int64)
-        scores = naive_scores(photo, protocol, model)
+    for number, (image, protocol, model) in enumerate(cases):
+        labels = labels_of(image, protocol, model).astype(np.int64)
+        scores = naive_scores(image, protocol, model)
         chosen = np.take_along_axis(scores, labels[None], axis=0)[0]
         worst = (scores.max(axis=0) - chosen).max()
-        assert worst <= 1e-5, (number, worst, photo.shape, protocol)
+        assert worst <= 1e-5, (number, worst, image.shape, protocol)
         num_equal += int((labels == scores.argmax(axis=0)).sum())
         num_pixels += labels.size
     assert num_equal >= 0.99999 * num_pixels
@@ -160,12 +160,12 @@ def test_labels_of_100_random_cases_of_up_to_1000_classes_equal_a_reference_in_f
 def test_narrow_bands_and_small_groups_give_the_same_bits(
     average, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photo, model = make_photo((150, 130)), FakeModel(20)
+    image, model = make_image((150, 130)), FakeModel(20)
     protocol = Protocol(window=64, stride=40, flip=True, average=average)
-    whole = labels_of(photo, protocol, model)
+    whole = labels_of(image, protocol, model)
     monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
     monkeypatch.setattr(labels_module, "_GROUP_NUMBERS", 1)
-    np.testing.assert_array_equal(labels_of(photo, protocol, model), whole)
+    np.testing.assert_array_equal(labels_of(image, protocol, model), whole)
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
@@ -174,24 +174,24 @@ def test_the_first_of_equal_classes_wins(protocol, average) -> None:
     model = FakeModel(7)
     model.speeds, model.biases = (np.tile(each, (3, 1, 1)) for each in (model.speeds, model.biases))
     protocol = protocol.model_copy(update={"average": average})
-    labels = labels_of(make_photo((90, 110)), protocol, model)
+    labels = labels_of(make_image((90, 110)), protocol, model)
     assert len(np.unique(labels)) > 1
     assert labels.max() < 7
     model.speeds[:], model.biases[:] = 0, 1
-    assert (labels_of(make_photo((90, 110)), protocol, model) == 0).all()
+    assert (labels_of(make_image((90, 110)), protocol, model) == 0).all()
 
 
 def test_broken_logits_still_give_labels() -> None:
     model = FakeModel(3)
     model.biases[1] = np.nan
-    assert (labels_of(make_photo((40, 50)), Protocol(), model) < 3).all()
+    assert (labels_of(make_image((40, 50)), Protocol(), model) < 3).all()
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_margins_are_those_between_the_two_most_probable_classes(average) -> None:
-    photo, model = make_photo((60, 70)), FakeModel(5, roughness=0.5)
+    image, model = make_image((60, 70)), FakeModel(5, roughness=0.5)
     protocol = Protocol(window=48, stride=32, flip=True, average=average)
-    for band in photo_bands([photo], protocol, model, upsampled_length):
+    for band in image_bands([image], protocol, model, upsampled_length):
         (parts,) = band.parts
         softmax = average == "probabilities"
         probabilities = band_probabilities(parts, softmax=softmax)[:, *band.inside]
@@ -204,7 +204,7 @@ def test_margins_are_those_between_the_two_most_probable_classes(average) -> Non
 
 def test_one_class_is_certain() -> None:
     model = FakeModel(1)
-    (band,) = photo_bands([make_photo((20, 30))], Protocol(), model, upsampled_length)
+    (band,) = image_bands([make_image((20, 30))], Protocol(), model, upsampled_length)
     labels, margins = band_margins(band.parts[0], np.uint8, softmax=False)
     assert (labels == 0).all()
     assert (margins == 1).all()
@@ -212,11 +212,11 @@ def test_one_class_is_certain() -> None:
 
 def test_only_windows_that_touch_a_band_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
-    photo, model = make_photo((640, 64)), FakeModel(3)
+    image, model = make_image((640, 64)), FakeModel(3)
     protocol = Protocol(window=64, stride=64)
     most = max(
         part.logits.shape[0]
-        for band in photo_bands([photo], protocol, model, upsampled_length)
+        for band in image_bands([image], protocol, model, upsampled_length)
         for part in band.parts[0]
     )
     assert most <= 2 * 64 // PATCH

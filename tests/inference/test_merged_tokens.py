@@ -32,64 +32,64 @@ def model() -> Segmenter:
 
 
 @pytest.fixture
-def photos() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     """Of one size, each with a part of one colour that is larger than in the one before."""
     rng = np.random.default_rng(0)
-    photos = list(rng.integers(0, 256, (4, 96, 144, 3), dtype=np.uint8))
-    for number, photo in enumerate(photos):
-        photo[:, : 40 * number] = 20 + 60 * number
-    return photos
+    images = list(rng.integers(0, 256, (4, 96, 144, 3), dtype=np.uint8))
+    for number, image in enumerate(images):
+        image[:, : 40 * number] = 20 + 60 * number
+    return images
 
 
-def num_tokens(predictor: Predictor, photos: list[np.ndarray]) -> list[int]:
+def num_tokens(predictor: Predictor, images: list[np.ndarray]) -> list[int]:
     """How many come into the last block, call by call."""
     lengths: list[int] = []
     block = predictor.model.encoder.blocks[-1]
     hook = block.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
-    predictor(photos)
+    predictor(images)
     hook.remove()
     return lengths
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_photos_of_a_batch_get_what_each_gets_alone(
-    model: Segmenter, photos: list[np.ndarray], protocol: str
+def test_images_of_a_batch_get_what_each_gets_alone(
+    model: Segmenter, images: list[np.ndarray], protocol: str
 ) -> None:
     predictor = Predictor(model, protocol=PROTOCOLS[protocol], merge_tokens=0.8)
-    assert len(set(num_tokens(predictor, photos))) > 1, "photos are to differ in their tokens"
-    for together, photo in zip(predictor(photos), photos, strict=True):
-        np.testing.assert_array_equal(together, predictor(photo))
+    assert len(set(num_tokens(predictor, images))) > 1, "images are to differ in their tokens"
+    for together, image in zip(predictor(images), images, strict=True):
+        np.testing.assert_array_equal(together, predictor(image))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_at_1_probabilities_are_those_without_merging(
-    model: Segmenter, photos: list[np.ndarray], protocol: str
+    model: Segmenter, images: list[np.ndarray], protocol: str
 ) -> None:
     plain, merging = (
         Predictor(model, protocol=PROTOCOLS[protocol], merge_tokens=threshold)
         for threshold in (None, 1.0)
     )
     np.testing.assert_allclose(
-        merging.probabilities(photos[2]), plain.probabilities(photos[2]), rtol=0, atol=1e-6
+        merging.probabilities(images[2]), plain.probabilities(images[2]), rtol=0, atol=1e-6
     )
 
 
 def test_a_model_that_is_used_elsewhere_does_not_merge_there(
-    model: Segmenter, photos: list[np.ndarray]
+    model: Segmenter, images: list[np.ndarray]
 ) -> None:
     plain = Predictor(model)
-    before = plain.probabilities(photos[3])
+    before = plain.probabilities(images[3])
     merging = Predictor(model, merge_tokens=0.5)
-    merged = merging.probabilities(photos[3])
-    np.testing.assert_array_equal(plain.probabilities(photos[3]), before)
-    np.testing.assert_array_equal(Predictor(model).probabilities(photos[3]), before)
+    merged = merging.probabilities(images[3])
+    np.testing.assert_array_equal(plain.probabilities(images[3]), before)
+    np.testing.assert_array_equal(Predictor(model).probabilities(images[3]), before)
     assert np.abs(merged - before).max() > 1e-4
-    assert num_tokens(merging, photos[3:])[0] < num_tokens(plain, photos[3:])[0] == 1 + 6 * 9
+    assert num_tokens(merging, images[3:])[0] < num_tokens(plain, images[3:])[0] == 1 + 6 * 9
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (15, 15), (33, 80), (0, 5)])
-def test_photos_of_any_size_are_merged(
+def test_images_of_any_size_are_merged(
     model: Segmenter, size: tuple[int, int], precision: str
 ) -> None:
     predictor = Predictor(model, merge_tokens=0.2, precision=precision)

@@ -13,11 +13,11 @@ from segmenter.model import Segmenter
 from tests.conftest import make_spec
 
 LABELINGS = np.array(list(itertools.product([0, 1], repeat=9)))
-"""All 512 of a 3 x 3 photo with two classes."""
+"""All 512 of a 3 x 3 image with two classes."""
 
 
-def two_class_photo(rng: np.random.Generator) -> np.ndarray:
-    """Probabilities of a 3 x 3 photo in which both classes are the most probable somewhere."""
+def two_class_image(rng: np.random.Generator) -> np.ndarray:
+    """Probabilities of a 3 x 3 image in which both classes are the most probable somewhere."""
     while True:
         second = 1 / (1 + np.exp(-rng.normal() - 2 * rng.normal(size=9)))
         if (second > 0.5).any() and (second < 0.5).any():
@@ -69,9 +69,9 @@ def place_of(labels: np.ndarray) -> int:
 def test_one_class_against_a_background_gets_the_best_of_all_labelings(decode: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
-        photo = two_class_photo(rng)
-        found = objective(decode_probabilities(photo, decode, 0), photo, decode, (1,))
-        best = max(objective(labels, photo, decode, (1,)) for labels in LABELINGS)
+        image = two_class_image(rng)
+        found = objective(decode_probabilities(image, decode, 0), image, decode, (1,))
+        best = max(objective(labels, image, decode, (1,)) for labels in LABELINGS)
         assert found == pytest.approx(best, abs=1e-5)
 
 
@@ -79,10 +79,10 @@ def test_one_class_against_a_background_gets_the_best_of_all_labelings(decode: s
 def test_two_classes_get_the_best_of_all_labelings_or_nearly_so(decode: str) -> None:
     rng, shortfalls = np.random.default_rng(0), []
     for _ in range(100):
-        photo = two_class_photo(rng)
-        found = objective(decode_probabilities(photo, decode), photo, decode)
-        assert found >= objective(photo.argmax(axis=0), photo, decode) - 1e-9
-        shortfalls.append(max(objective(one, photo, decode) for one in LABELINGS) - found)
+        image = two_class_image(rng)
+        found = objective(decode_probabilities(image, decode), image, decode)
+        assert found >= objective(image.argmax(axis=0), image, decode) - 1e-9
+        shortfalls.append(max(objective(one, image, decode) for one in LABELINGS) - found)
     assert np.mean(np.array(shortfalls) < 1e-5) > 0.85
     assert np.mean(shortfalls) < 0.005
 
@@ -91,10 +91,10 @@ def test_two_classes_get_the_best_of_all_labelings_or_nearly_so(decode: str) -> 
 def test_the_expected_score_over_all_truths_is_nearer_to_the_best(decode: str) -> None:
     rng, lost, lost_by_argmax = np.random.default_rng(1), [], []
     for _ in range(200):
-        photo = two_class_photo(rng)
-        expected = expected_scores(photo, decode)
-        lost.append(expected.max() - expected[place_of(decode_probabilities(photo, decode))])
-        lost_by_argmax.append(expected.max() - expected[place_of(photo.argmax(axis=0))])
+        image = two_class_image(rng)
+        expected = expected_scores(image, decode)
+        lost.append(expected.max() - expected[place_of(decode_probabilities(image, decode))])
+        lost_by_argmax.append(expected.max() - expected[place_of(image.argmax(axis=0))])
     assert np.mean(lost) < 0.6 * np.mean(lost_by_argmax)
 
 
@@ -103,11 +103,11 @@ def test_of_three_classes_the_sum_is_never_below_that_of_the_most_probable(decod
     rng = np.random.default_rng(0)
     rises = []
     for _ in range(100):
-        photo = rng.dirichlet([0.5, 0.3, 0.7], (6, 7)).transpose(2, 0, 1)
-        labels = decode_probabilities(photo, decode)
-        argmax = photo.argmax(axis=0)
+        image = rng.dirichlet([0.5, 0.3, 0.7], (6, 7)).transpose(2, 0, 1)
+        labels = decode_probabilities(image, decode)
+        argmax = image.argmax(axis=0)
         rises.append(
-            objective(labels, photo, decode, range(3)) - objective(argmax, photo, decode, range(3))
+            objective(labels, image, decode, range(3)) - objective(argmax, image, decode, range(3))
         )
     assert min(rises) >= -1e-9
     assert np.mean(rises) > 0.003
@@ -119,10 +119,10 @@ def test_a_class_in_doubt_gets_more_pixels_by_hand() -> None:
     One pixel: 0.9 / (1 + 1.7 - 0.9) = 0.5. Three: 1.7 / 3 = 0.57.
     """
     road = np.array([[0.9, 0.4, 0.4, 0.0]])
-    photo = np.stack([1 - road, road])
-    assert decode_probabilities(photo, "argmax", 0).tolist() == [[1, 0, 0, 0]]
-    assert decode_probabilities(photo, "iou", 0).tolist() == [[1, 1, 1, 0]]
-    assert decode_probabilities(photo, "dice", 0).tolist() == [[1, 1, 1, 0]]
+    image = np.stack([1 - road, road])
+    assert decode_probabilities(image, "argmax", 0).tolist() == [[1, 0, 0, 0]]
+    assert decode_probabilities(image, "iou", 0).tolist() == [[1, 1, 1, 0]]
+    assert decode_probabilities(image, "dice", 0).tolist() == [[1, 1, 1, 0]]
 
 
 @pytest.mark.parametrize("decode", ["iou", "dice"])
@@ -132,39 +132,39 @@ def test_a_pixel_in_doubt_goes_to_the_rare_class_where_it_counts_by_hand(decode:
     As pole, poles have 3.48 / 4 = 0.870 instead of 3 / 3.48 = 0.862, the road 0.9946, not 0.9950.
     """
     pole = np.array([[*[0.0] * 96, *[1.0] * 3, 0.48]])
-    photo = np.stack([1 - pole, pole])
-    assert decode_probabilities(photo, "argmax")[0, -1] == 0
-    assert decode_probabilities(photo, decode)[0].tolist() == [0] * 96 + [1] * 4
+    image = np.stack([1 - pole, pole])
+    assert decode_probabilities(image, "argmax")[0, -1] == 0
+    assert decode_probabilities(image, decode)[0].tolist() == [0] * 96 + [1] * 4
 
 
 def test_a_class_that_is_the_most_probable_nowhere_is_not_predicted() -> None:
-    photo = np.array([0.5, 0.3, 0.2])[:, None, None].repeat(4, axis=1).repeat(4, axis=2)
-    assert (decode_probabilities(photo, "iou") == 0).all()
+    image = np.array([0.5, 0.3, 0.2])[:, None, None].repeat(4, axis=1).repeat(4, axis=2)
+    assert (decode_probabilities(image, "iou") == 0).all()
 
 
-def test_certain_labels_stay_and_an_empty_photo_is_empty() -> None:
+def test_certain_labels_stay_and_an_empty_image_is_empty() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (5, 6))
     certain = np.eye(3, dtype=np.float32)[labels].transpose(2, 0, 1)
     np.testing.assert_array_equal(decode_probabilities(certain, "dice"), labels)
     assert decode_probabilities(np.zeros((3, 0, 4)), "iou").shape == (0, 4)
 
 
-def test_a_predictor_gives_the_labels_of_its_own_probabilities(photo: np.ndarray) -> None:
+def test_a_predictor_gives_the_labels_of_its_own_probabilities(image: np.ndarray) -> None:
     model = Segmenter(make_spec()).eval()
     predictor = Predictor(model, decode="iou")
-    labels, probabilities = predictor.labels_and_probabilities(photo)
-    expected = decode_probabilities(Predictor(model).probabilities(photo), "iou")
+    labels, probabilities = predictor.labels_and_probabilities(image)
+    expected = decode_probabilities(Predictor(model).probabilities(image), "iou")
     np.testing.assert_array_equal(labels, expected)
     assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(predictor([photo, photo[:9]])[0], expected)
-    plain, _ = Predictor(model).labels_and_probabilities(photo)
-    np.testing.assert_array_equal(plain, Predictor(model)(photo))
+    np.testing.assert_array_equal(predictor([image, image[:9]])[0], expected)
+    plain, _ = Predictor(model).labels_and_probabilities(image)
+    np.testing.assert_array_equal(plain, Predictor(model)(image))
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
-def test_rows_and_unknown_choices_are_refused(photo: np.ndarray) -> None:
+def test_rows_and_unknown_choices_are_refused(image: np.ndarray) -> None:
     model = Segmenter(make_spec()).eval()
     with pytest.raises(UserError, match="one of argmax, iou, dice, got 'jaccard'"):
         Predictor(model, decode="jaccard")
-    with pytest.raises(UserError, match="needs a photo whole"):
-        next(Predictor(model, decode="iou").label_rows(photo))
+    with pytest.raises(UserError, match="needs an image whole"):
+        next(Predictor(model, decode="iou").label_rows(image))

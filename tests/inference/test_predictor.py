@@ -75,31 +75,31 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_probabilities_equal_a_naive_reference(photo, protocol, average) -> None:
+def test_probabilities_equal_a_naive_reference(image, protocol, average) -> None:
     model = make_model()
     protocol = protocol.model_copy(update={"average": average})
-    expected = naive_probabilities(model.eval(), photo, protocol)
-    probabilities = Predictor(model, protocol=protocol).probabilities(photo)
+    expected = naive_probabilities(model.eval(), image, protocol)
+    probabilities = Predictor(model, protocol=protocol).probabilities(image)
     np.testing.assert_allclose(probabilities, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_labels_are_the_most_probable_classes(photo, protocol, average) -> None:
+def test_labels_are_the_most_probable_classes(image, protocol, average) -> None:
     predictor = Predictor(make_model(), protocol=protocol.model_copy(update={"average": average}))
-    labels, probabilities = predictor(photo), predictor.probabilities(photo)
+    labels, probabilities = predictor(image), predictor.probabilities(image)
     assert len(np.unique(labels)) > 1
     np.testing.assert_array_equal(labels, probabilities.argmax(axis=0))
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     assert probabilities.dtype == np.float32
 
 
-def test_two_calls_give_the_same_bits_even_for_a_model_in_training(photo) -> None:
+def test_two_calls_give_the_same_bits_even_for_a_model_in_training(image) -> None:
     model = make_model(decoder="linear")
     predictor = Predictor(model, protocol=FULL)
-    first = predictor.probabilities(photo)
+    first = predictor.probabilities(image)
     model.train()
-    np.testing.assert_array_equal(predictor.probabilities(photo), first)
+    np.testing.assert_array_equal(predictor.probabilities(image), first)
     assert not model.training
 
 
@@ -118,33 +118,33 @@ def test_flip_and_scales_replace_those_of_the_protocol() -> None:
     assert not Predictor(model, protocol=FULL, flip=False).protocol.flip
 
 
-def test_a_window_that_holds_the_photo_equals_the_whole(photo) -> None:
+def test_a_window_that_holds_the_image_equals_the_whole(image) -> None:
     model = make_model()
-    whole = Predictor(model, protocol=PLAIN).probabilities(photo)
-    slide = Predictor(model, protocol=Protocol(window=90, stride=10)).probabilities(photo)
+    whole = Predictor(model, protocol=PLAIN).probabilities(image)
+    slide = Predictor(model, protocol=Protocol(window=90, stride=10)).probabilities(image)
     np.testing.assert_array_equal(slide, whole)
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
-def test_with_flip_a_mirrored_photo_gives_the_mirrored_result(photo, protocol) -> None:
+def test_with_flip_a_mirrored_image_gives_the_mirrored_result(image, protocol) -> None:
     predictor = Predictor(make_model(), protocol=protocol, flip=True)
-    mirrored = predictor.probabilities(photo[:, ::-1])
-    np.testing.assert_allclose(mirrored[:, :, ::-1], predictor.probabilities(photo), atol=1e-6)
+    mirrored = predictor.probabilities(image[:, ::-1])
+    np.testing.assert_allclose(mirrored[:, :, ::-1], predictor.probabilities(image), atol=1e-6)
 
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE, FULL], ids=["plain", "slide", "full"])
-def test_a_list_gives_what_its_photos_give_alone(photo, protocol) -> None:
+def test_a_list_gives_what_its_images_give_alone(image, protocol) -> None:
     predictor = Predictor(make_model(), protocol=protocol)
-    photos = [photo, photo[::-1], photo[:, :40], *[np.roll(photo, i, axis=0) for i in range(10)]]
-    for labels, one in zip(predictor(photos), photos, strict=True):
+    images = [image, image[::-1], image[:, :40], *[np.roll(image, i, axis=0) for i in range(10)]]
+    for labels, one in zip(predictor(images), images, strict=True):
         assert labels.shape == one.shape[:2]
         assert (labels != predictor(one)).mean() < 1e-3
     assert predictor([]) == []
 
 
-def test_batches_of_photos_change_logits_by_next_to_nothing(photo) -> None:
+def test_batches_of_images_change_logits_by_next_to_nothing(image) -> None:
     predictor = Predictor(make_model(), protocol=PLAIN)
-    batch = np.stack([photo, photo[::-1], photo[:, ::-1]])
+    batch = np.stack([image, image[::-1], image[:, ::-1]])
     with torch.inference_mode():
         together = predictor._patch_logits(batch)
         alone = [predictor._patch_logits(one[None]) for one in batch]
@@ -153,7 +153,7 @@ def test_batches_of_photos_change_logits_by_next_to_nothing(photo) -> None:
 
 @pytest.mark.parametrize("protocol", [PLAIN, SLIDE], ids=["plain", "slide"])
 def test_at_most_eight_pictures_go_through_the_model_at_once(
-    photo, protocol, monkeypatch: pytest.MonkeyPatch
+    image, protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, sizes = make_model(), []
     patch_logits = model.patch_logits
@@ -164,10 +164,10 @@ def test_at_most_eight_pictures_go_through_the_model_at_once(
 
     monkeypatch.setattr(model, "patch_logits", counting)
     predictor = Predictor(model, protocol=protocol)
-    labels = predictor([photo] * 20)
+    labels = predictor([image] * 20)
     assert max(sizes) == 8
     monkeypatch.setattr(bands_module, "_MAX_BATCH_PIXELS", 1)
-    np.testing.assert_array_equal(predictor([photo]), labels[:1])
+    np.testing.assert_array_equal(predictor([image]), labels[:1])
     assert sizes[-1] == 1
 
 
@@ -176,14 +176,14 @@ def test_at_most_eight_pictures_go_through_the_model_at_once(
 @pytest.mark.parametrize(
     "size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (97, 33), (0, 5), (5, 0), (0, 0)]
 )
-def test_a_photo_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit) -> None:
+def test_a_image_of_any_size_gets_a_label_map_of_its_size(size, patch_size, fit) -> None:
     model = make_model(patch_size=patch_size, fit=fit)
-    photo = np.zeros((*size, 3), dtype=np.uint8)
+    image = np.zeros((*size, 3), dtype=np.uint8)
     for protocol in (SLIDE, FULL):
-        assert Predictor(model, protocol=protocol)(photo).shape == size
+        assert Predictor(model, protocol=protocol)(image).shape == size
 
 
-def test_a_thin_photo_does_not_grow_without_bound() -> None:
+def test_a_thin_image_does_not_grow_without_bound() -> None:
     assert resized_size((1, 4000), Protocol(short_side=512)) == (1, 2048)
     assert resized_size((1, 4000), Protocol(short_side=512, max_ratio=2.0)) == (1, 1024)
 
@@ -206,7 +206,7 @@ def test_half_even_rounding_is_pythons() -> None:
     assert resized_size((301, 451), protocol, 0.5) == (150, 226)
 
 
-def test_scales_of_the_resized_photo_start_from_its_rounded_size() -> None:
+def test_scales_of_the_resized_image_start_from_its_rounded_size() -> None:
     protocol = Protocol(short_side=101, scales=(0.5, 1.0), scales_of="resized", average="logits")
     sizes = view_sizes((300, 451), protocol)
     assert sizes == [ViewSize((101, 152), (51, 76)), ViewSize((101, 152), (101, 152))]
@@ -216,20 +216,20 @@ def test_scales_of_the_resized_photo_start_from_its_rounded_size() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"), [((40, 50), (64, 80)), ((50, 40), (80, 64)), ((33, 70), (64, 135))]
 )
-def test_a_photo_under_the_window_is_enlarged_if_the_protocol_says_so(size, expected) -> None:
+def test_a_image_under_the_window_is_enlarged_if_the_protocol_says_so(size, expected) -> None:
     protocol = Protocol(window=64, stride=48, small_image="enlarge")
     assert view_sizes(size, protocol) == [ViewSize(size, expected)]
     assert view_sizes((64, 90), protocol) == [ViewSize((64, 90), (64, 90))]
 
 
-def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo) -> None:
+def test_an_enlarged_image_is_resized_after_it_is_normalised(image) -> None:
     model = make_model().eval()
     protocol = Protocol(window=120, stride=120, small_image="enlarge", average="logits")
-    normalized = model.normalize(torch.from_numpy(photo.transpose(2, 0, 1)[None].copy()))
-    (size,) = view_sizes(photo.shape[:2], protocol)
+    normalized = model.normalize(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
+    (size,) = view_sizes(image.shape[:2], protocol)
     assert min(size.view) == 120
     seen = F.interpolate(normalized, size.view, mode="bilinear")
-    whole = Predictor(model, protocol=protocol).probabilities(photo)
+    whole = Predictor(model, protocol=protocol).probabilities(image)
     with torch.no_grad():
         logits = np.zeros((3, *size.view))
         count = np.zeros(size.view)
@@ -238,32 +238,32 @@ def test_an_enlarged_photo_is_resized_after_it_is_normalised(photo) -> None:
                 rows, columns = slice(top, top + 120), slice(left, left + 120)
                 logits[:, rows, columns] += model(seen[:, :, rows, columns])[0].numpy()
                 count[rows, columns] += 1
-    expected = softmax(naive_resize(logits / count, photo.shape[:2]))
+    expected = softmax(naive_resize(logits / count, image.shape[:2]))
     np.testing.assert_allclose(whole, expected, atol=2e-5)
 
 
-def test_more_than_255_classes_give_wide_labels(photo) -> None:
-    assert Predictor(make_model(255))(photo).dtype == np.uint8
-    labels = Predictor(make_model(300))(photo)
+def test_more_than_255_classes_give_wide_labels(image) -> None:
+    assert Predictor(make_model(255))(image).dtype == np.uint8
+    labels = Predictor(make_model(300))(image)
     assert labels.dtype == np.uint16
     assert labels.max() < 300
 
 
-def test_a_grey_photo_is_a_colour_photo_of_equal_channels(photo) -> None:
+def test_a_grey_image_is_a_colour_image_of_equal_channels(image) -> None:
     predictor = Predictor(make_model(), protocol=FULL)
-    grey = photo[:, :, 0]
+    grey = image[:, :, 0]
     np.testing.assert_array_equal(predictor(grey), predictor(np.stack([grey] * 3, axis=2)))
 
 
 @pytest.mark.parametrize("num_channels", [1, 5])
-def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels) -> None:
+def test_a_model_of_other_channels_takes_images_of_as_many(num_channels) -> None:
     predictor = Predictor(make_model(in_channels=num_channels), protocol=FULL)
-    photo = np.zeros((50, 60, num_channels), dtype=np.uint8)
-    assert predictor(photo).shape == (50, 60)
+    image = np.zeros((50, 60, num_channels), dtype=np.uint8)
+    assert predictor(image).shape == (50, 60)
 
 
 @pytest.mark.parametrize(
-    "image",
+    "not_an_image",
     [
         np.zeros((4, 5, 3)),
         np.zeros((4, 5, 4), np.uint8),
@@ -271,34 +271,34 @@ def test_a_model_of_other_channels_takes_photos_of_as_many(num_channels) -> None
         np.zeros((1, 4, 5, 3), np.uint8),
         np.zeros((4, 5, 0), np.uint8),
     ],
-    ids=lambda image: f"{image.dtype}{image.shape}",
+    ids=lambda each: f"{each.dtype}{each.shape}",
 )
-def test_what_is_no_photo_is_refused_before_the_model_runs(image, photo) -> None:
+def test_what_is_not_an_image_is_refused_before_the_model_runs(not_an_image, image) -> None:
     predictor = Predictor(make_model())
     with pytest.raises(UserError, match=r"uint8 .* \(height, width, 3\), got .*\("):
-        predictor.probabilities(image)
-    with pytest.raises(UserError, match="a photo must be"):
-        predictor([photo, image])
+        predictor.probabilities(not_an_image)
+    with pytest.raises(UserError, match="an image must be"):
+        predictor([image, not_an_image])
 
 
-def test_a_read_only_photo_is_taken(photo) -> None:
-    photo.flags.writeable = False
-    assert Predictor(make_model())(photo).shape == photo.shape[:2]
+def test_a_read_only_image_is_taken(image) -> None:
+    image.flags.writeable = False
+    assert Predictor(make_model())(image).shape == image.shape[:2]
 
 
-def test_a_model_can_be_a_path(tmp_path: Path, photo) -> None:
+def test_a_model_can_be_a_path(tmp_path: Path, image) -> None:
     model = make_model()
     save(model, tmp_path / "model.safetensors")
-    expected = Predictor(model).probabilities(photo)
+    expected = Predictor(model).probabilities(image)
     for path in (tmp_path / "model.safetensors", str(tmp_path / "model.safetensors")):
-        probabilities = Predictor(path, runtime="torch").probabilities(photo)
+        probabilities = Predictor(path, runtime="torch").probabilities(image)
         np.testing.assert_array_equal(probabilities, expected)
 
 
-def test_bfloat16_is_close_to_float32(photo) -> None:
+def test_bfloat16_is_close_to_float32(image) -> None:
     model = Segmenter(make_spec(depth=1, decoder="mask"))
-    exact = Predictor(model, protocol=SLIDE).probabilities(photo)
-    rough = Predictor(model, protocol=SLIDE, precision="bfloat16").probabilities(photo)
+    exact = Predictor(model, protocol=SLIDE).probabilities(image)
+    rough = Predictor(model, protocol=SLIDE, precision="bfloat16").probabilities(image)
     assert 0 < np.abs(rough - exact).mean() < 0.01  # how single pixels round is the processor's
 
 

@@ -17,7 +17,7 @@ from tests.conftest import GOLDEN
 
 PADDLESEG = published_protocol("paddleseg", window=64, short_side=128)
 SEGMENTER = published_protocol("segmenter", window=64, stride=48, short_side=128)
-PHOTOS = ("coffee", "chelsea")
+IMAGES = ("coffee", "chelsea")
 PADDLESEG_MODES: dict[str, dict[str, Any]] = {
     "slide": {},
     "whole": {"window": None, "stride": None},
@@ -40,7 +40,7 @@ def paper_model() -> Segmenter:
     return load(GOLDEN / "rstrudel_mask" / "checkpoint.pth")
 
 
-def read_photo(name: str) -> ndarray:
+def read_image(name: str) -> ndarray:
     return cv2.imread(str(GOLDEN / "paddleseg_eval" / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
 
 
@@ -55,8 +55,8 @@ def test_labels_and_scores_equal_those_of_paddleseg(mode: str, paddleseg_model: 
     protocol = changed(PADDLESEG, **{"stride": 48, **PADDLESEG_MODES[mode]})
     predictor = Predictor(paddleseg_model, protocol=protocol)
     matrix = ConfusionMatrix(11, ignore_index=255)
-    for name in PHOTOS:
-        labels = predictor(read_photo(name))
+    for name in IMAGES:
+        labels = predictor(read_image(name))
         assert (labels == golden[f"{name}/{mode}"]).mean() >= 0.9995
         matrix.add(golden[f"{name}/ground_truth"], labels)
     found = scores(matrix, paddleseg_model.spec.classes.names, absent_rule=protocol.absent_classes)
@@ -67,20 +67,20 @@ def test_labels_and_scores_equal_those_of_paddleseg(mode: str, paddleseg_model: 
 
 
 @pytest.mark.parametrize("mode", SEGMENTER_MODES)
-@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_labels_equal_those_of_the_papers_code(
     name: str, mode: str, paper_model: Segmenter
 ) -> None:
     golden = np.load(GOLDEN / "rstrudel_eval" / "golden.npz")
     protocol = changed(SEGMENTER, **SEGMENTER_MODES[mode])
-    labels = Predictor(paper_model, protocol=protocol)(read_photo(name))
+    labels = Predictor(paper_model, protocol=protocol)(read_image(name))
     assert (labels == golden[f"{name}/{mode}"]).mean() >= 0.9995
 
 
 def test_probabilities_equal_those_of_the_papers_code(paper_model: Segmenter) -> None:
     golden = np.load(GOLDEN / "rstrudel_eval" / "golden.npz")
     predictor = Predictor(paper_model, protocol=SEGMENTER)
-    probabilities = predictor.probabilities(read_photo("coffee"))[:, 7::29, 11::31]
+    probabilities = predictor.probabilities(read_image("coffee"))[:, 7::29, 11::31]
     sample = golden["coffee/single_scale_probabilities_sample"]
     np.testing.assert_allclose(probabilities, sample, atol=1e-4)
 

@@ -19,24 +19,24 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.predicting.images import label_photos, predict_files
-from segmenter.predicting.outputs import Labelled, PhotoOutputs, source_ids
+from segmenter.predicting.images import label_images, predict_files
+from segmenter.predicting.outputs import ImageOutputs, Labelled, source_ids
 from segmenter.predicting.stages import StageClock, num_processors
 from segmenter.predicting.summary import Summary
 from tests.conftest import make_classes, make_spec
 
 
 @pytest.fixture
-def photos(tmp_path: Path, photo: np.ndarray) -> Path:
+def image_folder(tmp_path: Path, image: np.ndarray) -> Path:
     """A folder with `a.jpg`, `b.PNG`, `deep/er/c.png`, and what is to be passed over."""
     root = tmp_path / "photos"
     (root / "deep" / "er").mkdir(parents=True)
     (root / ".hidden").mkdir()
-    picture = Image.fromarray(photo)
+    picture = Image.fromarray(image)
     for name in ("b.PNG", "deep/er/c.png", ".hidden/d.png", ".e.png"):
         picture.save(root / name, "PNG")
-    (root / "a.jpg").write_bytes(simplejpeg.encode_jpeg(photo))
-    (root / "notes.txt").write_text("no photo")
+    (root / "a.jpg").write_bytes(simplejpeg.encode_jpeg(image))
+    (root / "notes.txt").write_text("no image")
     return root
 
 
@@ -49,11 +49,11 @@ def names(inputs: list[str]) -> list[str]:
     return [name for _, name in find_images(inputs)]
 
 
-def test_a_folder_is_searched_to_any_depth(photos) -> None:
-    assert find_images([str(photos)]) == [
-        (photos / "a.jpg", "a"),
-        (photos / "b.PNG", "b"),
-        (photos / "deep" / "er" / "c.png", "deep/er/c"),
+def test_a_folder_is_searched_to_any_depth(image_folder) -> None:
+    assert find_images([str(image_folder)]) == [
+        (image_folder / "a.jpg", "a"),
+        (image_folder / "b.PNG", "b"),
+        (image_folder / "deep" / "er" / "c.png", "deep/er/c"),
     ]
 
 
@@ -67,26 +67,26 @@ def test_a_folder_is_searched_to_any_depth(photos) -> None:
         ("[ab].*", ["a", "b"]),
     ],
 )
-def test_a_pattern_finds_photos_and_names_them_after_its_first_wildcard(
-    photos, pattern, expected
+def test_a_pattern_finds_images_and_names_them_after_its_first_wildcard(
+    image_folder, pattern, expected
 ) -> None:
-    assert names([f"{photos}/{pattern}"]) == expected
+    assert names([f"{image_folder}/{pattern}"]) == expected
 
 
 def test_a_relative_pattern_is_taken_from_the_current_folder(
-    photos, monkeypatch: pytest.MonkeyPatch
+    image_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(photos)
+    monkeypatch.chdir(image_folder)
     assert find_images(["*.jpg", "deep"]) == [
         (Path("a.jpg"), "a"),
         (Path("deep/er/c.png"), "er/c"),
     ]
 
 
-def test_a_named_file_is_taken_whatever_its_name(photos) -> None:
+def test_a_named_file_is_taken_whatever_its_name(image_folder) -> None:
     for name in ("notes.txt", ".e.png", "odd[1]*.jpg"):
-        (photos / name).touch()
-        assert find_images([str(photos / name)]) == [(photos / name, Path(name).stem)]
+        (image_folder / name).touch()
+        assert find_images([str(image_folder / name)]) == [(image_folder / name, Path(name).stem)]
 
 
 @pytest.mark.parametrize(
@@ -99,36 +99,44 @@ def test_a_named_file_is_taken_whatever_its_name(photos) -> None:
         ("empty", r"folder .*empty holds no image; files with \.avif, \.bmp, "),
     ],
 )
-def test_an_input_without_a_photo_is_named(photos, given, message) -> None:
-    (photos / "empty").mkdir()
+def test_an_input_without_a_image_is_named(image_folder, given, message) -> None:
+    (image_folder / "empty").mkdir()
     with pytest.raises(UserError, match=message):
-        find_images([str(photos / "a.jpg"), str(photos / given)])
+        find_images([str(image_folder / "a.jpg"), str(image_folder / given)])
 
 
-def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(photos, tmp_path: Path) -> None:
-    (photos / "loop").symlink_to(photos)
-    (photos / "deep" / "loop").symlink_to(photos / "deep")
+def test_loops_of_links_do_not_hang_and_linked_folders_are_searched(
+    image_folder, tmp_path: Path
+) -> None:
+    (image_folder / "loop").symlink_to(image_folder)
+    (image_folder / "deep" / "loop").symlink_to(image_folder / "deep")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "f.png").touch()
-    (photos / "linked").symlink_to(tmp_path / "elsewhere")
-    assert names([str(photos)]) == ["a", "b", "deep/er/c", "linked/f"]
-    assert names([f"{photos}/**/*.png"])[0] == "deep/er/c"
+    (image_folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert names([str(image_folder)]) == ["a", "b", "deep/er/c", "linked/f"]
+    assert names([f"{image_folder}/**/*.png"])[0] == "deep/er/c"
 
 
-def test_one_photo_given_twice_is_labelled_once(photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(photos)
-    assert names([str(photos), "a.jpg", "./deep/../a.jpg", "*.jpg"]) == ["a", "b", "deep/er/c"]
+def test_one_image_given_twice_is_labelled_once(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(image_folder)
+    assert names([str(image_folder), "a.jpg", "./deep/../a.jpg", "*.jpg"]) == [
+        "a",
+        "b",
+        "deep/er/c",
+    ]
 
 
-def test_two_photos_of_one_name_are_refused(photos) -> None:
-    (photos / "a.png").touch()
+def test_two_images_of_one_name_are_refused(image_folder) -> None:
+    (image_folder / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would both be written as 'a'"):
-        find_images([str(photos)])
+        find_images([str(image_folder)])
 
 
-def test_three_files_are_written_for_each_photo(photos, tmp_path: Path, predictor) -> None:
+def test_three_files_are_written_for_each_image(image_folder, tmp_path: Path, predictor) -> None:
     folder = OutputFolder(tmp_path / "out")
-    results = list(predict_files(predictor, find_images([str(photos)]), folder))
+    results = list(predict_files(predictor, find_images([str(image_folder)]), folder))
     assert [result.path.name for result in results] == ["a.jpg", "b.PNG", "c.png"]
     assert results[2].outputs == tuple(
         tmp_path / "out" / "deep" / "er" / f"c_{ending}"
@@ -137,12 +145,12 @@ def test_three_files_are_written_for_each_photo(photos, tmp_path: Path, predicto
     assert all(result.problem is None and result.seconds > 0 for result in results)
 
 
-def test_the_files_hold_the_label_map_of_the_photo(
-    photos, photo, tmp_path: Path, predictor
+def test_the_files_hold_the_label_map_of_the_image(
+    image_folder, image, tmp_path: Path, predictor
 ) -> None:
-    images = [(photos / "b.PNG", "b")]
+    images = [(image_folder / "b.PNG", "b")]
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
-    labels = predictor(photo)
+    labels = predictor(image)
     overlay, color, label = (np.array(Image.open(path)) for path in result.outputs)
     np.testing.assert_array_equal(label, labels)
     np.testing.assert_array_equal(color, labels)
@@ -150,9 +158,11 @@ def test_the_files_hold_the_label_map_of_the_photo(
     np.testing.assert_allclose(result.shares, [(labels == index).mean() for index in range(3)])
 
 
-def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path: Path, predictor) -> None:
-    (photos / "b.PNG").write_bytes((photos / "b.PNG").read_bytes()[:100])
-    images = [*find_images([str(photos)]), (photos / "gone.jpg", "gone")]
+def test_an_unreadable_image_does_not_stop_the_others(
+    image_folder, tmp_path: Path, predictor
+) -> None:
+    (image_folder / "b.PNG").write_bytes((image_folder / "b.PNG").read_bytes()[:100])
+    images = [*find_images([str(image_folder)]), (image_folder / "gone.jpg", "gone")]
     results = list(predict_files(predictor, images, OutputFolder(tmp_path / "out")))
     assert [result.problem is None for result in results] == [True, False, True, False]
     assert "b.PNG is cut, damaged or not an image" in str(results[1].problem)
@@ -160,59 +170,61 @@ def test_an_unreadable_photo_does_not_stop_the_others(photos, tmp_path: Path, pr
     assert not list((tmp_path / "out").glob("b_*"))
 
 
-def test_a_photo_too_large_for_the_memory_does_not_stop_the_others(
-    photos, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
+def test_a_image_too_large_for_the_memory_does_not_stop_the_others(
+    image_folder, tmp_path: Path, predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(predictor.model, "patch_logits", fail)
-    images = [(photos / "b.PNG", "b")]
+    images = [(image_folder / "b.PNG", "b")]
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
     assert "does not fit into memory" in str(result.problem)
 
 
 def test_files_in_the_way_are_refused_before_the_model_runs(
-    photos, tmp_path: Path, predictor
+    image_folder, tmp_path: Path, predictor
 ) -> None:
     (tmp_path / "b_color.png").write_bytes(b"mine")
     predictor.model.patch_logits = None
     with pytest.raises(UserError, match=r"b_color\.png exists"):
-        predict_files(predictor, find_images([str(photos)]), OutputFolder(tmp_path))
+        predict_files(predictor, find_images([str(image_folder)]), OutputFolder(tmp_path))
 
 
 def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(
-    photos, predictor
+    image_folder, predictor
 ) -> None:
-    out = photos / "out"
+    out = image_folder / "out"
     runs = []
     for _ in range(2):
-        results = list(predict_files(predictor, find_images([str(photos)]), OutputFolder(out)))
+        results = list(
+            predict_files(predictor, find_images([str(image_folder)]), OutputFolder(out))
+        )
         runs.append({path: path.read_bytes() for result in results for path in result.outputs})
     assert runs[0] == runs[1]
     assert len(runs[0]) == 9
-    assert names([f"{photos}/**/*.png"]) == ["deep/er/c"]
+    assert names([f"{image_folder}/**/*.png"]) == ["deep/er/c"]
 
 
-def test_an_option_that_cannot_be_is_refused(photos, tmp_path: Path, predictor) -> None:
+def test_an_option_that_cannot_be_is_refused(image_folder, tmp_path: Path, predictor) -> None:
     folder = OutputFolder(tmp_path / "out")
     with pytest.raises(UserError, match=r"opacity must be from 0 .* got 1\.5"):
-        PhotoOutputs(predictor.classes, tmp_path, opacity=1.5)
+        ImageOutputs(predictor.classes, tmp_path, opacity=1.5)
     five_bands = Predictor(Segmenter(make_spec(depth=1, in_channels=5)))
     with pytest.raises(UserError, match="this model takes 5"):
-        predict_files(five_bands, find_images([str(photos)]), folder)
+        predict_files(five_bands, find_images([str(image_folder)]), folder)
 
 
-def test_source_ids_reach_the_label_file(photos, photo, tmp_path: Path) -> None:
+def test_source_ids_reach_the_label_file(image_folder, image, tmp_path: Path) -> None:
     model = Segmenter(make_spec(depth=1))
     classes = make_value_classes([[7], [400, 3], [9]])
     model.spec = model.spec.model_copy(update={"classes": classes})
     predictor = Predictor(model)
-    images = [(photos / "b.PNG", "b")]
-    outputs = PhotoOutputs(classes, tmp_path / "out", ids="source")
+    images = [(image_folder / "b.PNG", "b")]
+    outputs = ImageOutputs(classes, tmp_path / "out", ids="source")
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"), outputs)
     values = np.array(Image.open(result.outputs[2]))
-    np.testing.assert_array_equal(values, np.array([7, 400, 9])[predictor(photo)])
+    np.testing.assert_array_equal(values, np.array([7, 400, 9])[predictor(image)])
 
 
 def make_value_classes(values: list[list[object]]) -> Classes:
@@ -245,28 +257,28 @@ def test_the_summary_lists_classes_that_occur_by_their_mean_share() -> None:
     summary.add(Path("b"), np.array([0.0, 0.0, 1.0]))
     table = summary.table()
     assert table.names == ("class-2", "class-0")
-    assert table.photos == (Path("a"), Path("b"))
+    assert table.images == (Path("a"), Path("b"))
     np.testing.assert_array_equal(table.shares, [[0.5, 0.5], [1.0, 0.0]])
     np.testing.assert_array_equal(table.overall, [0.75, 0.25])
 
 
-def test_the_summary_of_many_photos_has_few_rows_and_the_mean_of_all() -> None:
+def test_the_summary_of_many_images_has_few_rows_and_the_mean_of_all() -> None:
     summary = Summary(make_classes(2))
     for number in range(100):
         summary.add(Path(f"{number}"), np.eye(2)[number % 2])
     table = summary.table()
-    assert (len(table.photos), table.num_photos) == (40, 100)
+    assert (len(table.images), table.num_images) == (40, 100)
     np.testing.assert_array_equal(table.overall, [0.5, 0.5])
 
 
-def test_the_summary_of_no_photo_is_empty() -> None:
+def test_the_summary_of_no_image_is_empty() -> None:
     table = Summary(make_classes(3)).table()
-    assert (table.names, table.photos, table.shares.shape) == ((), (), (0, 0))
+    assert (table.names, table.images, table.shares.shape) == ((), (), (0, 0))
 
 
 @pytest.fixture
 def many(tmp_path: Path) -> list[tuple[Path, str]]:
-    """Twelve photos of many sizes, one of them broken."""
+    """Twelve images of many sizes, one of them broken."""
     rng = np.random.default_rng(0)
     images = []
     for number in range(12):
@@ -274,12 +286,12 @@ def many(tmp_path: Path) -> list[tuple[Path, str]]:
         size = (int(rng.integers(1, 200)), int(rng.integers(1, 200)), 3)
         Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(path)
         images.append((path, path.stem))
-    images[5][0].write_bytes(b"no photo")
+    images[5][0].write_bytes(b"no image")
     return images
 
 
-def test_files_are_those_of_one_photo_after_the_other(many, tmp_path: Path, predictor) -> None:
-    outputs = PhotoOutputs(predictor.classes, tmp_path)
+def test_files_are_those_of_one_image_after_the_other(many, tmp_path: Path, predictor) -> None:
+    outputs = ImageOutputs(predictor.classes, tmp_path)
     results = list(predict_files(predictor, many, OutputFolder(tmp_path / "out")))
     assert [result.path for result in results] == [path for path, _ in many]
     for result in results:
@@ -295,12 +307,12 @@ def test_files_are_those_of_one_photo_after_the_other(many, tmp_path: Path, pred
             assert path.read_bytes() == encode()
 
 
-def test_few_photos_are_taken_at_a_time(many, tmp_path: Path, predictor) -> None:
+def test_few_images_are_taken_at_a_time(many, tmp_path: Path, predictor) -> None:
     asked = []
-    photos = (asked.append(name) or (path, name) for path, name in many)
-    outputs = PhotoOutputs(predictor.classes, tmp_path / "out")
+    image_folder = (asked.append(name) or (path, name) for path, name in many)
+    outputs = ImageOutputs(predictor.classes, tmp_path / "out")
     folder = OutputFolder(tmp_path / "out")
-    labelled = label_photos(predictor, photos, folder, outputs.draw)
+    labelled = label_images(predictor, image_folder, folder, outputs.draw)
     assert asked == []
     for number, _ in enumerate(labelled, start=1):
         assert len(asked) <= number + 2 * num_processors() + 2
@@ -349,19 +361,19 @@ def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path: Path, predic
     assert 0 < used.num_busy <= num_processors() + 0.1
 
 
-def test_files_of_formats_that_are_not_read_are_counted_by_suffix(photos) -> None:
+def test_files_of_formats_that_are_not_read_are_counted_by_suffix(image_folder) -> None:
     for name in ("a.heic", "deep/b.HEIC", "c.jp2", "clip.mp4", ".hidden.heic", "notes.txt"):
-        (photos / name).parent.mkdir(exist_ok=True)
-        (photos / name).write_bytes(b"x")
+        (image_folder / name).parent.mkdir(exist_ok=True)
+        (image_folder / name).write_bytes(b"x")
     counts = Counter()
-    find_images([str(photos)], counts)
+    find_images([str(image_folder)], counts)
     assert counts == {".heic": 2, ".jp2": 1, ".mp4": 1}
     assert describe_passed_over(counts) == (
         "3 files passed over, in formats that are not read (2 .heic, 1 .jp2): convert them to "
         "JPEG or PNG; 1 file passed over, videos (1 .mp4): give each video by its name"
     )
     of_pattern = Counter()
-    find_images([f"{photos}/*"], of_pattern)
+    find_images([f"{image_folder}/*"], of_pattern)
     assert of_pattern == {".heic": 1, ".jp2": 1, ".mp4": 1}
 
 

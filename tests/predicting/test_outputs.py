@@ -14,7 +14,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import PhotoOutputs, parse_save
+from segmenter.predicting.outputs import ImageOutputs, parse_save
 from segmenter.predicting.set_files import SetFiles
 from tests.conftest import make_classes, make_spec
 
@@ -30,14 +30,14 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, photo: np.ndarray, predictor: Predictor) -> Path:
-    """Everything there is to save of two photos."""
+def saved(tmp_path: Path, image: np.ndarray, predictor: Predictor) -> Path:
+    """Everything there is to save of two images."""
     (tmp_path / "photos/deep").mkdir(parents=True)
-    Image.fromarray(photo).save(tmp_path / "photos/a.png")
-    Image.fromarray(photo[::-1, :40]).save(tmp_path / "photos/deep/b.png")
+    Image.fromarray(image).save(tmp_path / "photos/a.png")
+    Image.fromarray(image[::-1, :40]).save(tmp_path / "photos/deep/b.png")
     images = [(tmp_path / "photos/a.png", "a"), (tmp_path / "photos/deep/b.png", "deep/b")]
     folder = OutputFolder(tmp_path / "out")
-    outputs = PhotoOutputs(predictor.classes, folder.root, parse_save(EVERYTHING))
+    outputs = ImageOutputs(predictor.classes, folder.root, parse_save(EVERYTHING))
     with SetFiles(outputs.set_formats, predictor.classes, folder) as set_files:
         for result in predict_files(predictor, images, folder, outputs):
             set_files.add(result.lines)
@@ -64,19 +64,19 @@ def test_coco_holds_the_label_maps_pixel_by_pixel(
     coco_module = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
     coco = coco_module.COCO(saved / name)
     assert [each["file_name"] for each in coco.imgs.values()] == ["a.png", "deep/b.png"]
-    for number, photo in enumerate(("a", "deep/b"), start=1):
-        labels = labels_of(saved, photo)
+    for number, image in enumerate(("a", "deep/b"), start=1):
+        labels = labels_of(saved, image)
         read = np.full(labels.shape, predictor.classes.ignore_index, np.uint8)
         for each in coco.loadAnns(coco.getAnnIds(imgIds=number)):
             read[coco.annToMask(each).astype(bool)] = each["category_id"] - 1
         np.testing.assert_array_equal(read, labels)
 
 
-def test_labelling_tools_find_the_photos(saved: Path) -> None:
-    for name, photo in (("a", "a.png"), ("deep/b", "deep/b.png")):
+def test_labelling_tools_find_the_images(saved: Path) -> None:
+    for name, image in (("a", "a.png"), ("deep/b", "deep/b.png")):
         path = saved / f"{name}.json"
         found = path.parent / json.loads(path.read_text())["imagePath"]
-        assert found.resolve() == (saved.parent / "photos" / photo).resolve()
+        assert found.resolve() == (saved.parent / "photos" / image).resolve()
     images = ElementTree.parse(saved / "cvat.xml").findall("image")
     assert [each.get("name") for each in images] == ["a.png", "deep/b.png"]
     tasks = json.loads((saved / "label-studio.json").read_text())
@@ -84,13 +84,13 @@ def test_labelling_tools_find_the_photos(saved: Path) -> None:
 
 
 def test_probabilities_and_margins_are_the_predictors_to_a_255th(
-    saved: Path, photo: np.ndarray, predictor: Predictor
+    saved: Path, image: np.ndarray, predictor: Predictor
 ) -> None:
     read = np.load(saved / "a_probabilities.npz")
     assert tuple(read["classes"]) == predictor.classes.names
-    probabilities = predictor.probabilities(photo).transpose(1, 2, 0)
+    probabilities = predictor.probabilities(image).transpose(1, 2, 0)
     np.testing.assert_array_equal(read["probabilities"], np.rint(255 * probabilities))
-    labels, margins = predictor.labels_and_margins(photo)
+    labels, margins = predictor.labels_and_margins(image)
     np.testing.assert_array_equal(
         np.array(Image.open(saved / "a_margins.png")), np.rint(255 * margins)
     )
@@ -98,12 +98,12 @@ def test_probabilities_and_margins_are_the_predictors_to_a_255th(
 
 
 def test_rows_are_the_same_however_few_are_made_at_once(
-    photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(Segmenter(make_spec(depth=1)), flip=True, scales=(1.0, 1.5))
-    whole = list(predictor.rows(photo, margins=True, probabilities=True))
+    whole = list(predictor.rows(image, margins=True, probabilities=True))
     monkeypatch.setattr("segmenter.inference.predictor._NUMBERS_AT_ONCE", 1)
-    parts = list(predictor.rows(photo, margins=True, probabilities=True))
+    parts = list(predictor.rows(image, margins=True, probabilities=True))
     assert len(whole) == 1 < len(parts)
     assert [row for each in parts for row in range(60)[each.rows]] == list(range(60))
     np.testing.assert_array_equal(np.concatenate([each.labels for each in parts]), whole[0].labels)
@@ -133,16 +133,16 @@ def test_choices_keep_one_order_whatever_the_user_gave() -> None:
     assert parse_save("label, overlay,label") == ("overlay", "label")
 
 
-def test_a_photo_with_the_name_of_a_file_of_all_photos_is_refused(
+def test_a_image_with_the_name_of_a_file_of_all_images_is_refused(
     tmp_path: Path, predictor: Predictor
 ) -> None:
     folder = OutputFolder(tmp_path / "out")
-    outputs = PhotoOutputs(predictor.classes, folder.root, parse_save("labelme,coco"))
+    outputs = ImageOutputs(predictor.classes, folder.root, parse_save("labelme,coco"))
     with pytest.raises(UserError, match=r"2 outputs would have the name 'coco\.json'"):
         predict_files(predictor, [(tmp_path / "coco.jpg", "coco")], folder, outputs)
 
 
-def test_a_file_of_many_photos_is_written_in_little_memory(tmp_path: Path) -> None:
+def test_a_file_of_many_images_is_written_in_little_memory(tmp_path: Path) -> None:
     line = json.dumps({"data": {"image": "x" * 1000}})
     with SetFiles(["label-studio"], make_classes(2), OutputFolder(tmp_path)) as set_files:
         tracemalloc.start()

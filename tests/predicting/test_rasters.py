@@ -150,7 +150,7 @@ def test_a_broken_raster_leaves_nothing(tmp_path: Path, share) -> None:
     assert not [file for file in (tmp_path / "out").glob("*") if file.is_file()]
 
 
-def test_a_map_is_told_from_a_photo(tmp_path: Path) -> None:
+def test_a_map_is_told_from_a_image(tmp_path: Path) -> None:
     Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.tif")
     Image.fromarray(make_pixels(20, 30)).save(tmp_path / "photo.png")
     (tmp_path / "broken.tif").write_bytes(b"II*\0nothing")
@@ -168,7 +168,7 @@ def test_bands_without_a_georeference_are_labelled_too(tmp_path: Path) -> None:
     assert result.problem is None
 
 
-def test_predict_labels_maps_beside_photos(
+def test_predict_labels_maps_beside_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(make_predictor().model, tmp_path / "model.safetensors")
@@ -194,7 +194,7 @@ def test_predict_labels_maps_beside_photos(
         "photo_overlay.jpg",
     }
     assert "[2/2]" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows photos"):
+    with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows images"):
         run_prediction(*given, tmp_path / "other", **{**options, "gallery": True})
     run_prediction(*given, tmp_path / "out", **options)  # ours, so it may be replaced
     (tmp_path / "out" / "map_label.tif").write_bytes(b"mine")

@@ -34,18 +34,18 @@ def make_predictor(data_set: str) -> Predictor:
 
 
 @pytest.mark.parametrize(
-    ("data_set", "photo_name", "ids"),
+    ("data_set", "image_name", "ids"),
     [
         ("ade20k", "ADE_test_00000001.jpg", list(range(1, 151))),
         ("cityscapes", "berlin/berlin_000000_000019_leftImg8bit.png", LABEL_IDS),
     ],
 )
 def test_each_pixel_is_the_id_of_its_label(
-    data_set: str, photo_name: str, ids: list[int], photo: np.ndarray, tmp_path: Path
+    data_set: str, image_name: str, ids: list[int], image: np.ndarray, tmp_path: Path
 ) -> None:
-    path = tmp_path / "photos" / photo_name
+    path = tmp_path / "photos" / image_name
     path.parent.mkdir(parents=True)
-    Image.fromarray(photo).save(path)
+    Image.fromarray(image).save(path)
     predictor = make_predictor(data_set)
     images = find_images([str(tmp_path / "photos")])
     (result,) = write_submission(predictor, images, OutputFolder(tmp_path / "out"), data_set)
@@ -65,7 +65,7 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
         write_submission(predictor, [], folder, "ade20k")
 
 
-def test_photos_that_are_not_of_cityscapes_are_refused(tmp_path: Path) -> None:
+def test_images_that_are_not_of_cityscapes_are_refused(tmp_path: Path) -> None:
     predictor, folder = make_predictor("cityscapes"), OutputFolder(tmp_path / "out")
     with pytest.raises(UserError, match="Cityscapes takes CITY_123456_123456"):
         write_submission(predictor, [(Path("a.jpg"), "a")], folder, "cityscapes")

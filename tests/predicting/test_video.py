@@ -252,9 +252,9 @@ def test_frames_of_one_size_can_go_through_the_model_together(
     alone = label(path, output="labels")
     sizes = []
 
-    def counting(self: Predictor, photos: list[np.ndarray]) -> list[np.ndarray]:
-        sizes.append(len(photos))
-        return call(self, photos)
+    def counting(self: Predictor, images: list[np.ndarray]) -> list[np.ndarray]:
+        sizes.append(len(images))
+        return call(self, images)
 
     call = Predictor.__call__
     predictor = make_predictor()

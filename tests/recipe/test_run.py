@@ -105,7 +105,7 @@ def test_fields_that_were_changed_are_named_beside_the_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_a_folder_of_photos_is_learnt_on_one_two_or_four_gpus(processes: int) -> None:
+def test_a_folder_of_images_is_learnt_on_one_two_or_four_gpus(processes: int) -> None:
     recipe = read_recipe("finetune")
     check_division(recipe.batch_size, recipe.accumulate, processes)
 

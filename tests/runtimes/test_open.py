@@ -102,13 +102,13 @@ def test_the_bundled_model_gives_the_same_logits_in_every_runtime(name: str) -> 
 
 @pytest.mark.parametrize("name", ["torch", *GRAPHS])
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (0, 5), (5, 0), (0, 0)])
-def test_every_runtime_gives_photos_of_any_size_label_maps_of_their_size(
+def test_every_runtime_gives_images_of_any_size_label_maps_of_their_size(
     name: str, size: tuple[int, int], path: Path
 ) -> None:
     runtime = open_runtime(path, name, "float32")
-    photo = np.zeros((*size, 3), dtype=np.uint8)
+    image = np.zeros((*size, 3), dtype=np.uint8)
     for protocol in (Protocol(), Protocol(short_side=32, window=64, stride=48, flip=True)):
-        assert Predictor(runtime, protocol=protocol)(photo).shape == size
+        assert Predictor(runtime, protocol=protocol)(image).shape == size
 
 
 def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter) -> None:
@@ -120,7 +120,7 @@ def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter)
 
 @pytest.mark.slow
 def test_on_camvid_bfloat16_chooses_the_classes_of_float32(camvid: Path) -> None:
-    """Of all 233 test photos: `python benchmarks/precisions.py street DATA`."""
+    """Of all 233 test images: `python benchmarks/precisions.py street DATA`."""
     if openvino_graphs.usable_precision("auto") != "bfloat16":
         pytest.skip("needs a processor with bfloat16")
     folder = open_folder(camvid)
@@ -129,8 +129,8 @@ def test_on_camvid_bfloat16_chooses_the_classes_of_float32(camvid: Path) -> None
         Predictor("street", runtime="openvino", precision=precision)
         for precision in ("float32", "bfloat16")
     )
-    photos = [read_sample(item, folder.classes).image for item in items]
-    same = [exact(photo) == rough(photo) for photo in photos]
+    images = [read_sample(item, folder.classes).image for item in items]
+    same = [exact(image) == rough(image) for image in images]
     assert np.mean(same) >= 0.99
     mious = [evaluate(each, items, folder.classes).scores.miou or 0.0 for each in (exact, rough)]
     assert abs(mious[0] - mious[1]) < 0.002

@@ -1,4 +1,4 @@
-"""What a run survives: kills, full disks, damaged photos, dead readers; equal to the bit."""
+"""What a run survives: kills, full disks, damaged images, dead readers; equal to the bit."""
 
 import errno
 import json
@@ -53,8 +53,8 @@ def drive(recipe: Recipe, folder: Path, *arguments: str) -> subprocess.Completed
 
 @pytest.mark.slow
 def test_five_kills_at_random_steps_with_changing_workers_change_no_bit(tmp_path: Path) -> None:
-    # Ten photos in batches of four: epochs end inside batches.
-    root = write_data_set(tmp_path / "data", num_photos=10)
+    # Ten images in batches of four: epochs end inside batches.
+    root = write_data_set(tmp_path / "data", num_images=10)
     recipe = make_recipe(
         root, **EVERYTHING_RANDOM, schedule={"steps": 60}, save_every=7, evaluate_every=25
     )
@@ -244,11 +244,11 @@ def test_ten_losses_in_a_row_that_are_not_finite_end_the_run(
 
 
 def truncate(path: Path) -> None:
-    """Leave the header, so that the photo is found damaged only when it is decoded."""
+    """Leave the header, so that the image is found damaged only when it is decoded."""
     path.write_bytes(path.read_bytes()[:-60])
 
 
-def test_an_unreadable_photo_is_replaced_the_same_way_on_resume(
+def test_an_unreadable_image_is_replaced_the_same_way_on_resume(
     data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     truncate(data_set / "images/train/photo-2.png")
@@ -256,7 +256,7 @@ def test_an_unreadable_photo_is_replaced_the_same_way_on_resume(
         data_set, **EVERYTHING_RANDOM, data={"val": None, "max_unreadable": 0.25}, workers=1
     )
     run_training(recipe, data_set / "unbroken", "cpu", resume=False)
-    assert capsys.readouterr().err.count("another photo takes its place") == 1
+    assert capsys.readouterr().err.count("another image takes its place") == 1
     found = json.loads((data_set / "unbroken/unreadable.jsonl").read_text())
     assert found["image"].endswith("photo-2.png")
     with monkeypatch.context() as patch:
@@ -264,13 +264,13 @@ def test_an_unreadable_photo_is_replaced_the_same_way_on_resume(
         with pytest.raises(Stopped):
             run_training(recipe, data_set / "broken", "cpu", resume=False)
     run_training(recipe, data_set / "broken", "cpu", resume=True)
-    assert capsys.readouterr().err.count("another photo takes its place") == 1
+    assert capsys.readouterr().err.count("another image takes its place") == 1
     assert equal(data_set / "unbroken", data_set / "broken")
 
 
-def test_too_many_unreadable_photos_stop_the_run(data_set: Path) -> None:
+def test_too_many_unreadable_images_stop_the_run(data_set: Path) -> None:
     truncate(data_set / "images/train/photo-1.png")
     truncate(data_set / "images/train/photo-2.png")
     recipe = make_recipe(data_set, data={"val": None, "max_unreadable": 0.25})
-    with pytest.raises(UserError, match=r"2 photos cannot be read, more than data\.max_unreadable"):
+    with pytest.raises(UserError, match=r"2 images cannot be read, more than data\.max_unreadable"):
         run_training(recipe, data_set / "run", "cpu", resume=False)

@@ -36,7 +36,7 @@ LATER_DECODERS = (
     ],
     ids=lambda value: value["decoder"] if isinstance(value, dict) else "",
 )
-def test_overfitting_four_photos_drives_the_loss_under_0_05(
+def test_overfitting_four_images_drives_the_loss_under_0_05(
     data_set: Path, decoder: dict[str, object], steps: int, factor: float
 ) -> None:
     # The layer norm over classes leaves logits no size of their own: its gains must grow first.

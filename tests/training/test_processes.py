@@ -31,8 +31,8 @@ RANDOM = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Five photos to train on, and five to score on: no even share."""
-    return write_data_set(tmp_path / "data", num_photos=5)
+    """Five images to train on, and five to score on: no even share."""
+    return write_data_set(tmp_path / "data", num_images=5)
 
 
 def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int]:
@@ -90,7 +90,7 @@ def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder
     assert len(one) == 20
     for name, (count, *_) in runs.items():
         assert_same_trajectory(one, trace(root / name, count))
-        # Each photo is scored once, whatever the number of processes.
+        # Each image is scored once, whatever the number of processes.
         assert scores(root / name) == [
             pytest.approx(line, abs=1e-3) for line in scores(root / "one")
         ]
@@ -163,8 +163,8 @@ def test_no_process_steps_where_the_loss_of_one_is_nan(
 def test_what_is_wrong_in_one_process_ends_all_with_one_line(
     root: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    photo = root / "images/val/photo-1.png"
-    photo.write_bytes(photo.read_bytes()[:-60])  # the second process scores it
+    image = root / "images/val/photo-1.png"
+    image.write_bytes(image.read_bytes()[:-60])  # the second process scores it
     recipe = make_recipe(root, **RANDOM, evaluate_every=1)
     assert drive(recipe, root / "run", 2) == 2
     said = capfd.readouterr().err

@@ -47,11 +47,11 @@ def test_a_change_is_refused_with_the_difference_and_made_when_allowed(
     assert read_recipe(str(finished / "run/recipe.yaml")) == short(finished)
 
 
-def test_photos_that_come_or_go_are_named(finished: Path) -> None:
+def test_images_that_come_or_go_are_named(finished: Path) -> None:
     for kind in ("images", "masks"):
         folder = finished / kind / "train"
         (folder / "photo-3.png").rename(folder / "other.png")
-    expected = r"photos: 1 gone \(such as train/photo-3\), 1 new \(such as train/other\)"
+    expected = r"images: 1 gone \(such as train/photo-3\), 1 new \(such as train/other\)"
     with pytest.raises(UserError, match=expected):
         resume(finished)
     resume(finished, allow=True)

@@ -1,4 +1,4 @@
-"""A trained model teaches another one, on photos with labels and without."""
+"""A trained model teaches another one, on images with labels and without."""
 
 import math
 import shutil
@@ -26,7 +26,7 @@ QUIET = {"data": {"val": None}}
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """A teacher that knows the tiny data set by heart, as a recipe names it; and photos alone."""
+    """A teacher that knows the tiny data set by heart, as a recipe names it; and images alone."""
     folder = tmp_path_factory.mktemp("taught")
     root = write_data_set(folder / "school")
     recipe = make_recipe(
@@ -37,13 +37,13 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         save_every=100,
     )
     run_training(recipe, root / "run", "cpu")
-    photos = folder / "photos"
-    photos.mkdir()
+    images = folder / "photos"
+    images.mkdir()
     colors = np.random.default_rng(5).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     for number, color in enumerate(colors):
         image = Image.fromarray(color.repeat(16, axis=0).repeat(16, axis=1))
-        image.save(photos / f"{number}.png")
-    return {"model": str(root / "run/last.safetensors"), "unlabelled": str(photos)}
+        image.save(images / f"{number}.png")
+    return {"model": str(root / "run/last.safetensors"), "unlabelled": str(images)}
 
 
 def random_answers(*shape: int) -> Answers:
@@ -58,12 +58,12 @@ def a_teacher(**fields: float) -> Teacher:
 def test_the_loss_is_the_mean_divergence_of_all_pixels(temperature: float) -> None:
     student, wanted = random_answers(2, 3, 4, 5), random_answers(2, 3, 4, 5)
     total = 0.0
-    for photo in range(2):
+    for image in range(2):
         for row in range(4):
             for column in range(5):
                 parts = []
                 for logits in (student.logits, wanted.logits):
-                    powers = [math.exp(x / temperature) for x in logits[photo, :, row, column]]
+                    powers = [math.exp(x / temperature) for x in logits[image, :, row, column]]
                     parts.append([power / sum(powers) for power in powers])
                 total += sum(p * math.log(p / q) for q, p in zip(*parts, strict=True))
     loss = a_teacher(weight=0.5, temperature=temperature).loss(student, wanted, 1.0)
@@ -117,8 +117,8 @@ def test_a_student_without_labels_answers_as_its_teacher(data_set: Path, taught:
     losses = [line["train/loss"] for line in log(data_set / "run") if "train/loss" in line]
     assert losses[-1] < 0.1 * losses[0]
     student = segmenter.load(data_set / "run/last.safetensors")
-    photo = np.asarray(Image.open(data_set / "images/val/photo-0.png"))
-    answers = [segmenter.Predictor(model)(photo) for model in (before, student)]
+    image = np.asarray(Image.open(data_set / "images/val/photo-0.png"))
+    answers = [segmenter.Predictor(model)(image) for model in (before, student)]
     assert (answers[0] == answers[1]).mean() > 0.95
     after = segmenter.load(taught["model"]).state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.state_dict().items())
@@ -193,7 +193,7 @@ def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> No
     assert not (data_set / "run").exists()
 
 
-def test_a_folder_without_photos_is_refused(data_set: Path, taught: dict, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(data_set: Path, taught: dict, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     given = taught | {"unlabelled": str(tmp_path / "empty")}
     recipe = make_recipe(data_set, loss={"teacher": given}, **QUIET)

@@ -60,7 +60,7 @@ class Classes(BaseModel):
     """Mask values of pixels that are left out of training and scores; also negative ones."""
     background: tuple[MaskValue, ...] = ()
     """Mask values of all that is not the one class. Only with one class; it is no class itself: it
-    has no logit and no part in mean scores, and the photo shows where it is."""
+    has no logit and no part in mean scores, and the image shows where it is."""
     image_bits: Annotated[int, Field(ge=8, le=16, strict=True)] | None = None
     """Bits a sample of those images that have more than 8; white is 2^image_bits - 1. None: found,
     by training once for all its images, so that they are in the model; else for each image."""

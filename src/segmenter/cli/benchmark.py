@@ -17,14 +17,14 @@ def benchmark(
     rounds: int = 9,
     json: bool = False,
 ) -> int:
-    """Measure how fast a model labels a photo here, where the time goes, how far the limit is.
+    """Measure how fast a model labels an image here, where the time goes, how far the limit is.
 
     Args:
         model: A bundled name, a model file, or an exported one.
-        size: Height and width of the photo, which the model sees whole.
-        photo: A photo, which is brought to that size; without it, blocks of random colours.
+        size: Height and width of the image, which the model sees whole.
+        photo: An image, which is brought to that size; without it, blocks of random colours.
         merge_tokens: Merge tokens whose cosine is above this, as for `predict`; how many that are
-            depends on the photo.
+            depends on the image.
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic.
         device: Where to compute.
@@ -36,7 +36,7 @@ def benchmark(
     run_benchmark(
         model,
         size,
-        photo_file=photo,
+        image_file=photo,
         merge_tokens=merge_tokens,
         runtime=runtime,
         precision=precision,

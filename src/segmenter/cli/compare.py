@@ -22,15 +22,15 @@ def compare(
     precision: Precision = "float32",
     overwrite: bool = False,
 ) -> int:
-    """Compare two models on the same labelled photos: is the difference more than chance?
+    """Compare two models on the same labelled images: is the difference more than chance?
 
     Args:
         a: A bundled name, a model file, hf:owner/name, or an exported one.
         b: Another; differences are B less A.
         data: As for `evaluate`.
-        split: Which photos of the folder; as for `evaluate`.
+        split: Which images of the folder; as for `evaluate`.
         json: File for all numbers.
-        report: Folder for a page with scores, classes, and the photos on which they differ most.
+        report: Folder for a page with scores, classes, and the images on which they differ most.
         classes: A `classes.yaml` other than the one in the folder.
         protocol: Score both as a published code base does; without it, each as its own spec says.
         decode: Labels that A and B give, each as for `evaluate`, such as `--decode argmax iou`.

@@ -33,16 +33,16 @@ def evaluate(
     precision: Precision = "float32",
     overwrite: bool = False,
 ) -> int:
-    """Score a model on labelled photos: mIoU and friends.
+    """Score a model on labelled images: mIoU and friends.
 
     Args:
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
-        split: Which photos of the folder; without it, `test`, or all where there is one split, or
+        split: Which images of the folder; without it, `test`, or all where there is one split, or
             `val` of a published data set.
         json: File for all numbers.
-        report: Folder for a page with tables, the confusion matrix, best and worst photos.
+        report: Folder for a page with tables, the confusion matrix, best and worst images.
         statistics: Count more, which takes longer: boundary IoU, IoU by object size, calibration,
             risk against coverage. So do the next two flags.
         boundary_ratio: Width of boundary regions, as a share of the diagonal; without it, 0.02.
@@ -50,14 +50,14 @@ def evaluate(
         classes: A `classes.yaml` other than the one in the folder.
         protocol: Score as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg;
             without it, as the model's own spec says. The next six flags change single fields.
-        short_side: Resize photos to this short side first; 0: not at all.
+        short_side: Resize images to this short side first; 0: not at all.
         window: Side of the sliding window.
         stride: Distance of neighbouring windows.
-        whole: Take each photo as a whole, whatever the model's own way is.
-        flip: Average with the mirrored photo.
+        whole: Take each image as a whole, whatever the model's own way is.
+        flip: Average with the mirrored image.
         scales: Average over these sizes, such as `--scales 0.75 1 1.25`.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
-            highest mean IoU or Dice over the classes of a photo.
+            highest mean IoU or Dice over the classes of an image.
         merge_tokens: Merge tokens whose cosine is above this, as for `predict`.
         device: Where to compute.
         runtime: What computes; without it, torch, so that a score does not depend on what is

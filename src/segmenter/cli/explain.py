@@ -18,10 +18,10 @@ def explain(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> int:
-    """Show what a model looks at in a photo: the attention of every block and head, as one page.
+    """Show what a model looks at in an image: the attention of every block and head, as one page.
 
     Args:
-        image: A photo.
+        image: An image.
         model: A bundled name, or a model file.
         out: Folder for the page and its pictures.
         patch: Where to look from, as ROW,COLUMN of patches from 0; without it, the middle.

@@ -29,29 +29,29 @@ def predict(
     image_bits: int | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Label every pixel of photos and videos: overlays, colour maps, and the raw labels.
+    """Label every pixel of images and videos: overlays, colour maps, and the raw labels.
 
     Args:
-        images: Photos, folders of photos, or patterns such as `photos/**/*.jpg`; videos, image
+        images: Images, folders of images, or patterns such as `photos/**/*.jpg`; videos, image
             sequences, and cameras such as `/dev/video0`.
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         out: Folder for the results.
         save: What to write, with commas between: overlay, color, label (these three unless told),
             probabilities, margins, labelme, coco, coco-polygons, cvat, label-studio.
-        opacity: How strongly the colours lie over the photo: 0 none, 1 full.
+        opacity: How strongly the colours lie over the image: 0 none, 1 full.
         ids: What the raw label map holds: class indices, or the mask values of `classes.yaml`.
-        gallery: Also write `index.html`, a page with all photos and overlays.
-        submission: Write one PNG a photo with the ids of this benchmark's server, and nothing else.
+        gallery: Also write `index.html`, a page with all images and overlays.
+        submission: Write one PNG an image with the ids of this benchmark's server and nothing else.
         video: What to write for a video: a video of overlays, or the raw labels of each frame.
         fps: Frames a second of an image sequence, such as `shots/frame-%04d.png`.
         camera_format: What a device or pipe delivers; none: v4l2 of a device such as /dev/video0,
             a container as of files from a pipe.
-        shards: For large batches: cut the photos into this many parts, by their names, and keep a
+        shards: For large batches: cut the images into this many parts, by their names, and keep a
             record of what is done, so that the same command goes on where it was stopped.
         shard: Do this part alone, from 1; other processes or machines do the others.
-        flip: Average with the mirrored photo.
+        flip: Average with the mirrored image.
         decode: Labels to give: the most probable class at each pixel, or those expected to have the
-            highest mean IoU or Dice over the classes of a photo.
+            highest mean IoU or Dice over the classes of an image.
         merge_tokens: Merge tokens whose cosine is above this, such as 0.8: faster in torch, which
             auto then takes, for labels that are nearly the same; at 1 none are merged.
         device: Where to compute.

@@ -10,7 +10,7 @@ from segmenter.cli.values import DONE
 
 def prune(
     model: str,
-    photos: list[str],
+    images: list[str],
     /,
     *,
     out: Path,
@@ -21,14 +21,14 @@ def prune(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> int:
-    """Make a smaller, faster model out of a trained one, by photos without labels, in minutes.
+    """Make a smaller, faster model out of a trained one, by images without labels, in minutes.
 
     Whole blocks of the encoder are left out, and what matters least inside the others; the rest is
-    fitted so that it does what the whole model does on these photos (docs/pruning.md).
+    fitted so that it does what the whole model does on these images (docs/pruning.md).
 
     Args:
         model: A bundled name, a model file, or hf:owner/name.
-        photos: Photos, folders or patterns; such as the model is to be good at.
+        images: Images, folders or patterns; such as the model is to be good at.
         out: The file to write, by custom `NAME.safetensors`.
         depth: How many blocks stay; which ones is found out.
         blocks: Which blocks stay, from 0, such as `--blocks 0 1 3 5 8`; 0 has to.
@@ -42,7 +42,7 @@ def prune(
 
     run_pruning(
         model,
-        photos,
+        images,
         out,
         depth=depth,
         blocks=blocks,

@@ -18,7 +18,7 @@ def serve(
     runtime: RuntimeName = "auto",
     precision: Precision = "auto",
 ) -> int:
-    """Label photos over HTTP: POST /segment, the Open Inference Protocol, and /metrics.
+    """Label images over HTTP: POST /segment, the Open Inference Protocol, and /metrics.
 
     Where the environment holds SEGMENTER_TOKEN, requests must bring it as a bearer token.
 

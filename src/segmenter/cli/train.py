@@ -36,7 +36,7 @@ def train(
     deterministic: bool = False,
     **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
 ) -> int:
-    """Train a model from a recipe, or from a folder of photos and masks alone.
+    """Train a model from a recipe, or from a folder of images and masks alone.
 
     Args:
         recipe: A packaged recipe's name, or a YAML file.
@@ -46,7 +46,7 @@ def train(
         partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
-        allow_config_change: Go on though recipe or photos are not those of the run so far.
+        allow_config_change: Go on though recipe or images are not those of the run so far.
         device: Where to compute: cpu (the default of one process), cuda, cuda:1, mps.
         devices: Processes on this machine, each with a share of the batch: one for each GPU if
             there are any, else on the CPU. For several machines, start with torchrun.

@@ -31,7 +31,7 @@ def run_benchmark(
     model: str,
     size: tuple[int, int],
     *,
-    photo_file: Path | None = None,
+    image_file: Path | None = None,
     merge_tokens: float | None = None,
     runtime: str,
     precision: str,
@@ -39,17 +39,17 @@ def run_benchmark(
     rounds: int,
     as_json: bool,
 ) -> None:
-    """Measure a model on one photo of a size, and print what was found.
+    """Measure a model on one image of a size, and print what was found.
 
     Raises:
-        UserError: If the model, runtime, precision, device or photo cannot be used, the size is no
-            photo's, or tokens are to be merged of none.
+        UserError: If the model, runtime, precision, device or image cannot be used, the size is no
+            image's, or tokens are to be merged of none.
     """
     if min(size) < 1 or rounds < 1:
         raise UserError(f"size and rounds are 1 or more, got {size} and {rounds}")
-    if merge_tokens is not None and photo_file is None:
-        raise UserError("how many tokens are merged depends on the photo; name one with --photo")
-    photo = colored_blocks(size) if photo_file is None else read_photo(photo_file, size)
+    if merge_tokens is not None and image_file is None:
+        raise UserError("how many tokens are merged depends on the image; name one with --photo")
+    image = colored_blocks(size) if image_file is None else read_image(image_file, size)
     start = time.perf_counter()
     predictor = Predictor(
         model,
@@ -60,7 +60,7 @@ def run_benchmark(
         merge_tokens=merge_tokens,
     )
     opening = time.perf_counter() - start
-    found = measure(predictor, photo, rounds) | {"model": model, "opening_seconds": opening}
+    found = measure(predictor, image, rounds) | {"model": model, "opening_seconds": opening}
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -75,23 +75,23 @@ def colored_blocks(size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
     return coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
 
 
-def read_photo(path: Path, size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
-    """A photo, brought to a size."""
+def read_image(path: Path, size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
+    """An image, brought to a size."""
     return cv2.resize(decode_image(path), size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def measure(
-    predictor: Predictor, photo: UInt8[ndarray, "height width 3"], rounds: int
+    predictor: Predictor, image: UInt8[ndarray, "height width 3"], rounds: int
 ) -> dict[str, Any]:
-    """Time the steps from an encoded photo to its labels, round by round; medians count."""
+    """Time the steps from an encoded image to its labels, round by round; medians count."""
     computing = predictor.runtime
-    encoded = encode_jpeg(photo)
-    pixels = torch.from_numpy(np.ascontiguousarray(photo)).permute(2, 0, 1)[None]
+    encoded = encode_jpeg(image)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     pixels = pixels.to(computing.device)
     steps: dict[str, Callable[[], object]] = {
         "decode": lambda: decode_image(encoded),
         "model": lambda: computing.patch_logits(pixels),
-        "image_to_labels": lambda: predictor(photo),
+        "image_to_labels": lambda: predictor(image),
     }
     for step in steps.values():
         step()  # compiles for the shape
@@ -105,7 +105,7 @@ def measure(
     labels = max(medians["image_to_labels"] - medians["model"], 0.0)
     total = medians["decode"] + medians["image_to_labels"]
     latencies = np.array(seconds["image_to_labels"])
-    size = (photo.shape[0], photo.shape[1])
+    size = (image.shape[0], image.shape[1])
     flops = count_flops(predictor.spec, size)
     if computing.merge_tokens is not None:
         flops = count_merged_flops(computing, pixels)
@@ -193,7 +193,7 @@ def _print(found: dict[str, Any]) -> None:
         f"{found['flops'] / 1e9:.1f} GFLOP for {height} x {width}",
         f"runtime      {found['runtime']}, {found['threads']} threads",
         f"opened in    {found['opening_seconds']:.2f} s",
-        f"photo to labels  {found['images_per_second']:.2f} a second; median "
+        f"image to labels  {found['images_per_second']:.2f} a second; median "
         f"{latency['p50']:.3f} s, 5 to 95 per cent of {found['rounds']} rounds: "
         f"{latency['p5']:.3f} to {latency['p95']:.3f} s",
         "time goes to "

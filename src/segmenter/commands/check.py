@@ -63,7 +63,7 @@ def run_check(
 def print_check(found: Check) -> None:
     """Show each split in a row, and each finding in a line or two."""
     console = Console()
-    table = Table("split", "photos", "usable", "sizes (height x width)", "labelled")
+    table = Table("split", "images", "usable", "sizes (height x width)", "labelled")
     for split in found.splits:
         labelled = int(split.pixel_counts.sum())
         pixels = labelled + split.num_ignored
@@ -72,7 +72,7 @@ def print_check(found: Check) -> None:
             sizes += f" and {len(split.sizes) - 2} more"
         share = f"{100 * labelled / pixels:.1f} %" if pixels else "-"
         table.add_row(
-            escape(split.name), str(split.num_photos), str(split.num_usable), sizes, share
+            escape(split.name), str(split.num_images), str(split.num_usable), sizes, share
         )
     console.print(table)
     for finding in found.findings:

@@ -1,4 +1,4 @@
-"""`segmenter compare`: two models on the same photos."""
+"""`segmenter compare`: two models on the same images."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
 
 _NUM_NAMED = 5
-"""Photos that are named in the terminal."""
+"""Images that are named in the terminal."""
 
 
 def run_comparison(
@@ -63,8 +63,8 @@ def run_comparison(
     name, items = scored_items(folder, split, one.spec)
     if scored_items(folder, split, two.spec)[1] != items:
         raise UserError(
-            f"{a} and {b} held out different photos for val; compare them on photos that neither "
-            "was trained on: name another split, or give a list of photos as data"
+            f"{a} and {b} held out different images for val; compare them on images that neither "
+            "was trained on: name another split, or give a list of images as data"
         )
     predictors = (
         Predictor(one, protocol=find_protocol(protocol, one.spec), decode=decode[0]),
@@ -112,13 +112,13 @@ def print_comparison(comparison: Comparison) -> None:
     Console().print(table)
     wins = comparison.wins
     largest = [
-        f"{photo.name} {percent(photo.difference, '+')}"
-        for photo in comparison.photos[:_NUM_NAMED]
-        if photo.difference
+        f"{image.name} {percent(image.difference, '+')}"
+        for image in comparison.images[:_NUM_NAMED]
+        if image.difference
     ]
     print_lines(
         comparison.verdict,
-        f"photos: B better on {wins['wins']}, the same on {wins['ties']}, worse on "
+        f"images: B better on {wins['wins']}, the same on {wins['ties']}, worse on "
         f"{wins['losses']}",
         largest and f"they differ most on {', '.join(largest)}",
     )

@@ -1,4 +1,4 @@
-"""`segmenter evaluate`: score a model on labelled photos."""
+"""`segmenter evaluate`: score a model on labelled images."""
 
 import json
 import platform
@@ -60,7 +60,7 @@ def run_evaluation(
     report = open_outputs(report_folder, json_file, overwrite=overwrite)
     if boundary_ratio is not None and not 0 < boundary_ratio <= 1:
         raise UserError(
-            f"--boundary-ratio is a share of a photo's diagonal, above 0 and at most 1, such as "
+            f"--boundary-ratio is a share of an image's diagonal, above 0 and at most 1, such as "
             f"{DEFAULT_RATIO}; got {boundary_ratio}"
         )
     computing = open_model(model, runtime, precision, device, merge_tokens)
@@ -172,9 +172,9 @@ def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Class
 def scored_items(
     folder: LabelledFolder, split: str | None, spec: ModelSpec
 ) -> tuple[str, tuple[Item, ...]]:
-    """The photos to score on, and what to call them.
+    """The images to score on, and what to call them.
 
-    Where `val` is asked for and the folder has none, these are the photos that the model's own
+    Where `val` is asked for and the folder has none, these are the images that the model's own
     training held out.
     """
     if split is None and folder.scored not in folder.splits and len(folder.splits) == 1:
@@ -188,7 +188,7 @@ def scored_items(
 def other_items(
     folder: LabelledFolder, split: str, spec: ModelSpec, scored: Sequence[Item]
 ) -> tuple[Item, ...]:
-    """The photos of a split that must share none with those that are scored.
+    """The images of a split that must share none with those that are scored.
 
     Raises:
         UserError: If they do.
@@ -197,7 +197,7 @@ def other_items(
     masks = {item.mask for item in scored}
     if any(item.mask in masks for item in items):
         raise UserError(
-            f"--temperature-split {split} has photos that are scored too; a temperature is judged "
-            "on other photos than it was fitted on: name another split"
+            f"--temperature-split {split} has images that are scored too; a temperature is judged "
+            "on other images than it was fitted on: name another split"
         )
     return items

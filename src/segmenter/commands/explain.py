@@ -1,4 +1,4 @@
-"""`segmenter explain`: what a model looks at in a photo."""
+"""`segmenter explain`: what a model looks at in an image."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def run_explanation(
     """Write the page; returns its path.
 
     Raises:
-        UserError: If photo, model, patch, class or folder do not allow it.
+        UserError: If image, model, patch, class or folder do not allow it.
     """
     if patch is not None and class_name is not None:
         raise UserError("give --patch or --class, not both")
@@ -34,7 +34,7 @@ def run_explanation(
     pixels = decode_image(image, image_bits=predictor.image_bits)
     num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+        raise UserError(f"images have 3 channels, this model takes {num_channels}")
     write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)
     return out / "index.html"
 

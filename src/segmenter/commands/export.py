@@ -134,7 +134,7 @@ def _runs(path: Path) -> dict[str, Callable[[], Run]]:
 def compare_scores(
     model: Segmenter, exported: Path, data: str, split: str | None
 ) -> dict[str, Any]:
-    """MIoU of the model and of its graph, on the same photos.
+    """MIoU of the model and of its graph, on the same images.
 
     Raises:
         UserError: If the graph's is lower.

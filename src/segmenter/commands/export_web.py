@@ -48,7 +48,7 @@ def run_web_export(
     Args:
         model: A bundled name, or a model file.
         out: The folder.
-        output: Must be logits: the page makes labels of them at the photo's size.
+        output: Must be logits: the page makes labels of them at the image's size.
         normalizes: Must be true: the page hands over pixels.
         data: Also compare mIoU on this data set.
         split: Of the data set.

@@ -1,4 +1,4 @@
-"""`segmenter predict`: label photos."""
+"""`segmenter predict`: label images."""
 
 import sys
 from collections import Counter
@@ -27,7 +27,7 @@ from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.gallery import PAGE, write_gallery
 from segmenter.predicting.images import Result, predict_files
-from segmenter.predicting.outputs import Ids, PhotoOutputs, parse_save
+from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.predicting.set_files import SetFiles
 from segmenter.predicting.stages import StageClock, num_processors
@@ -60,10 +60,10 @@ def run_prediction(
     overwrite: bool,
     image_bits: int | None = None,
 ) -> int:
-    """Label photos and videos, print the share of each class; returns how many have a problem.
+    """Label images and videos, print the share of each class; returns how many have a problem.
 
     Raises:
-        UserError: If there are no photos, or model, device or outputs do not allow it; if all that
+        UserError: If there are no images, or model, device or outputs do not allow it; if all that
             is given are videos, and none has a frame that can be read.
     """
     check_given(images)
@@ -90,10 +90,10 @@ def run_prediction(
     )
     rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
     maps = set(rasters)
-    photos = [image for image in found if image not in maps]
+    image_files = [image for image in found if image not in maps]
     if rasters:
         check_rasters(rasters, folder, gallery=gallery, ids=ids, save=save, decode=decode)
-    outputs = PhotoOutputs(predictor.classes, out, chosen, opacity, ids, copies_photo=gallery)
+    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids, copies_image=gallery)
     if videos:
         if submission or gallery or save:
             option = "--submission" if submission else "--gallery" if gallery else "--save"
@@ -102,10 +102,10 @@ def run_prediction(
     clock = StageClock()
     labelled: Iterator[Result] = iter(())
     if submission:
-        labelled = write_submission(predictor, photos, folder, submission, clock)
-    elif photos:
+        labelled = write_submission(predictor, image_files, folder, submission, clock)
+    elif image_files:
         folder.check([PAGE] if gallery else [])
-        labelled = predict_files(predictor, photos, folder, outputs, clock)
+        labelled = predict_files(predictor, image_files, folder, outputs, clock)
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
     of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
     summary, results, num_failed = Summary(predictor.classes), [], 0
@@ -129,7 +129,7 @@ def run_prediction(
         remarks.print()
         print_usage(clock, num_inputs)
         for path in set_files.write():
-            print(f"all photos: {path}")
+            print(f"all images: {path}")
     if gallery:
         print(f"gallery: {write_gallery(results, predictor.spec, folder)}")
     print(f"results: {out}")
@@ -145,7 +145,7 @@ def print_passed_over(counts: Counter[str]) -> None:
 def check_given(images: Sequence[str]) -> None:
     """Refuse a command that names nothing to label."""
     if not images:
-        raise UserError("no photos given; name photos, folders, or patterns such as 'photos/*.jpg'")
+        raise UserError("no images given; name images, folders, or patterns such as 'photos/*.jpg'")
 
 
 def open_predictor(
@@ -159,8 +159,8 @@ def open_predictor(
     precision: str,
     image_bits: int | None = None,
 ) -> Predictor:
-    """Open a model for photos that are labelled one beside the other, and say what it is."""
-    cv2.setNumThreads(1)  # photos are worked on side by side; so is what each thread spends known
+    """Open a model for images that are labelled one beside the other, and say what it is."""
+    cv2.setNumThreads(1)  # images are worked on side by side; so is what each thread spends known
     predictor = Predictor(
         model,
         flip=flip,
@@ -191,7 +191,7 @@ def check_rasters(
     """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
     first = rasters[0][0]
     if gallery:
-        raise UserError(f"{first} is a map, and a gallery shows photos; leave --gallery out")
+        raise UserError(f"{first} is a map, and a gallery shows images; leave --gallery out")
     if ids != "index":
         raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
     if save is not None:
@@ -203,7 +203,7 @@ def check_rasters(
 
 
 def report(result: Result, number: int, total: int) -> None:
-    """Say that a photo is done, or why it is not."""
+    """Say that an image is done, or why it is not."""
     done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
     if isinstance(result, VideoResult) and result.outputs:
         done = f"{result.num_frames} frames, {result.seconds:.2f} s"
@@ -213,27 +213,27 @@ def report(result: Result, number: int, total: int) -> None:
 
 
 def print_shares(summary: Summary) -> None:
-    """Show which share of the pixels each class has, in the first photos and over all."""
+    """Show which share of the pixels each class has, in the first images and over all."""
     shares = summary.table()
-    table = Table("photo", "share of the pixels, in per cent")
-    for photo, row in zip(shares.photos, shares.shares, strict=True):
-        table.add_row(escape(photo.name), _largest_first(shares.names, row))
-    if shares.num_photos > len(shares.photos):
-        table.add_row(f"and {shares.num_photos - len(shares.photos)} more", "")
-    if shares.num_photos > 1:
+    table = Table("image", "share of the pixels, in per cent")
+    for image, row in zip(shares.images, shares.shares, strict=True):
+        table.add_row(escape(image.name), _largest_first(shares.names, row))
+    if shares.num_images > len(shares.images):
+        table.add_row(f"and {shares.num_images - len(shares.images)} more", "")
+    if shares.num_images > 1:
         table.add_section()
         table.add_row("mean", _largest_first(shares.names, shares.overall))
     Console().print(table)
 
 
-def print_usage(clock: StageClock, num_photos: int) -> None:
+def print_usage(clock: StageClock, num_images: int) -> None:
     """Say how long a run took, and what its processors did, if there was anything to do."""
-    if num_photos == 0:
+    if num_images == 0:
         return
     used = clock.usage()
     shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
     print(
-        f"{num_photos} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_processors()} "
+        f"{num_images} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_processors()} "
         f"processors busy: {shares}"
     )
 

@@ -1,4 +1,4 @@
-"""`segmenter predict --shards`: label any number of photos, by parts, so that a run can go on."""
+"""`segmenter predict --shards`: label any number of images, by parts, so that a run can go on."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ from segmenter.files.regular import read_regular
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
-from segmenter.predicting.images import Result, check_channels, label_photos
-from segmenter.predicting.outputs import Ids, PhotoOutputs, parse_save
+from segmenter.predicting.images import Result, check_channels, label_images
+from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.rasters import is_raster
 from segmenter.predicting.set_files import write_set_file
 from segmenter.predicting.shards import ShardRecord, merged_lines
@@ -66,10 +66,10 @@ def run_shards(
     overwrite: bool,
     image_bits: int | None = None,
 ) -> int:
-    """Label one shard of the photos, or all in turn; returns how many could not be read.
+    """Label one shard of the images, or all in turn; returns how many could not be read.
 
     Raises:
-        UserError: If there are no photos, if model, device or outputs do not allow it, or if the
+        UserError: If there are no images, if model, device or outputs do not allow it, or if the
             folder holds results of another model or of other options.
     """
     check_given(images)
@@ -85,11 +85,11 @@ def run_shards(
             "each by its number with --shard"
         )
     if one_page:
-        raise UserError("--gallery and --submission are for photos of one run; leave --shards out")
+        raise UserError("--gallery and --submission are for images of one run; leave --shards out")
     videos, _ = find_videos(images, fps=1.0, camera_format=None)
     if for_videos or videos:
         what = f"{videos[0].path} is a video" if videos else "--video, --fps, --camera-format"
-        raise UserError(f"{what}: shards are of photos alone; leave --shards out")
+        raise UserError(f"{what}: shards are of images alone; leave --shards out")
     chosen = parse_save(save)
     check_apart(images, out)
     folder = OutputFolder(out, overwrite=overwrite)
@@ -104,7 +104,7 @@ def run_shards(
         image_bits=image_bits,
     )
     check_channels(predictor)
-    outputs = PhotoOutputs(predictor.classes, out, chosen, opacity, ids)
+    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids)
     which = "" if shard is None else f"-{shard}-of-{num_shards}"
     failed_name = f"failed{which}.jsonl"
     set_names: dict[SetFormat, str] = {
@@ -136,14 +136,14 @@ def run_shards(
         for format, name in set_names.items():
             read_lines = partial(merged_lines, records, format)
             print(
-                f"all photos: {write_set_file(folder, name, format, read_lines, outputs.classes)}"
+                f"all images: {write_set_file(folder, name, format, read_lines, outputs.classes)}"
             )
     print(f"results: {out}")
     return num_failed
 
 
 def check_apart(images: Sequence[str], out: Path) -> None:
-    """Refuse photos in the folder of the results, which would be taken for photos next time."""
+    """Refuse images in the folder of the results, which would be taken for images next time."""
     for given in images:
         base = before_wildcard(given)
         if base.resolve().is_relative_to(out.resolve()):
@@ -155,12 +155,12 @@ def check_apart(images: Sequence[str], out: Path) -> None:
 def agree_on_settings(
     out: Path,
     predictor: Predictor,
-    outputs: PhotoOutputs,
+    outputs: ImageOutputs,
     num_shards: int,
     *,
     overwrite: bool,
 ) -> str:
-    """Note in the folder what its files depend on besides the photos, the same for all shards.
+    """Note in the folder what its files depend on besides the images, the same for all shards.
 
     Returns:
         What stands for all of it.
@@ -214,25 +214,25 @@ def label_shard(
     record: ShardRecord,
     images: Sequence[str],
     predictor: Predictor,
-    outputs: PhotoOutputs,
+    outputs: ImageOutputs,
     clock: StageClock,
     *,
     overwrite: bool,
 ) -> Iterator[Result]:
-    """Label those photos of a shard that are not done, and note what became of each."""
+    """Label those images of a shard that are not done, and note what became of each."""
     passed_over: Counter[str] = Counter()
-    record.list_photos(walk_inputs(images, passed_over))
+    record.list_images(walk_inputs(images, passed_over))
     print_passed_over(passed_over)
     record.forget_lost(outputs.names)
     count = record.count()
-    parts = [f"{count.photos} photos"]
+    parts = [f"{count.images} images"]
     parts += [f"{count.done} done before"] * (count.done > 0)
     parts += [f"{count.changed} changed since"] * (count.changed > 0)
     parts += [f"{count.failed} failed before"] * (count.failed > 0)
     print(f"shard {record.shard} of {record.num_shards}: {', '.join(parts)}")
-    labelled = label_photos(
+    labelled = label_images(
         predictor,
-        photos_only(record, predictor.classes),
+        images_only(record, predictor.classes),
         OutputFolder(outputs.root, overwrite=overwrite, notes=record),
         outputs.draw,
         margins="margins" in outputs.save,
@@ -241,23 +241,23 @@ def label_shard(
     )
     for number, result in enumerate(labelled, start=1):
         record.add_result(result)
-        report(result, number, count.photos - count.done)
+        report(result, number, count.images - count.done)
         yield result
 
 
-def photos_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, str]]:
-    """What is left to be labelled; maps are noted as failed, since they are no photos."""
+def images_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, str]]:
+    """What is left to be labelled; maps are noted as failed, since they are no images."""
     for path, name in record.pending():
         if not is_raster(path):
             yield path, name
             continue
-        problem = f"{path} is a map, and --shards takes photos; label it in a run of its own"
+        problem = f"{path} is a map, and --shards takes images; label it in a run of its own"
         record.add_result(Result(path, (), np.zeros(len(classes)), 0.0, problem, name))
         print(f"segmenter: {visible(str(problem))}", file=sys.stderr)
 
 
 def write_failed(records: Sequence[ShardRecord], folder: OutputFolder, name: str) -> int:
-    """List the photos that could not be labelled, a line of JSON for each; returns how many."""
+    """List the images that could not be labelled, a line of JSON for each; returns how many."""
     count = 0
     with folder.writing(name) as temporary, temporary.open("w", encoding="ascii") as file:
         for record in records:

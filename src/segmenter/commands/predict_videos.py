@@ -33,7 +33,7 @@ _PROGRESS_SECONDS = 10.0
 def find_videos(
     inputs: Sequence[str], *, fps: float, camera_format: CameraFormat | None
 ) -> tuple[list[Video], list[str]]:
-    """Tell videos from photos.
+    """Tell videos from images.
 
     Args:
         inputs: What was given: files, patterns, devices.
@@ -41,7 +41,7 @@ def find_videos(
         camera_format: What cameras deliver; none: as their kind, or their content, says.
 
     Returns:
-        Videos, and the inputs that are none. Folders are looked through for photos alone.
+        Videos, and the inputs that are none. Folders are looked through for images alone.
 
     Raises:
         UserError: If a pattern fits nothing, or the frames a second are impossible.

@@ -40,7 +40,7 @@ def run_preparation(name: str, folder: Path, *, may_download: bool) -> bool:
     counts = {split: len(data.splits.get(split, ())) for split in published.counts}
     for split, expected in published.counts.items():
         if counts[split] != expected:
-            print(f"{split}: {counts[split]} photos, published were {expected}")
+            print(f"{split}: {counts[split]} images, published were {expected}")
     found = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{published.name}:{root}: {found}; the terms stand at {published.site}")
     return counts == published.counts

@@ -13,19 +13,19 @@ from segmenter.data.pairing.find_images import walk_inputs
 from segmenter.errors import UserError
 from segmenter.extras.pruning.prune import choose_blocks, prune
 from segmenter.files.outputs import check_new
-from segmenter.inference.resizing import resize_photo, view_sizes
+from segmenter.inference.resizing import resize_image, view_sizes
 from segmenter.model import Segmenter
 from segmenter.runtimes.devices import usable_device
 
 _HELD_OUT = 5
-"""Every so many photos one is not fitted to, and shows what is lost."""
+"""Every so many images one is not fitted to, and shows what is lost."""
 _TO_CHOOSE_BY = 8
-"""Photos by which blocks are chosen; the order of their losses shows with few."""
+"""Images by which blocks are chosen; the order of their losses shows with few."""
 
 
 def run_pruning(
     source: str,
-    photos: Sequence[str],
+    images: Sequence[str],
     out: Path,
     *,
     depth: int | None,
@@ -38,7 +38,7 @@ def run_pruning(
     """Prune a model, write it, and say what became of it.
 
     Raises:
-        UserError: If model, photos or what is asked for do not allow it.
+        UserError: If model, images or what is asked for do not allow it.
     """
     check_new(out, overwrite=overwrite)
     if depth is not None and blocks is not None:
@@ -52,10 +52,10 @@ def run_pruning(
     model = load(source, usable_device(device))
     spec = model.spec
     if spec.encoder.in_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {spec.encoder.in_channels}")
-    paths = _spread(sorted({path for path, _ in walk_inputs(photos)}), max_photos)
+        raise UserError(f"images have 3 channels, this model takes {spec.encoder.in_channels}")
+    paths = _spread(sorted({path for path, _ in walk_inputs(images)}), max_photos)
     if len(paths) < 2:
-        raise UserError("give at least 2 photos: one is fitted to, another shows what is lost")
+        raise UserError("give at least 2 images: one is fitted to, another shows what is lost")
     held_out = paths[_HELD_OUT - 1 :: _HELD_OUT] or paths[-1:]
     fitted = [path for path in paths if path not in held_out]
     ratio = spec.encoder.mlp_ratio if mlp_ratio is None else mlp_ratio
@@ -72,7 +72,7 @@ def run_pruning(
     print(f"blocks that stay: {', '.join(map(str, kept))} of {spec.encoder.depth}")
     print(f"parameters: {before / 1e6:.2f} M before, {after / 1e6:.2f} M now")
     print(
-        f"fitted to {len(fitted)} photos; in those held out ({len(held_out)}), "
+        f"fitted to {len(fitted)} images; in those held out ({len(held_out)}), "
         f"{same_labels(model, small, _shown(model, held_out)):.1%} of the patches keep their label"
     )
     print(f"written: {out}; `segmenter evaluate` scores it, `segmenter train --from` goes on")
@@ -90,20 +90,20 @@ def same_labels(one: Segmenter, other: Segmenter, images: Iterable[Tensor]) -> f
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:
-    """So many of the photos, or all, evenly spread."""
+    """So many of the images, or all, evenly spread."""
     count = min(count, len(paths))
     return [paths[number * len(paths) // count] for number in range(count)]
 
 
 def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
-    """Photos as the model's protocol first shows them; of several windows one, at random places."""
+    """Images as the model's protocol first shows them; of several windows one, at random places."""
     protocol = model.spec.protocol
     device = next(model.parameters()).device
     for number, path in enumerate(paths):
-        photo = decode_image(path, image_bits=model.spec.classes.image_bits)
-        sizes = view_sizes(photo.shape[:2], protocol)[0]
-        resized = resize_photo(photo, sizes.photo, protocol.resize_dtype)
-        pixels = resize_photo(resized, sizes.view, "float32")[:]
+        decoded = decode_image(path, image_bits=model.spec.classes.image_bits)
+        sizes = view_sizes(decoded.shape[:2], protocol)[0]
+        resized = resize_image(decoded, sizes.decoded, protocol.resize_dtype)
+        pixels = resize_image(resized, sizes.view, "float32")[:]
         if protocol.window is not None:
             rng = np.random.default_rng(number)
             top, left = (

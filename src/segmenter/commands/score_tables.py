@@ -27,7 +27,7 @@ def print_scores(evaluation: Evaluation) -> None:
         f"mIoU {percent(scores.miou)}  mean accuracy {percent(scores.mean_accuracy)}  "
         f"pixel accuracy {percent(scores.pixel_accuracy)}  kappa {kappa}",
         intervals
-        and f"{100 * LEVEL:g} % intervals over photos: mIoU {span(intervals.means['miou'])}  "
+        and f"{100 * LEVEL:g} % intervals over images: mIoU {span(intervals.means['miou'])}  "
         f"mean accuracy {span(intervals.means['mean_accuracy'])}  "
         f"pixel accuracy {span(intervals.means['pixel_accuracy'])}",
         scores.background and f"mIoU and mean accuracy are without {scores.background}",

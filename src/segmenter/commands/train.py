@@ -71,7 +71,7 @@ def run_training(
         devices: Processes on this machine; none: this one, or those that torchrun started.
         execution: How it is computed.
         resume: Go on from the newest checkpoint.
-        allow_config_change: Though recipe or photos changed.
+        allow_config_change: Though recipe or images changed.
 
     Returns:
         Exit status.
@@ -159,7 +159,7 @@ def _train(
         )
     )
     pixel_counts = found.pixel_counts
-    absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training photos")
+    absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training images")
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
             say(f"{finding.severity}: {one_line(finding)}")
@@ -172,9 +172,9 @@ def _train(
     stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
     teacher = processes.on_each(lambda: build_teacher(recipe, model, place))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
-    say(f"{root}: {len(train_items)} photos to train on, {len(val_items)} to score on")
+    say(f"{root}: {len(train_items)} images to train on, {len(val_items)} to score on")
     if num_unlabelled := len(stream.items) - stream.num_labelled:
-        say(f"{num_unlabelled} photos without labels, for the teacher to speak of")
+        say(f"{num_unlabelled} images without labels, for the teacher to speak of")
     if processes.count > 1:
         kept = "a part of the weights" if execution.shard else "a copy of the model"
         say(f"{processes.count} processes on {place.type}, {kept} in each")

@@ -1,4 +1,4 @@
-"""Labelled photos: found, decoded, checked, augmented, and fed to training."""
+"""Labelled images: found, decoded, checked, augmented, and fed to training."""
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample

@@ -1,7 +1,7 @@
-"""A labelled data set on disk: which photos there are, their masks, their splits, their classes.
+"""A labelled data set on disk: which images there are, their masks, their splits, their classes.
 
-Two forms are read. A folder with `images` and `masks`, where a mask has the name of its photo, with
-or without a sub-folder for each split. Or one text file for each split, a line naming a photo and
+Two forms are read. A folder with `images` and `masks`, where a mask has the name of its image, with
+or without a sub-folder for each split. Or one text file for each split, a line naming an image and
 its mask, as PaddleSeg has them.
 """
 
@@ -144,7 +144,7 @@ def hold_out(
 
 
 def read_sample(item: Item, classes: Classes) -> Sample:
-    """Read a photo and its labels.
+    """Read an image and its labels.
 
     Raises:
         UserError: If one cannot be read, they differ in size, or a mask value has no class.
@@ -156,7 +156,7 @@ def read_sample(item: Item, classes: Classes) -> Sample:
 
 
 def read_labels(item: Item, classes: Classes) -> Shaped[ndarray, "height width"]:
-    """Read the labels of a photo alone.
+    """Read the labels of an image alone.
 
     Raises:
         UserError: If the mask cannot be read, or one of its values has no class.
@@ -168,7 +168,7 @@ def read_labels(item: Item, classes: Classes) -> Shaped[ndarray, "height width"]
 
 
 def check_sizes(item: Item, image_size: tuple[int, int], mask_size: tuple[int, int]) -> None:
-    """Refuse a mask that has not the (height, width) of its photo."""
+    """Refuse a mask that has not the (height, width) of its image."""
     problem = size_problem(item, image_size, mask_size)
     if problem is not None:
         raise UserError(problem.message)

@@ -54,15 +54,15 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
     """Crops by position: each epoch visits every item once, in an order of its own.
 
     Args:
-        items: The photos to train on.
+        items: The images to train on.
         classes: What the masks mean.
-        transform: Makes a crop of a photo.
+        transform: Makes a crop of an image.
         seed: Of order and augmentation.
         pixel_counts: Pixels of each class in each item.
         rare_class_crops: Share of crops that are placed on a pixel of a rare class instead, in an
             item that holds it; the class is drawn evenly from the rare ones.
         rare_class_below: Share of all pixels under which a class counts as rare.
-        unlabelled: Photos without masks; all their pixels are ignored.
+        unlabelled: Images without masks; all their pixels are ignored.
         unlabelled_crops: Share of crops that are taken from these, if there are any.
 
     Raises:
@@ -100,7 +100,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
     def __getitem__(self, position: int) -> tuple[Sample, tuple[Unreadable, ...]]:
         """The crop at a position, 0 or above; there is no last one.
 
-        A photo that cannot be read is replaced by one that is drawn for this position.
+        An image that cannot be read is replaced by one that is drawn for this position.
 
         Returns:
             The crop, and what was replaced on the way to it.
@@ -125,8 +125,8 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
             index, focus_class = int(replacements.integers(self.num_labelled)), None
         return self.transform(sample, rng, focus_class), tuple(unreadable)
 
-    def photo(self, position: int) -> str:
-        """Name of the photo that the crop at a position is taken from."""
+    def image_name(self, position: int) -> str:
+        """Name of the image that the crop at a position is taken from."""
         return self.items[self._choose(position, _generator(self.seed + 1, position))[0]].name
 
     def _choose(self, position: int, rng: np.random.Generator) -> tuple[int, int | None]:
@@ -142,7 +142,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
 
 
 def _read(item: Item, classes: Classes) -> Sample:
-    """A photo and its labels; without a mask, none of its pixels has one."""
+    """An image and its labels; without a mask, none of its pixels has one."""
     if item.mask is not None:
         return read_sample(item, classes)
     image = decode_image(item.image, image_bits=classes.image_bits)
@@ -174,12 +174,12 @@ def make_loader(
         workers: Processes that read ahead, each on one thread; 0: this process reads.
         share: Of the equal shares that each batch is cut into, which one is read, and how many
             there are.
-        on_unreadable: Told of each photo that was replaced, each time.
+        on_unreadable: Told of each image that was replaced, each time.
         say: Told that a process died.
         is_stopping: Asked while a batch of another process is waited for; once true, none comes.
 
     Raises:
-        UserError: If photos cannot be read, or the processes die again and again.
+        UserError: If images cannot be read, or the processes die again and again.
     """
     num_deaths = 0
     while start < stop:
@@ -189,8 +189,8 @@ def make_loader(
                 _start_reading(stream, batches, workers, is_stopping)
             ) as reading:
                 for batch, unreadable in reading:
-                    for photo in unreadable:
-                        on_unreadable(photo)
+                    for image_name in unreadable:
+                        on_unreadable(image_name)
                     yield batch
                     start += batch_size
                     num_deaths = 0
@@ -203,12 +203,12 @@ def make_loader(
             if num_deaths >= _MAX_DEATHS_IN_A_ROW:
                 in_work = range(start, min(start + batch_size * workers, stop))
                 raise UserError(
-                    f"the processes that read photos died {num_deaths} times in a row ({error}), "
-                    "for lack of memory or by a photo that brings the decoder down; set workers to "
+                    f"the processes that read images died {num_deaths} times in a row ({error}), "
+                    "for lack of memory or by an image that crashes the decoder; set workers to "
                     f"0 or fewer than {workers}, and go on with --resume; they were reading "
                     f"{_names(stream, in_work)}"
                 ) from None
-            say(f"warning: a process that reads photos died ({error}); reading starts again")
+            say(f"warning: a process that reads images died ({error}); reading starts again")
 
 
 def _start_reading(
@@ -235,7 +235,7 @@ def bytes_ahead(batch_size: int, crop_size: int, channels: int, workers: int) ->
 
 
 def _names(stream: SampleStream, positions: range) -> str:
-    names = list(dict.fromkeys(stream.photo(position) for position in positions))
+    names = list(dict.fromkeys(stream.image_name(position) for position in positions))
     more = len(names) - _MAX_NAMES_SHOWN
     return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -251,7 +251,7 @@ def _positions(
 
 
 class _Read(NamedTuple):
-    """A batch, and the photos that were replaced in it."""
+    """A batch, and the images that were replaced in it."""
 
     batch: Batch
     unreadable: tuple[Unreadable, ...]

@@ -1,4 +1,4 @@
-"""One labelled photo, as every part of the data code hands it on."""
+"""One labelled image, as every part of the data code hands it on."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numpy import ndarray
 
 
 class Sample(NamedTuple):
-    """A photo and the label of each of its pixels."""
+    """An image and the label of each of its pixels."""
 
     image: UInt8[ndarray, "height width channels"]
     """RGB, 0 to 255 (or as many channels as the files have bands)."""

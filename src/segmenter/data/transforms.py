@@ -1,6 +1,6 @@
-"""From a labelled photo to the square crop that is trained on.
+"""From a labelled image to the square crop that is trained on.
 
-The crop is placed first. Where the resized photo would be much larger than it, only the part under
+The crop is placed first. Where the resized image would be much larger than it, only the part under
 the crop is resized; the result is that of resizing first.
 """
 
@@ -31,16 +31,16 @@ class CropTransform:
     crop_size: int
     """Side of the crop, in pixels."""
     pad_color: tuple[float, ...]
-    """What lies right of and below a photo that is smaller than the crop, one value a channel."""
+    """What lies right of and below an image that is smaller than the crop, one value a channel."""
     ignore_index: int
     """The label there."""
     scale: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest factor by which a photo is resized."""
+    """Smallest and largest factor by which an image is resized."""
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: int | None = None
     """Factor 1 brings the short side to this, the long side to at most `max_ratio` times it; none:
-    the photo's own size."""
+    the image's own size."""
     max_ratio: float = 4.0
     flip: float = 0.5
     """Share of crops that are mirrored left to right."""
@@ -64,7 +64,7 @@ class CropTransform:
         """Make a crop of `crop_size` x `crop_size`.
 
         Args:
-            sample: The whole photo.
+            sample: The whole image.
             rng: The only source of chance.
             focus_class: Place the crop on a random pixel of this class, if there is one.
         """
@@ -78,7 +78,7 @@ class CropTransform:
         return self._pad(image, labels)
 
     def _draw_size(self, size: ImageSize, rng: np.random.Generator) -> ImageSize:
-        """The size that the whole photo would be resized to."""
+        """The size that the whole image would be resized to."""
         low, high = self.scale
         if self.scale_draw == "quarters":
             factor = float(rng.integers(math.ceil(low * 4), math.floor(high * 4) + 1)) / 4
@@ -100,7 +100,7 @@ class CropTransform:
         rng: np.random.Generator,
         focus_class: int | None,
     ) -> tuple[slice, slice]:
-        """Rows and columns of the crop in the resized photo."""
+        """Rows and columns of the crop in the resized image."""
         window = slice(0), slice(0)
         for _ in range(_MAX_DRAWS):
             row = column = None
@@ -204,9 +204,9 @@ def _draw_pixel(
     class_index: int,
     rng: np.random.Generator,
 ) -> tuple[int | None, int | None]:
-    """Row and column, in the resized photo, of a random pixel of a class."""
+    """Row and column, in the resized image, of a random pixel of a class."""
     rows, columns = (_nearest(*lengths) for lengths in zip(labels.shape, size, strict=True))
-    # When a photo shrinks, only some of its rows and columns are seen at all.
+    # When an image shrinks, only some of its rows and columns are seen at all.
     seen_rows, seen_columns = np.unique(rows), np.unique(columns)
     found = np.flatnonzero(labels[seen_rows][:, seen_columns] == class_index)
     if not len(found):

@@ -1,4 +1,4 @@
-"""Photos that turn out to be unreadable during training: told once, counted, and limited."""
+"""Images that turn out to be unreadable during training: told once, counted, and limited."""
 
 import contextlib
 import json
@@ -10,20 +10,20 @@ from segmenter.errors import UserError
 
 
 class Unreadable(NamedTuple):
-    """A photo that could not be read; another one took its place in the stream."""
+    """An image that could not be read; another one took its place in the stream."""
 
     image: str
-    """Path of the photo."""
+    """Path of the image."""
     reason: str
 
 
-class UnreadablePhotos:
-    """Keep count of the photos that a run could not read.
+class UnreadableImages:
+    """Keep count of the images that a run could not read.
 
     Args:
         log: A line of JSON is added for each; those that are in it count from the start.
-        limit: How many different photos may be unreadable.
-        say: Told of each photo, once.
+        limit: How many different images may be unreadable.
+        say: Told of each image, once.
     """
 
     def __init__(self, log: Path, limit: float, say: Callable[[str], None]) -> None:
@@ -33,7 +33,7 @@ class UnreadablePhotos:
         self._images = _read_log(log)
 
     def note(self, found: Unreadable) -> None:
-        """Count a photo.
+        """Count an image.
 
         Raises:
             UserError: If there are more than the limit.
@@ -41,12 +41,12 @@ class UnreadablePhotos:
         if found.image in self._images:
             return
         self._images.add(found.image)
-        self._say(f"warning: {found.reason}; another photo takes its place")
+        self._say(f"warning: {found.reason}; another image takes its place")
         with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found._asdict()) + "\n")
         if len(self._images) > self._limit:
             raise UserError(
-                f"{len(self._images)} photos cannot be read, more than data.max_unreadable allows; "
+                f"{len(self._images)} images cannot be read, more than data.max_unreadable allows; "
                 f"{self._log} names them: mend or remove them, and go on with --resume"
             )
 

@@ -1,4 +1,4 @@
-"""A label map drawn over its photo, with a legend beside or below."""
+"""A label map drawn over its image, with a legend beside or below."""
 
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ _BORDER_OPACITY = 0.6
 _UNDER_BORDER = (np.arange(256) * (1 - _BORDER_OPACITY) + 255 * _BORDER_OPACITY).astype(np.uint8)
 """What a white border makes of each value of red, green or blue."""
 _MIN_TEXT_SIZE = 13  # pixels; smaller letters of the built-in font run together
-_TEXT_PER_SIDE = 0.02  # text size for each pixel of the photo's mean side
-_SIDE_PER_BORDER = 900  # a border grows by one pixel for so many of the photo's mean side
+_TEXT_PER_SIDE = 0.02  # text size for each pixel of the image's mean side
+_SIDE_PER_BORDER = 900  # a border grows by one pixel for so many of the image's mean side
 _MAX_NAME_WIDTH = 12.0  # this and the next four in text sizes
 _NAME_INDENT = 1.6
 _ROW_HEIGHT = 1.6
@@ -41,13 +41,13 @@ def overlay(
     opacity: float = 0.5,
     background_index: int | None = None,
 ) -> UInt8[ndarray, "height width 3"]:
-    """Lay the colour of each pixel's class over the photo, and a thin line between classes.
+    """Lay the colour of each pixel's class over the image, and a thin line between classes.
 
     Args:
         image: RGB, 0 to 255.
-        labels: Class of each pixel; the photo shows through where it is none of `colors`.
+        labels: Class of each pixel; the image shows through where it is none of `colors`.
         colors: RGB, by class.
-        opacity: Of the colours: 0 shows the photo alone, 1 the colours alone.
+        opacity: Of the colours: 0 shows the image alone, 1 the colours alone.
         background_index: A label whose pixels are not painted; none: all are.
 
     Raises:
@@ -86,8 +86,8 @@ def overlay_with_legend(
 
     A background is no class, so it is neither painted nor listed.
 
-    The legend stands below a wide photo and to the right of a tall one; its text grows with the
-    photo. A photo too small for a legible legend gets a margin.
+    The legend stands below a wide image and to the right of a tall one; its text grows with the
+    image. An image too small for a legible legend gets a margin.
 
     Args:
         image: RGB, 0 to 255.
@@ -209,9 +209,9 @@ class _Legend(NamedTuple):
     height: int
 
     @classmethod
-    def arrange(cls, entries: list[_Entry], photo_hw: tuple[int, int]) -> "_Legend":
-        """Fit entries to a photo: in rows below a wide one, in columns beside a tall one."""
-        height, width = photo_hw
+    def arrange(cls, entries: list[_Entry], image_hw: tuple[int, int]) -> "_Legend":
+        """Fit entries to an image: in rows below a wide one, in columns beside a tall one."""
+        height, width = image_hw
         text_size = max(_MIN_TEXT_SIZE, round(_TEXT_PER_SIDE * (height * width) ** 0.5))
         font = ImageFont.load_default(text_size)
         row, padding = round(_ROW_HEIGHT * text_size), round(_PADDING * text_size)
@@ -241,7 +241,7 @@ class _Legend(NamedTuple):
         )
 
     def draw(self, canvas: ImageDraw.ImageDraw) -> None:
-        """Draw the entries, row by row below a photo, column by column beside it."""
+        """Draw the entries, row by row below an image, column by column beside it."""
         size = self.text_size
         font = ImageFont.load_default(size)
         row, padding = round(_ROW_HEIGHT * size), round(_PADDING * size)

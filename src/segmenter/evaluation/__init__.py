@@ -1,1 +1,1 @@
-"""Scores of a model on labelled photos, and a page that shows them."""
+"""Scores of a model on labelled images, and a page that shows them."""

@@ -1,11 +1,11 @@
-"""How far scores would move with other photos of the same kind: the bootstrap over photos.
+"""How far scores would move with other images of the same kind: the bootstrap over images.
 
-As many photos as there are get drawn with replacement, again and again, and are scored together;
-the middle 95 % of these scores is the interval (Efron's percentile bootstrap). Photos are drawn
-whole, since the pixels of one are alike. Two models are compared on the same draws, so that photos
+As many images as there are get drawn with replacement, again and again, and are scored together;
+the middle 95 % of these scores is the interval (Efron's percentile bootstrap). Images are drawn
+whole, since the pixels of one are alike. Two models are compared on the same draws, so that images
 that are hard for both move neither (the paired bootstrap).
 
-Photos are taken as independent. Frames of one drive are not: there, intervals are too narrow.
+Images are taken as independent. Frames of one drive are not: there, intervals are too narrow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,18 +23,18 @@ NUM_RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 0
 
-_NUM_AT_ONCE = 100  # resamples; each is a number for each photo
+_NUM_AT_ONCE = 100  # resamples; each is a number for each image
 
 MEANS = {
     "miou": "mIoU",
     "mean_accuracy": "mean accuracy",
     "pixel_accuracy": "pixel accuracy",
     "mean_dice": "mean Dice",
-    "photo_miou": "mIoU, mean over photos",
-    "photo_mean_dice": "mean Dice, mean over photos",
+    "photo_miou": "mIoU, mean over images",
+    "photo_mean_dice": "mean Dice, mean over images",
 }
 """What has an interval beside the IoU of each class, and how it is called: four of `Scores`, and
-two means of `ImageScore` over photos."""
+two means of `ImageScore` over images."""
 
 
 @dataclass(frozen=True)
@@ -72,35 +72,35 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class PhotoCounts:
-    """All that scores need to know of each photo, so that any choice of photos can be scored."""
+class ImageCounts:
+    """All that scores need to know of each image, so that any choice of images can be scored."""
 
-    counts: Int64[ndarray, "photos 3 classes"]
-    """Pixels of each class that are right, in the truth, in the prediction: see `photo_counts`."""
+    counts: Int64[ndarray, "images 3 classes"]
+    """Pixels of each class that are right, in the truth, in the prediction: see `image_counts`."""
     absent_rule: AbsentRule
     background_index: int | None
 
     def intervals(self) -> Intervals | None:
-        """Intervals of all scores; none of less than two photos, which tell nothing of others."""
+        """Intervals of all scores; none of less than two images, which tell nothing of others."""
         if len(self.counts) < 2:
             return None
         return _intervals(self._scored(drawn) for drawn in _draws(len(self.counts)))
 
-    def intervals_over(self, other: "PhotoCounts") -> Intervals | None:
-        """Intervals of this model's scores less another's on the same photos.
+    def intervals_over(self, other: "ImageCounts") -> Intervals | None:
+        """Intervals of this model's scores less another's on the same images.
 
         Raises:
-            ValueError: If the photos are not as many.
+            ValueError: If the images are not as many.
         """
         if len(self.counts) != len(other.counts):
-            raise ValueError(f"{len(self.counts)} photos against {len(other.counts)}")
+            raise ValueError(f"{len(self.counts)} images against {len(other.counts)}")
         if len(self.counts) < 2:
             return None
         return _intervals(
             self._scored(drawn) - other._scored(drawn) for drawn in _draws(len(self.counts))
         )
 
-    def _scored(self, drawn: Int64[ndarray, "resamples photos"]) -> Float[ndarray, "resamples _"]:
+    def _scored(self, drawn: Int64[ndarray, "resamples images"]) -> Float[ndarray, "resamples _"]:
         """The `MEANS`, then the IoU of each class, of each resample; NaN where not defined."""
         # Sums of pixels stay below 2**53: float64 holds them exactly, and its product is fast.
         times = drawn.astype(np.float64)
@@ -109,14 +109,14 @@ class PhotoCounts:
         counted = self._counted
         iou = _ratio(right, true + predicted - right, ABSENT_IOU[self.absent_rule])
         dice = _ratio(2 * right, true + predicted, ABSENT_DICE[self.absent_rule])
-        of_photos = self._photo_means
-        is_known = ~np.isnan(of_photos)
+        of_images = self._image_means
+        is_known = ~np.isnan(of_images)
         columns = [
             _mean(iou[:, counted]),
             _mean(_ratio(right, true)[:, counted]),
             _ratio(right.sum(axis=1), true.sum(axis=1)),
             _mean(dice[:, counted]),
-            *_ratio(times @ np.where(is_known, of_photos, 0), times @ is_known).T,
+            *_ratio(times @ np.where(is_known, of_images, 0), times @ is_known).T,
         ]
         return np.concatenate([np.stack(columns, axis=1), iou], axis=1)
 
@@ -126,8 +126,8 @@ class PhotoCounts:
         return np.arange(self.counts.shape[2]) != self.background_index
 
     @cached_property
-    def _photo_means(self) -> Float[ndarray, "photos 2"]:
-        """Mean IoU and Dice of each photo, over the classes in its truth."""
+    def _image_means(self) -> Float[ndarray, "images 2"]:
+        """Mean IoU and Dice of each image, over the classes in its truth."""
         right, true, predicted = self.counts[:, :, self._counted].transpose(1, 0, 2).astype(float)
         is_there = true > 0
         iou = np.where(is_there, _ratio(right, true + predicted - right), np.nan)
@@ -135,22 +135,22 @@ class PhotoCounts:
         return np.stack([_mean(iou), _mean(dice)], axis=1)
 
 
-def photo_counts(matrix: ConfusionMatrix) -> Int64[ndarray, "3 classes"]:
-    """Of a photo's matrix, what scores are made of: pixels right, in truth, in prediction.
+def image_counts(matrix: ConfusionMatrix) -> Int64[ndarray, "3 classes"]:
+    """Of an image's matrix, what scores are made of: pixels right, in truth, in prediction.
 
-    Three numbers a class instead of one for each pair of classes, so that thousands of photos of
+    Three numbers a class instead of one for each pair of classes, so that thousands of images of
     150 classes fit into some megabytes.
     """
     counts = matrix.counts
     return np.stack([counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)])
 
 
-def _draws(num_photos: int) -> Iterator[Int64[ndarray, "resamples photos"]]:
-    """How often each photo was drawn, some resamples at a time; always the same ones."""
+def _draws(num_images: int) -> Iterator[Int64[ndarray, "resamples images"]]:
+    """How often each image was drawn, some resamples at a time; always the same ones."""
     generator = np.random.default_rng(SEED)
     for start in range(0, NUM_RESAMPLES, _NUM_AT_ONCE):
         count = min(_NUM_AT_ONCE, NUM_RESAMPLES - start)
-        yield generator.multinomial(num_photos, np.full(num_photos, 1 / num_photos), size=count)
+        yield generator.multinomial(num_images, np.full(num_images, 1 / num_images), size=count)
 
 
 def _ratio(
@@ -174,7 +174,7 @@ def _intervals(resampled: Iterator[Float[ndarray, "resamples _"]]) -> Intervals:
 
 
 def _interval(values: Shaped[ndarray, " resamples"]) -> Interval | None:
-    """A class that no drawn photo has is no part of the resample's score, nor of the interval."""
+    """A class that no drawn image has is no part of the resample's score, nor of the interval."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None

@@ -1,10 +1,10 @@
 """Boundary IoU: how well outlines agree (Cheng et al., CVPR 2021), for semantic labels.
 
 The boundary region of a class is the part of its pixels that is nearer than a distance to the
-outside of the class, or to the border of the photo. Of these regions in truth and prediction,
-intersections and unions are counted class by class over all photos, as for the IoU itself.
+outside of the class, or to the border of the image. Of these regions in truth and prediction,
+intersections and unions are counted class by class over all images, as for the IoU itself.
 
-The distance is a share of the photo's diagonal, and is measured as in the authors' code: the larger
+The distance is a share of the image's diagonal, and is measured as in the authors' code: the larger
 of the distances down and across, in whole pixels, at least one.
 """
 
@@ -22,12 +22,12 @@ DEFAULT_RATIO = 0.02
 
 
 class BoundaryCounts:
-    """Pixels in the boundary regions of each class, summed over photos.
+    """Pixels in the boundary regions of each class, summed over images.
 
     Args:
         num_classes: Classes to tell apart.
         ignore_index: Label of pixels that do not count.
-        ratio: Of the distance to the diagonal of a photo, above 0.
+        ratio: Of the distance to the diagonal of an image, above 0.
     """
 
     def __init__(self, num_classes: int, ignore_index: int, ratio: float = DEFAULT_RATIO) -> None:
@@ -41,7 +41,7 @@ class BoundaryCounts:
         labels_true: Shaped[ndarray, "height width"],
         labels_predicted: Shaped[ndarray, "height width"],
     ) -> None:
-        """Count one photo.
+        """Count one image.
 
         What is not labelled ends the regions of both: the prediction is not looked at there.
         """
@@ -71,7 +71,7 @@ class BoundaryCounts:
 
 
 def boundary_distance(size: tuple[int, ...], ratio: float) -> int:
-    """Width of the boundary regions of a photo of this height and width, in pixels."""
+    """Width of the boundary regions of an image of this height and width, in pixels."""
     return max(1, round(ratio * math.hypot(*size)))
 
 

@@ -1,13 +1,13 @@
 """Whether probabilities mean what they say: calibration error, and the temperature that mends it.
 
 The confidence of a pixel is the probability of the class that it is labelled with. Pixels fall into
-15 bins of equal width by confidence, over all photos; the expected calibration error (ECE) is the
+15 bins of equal width by confidence, over all images; the expected calibration error (ECE) is the
 mean over pixels of |share of right pixels - mean confidence| of their bin (Naeini et al., AAAI
 2015; Guo et al., ICML 2017).
 
 A temperature T divides logits: above 1, a model becomes less sure; the most probable class stays
 the most probable one. It is the one with the lowest mean negative log likelihood of the true
-classes on photos that it is not judged by (Guo et al.). Probabilities p become p ** (1 / T), made
+classes on images that it is not judged by (Guo et al.). Probabilities p become p ** (1 / T), made
 to sum to 1: the same thing where logits were averaged, and defined where probabilities were.
 """
 
@@ -21,7 +21,7 @@ from numpy import ndarray
 NUM_BINS = 15
 
 _TEMPERATURES = np.geomspace(0.1, 10, 81)  # each 6 % above the one before
-_NUM_SAMPLED = 4096  # pixels of a photo; its neighbours tell little more
+_NUM_SAMPLED = 4096  # pixels of an image; its neighbours tell little more
 _LOWEST = float(np.finfo(np.float32).tiny)
 
 
@@ -37,7 +37,7 @@ class Bin:
 
 
 class Reliability:
-    """How often pixels of each confidence are right, summed over photos."""
+    """How often pixels of each confidence are right, summed over images."""
 
     def __init__(self) -> None:
         self.pixels: Int64[ndarray, " bins"] = np.zeros(NUM_BINS, dtype=np.int64)
@@ -70,7 +70,7 @@ class Reliability:
 
 
 class TemperatureFit:
-    """Finds the temperature, photo by photo; what it keeps are sums."""
+    """Finds the temperature, image by image; what it keeps are sums."""
 
     def __init__(self) -> None:
         self._losses = np.zeros(len(_TEMPERATURES))
@@ -82,7 +82,7 @@ class TemperatureFit:
         probabilities: Float[ndarray, "classes height width"],
         labels_true: Shaped[ndarray, "height width"],
     ) -> None:
-        """Look at one photo, at some thousand of its labelled pixels.
+        """Look at one image, at some thousand of its labelled pixels.
 
         Args:
             probabilities: At each pixel.

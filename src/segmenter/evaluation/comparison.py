@@ -1,4 +1,4 @@
-"""Two models on the same photos: by how much they differ, and whether that is more than chance."""
+"""Two models on the same images: by how much they differ, and whether that is more than chance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from segmenter.evaluation.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
-class PhotoDifference:
-    """How two models fared on one photo."""
+class ImageDifference:
+    """How two models fared on one image."""
 
     index: int
-    """Among the photos."""
+    """Among the images."""
     name: str
     a: float
-    """mIoU of the first model in this photo."""
+    """mIoU of the first model in this image."""
     b: float
 
     @property
@@ -28,15 +28,15 @@ class PhotoDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found with two models, A and B, on the same photos; differences are B less A."""
+    """What was found with two models, A and B, on the same images; differences are B less A."""
 
     a: Evaluation
     b: Evaluation
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """Of the differences, by the paired bootstrap; none of less than two photos."""
-        return self.b.photos.intervals_over(self.a.photos)
+        """Of the differences, by the paired bootstrap; none of less than two images."""
+        return self.b.counts.intervals_over(self.a.counts)
 
     @property
     def means(self) -> dict[str, tuple[float | None, float | None]]:
@@ -48,7 +48,7 @@ class Comparison:
         """What the interval of the mIoU's difference says, as a sentence."""
         interval = self.intervals and self.intervals.means["miou"]
         if interval is None:
-            return "too few photos to tell the models apart"
+            return "too few images to tell the models apart"
         level = f"{100 * LEVEL:g} % interval of the difference in mIoU"
         if interval.low > 0:
             return f"B is better: the {level} lies above 0"
@@ -57,19 +57,19 @@ class Comparison:
         return f"not told apart: the {level} holds 0"
 
     @cached_property
-    def photos(self) -> tuple[PhotoDifference, ...]:
-        """Photos by how much the models differ in them, the most first; unlabelled ones are out."""
+    def images(self) -> tuple[ImageDifference, ...]:
+        """Images by how much the models differ in them, the most first; unlabelled ones are out."""
         found = [
-            PhotoDifference(index, one.name, one.miou, two.miou)
+            ImageDifference(index, one.name, one.miou, two.miou)
             for index, (one, two) in enumerate(zip(self.a.images, self.b.images, strict=True))
             if one.miou is not None and two.miou is not None
         ]
-        return tuple(sorted(found, key=lambda photo: -abs(photo.difference)))
+        return tuple(sorted(found, key=lambda image: -abs(image.difference)))
 
     @property
     def wins(self) -> dict[str, int]:
-        """On how many photos B has a higher mIoU than A, the very same, and a lower one."""
-        differences = [photo.difference for photo in self.photos]
+        """On how many images B has a higher mIoU than A, the very same, and a lower one."""
+        differences = [image.difference for image in self.images]
         return {
             "wins": sum(each > 0 for each in differences),
             "ties": sum(each == 0 for each in differences),
@@ -88,7 +88,7 @@ class Comparison:
             "intervals": self.intervals and self.intervals.to_json(names),
             "photos": self.wins,
             "num_images": len(self.a.images),
-            "images": [{"name": each.name, **_pair(each.a, each.b)} for each in self.photos],
+            "images": [{"name": each.name, **_pair(each.a, each.b)} for each in self.images],
         }
 
 

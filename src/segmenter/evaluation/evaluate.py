@@ -1,4 +1,4 @@
-"""Predict every photo of a split and count how it agrees with the truth."""
+"""Predict every image of a split and count how it agrees with the truth."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
-from segmenter.evaluation.bootstrap import Intervals, PhotoCounts, photo_counts
+from segmenter.evaluation.bootstrap import ImageCounts, Intervals, image_counts
 from segmenter.evaluation.calibration import TemperatureFit
 from segmenter.evaluation.metrics import ConfusionMatrix, Scores, mean_of_defined, scores
 from segmenter.evaluation.statistics import Statistics
@@ -24,7 +24,7 @@ from segmenter.model import Protocol
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How one photo fared."""
+    """How one image fared."""
 
     name: str
     miou: float | None
@@ -52,7 +52,7 @@ class Evaluation:
     scores: Scores
     images: tuple[ImageScore, ...]
     """In the order of the items."""
-    photos: PhotoCounts
+    counts: ImageCounts
     """Counts of each, in the same order."""
     seconds: float
     """Reading, predicting and counting, together."""
@@ -61,8 +61,8 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """How far the scores would move with other photos; none of less than two photos."""
-        return self.photos.intervals()
+        """How far the scores would move with other images; none of less than two images."""
+        return self.counts.intervals()
 
     @property
     def means(self) -> dict[str, float | None]:
@@ -77,7 +77,7 @@ class Evaluation:
         }
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Scores, counts and photos as plain values, after what they hold for.
+        """Scores, counts and images as plain values, after what they hold for.
 
         Args:
             context: Model, data, split, protocol, versions and the like; its keys go first.
@@ -105,20 +105,20 @@ def evaluate(
     on_image: Callable[[ImageScore], None] | None = None,
     statistics: Statistics | None = None,
 ) -> Evaluation:
-    """Score a model on labelled photos; the next photo is read while one is predicted.
+    """Score a model on labelled images; the next image is read while one is predicted.
 
     Args:
-        predictor: Labels one photo.
-        items: Photos with masks.
+        predictor: Labels one image.
+        items: Images with masks.
         classes: Of the data; their names must be the model's, in the model's order.
-        on_image: Called after each photo, to show progress.
-        statistics: Counts more of each photo, from the probabilities of all classes at all pixels.
+        on_image: Called after each image, to show progress.
+        statistics: Counts more of each image, from the probabilities of all classes at all pixels.
 
     Raises:
-        UserError: If there is no photo, one cannot be read, or the classes are not the model's.
+        UserError: If there is no image, one cannot be read, or the classes are not the model's.
     """
     if not items:
-        raise UserError("nothing to evaluate: the split has no photos")
+        raise UserError("nothing to evaluate: the split has no images")
     check_classes(classes.names, predictor.classes.names)
     classes = classes.with_image_bits(predictor.image_bits)
     start = time.perf_counter()
@@ -134,7 +134,7 @@ def evaluate(
                 statistics.add(sample.labels, labels, probabilities)
         of_image.add(sample.labels, labels)
         matrix.merge(of_image)
-        counts.append(photo_counts(of_image))
+        counts.append(image_counts(of_image))
         images.append(
             score_image(
                 item.name,
@@ -147,7 +147,7 @@ def evaluate(
         matrix=matrix,
         scores=score_all(matrix, classes, predictor.protocol),
         images=tuple(images),
-        photos=PhotoCounts(
+        counts=ImageCounts(
             np.stack(counts), predictor.protocol.absent_classes, classes.background_index
         ),
         seconds=time.perf_counter() - start,
@@ -162,19 +162,19 @@ def fit_temperature(
     *,
     on_image: Callable[[], None] | None = None,
 ) -> float:
-    """Find the temperature that fits a model's probabilities to labelled photos best.
+    """Find the temperature that fits a model's probabilities to labelled images best.
 
     Args:
         predictor: Gives the probabilities.
-        items: Photos with masks, others than those that it is to be judged by.
+        items: Images with masks, others than those that it is to be judged by.
         classes: Of the data; their names must be the model's, in the model's order.
-        on_image: Called after each photo, to show progress.
+        on_image: Called after each image, to show progress.
 
     Raises:
         UserError: As `evaluate`, or if no pixel is labelled.
     """
     if not items:
-        raise UserError("nothing to fit a temperature on: the split has no photos")
+        raise UserError("nothing to fit a temperature on: the split has no images")
     check_classes(classes.names, predictor.classes.names)
     classes = classes.with_image_bits(predictor.image_bits)
     fit = TemperatureFit()
@@ -191,7 +191,7 @@ def fit_temperature(
 
 @contextmanager
 def _naming(item: Item) -> Iterator[None]:
-    """Say which photo a mistake is about."""
+    """Say which image a mistake is about."""
     try:
         yield
     except UserError as error:
@@ -199,7 +199,7 @@ def _naming(item: Item) -> Iterator[None]:
 
 
 def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> Scores:
-    """Scores over all photos, by the rules of a protocol."""
+    """Scores over all images, by the rules of a protocol."""
     return scores(
         matrix,
         classes.names,
@@ -209,7 +209,7 @@ def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> 
 
 
 def score_image(name: str, of_image: Scores) -> ImageScore:
-    """Sum up the scores of one photo; a class that is not in its truth has no part in the mean."""
+    """Sum up the scores of one image; a class that is not in its truth has no part in the mean."""
     in_truth = [each for each in of_image.counted if each.pixels]
     return ImageScore(
         name=name,
@@ -245,7 +245,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _read_ahead(items: Sequence[Item], classes: Classes) -> Iterator[tuple[Item, Sample]]:
-    """Read in a second thread, one photo ahead: decoding frees the interpreter, and so overlaps."""
+    """Read in a second thread, one image ahead: decoding frees the interpreter, and so overlaps."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         following = reader.submit(read_sample, items[0], classes)
         for index, item in enumerate(items):

@@ -4,14 +4,14 @@ The Segmenter paper gives mIoU of small, medium and large objects on ADE20K and 
 they are told apart; here:
 
 - an object is a connected component of one class in the truth (pixels that touch at a side or a
-  corner), its size the number of its pixels in the photo as it is, and the limits are COCO's:
+  corner), its size the number of its pixels in the image as it is, and the limits are COCO's:
   small is below 32 x 32 pixels, medium below 96 x 96, large all above;
 - a pixel of an object counts for its size, and is right where the prediction has its class;
 - pixels that are wrongly predicted as a class count for the size of the objects that most of the
   right pixels of their component of the prediction lie in (the smaller size of two with as many),
   or, where none is right, for the component's own size: as COCO counts a detection by the object
   that it matches, and by its own area if it matches none;
-- the IoU of a class at a size is right / (pixels of its objects + wrong ones), summed over photos;
+- the IoU of a class at a size is right / (pixels of its objects + wrong ones), summed over images;
   the mIoU of a size is the mean over classes that have objects of it.
 
 So right, true and wrong pixels of the three sizes add up to those of the IoU of all.
@@ -32,7 +32,7 @@ LIMITS = (32 * 32, 96 * 96)
 
 
 class SizeCounts:
-    """Pixels of each class by the size of the object they lie in, summed over photos.
+    """Pixels of each class by the size of the object they lie in, summed over images.
 
     Args:
         num_classes: Classes to tell apart.
@@ -55,7 +55,7 @@ class SizeCounts:
         labels_true: Shaped[ndarray, "height width"],
         labels_predicted: Shaped[ndarray, "height width"],
     ) -> None:
-        """Count one photo."""
+        """Count one image."""
         if labels_true.size == 0:
             return
         is_right = labels_true == labels_predicted

@@ -1,6 +1,6 @@
 """What is gained by trusting only the pixels that a model is sure of: risk against coverage.
 
-Pixels of all photos are ranked by confidence, the probability of the class that they are labelled
+Pixels of all images are ranked by confidence, the probability of the class that they are labelled
 with. Coverage c keeps the share c that is surest; the risk at c is the share of wrong pixels among
 these, and AURC the area under the risk over coverage (Geifman and El-Yaniv, NeurIPS 2017; Geifman,
 Uziel and El-Yaniv, ICLR 2019). The lowest area that as many mistakes allow, with all right pixels
@@ -22,7 +22,7 @@ _MAX_BITS = 24.0  # float32 knows no probability between 1 - 2**-24 and 1
 
 
 class RiskCoverage:
-    """Right and wrong pixels by confidence, summed over photos.
+    """Right and wrong pixels by confidence, summed over images.
 
     Confidences are told apart by log2(1 - confidence), in 4096 steps, since most are near 1. Pixels
     of one step count as ties: the share of wrong ones is the same in any part of them.

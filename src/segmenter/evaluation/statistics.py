@@ -1,6 +1,6 @@
-"""What `segmenter evaluate --statistics` adds to the scores, counted photo by photo.
+"""What `segmenter evaluate --statistics` adds to the scores, counted image by image.
 
-Nothing of a photo is kept but counts, so memory does not grow with their number.
+Nothing of an image is kept but counts, so memory does not grow with their number.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ class Statistics:
 
     Args:
         classes: Of the data.
-        boundary_ratio: Width of boundary regions, as a share of a photo's diagonal.
-        temperature: Fitted on other photos: calibration is told with it too; none: only as it is.
+        boundary_ratio: Width of boundary regions, as a share of an image's diagonal.
+        temperature: Fitted on other images: calibration is told with it too; none: only as it is.
         fitted_on: What it was fitted on.
     """
 
@@ -49,7 +49,7 @@ class Statistics:
         labels: Shaped[ndarray, "height width"],
         probabilities: Float[ndarray, "classes height width"],
     ) -> None:
-        """Count one photo: its truth, the labels it got, and the probabilities behind them."""
+        """Count one image: its truth, the labels it got, and the probabilities behind them."""
         self.boundaries.add(labels_true, labels)
         self.sizes.add(labels_true, labels)
         is_labelled = labels_true != self.classes.ignore_index

@@ -1,4 +1,4 @@
-"""A photo as it is, as it should be labelled, as it was labelled, and where these differ."""
+"""An image as it is, as it should be labelled, as it was labelled, and where these differ."""
 
 import cv2
 import numpy as np
@@ -20,11 +20,11 @@ _OPACITY = 0.6
 def draw_views(
     sample: Sample, labels: Shaped[ndarray, "height width"], classes: Classes, max_side: int
 ) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
-    """The photo, the truth and the prediction over it, and the errors, by caption.
+    """The image, the truth and the prediction over it, and the errors, by caption.
 
     Args:
-        sample: Photo and truth.
-        labels: What was predicted, at the photo's size.
+        sample: Image and truth.
+        labels: What was predicted, at the image's size.
         classes: Colours, and which label does not count.
         max_side: Larger pictures are made smaller, in pixels.
     """
@@ -35,7 +35,7 @@ def draw_views(
     is_labelled = true != classes.ignore_index
     colors, background = classes.colors, classes.background_index
     return {
-        "Photo": np.asarray(image),
+        "Image": np.asarray(image),
         "Truth": overlay(image, true, colors, _OPACITY, background),
         "Prediction": overlay(image, predicted, colors, _OPACITY, background),
         "Errors": _error_map(image, is_labelled & (true != predicted), ~is_labelled),
@@ -49,11 +49,11 @@ def draw_comparison(
     classes: Classes,
     max_side: int,
 ) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
-    """The truth and two predictions over a photo, and which of them is wrong, by caption.
+    """The truth and two predictions over an image, and which of them is wrong, by caption.
 
     Args:
-        sample: Photo and truth.
-        labels_a: What was predicted, at the photo's size.
+        sample: Image and truth.
+        labels_a: What was predicted, at the image's size.
         labels_b: What another model predicted.
         classes: Colours, and which label does not count.
         max_side: Larger pictures are made smaller, in pixels.
@@ -89,7 +89,7 @@ def _error_map(
     is_wrong: Bool[ndarray, "height width"],
     is_unlabelled: Bool[ndarray, "height width"],
 ) -> UInt8[ndarray, "height width 3"]:
-    """Paint mistakes over a pale grey copy of the photo."""
+    """Paint mistakes over a pale grey copy of the image."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     drawn = np.repeat((grey // 2 + 112)[:, :, None], 3, axis=2)
     drawn[is_wrong] = WRONG_COLOR

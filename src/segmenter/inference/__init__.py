@@ -1,4 +1,4 @@
-"""From photos to label maps."""
+"""From images to label maps."""
 
 from segmenter.inference.predictor import Predictor
 

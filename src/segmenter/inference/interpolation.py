@@ -1,7 +1,7 @@
 """How patch logits make up a picture, along one axis.
 
 Each step between patches and pixels is linear and separable: upsampling a window, the mean of
-overlapping windows, mirroring, resizing to the photo. So is their composition, and each row or
+overlapping windows, mirroring, resizing to the image. So is their composition, and each row or
 column of the picture is a weighted mean of a few rows or columns of patches. An `AxisMap` holds
 these weights, computed in float64 once a picture; `Tiles` group them for the arithmetic on pixels.
 """

@@ -1,4 +1,4 @@
-"""From patch logits to labels at the photo's size, without scores of all classes at all pixels.
+"""From patch logits to labels at the image's size, without scores of all classes at all pixels.
 
 The picture is cut into tiles of about a patch. In a tile, scores are weighted means of the few
 patch logits around it (`interpolation.py`), so a class whose highest logit there is below another's

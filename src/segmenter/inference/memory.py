@@ -23,6 +23,6 @@ def enough_memory() -> Iterator[None]:
         if not is_short:
             raise
         raise UserError(
-            "the photo does not fit into memory at the size it is looked at; give a smaller "
-            "short side or fewer scales, or a photo of fewer pixels"
+            "the image does not fit into memory at the size it is looked at; give a smaller "
+            "short side or fewer scales, or an image of fewer pixels"
         ) from None

@@ -1,4 +1,4 @@
-"""From probabilities to the labels that are expected to score best, photo by photo.
+"""From probabilities to the labels that are expected to score best, image by image.
 
 The most probable class at each pixel maximises the expected share of right pixels, and no other
 score. IoU and Dice of a class depend on all pixels at once: where a class is small or in doubt, it
@@ -32,7 +32,7 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 
 Decode = Literal["argmax", "iou", "dice"]
-"""How probabilities become labels: the most probable class at each pixel, or the labels of a photo
+"""How probabilities become labels: the most probable class at each pixel, or the labels of an image
 with the highest expected mean IoU or Dice."""
 DECODES: tuple[Decode, ...] = ("argmax", "iou", "dice")
 
@@ -45,7 +45,7 @@ def decode_probabilities(
     decode: Decode,
     background_index: int | None = None,
 ) -> Int64[ndarray, "height width"]:
-    """Label the pixels of one photo.
+    """Label the pixels of one image.
 
     Args:
         probabilities: Of each class at each pixel; they sum to 1.

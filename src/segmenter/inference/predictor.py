@@ -1,4 +1,4 @@
-"""Photos in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
+"""Images in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
 
 import itertools
 import time
@@ -25,8 +25,8 @@ from segmenter.inference.labels import (
 from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
-from segmenter.inference.resizing import Pixels, checked_photo, view_sizes
-from segmenter.inference.row_bands import Band, Rows, batch_size, photo_bands, thin_bands
+from segmenter.inference.resizing import Pixels, checked_image, view_sizes
+from segmenter.inference.row_bands import Band, Rows, batch_size, image_bands, thin_bands
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.runtimes.open import Runtime, open_runtime
@@ -36,16 +36,16 @@ _NUMBERS_AT_ONCE = 1 << 24
 
 
 class Predictor:
-    """Label photos of any size.
+    """Label images of any size.
 
     A model object is put into eval mode and stays there.
 
     Args:
         model: A model, the bundled name or path of one, an exported file, or a runtime that holds
             one already; `device`, `runtime`, `precision` and `merge_tokens` are then its own.
-        protocol: How a photo is fed to the model; none: as the model's own spec says. A name is
+        protocol: How an image is fed to the model; none: as the model's own spec says. A name is
             that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
-        flip: Whether to look at the mirrored photo too; none: as the protocol says.
+        flip: Whether to look at the mirrored image too; none: as the protocol says.
         scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
         device: Where to compute, such as `cpu` or `cuda:0`.
         runtime: What computes: `torch`, `torch-compile`, `openvino`, `onnxruntime`, or `auto`, the
@@ -53,7 +53,7 @@ class Predictor:
         precision: `float32`, the published numerics, or `bfloat16` for the matrix products; `auto`:
             bfloat16 where OpenVINO or a GPU has it natively.
         decode: Labels to give: `argmax`, the most probable; `iou` or `dice`, those expected to have
-            the highest mean IoU or Dice in the photo (`metric_decoding.py`).
+            the highest mean IoU or Dice in the image (`metric_decoding.py`).
         merge_tokens: Merge tokens whose cosine is above this, above 0 and at most 1, such as 0.8:
             faster, for labels that are nearly the same (`model/token_merging.py`). In torch
             alone, which `auto` then means.
@@ -114,10 +114,10 @@ class Predictor:
     @overload
     def __call__(self, image: Sequence[ndarray]) -> list[ndarray]: ...
     def __call__(self, image: ndarray | Sequence[ndarray]) -> ndarray | list[ndarray]:
-        """Label every pixel of a photo, or of each photo in a list.
+        """Label every pixel of an image, or of each image in a list.
 
         Args:
-            image: uint8 (height, width, channels), RGB for most models, 0 to 255; grey photos may
+            image: uint8 (height, width, channels), RGB for most models, 0 to 255; grey images may
                 have two axes. Neighbours of one size in a list are computed together.
 
         Returns:
@@ -127,18 +127,18 @@ class Predictor:
         Raises:
             UserError: If `image` is anything else, or too large for the memory.
         """
-        photos = [*image] if isinstance(image, list | tuple) else [image]
+        given = [*image] if isinstance(image, list | tuple) else [image]
         with enough_memory():
-            labels = self._labels([self._checked(photo) for photo in photos])
+            labels = self._labels([self._checked(each) for each in given])
         return labels if isinstance(image, list | tuple) else labels[0]
 
     def labels_and_probabilities(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "classes height width"]]:
-        """The label map of a photo and the probabilities behind it; see `__call__` for the photo.
+        """The label map of an image and the probabilities behind it; see `__call__` for the image.
 
         Raises:
-            UserError: If `image` is no photo that the model takes, or too large for the memory.
+            UserError: If `image` is not one that the model takes, or too large for the memory.
         """
         probabilities = self.probabilities(image)
         with enough_memory():
@@ -148,12 +148,12 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
-        """Probability of each class at each pixel of a photo; see `__call__` for the photo.
+        """Probability of each class at each pixel of an image; see `__call__` for the image.
 
         Where there is one class: of the background and of the class.
 
         Raises:
-            UserError: If `image` is no photo that the model takes, or too large for the memory.
+            UserError: If `image` is not one that the model takes, or too large for the memory.
         """
         image = self._checked(image)
         with enough_memory():
@@ -167,12 +167,12 @@ class Predictor:
 
     @torch.inference_mode()
     def confidence(self, image: ndarray) -> Float[ndarray, "height width"]:
-        """Probability of the most probable class at each pixel of a photo, 0 to 1.
+        """Probability of the most probable class at each pixel of an image, 0 to 1.
 
         The same as the highest of `probabilities`, without memory for those of all classes.
 
         Raises:
-            UserError: If `image` is no photo that the model takes, or too large for the memory.
+            UserError: If `image` is not one that the model takes, or too large for the memory.
         """
         image = self._checked(image)
         with enough_memory():
@@ -186,14 +186,14 @@ class Predictor:
     def labels_and_margins(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
-        """Label every pixel of a photo, and say how sure that is; see `__call__` for the photo.
+        """Label every pixel of an image, and say how sure that is; see `__call__` for the image.
 
         Returns:
             The label map, and by how much the best class is more probable than the second at each
             pixel: from 0, a tie, to 1.
 
         Raises:
-            UserError: If `image` is no photo that the model takes, or too large for the memory.
+            UserError: If `image` is not one that the model takes, or too large for the memory.
         """
         size = self._checked(image).shape[:2]
         labels = np.empty(size, dtype=self.classes.label_dtype)
@@ -202,21 +202,21 @@ class Predictor:
             labels[found.rows], margins[found.rows] = found.labels, found.margins
         return labels, margins
 
-    def label_rows(self, photo: Pixels) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
-        """Label a photo of any size from top to bottom, in bands of rows.
+    def label_rows(self, image: Pixels) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
+        """Label an image of any size from top to bottom, in bands of rows.
 
         Args:
-            photo: An array as for `__call__`, or what reads rows of one as they are asked for.
+            image: An array as for `__call__`, or what reads rows of one as they are asked for.
 
         Returns:
-            Rows of the photo, and their labels; together all rows, each once.
+            Rows of the image, and their labels; together all rows, each once.
 
         Raises:
             UserError: If the labels of a pixel are to depend on all others.
         """
         if self.decode != "argmax":
-            raise UserError(f"decode {self.decode!r} needs a photo whole; rows take 'argmax'")
-        bands = self._bands([photo])
+            raise UserError(f"decode {self.decode!r} needs an image whole; rows take 'argmax'")
+        bands = self._bands([image])
         while True:
             # Neither is held while the caller's code runs.
             with torch.inference_mode(), enough_memory():
@@ -230,7 +230,7 @@ class Predictor:
     def rows(
         self, image: ndarray, *, margins: bool = False, probabilities: bool = False
     ) -> Iterator[Rows]:
-        """Label a photo, and give more than labels, some rows at a time.
+        """Label an image, and give more than labels, some rows at a time.
 
         Args:
             image: As for `__call__`.
@@ -238,10 +238,10 @@ class Predictor:
             probabilities: Whether probabilities are wanted.
 
         Returns:
-            All rows of the photo, each once, from top to bottom.
+            All rows of the image, each once, from top to bottom.
 
         Raises:
-            UserError: If `image` is no photo that the model takes, or too large for the memory.
+            UserError: If `image` is not one that the model takes, or too large for the memory.
         """
         if self.decode != "argmax":  # labels depend on all pixels
             yield self._all_rows(image)
@@ -264,7 +264,7 @@ class Predictor:
                     )
 
     def _all_rows(self, image: ndarray) -> Rows:
-        """Everything of a photo at once."""
+        """Everything of an image at once."""
         labels, probabilities = self.labels_and_probabilities(image)
         with enough_memory():
             second, best = np.partition(probabilities, (-2, -1), axis=0)[-2:]
@@ -272,7 +272,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _labels(self, images: list[ndarray]) -> list[ndarray]:
-        """Label checked photos, neighbours of one size together."""
+        """Label checked images, neighbours of one size together."""
         if self.decode != "argmax":
             return [self.labels_and_probabilities(image)[0] for image in images]
         labels = []
@@ -291,15 +291,15 @@ class Predictor:
                 labels += found
         return labels
 
-    def _bands(self, photos: Sequence[Pixels]) -> Iterator[Band]:
-        """Run the model on photos of one size, from top to bottom; none for an empty photo."""
-        if min(photos[0].shape) == 0:
+    def _bands(self, images: Sequence[Pixels]) -> Iterator[Band]:
+        """Run the model on images of one size, from top to bottom; none for an empty image."""
+        if min(images[0].shape) == 0:
             return iter(())
-        check_work(photos[0].shape[:2], self.protocol, self.spec, self.device)
-        return photo_bands(photos, self.protocol, self._patch_logits, self.spec.upsampled_length)
+        check_work(images[0].shape[:2], self.protocol, self.spec, self.device)
+        return image_bands(images, self.protocol, self._patch_logits, self.spec.upsampled_length)
 
     def _band_labels(self, band: Band) -> list[UInt[ndarray, "rows width"]]:
-        """Labels of a band, of each photo."""
+        """Labels of a band, of each image."""
         dtype = self.classes.label_dtype
         return [
             band_labels(parts, dtype, softmax=self._averages_probabilities(parts))[band.inside]
@@ -324,4 +324,4 @@ class Predictor:
         return torch.cat(logits)
 
     def _checked(self, image: object) -> ndarray:
-        return checked_photo(image, self.spec.encoder.in_channels)
+        return checked_image(image, self.spec.encoder.in_channels)

@@ -1,4 +1,4 @@
-"""What a protocol shows the model of a photo: at which sizes, resized how."""
+"""What a protocol shows the model of an image: at which sizes, resized how."""
 
 from typing import NamedTuple, runtime_checkable
 from typing import Protocol as Interface
@@ -16,7 +16,7 @@ from segmenter.model.segmenter import ImageSize
 
 @runtime_checkable
 class Pixels(Interface):
-    """A photo that is in memory, or is read a few rows at a time."""
+    """An image that is in memory, or is read a few rows at a time."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -28,8 +28,8 @@ class Pixels(Interface):
         ...
 
 
-def checked_photo(image: object, num_channels: int) -> ndarray:
-    """Refuse what is no photo, and give a grey one the channels that the model takes.
+def checked_image(image: object, num_channels: int) -> ndarray:
+    """Refuse what is no image, and give a grey one the channels that the model takes.
 
     Raises:
         UserError: If it is anything else than an array of uint8 with as many channels.
@@ -43,13 +43,13 @@ def checked_photo(image: object, num_channels: int) -> ndarray:
     if isinstance(image, ndarray):
         given = f"{image.dtype} of shape {image.shape}"
     raise UserError(
-        "a photo must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
+        "an image must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
         f"{num_channels}), got {given}; convert it first"
     )
 
 
 def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:
-    """Height and width of a photo of `size` after the protocol's resize, times `scale`."""
+    """Height and width of an image of `size` after the protocol's resize, times `scale`."""
     factor = scale
     if protocol.short_side is not None:
         short_side = max(1, int(protocol.short_side * scale))
@@ -61,29 +61,29 @@ def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) 
 
 
 class ViewSize(NamedTuple):
-    """The two steps in which a photo gets the size of a view."""
+    """The two steps in which an image gets the size of a view."""
 
-    photo: ImageSize
-    """The photo is resized to this,"""
+    image: ImageSize
+    """The image is resized to this,"""
     view: ImageSize
     """and then, without rounding, to this; mostly the same."""
 
 
 def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
-    """How a photo of `size` (height, width) is brought to each scale."""
+    """How an image of `size` (height, width) is brought to each scale."""
     if protocol.scales_of == "photo":
-        photos = [resized_size(size, protocol, scale) for scale in protocol.scales]
-        return [ViewSize(each, _large_enough(each, protocol)) for each in photos]
-    photo = height, width = resized_size(size, protocol)
+        images = [resized_size(size, protocol, scale) for scale in protocol.scales]
+        return [ViewSize(each, _large_enough(each, protocol)) for each in images]
+    image = height, width = resized_size(size, protocol)
     views = [
         (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
         for scale in protocol.scales
     ]
-    return [ViewSize(photo, _large_enough(each, protocol)) for each in views]
+    return [ViewSize(image, _large_enough(each, protocol)) for each in views]
 
 
 def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
-    """At which size the views of a photo of `size` are averaged."""
+    """At which size the views of an image of `size` are averaged."""
     if protocol.scales_of == "resized" and protocol.average == "logits":
         return resized_size(size, protocol)
     height, width = size
@@ -100,29 +100,29 @@ def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
     return (window, long_side) if height < width else (long_side, window)
 
 
-def resize_photo(photo: Pixels, size: ImageSize, dtype: str) -> Pixels:
+def resize_image(image: Pixels, size: ImageSize, dtype: str) -> Pixels:
     """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers.
 
-    A photo that has the size already stays what it is.
+    An image that has the size already stays what it is.
     """
-    if photo.shape[:2] == size:
-        return photo
+    if image.shape[:2] == size:
+        return image
     height, width = size
-    whole = np.ascontiguousarray(photo[:].astype(dtype, copy=False))
+    whole = np.ascontiguousarray(image[:].astype(dtype, copy=False))
     resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(height, width, -1)
 
 
 def read_rows(
-    photo: Pixels, size: ImageSize, rows: slice
+    image: Pixels, size: ImageSize, rows: slice
 ) -> Shaped[ndarray, "rows width channels"]:
-    """Some rows of a photo resized to `size`, in float32 unless it has that size already."""
-    if photo.shape[:2] == size:
-        return photo[rows]
-    across, down = resize_axis(photo.shape[1], size[1]), resize_axis(photo.shape[0], size[0])
+    """Some rows of an image resized to `size`, in float32 unless it has that size already."""
+    if image.shape[:2] == size:
+        return image[rows]
+    across, down = resize_axis(image.shape[1], size[1]), resize_axis(image.shape[0], size[0])
     needed = down.sources[rows]
     top = int(needed.min())
-    source = photo[top : int(needed.max()) + 1].astype(np.float32)
+    source = image[top : int(needed.max()) + 1].astype(np.float32)
     narrow = _weighted(source, AxisMap(needed - top, down.shares[rows]))
     return _weighted(narrow.swapaxes(0, 1), across).swapaxes(0, 1)
 

@@ -1,6 +1,6 @@
-"""Photos of one size through the model from top to bottom, a band of rows at a time.
+"""Images of one size through the model from top to bottom, a band of rows at a time.
 
-Only the windows that touch a band are alive, so memory grows with the width of a photo and not
+Only the windows that touch a band are alive, so memory grows with the width of an image and not
 with its height.
 """
 
@@ -22,7 +22,7 @@ from segmenter.inference.interpolation import (
     window_axis,
 )
 from segmenter.inference.labels import Part
-from segmenter.inference.resizing import Pixels, mean_size, read_rows, resize_photo, view_sizes
+from segmenter.inference.resizing import Pixels, mean_size, read_rows, resize_image, view_sizes
 from segmenter.inference.windows import window_grid, window_weights
 from segmenter.model import Protocol
 from segmenter.model.segmenter import ImageSize
@@ -43,18 +43,18 @@ UpsampledLength = Callable[[int, int], int]
 
 
 class Band(NamedTuple):
-    """Some rows of photos of one size, and what the model says about them."""
+    """Some rows of images of one size, and what the model says about them."""
 
     rows: slice
-    """Of the photos."""
+    """Of the images."""
     inside: tuple[slice, slice]
-    """What of the rows and columns of the tiles lies in the photo."""
+    """What of the rows and columns of the tiles lies in the image."""
     parts: list[list[Part]]
-    """For each photo, of each view."""
+    """For each image, of each view."""
 
 
 class Rows(NamedTuple):
-    """Some rows of a photo, and what the model says of them."""
+    """Some rows of an image, and what the model says of them."""
 
     rows: slice
     labels: UInt[ndarray, "rows width"]
@@ -70,7 +70,7 @@ def batch_size(size: tuple[int, ...]) -> int:
 
 
 def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
-    """Cut a band of one photo into bands whose pixels have at most `num_numbers` scores or so."""
+    """Cut a band of one image into bands whose pixels have at most `num_numbers` scores or so."""
     ((first_part, *_),) = band.parts
     num_rows, num_columns = first_part.grid
     height, width = first_part.tile_size
@@ -89,25 +89,25 @@ def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
         )
 
 
-def photo_bands(
-    photos: Sequence[Pixels],
+def image_bands(
+    images: Sequence[Pixels],
     protocol: Protocol,
     patch_logits: PatchLogits,
     upsampled_length: UpsampledLength,
 ) -> Iterator[Band]:
-    """Show photos of one size to a model as a protocol says, and walk down their rows.
+    """Show images of one size to a model as a protocol says, and walk down their rows.
 
     Args:
-        photos: Of one size, each at least 1 x 1.
+        images: Of one size, each at least 1 x 1.
         protocol: At which sizes, through which windows, mirrored or not.
         patch_logits: The model.
         upsampled_length: The length that the patch logits of a side are resized to.
     """
-    size = (photos[0].shape[0], photos[0].shape[1])
+    size = (images[0].shape[0], images[0].shape[1])
     sides = (False, True) if protocol.flip else (False,)
     views = [
         _View(resized, view_size, is_mirrored, protocol, patch_logits)
-        for resized, view_size in _resized(photos, protocol)
+        for resized, view_size in _resized(images, protocol)
         for is_mirrored in sides
     ]
     axes = [view.axes(size, mean_size(size, protocol), upsampled_length) for view in views]
@@ -133,34 +133,34 @@ def photo_bands(
 
 
 def _resized(
-    photos: Sequence[Pixels], protocol: Protocol
+    images: Sequence[Pixels], protocol: Protocol
 ) -> Iterator[tuple[list[Pixels], ImageSize]]:
-    """Photos at the first of their two sizes, with the second, for each scale."""
-    for photo_size, view_size in view_sizes(photos[0].shape[:2], protocol):
+    """Images at the first of their two sizes, with the second, for each scale."""
+    for image_size, view_size in view_sizes(images[0].shape[:2], protocol):
         dtype = protocol.resize_dtype
-        yield [resize_photo(photo, photo_size, dtype) for photo in photos], view_size
+        yield [resize_image(image, image_size, dtype) for image in images], view_size
 
 
 class _View:
-    """One view of photos of one size: its patch logits, computed when they are asked for."""
+    """One view of images of one size: its patch logits, computed when they are asked for."""
 
     def __init__(
         self,
-        photos: Sequence[Pixels],
+        images: Sequence[Pixels],
         size: ImageSize,
         is_mirrored: bool,
         protocol: Protocol,
         patch_logits: PatchLogits,
     ) -> None:
         window = protocol.window or max(size)
-        self.photos, self.size, self.is_mirrored = photos, size, is_mirrored
+        self.images, self.size, self.is_mirrored = images, size, is_mirrored
         self.blend = protocol.blend
         self.grid = window_grid(size, window, protocol.stride or window)
         self.patch_logits = patch_logits
         batch = batch_size((self.grid.height, self.grid.width))
-        self.rows_at_once = max(1, batch // (len(photos) * len(self.grid.columns)))
+        self.rows_at_once = max(1, batch // (len(images) * len(self.grid.columns)))
         self.alive: dict[int, Tensor] = {}
-        """By row of windows: (photos, rows, columns, classes)."""
+        """By row of windows: (images, rows, columns, classes)."""
         self._run(0)
         _, self.num_patch_rows, num_columns, self.num_classes = self.alive[0].shape
         self.num_patch_columns = num_columns // len(self.grid.columns)
@@ -169,7 +169,7 @@ class _View:
     def axes(
         self, size: ImageSize, mean: ImageSize, upsampled_length: UpsampledLength
     ) -> tuple[AxisMap, AxisMap]:
-        """How patch logits, of windows side by side, make up a photo of `size`, down and across."""
+        """How patch logits of adjacent windows make up an image of `size`, down and across."""
         grid = self.grid
         axes = []
         for num_patches, window, starts, is_mirrored, lengths in zip(
@@ -190,7 +190,7 @@ class _View:
         down, across = axes
         return down, across
 
-    def logits(self, top: int, bottom: int) -> Float[Tensor, "photos rows columns classes"]:
+    def logits(self, top: int, bottom: int) -> Float[Tensor, "images rows columns classes"]:
         """Patch logits of some rows; what lies above them is forgotten."""
         first, last = top // self.num_patch_rows, (bottom - 1) // self.num_patch_rows
         self.alive = {row: logits for row, logits in self.alive.items() if row >= first}
@@ -212,9 +212,9 @@ class _View:
         if self.is_mirrored:
             lefts = [self.size[1] - left - grid.width for left in lefts]
         strips = [
-            read_rows(photo, self.size, slice(top, top + grid.height))
+            read_rows(image, self.size, slice(top, top + grid.height))
             for top in tops
-            for photo in self.photos
+            for image in self.images
         ]
         windows = np.stack(
             [strip[:, left : left + grid.width] for strip in strips for left in lefts]
@@ -222,7 +222,7 @@ class _View:
         if self.is_mirrored:
             windows = windows[:, :, ::-1].copy()  # of one column too: torch takes no stride below 0
         logits = self.patch_logits(windows)
-        logits = logits.unflatten(0, (len(tops), len(self.photos), len(lefts)))
-        # (tops, photos, lefts, classes, rows, columns) -> classes last, windows side by side
+        logits = logits.unflatten(0, (len(tops), len(self.images), len(lefts)))
+        # (tops, images, lefts, classes, rows, columns) -> classes last, windows side by side
         for index, each in enumerate(logits.permute(0, 1, 4, 2, 5, 3).flatten(3, 4)):
             self.alive[row + index] = each

@@ -1,4 +1,4 @@
-"""What a photo costs under a protocol, counted before the first window goes through the model."""
+"""What an image costs under a protocol, counted before the first window goes through the model."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from segmenter.model import ModelSpec, Protocol
 
 _MAX_HOURS = 1.0
 _MAX_TIMES = 256
-"""As often as one plain look, a photo may cost more than `_MAX_HOURS`: large ones just take long.
+"""As often as one plain look, an image may cost more than `_MAX_HOURS`: large ones just take long.
 Six scales, each mirrored, in windows that overlap by half, cost 70 times as much."""
 _THREAD_RATE = 2e11
 _GPU_RATE = 1e15
@@ -25,7 +25,7 @@ _PLAIN_TOKENS = 1024
 
 
 class Work(NamedTuple):
-    """The least that a photo takes."""
+    """The least that an image takes."""
 
     windows: int
     pixels: int
@@ -41,12 +41,12 @@ class Work(NamedTuple):
 
 
 def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Work:
-    """Count what a photo of `size` (height, width) takes."""
+    """Count what an image of `size` (height, width) takes."""
     encoder = spec.encoder
     patch, dim = encoder.patch_size, encoder.embed_dim
     windows = pixels = kept = at_once = 0
     operations = 0.0
-    for photo, view in view_sizes(size, protocol):
+    for image, view in view_sizes(size, protocol):
         sides = [min(protocol.window or side, side) for side in view]
         counts = [
             1 + math.ceil((whole - side) / (protocol.stride or side))
@@ -58,8 +58,8 @@ def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Wo
         windows += number
         pixels += number * rows * columns * patch**2
         operations += number * _window_operations(tokens, spec)
-        # The photo as it is resized, and the logits of a row of windows: each view keeps them.
-        kept += 0 if photo == tuple(size) else math.prod(photo) * encoder.in_channels
+        # The image as it is resized, and the logits of a row of windows: each view keeps them.
+        kept += 0 if image == tuple(size) else math.prod(image) * encoder.in_channels
         kept += 4 * counts[1] * rows * columns * spec.decoder.cells**2 * len(spec.classes)
         wide = dim * (2 + encoder.mlp_ratio)
         at_once = max(at_once, int(4 * min(batch_size(tuple(sides)), number) * tokens * wide))
@@ -77,7 +77,7 @@ def check_work(
     work = count_work(size, protocol, spec)
     hint = "give a smaller short side, fewer scales, or other windows"
     what = (
-        f"a photo of {size[0]}x{size[1]} is looked at in {work.windows:,} windows of "
+        f"an image of {size[0]}x{size[1]} is looked at in {work.windows:,} windows of "
         f"{work.pixels / 1e6:,.1f} megapixels together"
     )
     memory = total_memory()

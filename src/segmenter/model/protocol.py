@@ -1,4 +1,4 @@
-"""How a photo is fed to a model and scored: one `Protocol`, and the published ones as data.
+"""How an image is fed to a model and scored: one `Protocol`, and the published ones as data.
 
 The three code bases that published Segmenters score in three ways. Each difference is a field, so
 that any of them can be changed alone; no code asks which code base a protocol comes from.
@@ -26,38 +26,38 @@ AbsentRule = Literal["skip", "one", "zero"]
 
 
 class Protocol(BaseModel):
-    """How a photo is fed to a model, and how its outputs become one label map and a score."""
+    """How an image is fed to a model, and how its outputs become one label map and a score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "plain"
     short_side: Side | None = None
-    """Resize the photo, keeping its shape, to this short side; none: its own size."""
+    """Resize the image, keeping its shape, to this short side; none: its own size."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `short_side`."""
     resize_dtype: Literal["uint8", "float32"] = "uint8"
-    """Numbers the photo has when it is resized."""
+    """Numbers the image has when it is resized."""
     rounding: Literal["half-up", "half-even"] = "half-up"
-    """How the sides of the resized photo are rounded; `half-even` is Python's `round`."""
+    """How the sides of the resized image are rounded; `half-even` is Python's `round`."""
     window: Side | None = None
-    """Side of the sliding window, in pixels of the resized photo; none: the whole at once."""
+    """Side of the sliding window, in pixels of the resized image; none: the whole at once."""
     stride: Side | None = None
     """Distance of neighbouring windows; at most the window."""
     blend: Literal["none", "linear"] = "none"
     """How overlapping windows are merged: by the plain mean of their logits, as all published code
     does, or by a mean in which a window counts less towards its border, so that it fades out."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
-    """A photo with a side under the window: smaller windows, or its short side enlarged to one."""
+    """An image with a side under the window: smaller windows, or its short side enlarged to one."""
     average: Literal["logits", "probabilities"] = "probabilities"
     """What is averaged over flips and scales; overlapping windows always average logits.
-    Probabilities are averaged at the photo's size."""
+    Probabilities are averaged at the image's size."""
     flip: bool = False
-    """Average with the mirrored photo."""
+    """Average with the mirrored image."""
     scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
     """Sizes to average over, relative to the others."""
     scales_of: Literal["photo", "resized"] = "photo"
-    """What scales resize: the photo, each time anew and averaged at its own size; or the resized
-    photo once more, unrounded, with logits averaged at the resized photo's size."""
+    """What scales resize: the image, each time anew and averaged at its own size; or the resized
+    image once more, unrounded, with logits averaged at the resized image's size."""
     absent_classes: AbsentRule = "skip"
 
     @model_validator(mode="after")
@@ -110,7 +110,7 @@ def published_protocol(
         name: One of `PUBLISHED_PROTOCOLS`.
         window: Side of the windows: that of the crops the model was trained on.
         stride: Used where the code base does not fix it; none: windows side by side.
-        short_side: Of the resized photo: ADE20K 512, Pascal Context 520, Cityscapes 1024.
+        short_side: Of the resized image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
         max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One page to look at: every photo beside its overlay, and what the model knows."""
+"""One page to look at: every image beside its overlay, and what the model knows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader
 from segmenter.files.outputs import OutputFolder
 from segmenter.model.spec import ModelSpec
 from segmenter.predicting.images import Result
-from segmenter.predicting.outputs import PHOTO_ENDING
+from segmenter.predicting.outputs import IMAGE_ENDING
 from segmenter.text import for_page
 
 PAGE = "index.html"
@@ -19,7 +19,7 @@ _SHOWN_CLASSES = 6
 def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFolder) -> Path:
     """Write `index.html` into the folder that holds the results; returns its path.
 
-    The page needs no network, and the photos lie beside it (`PhotoOutputs.copies_photo`), so the
+    The page needs no network, and the images lie beside it (`ImageOutputs.copies_image`), so the
     folder can be mailed.
     """
     colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in spec.classes.by_index]
@@ -32,7 +32,7 @@ def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFold
         cards.append(
             {
                 "title": result.path.name,
-                "photo": result.name + PHOTO_ENDING,
+                "image": result.name + IMAGE_ENDING,
                 "overlay": f"{result.name}_overlay.jpg",
                 "seconds": result.seconds,
                 "shares": [

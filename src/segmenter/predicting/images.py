@@ -1,8 +1,8 @@
-"""Label photos on disk: while the model looks at one, the next are read and the last are written.
+"""Label images on disk: while the model looks at one, the next are read and the last are written.
 
 Reading, and drawing, encoding and writing, run in threads of their own, since the libraries that do
 the work let others run meanwhile. What waits between them is bounded, results come in the order of
-the photos, and the files are the same as if everything were done one after the other.
+the images, and the files are the same as if everything were done one after the other.
 """
 
 import time
@@ -31,8 +31,8 @@ from segmenter.predicting.annotations.formats import SetFormat
 from segmenter.predicting.outputs import (
     PROBABILITIES_ENDING,
     Draw,
+    ImageOutputs,
     Labelled,
-    PhotoOutputs,
     as_bytes,
     probabilities_file,
 )
@@ -41,26 +41,26 @@ from segmenter.predicting.stages import StageClock, num_processors
 _MAX_READERS = 4
 _MAX_WRITERS = 8
 _WAITING_PIXELS = 100_000_000
-"""Of photos that are read ahead, and of those being written: where photos are large, fewer are."""
+"""Of images that are read ahead, and of those being written: where images are large, fewer are."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one photo."""
+    """What became of one image."""
 
     path: Path
     outputs: tuple[Path, ...]
-    """The files written; none if the photo could not be labelled."""
+    """The files written; none if the image could not be labelled."""
     shares: Float[ndarray, " classes"]
-    """Share of each class in the pixels, 0 to 1; zeros if the photo could not be labelled."""
+    """Share of each class in the pixels, 0 to 1; zeros if the image could not be labelled."""
     seconds: float
     """Of work on it: reading, labelling, writing, without waiting in between."""
     problem: str | None = None
-    """Why the photo could not be labelled."""
+    """Why the image could not be labelled."""
     name: str = ""
     """Of its files, without their endings."""
     lines: dict[SetFormat, str] = field(default_factory=dict)
-    """What files that tell of all photos say of this one."""
+    """What files that tell of all images say of this one."""
     remarks: tuple[str, ...] = ()
     """What the user should know of how it was read; equal words for equal cases."""
 
@@ -69,32 +69,32 @@ def predict_files(
     predictor: Predictor,
     images: Sequence[tuple[Path, str]],
     folder: OutputFolder,
-    outputs: PhotoOutputs | None = None,
+    outputs: ImageOutputs | None = None,
     clock: StageClock | None = None,
 ) -> Iterator[Result]:
-    """Label photos and write files for each, such as NAME_overlay.jpg and NAME_label.png.
+    """Label images and write files for each, such as NAME_overlay.jpg and NAME_label.png.
 
-    A photo that cannot be read, or whose name cannot be written, does not stop the others.
+    An image that cannot be read, or whose name cannot be written, does not stop the others.
 
     Args:
         predictor: What labels them; its model must take RGB.
-        images: Photos and their names; see `find_images`.
+        images: Images and their names; see `find_images`.
         folder: Where files are written.
         outputs: Which; none: overlay, colours and label ids.
         clock: Told where the time goes.
 
     Returns:
-        One result a photo, in their order, made as it is asked for.
+        One result an image, in their order, made as it is asked for.
 
     Raises:
         UserError: At once, if an option or a file in the way makes the run impossible; later, if
             a file cannot be written.
     """
-    outputs = outputs or PhotoOutputs(predictor.classes, folder.root)
+    outputs = outputs or ImageOutputs(predictor.classes, folder.root)
     check_channels(predictor)
     names = (each for _, name in images if is_usable_name(name) for each in outputs.names(name))
     folder.check(chain(names, outputs.set_names))
-    return label_photos(
+    return label_images(
         predictor,
         images,
         folder,
@@ -109,12 +109,12 @@ def check_channels(predictor: Predictor) -> None:
     """Refuse a model that takes anything else than RGB."""
     num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+        raise UserError(f"images have 3 channels, this model takes {num_channels}")
 
 
-def label_photos(
+def label_images(
     predictor: Predictor,
-    photos: Iterable[tuple[Path, str]],
+    images: Iterable[tuple[Path, str]],
     folder: OutputFolder,
     draw: Draw,
     *,
@@ -122,21 +122,21 @@ def label_photos(
     probabilities: bool = False,
     clock: StageClock | None = None,
 ) -> Iterator[Result]:
-    """Label any number of photos, and write what is drawn of each; see `predict_files`.
+    """Label any number of images, and write what is drawn of each; see `predict_files`.
 
     Whoever stops asking, or is interrupted, waits only for files that are being written.
 
     Args:
         predictor: What labels them.
-        photos: With their names; asked for a few at a time.
+        images: With their names; asked for a few at a time.
         folder: Where files are written.
-        draw: What makes files of a photo and its labels; runs in several threads.
+        draw: What makes files of an image and its labels; runs in several threads.
         margins: Whether `draw` needs margins.
         probabilities: Whether NAME_probabilities.npz is written.
         clock: Told where the time goes.
     """
     clock = clock or StageClock()
-    waiting = iter(photos)
+    waiting = iter(images)
     num_readers = min(num_processors(), _MAX_READERS)
     num_writers = min(num_processors(), _MAX_WRITERS)
     readers = ThreadPoolExecutor(num_readers, "read")
@@ -146,8 +146,8 @@ def label_photos(
     room = num_readers + 1
     try:
         while True:
-            while len(ahead) < min(num_readers + 1, room) and (photo := next(waiting, None)):
-                ahead.append(readers.submit(_read, *photo, predictor, clock))
+            while len(ahead) < min(num_readers + 1, room) and (image := next(waiting, None)):
+                ahead.append(readers.submit(_read, *image, predictor, clock))
             if not ahead:
                 break
             found = ahead.popleft().result()
@@ -168,7 +168,7 @@ def label_photos(
 
 
 class _Read(NamedTuple):
-    """A photo that was read."""
+    """An image that was read."""
 
     path: Path
     name: str
@@ -178,7 +178,7 @@ class _Read(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What the model said of a photo."""
+    """What the model said of an image."""
 
     read: _Read
     labels: UInt[ndarray, "height width"]
@@ -189,7 +189,7 @@ class _Found(NamedTuple):
 
 
 def _read(path: Path, name: str, predictor: Predictor, clock: StageClock) -> _Read | Result:
-    """Decode a photo; one that cannot be, or whose results can have no name, has a result."""
+    """Decode an image; one that cannot be, or whose results can have no name, has a result."""
     classes = predictor.classes
     if not is_usable_name(name):
         problem = (
@@ -229,7 +229,7 @@ def _label(
     probabilities: bool,
     clock: StageClock,
 ) -> _Found | Result:
-    """Show a photo to the model; probabilities, of which no memory holds all, go to the disk."""
+    """Show an image to the model; probabilities, of which no memory holds all, go to the disk."""
     start, model_start = time.perf_counter(), predictor.model_seconds
     outputs: list[Path] = []
     sure = None
@@ -265,7 +265,7 @@ def _label(
 def _write(
     found: _Found, classes: Classes, folder: OutputFolder, draw: Draw, clock: StageClock
 ) -> Result:
-    """Draw, encode and write what is made of a photo.
+    """Draw, encode and write what is made of an image.
 
     Raises:
         UserError: If a file cannot be written.

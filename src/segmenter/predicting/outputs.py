@@ -1,4 +1,4 @@
-"""What is written of a labelled photo: pictures, numbers, and what labelling tools read."""
+"""What is written of a labelled image: pictures, numbers, and what labelling tools read."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
 from segmenter.predicting.annotations.formats import (
     SET_FILES,
-    LabelledPhoto,
+    LabelledImage,
     SetFormat,
     labelme_json,
 )
@@ -39,13 +39,13 @@ Save = Literal[
     "cvat",
     "label-studio",
 ]
-"""What can be written: of each photo, or (the last four) of all photos in one file."""
+"""What can be written: of each image, or (the last four) of all images in one file."""
 
 DEFAULT_SAVE: tuple[Save, ...] = ("overlay", "color", "label")
 
 PROBABILITIES_ENDING = "_probabilities.npz"
-"""Of the one file that is written while the photo is labelled."""
-PHOTO_ENDING = "_photo.jpg"
+"""Of the one file that is written while the image is labelled."""
+IMAGE_ENDING = "_photo.jpg"
 
 _ENDINGS: dict[Save, str] = {
     "overlay": "_overlay.jpg",
@@ -58,7 +58,7 @@ _ENDINGS: dict[Save, str] = {
 
 
 class Labelled(NamedTuple):
-    """A photo, and what the model said of it."""
+    """An image, and what the model said of it."""
 
     path: Path
     name: str
@@ -71,42 +71,42 @@ class Labelled(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What is to be written of a photo."""
+    """What is to be written of an image."""
 
     files: dict[str, Callable[[], bytes]]
     """By name, what encodes each."""
     lines: dict[SetFormat, str]
-    """What files that tell of all photos say of this one."""
+    """What files that tell of all images say of this one."""
 
 
 Draw = Callable[[Labelled], Drawn]
 
 
 @dataclass(frozen=True)
-class PhotoOutputs:
-    """Which files are made of each photo."""
+class ImageOutputs:
+    """Which files are made of each image."""
 
     classes: Classes
     root: Path
     """Where they are written."""
     save: tuple[Save, ...] = DEFAULT_SAVE
     opacity: float = 0.5
-    """Of the colours in the overlay: 0 shows the photo alone, 1 the colours alone."""
+    """Of the colours in the overlay: 0 shows the image alone, 1 the colours alone."""
     ids: Ids = "index"
     """What NAME_label.png holds."""
-    copies_photo: bool = False
-    """Whether the photo is written too, as a page shows it."""
+    copies_image: bool = False
+    """Whether the image is written too, as a page shows it."""
 
     def __post_init__(self) -> None:
         """Refuse an opacity that cannot be."""
         if not 0 <= self.opacity <= 1:
             raise UserError(
-                f"opacity must be from 0 (photo alone) to 1 (colours alone), got {self.opacity}"
+                f"opacity must be from 0 (image alone) to 1 (colours alone), got {self.opacity}"
             )
 
     @property
     def set_formats(self) -> tuple[SetFormat, ...]:
-        """The files wanted that tell of all photos."""
+        """The files wanted that tell of all images."""
         return tuple(each for each in SET_FILES if each in self.save)
 
     @property
@@ -115,20 +115,20 @@ class PhotoOutputs:
         return [SET_FILES[each].name for each in self.set_formats]
 
     def names(self, name: str) -> list[str]:
-        """The files of a photo."""
+        """The files of an image."""
         endings = [_ENDINGS[each] for each in self.save if each in _ENDINGS]
-        return [name + ending for ending in endings + [PHOTO_ENDING] * self.copies_photo]
+        return [name + ending for ending in endings + [IMAGE_ENDING] * self.copies_image]
 
-    def draw(self, photo: Labelled) -> Drawn:
+    def draw(self, labelled: Labelled) -> Drawn:
         """Draw what is drawn, and leave the encoding for later."""
-        labels, classes = photo.labels, self.classes
-        named = LabelledPhoto(photo.name + photo.path.suffix, labels)
+        labels, classes = labelled.labels, self.classes
+        named = LabelledImage(labelled.name + labelled.path.suffix, labels)
         files: dict[str, Callable[[], bytes]] = {}
         for each in self.save:
-            name = photo.name + _ENDINGS.get(each, "")
+            name = labelled.name + _ENDINGS.get(each, "")
             if each == "overlay":
                 drawn = overlay_with_legend(
-                    photo.image, labels, classes, shares=photo.shares, opacity=self.opacity
+                    labelled.image, labels, classes, shares=labelled.shares, opacity=self.opacity
                 )
                 files[name] = partial(encode_jpeg, drawn)
             elif each == "color":
@@ -136,13 +136,13 @@ class PhotoOutputs:
             elif each == "label":
                 values = source_ids(labels, classes) if self.ids == "source" else labels
                 files[name] = partial(label_png, values)
-            elif each == "margins" and photo.margins is not None:
-                files[name] = partial(label_png, photo.margins)
+            elif each == "margins" and labelled.margins is not None:
+                files[name] = partial(label_png, labelled.margins)
             elif each == "labelme":
-                beside = _relative(photo.path, (self.root / name).parent)
+                beside = _relative(labelled.path, (self.root / name).parent)
                 files[name] = partial(labelme_json, named._replace(name=beside), classes)
-        if self.copies_photo:
-            files[photo.name + PHOTO_ENDING] = partial(encode_jpeg, photo.image)
+        if self.copies_image:
+            files[labelled.name + IMAGE_ENDING] = partial(encode_jpeg, labelled.image)
         lines: dict[SetFormat, str] = {
             each: SET_FILES[each].line(named, classes) for each in self.set_formats
         }
@@ -191,14 +191,14 @@ def as_bytes(shares: Float[ndarray, "..."]) -> UInt8[ndarray, "..."]:
 def probabilities_file(
     path: Path, size: tuple[int, int], classes: Classes
 ) -> Iterator[Callable[[Float[ndarray, "classes rows width"]], None]]:
-    """A new `.npz` of the probabilities of a photo, written from top to bottom.
+    """A new `.npz` of the probabilities of an image, written from top to bottom.
 
     `probabilities` is uint8 (height, width, classes): 255 times the probability, rounded. `classes`
     are their names.
 
     Args:
         path: The file.
-        size: Height and width of the photo.
+        size: Height and width of the image.
         classes: Their names.
 
     Returns:
@@ -219,7 +219,7 @@ def probabilities_file(
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """A photo as seen from a folder, with `/`."""
+    """An image as seen from a folder, with `/`."""
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive

@@ -32,14 +32,14 @@ _GEO_TAGS = (33550, 33922, 34264, 34735)
 """Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
 _BIG = 43
 """In the header of a BigTIFF."""
-_MOST_PHOTO_BANDS = 4
+_MOST_IMAGE_BANDS = 4
 _BLOCK = 512
 _DEFAULT_WINDOW = 512
 _CACHE_MB = 256
 
 
 def is_raster(path: Path) -> bool:
-    """Whether a file is a TIFF with a georeference, or one that is no photo by size or bands."""
+    """Whether a file is a TIFF with a georeference, or one that is no image by size or bands."""
     if path.suffix.lower() not in {".tif", ".tiff"}:
         return False
     try:
@@ -54,7 +54,7 @@ def is_raster(path: Path) -> bool:
                 height * width > FILE_LIMITS.max_pixels or max(height, width) > FILE_LIMITS.max_side
             )
             is_map = any(tag in tags for tag in _GEO_TAGS)
-            return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > _MOST_PHOTO_BANDS
+            return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > _MOST_IMAGE_BANDS
     except Exception:
         return False  # whoever reads it says what is wrong with it
 
@@ -157,7 +157,7 @@ class _Raster:
         if set(self.file.dtypes) != {"uint8"}:
             raise UserError(
                 f"{self.path} holds {self.file.dtypes[0]}; models take bytes of 0 to 255: scale it "
-                "as the training photos were, such as with `gdal_translate -ot Byte -scale`"
+                "as the training images were, such as with `gdal_translate -ot Byte -scale`"
             )
         if len(bands) == 1 and num_channels == 3 and colors[0] != "palette":
             return bands * 3

@@ -1,4 +1,4 @@
-"""Files that tell of all photos of a run, written without holding more than one in memory."""
+"""Files that tell of all images of a run, written without holding more than one in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from segmenter.predicting.annotations.formats import SET_FILES, ReadLines, SetFo
 
 
 class SetFiles:
-    """Collects, on the disk, what each file says of each photo, and writes the files at the end.
+    """Collects, on the disk, what each file says of each image, and writes the files at the end.
 
     Args:
         formats: Which files.
@@ -47,7 +47,7 @@ class SetFiles:
         self._open.close()
 
     def add(self, lines: Mapping[SetFormat, str]) -> None:
-        """Take in one photo; the order of photos is that of calls."""
+        """Take in one image; the order of images is that of calls."""
         try:
             for each, line in lines.items():
                 self._spools[each].write(f"{line}\n".encode(errors="backslashreplace"))
@@ -70,13 +70,13 @@ class SetFiles:
 def write_set_file(
     folder: OutputFolder, name: str, format: SetFormat, read_lines: ReadLines, classes: Classes
 ) -> Path:
-    """Write one file that tells of all photos.
+    """Write one file that tells of all images.
 
     Args:
         folder: Where it is written.
         name: What it is called.
         format: What kind of file.
-        read_lines: What it says of each photo.
+        read_lines: What it says of each image.
         classes: What labels stand for.
 
     Raises:

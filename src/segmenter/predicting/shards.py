@@ -1,10 +1,10 @@
-"""Large runs in shards: which photo belongs to which, and what of a shard is done.
+"""Large runs in shards: which image belongs to which, and what of a shard is done.
 
-A photo belongs to a shard by its name alone, so workers and machines need not agree on anything
-else, and a photo more or less moves no other. Each shard has a record of its own, an SQLite file in
-the output folder that one process holds at a time. It lists the shard's photos, what is done with
+An image belongs to a shard by its name alone, so workers and machines need not agree on anything
+else, and an image more or less moves no other. Each shard has its own record, an SQLite file in the
+output folder that one process holds at a time. It lists the shard's images, what is done with
 what outcome, and which files were written; so a run that was killed goes on where it was, memory
-holds a few photos however many there are, and runs of different shards share nothing.
+holds a few images however many there are, and runs of different shards share nothing.
 """
 
 import hashlib
@@ -40,11 +40,11 @@ _IS_DONE = """done.name = photos.name AND done.size = photos.size
 _PAGE = 500
 
 NamesOf = Callable[[str], list[str]]
-"""The files that are written under the name of a photo."""
+"""The files that are written under the name of an image."""
 
 
 def shard_of(name: str, num_shards: int) -> int:
-    """The shard, from 1 to `num_shards`, of the photo with a name."""
+    """The shard, from 1 to `num_shards`, of the image with a name."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % num_shards + 1
 
@@ -52,10 +52,10 @@ def shard_of(name: str, num_shards: int) -> int:
 class Count(NamedTuple):
     """How far a shard is."""
 
-    photos: int
+    images: int
     done: int
     changed: int
-    """Done once, but the photo is another one since."""
+    """Done once, but the image is another one since."""
     failed: int
     """Could not be labelled when it was last tried."""
 
@@ -67,7 +67,7 @@ class ShardRecord:
         root: The output folder.
         shard: From 1 to `num_shards`.
         num_shards: How many there are.
-        settings: Stands for all that the files depend on, besides the photo.
+        settings: Stands for all that the files depend on, besides the image.
 
     Raises:
         UserError: If another process holds it, or the file cannot be used.
@@ -91,7 +91,7 @@ class ShardRecord:
             )
             try:
                 # One process at a time, which a folder shared between machines can hold too. A
-                # killed process loses nothing; a power cut may lose the last photos' notes.
+                # killed process loses nothing; a power cut may lose the last images' notes.
                 self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = NORMAL")
@@ -108,15 +108,15 @@ class ShardRecord:
         """Let other processes have it."""
         self._database.close()
 
-    def list_photos(self, photos: Iterable[tuple[Path, str]]) -> None:
-        """Take those of the photos that belong to the shard as its list, in place of an older one.
+    def list_images(self, images: Iterable[tuple[Path, str]]) -> None:
+        """Take those of the images that belong to the shard as its list, in place of an older one.
 
         Raises:
-            UserError: If two photos have the same name.
+            UserError: If two images have the same name.
         """
         with self._transaction():
             self._database.execute("DELETE FROM photos")
-            for path, name in photos:
+            for path, name in images:
                 if shard_of(name, self.num_shards) == self.shard:
                     self._list(path, name)
 
@@ -141,14 +141,14 @@ class ShardRecord:
         return Count(total, num_done, num_once - num_done, num_failed)
 
     def pending(self) -> Iterator[tuple[Path, str]]:
-        """Photos that are not done, by name."""
+        """Images that are not done, by name."""
         query = f"""SELECT photos.name, photos.path FROM photos LEFT JOIN done ON {_IS_DONE}
             WHERE done.name IS NULL AND photos.name > :after"""
         for name, path in self._pages(query):
             yield _path(path), _text(name)
 
     def add_result(self, result: Result) -> None:
-        """Note what became of a photo."""
+        """Note what became of an image."""
         name = _bytes(result.name)
         with self._transaction():
             for table in ("done", "failed", "lines"):
@@ -166,21 +166,21 @@ class ShardRecord:
                 self._database.execute("INSERT INTO lines VALUES (?, ?, ?)", row)
 
     def shares(self) -> Iterator[tuple[Path, Float[ndarray, " classes"]]]:
-        """Photos that are done, by name, with the share of each class."""
+        """Images that are done, by name, with the share of each class."""
         query = f"""SELECT photos.name, photos.path, done.shares FROM photos JOIN done ON {_IS_DONE}
             WHERE photos.name > :after"""
         for _, path, shares in self._pages(query):
             yield _path(path), np.frombuffer(shares, dtype=np.float64)
 
     def failed(self) -> Iterator[tuple[Path, str]]:
-        """Photos that could not be labelled, by name, and why."""
+        """Images that could not be labelled, by name, and why."""
         query = """SELECT failed.name, failed.path, problem FROM photos
             JOIN failed ON failed.name = photos.name WHERE photos.name > :after"""
         for _, path, problem in self._pages(query):
             yield _path(path), _text(problem)
 
     def lines(self, format: SetFormat) -> Iterator[tuple[bytes, str]]:
-        """What a file of all photos says of each that is done, by name."""
+        """What a file of all images says of each that is done, by name."""
         query = f"""SELECT photos.name, line FROM photos JOIN done ON {_IS_DONE}
             JOIN lines ON lines.name = photos.name AND lines.format = '{format}'
             WHERE photos.name > :after"""
@@ -251,7 +251,7 @@ class ShardRecord:
 
 
 def merged_lines(records: Sequence[ShardRecord], format: SetFormat) -> Iterator[str]:
-    """What a file of all photos says of each photo of several shards, by name."""
+    """What a file of all images says of each image of several shards, by name."""
     for _, line in heapq.merge(*(record.lines(format) for record in records)):
         yield line
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
 Stage = Literal["decode", "draw", "write"]
-"""What runs in threads of its own, beside model and labels: read a photo; make the pictures; encode
-them and bring them to the disk."""
+"""What runs in threads of its own, beside model and labels: read an image; make the pictures;
+encode them and bring them to the disk."""
 
 
 class Usage(NamedTuple):
@@ -48,7 +48,7 @@ class StageClock:
                 self._processor[stage] += time.thread_time() - start
 
     def add_labelling(self, seconds: float, in_model: float) -> None:
-        """Count how long a photo took from pixels to labels, and what of it was the model."""
+        """Count how long an image took from pixels to labels, and what of it was the model."""
         self._elapsed["model"] += in_model
         self._elapsed["labels"] += seconds - in_model
 

@@ -1,4 +1,4 @@
-"""Label maps as the servers of ADE20K and Cityscapes want them: one PNG a photo, their own ids."""
+"""Label maps as the servers of ADE20K and Cityscapes want them: one PNG an image, their own ids."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from segmenter.drawing import label_png
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.images import Result, label_photos
+from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.outputs import Drawn, Labelled, source_ids
 from segmenter.predicting.stages import StageClock
 
 Benchmark = Literal["ade20k", "cityscapes"]
 
 _CLASS_LISTS: dict[Benchmark, str] = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
-# City, sequence and frame: by them the server finds the photo.
+# City, sequence and frame: by them the server finds the image.
 _CITYSCAPES_NAME = re.compile(r"[A-Za-z-]+_\d{6}_\d{6}")
 
 
@@ -30,23 +30,23 @@ def write_submission(
     benchmark: Benchmark,
     clock: StageClock | None = None,
 ) -> Iterator[Result]:
-    """Label photos and write one PNG for each, flat in the folder, with the benchmark's ids.
+    """Label images and write one PNG for each, flat in the folder, with the benchmark's ids.
 
-    ADE20K: 1 to 150. Cityscapes: `labelIds`, 7 for road. A photo that cannot be read does not stop
+    ADE20K: 1 to 150. Cityscapes: `labelIds`, 7 for road. An image that cannot be read does not stop
     the others.
 
     Args:
         predictor: What labels them; its classes must be the benchmark's.
-        images: Photos and their names; see `find_images`.
+        images: Images and their names; see `find_images`.
         folder: Where files are written.
         benchmark: Whose ids.
         clock: Told where the time goes.
 
     Returns:
-        One result a photo, made as it is asked for.
+        One result an image, made as it is asked for.
 
     Raises:
-        UserError: At once, if the model has other classes, a photo's name is not one of the
+        UserError: At once, if the model has other classes, an image's name is not one of the
             benchmark's, or a file is in the way.
     """
     classes = read_class_list(_CLASS_LISTS[benchmark])
@@ -57,15 +57,15 @@ def write_submission(
             if not _CITYSCAPES_NAME.match(output):
                 raise UserError(
                     f"{path}: Cityscapes takes CITY_123456_123456, and what follows, as the name "
-                    "of a photo; give its own photos"
+                    "of an image; give its own images"
                 )
     folder.check(outputs)
 
-    def draw(photo: Labelled) -> Drawn:
-        output = f"{photo.name.rsplit('/', 1)[-1]}.png"
-        return Drawn({output: partial(label_png, source_ids(photo.labels, classes))}, {})
+    def draw(labelled: Labelled) -> Drawn:
+        output = f"{labelled.name.rsplit('/', 1)[-1]}.png"
+        return Drawn({output: partial(label_png, source_ids(labelled.labels, classes))}, {})
 
-    return label_photos(predictor, images, folder, draw, clock=clock)
+    return label_images(predictor, images, folder, draw, clock=clock)
 
 
 def _check_names(of_model: Classes, wanted: Classes, benchmark: Benchmark) -> None:

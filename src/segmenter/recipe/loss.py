@@ -49,9 +49,9 @@ class TeacherRecipe(BaseModel):
     """Weight of the distance of the two models' tokens, as the decoder reads them, for a student
     that was pruned from its teacher; 0: they are not compared."""
     unlabelled: str | None = None
-    """Folder of photos without masks, which the teacher alone speaks of; none: labelled ones."""
+    """Folder of images without masks, which the teacher alone speaks of; none: labelled ones."""
     unlabelled_crops: Annotated[Real, numbers.INNER_SHARE] = 0.25
-    """Share of crops that are taken from those photos, if there are any."""
+    """Share of crops that are taken from those images, if there are any."""
 
 
 class LossRecipe(BaseModel):

@@ -45,23 +45,23 @@ class DataRecipe(BaseModel):
     """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
     hash of the file names."""
     max_unreadable: Share = 0.01
-    """Share of the training photos that may turn out unreadable; others are drawn in their place,
+    """Share of the training images that may turn out unreadable; others are drawn in their place,
     and past the share the run stops."""
 
 
 class AugmentRecipe(BaseModel):
-    """How a training photo becomes a crop."""
+    """How a training image becomes a crop."""
 
     model_config = _STRICT
 
     crop_size: Annotated[Whole, numbers.CROP_SIDE]
     """Side of the square crop, in pixels."""
     scale: tuple[Scale, Scale] = (0.5, 2.0)
-    """Smallest and largest factor by which a photo is resized before it is cropped."""
+    """Smallest and largest factor by which an image is resized before it is cropped."""
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: Side | None = None
-    """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the photo's own
+    """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the image's own
     size."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `scale_base`, times the factor."""
@@ -77,7 +77,7 @@ class AugmentRecipe(BaseModel):
     color: Literal["none", "paddleseg", "segmenter"] = "segmenter"
     """Colour jitter: that of PaddleSeg's recipes, or of the paper's."""
     pad_value: Literal["grey", "mean"] = "mean"
-    """What fills a crop that reaches past the photo: 127.5, or the mean (0 after normalising)."""
+    """What fills a crop that reaches past the image: 127.5, or the mean (0 after normalising)."""
 
     @model_validator(mode="after")
     def _check(self) -> "AugmentRecipe":
@@ -149,15 +149,15 @@ class ProtocolRecipe(BaseModel):
     rules: Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"] | None = None
     """Score as a published code base does, with the sizes given here; none: our own rules."""
     short_side: Side | None = None
-    """Photos are resized to this short side first; none: their own size."""
+    """Images are resized to this short side first; none: their own size."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `short_side`."""
     window: Side | None = None
-    """Side of the sliding window; none: the whole photo at once."""
+    """Side of the sliding window; none: the whole image at once."""
     stride: Side | None = None
     """Distance of neighbouring windows."""
     flip: bool = False
-    """Average with the mirrored photo."""
+    """Average with the mirrored image."""
 
 
 class Recipe(BaseModel):
@@ -187,7 +187,7 @@ class Recipe(BaseModel):
     seed: Annotated[Whole, numbers.SEED] = 0
     """All that is random is a function of this number and the step."""
     workers: Annotated[Whole, numbers.WORKERS] = 2
-    """Processes that read and augment photos; 0: the training process does it."""
+    """Processes that read and augment images; 0: the training process does it."""
     log_every: Steps = 20
     """Steps between two lines of the log."""
     evaluate_every: Steps = 1000

@@ -89,7 +89,7 @@ def model_source(model: Segmenter | str | Path, path: Path | None) -> Source:
         exported = read_exported(path)
         if exported.facts.output != "logits":
             raise UserError(
-                f"{path} gives labels, of one size; what labels photos needs `segmenter export "
+                f"{path} gives labels, of one size; what labels images needs `segmenter export "
                 "--output logits`"
             )
         return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported, path)

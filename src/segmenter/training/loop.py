@@ -17,7 +17,7 @@ from torch.amp import GradScaler
 
 from segmenter.checkpoints.model_file import save
 from segmenter.data.loading import Batch, SampleStream, make_loader
-from segmenter.data.unreadable import UnreadablePhotos
+from segmenter.data.unreadable import UnreadableImages
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
@@ -52,11 +52,11 @@ _MAX_NONFINITE_IN_A_ROW = 10
 Score = Callable[[Segmenter, Callable[[], None]], dict[str, Any]]
 """Scores a model on the validation split: JSON with `miou` in 0 to 1.
 
-What it is given is called after each photo, and raises `Interrupted` to break off.
+What it is given is called after each image, and raises `Interrupted` to break off.
 """
 
 Draw = Callable[[Segmenter], Pictures]
-"""Draws what a model makes of a few validation photos, always the same ones."""
+"""Draws what a model makes of a few validation images, always the same ones."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Run:
     draw: Draw | None
     folder: Path
     identity: dict[str, Any]
-    """What may not change on resume: recipe, classes, names of the photos, and the teacher."""
+    """What may not change on resume: recipe, classes, names of the images, and the teacher."""
     teacher: Teacher | None = None
     processes: Processes = ALONE
     execution: Execution = field(default_factory=Execution)
@@ -92,7 +92,7 @@ def train(
 
     Raises:
         UserError: If there is nothing to resume, the run to resume is another one, nothing can be
-            saved, too many photos are unreadable, the loss was not finite ten times in a row, or a
+            saved, too many images are unreadable, the loss was not finite ten times in a row, or a
             batch cannot be shared out over the processes.
         Stopped: If a signal ended the run, after everything was saved.
     """
@@ -130,7 +130,7 @@ def train(
         batch_size,
         recipe.workers,
         share=(processes.rank, processes.count),
-        on_unreadable=UnreadablePhotos(run.folder / "unreadable.jsonl", limit, warn).note,
+        on_unreadable=UnreadableImages(run.folder / "unreadable.jsonl", limit, warn).note,
         say=warn,
         is_stopping=lambda: stop.received is not None,
     )

@@ -145,7 +145,7 @@ def dice_loss(
 ) -> Float[Tensor, ""]:
     """1 - soft Dice (Milletari et al., 3DV 2016, without squares), mean over classes.
 
-    Over the classes that the labels hold, all photos together: a class that is nowhere to be found
+    Over the classes that the labels hold, all images together: a class that is nowhere to be found
     has no overlap to measure.
 
     Returns:
@@ -168,7 +168,7 @@ def lovasz_softmax(
 ) -> Float[Tensor, ""]:
     """Lovász-softmax (Berman et al., CVPR 2018): 1 - IoU, made continuous, mean over classes.
 
-    Over the classes that the labels hold, all photos together. Sorting is its cost, so at most
+    Over the classes that the labels hold, all images together. Sorting is its cost, so at most
     `max_pixels` labelled pixels count, evenly spaced.
 
     Returns:

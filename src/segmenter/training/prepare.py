@@ -34,10 +34,10 @@ _GREY = (127.5, 127.5, 127.5)
 def training_items(
     recipe: Recipe, data: LabelledFolder
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """The photos to train on, and those to score on during training (none if not wanted).
+    """The images to train on, and those to score on during training (none if not wanted).
 
     A folder without split folders, or without the `val` split, has a share of its training
-    photos held out instead.
+    images held out instead.
     """
     wanted = recipe.data.train if set(recipe.data.train) <= set(data.splits) else None
     if wanted is None and set(data.splits) == {"all"}:
@@ -113,12 +113,12 @@ def build_stream(
     recipe: Recipe,
     model: Segmenter,
     items: tuple[Item, ...],
-    pixel_counts: Int64[ndarray, "photos classes"],
+    pixel_counts: Int64[ndarray, "images classes"],
 ) -> SampleStream:
     """The endless, seeded stream of training crops."""
     if recipe.model.in_channels != 3:
         raise UserError(
-            f"model.in_channels is {recipe.model.in_channels}, but photos are read as RGB; "
+            f"model.in_channels is {recipe.model.in_channels}, but images are read as RGB; "
             "set it to 3"
         )
     augment = recipe.augment.model_dump()
@@ -141,7 +141,7 @@ def build_stream(
 
 
 def _unlabelled(recipe: Recipe) -> dict[str, Any]:
-    """What the stream is told of photos without masks."""
+    """What the stream is told of images without masks."""
     teacher = recipe.loss.teacher
     if teacher is None or teacher.unlabelled is None:
         return {}
@@ -151,7 +151,7 @@ def _unlabelled(recipe: Recipe) -> dict[str, Any]:
 
 
 def build_loss(
-    recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "photos classes"]
+    recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "images classes"]
 ) -> Loss:
     """What the run minimises; class weights come from the training masks."""
     counts = pixel_counts.sum(axis=0)
@@ -168,7 +168,7 @@ def build_teacher(recipe: Recipe, student: Segmenter, place: torch.device) -> Te
 def run_identity(
     recipe: Recipe, classes: Classes, items: tuple[Item, ...], teacher: Teacher | None = None
 ) -> dict[str, Any]:
-    """What must be the same when a run is resumed: recipe, classes, photos, and the teacher."""
+    """What must be the same when a run is resumed: recipe, classes, images, and the teacher."""
     fields = recipe.model_dump(mode="json")
     for free in ("workers", "log_every", "save_every", "stop_after", "track"):
         del fields[free]

@@ -145,7 +145,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 
 def _file_differences(before: list[str], now: list[str]) -> list[str]:
-    """What became of the list of photos, in one line."""
+    """What became of the list of images, in one line."""
     if before == now:
         return []
     gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
@@ -154,7 +154,7 @@ def _file_differences(before: list[str], now: list[str]) -> list[str]:
         for what, names in (("gone", gone), ("new", new))
         if names
     ]
-    return [f"photos: {', '.join(parts) or 'in another order'}"]
+    return [f"images: {', '.join(parts) or 'in another order'}"]
 
 
 def _shape_differences(before: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a run scores its model on the validation photos, and draws what it makes of a few of them."""
+"""How a run scores its model on the validation images, and draws what it makes of a few of them."""
 
 import re
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from segmenter.training.loop import Draw, Score
 from segmenter.training.processes import ALONE, Processes
 
 _NUM_DRAWN = 4
-_MAX_DRAWN_SIDE = 320  # of each photo in a picture, in pixels
+_MAX_DRAWN_SIDE = 320  # of each image in a picture, in pixels
 
 
 def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = ALONE) -> Score:
-    """A function that scores a model on the validation photos, by the recipe's own protocol.
+    """A function that scores a model on the validation images, by the recipe's own protocol.
 
-    Each photo is predicted by one of the processes; their confusion matrices are added.
+    Each image is predicted by one of the processes; their confusion matrices are added.
     """
     share = items[processes.rank :: processes.count]
     num_rounds = len(items[:: processes.count])
@@ -57,9 +57,9 @@ def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = 
 
 
 def build_draw(items: tuple[Item, ...], recipe: Recipe) -> Draw:
-    """A function that draws what a model makes of photos spread evenly over the validation split.
+    """A function that draws what a model makes of images spread evenly over the validation split.
 
-    Each picture is the photo, the truth, the prediction and the errors, side by side.
+    Each picture is the image, the truth, the prediction and the errors, side by side.
     """
     shown = items[:: max(len(items) // _NUM_DRAWN, 1)][:_NUM_DRAWN]
 
@@ -77,7 +77,7 @@ def build_draw(items: tuple[Item, ...], recipe: Recipe) -> Draw:
 
 
 def _predictor(model: Segmenter, recipe: Recipe) -> Predictor:
-    """What labels photos as the recipe says."""
+    """What labels images as the recipe says."""
     device = next(model.parameters()).device
     precision = "float32" if recipe.precision == "float16" else recipe.precision
     return Predictor(model, device=device, precision=precision)

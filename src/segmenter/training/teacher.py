@@ -1,6 +1,6 @@
 """Distillation: a trained model shows what the one in training should answer (Hinton et al. 2015).
 
-Teacher and student see the same crops, so a teacher can also speak of photos that have no labels.
+Teacher and student see the same crops, so a teacher can also speak of images that have no labels.
 """
 
 from typing import Any

@@ -40,8 +40,8 @@ def _check_facts(facts: dict[str, Any]) -> None:
     run, counters = facts.get("run"), facts.get("counters")
     if not isinstance(run, dict) or not isinstance(run.get("recipe"), dict):
         raise DamagedError("state.json does not say which run it is of")
-    photos = run.get("photos")
-    if not isinstance(photos, list) or not all(isinstance(name, str) for name in photos):
+    images = run.get("photos")
+    if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
         raise DamagedError("state.json does not name the images of the run")
     if not isinstance(counters, dict) or counters.keys() != _COUNTERS | {_BEST}:
         raise DamagedError("state.json does not hold the counters of a run")

@@ -127,7 +127,7 @@ def embed(weight: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("new", [8, 14, 16, 32])
 def test_a_resized_patch_embedding_answers_resized_patches_alike(old: int, new: int) -> None:
     weight = torch.randn(5, 3, old, old)
-    coarse = torch.randn(50, 3, 4, 4)  # as photos are: neighbouring pixels are alike
+    coarse = torch.randn(50, 3, 4, 4)  # as images are: neighbouring pixels are alike
     patches = F.interpolate(coarse, (old, old), mode="bicubic", align_corners=False)
     resized = F.interpolate(
         patches, (new, new), mode="bicubic", antialias=True, align_corners=False
@@ -151,7 +151,7 @@ def test_another_patch_size_resizes_the_patch_embedding_and_nothing_else(tmp_pat
     assert half(torch.randn(1, 3, 24, 40))[1] == (3, 5)
 
 
-def test_the_shared_dinov2_loads_and_its_features_depend_on_the_photo() -> None:
+def test_the_shared_dinov2_loads_and_its_features_depend_on_the_image() -> None:
     path = SHARED / "weights" / "vit_small_patch14_dinov2.safetensors"
     if not path.is_file():
         pytest.skip(f"needs the pretrained encoder at {path}")

@@ -99,7 +99,7 @@ def test_class_names_of_mmseg_0_and_1_are_read() -> None:
     ("data_set", "count", "short_side"),
     [("ade20k", 150, 512), ("cityscapes", 19, 1024), ("pascal_context", 60, 520)],
 )
-def test_the_papers_data_sets_bring_their_photo_size(
+def test_the_papers_data_sets_bring_their_image_size(
     tmp_path: Path, data_set: str, count: int, short_side: int
 ) -> None:
     path = write_rstrudel(tmp_path, make_model(num_classes=count), data_set=data_set)

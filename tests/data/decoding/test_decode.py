@@ -18,7 +18,7 @@ from segmenter.errors import UserError
 from tests.helpers.image_bytes import encode, png_chunk, png_header
 
 RAMP = np.mgrid[0:40, 0:60].sum(0).astype(np.uint8)
-PHOTO = np.stack([RAMP, RAMP * 2, 255 - RAMP], axis=2)
+IMAGE = np.stack([RAMP, RAMP * 2, 255 - RAMP], axis=2)
 
 
 def save(tmp_path: Path, image: Image.Image, name: str, **options) -> Path:
@@ -30,28 +30,28 @@ def save(tmp_path: Path, image: Image.Image, name: str, **options) -> Path:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_formats_give_back_every_pixel(kind) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
-    assert np.array_equal(decode_image(encode(Image.fromarray(PHOTO), kind, **options)), PHOTO)
+    assert np.array_equal(decode_image(encode(Image.fromarray(IMAGE), kind, **options)), IMAGE)
 
 
 def test_jpeg_is_as_pillow_decodes_it() -> None:
-    data = encode(Image.fromarray(PHOTO), "JPEG", quality=90)
+    data = encode(Image.fromarray(IMAGE), "JPEG", quality=90)
     expected = np.array(Image.open(io.BytesIO(data))).astype(int)
     assert np.abs(decode_image(data).astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_jpeg_become_rgb(mode) -> None:
-    data = encode(Image.fromarray(PHOTO).convert(mode), "JPEG", quality=95)
+    data = encode(Image.fromarray(IMAGE).convert(mode), "JPEG", quality=95)
     expected = np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert np.abs(decode_image(data).astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_photos_are_turned_as_exif_says(kind, orientation, tmp_path: Path) -> None:
+def test_images_are_turned_as_exif_says(kind, orientation, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encode(Image.fromarray(PHOTO), kind, exif=exif)
+    data = encode(Image.fromarray(IMAGE), kind, exif=exif)
     upright = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     path = tmp_path / "photo"
     path.write_bytes(data)
@@ -74,13 +74,13 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "1", "P"])
 def test_alpha_palette_and_bits_become_rgb(mode) -> None:
-    image = Image.fromarray(PHOTO).convert(mode)
+    image = Image.fromarray(IMAGE).convert(mode)
     expected = np.array(image.convert("RGB"))
     assert np.array_equal(decode_image(encode(image, "PNG")), expected)
 
 
 def test_transparent_palette_shows_its_colors_without_a_warning() -> None:
-    image = Image.fromarray(PHOTO).quantize(16)
+    image = Image.fromarray(IMAGE).quantize(16)
     data = encode(image, "PNG", transparency=bytes([0, 128] * 8))
     assert np.array_equal(decode_image(data), np.array(image.convert("RGB")))
 
@@ -92,7 +92,7 @@ def test_the_first_frame_of_a_gif_is_taken() -> None:
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_32_bit_photos_are_refused(mode) -> None:
+def test_32_bit_images_are_refused(mode) -> None:
     with pytest.raises(UserError, match="32 bits"):
         decode_image(encode(Image.fromarray(RAMP).convert(mode), "TIFF"))
 
@@ -110,18 +110,18 @@ def test_files_cut_in_half_are_refused_by_name_in_one_line(kind, tmp_path: Path)
 
 def test_a_jpeg_short_of_two_bytes_is_refused() -> None:
     with pytest.raises(UserError):
-        decode_image(encode(Image.fromarray(PHOTO), "JPEG")[:-2])
+        decode_image(encode(Image.fromarray(IMAGE), "JPEG")[:-2])
 
 
 def test_garbage_inside_a_jpeg_is_refused() -> None:
-    data = bytearray(encode(Image.fromarray(PHOTO).resize((640, 480)), "JPEG"))
+    data = bytearray(encode(Image.fromarray(IMAGE).resize((640, 480)), "JPEG"))
     data[len(data) // 2 : len(data) // 2 + 40] = b"\xff\xd0" * 20
     with pytest.raises(UserError):
         decode_image(bytes(data))
 
 
 def test_a_wrong_checksum_in_a_png_is_refused() -> None:
-    data = bytearray(encode(Image.fromarray(PHOTO), "PNG"))
+    data = bytearray(encode(Image.fromarray(IMAGE), "PNG"))
     data[-20] ^= 1
     with pytest.raises(UserError):
         decode_image(bytes(data))
@@ -141,7 +141,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
-    jpeg = bytearray(encode(Image.fromarray(PHOTO), "JPEG"))
+    jpeg = bytearray(encode(Image.fromarray(IMAGE), "JPEG"))
     start_of_frame = jpeg.index(b"\xff\xc0")
     jpeg[start_of_frame + 5 : start_of_frame + 9] = struct.pack(">HH", 65500, 65500)
     png = png_header(20_000, 20_000, 1, 0) + png_chunk(b"IDAT", zlib.compress(b"\0" * 100))
@@ -151,7 +151,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 
 def test_limits_hold_for_bytes_pixels_and_sides(tmp_path: Path) -> None:
-    path = save(tmp_path, Image.fromarray(PHOTO), "a.png")
+    path = save(tmp_path, Image.fromarray(IMAGE), "a.png")
     decode_image(path, limits=Limits(max_side=60, max_pixels=2400))
     for limits in (Limits(max_bytes=10), Limits(max_side=59), Limits(max_pixels=2399)):
         with pytest.raises(UserError, match=r"a\.png has"):
@@ -212,7 +212,7 @@ def test_what_is_no_image_is_named_by_its_content(start, said, tmp_path: Path) -
     flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8),
 )
 def test_damaged_bytes_give_a_picture_or_a_user_error(kind, flips) -> None:
-    data = bytearray(encode(Image.fromarray(PHOTO), kind))
+    data = bytearray(encode(Image.fromarray(IMAGE), kind))
     for place, change in flips:
         data[int(place * len(data))] ^= change
     with contextlib.suppress(UserError):
@@ -264,8 +264,8 @@ def test_masks_of_few_bits_hold_the_values_of_the_file(bits, tmp_path: Path) -> 
 
 
 def test_alpha_of_a_mask_is_dropped(tmp_path: Path) -> None:
-    rgba = Image.fromarray(np.dstack([PHOTO, RAMP]))
-    assert np.array_equal(decode_mask(save(tmp_path, rgba, "a.png")), PHOTO)
+    rgba = Image.fromarray(np.dstack([IMAGE, RAMP]))
+    assert np.array_equal(decode_mask(save(tmp_path, rgba, "a.png")), IMAGE)
     grey = Image.fromarray(RAMP).convert("LA")
     assert np.array_equal(decode_mask(save(tmp_path, grey, "b.png")), RAMP)
 
@@ -282,10 +282,10 @@ def test_whole_numbers_of_32_bits_are_read_and_others_refused(tmp_path: Path) ->
 def test_jpeg_masks_are_decoded(tmp_path: Path) -> None:
     grey = save(tmp_path, Image.fromarray(RAMP), "a.jpg", quality=100)
     assert np.abs(decode_mask(grey).astype(int) - RAMP).max() <= 2
-    assert decode_mask(save(tmp_path, Image.fromarray(PHOTO), "b.jpg")).shape == (40, 60, 3)
+    assert decode_mask(save(tmp_path, Image.fromarray(IMAGE), "b.jpg")).shape == (40, 60, 3)
 
 
-def test_a_photo_too_large_for_the_memory_is_said_to_be_that(
+def test_a_image_too_large_for_the_memory_is_said_to_be_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
@@ -293,7 +293,7 @@ def test_a_photo_too_large_for_the_memory_is_said_to_be_that(
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", fail)
     with pytest.raises(UserError, match="does not fit into memory"):
-        decode_image(encode(Image.fromarray(PHOTO), "JPEG"))
+        decode_image(encode(Image.fromarray(IMAGE), "JPEG"))
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".avif", ".ppm"])

@@ -11,7 +11,7 @@ from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.page import PAGE_NAME
 from segmenter.evaluation.reports.report import write_report
 from segmenter.files.outputs import OutputFolder
-from tests.evaluation.conftest import ReadsPhoto, with_names
+from tests.evaluation.conftest import ReadsImage, with_names
 
 EVIL = "<script>alert('x')</script>"
 ESCAPED = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"
@@ -20,10 +20,10 @@ CONTEXT = {"model": "street", "data": EVIL, "protocol": {"short_side": 512, "win
 
 @pytest.fixture
 def write_page(tmp_path, write_items):
-    """A function that evaluates photos, reports on them, and returns the page's text."""
+    """A function that evaluates images, reports on them, and returns the page's text."""
 
     def write(pairs, classes: Classes, context=CONTEXT) -> str:
-        predictor, items = ReadsPhoto(classes), write_items(pairs)
+        predictor, items = ReadsImage(classes), write_items(pairs)
         found = evaluate(predictor, items, classes)
         folder = OutputFolder(tmp_path / "report")
         return write_report(found, predictor, items, classes, folder, context).read_text("utf-8")
@@ -32,7 +32,7 @@ def write_page(tmp_path, write_items):
 
 
 def pairs_of(num_wrong: list[int], num_classes: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Photos of 40 pixels, the first so many of them wrong."""
+    """Images of 40 pixels, the first so many of them wrong."""
     pairs = []
     for wrong in num_wrong:
         true = np.arange(40) % num_classes
@@ -41,7 +41,7 @@ def pairs_of(num_wrong: list[int], num_classes: int = 3) -> list[tuple[np.ndarra
     return pairs
 
 
-def shown_photos(page: str) -> list[str]:
+def shown_images(page: str) -> list[str]:
     return re.findall(r"<h3>(photo-\d+)</h3>", page)
 
 
@@ -63,7 +63,7 @@ class _Balance(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_names_every_class_and_photo_and_the_context(write_page) -> None:
+def test_the_page_names_every_class_and_image_and_the_context(write_page) -> None:
     classes = with_names("sky", "road", "car", "never seen")
     page = write_page(pairs_of([0, 1, 9, 20]), classes)
     for name in (*classes.names, "photo-0", "photo-3", "street", "short side 512, window none"):
@@ -101,26 +101,26 @@ def test_every_tag_is_closed(write_page) -> None:
     assert parser.open == []
 
 
-def test_the_worst_photos_come_first_and_none_is_shown_twice(write_page) -> None:
+def test_the_worst_images_come_first_and_none_is_shown_twice(write_page) -> None:
     page = write_page(pairs_of([5, 1, 9, 3]), with_names("a", "b", "c"))
-    assert shown_photos(page) == ["photo-2", "photo-0", "photo-1", "photo-3"]
+    assert shown_images(page) == ["photo-2", "photo-0", "photo-1", "photo-3"]
 
 
-def test_of_many_photos_the_eight_worst_and_the_eight_best_are_shown(write_page) -> None:
+def test_of_many_images_the_eight_worst_and_the_eight_best_are_shown(write_page) -> None:
     page = write_page(pairs_of(list(range(20))), with_names("a", "b", "c"))
-    shown = [int(name.removeprefix("photo-")) for name in shown_photos(page)]
+    shown = [int(name.removeprefix("photo-")) for name in shown_images(page)]
     assert shown == [*range(19, 11, -1), *range(8)]
 
 
-def test_a_photo_without_labels_is_not_ranked(write_page) -> None:
+def test_a_image_without_labels_is_not_ranked(write_page) -> None:
     unlabelled = (np.full((5, 8), 255), np.zeros((5, 8)))
     page = write_page([*pairs_of([1]), unlabelled], with_names("a", "b", "c"))
-    assert shown_photos(page) == ["photo-0"]
+    assert shown_images(page) == ["photo-0"]
 
 
 def test_nothing_labelled_at_all_still_makes_a_page(write_page) -> None:
     page = write_page([(np.full((5, 8), 255), np.zeros((5, 8)))], with_names("a", "b"), {})
-    assert shown_photos(page) == []
+    assert shown_images(page) == []
     assert "<title>Evaluation</title>" in page
 
 
@@ -140,7 +140,7 @@ def test_the_matrix_of_many_classes_has_a_cell_for_each_pair_and_no_numbers(writ
     assert not re.search(r"<td[^>]*>\d", matrix)
 
 
-def test_large_photos_are_made_small(write_page) -> None:
+def test_large_images_are_made_small(write_page) -> None:
     true = np.zeros((1500, 2000))
     page = write_page([(true, true)], with_names("a", "b"))
     assert len(page) < 300_000

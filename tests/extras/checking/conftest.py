@@ -16,7 +16,7 @@ classes:
 SIZE = (96, 128)
 
 
-def draw_photo(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def draw_image(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Coarse random colours, as different from another seed's as two scenes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
@@ -41,9 +41,9 @@ def write_item(root: Path, name: str, image: np.ndarray, mask: np.ndarray) -> No
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    """Three photos to train on, two to score on; nothing is wrong with them."""
+    """Three images to train on, two to score on; nothing is wrong with them."""
     root = tmp_path / "set"
     for seed, name in enumerate(("train/a", "train/b", "train/c", "val/d", "val/e")):
-        write_item(root, name, draw_photo(seed), draw_mask(seed))
+        write_item(root, name, draw_image(seed), draw_mask(seed))
     (root / "classes.yaml").write_text(CLASSES_YAML)
     return root

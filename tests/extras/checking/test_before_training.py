@@ -58,7 +58,7 @@ def test_an_image_in_two_lists_is_refused_by_its_name(clean: Path) -> None:
 def test_few_damaged_images_to_train_on_are_spared_if_the_recipe_says_so(clean: Path) -> None:
     cut("images/train/a.png")(clean)
     read(clean, max_unreadable=0.4)
-    with pytest.raises(UserError, match=r"1 photos cannot be read, more than data\.max_unreadable"):
+    with pytest.raises(UserError, match=r"1 images cannot be read, more than data\.max_unreadable"):
         read(clean, max_unreadable=0.01)
     cut("images/val/d.png")(clean)
     with pytest.raises(UserError, match=r"d\.png"):

@@ -17,7 +17,7 @@ from segmenter.extras.checking.page import write_page
 from segmenter.extras.checking.reading import inspect_all
 from segmenter.extras.checking.statistics import suggest, summarise
 from segmenter.files.outputs import OutputFolder
-from tests.extras.checking.conftest import CLASSES_YAML, SIZE, draw_mask, draw_photo, write_item
+from tests.extras.checking.conftest import CLASSES_YAML, SIZE, draw_image, draw_mask, write_item
 from tests.helpers.planted_faults import check_folder, kinds
 
 
@@ -29,29 +29,29 @@ class EndsItsReader(Item):
 
 
 def facts(inspection: Inspection) -> tuple:
-    assert inspection.photo is not None
+    assert inspection.image is not None
     assert inspection.mask is not None
-    digest, counts = inspection.photo.fingerprint.digest, inspection.mask.pixel_counts
+    digest, counts = inspection.image.fingerprint.digest, inspection.mask.pixel_counts
     return digest, counts.tolist(), inspection.problems
 
 
 def test_pixels_and_bands_are_those_of_the_files(clean: Path) -> None:
     train, val = check_folder(clean).splits
     masks = np.stack([draw_mask(seed) for seed in range(3)])
-    photos = np.stack([draw_photo(seed) for seed in range(3)]).astype(np.float64)
+    images = np.stack([draw_image(seed) for seed in range(3)]).astype(np.float64)
     assert train.pixel_counts.tolist() == [(masks == value).sum() for value in (0, 3, 9)]
-    assert (train.num_photos, train.num_usable, val.num_photos) == (3, 3, 2)
+    assert (train.num_images, train.num_usable, val.num_images) == (3, 3, 2)
     assert train.mask_counts.tolist() == [3, 3, 3]
     assert train.sizes == ((SIZE, 3),)
-    np.testing.assert_allclose(train.mean, photos.mean(axis=(0, 1, 2)))
-    np.testing.assert_allclose(train.std, photos.std(axis=(0, 1, 2)))
+    np.testing.assert_allclose(train.mean, images.mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(train.std, images.std(axis=(0, 1, 2)))
 
 
-def test_bands_of_photos_of_different_sizes_count_by_their_pixels(clean: Path) -> None:
-    large = draw_photo(9, (200, 300))
+def test_bands_of_images_of_different_sizes_count_by_their_pixels(clean: Path) -> None:
+    large = draw_image(9, (200, 300))
     write_item(clean, "train/f", large, draw_mask(9, (200, 300)))
     train = check_folder(clean).splits[0]
-    pixels = np.concatenate([draw_photo(seed).reshape(-1, 3) for seed in range(3)])
+    pixels = np.concatenate([draw_image(seed).reshape(-1, 3) for seed in range(3)])
     pixels = np.concatenate([pixels, large.reshape(-1, 3)]).astype(np.float64)
     np.testing.assert_allclose(train.mean, pixels.mean(axis=0))
     np.testing.assert_allclose(train.std, pixels.std(axis=0))
@@ -73,25 +73,25 @@ def test_nothing_at_all_has_no_suggestions() -> None:
     assert suggestions.class_weights == {}
 
 
-def test_photos_of_one_colour_are_not_taken_for_each_other(clean: Path) -> None:
+def test_images_of_one_colour_are_not_taken_for_each_other(clean: Path) -> None:
     for name, grey in (("train/a", 10), ("val/d", 200)):
         Image.fromarray(np.full((*SIZE, 3), grey, np.uint8)).save(clean / f"images/{name}.png")
     assert kinds(check_folder(clean)) == []
 
 
-def test_a_photo_is_compared_with_its_nearest_in_another_split() -> None:
-    photos = [draw_photo(0), draw_photo(1), draw_photo(2), draw_photo(1)[:, ::-1] // 2]
-    prints = [fingerprint(np.ascontiguousarray(photo)) for photo in photos]
+def test_a_image_is_compared_with_its_nearest_in_another_split() -> None:
+    images = [draw_image(0), draw_image(1), draw_image(2), draw_image(1)[:, ::-1] // 2]
+    prints = [fingerprint(np.ascontiguousarray(image)) for image in images]
     (match,) = find_alike(prints, [0, 0, 1, 1], across=True)
     assert match[:2] == (3, 1)
     assert match.is_mirrored
     assert find_alike(prints, [0, 0, 1, 1], across=False) == []
 
 
-def test_blocks_of_photos_find_what_one_table_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = [draw_photo(seed) // (1 + seed // 4 % 2) for seed in (0, 1, 2, 0, 1, 5, 2, 0)]
-    photos = [photo if place % 3 else photo // 2 for place, photo in enumerate(photos)]
-    prints = [fingerprint(photo) for photo in photos]
+def test_blocks_of_images_find_what_one_table_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [draw_image(seed) // (1 + seed // 4 % 2) for seed in (0, 1, 2, 0, 1, 5, 2, 0)]
+    images = [image if place % 3 else image // 2 for place, image in enumerate(images)]
+    prints = [fingerprint(image) for image in images]
     splits = [0, 0, 0, 0, 1, 1, 1, 1]
     whole = [find_alike(prints, splits, across=across) for across in (True, False)]
     assert any(whole)
@@ -100,7 +100,7 @@ def test_blocks_of_photos_find_what_one_table_would(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_processes_find_the_same_and_one_that_dies_costs_one_photo(clean: Path) -> None:
+def test_processes_find_the_same_and_one_that_dies_costs_one_image(clean: Path) -> None:
     data = open_folder(clean)
     items = data.items("train", "val")
     alone = list(inspect_all(items, data.classes, 0))
@@ -115,19 +115,19 @@ def test_processes_find_the_same_and_one_that_dies_costs_one_photo(clean: Path) 
 def test_circles_of_links_and_hostile_names_do_no_harm(clean: Path) -> None:
     (clean / "images/train/again").symlink_to(clean / "images")
     (clean / "masks/train/self").symlink_to(clean / "masks/train/self")
-    write_item(clean, "train/<b>;'\n\udcff", draw_photo(7), draw_mask(7))
+    write_item(clean, "train/<b>;'\n\udcff", draw_image(7), draw_mask(7))
     found = check_folder(clean)
     assert kinds(found) == []
-    assert found.splits[0].num_photos == 4
+    assert found.splits[0].num_images == 4
 
 
 def test_a_folder_without_splits_and_a_list_are_checked(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
-        write_item(tmp_path, name, draw_photo(seed), draw_mask(seed))
+        write_item(tmp_path, name, draw_image(seed), draw_mask(seed))
     (tmp_path / "classes.yaml").write_text(CLASSES_YAML)
     assert [split.name for split in check_folder(tmp_path).splits] == ["all"]
     (tmp_path / "few.txt").write_text("images/a.png masks/a.png\n")
-    assert check_folder(tmp_path / "few.txt").splits[0].num_photos == 1
+    assert check_folder(tmp_path / "few.txt").splits[0].num_images == 1
 
 
 def test_one_class_and_its_background_are_counted_and_drawn(clean: Path, tmp_path: Path) -> None:

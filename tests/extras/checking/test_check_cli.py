@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from tests.data.published_trees import write_tree
-from tests.extras.checking.conftest import draw_mask, draw_photo, write_item
+from tests.extras.checking.conftest import draw_image, draw_mask, write_item
 from tests.helpers.command_line import here, refused, run  # noqa: F401 - a fixture
-from tests.helpers.planted_faults import copy_photo, scaled, unlisted_value, without
+from tests.helpers.planted_faults import copy_image, scaled, unlisted_value, without
 
 
 def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
@@ -33,7 +33,7 @@ def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
 
 def test_the_json_is_the_same_each_time(clean: Path, tmp_path: Path) -> None:
     without("masks/train/b.png")(clean)
-    copy_photo("val/d")(clean)
+    copy_image("val/d")(clean)
     texts = []
     for name in ("a.json", "b.json"):
         assert run("check", str(clean), "--json", str(tmp_path / name)) == 3
@@ -63,8 +63,8 @@ def test_the_page_needs_nothing_from_outside_and_names_are_escaped(
 ) -> None:
     evil = "<img src=x onerror=alert(1)>"
     unlisted_value(clean)
-    write_item(clean, f"val/{evil}", scaled(draw_photo(0)), scaled(draw_mask(0)) // 9 * 9)
-    write_item(clean, "val/\udcff", draw_photo(8), draw_mask(8))
+    write_item(clean, f"val/{evil}", scaled(draw_image(0)), scaled(draw_mask(0)) // 9 * 9)
+    write_item(clean, "val/\udcff", draw_image(8), draw_mask(8))
     text = (clean / "classes.yaml").read_text().replace("tree", "'<script>alert(2)</script>'")
     (clean / "classes.yaml").write_text(text)
     assert run("check", str(clean), "--report", str(tmp_path / "report")) == 3
@@ -91,7 +91,7 @@ def test_a_published_set_is_checked_by_name(tmp_path: Path, capsys: pytest.Captu
     mask.unlink()
     assert run("check", f"ade20k:{tmp_path}/ade") == 3
     said = capsys.readouterr().out
-    assert f"photos without a mask (1): {tmp_path}/ade/images/training/" in said
+    assert f"images without a mask (1): {tmp_path}/ade/images/training/" in said
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_a_mistake_is_answered_in_one_line(
     monkeypatch.chdir(clean.parent)
     for folder in ("empty", "bare/images", "bare/masks"):
         Path(folder).mkdir(parents=True)
-    write_item(Path("unnamed"), "a", draw_photo(0), draw_mask(0))
+    write_item(Path("unnamed"), "a", draw_image(0), draw_mask(0))
     assert message in refused(capsys, *arguments.split())
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> None:
-    write_item(clean, "train/many", draw_photo(9, (500, 500)), draw_mask(9, (500, 500)))
+    write_item(clean, "train/many", draw_image(9, (500, 500)), draw_mask(9, (500, 500)))
     for number in range(3000):
         for kind in ("images", "masks"):
             (clean / kind / f"train/many-{number}.png").hardlink_to(clean / kind / "train/many.png")
@@ -157,7 +157,7 @@ def test_training_warns_of_what_its_masks_hold_before_the_first_step(
     ignored = said.index("warning: masks in which every pixel is ignored (1): ")
     missing = said.index("warning: classes that no mask of the training split holds (1): ")
     assert max(ignored, missing) < said.index("# the recipe of this run")
-    assert "'class-2' is in no mask of the training photos" in said
+    assert "'class-2' is in no mask of the training images" in said
 
 
 @pytest.mark.parametrize("content", ["", "\n \r\n", "\ufeff"])

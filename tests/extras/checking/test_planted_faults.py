@@ -14,13 +14,13 @@ from segmenter.data.published import open_data
 from segmenter.extras.checking.check import check
 from tests.extras.checking.conftest import draw_mask
 from tests.helpers.planted_faults import (
-    PHOTO,
+    IMAGE,
     PLANTED,
     check_folder,
-    copy_photo,
+    copy_image,
     cut,
     kinds,
-    like_photo,
+    like_image,
     save_mask,
     scaled,
     without,
@@ -53,7 +53,7 @@ def test_every_kind_is_planted() -> None:
 
 
 def test_a_leak_of_a_published_data_set_is_a_warning(clean: Path) -> None:
-    copy_photo("val/d")(clean)
+    copy_image("val/d")(clean)
     data = replace(open_data(str(clean), keep_problems=True), is_published=True)
     assert kinds(check(data, "published", 0)) == ["published-leak"]
 
@@ -92,10 +92,10 @@ def test_unknown_colours_are_values_too(clean: Path) -> None:
 
 
 def test_many_faults_at_once_are_all_found(clean: Path) -> None:
-    cut(PHOTO)(clean)
+    cut(IMAGE)(clean)
     without("masks/train/b.png")(clean)
-    like_photo("val/f", scaled)(clean)  # of a photo that cannot be read any more
-    copy_photo("val/d")(clean)  # cut as well
+    like_image("val/f", scaled)(clean)  # of an image that cannot be read any more
+    copy_image("val/d")(clean)  # cut as well
     assert kinds(check_folder(clean)) == ["unreadable-photo", "photo-without-mask"]
 
 

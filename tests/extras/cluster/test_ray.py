@@ -23,7 +23,7 @@ from segmenter.checkpoints import save
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
-from tests.extras.serving.conftest import encode, photo
+from tests.extras.serving.conftest import encode, make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,13 +77,13 @@ serve.shutdown()
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with photos and a model."""
+    """A working directory with images and a model."""
     monkeypatch.chdir(tmp_path)
     save(Segmenter(make_spec()).eval(), "tiny.safetensors")
     Path("photos").mkdir()
     for number, size in enumerate([(40, 56), (56, 40), (40, 56)]):
-        Image.fromarray(photo(*size, seed=number)).save(f"photos/{number}.png")
-    Path("photos/cut.png").write_bytes(encode(photo())[:90])
+        Image.fromarray(make_image(*size, seed=number)).save(f"photos/{number}.png")
+    Path("photos/cut.png").write_bytes(encode(make_image())[:90])
     return tmp_path
 
 
@@ -126,13 +126,13 @@ def test_the_examples_for_ray_data_label_what_predict_does(here: Path) -> None:
 
 
 def test_ray_serve_answers_as_the_service_does(here: Path) -> None:
-    Path("photo.png").write_bytes(encode(photo()))
-    Path("large.png").write_bytes(encode(photo(1500, 1500)))
+    Path("photo.png").write_bytes(encode(make_image()))
+    Path("large.png").write_bytes(encode(make_image(1500, 1500)))
     model = str(here / "tiny.safetensors")
     run_with_ray(f"MODEL = {model!r}\n{SERVE}", here)
     codes = json.loads(Path("codes.json").read_text())
     labels = np.array(Image.open("labels.png"))
-    np.testing.assert_array_equal(labels, Predictor(model, runtime="torch")(photo()))
+    np.testing.assert_array_equal(labels, Predictor(model, runtime="torch")(make_image()))
     assert codes.pop("burst") in ([200, 429], [200, 429, 503])
     assert codes == {
         "json": 40,

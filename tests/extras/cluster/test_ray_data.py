@@ -8,11 +8,11 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
-from segmenter.extras.cluster.ray_data import LabelFiles, LabelRows, photo_rows
+from segmenter.extras.cluster.ray_data import LabelFiles, LabelRows, image_rows
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
-from tests.extras.serving.conftest import encode, photo
+from tests.extras.serving.conftest import encode, make_image
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five photos of three sizes, one of which is cut."""
+    """Five images of three sizes, one of which is cut."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number, size in enumerate([(40, 56), (40, 56), (1, 30), (56, 40)]):
-        Image.fromarray(photo(*size, seed=number)).save(folder / f"{number}.png")
-    (folder / "cut.png").write_bytes(encode(photo())[:90])
+        Image.fromarray(make_image(*size, seed=number)).save(folder / f"{number}.png")
+    (folder / "cut.png").write_bytes(encode(make_image())[:90])
     return folder
 
 
@@ -43,7 +43,7 @@ def column(values: list) -> np.ndarray:
 
 
 def test_rows_gain_what_the_predictor_says(model: str) -> None:
-    images = [photo(40, 56), photo(56, 40), photo(40, 56, seed=1)]
+    images = [make_image(40, 56), make_image(56, 40), make_image(40, 56, seed=1)]
     rows = LabelRows(model, runtime="torch")({"image": column(images), "id": np.arange(3)})
     assert rows.keys() == {"id", "labels", "shares", "problem"}
     predictor = Predictor(model, runtime="torch")
@@ -53,26 +53,26 @@ def test_rows_gain_what_the_predictor_says(model: str) -> None:
     assert [*rows["problem"]] == ["", "", ""]
 
 
-def test_a_photo_that_is_none_leaves_the_other_rows_as_they_are(model: str) -> None:
-    good = encode(photo())
+def test_a_image_that_is_none_leaves_the_other_rows_as_they_are(model: str) -> None:
+    good = encode(make_image())
     rows = LabelRows(model, runtime="torch")({"bytes": column([good, good[:90], b"", good])})
     assert [bool(problem) for problem in rows["problem"]] == [False, True, True, False]
     assert rows["labels"][1].shape == (0, 0)
     assert rows["shares"][1].sum() == 0
     np.testing.assert_array_equal(rows["labels"][0], rows["labels"][3])
     assert rows["labels"][0].shape == (40, 56)
-    odd = column([photo(), photo().astype(np.float32), photo(20, 20)])
+    odd = column([make_image(), make_image().astype(np.float32), make_image(20, 20)])
     rows = LabelRows(model, runtime="torch")({"image": odd})
     assert [bool(problem) for problem in rows["problem"]] == [False, True, False]
 
 
-def test_rows_without_a_photo_are_refused(model: str) -> None:
+def test_rows_without_a_image_are_refused(model: str) -> None:
     with pytest.raises(UserError, match="`bytes` or `image`; it has path"):
         LabelRows(model, runtime="torch")({"path": column(["a"])})
 
 
 def batch_of(folder: Path) -> dict[str, np.ndarray]:
-    rows = photo_rows([str(folder)])
+    rows = image_rows([str(folder)])
     return {key: column([row[key] for row in rows]) for key in ("path", "name")}
 
 

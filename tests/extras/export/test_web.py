@@ -149,8 +149,8 @@ def test_export_refuses_before_it_works(
         (["street", "no/such", *web], "its folder is missing"),
         (["street", "new", *web, "--output", "labels"], "neither --output labels nor"),
         (["street", "new", *web, "--no-normalize"], "neither --output labels nor"),
-        (["flipped.safetensors", "new", *web], "a photo is looked at once"),
-        (["grey.safetensors", "new", *web], "photos have 3 channels, this model takes 1"),
+        (["flipped.safetensors", "new", *web], "an image is looked at once"),
+        (["grey.safetensors", "new", *web], "images have 3 channels, this model takes 1"),
         (["street", "a.onnx", "--onnxruntime-web", str(archive)], "is for --format web"),
     ]:
         assert run("export", *arguments) == 2
@@ -181,7 +181,7 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
     archive: Path,
     is_sensitive: bool,
     capsys: pytest.CaptureFixture,
-    photo: np.ndarray,
+    image: np.ndarray,
 ) -> None:
     model = Segmenter(make_spec().model_copy(update={"recipe": {"data": "/home/me"}})).eval()
     if is_sensitive:
@@ -200,8 +200,8 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
     assert not any(b"/home/me" in path.read_bytes() for path in folder.iterdir())
     assert set(browser_files()) < {path.name for path in folder.iterdir()}
-    labels = Predictor(folder / "model.onnx", runtime="onnxruntime")(photo)
-    assert (labels == Predictor(model)(photo)).mean() >= 0.99
+    labels = Predictor(folder / "model.onnx", runtime="onnxruntime")(image)
+    assert (labels == Predictor(model)(image)).mean() >= 0.99
     report = json.loads((tmp_path / "new.parity.json").read_text())
     assert report["onnxruntime_web"] == VERSION
     assert all(parity["passed"] for parity in report["parity"])

@@ -94,7 +94,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def photo(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
+def make_image(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
     """Coarse noise, so that there are regions."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)

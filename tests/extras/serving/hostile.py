@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.extras.serving.conftest import encode, photo
+from tests.extras.serving.conftest import encode, make_image
 from tests.helpers.image_bytes import png_chunk, png_header
 
 INFER = "/v2/models/tiny/infer"
@@ -137,7 +137,7 @@ def damaged(port: int, _until: threading.Event) -> None:
 
 def cross_site(port: int, _until: threading.Event) -> None:
     """What a page of another site makes a browser send."""
-    post(port, "/segment", encode(photo()), "text/plain", origin="https://evil.example")
+    post(port, "/segment", encode(make_image()), "text/plain", origin="https://evil.example")
 
 
 def no_http(port: int, _until: threading.Event) -> None:

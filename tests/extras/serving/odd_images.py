@@ -1,4 +1,4 @@
-"""Files that are no photos, are damaged, promise too much, or are photos of an unusual kind.
+"""Files that are no images, are damaged, promise too much, or are images of an unusual kind.
 
 One table, for the command line and for HTTP: each file with the words it is refused with, or with
 the pixels it must be read as.
@@ -18,10 +18,10 @@ from tests.helpers.image_bytes import encode, png_chunk, png_header
 
 # Without torch, whose address space would leave a decoding process too little for images.
 _COARSE = np.random.default_rng(5).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-PHOTO = _COARSE.repeat(8, axis=0).repeat(8, axis=1)
-GREY = PHOTO[:, :, 0]
+IMAGE = _COARSE.repeat(8, axis=0).repeat(8, axis=1)
+GREY = IMAGE[:, :, 0]
 _ORIENTATION = 0x0112
-_PICTURE = Image.fromarray(PHOTO)
+_PICTURE = Image.fromarray(IMAGE)
 _JPEG = encode(_PICTURE, "JPEG", quality=95)
 _PNG = encode(_PICTURE, "PNG")
 
@@ -83,7 +83,7 @@ def _text_bomb() -> bytes:
 
 
 def _turned() -> tuple[bytes, UInt8[ndarray, "height width 3"]]:
-    """A photo whose EXIF data say that it lies on its side."""
+    """An image whose EXIF data say that it lies on its side."""
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     data = encode(_PICTURE, "JPEG", quality=95, exif=exif)
@@ -131,19 +131,19 @@ def _read() -> list[OddImage]:
     palette = _PICTURE.quantize(16)
     transparent = encode(palette, "PNG", transparency=bytes([0, 128] * 8))
     grey = np.repeat(GREY[:, :, None], 3, axis=2)
-    rgba = Image.fromarray(np.dstack([PHOTO, GREY]))
+    rgba = Image.fromarray(np.dstack([IMAGE, GREY]))
     return [
         OddImage("exif-6.jpg", turned, pixels=upright, levels=2),
         OddImage("broken-exif.jpg", _with_broken_exif(), pixels=_reread(_JPEG), levels=2),
         OddImage("cmyk.jpg", cmyk, pixels=_reread(cmyk), levels=2),
         OddImage("grey-16-bit.png", encode(Image.fromarray(grey_16), "PNG"), pixels=grey),
         OddImage("palette-trns.png", transparent, pixels=_rgb(palette)),
-        OddImage("alpha.png", encode(rgba, "PNG"), pixels=PHOTO),
+        OddImage("alpha.png", encode(rgba, "PNG"), pixels=IMAGE),
         OddImage("grey.png", encode(Image.fromarray(GREY), "PNG"), pixels=grey),
         OddImage("two-frames.gif", _animation(), pixels=grey),
-        OddImage("bmp.bmp", encode(_PICTURE, "BMP"), pixels=PHOTO),
-        OddImage("tiff.tif", encode(_PICTURE, "TIFF"), pixels=PHOTO),
-        OddImage("data-behind.png", _PNG + b"PK\3\4" * 100, pixels=PHOTO),
+        OddImage("bmp.bmp", encode(_PICTURE, "BMP"), pixels=IMAGE),
+        OddImage("tiff.tif", encode(_PICTURE, "TIFF"), pixels=IMAGE),
+        OddImage("data-behind.png", _PNG + b"PK\3\4" * 100, pixels=IMAGE),
     ]
 
 

@@ -23,10 +23,10 @@ from segmenter.extras.serving.turns import Turns
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_spec
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, photo
+from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, make_image
 from tests.extras.serving.killer import spin_on_large
 
-SMALL, LARGE = photo(40, 56), photo(160, 200)
+SMALL, LARGE = make_image(40, 56), make_image(160, 200)
 INFER = "/v2/models/tiny/infer"
 
 
@@ -123,7 +123,7 @@ def test_clients_that_come_and_go_leave_the_decoders_as_they_are(start: Start) -
     assert post(served, "/segment", SMALL).is_success
     (before,) = multiprocessing.active_children()
     for _ in range(20):
-        send_and_leave(served, "/segment", photo(1000, 1000), lambda: time.sleep(0.02))
+        send_and_leave(served, "/segment", make_image(1000, 1000), lambda: time.sleep(0.02))
     assert post(served, "/segment", SMALL).is_success
     assert before in multiprocessing.active_children()
 
@@ -165,7 +165,7 @@ def test_a_small_image_gets_its_turn_between_slices_of_a_large_one(start: Start,
     served = start(predictor, large_pixels=10_000)
     assert post(served, "/segment", SMALL).is_success
     with ThreadPoolExecutor(1) as pool:
-        large = pool.submit(post, served, path, photo(320, 400))
+        large = pool.submit(post, served, path, make_image(320, 400))
         wait_for_passes(predictor, 3)
         assert post(served, "/segment", SMALL).is_success
         assert not large.done()
@@ -182,7 +182,7 @@ def test_labels_computed_in_slices_are_those_of_the_predictor(start: Start) -> N
 def test_a_large_image_is_given_up_when_its_client_leaves(start: Start, path: str) -> None:
     predictor = CountingPredictor()
     served = start(predictor, large_pixels=10_000)
-    send_and_leave(served, path, photo(320, 400), lambda: wait_for_passes(predictor, 2))
+    send_and_leave(served, path, make_image(320, 400), lambda: wait_for_passes(predictor, 2))
     time.sleep(0.5)
     seen = predictor.num_passes
     time.sleep(0.5)
@@ -194,7 +194,7 @@ def test_a_large_image_is_given_up_when_its_client_leaves(start: Start, path: st
 def test_a_large_image_is_given_up_at_its_deadline(start: Start, path: str) -> None:
     predictor = CountingPredictor()
     served = start(predictor, large_pixels=10_000, deadline=2.0)
-    assert code_of(post(served, path, photo(640, 640))) == (504, "deadline")
+    assert code_of(post(served, path, make_image(640, 640))) == (504, "deadline")
     time.sleep(0.5)
     seen = predictor.num_passes
     time.sleep(0.5)

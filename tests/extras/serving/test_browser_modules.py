@@ -1,4 +1,4 @@
-"""The page's arithmetic in JavaScript: what a photo is shown as, and labels from patch logits."""
+"""The page's arithmetic in JavaScript: what an image is shown as, and labels from patch logits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.predicting.annotations.outlines import find_regions
 from tests.conftest import make_spec
 from tests.extras.serving.browser import BROWSER, chromium, static_server, watch
-from tests.extras.serving.conftest import photo
+from tests.extras.serving.conftest import make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,13 +24,13 @@ pytestmark = [
 
 LABEL = """
 async ({ size, values, model }) => {
-  const { scorePhoto } = await import("./windows.js");
+  const { scoreImage } = await import("./windows.js");
   const { confidencePixels, labelPixels } = await import("./maps.js");
   const run = async (pixels, size) => {
     const { values, shape } = await score(Array.from(pixels), size);
     return { values, numClasses: shape[0], grid: shape.slice(1) };
   };
-  const { logits, axes } = await scorePhoto({ size, channels: 3, values }, model, run, () => {});
+  const { logits, axes } = await scoreImage({ size, channels: 3, values }, model, run, () => {});
   return [labelPixels, confidencePixels].map((map) => Array.from(map(logits, ...axes)));
 }
 """
@@ -96,7 +96,7 @@ def test_labels_and_confidence_are_pythons(page: Any, case: str) -> None:
     with torch.no_grad():
         model.decoder.project.weight.mul_(20)
     page.models.append(model)
-    image = photo(*size, seed=5)
+    image = make_image(*size, seed=5)
     facts = {"protocol": protocol.model_dump(mode="json"), "fit": fit, "cell": 16}
     given = {"size": size, "values": image.ravel().tolist(), "model": facts}
     labels, confidence = (np.array(found).reshape(size) for found in page.evaluate(LABEL, given))

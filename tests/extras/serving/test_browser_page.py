@@ -29,7 +29,7 @@ from tests.extras.serving.browser import (
     static_server,
     watch,
 )
-from tests.extras.serving.conftest import photo
+from tests.extras.serving.conftest import make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,7 +77,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def image_file(tmp_path: Path) -> Path:
     path = tmp_path / "field.png"
-    Image.fromarray(photo(120, 200, seed=3)).save(path)
+    Image.fromarray(make_image(120, 200, seed=3)).save(path)
     return path
 
 
@@ -103,7 +103,7 @@ def ready(page: Any) -> None:
 
 
 def label(page: Any, path: Path, to: Path) -> np.ndarray:
-    """The label map that the page gives for a photo."""
+    """The label map that the page gives for an image."""
     page.set_input_files("#file", path)
     page.locator("#status", has_text="pixels").wait_for()
     with page.expect_download() as download:
@@ -155,7 +155,7 @@ def test_a_text_file_that_is_dropped_is_said_in_one_sentence(page: Any, image_fi
     page.evaluate(
         """() => {
           const dataTransfer = new DataTransfer();
-          dataTransfer.items.add(new File(["no photo"], "notes.txt", { type: "text/plain" }));
+          dataTransfer.items.add(new File(["no image"], "notes.txt", { type: "text/plain" }));
           dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
         }"""
     )
@@ -284,7 +284,7 @@ def test_the_guide_names_the_headers_that_are_tested() -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="needs the repository")
-def test_street_is_small_enough_and_agrees_on_a_photo(browser: Any, tmp_path: Path) -> None:
+def test_street_is_small_enough_and_agrees_on_a_image(browser: Any, tmp_path: Path) -> None:
     street = load("street")
     # A third of its usual size, for which WebAssembly takes seconds and not a minute.
     protocol = street.spec.protocol.model_copy(update={"short_side": 224})

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, photo, serving
+from tests.extras.serving.conftest import PNG, Start, code_of, encode, make_image, serving
 
-IMAGE = encode(photo())
+IMAGE = encode(make_image())
 INFER = "/v2/models/tiny/infer"
 TENSOR = (
     b'{"inputs": [{"name": "image", "shape": [1,1,1,3], "datatype": "UINT8", "data": [1,2,3]}]}'

@@ -18,7 +18,7 @@ from tests.extras.serving.conftest import (
     Start,
     code_of,
     encode,
-    photo,
+    make_image,
     serving,
     serving_process,
 )
@@ -26,7 +26,7 @@ from tests.extras.serving.conftest import (
 LIMIT = 32 << 20  # of the service as it is started by the command
 SEGMENT = b"POST /segment HTTP/1.1\r\nhost: localhost\r\n"
 INFER = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: localhost\r\n"
-IMAGE = encode(photo())
+IMAGE = encode(make_image())
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.extras.serving.conftest import (
     code_of,
     encode,
     labels_of,
-    photo,
+    make_image,
     serving,
     serving_process,
 )
@@ -29,7 +29,7 @@ from tests.extras.serving.odd_images import ODD_IMAGES, OddImage
 READ = [each for each in ODD_IMAGES if each.pixels is not None]
 REFUSED = [each for each in ODD_IMAGES if each.pixels is None]
 LARGE = (6000, 8000)
-MEMORY = 2 << 30  # that a process may take for a photo of 48 million pixels
+MEMORY = 2 << 30  # that a process may take for an image of 48 million pixels
 
 MEASURE = """
 import resource, sys, time
@@ -65,7 +65,7 @@ def test_the_set_has_the_28_files_of_the_fault_list() -> None:
 
 
 @pytest.mark.parametrize("image", READ, ids=by_name)
-def test_an_odd_photo_shows_what_it_should(image: OddImage) -> None:
+def test_an_odd_image_shows_what_it_should(image: OddImage) -> None:
     difference = decode_image(image.data).astype(int) - image.pixels
     assert np.abs(difference).max() <= image.levels
 
@@ -83,10 +83,10 @@ def test_over_http_it_is_labelled_or_refused_as_the_table_says(
         np.testing.assert_array_equal(labels_of(response), expected)
 
 
-def predict(photos: Path, model: Path, out: Path) -> int:
+def predict(images: Path, model: Path, out: Path) -> int:
     """The exit status of `segmenter predict`."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(["predict", str(photos), "--model", str(model), "--out", str(out)])
+        cli.main(["predict", str(images), "--model", str(model), "--out", str(out)])
     return ended.value.code or 0
 
 
@@ -100,11 +100,11 @@ def model(tmp_path: Path) -> Path:
 def test_on_the_command_line_it_is_labelled_or_refused_as_the_table_says(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
+    images, out = tmp_path / "photos", tmp_path / "out"
+    images.mkdir()
     for image in ODD_IMAGES:
-        (photos / image.name).write_bytes(image.data)
-    assert predict(photos, model, out) == 3
+        (images / image.name).write_bytes(image.data)
+    assert predict(images, model, out) == 3
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(REFUSED)
     for image in REFUSED:
@@ -117,13 +117,13 @@ def test_on_the_command_line_it_is_labelled_or_refused_as_the_table_says(
     assert len(list(out.glob("*_label.png"))) == len(READ)
 
 
-def test_on_the_command_line_labels_have_the_size_of_the_photo(tmp_path: Path, model: Path) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
+def test_on_the_command_line_labels_have_the_size_of_the_image(tmp_path: Path, model: Path) -> None:
+    images, out = tmp_path / "photos", tmp_path / "out"
+    images.mkdir()
     sizes = [(1, 1), (1, 4000), (4000, 1), (15, 15), (513, 511)]
     for height, width in sizes:
-        (photos / f"{height}x{width}.png").write_bytes(encode(photo(height, width)))
-    assert predict(photos, model, out) == 0
+        (images / f"{height}x{width}.png").write_bytes(encode(make_image(height, width)))
+    assert predict(images, model, out) == 0
     for height, width in sizes:
         assert read_size(out / f"{height}x{width}_label.png") == (height, width)
 
@@ -132,7 +132,7 @@ def test_on_the_command_line_labels_have_the_size_of_the_photo(tmp_path: Path, m
 def test_an_output_folder_that_cannot_be_made_is_said_in_one_line(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (tmp_path / "a.png").write_bytes(encode(photo()))
+    (tmp_path / "a.png").write_bytes(encode(make_image()))
     assert predict(tmp_path / "a.png", model, Path("/proc/out")) == 2
     error = capsys.readouterr().err
     assert "/proc/out" in error
@@ -163,11 +163,11 @@ def model_of_windows() -> Segmenter:
 
 
 @pytest.mark.slow
-def test_a_photo_of_48_million_pixels_is_labelled_within_its_memory(
+def test_a_image_of_48_million_pixels_is_labelled_within_its_memory(
     tmp_path: Path, model_of_windows: Segmenter
 ) -> None:
     with serving_process(tmp_path, model_of_windows) as served:
-        response = served.client.post("/segment", content=encode(photo(*LARGE), "JPEG"))
+        response = served.client.post("/segment", content=encode(make_image(*LARGE), "JPEG"))
         assert labels_of(response).shape == LARGE
         assert peak_memory(served.process.pid) < MEMORY
 

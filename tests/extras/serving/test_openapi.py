@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from tests.extras.serving.conftest import encode, photo, serving
+from tests.extras.serving.conftest import encode, make_image, serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 
-IMAGE = encode(photo(16, 16))
+IMAGE = encode(make_image(16, 16))
 EXAMPLES = 40  # of each operation and mode
 
 

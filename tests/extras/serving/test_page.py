@@ -1,4 +1,4 @@
-"""The page in a real browser: a photo in, its classes, the class under the pointer, files out."""
+"""The page in a real browser: an image in, its classes, the class under the pointer, files out."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.extras.serving.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
-from tests.extras.serving.conftest import Start, photo
+from tests.extras.serving.conftest import Start, make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +40,7 @@ def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
 @pytest.fixture
 def image_file(tmp_path: Path) -> Path:
     path = tmp_path / "field <1>.png"
-    Image.fromarray(photo(120, 200, seed=3)).save(path)
+    Image.fromarray(make_image(120, 200, seed=3)).save(path)
     return path
 
 
@@ -103,14 +103,14 @@ def test_every_view_can_be_shown_and_a_patch_be_clicked(page: Any, image_file: P
     page.locator("#status", has_text="the class takes").wait_for()
 
 
-def test_a_file_that_is_no_photo_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "<script>alert(1)</script>.jpg".replace("/", "")
-    path.write_bytes(b"no photo")
+    path.write_bytes(b"no image")
     page.set_input_files("#file", path)
     page.locator("#error", has_text="cannot read").wait_for()
 
 
-def test_the_camera_gives_a_photo(page: Any) -> None:
+def test_the_camera_gives_a_image(page: Any) -> None:
     page.click("#camera")
     page.locator("#shoot").wait_for()
     page.click("#shoot")

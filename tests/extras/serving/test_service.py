@@ -18,12 +18,12 @@ from segmenter.extras.serving import departures, server
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, photo
+from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, make_image
 
 
 def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:
     served = start()
-    image = photo()
+    image = make_image()
     response = served.client.post("/segment", content=encode(image), headers=PNG)
     assert response.headers["content-type"] == "image/png"
     np.testing.assert_array_equal(labels_of(response), served.predictor(image))
@@ -31,14 +31,14 @@ def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:
 
 def test_a_form_is_taken_too(start: Start) -> None:
     served = start()
-    image = photo()
+    image = make_image()
     response = served.client.post("/segment", files={"image": ("x.png", encode(image))})
     np.testing.assert_array_equal(labels_of(response), served.predictor(image))
 
 
 def test_json_holds_shares_and_masks_that_read_back(start: Start) -> None:
     served = start()
-    image = photo(seed=2)
+    image = make_image(seed=2)
     headers = PNG | {"accept": "text/html;q=0.9, application/json"}
     content = served.client.post("/segment", content=encode(image), headers=headers).json()
     labels = served.predictor(image)
@@ -50,31 +50,31 @@ def test_json_holds_shares_and_masks_that_read_back(start: Start) -> None:
     assert sum(each["share"] for each in content["classes"]) == pytest.approx(1)
 
 
-def test_an_overlay_is_at_least_as_large_as_the_photo(start: Start) -> None:
+def test_an_overlay_is_at_least_as_large_as_the_image(start: Start) -> None:
     served = start()
     headers = PNG | {"accept": "image/jpeg"}
-    response = served.client.post("/segment", content=encode(photo(40, 56)), headers=headers)
+    response = served.client.post("/segment", content=encode(make_image(40, 56)), headers=headers)
     width, height = Image.open(BytesIO(response.content)).size
     assert width >= 56
     assert height >= 40
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (513, 511)])
-def test_labels_have_the_size_of_the_photo(start: Start, size: tuple[int, int]) -> None:
+def test_labels_have_the_size_of_the_image(start: Start, size: tuple[int, int]) -> None:
     served = start()
-    response = served.client.post("/segment", content=encode(photo(*size)), headers=PNG)
+    response = served.client.post("/segment", content=encode(make_image(*size)), headers=PNG)
     assert labels_of(response).shape == size
 
 
 REFUSALS = {
     "garbage": (b"garbage", PNG, 422, "bad-image"),
-    "cut": (encode(photo())[:100], PNG, 422, "bad-image"),
+    "cut": (encode(make_image())[:100], PNG, 422, "bad-image"),
     "empty": (b"", PNG, 422, "no-image"),
     "too many bytes": (b"x" * 100_001, PNG, 413, "body-too-large"),
     "too many pixels": (encode(np.zeros((200, 200, 3), np.uint8)), PNG, 422, "bad-image"),
     "a kind we do not take": (b"{}", {"content-type": "text/html"}, 415, "unsupported-media-type"),
     "an answer we do not give": (
-        encode(photo()),
+        encode(make_image()),
         PNG | {"accept": "text/html"},
         406,
         "not-acceptable",
@@ -128,7 +128,7 @@ def test_a_token_is_required_for_all_but_health(start: Start) -> None:
 
 def test_tensors_give_the_same_labels_as_json_and_as_bytes(start: Start) -> None:
     served = start()
-    images = np.stack([photo(seed=1), photo(seed=2)])
+    images = np.stack([make_image(seed=1), make_image(seed=2)])
     expected = np.stack(served.predictor(list(images)))
     tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8"}
     url = "/v2/models/tiny/infer"
@@ -182,7 +182,7 @@ def test_metadata_and_metrics_say_what_is_there(start: Start) -> None:
     served = start()
     model = served.client.get("/v2/models/tiny").json()
     assert model["outputs"][0]["datatype"] == "UINT8"
-    served.client.post("/segment", content=encode(photo()), headers=PNG)
+    served.client.post("/segment", content=encode(make_image()), headers=PNG)
     text = served.client.get("/metrics").text
     assert 'segmenter_requests_total{path="/segment",status="200"} 1.0' in text
     assert "segmenter_batch_size_count 1.0" in text
@@ -214,12 +214,12 @@ def slow() -> SlowPredictor:
 
 
 def post_many(served: SimpleNamespace, count: int) -> list[object]:
-    """Photos at the same time, each from a client of its own."""
+    """Images at the same time, each from a client of its own."""
     answers: list[object] = [None] * count
 
     def post(index: int) -> None:
         answers[index] = served.client.post(
-            "/segment", content=encode(photo(seed=index)), headers=PNG
+            "/segment", content=encode(make_image(seed=index)), headers=PNG
         )
 
     threads = [threading.Thread(target=post, args=(index,)) for index in range(count)]
@@ -237,7 +237,7 @@ def test_requests_at_once_share_batches_and_get_their_own_answers(
     answers = post_many(served, 12)
     assert max(slow.batches) > 1
     for index, answer in enumerate(answers):
-        np.testing.assert_array_equal(labels_of(answer), slow(photo(seed=index)))
+        np.testing.assert_array_equal(labels_of(answer), slow(make_image(seed=index)))
 
 
 def test_more_requests_than_allowed_are_told_to_come_back(
@@ -267,7 +267,7 @@ def test_a_client_that_left_is_skipped(start: Start, slow: SlowPredictor) -> Non
     served = start(slow, max_batch=1)
     post_many(served, 1)
     slow.batches.clear()
-    body = encode(photo())
+    body = encode(make_image())
     head = f"POST /segment HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
     sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
     for each in sockets:
@@ -294,10 +294,12 @@ def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
 ) -> None:
     served = start(slow)
     slow.fails = True
-    response = served.client.post("/segment", content=encode(photo()), headers=PNG)
+    response = served.client.post("/segment", content=encode(make_image()), headers=PNG)
     assert code_of(response) == (500, "internal-error")
     slow.fails = False
-    assert served.client.post("/segment", content=encode(photo()), headers=PNG).status_code == 200
+    assert (
+        served.client.post("/segment", content=encode(make_image()), headers=PNG).status_code == 200
+    )
 
 
 def test_a_body_that_does_not_come_is_a_408(start: Start) -> None:
@@ -312,17 +314,17 @@ def test_a_service_that_stops_is_not_ready_and_takes_nothing_new(start: Start) -
     served.service.is_draining = True
     assert served.client.get("/v2/health/ready").status_code == 503
     assert served.client.get("/v2/health/live").status_code == 200
-    refused = served.client.post("/segment", content=encode(photo()), headers=PNG)
+    refused = served.client.post("/segment", content=encode(make_image()), headers=PNG)
     assert code_of(refused) == (503, "stopping")
 
 
 def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
     served = start()
-    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
+    assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success
     for process in multiprocessing.active_children():
         process.kill()
-    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
-    assert served.client.post("/segment", content=encode(photo()), headers=PNG).is_success
+    assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success
+    assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success
 
 
 def test_a_connection_that_says_nothing_is_closed(
@@ -346,4 +348,4 @@ def test_an_image_beyond_the_memory_of_its_process_is_refused(start: Start) -> N
     served = start(decode_memory=64 << 20)
     large = encode(np.zeros((5000, 5000, 3), np.uint8), "JPEG")
     assert code_of(served.client.post("/segment", content=large)) == (422, "bad-image")
-    assert served.client.post("/segment", content=encode(photo())).is_success
+    assert served.client.post("/segment", content=encode(make_image())).is_success

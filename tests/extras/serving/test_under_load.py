@@ -23,7 +23,7 @@ from tests.extras.serving.conftest import (
     code_of,
     encode,
     labels_of,
-    photo,
+    make_image,
     serving_process,
 )
 from tests.extras.serving.killer import KILLER, die_of_killer
@@ -48,8 +48,8 @@ def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(start: St
     seen = []
     note = served.service.metrics.in_flight.set
     served.service.metrics.in_flight.set = lambda value: (seen.append(value), note(value))
-    photos = [photo(96, 128, seed=index) for index in range(REQUESTS)]
-    answers = post_all(served.port, [encode(each) for each in photos], CLIENTS)
+    images = [make_image(96, 128, seed=index) for index in range(REQUESTS)]
+    answers = post_all(served.port, [encode(each) for each in images], CLIENTS)
 
     refused = [each for each in answers if not each.is_success]
     assert refused
@@ -62,7 +62,7 @@ def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(start: St
     slowest = np.percentile([each.elapsed.total_seconds() for _, each in accepted], 99)
     assert slowest <= served.service.settings.deadline
     assert largest_batch(served.client.get("/metrics").text) > 1
-    agrees = [labels_of(each) == served.predictor(photos[index]) for index, each in accepted]
+    agrees = [labels_of(each) == served.predictor(images[index]) for index, each in accepted]
     assert np.mean(agrees) >= 0.9999
 
 
@@ -75,7 +75,7 @@ def largest_batch(metrics: str) -> int:
 
 @pytest.mark.slow
 def test_sigterm_under_load_refuses_at_once_and_finishes_what_was_begun(tmp_path: Path) -> None:
-    large = encode(photo(1500, 2000), "JPEG")
+    large = encode(make_image(1500, 2000), "JPEG")
     with serving_process(tmp_path) as served:
         served.client.post("/segment", content=large)
         with ThreadPoolExecutor(1) as pool:
@@ -133,7 +133,7 @@ def test_an_image_that_kills_its_decoder_is_refused_and_harms_no_other(
 ) -> None:
     monkeypatch.setattr(decoding, "_decode", die_of_killer)
     served = start()
-    bodies = [encode(photo(seed=index)) for index in range(8)]
+    bodies = [encode(make_image(seed=index)) for index in range(8)]
     bodies[3] = KILLER
     answers = post_all(served.port, bodies, 8)
     assert code_of(answers[3]) == (422, "bad-image")
@@ -149,7 +149,7 @@ def test_a_model_that_fails_for_a_batch_fails_for_no_other(start: Start) -> None
             return super().__call__(image)
 
     served = start(Failing(Segmenter(make_spec(3))), max_batch=1)
-    bodies = [encode(photo(seed=index)) for index in range(6)]
+    bodies = [encode(make_image(seed=index)) for index in range(6)]
     bodies[2] = encode(np.zeros((40, 56, 3), dtype=np.uint8))
     answers = post_all(served.port, bodies, 6)
     assert code_of(answers[2]) == (500, "internal-error")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from segmenter.classes import Classes
 from segmenter.predicting.annotations.formats import (
     SET_FILES,
-    LabelledPhoto,
+    LabelledImage,
     SetFormat,
     labelme_json,
 )
@@ -24,26 +24,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 @pytest.fixture
-def photos() -> list[LabelledPhoto]:
+def images() -> list[LabelledImage]:
     """Blobs with holes in holes, single pixels, and pixels that belong to no class."""
     random = np.random.default_rng(0)
-    photos = []
+    images = []
     for number, size in enumerate([(90, 130), (1, 1), (64, 48)]):
         noise = random.random((9, 13, 4)).astype(np.float32)
         labels = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC).argmax(axis=-1)
         labels[labels.shape[0] // 2, labels.shape[1] // 2] = 1
         if number == 2:
             labels[:5, :7] = CLASSES.ignore_index
-        photos.append(LabelledPhoto(f"shots/{number} <&>.jpg", labels.astype(np.uint8)))
-    return photos
+        images.append(LabelledImage(f"shots/{number} <&>.jpg", labels.astype(np.uint8)))
+    return images
 
 
 def whole_file(
-    name: SetFormat, photos: Sequence[LabelledPhoto], classes: Classes = CLASSES
+    name: SetFormat, images: Sequence[LabelledImage], classes: Classes = CLASSES
 ) -> bytes:
-    """The file as `segmenter predict` puts it together, from one line a photo."""
+    """The file as `segmenter predict` puts it together, from one line an image."""
     file = SET_FILES[name]
-    lines = [file.line(photo, classes) for photo in photos]
+    lines = [file.line(image, classes) for image in images]
     assert not any("\n" in line for line in lines)
     return "".join(file.parts(lambda: iter(lines), classes)).encode()
 
@@ -58,13 +58,13 @@ def merged(masks: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["coco", "coco-polygons"])
 def test_coco_reads_back_every_pixel(
-    photos: list[LabelledPhoto], tmp_path: Path, name: SetFormat
+    images: list[LabelledImage], tmp_path: Path, name: SetFormat
 ) -> None:
     coco_module = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
-    (tmp_path / "coco.json").write_bytes(whole_file(name, photos))
+    (tmp_path / "coco.json").write_bytes(whole_file(name, images))
     coco = coco_module.COCO(tmp_path / "coco.json")
     assert [each["name"] for each in coco.cats.values()] == list(CLASSES.names)
-    for number, (file_name, labels) in enumerate(photos, start=1):
+    for number, (file_name, labels) in enumerate(images, start=1):
         assert coco.imgs[number]["file_name"] == file_name
         found = coco.loadAnns(coco.getAnnIds(imgIds=number))
         masks = {each["category_id"] - 1: coco.annToMask(each).astype(bool) for each in found}
@@ -76,23 +76,23 @@ def test_coco_reads_back_every_pixel(
             )
 
 
-def test_labelme_shapes_drawn_in_order_give_the_labels(photos: list[LabelledPhoto]) -> None:
-    for photo in photos:
-        content = json.loads(labelme_json(photo, CLASSES))
-        height, width = photo.labels.shape
+def test_labelme_shapes_drawn_in_order_give_the_labels(images: list[LabelledImage]) -> None:
+    for image in images:
+        content = json.loads(labelme_json(image, CLASSES))
+        height, width = image.labels.shape
         assert (content["imageHeight"], content["imageWidth"]) == (height, width)
         canvas = Image.new("L", (width, height), CLASSES.ignore_index)
         draw = ImageDraw.Draw(canvas)
         for shape in content["shapes"]:  # as labelme.utils.shape_to_mask does
             index = CLASSES.names.index(shape["label"])
             draw.polygon([tuple(point) for point in shape["points"]], outline=index, fill=index)
-        assert (np.array(canvas) == photo.labels).mean() >= 0.999
+        assert (np.array(canvas) == image.labels).mean() >= 0.999
 
 
-def test_cvat_masks_give_the_labels(photos: list[LabelledPhoto]) -> None:
-    root = ElementTree.fromstring(whole_file("cvat", photos))
+def test_cvat_masks_give_the_labels(images: list[LabelledImage]) -> None:
+    root = ElementTree.fromstring(whole_file("cvat", images))
     assert [each.text for each in root.findall("meta/task/labels/label/name")] == [*CLASSES.names]
-    for image, (name, labels) in zip(root.findall("image"), photos, strict=True):
+    for image, (name, labels) in zip(root.findall("image"), images, strict=True):
         assert image.get("name") == name
         masks = {}
         for mask in image.findall("mask"):
@@ -129,9 +129,9 @@ def decode_brush(stream: list[int]) -> np.ndarray:
     return out
 
 
-def test_label_studio_brushes_give_the_labels(photos: list[LabelledPhoto]) -> None:
-    tasks = json.loads(whole_file("label-studio", photos))
-    for task, (name, labels) in zip(tasks, photos, strict=True):
+def test_label_studio_brushes_give_the_labels(images: list[LabelledImage]) -> None:
+    tasks = json.loads(whole_file("label-studio", images))
+    for task, (name, labels) in zip(tasks, images, strict=True):
         assert task["data"]["image"] == name
         masks = {
             CLASSES.names.index(each["value"]["brushlabels"][0]): decode_brush(
@@ -144,20 +144,20 @@ def test_label_studio_brushes_give_the_labels(photos: list[LabelledPhoto]) -> No
 
 
 @pytest.mark.slow
-def test_the_tools_own_readers_give_the_labels(photos: list[LabelledPhoto], tmp_path: Path) -> None:
+def test_the_tools_own_readers_give_the_labels(images: list[LabelledImage], tmp_path: Path) -> None:
     brush = pytest.importorskip("label_studio_converter.brush", reason="needs the converter")
     shapes_to_label = pytest.importorskip("labelme.utils", reason="needs labelme").shapes_to_label
     datumaro = pytest.importorskip("datumaro", reason="needs datumaro")
-    photos = [photo._replace(name=f"{number}.png") for number, photo in enumerate(photos[::2])]
+    images = [image._replace(name=f"{number}.png") for number, image in enumerate(images[::2])]
     (tmp_path / "images").mkdir()
-    (tmp_path / "annotations.xml").write_bytes(whole_file("cvat", photos))
-    for name, labels in photos:
+    (tmp_path / "annotations.xml").write_bytes(whole_file("cvat", images))
+    for name, labels in images:
         Image.fromarray(labels).save(tmp_path / "images" / name)
     read = {item.id: item.annotations for item in datumaro.Dataset.import_from(tmp_path, "cvat")}
-    tasks = json.loads(whole_file("label-studio", photos))
-    for task, photo in zip(tasks, photos, strict=True):
-        labels = photo.labels
-        masks = {each.label: each.image.astype(bool) for each in read[Path(photo.name).stem]}
+    tasks = json.loads(whole_file("label-studio", images))
+    for task, image in zip(tasks, images, strict=True):
+        labels = image.labels
+        masks = {each.label: each.image.astype(bool) for each in read[Path(image.name).stem]}
         np.testing.assert_array_equal(merged(masks, labels.shape), labels)
         masks = {
             CLASSES.names.index(each["value"]["brushlabels"][0]): brush.decode_rle(
@@ -167,30 +167,30 @@ def test_the_tools_own_readers_give_the_labels(photos: list[LabelledPhoto], tmp_
             for each in task["predictions"][0]["result"]
         }
         np.testing.assert_array_equal(merged(masks, labels.shape), labels)
-        shapes = json.loads(labelme_json(photo, CLASSES))["shapes"]
+        shapes = json.loads(labelme_json(image, CLASSES))["shapes"]
         values = {name: index for index, name in enumerate(CLASSES.names)}
         drawn, _ = shapes_to_label((*labels.shape, 3), shapes, values)
         is_labelled = labels != CLASSES.ignore_index
         assert (drawn == labels)[is_labelled].mean() >= 0.999
 
 
-def test_a_background_is_no_object(photos: list[LabelledPhoto]) -> None:
+def test_a_background_is_no_object(images: list[LabelledImage]) -> None:
     classes = make_classes(1).model_copy(update={"background": (7,)})
-    photo = LabelledPhoto("x.jpg", (photos[0].labels == 1).astype(np.uint8))
-    coco = json.loads(whole_file("coco", [photo], classes))
+    image = LabelledImage("x.jpg", (images[0].labels == 1).astype(np.uint8))
+    coco = json.loads(whole_file("coco", [image], classes))
     assert coco["categories"] == [{"id": 2, "name": "class-0"}]
-    assert [each["area"] for each in coco["annotations"]] == [int(photo.labels.sum())]
-    assert {each["label"] for each in json.loads(labelme_json(photo, classes))["shapes"]} == {
+    assert [each["area"] for each in coco["annotations"]] == [int(image.labels.sum())]
+    assert {each["label"] for each in json.loads(labelme_json(image, classes))["shapes"]} == {
         "class-0"
     }
     assert (
-        len(ElementTree.fromstring(whole_file("cvat", [photo], classes)).findall("image/mask")) == 1
+        len(ElementTree.fromstring(whole_file("cvat", [image], classes)).findall("image/mask")) == 1
     )
-    (task,) = json.loads(whole_file("label-studio", [photo], classes))
+    (task,) = json.loads(whole_file("label-studio", [image], classes))
     assert len(task["predictions"][0]["result"]) == 1
 
 
-def test_a_file_of_no_photo_is_whole() -> None:
+def test_a_file_of_no_image_is_whole() -> None:
     assert json.loads(whole_file("coco", []))["annotations"] == []
     assert json.loads(whole_file("label-studio", [])) == []
     assert ElementTree.fromstring(whole_file("cvat", [])).findall("image") == []

@@ -64,9 +64,9 @@ class Header:
     format: str
     """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, PPM."""
     stored_size: tuple[int, int]
-    """Width and height, before the photo is turned upright."""
+    """Width and height, before the image is turned upright."""
     orientation: int
-    """Of EXIF: 1 where the photo is upright, or nothing is said."""
+    """Of EXIF: 1 where the image is upright, or nothing is said."""
     is_deep: bool = False
     """Whether there are more than 8 bits a sample."""
     num_pages: int = 1
@@ -82,12 +82,12 @@ class Header:
 
     @property
     def is_turned(self) -> bool:
-        """Whether the photo is turned or mirrored when it is read."""
+        """Whether the image is turned or mirrored when it is read."""
         return self.orientation in TURNS
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether turning the photo upright makes rows of its columns."""
+        """Whether turning the image upright makes rows of its columns."""
         return TURNS.get(self.orientation, (False,))[0]
 
 
@@ -108,7 +108,7 @@ class DecodedImage:
 def decode_image(
     source: Path | bytes, *, limits: Limits = FILE_LIMITS, image_bits: int | None = None
 ) -> UInt8[ndarray, "height width 3"]:
-    """Decode a photo to RGB, turned upright as its EXIF data say.
+    """Decode an image to RGB, turned upright as its EXIF data say.
 
     Alpha is dropped, grey is repeated, more than 8 bits a sample are brought to 8 (`depth.py` says
     where white lies), and of several frames or pages the first is taken.

@@ -28,7 +28,7 @@ def read_orientation(image: ImageFile.ImageFile) -> int:
         with quiet():
             orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:
-        # Broken metadata do not make a photo unreadable.
+        # Broken metadata do not make an image unreadable.
         return 1
     return orientation if isinstance(orientation, int) else 1
 

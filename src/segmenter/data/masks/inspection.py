@@ -41,7 +41,7 @@ class MaskFacts:
 
 
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
-    """Read what the file of a photo says of itself; none if it cannot be read."""
+    """Read what the file of an image says of itself; none if it cannot be read."""
     try:
         header = read_header(item.image)
         said = (
@@ -64,13 +64,13 @@ def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
 def inspect_mask(
     item: Item, classes: Classes, header: Header | None, image_size: tuple[int, int] | None
 ) -> MaskFacts:
-    """Read the mask of a photo; what is wrong with it is not raised but part of the result.
+    """Read the mask of an image; what is wrong with it is not raised but part of the result.
 
     Args:
-        item: A photo and its mask.
+        item: An image and its mask.
         classes: What the values mean.
-        header: Of the photo; none if it cannot be read.
-        image_size: Height and width of the photo, upright; none if it cannot be read.
+        header: Of the image; none if it cannot be read.
+        image_size: Height and width of the image, upright; none if it cannot be read.
     """
     path = item.mask
     nothing = np.zeros(len(classes), dtype=np.int64)
@@ -119,7 +119,7 @@ def _size_problems(
     image_size: tuple[int, int] | None,
     mask_size: tuple[int, int],
 ) -> tuple[Problem, ...]:
-    """Whether photo and mask lie upon each other, as far as sizes and EXIF data tell."""
+    """Whether image and mask lie upon each other, as far as sizes and EXIF data tell."""
     if image_size is None or item.mask is None:
         return ()
     problem = size_problem(item, image_size, mask_size)

@@ -21,7 +21,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """One way in which photos, masks or splits can be wrong."""
+    """One way in which images, masks or splits can be wrong."""
 
     severity: Severity
     title: str
@@ -39,7 +39,7 @@ class Problem:
     message: str
     """One line that names the file, or the class, and what is wrong."""
     paths: tuple[Path, ...] = ()
-    """Photos and masks to look at."""
+    """Images and masks to look at."""
     values: tuple[tuple[MaskValue, int], ...] = ()
     """Mask values that no class has, with the number of their pixels, the commonest first."""
 
@@ -58,7 +58,7 @@ _ERROR, _WARNING, _NOTE = Severity
 
 KINDS: dict[str, Kind] = {
     "unreadable-photo": Kind(
-        _ERROR, "photos that cannot be read", "copy or export them again, or take them out"
+        _ERROR, "images that cannot be read", "copy or export them again, or take them out"
     ),
     "unreadable-mask": Kind(
         _ERROR, "masks that cannot be read", "copy or export them again, or take them out"
@@ -67,21 +67,21 @@ KINDS: dict[str, Kind] = {
         _ERROR, "lines of a list that name no file", "correct the list; paths start at its folder"
     ),
     "same-name": Kind(
-        _ERROR, "photos that share a mask with another", "rename one photo and its mask"
+        _ERROR, "images that share a mask with another", "rename one image and its mask"
     ),
-    "several-masks": Kind(_ERROR, "photos with several masks", "keep one mask for each photo"),
+    "several-masks": Kind(_ERROR, "images with several masks", "keep one mask for each image"),
     "photo-without-mask": Kind(
         _ERROR,
-        "photos without a mask",
-        "add masks/NAME.png for each images/NAME.jpg, or take the photos out",
+        "images without a mask",
+        "add masks/NAME.png for each images/NAME.jpg, or take the images out",
     ),
     "size-differs": Kind(
-        _ERROR, "masks that have not the size of their photo", "export photo and mask at one size"
+        _ERROR, "masks that have not the size of their image", "export image and mask at one size"
     ),
     "not-turned": Kind(
         _ERROR,
-        "masks that were not turned with their photo",
-        "turn the masks as the photos' EXIF data say, or remove the EXIF orientation",
+        "masks that were not turned with their image",
+        "turn the masks as the images' EXIF data say, or remove the EXIF orientation",
     ),
     "unknown-values": Kind(
         _ERROR,
@@ -110,21 +110,21 @@ KINDS: dict[str, Kind] = {
     ),
     "leak": Kind(
         _ERROR,
-        "photos that are in two splits",
-        "keep each in one split, or the score says nothing about new photos",
+        "images that are in two splits",
+        "keep each in one split, or the score says nothing about new images",
     ),
     "published-leak": Kind(
         _WARNING,
-        "photos that are in two splits of a published data set",
+        "images that are in two splits of a published data set",
         "none, if scores are to be compared with published ones; they are a little too good",
     ),
     "near-leak": Kind(
         _WARNING,
-        "photos that look alike, in different splits",
+        "images that look alike, in different splits",
         "keep copies, resized, mirrored or saved again, in the split of the original",
     ),
     "mask-without-photo": Kind(
-        _WARNING, "masks without a photo", "add the photos, or correct the names"
+        _WARNING, "masks without an image", "add the images, or correct the names"
     ),
     "format-not-read": Kind(
         _WARNING,
@@ -132,15 +132,15 @@ KINDS: dict[str, Kind] = {
         "convert images and masks to JPEG or PNG, or take the files out",
     ),
     "duplicate": Kind(
-        _WARNING, "photos that are twice in one split", "keep one of each, or it counts twice"
+        _WARNING, "images that are twice in one split", "keep one of each, or it counts twice"
     ),
     "all-ignored": Kind(
-        _WARNING, "masks in which every pixel is ignored", "label the photos, or take them out"
+        _WARNING, "masks in which every pixel is ignored", "label the images, or take them out"
     ),
     "perhaps-not-turned": Kind(
         _WARNING,
-        "photos turned by EXIF data whose masks may not be",
-        "look whether photo and mask fit: sizes do not tell here",
+        "images turned by EXIF data whose masks may not be",
+        "look whether image and mask fit: sizes do not tell here",
     ),
     "blended-mask": Kind(
         _WARNING,
@@ -165,21 +165,21 @@ KINDS: dict[str, Kind] = {
     "class-missing": Kind(
         _WARNING,
         "classes that no mask of the training split holds",
-        "add photos that show them, or take them out of classes.yaml",
+        "add images that show them, or take them out of classes.yaml",
     ),
     "class-not-scored": Kind(
         _NOTE, "classes that no mask of another split holds", "their scores will be empty"
     ),
     "constant-mask": Kind(
-        _NOTE, "masks of one class only", "right for photos that show nothing else"
+        _NOTE, "masks of one class only", "right for images that show nothing else"
     ),
     "near-duplicate": Kind(
         _NOTE,
-        "groups of photos that look alike, in one split",
+        "groups of images that look alike, in one split",
         "frames of a video do; keep them together in one split",
     ),
     "turned-photo": Kind(
-        _NOTE, "photos turned upright by their EXIF data", "none: their masks fit them upright"
+        _NOTE, "images turned upright by their EXIF data", "none: their masks fit them upright"
     ),
     "dropped-band": Kind(
         _NOTE,

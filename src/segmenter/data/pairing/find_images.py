@@ -1,4 +1,4 @@
-"""Find photos on disk, and a name for what is made of each."""
+"""Find images on disk, and a name for what is made of each."""
 
 import os
 import re
@@ -20,19 +20,19 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # not a drive, suc
 def find_images(
     inputs: Sequence[str], passed_over: Counter[str] | None = None
 ) -> list[tuple[Path, str]]:
-    """Find photos, and a name for what is made of each, in the order of the names.
+    """Find images, and a name for what is made of each, in the order of the names.
 
     Hidden files and folders, and folders that an earlier run wrote into, are passed over.
 
     Args:
-        inputs: Photos, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
+        inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
         passed_over: Told how many files of formats that are not read there are, by suffix.
 
     Returns:
-        Each photo with its path, less the suffix, inside the folder or pattern it was found by.
+        Each image with its path, less the suffix, inside the folder or pattern it was found by.
 
     Raises:
-        UserError: If an input is missing or holds no photo, or if two photos have the same name.
+        UserError: If an input is missing or holds no image, or if two images have the same name.
     """
     found: dict[str, Path] = {}
     for path, name in walk_inputs(inputs, passed_over):
@@ -45,9 +45,9 @@ def find_images(
 def walk_inputs(
     inputs: Sequence[str], passed_over: Counter[str] | None = None
 ) -> Iterator[tuple[Path, str]]:
-    """The photos of `find_images` as they are found, without a look at whether names repeat.
+    """The images of `find_images` as they are found, without a look at whether names repeat.
 
-    Memory holds the names in one folder at a time, so a million photos are found as easily as ten.
+    Memory holds the names in one folder at a time, so a million images are found as easily as ten.
     """
     for given in inputs:
         counts: Counter[str] = Counter()
@@ -57,7 +57,7 @@ def walk_inputs(
 
 
 def same_result(first: Path, second: Path, name: str) -> UserError:
-    """The mistake of two photos whose results would have the same name."""
+    """The mistake of two images whose results would have the same name."""
     return UserError(
         f"{first} and {second} would both be written as {name!r}; rename one, or label "
         "them in two runs with different output folders"
@@ -95,30 +95,30 @@ def before_wildcard(given: str) -> Path:
 
 
 def is_usable_name(name: str) -> bool:
-    """Whether results can be written under the name of a photo, on any system."""
+    """Whether results can be written under the name of an image, on any system."""
     last = name.rsplit("/", 1)[-1]
     return stays_inside(name) and len(os.fsencode(last)) <= _MAX_NAME_BYTES
 
 
 def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """The photos that one input stands for, with their names."""
+    """The images that one input stands for, with their names."""
     path = Path(given)
     if path.is_dir():
-        photos, base, what = _walk(path, passed_over), path, "folder"
+        images, base, what = _walk(path, passed_over), path, "folder"
     elif os.path.lexists(path):
         yield path, path.stem
         return
     elif _GLOB_CHARACTERS & set(given):
-        photos, base = _match(path, passed_over)
+        images, base = _match(path, passed_over)
         what = "pattern"
     else:
         refuse_address(given)
         raise UserError(f"no such file or folder: {given}")
     num_parts = len(base.parts)
     is_empty = True
-    for photo in photos:
+    for image in images:
         is_empty = False
-        yield photo, "/".join((*photo.parts[num_parts:-1], photo.stem))
+        yield image, "/".join((*image.parts[num_parts:-1], image.stem))
     if is_empty:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         others = describe_passed_over(passed_over)
@@ -128,9 +128,9 @@ def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]
 
 
 def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
-    """Photos in a folder to any depth; links are followed, but no folder is entered twice."""
+    """Images in a folder to any depth; links are followed, but no folder is entered twice."""
     entered = {os.path.realpath(folder)}
-    ours = written_names(folder)  # results may lie beside the photos they were made from
+    ours = written_names(folder)  # results may lie beside the images they were made from
 
     def enters(found: Path) -> bool:
         real = os.path.realpath(found)
@@ -139,13 +139,13 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
         entered.add(real)
         return True
 
-    for photo in walk_images(folder, enters, passed_over=passed_over):
-        if not ours or photo.relative_to(folder).as_posix() not in ours:
-            yield photo
+    for image in walk_images(folder, enters, passed_over=passed_over):
+        if not ours or image.relative_to(folder).as_posix() not in ours:
+            yield image
 
 
 def _match(pattern: Path, passed_over: Counter[str]) -> tuple[Iterator[Path], Path]:
-    """Photos that fit a pattern, and the folder before its first wildcard.
+    """Images that fit a pattern, and the folder before its first wildcard.
 
     `**` does not follow links.
     """
@@ -161,12 +161,12 @@ def _match(pattern: Path, passed_over: Counter[str]) -> tuple[Iterator[Path], Pa
         if is_seen and path.suffix.lower() in REPORTED_SUFFIXES:
             passed_over[path.suffix.lower()] += 1
         folders = [base / parent for parent in path.relative_to(base).parents][:-1]
-        return _is_photo(path) and path.is_file() and not any(map(_is_passed_over, folders))
+        return _is_image(path) and path.is_file() and not any(map(_is_passed_over, folders))
 
     return filter(is_wanted, matches), base
 
 
-def _is_photo(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 

@@ -8,7 +8,7 @@ from segmenter.data.masks.problems import Problem
 
 @dataclass(frozen=True)
 class Item:
-    """One photo and its mask, not yet read."""
+    """One image and its mask, not yet read."""
 
     name: str
     """Path of the image inside its data set, without suffix and with `/` between folders."""
@@ -27,11 +27,11 @@ class Pairing:
 
 
 def without_mask(image: Path, expected: Path) -> Problem:
-    """The problem of a photo whose mask is not where it should be."""
+    """The problem of an image whose mask is not where it should be."""
     return Problem("photo-without-mask", f"{image} has no mask; expected {expected}", (image,))
 
 
 def same_name(first: Path, second: Path) -> Problem:
-    """The problem of two photos that one mask would belong to."""
+    """The problem of two images that one mask would belong to."""
     message = f"{first} and {second} differ only in suffix; rename one"
     return Problem("same-name", message, (first, second))

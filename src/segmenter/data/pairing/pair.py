@@ -1,4 +1,4 @@
-"""Finding photos and the masks that belong to them, in folders and in list files.
+"""Finding images and the masks that belong to them, in folders and in list files.
 
 What does not pair up is not raised but handed back as problems: training refuses them, the data
 check lists them all.
@@ -25,7 +25,7 @@ _ONLY_SPLIT = "all"
 def find_pairs(root: Path) -> Pairing:
     """The items of each split, in either form of a data set.
 
-    Lists win over folders: a folder of photos with a `train.txt` beside it is split by the list.
+    Lists win over folders: a folder of images with a `train.txt` beside it is split by the list.
 
     Raises:
         UserError: If `root` is in neither form.
@@ -96,7 +96,7 @@ def refuse_problems(found: Pairing, way_out: str = "") -> None:
 
 
 def _pair_folders(root: Path, places: Sequence[Place]) -> Pairing:
-    """Items of all folders; the folders in `images` are splits if no photo lies beside."""
+    """Items of all folders; the folders in `images` are splits if no image lies beside."""
     counts: Counter[str] = Counter()
     items: dict[str, Item] = {}
     problems: list[Problem] = []
@@ -141,7 +141,7 @@ def _pair_place(place: Place, problems: list[Problem], counts: Counter[str]) -> 
                 message = f"{mask} and {others[0]} are masks of one image; keep one"
                 problems.append(Problem("several-masks", message, (mask, *others)))
     for name in masks.keys() - taken:
-        message = f"{masks[name][0]} has no photo; expected {place.images / name}.jpg"
+        message = f"{masks[name][0]} has no image; expected {place.images / name}.jpg"
         problems.append(Problem("mask-without-photo", message, tuple(masks[name])))
     return items
 
@@ -153,7 +153,7 @@ def _by_split(items: dict[str, Item]) -> dict[str, tuple[Item, ...]]:
     if flat:
         raise UserError(
             f"{flat[0].image} lies beside split folders; move it into one of them, or take the "
-            "photos of all out of their folders"
+            "images of all out of their folders"
         )
     splits: dict[str, list[Item]] = {}
     for name, item in items.items():
@@ -162,7 +162,7 @@ def _by_split(items: dict[str, Item]) -> dict[str, tuple[Item, ...]]:
 
 
 def _png_or_all(candidates: list[Path]) -> list[Path]:
-    """The masks of a photo, only the PNGs where there are any."""
+    """The masks of an image, only the PNGs where there are any."""
     return [path for path in candidates if path.suffix.lower() == ".png"] or candidates
 
 

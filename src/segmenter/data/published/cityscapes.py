@@ -8,7 +8,7 @@ def _split(name: str, *, is_labelled: bool = True) -> Split:
     return Split(
         images=f"leftImg8bit/{name}",
         masks=f"gtFine/{name}" if is_labelled else None,
-        photo_ending="_leftImg8bit",
+        image_ending="_leftImg8bit",
         mask_ending="_gtFine_labelIds",
     )
 

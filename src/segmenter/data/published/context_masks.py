@@ -1,7 +1,7 @@
 """The masks of Pascal Context, from the JSON in which its annotations are published.
 
 `trainval_merged.json` is the file that MMSegmentation's converter and the paper's masks are made
-from. An annotation is one category in one photo: run lengths down the columns, as COCO packs them.
+from. An annotation is one category in one image: run lengths down the columns, as COCO packs them.
 """
 
 import io
@@ -30,18 +30,18 @@ CATEGORIES = (
 )
 # fmt: on
 _VALUES = {0: 0, **{category: value for value, category in enumerate(CATEGORIES, start=1)}}
-_PHOTO_NAME = re.compile(r"(\w+)\.jpg")
+_IMAGE_NAME = re.compile(r"(\w+)\.jpg")
 
 
-def write_masks(annotations: Path, root: Path, on_photo: Callable[[int, int], None]) -> None:
-    """Write the mask of each photo, and then the lists of both splits.
+def write_masks(annotations: Path, root: Path, on_image: Callable[[int, int], None]) -> None:
+    """Write the mask of each image, and then the lists of both splits.
 
     Masks and lists that are there are left as they are, so that a stopped run goes on.
 
     Args:
         annotations: `trainval_merged.json`.
         root: Folder of the data set, such as `VOCdevkit/VOC2010`.
-        on_photo: Called after each photo with how many are done, of how many.
+        on_image: Called after each image with how many are done, of how many.
 
     Raises:
         UserError: If the file is not what it should be, or a mask cannot be written.
@@ -51,23 +51,23 @@ def write_masks(annotations: Path, root: Path, on_photo: Callable[[int, int], No
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{annotations} cannot be read: {error}") from None
     try:
-        photos = {
-            split: [photo for photo in content["images"] if photo["phase"] == split]
+        images = {
+            split: [image for image in content["images"] if image["phase"] == split]
             for split in ("train", "val")
         }
-        of_photo: dict[int, list[dict[str, Any]]] = {}
+        of_image: dict[int, list[dict[str, Any]]] = {}
         for annotation in content["annos_segmentation"]:
-            of_photo.setdefault(annotation["image_id"], []).append(annotation)
-        names = {split: sorted(map(_name, members)) for split, members in photos.items()}
+            of_image.setdefault(annotation["image_id"], []).append(annotation)
+        names = {split: sorted(map(_name, members)) for split, members in images.items()}
         _make_folders(root)
-        wanted = photos["train"] + photos["val"]
-        for done, photo in enumerate(wanted, start=1):
-            path = root / MASKS / f"{_name(photo)}.png"
+        wanted = images["train"] + images["val"]
+        for done, image in enumerate(wanted, start=1):
+            path = root / MASKS / f"{_name(image)}.png"
             if not os.path.lexists(path):
-                size = (photo["height"], photo["width"])
-                mask = paint(of_photo.get(photo["image_id"], []), size)
+                size = (image["height"], image["width"])
+                mask = paint(of_image.get(image["image_id"], []), size)
                 write_atomically(path, _png(mask), sync=False)
-            on_photo(done, len(wanted))
+            on_image(done, len(wanted))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
@@ -82,14 +82,14 @@ def write_masks(annotations: Path, root: Path, on_photo: Callable[[int, int], No
 def paint(
     annotations: list[dict[str, Any]], size: tuple[int, int]
 ) -> UInt8[ndarray, "height width"]:
-    """The mask of one photo; of annotations that overlap, the later one is seen."""
+    """The mask of one image; of annotations that overlap, the later one is seen."""
     mask = np.zeros(size, dtype=np.uint8)
     for annotation in annotations:
         category, packed = annotation["category_id"], annotation["segmentation"]
         if category not in _VALUES:
             raise ValueError(f"category {category} is none of the 59")
         if tuple(packed["size"]) != size:
-            raise ValueError(f"a region of {packed['size']} pixels in a photo of {list(size)}")
+            raise ValueError(f"a region of {packed['size']} pixels in an image of {list(size)}")
         mask[decode_region(packed["counts"], size)] = _VALUES[category]
     return mask
 
@@ -132,11 +132,11 @@ def unpack_runs(counts: str) -> Int64[ndarray, " runs"]:
     return runs
 
 
-def _name(photo: dict[str, Any]) -> str:
-    """The photo's name without suffix, which also names its mask."""
-    match = _PHOTO_NAME.fullmatch(photo["file_name"])
+def _name(image: dict[str, Any]) -> str:
+    """The image's name without suffix, which also names its mask."""
+    match = _IMAGE_NAME.fullmatch(image["file_name"])
     if match is None:
-        raise ValueError(f"a photo has the name {photo['file_name']!r}")
+        raise ValueError(f"an image has the name {image['file_name']!r}")
     return match[1]
 
 

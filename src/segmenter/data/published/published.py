@@ -1,4 +1,4 @@
-"""What is common to published data sets: how one is described, and how its photos are found."""
+"""What is common to published data sets: how one is described, and how its images are found."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,15 @@ from segmenter.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Where the photos and masks of one split lie, as paths inside the data set."""
+    """Where the images and masks of one split lie, as paths inside the data set."""
 
     images: str
     masks: str | None
-    """None: photos that can only be predicted, because their masks are not published."""
+    """None: images that can only be predicted, because their masks are not published."""
     names: str | None = None
-    """A file with the name of a photo (NAME.jpg) a line; none: all photos in `images`."""
-    photo_ending: str = ""
-    """What a photo's name ends with, and ..."""
+    """A file with the name of an image (NAME.jpg) a line; none: all images in `images`."""
+    image_ending: str = ""
+    """What an image's name ends with, and ..."""
     mask_ending: str = ""
     """... what its mask's name has instead."""
 
@@ -50,7 +50,7 @@ class PublishedSet:
     """Its list in `class_lists`: names, colours, and the map from mask values to classes."""
     splits: dict[str, Split]
     counts: dict[str, int]
-    """Photos in the labelled splits."""
+    """Images in the labelled splits."""
     layout: str
     """The layout in words, for messages."""
     folder: str
@@ -77,7 +77,7 @@ def open_published(
             refusing the data set.
 
     Raises:
-        UserError: If no split is there, or photos and masks do not pair up.
+        UserError: If no split is there, or images and masks do not pair up.
     """
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
@@ -110,25 +110,25 @@ def _find_items(root: Path, split: Split, layout: str) -> tuple[tuple[Item, ...]
         if folder is not None and not (root / folder).is_dir():
             raise UserError(f"{root} has no folder {folder!r}; {layout}")
     images = root / split.images
-    photos = _files(images)
+    files = _files(images)
     problems: list[Problem] = []
     if split.names is not None:
-        photos, problems = _listed(root / split.names, images, photos)
-    if not photos and not problems:
+        files, problems = _listed(root / split.names, images, files)
+    if not files and not problems:
         raise UserError(f"no image in {images}; {layout}")
-    photos = _without_twins(photos, images, problems)
-    # The folder of the split is part of a name; photos of a list have no such folder.
+    files = _without_twins(files, images, problems)
+    # The folder of the split is part of a name; images of a list have no such folder.
     prefix = "" if split.names else f"{images.name}/"
     items = []
     masks = None if split.masks is None else root / split.masks
     present = set() if masks is None else set(_files(masks))
-    for photo in photos:
-        mask = _stem(photo).removesuffix(split.photo_ending) + split.mask_ending + ".png"
+    for file in files:
+        mask = _stem(file).removesuffix(split.image_ending) + split.mask_ending + ".png"
         if masks is not None and mask not in present:
-            problems.append(without_mask(images / photo, masks / mask))
+            problems.append(without_mask(images / file, masks / mask))
             continue
         path = None if masks is None else masks / mask
-        items.append(Item(prefix + _stem(photo), images / photo, path))
+        items.append(Item(prefix + _stem(file), images / file, path))
     return tuple(items), problems
 
 
@@ -144,7 +144,7 @@ def _stem(file: str) -> str:
 
 
 def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list[Problem]]:
-    """The photos that a file names, one a line, and the lines that name none."""
+    """The images that a file names, one a line, and the lines that name none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -152,31 +152,31 @@ def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list
     except UnicodeDecodeError:
         raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
     present = set(files)
-    photos: list[str] = []
+    listed: list[str] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        photo = f"{line.strip()}.jpg"
-        if photo in present:
-            photos.append(photo)
+        file = f"{line.strip()}.jpg"
+        if file in present:
+            listed.append(file)
         else:
-            message = f"{path}, line {number}: no such file: {images / photo}"
+            message = f"{path}, line {number}: no such file: {images / file}"
             problems.append(Problem("missing-file", message, (path,)))
-    if not photos and not problems:
+    if not listed and not problems:
         raise UserError(f"{path} names no image; each line is a name, without suffix")
-    return photos, problems
+    return listed, problems
 
 
-def _without_twins(photos: list[str], images: Path, problems: list[Problem]) -> list[str]:
-    """Leave out a photo that stands twice in a list, and one that differs only in suffix."""
+def _without_twins(files: list[str], images: Path, problems: list[Problem]) -> list[str]:
+    """Leave out an image that stands twice in a list, and one that differs only in suffix."""
     first: dict[str, str] = {}
-    for photo in photos:
-        other = first.setdefault(_stem(photo), photo)
-        if other is photo:
+    for file in files:
+        other = first.setdefault(_stem(file), file)
+        if other is file:
             continue
-        path = images / photo
-        if other == photo:
+        path = images / file
+        if other == file:
             problems.append(Problem("same-name", f"{path} is listed twice; keep one", (path,)))
         else:
             problems.append(same_name(images / other, path))

@@ -1,4 +1,4 @@
-"""Photos with numbers in their names, as the frames of a video."""
+"""Images with numbers in their names, as the frames of a video."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ _LEAST_RATE, _HIGHEST_RATE = 0.01, 1000.0
 
 @dataclass(frozen=True)
 class ImageSequence:
-    """Photos that fit a pattern such as `shots/frame-%04d.png`."""
+    """Images that fit a pattern such as `shots/frame-%04d.png`."""
 
     path: Path
     """The pattern."""
@@ -29,13 +29,13 @@ class ImageSequence:
     """Frames a second."""
 
     def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
-        """Decode all photos, one after the other, the first at 0 seconds.
+        """Decode all images, one after the other, the first at 0 seconds.
 
         Args:
-            stopped: Asked before each photo; once true, no more are decoded.
+            stopped: Asked before each image; once true, no more are decoded.
 
         Raises:
-            UserError: After the last photo, if it was stopped, or if some cannot be read.
+            UserError: After the last image, if it was stopped, or if some cannot be read.
         """
         timing = VideoTiming(1 / self.rate, self.rate)
         problems: list[str] = []
@@ -65,14 +65,14 @@ def is_sequence(given: str) -> bool:
 
 
 def find_sequence(given: str, frames_a_second: float) -> ImageSequence:
-    """Find the photos of a pattern.
+    """Find the images of a pattern.
 
     Args:
         given: A path with one `%d` in the file's name, or `%04d` for four digits and more.
         frames_a_second: How fast they are shown.
 
     Raises:
-        UserError: If the pattern or the rate is impossible, or if no photo fits.
+        UserError: If the pattern or the rate is impossible, or if no image fits.
     """
     if not _LEAST_RATE <= frames_a_second <= _HIGHEST_RATE:
         raise UserError(

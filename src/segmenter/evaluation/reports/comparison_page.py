@@ -1,4 +1,4 @@
-"""One page that compares two models: scores with intervals, classes, and photos side by side."""
+"""One page that compares two models: scores with intervals, classes, and images side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.evaluation.bootstrap import MEANS, Interval
-from segmenter.evaluation.comparison import Comparison, PhotoDifference, difference
+from segmenter.evaluation.comparison import Comparison, ImageDifference, difference
 from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
 from segmenter.evaluation.views import (
     ONLY_A_COLOR,
@@ -36,10 +36,10 @@ class _Row(NamedTuple):
     interval: Interval | None
 
 
-class _Photo(NamedTuple):
-    """One photo as it is shown."""
+class _Image(NamedTuple):
+    """One image as it is shown."""
 
-    score: PhotoDifference
+    score: ImageDifference
     pictures: list[tuple[str, str]]
     """Caption and data URI."""
 
@@ -54,7 +54,7 @@ def write_comparison(
 ) -> Path:
     """Write one page that holds everything, pictures too, so that it can be mailed.
 
-    The photos it shows are read and predicted once more.
+    The images it shows are read and predicted once more.
 
     Args:
         comparison: What was found.
@@ -68,7 +68,7 @@ def write_comparison(
         The path of the page.
 
     Raises:
-        UserError: If a photo cannot be read any more, or the page not be written.
+        UserError: If an image cannot be read any more, or the page not be written.
     """
     found = comparison.intervals
     means = [
@@ -85,7 +85,7 @@ def write_comparison(
         )
         for index, info in enumerate(classes.by_index)
     ]
-    shown = [photo for photo in comparison.photos if photo.difference][:_NUM_SHOWN]
+    shown = [image for image in comparison.images if image.difference][:_NUM_SHOWN]
     page = render(
         "comparison.html.jinja",
         comparison=comparison,
@@ -93,10 +93,10 @@ def write_comparison(
         means=means,
         rows=rows,
         widest=_widest(rows),
-        reach=_reach(comparison.photos),
+        reach=_reach(comparison.images),
         context=context,
         seconds=comparison.a.seconds + comparison.b.seconds,
-        photos=[_photo(each, predictors, items[each.index], classes) for each in shown],
+        images=[_image(each, predictors, items[each.index], classes) for each in shown],
         colors={
             "only_a": css_color(ONLY_A_COLOR),
             "only_b": css_color(ONLY_B_COLOR),
@@ -120,21 +120,21 @@ def _widest(rows: Sequence[_Row]) -> float:
     return max(ends, default=0.0) or 1.0
 
 
-def _reach(photos: Sequence[PhotoDifference]) -> tuple[float, float]:
-    """Where the axes of the photos' mIoU begin and end: whole tenths around all of them."""
-    values = [value for photo in photos for value in (photo.a, photo.b)]
+def _reach(images: Sequence[ImageDifference]) -> tuple[float, float]:
+    """Where the axes of the images' mIoU begin and end: whole tenths around all of them."""
+    values = [value for image in images for value in (image.a, image.b)]
     low = math.floor(10 * min(values, default=0.0)) / 10
     return low, max(math.ceil(10 * max(values, default=1.0)) / 10, low + 0.1)
 
 
-def _photo(
-    score: PhotoDifference,
+def _image(
+    score: ImageDifference,
     predictors: tuple[Predictor, Predictor],
     item: Item,
     classes: Classes,
-) -> _Photo:
-    """Read and predict a photo again, and draw it."""
+) -> _Image:
+    """Read and predict an image again, and draw it."""
     sample = read_sample(item, classes)
     a, b = (predictor(sample.image) for predictor in predictors)
     views = draw_comparison(sample, a, b, classes, _MAX_SIDE)
-    return _Photo(score, [(caption, data_uri(picture)) for caption, picture in views.items()])
+    return _Image(score, [(caption, data_uri(picture)) for caption, picture in views.items()])

@@ -1,4 +1,4 @@
-"""One page to look at: the scores, what is taken for what, the worst and the best photos."""
+"""One page to look at: the scores, what is taken for what, the worst and the best images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 
 _NUM_SHOWN = 8
-"""So many of the worst photos, and so many of the best."""
+"""So many of the worst images, and so many of the best."""
 _MAX_SIDE = 640  # of a picture in the page, in pixels: 64 of them stay well under 15 MB
 _NUM_MISTAKES = 10
 _MAX_NUMBERED = 20  # with more classes the cells of the matrix are too small for numbers
@@ -50,14 +50,14 @@ class _Mistake(NamedTuple):
     """Of the true class's pixels, 0 to 1."""
 
 
-class _Photo(NamedTuple):
-    """One photo as it is shown."""
+class _Image(NamedTuple):
+    """One image as it is shown."""
 
     score: ImageScore
     pictures: list[tuple[str, str]]
     """Caption and data URI."""
     classes: list[tuple[str, str, float | None]]
-    """Name, colour and IoU in this photo of the classes that occur, the largest first."""
+    """Name, colour and IoU in this image of the classes that occur, the largest first."""
 
 
 def write_report(
@@ -70,7 +70,7 @@ def write_report(
 ) -> Path:
     """Write one page that holds everything, pictures too, so that it can be mailed.
 
-    The photos it shows are read and predicted once more.
+    The images it shows are read and predicted once more.
 
     Args:
         evaluation: What was found.
@@ -84,7 +84,7 @@ def write_report(
         The path of the page.
 
     Raises:
-        UserError: If a photo cannot be read any more, or the page not be written.
+        UserError: If an image cannot be read any more, or the page not be written.
     """
     worst, best = _extremes(evaluation.images, _NUM_SHOWN)
     statistics = evaluation.statistics
@@ -105,8 +105,8 @@ def write_report(
         cell_side=next((s for n, s in _CELL_SIDES.items() if len(classes) <= n), _SMALL_CELL),
         has_numbers=len(classes) <= _MAX_NUMBERED,
         mistakes=_mistakes(counts, classes.names),
-        worst=[_photo(evaluation.images[i], predictor, items[i], classes) for i in worst],
-        best=[_photo(evaluation.images[i], predictor, items[i], classes) for i in best],
+        worst=[_image(evaluation.images[i], predictor, items[i], classes) for i in worst],
+        best=[_image(evaluation.images[i], predictor, items[i], classes) for i in best],
         wrong_color=css_color(WRONG_COLOR),
         unlabelled_color=css_color(UNLABELLED_COLOR),
     )
@@ -114,7 +114,7 @@ def write_report(
 
 
 def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list[int]]:
-    """Indices of the worst and of the best photos, extremes first; none is in both."""
+    """Indices of the worst and of the best images, extremes first; none is in both."""
     miou = {index: image.miou for index, image in enumerate(images) if image.miou is not None}
     ranked = sorted(miou, key=lambda index: miou[index])
     num_worst = min(count, math.ceil(len(ranked) / 2))
@@ -162,8 +162,8 @@ def _mistakes(counts: Int64[ndarray, "classes classes"], names: Sequence[str]) -
     return mistakes
 
 
-def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes) -> _Photo:
-    """Read and predict a photo again, and draw it."""
+def _image(score: ImageScore, predictor: Predictor, item: Item, classes: Classes) -> _Image:
+    """Read and predict an image again, and draw it."""
     sample = read_sample(item, classes)
     labels = predictor(sample.image)
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
@@ -179,4 +179,4 @@ def _photo(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
     ]
     views = draw_views(sample, labels, classes, _MAX_SIDE)
     pictures = [(caption, data_uri(picture)) for caption, picture in views.items()]
-    return _Photo(score, pictures, shown)
+    return _Image(score, pictures, shown)

@@ -90,7 +90,7 @@ def _spared(
     if len(spared) > max_unreadable * len(train):
         first = min(spared, key=lambda problem: problem.paths)
         raise UserError(
-            f"{len(spared)} photos cannot be read, more than data.max_unreadable allows; the "
+            f"{len(spared)} images cannot be read, more than data.max_unreadable allows; the "
             f"first: {first.message}; mend or remove them"
         )
     return spared

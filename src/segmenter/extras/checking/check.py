@@ -88,13 +88,13 @@ def check(
     workers: int | None = None,
     on_item: Callable[[], object] = lambda: None,
 ) -> Check:
-    """Read every photo and mask once, and say what is wrong and what the data are like.
+    """Read every image and mask once, and say what is wrong and what the data are like.
 
     Args:
         data: Opened with `keep_problems`.
         name: What to call it.
         workers: Processes that read; 0: this one; none: as many as pay.
-        on_item: Called for each photo that was read.
+        on_item: Called for each image that was read.
     """
     splits, nested = independent_splits(data)
     items = list(dict.fromkeys(item for members in splits.values() for item in members))
@@ -117,46 +117,46 @@ def check(
 
 
 def _alike(splits: Mapping[str, Sequence[Item]], found: Mapping[Item, Inspection]) -> list[Problem]:
-    """Photos that look alike, across splits and within one."""
-    photos: list[tuple[int, Item, Fingerprint]] = []
+    """Images that look alike, across splits and within one."""
+    images: list[tuple[int, Item, Fingerprint]] = []
     problems: list[Problem] = []
     names = list(splits)
     seen: set[tuple[int, bytes]] = set()
     for split, members in enumerate(splits.values()):
         for item in members:
-            photo = found[item].photo
-            if photo is not None and (split, photo.fingerprint.digest) not in seen:
-                seen.add((split, photo.fingerprint.digest))
-                photos.append((split, item, photo.fingerprint))
-    fingerprints = [each for _, _, each in photos]
-    places = [split for split, _, _ in photos]
+            image = found[item].image
+            if image is not None and (split, image.fingerprint.digest) not in seen:
+                seen.add((split, image.fingerprint.digest))
+                images.append((split, item, image.fingerprint))
+    fingerprints = [each for _, _, each in images]
+    places = [split for split, _, _ in images]
     for match in find_alike(fingerprints, places, across=True):
-        split, item, _ = photos[match.place]
-        other_split, other, _ = photos[match.other]
+        split, item, _ = images[match.place]
+        other_split, other, _ = images[match.other]
         mirrored = "mirrored, " if match.is_mirrored else ""
         message = (
             f"{item.image} ({names[split]}) looks like {other.image} ({names[other_split]}): "
             f"{mirrored}{match.distance} of {NUM_BITS} bits differ"
         )
         problems.append(Problem("near-leak", message, (other.image, item.image)))
-    return problems + _groups(photos, names)
+    return problems + _groups(images, names)
 
 
-def _groups(photos: Sequence[tuple[int, Item, Fingerprint]], names: Sequence[str]) -> list[Problem]:
-    """One problem for each group of photos that look alike in one split."""
+def _groups(images: Sequence[tuple[int, Item, Fingerprint]], names: Sequence[str]) -> list[Problem]:
+    """One problem for each group of images that look alike in one split."""
     groups: dict[int, list[int]] = {}
     start: dict[int, int] = {}
-    fingerprints = [each for _, _, each in photos]
-    splits = [split for split, _, _ in photos]
+    fingerprints = [each for _, _, each in images]
+    splits = [split for split, _, _ in images]
     for match in find_alike(fingerprints, splits, across=False):
         first = start.setdefault(match.place, start.get(match.other, match.other))
         groups.setdefault(first, [first]).append(match.place)
     problems = []
     for members in groups.values():
-        paths: list[Path] = [photos[place][1].image for place in members]
+        paths: list[Path] = [images[place][1].image for place in members]
         between = " ... " if len(paths) > 2 else " and "
         message = (
-            f"{len(paths)} photos in {names[splits[members[0]]]}: {paths[0]}{between}{paths[-1]}"
+            f"{len(paths)} images in {names[splits[members[0]]]}: {paths[0]}{between}{paths[-1]}"
         )
         problems.append(Problem("near-duplicate", message, tuple(paths)))
     return problems
@@ -188,7 +188,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
 def _split_json(split: SplitFacts, names: Sequence[str]) -> dict[str, Any]:
     total = max(int(split.pixel_counts.sum()), 1)
     return {
-        "photos": split.num_photos,
+        "photos": split.num_images,
         "usable": split.num_usable,
         "ignored_pixels": split.num_ignored,
         "classes": {

@@ -1,8 +1,8 @@
-"""Telling photos that are alike: equal pixels by a digest, similar ones by a perceptual hash.
+"""Telling images that are alike: equal pixels by a digest, similar ones by a perceptual hash.
 
 The hash is the field's pHash with 256 bits: a grey copy of 64 x 64 pixels, its cosine transform,
 and of the 16 x 16 lowest frequencies whether each is above their median. Size, compression and
-brightness hardly change it. A mirrored photo has a hash of its own, kept beside the first.
+brightness hardly change it. A mirrored image has a hash of its own, kept beside the first.
 """
 
 import hashlib
@@ -17,29 +17,29 @@ from numpy import ndarray
 
 NUM_BITS = 256
 MAX_DISTANCE = 32
-"""Photos whose hashes differ in at most so many bits are alike; measured in docs/check.md."""
+"""Images whose hashes differ in at most so many bits are alike; measured in docs/check.md."""
 
 _REDUCED_SIDE, _NUM_FREQUENCIES = 64, 16
 _MIN_CONTRAST = 2.0
-"""Standard deviation, of 255, under which a photo is too even to have a meaningful hash."""
+"""Standard deviation, of 255, under which an image is too even to have a meaningful hash."""
 _BLOCK = 2048
-"""Photos compared with as many others at a time: 16 MB a table."""
+"""Images compared with as many others at a time: 16 MB a table."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What photos are compared by."""
+    """What images are compared by."""
 
     digest: bytes
-    """Of all pixels: equal only for equal photos."""
+    """Of all pixels: equal only for equal images."""
     bits: UInt8[ndarray, " bytes"] | None
-    """The perceptual hash, packed; none for a photo of one colour."""
+    """The perceptual hash, packed; none for an image of one colour."""
     mirrored_bits: UInt8[ndarray, " bytes"] | None
-    """That of the photo seen in a mirror."""
+    """That of the image seen in a mirror."""
 
 
 class Match(NamedTuple):
-    """A photo and the one it is most like, by their places in a sequence."""
+    """An image and the one it is most like, by their places in a sequence."""
 
     place: int
     other: int
@@ -50,7 +50,7 @@ class Match(NamedTuple):
 
 
 def fingerprint(image: UInt8[ndarray, "height width 3"]) -> Fingerprint:
-    """What a photo, upright and RGB, is compared by."""
+    """What an image, upright and RGB, is compared by."""
     digest = digest_pixels(image)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     size = (_REDUCED_SIDE, _REDUCED_SIDE)
@@ -61,7 +61,7 @@ def fingerprint(image: UInt8[ndarray, "height width 3"]) -> Fingerprint:
 
 
 def digest_pixels(image: UInt8[ndarray, "height width 3"]) -> bytes:
-    """16 bytes that only photos of the same size and pixels share."""
+    """16 bytes that only images of the same size and pixels share."""
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
@@ -74,15 +74,15 @@ def find_alike(
     across: bool,
     max_distance: int = MAX_DISTANCE,
 ) -> list[Match]:
-    """For each photo, the earlier one it is most like, as it is or mirrored, if it is like any.
+    """For each image, the earlier one it is most like, as it is or mirrored, if it is like any.
 
-    Every photo is compared with every other, in blocks, and the nearest is kept: memory does not
-    grow with the number of pairs. Photos of equal pixels are not compared.
+    Every image is compared with every other, in blocks, and the nearest is kept: memory does not
+    grow with the number of pairs. Images of equal pixels are not compared.
 
     Args:
-        fingerprints: Of the photos, those of one split after those of the other.
+        fingerprints: Of the images, those of one split after those of the other.
         splits: The split of each.
-        across: Compare photos of different splits only; else of the same split only.
+        across: Compare images of different splits only; else of the same split only.
         max_distance: Most bits that may differ.
     """
     places = [place for place, each in enumerate(fingerprints) if each.bits is not None]

@@ -1,4 +1,4 @@
-"""What is learned from one photo and its mask when both are read whole."""
+"""What is learned from one image and its mask when both are read whole."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ from segmenter.extras.checking.fingerprint import Fingerprint, digest_pixels, fi
 
 
 @dataclass(frozen=True)
-class PhotoFacts:
-    """What one photo is like."""
+class ImageFacts:
+    """What one image is like."""
 
     size: tuple[int, int]
     """Height and width, upright."""
@@ -30,36 +30,36 @@ class PhotoFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One photo and its mask, read."""
+    """One image and its mask, read."""
 
-    photo: PhotoFacts | None
+    image: ImageFacts | None
     """None if it cannot be read."""
     mask: MaskFacts | None
     """None if there is none."""
     problems: tuple[Problem, ...]
     digest: bytes | None = None
-    """Of the pixels of the photo; none if it cannot be read."""
+    """Of the pixels of the image; none if it cannot be read."""
     has_header: bool = True
-    """Whether the file of the photo says what it is."""
+    """Whether the file of the image says what it is."""
     bits: int | None = None
     """Bits a sample that were found; none where there are 8, or the file fixes them."""
 
 
 def inspect(item: Item, classes: Classes) -> Inspection:
-    """Read a photo and its mask, each once; what is wrong with them is not raised."""
+    """Read an image and its mask, each once; what is wrong with them is not raised."""
     header, problems = inspect_header(item)
-    photo = bits = None
+    image = bits = None
     if header is not None:
         try:
             decoded = read_image(item.image, image_bits=classes.image_bits)
-            photo, bits = _photo_facts(decoded.pixels), decoded.bits
+            image, bits = _image_facts(decoded.pixels), decoded.bits
         except UserError as error:
             problems = (Problem("unreadable-photo", str(error), (item.image,)),)
-    digest = photo.fingerprint.digest if photo else None
+    digest = image.fingerprint.digest if image else None
     if item.mask is None:
-        return Inspection(photo, None, problems, digest, bits=bits)
-    mask = inspect_mask(item, classes, header, photo.size if photo else None)
-    return Inspection(photo, mask, problems + mask.problems, digest, bits=bits)
+        return Inspection(image, None, problems, digest, bits=bits)
+    mask = inspect_mask(item, classes, header, image.size if image else None)
+    return Inspection(image, mask, problems + mask.problems, digest, bits=bits)
 
 
 def inspect_quickly(item: Item, classes: Classes) -> Inspection:
@@ -79,7 +79,7 @@ def inspect_quickly(item: Item, classes: Classes) -> Inspection:
 
 
 def unread(item: Item) -> Inspection:
-    """What is known of a photo that ended the process which decoded it, or whose mask did."""
+    """What is known of an image that ended the process which decoded it, or whose mask did."""
     message = f"{item.image} or its mask ended the process that read it, perhaps for want of memory"
     return Inspection(None, None, (Problem("unreadable-photo", message, (item.image,)),))
 
@@ -89,8 +89,8 @@ def is_usable(inspection: Inspection) -> bool:
     return inspection.mask is not None and not errors_in(inspection.problems)
 
 
-def _photo_facts(image: UInt8[ndarray, "height width 3"]) -> PhotoFacts:
+def _image_facts(image: UInt8[ndarray, "height width 3"]) -> ImageFacts:
     mean, deviation = cv2.meanStdDev(image)
     variance = np.square(deviation[:, 0])
     size = image.shape[0], image.shape[1]
-    return PhotoFacts(size, mean[:, 0], variance, fingerprint(image))
+    return ImageFacts(size, mean[:, 0], variance, fingerprint(image))

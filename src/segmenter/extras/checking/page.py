@@ -80,7 +80,7 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
 
     Args:
         check: What was found.
-        data: What it was found in; photos and masks that are shown are read once more.
+        data: What it was found in; images and masks that are shown are read once more.
         folder: Gets the page.
 
     Returns:
@@ -125,14 +125,14 @@ def _card(problem: Problem, masks: set[Path], classes: Classes) -> _Card:
         if path.suffix.lower() == ".txt":
             continue
         try:
-            drawn = _mask_picture(path, classes) if path in masks else _photo_picture(path)
+            drawn = _mask_picture(path, classes) if path in masks else _image_picture(path)
         except UserError:
             drawn = None
         pictures.append((path.name, None if drawn is None else _data_uri(drawn)))
     return _Card(problem.message, pictures)
 
 
-def _photo_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
+def _image_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
     image = decode_image(path)
     return cv2.resize(image, _small_size(image), interpolation=cv2.INTER_AREA)
 
@@ -143,7 +143,7 @@ def _mask_picture(path: Path, classes: Classes) -> UInt8[ndarray, "height width 
     try:
         labels = map_known_values(raw, classes, source=str(path))
     except MaskError:
-        return _photo_picture(path)
+        return _image_picture(path)
     size = _small_size(raw)
     small = np.array(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), dtype=np.int32)
     unknown = (labels < 0).astype(np.float32)

@@ -46,7 +46,7 @@ def find_problems(
     for name, members in splits.items():
         missing = [item for item in members if item.mask is None]
         if missing and len(missing) == len(members):
-            message = f"{name!r} has {len(members)} photos"
+            message = f"{name!r} has {len(members)} images"
             problems.append(Problem("unlabelled-split", message))
             continue
         problems += [

@@ -17,7 +17,7 @@ _MAX_CROP = 512
 """The paper's largest crop but for Cityscapes (section 4.1)."""
 _PATCH_SIZES = (16, 14)
 _FITTING_SHARE = 0.9
-"""So many of the photos are at least as large as the suggested crop."""
+"""So many of the images are at least as large as the suggested crop."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class SplitFacts:
     """What one split is like."""
 
     name: str
-    num_photos: int
+    num_images: int
     num_usable: int
-    """Photos with a mask, neither of them with an error; class numbers are from these."""
+    """Images with a mask, neither of them with an error; class numbers are from these."""
     pixel_counts: Int64[ndarray, " classes"]
     mask_counts: Int64[ndarray, " classes"]
     """Masks that hold each class."""
     num_ignored: int
     """Pixels that are ignored."""
     sizes: tuple[tuple[tuple[int, int], int], ...]
-    """(Height, width) and how many photos have it, the commonest first."""
+    """(Height, width) and how many images have it, the commonest first."""
     mean: Float64[ndarray, "3"] | None
-    """Of red, green and blue over all pixels, 0 to 255; none without readable photos."""
+    """Of red, green and blue over all pixels, 0 to 255; none without readable images."""
     std: Float64[ndarray, "3"] | None
 
 
@@ -48,7 +48,7 @@ class Suggestions:
     class_weights: dict[str, Float64[ndarray, " classes"]]
     """By rule, as `loss.class_weights` names them."""
     crop_sizes: dict[int, int]
-    """For each patch size, the largest crop that nine photos of ten can fill, up to 512."""
+    """For each patch size, the largest crop that nine images of ten can fill, up to 512."""
 
 
 def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) -> SplitFacts:
@@ -65,19 +65,19 @@ def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) ->
     for mask in masks:
         counts += mask.pixel_counts
         holding += mask.pixel_counts > 0
-    photos = [each.photo for each in inspections if each.photo is not None]
-    sizes = Counter(photo.size for photo in photos)
+    images = [each.image for each in inspections if each.image is not None]
+    sizes = Counter(image.size for image in images)
     mean = std = None
-    if photos:
-        weights = np.array([photo.size[0] * photo.size[1] for photo in photos], dtype=np.float64)
-        means = np.stack([photo.mean for photo in photos])
-        squares = np.stack([photo.variance for photo in photos]) + np.square(means)
+    if images:
+        weights = np.array([image.size[0] * image.size[1] for image in images], dtype=np.float64)
+        means = np.stack([image.mean for image in images])
+        squares = np.stack([image.variance for image in images]) + np.square(means)
         mean = np.average(means, axis=0, weights=weights)
         square = np.average(squares, axis=0, weights=weights)
         std = np.sqrt(np.maximum(square - np.square(mean), 0))
     return SplitFacts(
         name,
-        num_photos=len(inspections),
+        num_images=len(inspections),
         num_usable=len(masks),
         pixel_counts=counts,
         mask_counts=holding,

@@ -1,4 +1,4 @@
-"""Many photos on a cluster: classes for Ray Data's `map_batches`, one model an actor.
+"""Many images on a cluster: classes for Ray Data's `map_batches`, one model an actor.
 
 Ray makes an object of the class in each of its actors and calls it with batches, so the model is
 loaded once an actor. Nothing here imports Ray.
@@ -23,15 +23,15 @@ Batch = dict[str, ndarray]
 
 
 class LabelRows:
-    """From rows with a photo to rows with its labels.
+    """From rows with an image to rows with its labels.
 
-    A row brings its photo as `bytes` (an image file, decoded as `predict` does) or as `image`
+    A row brings its image as `bytes` (an image file, decoded as `predict` does) or as `image`
     (pixels, as for `Predictor`), which it loses, since it would travel on with the row. It keeps
     its other columns, and gains:
 
     - `labels`: (height, width), the class of each pixel;
     - `shares`: (classes,), the share of each class in the pixels, 0 to 1;
-    - `problem`: why the photo could not be labelled, else empty; then `labels` is 0 x 0 and
+    - `problem`: why the image could not be labelled, else empty; then `labels` is 0 x 0 and
       `shares` are 0, and the other rows are none the worse.
 
     Args:
@@ -63,12 +63,12 @@ class LabelRows:
         column = next((name for name in ("bytes", "image") if name in batch), None)
         if column is None:
             raise UserError(
-                "a row needs its photo in the column `bytes` or `image`; it has "
+                "a row needs its image in the column `bytes` or `image`; it has "
                 f"{', '.join(batch) or 'none'}"
             )
         found = self._label([*batch[column]])
         classes = self._predictor.classes
-        labels = np.empty(len(found), dtype=object)  # photos differ in size
+        labels = np.empty(len(found), dtype=object)  # images differ in size
         none = np.zeros((0, 0), dtype=classes.label_dtype)
         for index, each in enumerate(found):
             labels[index] = none if isinstance(each, str) else each
@@ -79,15 +79,15 @@ class LabelRows:
             "problem": np.array([each if isinstance(each, str) else "" for each in found]),
         }
 
-    def _label(self, photos: Sequence[bytes | ndarray]) -> list[ndarray | str]:
-        """The labels of each photo, or what is wrong with it."""
+    def _label(self, given: Sequence[bytes | ndarray]) -> list[ndarray | str]:
+        """The labels of each image, or what is wrong with it."""
         found: list[ndarray | str] = []
         images = []
-        for photo in photos:
+        for each in given:
             try:
-                if isinstance(photo, bytes):
-                    photo = decode_image(photo, image_bits=self._predictor.image_bits)
-                images.append(photo)
+                if isinstance(each, bytes):
+                    each = decode_image(each, image_bits=self._predictor.image_bits)
+                images.append(each)
                 found.append("")
             except (UserError, MemoryError) as error:
                 found.append(_reason(error))
@@ -106,9 +106,9 @@ class LabelRows:
 
 
 class LabelFiles:
-    """From rows that name a photo on disk to the files that `segmenter predict` writes.
+    """From rows that name an image on disk to the files that `segmenter predict` writes.
 
-    A row has `path`, and the `name` of what is written (see `photo_rows`). It gains `shares` and
+    A row has `path`, and the `name` of what is written (see `image_rows`). It gains `shares` and
     `problem`, as in `LabelRows`. The folder must be the same one for all machines. A batch that Ray
     tries again, after a machine was lost, writes the same files again.
 
@@ -160,17 +160,17 @@ class LabelFiles:
         return [*predict_files(self._predictor, images, self._folder)]
 
 
-def photo_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
-    """Rows for `ray.data.from_items`: the photos that `segmenter predict` would find.
+def image_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
+    """Rows for `ray.data.from_items`: the images that `segmenter predict` would find.
 
     Args:
-        inputs: Photos, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
+        inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
 
     Returns:
         A `path` and a `name` each.
 
     Raises:
-        UserError: If an input is missing or holds no photo, or if two photos have the same name.
+        UserError: If an input is missing or holds no image, or if two images have the same name.
     """
     return [{"path": str(path.absolute()), "name": name} for path, name in find_images(inputs)]
 

@@ -1,4 +1,4 @@
-"""Where a model looks in a photo, and how sure it is."""
+"""Where a model looks in an image, and how sure it is."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.resizing import resize_photo, resized_size
+from segmenter.inference.resizing import resize_image, resized_size
 from segmenter.model import attention_maps
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
@@ -48,19 +48,19 @@ def attention(
 ) -> dict[str, Any]:
     """What a patch, or the token of a class, takes from each patch, head by head.
 
-    The photo is seen as a whole, resized as the model's protocol says, and smaller where it would
+    The image is seen as a whole, resized as the model's protocol says, and smaller where it would
     have too many patches.
 
     Args:
         predictor: The model.
-        image: The photo.
+        image: The image.
         layer: Counted through the blocks of the encoder, then those of the decoder.
-        place: Of the patch: rows down and columns across, as shares of the photo, 0 to 1.
+        place: Of the patch: rows down and columns across, as shares of the image, 0 to 1.
         class_index: Of the class, instead of a place; in the decoder alone.
 
     Returns:
         The weights of each head, row by row; the grid; the size of the area that it covers, as
-        multiples of the photo's; and the patch that was meant.
+        multiples of the image's; and the patch that was meant.
 
     Raises:
         UserError: If there is no such layer, place or class.
@@ -98,13 +98,13 @@ def attention(
 def seen_as_a_whole(
     predictor: Predictor, image: UInt8[ndarray, "height width 3"]
 ) -> Float[torch.Tensor, "1 3 seen_height seen_width"]:
-    """The photo as the model takes it, normalised, at once instead of through windows."""
+    """The image as the model takes it, normalised, at once instead of through windows."""
     model = predictor.model
     height, width = resized_size(image.shape[:2], predictor.protocol)
     patch_size = model.spec.encoder.patch_size
     factor = min(1.0, (_MAX_PATCHES * patch_size**2 / (height * width)) ** 0.5)
     most = _MAX_PATCHES * patch_size  # a row of pixels fills a row of patches
     size = (min(max(1, int(height * factor)), most), min(max(1, int(width * factor)), most))
-    resized = resize_photo(image, size, "uint8")
+    resized = resize_image(image, size, "uint8")
     pixels = torch.from_numpy(resized).to(predictor.device).permute(2, 0, 1)[None]
     return model.normalize(pixels)

@@ -1,4 +1,4 @@
-"""`explain`: one page and PNGs of what a model looks at in a photo."""
+"""`explain`: one page and PNGs of what a model looks at in an image."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -50,7 +50,7 @@ def write_explanation(
 
     Args:
         predictor: The model.
-        image: The photo.
+        image: The image.
         name: What the page calls it.
         origin: From where to look.
         folder: Where to write.
@@ -128,7 +128,7 @@ def _place(
     row, column = origin.patch or (rows // 2, columns // 2)
     if not (0 <= row < rows and 0 <= column < columns):
         raise UserError(
-            f"no patch {row},{column}: the photo has {rows} rows and {columns} columns of patches, "
+            f"no patch {row},{column}: the image has {rows} rows and {columns} columns of patches, "
             "counted from 0"
         )
     return (row, column), None
@@ -146,16 +146,16 @@ def _all_maps(
 
 
 def _over(
-    photo: UInt8[ndarray, "height width 3"],
+    image: UInt8[ndarray, "height width 3"],
     weights: Float[ndarray, "rows columns"],
     predictor: Predictor,
     pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
 ) -> UInt8[ndarray, "height width 3"]:
-    """Attention over the photo, bright where it is strong; the strongest patch is brightest."""
+    """Attention over the image, bright where it is strong; the strongest patch is brightest."""
     shares = (weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
     heat = cv2.applyColorMap(shares, cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
-    heat = _uncovered(np.ascontiguousarray(heat), predictor, pixels, photo.shape[:2])
-    return cv2.addWeighted(photo, 0.4, heat, 0.6, 0)
+    heat = _uncovered(np.ascontiguousarray(heat), predictor, pixels, image.shape[:2])
+    return cv2.addWeighted(image, 0.4, heat, 0.6, 0)
 
 
 def _uncovered(

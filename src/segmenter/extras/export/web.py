@@ -24,17 +24,17 @@ _CHECK_PATCHES = (8, 6)
 
 
 def check_browser_model(spec: ModelSpec) -> None:
-    """Refuse, before any work is done, a model that the page cannot show photos to.
+    """Refuse, before any work is done, a model that the page cannot show images to.
 
     Raises:
-        UserError: If it takes other than RGB, or its protocol looks at a photo more than once.
+        UserError: If it takes other than RGB, or its protocol looks at an image more than once.
     """
     if spec.encoder.in_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {spec.encoder.in_channels}")
+        raise UserError(f"images have 3 channels, this model takes {spec.encoder.in_channels}")
     protocol = spec.protocol
     if protocol.flip or protocol.scales != (1.0,):
         raise UserError(
-            "in a browser a photo is looked at once, but the model's protocol has "
+            "in a browser an image is looked at once, but the model's protocol has "
             f"flip {protocol.flip} and scales {list(protocol.scales)}; set them to false and [1.0]"
         )
 

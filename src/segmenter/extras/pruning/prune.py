@@ -1,4 +1,4 @@
-"""A smaller model out of a trained one, by photos without labels and without training.
+"""A smaller model out of a trained one, by images without labels and without training.
 
 Whole blocks are left out, and the hidden channels of each MLP that matter least (structured
 pruning). Then the last layer of each MLP that stays is solved anew: after it, tokens shall be as

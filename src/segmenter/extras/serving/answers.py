@@ -17,20 +17,20 @@ from segmenter.predicting.annotations.rle import masks_rle
 
 @dataclass(frozen=True)
 class Labelled:
-    """A photo and its labels."""
+    """An image and its labels."""
 
     image: UInt8[ndarray, "height width 3"]
     labels: UInt[ndarray, "height width"]
     classes: Classes
 
 
-def _overlay(photo: Labelled) -> bytes:
-    return encode_jpeg(overlay_with_legend(photo.image, photo.labels, photo.classes))
+def _overlay(labelled: Labelled) -> bytes:
+    return encode_jpeg(overlay_with_legend(labelled.image, labelled.labels, labelled.classes))
 
 
-def _json(photo: Labelled) -> bytes:
+def _json(labelled: Labelled) -> bytes:
     """Shares, run lengths and polygons of the classes that occur, the largest first."""
-    classes, labels = photo.classes, photo.labels
+    classes, labels = labelled.classes, labelled.labels
     shares = class_shares(labels, len(classes))
     masks = masks_rle(labels)
     found: list[dict[str, Any]] = [
@@ -55,7 +55,7 @@ def _json(photo: Labelled) -> bytes:
 
 
 ANSWERS: dict[str, Callable[[Labelled], bytes]] = {
-    "image/png": lambda photo: label_png(photo.labels),
+    "image/png": lambda labelled: label_png(labelled.labels),
     "image/jpeg": _overlay,
     "application/json": _json,
 }

@@ -53,7 +53,7 @@ class Service:
     """One model and the requests for it.
 
     Args:
-        predictor: Labels photos; its model must take RGB.
+        predictor: Labels images; its model must take RGB.
         name: Of the model, in paths.
         settings: What is allowed.
     """
@@ -162,7 +162,7 @@ class Service:
                     self._heap.trim_soon()
 
     async def _segment(self, request: Request) -> Response:
-        """A photo in, labels out."""
+        """An image in, labels out."""
         kind = choose_answer(request.headers.get("accept", ""))
         data = await read_image(request, self.settings)
 
@@ -170,14 +170,14 @@ class Service:
             image = await self._decode(request, data)
             self._check_workload(request, [image])
             (labels,) = await self.batcher.label([image])
-            photo = Labelled(image, labels, self.predictor.classes)
-            return await self._off_loop([image], ANSWERS[kind], photo)
+            labelled = Labelled(image, labels, self.predictor.classes)
+            return await self._off_loop([image], ANSWERS[kind], labelled)
 
         content = await until_gone(request, work())
         return Response(content, media_type=kind, headers={"vary": "accept"})
 
     async def _confidence(self, request: Request) -> Response:
-        """A photo in, a grey PNG of the probability of each pixel's class out."""
+        """An image in, a grey PNG of the probability of each pixel's class out."""
         data = await read_image(request, self.settings)
 
         async def work() -> bytes:
@@ -189,7 +189,7 @@ class Service:
         return Response(await until_gone(request, work()), media_type="image/png")
 
     async def _attention(self, request: Request) -> Response:
-        """A photo in, what one layer takes from each patch out."""
+        """An image in, what one layer takes from each patch out."""
         asked = _read_attention(request)
         data = await read_image(request, self.settings)
 
@@ -293,12 +293,12 @@ def open_service(
         precision: As for `Predictor`.
 
     Raises:
-        UserError: If the model cannot be used, or does not take photos.
+        UserError: If the model cannot be used, or does not take images.
     """
     predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
     num_channels = predictor.spec.encoder.in_channels
     if num_channels != 3:
-        raise UserError(f"photos have 3 channels, this model takes {num_channels}")
+        raise UserError(f"images have 3 channels, this model takes {num_channels}")
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
 
 

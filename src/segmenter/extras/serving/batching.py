@@ -1,4 +1,4 @@
-"""Photos of one size that wait at the same time go through the model together."""
+"""Images of one size that wait at the same time go through the model together."""
 
 import asyncio
 from collections import deque
@@ -31,11 +31,11 @@ class _Waiting:
 
 
 class Batcher:
-    """One line of photos before one model; large ones have a line of their own.
+    """One line of images before one model; large ones have a line of their own.
 
     Args:
         predictor: The model.
-        settings: How many photos a batch may have, how long a photo waits for others, and from
+        settings: How many images a batch may have, how long an image waits for others, and from
             where on one is large.
         observe: Told the size of each batch.
     """
@@ -52,24 +52,24 @@ class Batcher:
         self._runner: asyncio.Task[None] | None = None
 
     async def label(self, images: Sequence[ndarray]) -> list[ndarray]:
-        """Wait for the labels of photos of one request; a caller that is cancelled leaves."""
+        """Wait for the labels of images of one request; a caller that is cancelled leaves."""
         if self.is_large(images):
             self._observe(len(images))
             return await self._slices.run(lambda predictor: predictor(list(images)))
         return await asyncio.gather(*(self._wait(image, None, ()) for image in images))
 
     async def run_in_slices(self, function: Callable[..., Any], image: ndarray) -> Any:
-        """Do something else with the predictor and a photo, window by window."""
+        """Do something else with the predictor and an image, window by window."""
         if self.is_large([image]):
             return await self._slices.run(function, image)
         return await self._wait(image, function, ())
 
     async def run(self, function: Callable[..., Any], image: ndarray, *arguments: Any) -> Any:
-        """Do something else with the predictor and a photo, in one pass."""
+        """Do something else with the predictor and an image, in one pass."""
         return await self._wait(image, function, arguments)
 
     def is_large(self, images: Sequence[ndarray]) -> bool:
-        """Whether photos of one request are computed in slices."""
+        """Whether images of one request are computed in slices."""
         return sum(map(self._count_pixels, images)) > self._settings.large_pixels
 
     def _count_pixels(self, image: ndarray) -> int:
@@ -122,7 +122,7 @@ class Batcher:
             return list(self._predictor([each.image for each in batch]))
 
     async def _gather(self) -> list[_Waiting]:
-        """Take the first photo of the line and those of its size, after a short wait for more."""
+        """Take the first image of the line and those of its size, after a short wait for more."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.max_batch_wait
         while True:
@@ -142,7 +142,7 @@ class Batcher:
             await asyncio.sleep(left)
 
     def _most_alike(self, first: _Waiting) -> int:
-        """How many photos of this size a batch may have: as many pixels as two large ones."""
+        """How many images of this size a batch may have: as many pixels as two large ones."""
         if first.function:
             return 1
         fitting = 2 * self._settings.large_pixels // max(1, self._count_pixels(first.image))

@@ -29,7 +29,7 @@ async def until_gone(request: Request, work: Awaitable[Result]) -> Result:
         task.cancel()
         gone.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
-        del task, gone  # a failure would keep itself, and the photo, alive through them
+        del task, gone  # a failure would keep itself, and the image, alive through them
 
 
 async def wait_until_gone(request: Request) -> None:

@@ -28,7 +28,7 @@ class ServiceMetrics:
         )
         self.batch_size = Histogram(
             "segmenter_batch_size",
-            "Photos that went through the model together.",
+            "Images that went through the model together.",
             buckets=(1, 2, 3, 4, 5, 6, 7, 8),
             registry=self._registry,
         )

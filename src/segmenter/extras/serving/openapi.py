@@ -50,17 +50,17 @@ _BINARY = {"type": "string", "format": "binary"}
 
 
 def _segment() -> dict[str, Any]:
-    return _of_photo(
-        "Label every pixel of a photo.",
-        "By `Accept`: the label map, the photo under its colours and a legend, or shares, run "
+    return _of_image(
+        "Label every pixel of an image.",
+        "By `Accept`: the label map, the image under its colours and a legend, or shares, run "
         "lengths and polygons.",
         {"image/png": _BINARY, "image/jpeg": _BINARY, "application/json": _labels_schema()},
     )
 
 
 def _confidence() -> dict[str, Any]:
-    return _of_photo(
-        "Say how sure the model is at each pixel of a photo.",
+    return _of_image(
+        "Say how sure the model is at each pixel of an image.",
         "A grey picture: the probability of each pixel's class, 0 to 255.",
         {"image/png": _BINARY},
     )
@@ -69,8 +69,8 @@ def _confidence() -> dict[str, Any]:
 def _attention() -> dict[str, Any]:
     number, share = {"type": "integer"}, {"type": "number", "minimum": 0, "maximum": 1}
     asked = {"layer": number, "row": share, "column": share, "class": number}
-    operation = _of_photo(
-        "Say what a patch, or a class in the decoder, takes from each patch of a photo.",
+    operation = _of_image(
+        "Say what a patch, or a class in the decoder, takes from each patch of an image.",
         "The weights of each head, row by row.",
         {"application/json": {"type": "object", "required": ["grid", "covered", "heads"]}},
     )
@@ -80,8 +80,8 @@ def _attention() -> dict[str, Any]:
     return operation
 
 
-def _of_photo(summary: str, answer: str, content: dict[str, Any]) -> dict[str, Any]:
-    """An operation that takes a photo, as a body or in a form."""
+def _of_image(summary: str, answer: str, content: dict[str, Any]) -> dict[str, Any]:
+    """An operation that takes an image, as a body or in a form."""
     form = {"type": "object", "properties": {"image": _BINARY}, "required": ["image"]}
     kinds = {"image/*": _BINARY, "application/octet-stream": _BINARY, "multipart/form-data": form}
     return {

@@ -24,14 +24,14 @@ class ServiceSettings:
     max_body_bytes: int = 32 << 20
     """Largest body of a request."""
     max_pixels: int = 50_000_000
-    """Largest photo."""
+    """Largest image."""
     large_pixels: int = 2 << 20
-    """Photos with more are large: at most half of the requests have one, and they are computed in
+    """Images with more are large: at most half of the requests have one, and they are computed in
     slices between which others get their turn."""
     max_enlargement: int = 4
-    """How many times `max_pixels` a model may see of a photo that is enlarged or mirrored."""
+    """How many times `max_pixels` a model may see of an image that is enlarged or mirrored."""
     max_pass_pixels: int = 4 << 20
-    """Largest photo for a model without windows, whose time grows with the square."""
+    """Largest image for a model without windows, whose time grows with the square."""
     max_requests: int = 16
     """Requests that wait or are worked on at a time; more are answered 429."""
     deadline: float = 30.0
@@ -39,9 +39,9 @@ class ServiceSettings:
     body_timeout: float = 10.0
     """Until the body has arrived, else 408."""
     max_batch: int = 8
-    """Photos of one size that go through the model together."""
+    """Images of one size that go through the model together."""
     max_batch_wait: float = 0.005
-    """How long a photo waits for others of its size."""
+    """How long an image waits for others of its size."""
     decode_processes: int = 2
     """Processes that decode images."""
     decode_memory: int = 2 << 30

@@ -41,7 +41,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|#~&])")
 
 
 class Measured(NamedTuple):
-    """What was measured on one set of photos; 1 is perfect."""
+    """What was measured on one set of images; 1 is perfect."""
 
     on: str
     """Such as `val`."""

@@ -1,8 +1,8 @@
 """Label maps as files of labelling tools: COCO, labelme, CVAT and Label Studio.
 
-COCO, CVAT and Label Studio keep all photos in one file, labelme one file for each photo. What a
-common file says of a photo is made when the photo is labelled, as one line of text, and the file is
-put together from these lines, one after the other, so a million photos need no more memory than
+COCO, CVAT and Label Studio keep all images in one file, labelme one file for each image. What a
+common file says of an image is made when it is labelled, as one line of text, and the file is put
+together from these lines, one after the other, so a million images need no more memory than
 one. Run lengths hold every pixel; so do COCO's polygons, which follow the edges of pixels.
 """
 
@@ -23,14 +23,14 @@ from segmenter.predicting.annotations.rle import masks_rle
 from segmenter.text import for_xml, visible
 
 SetFormat = Literal["coco", "coco-polygons", "cvat", "label-studio"]
-"""Formats that keep all photos in one file."""
+"""Formats that keep all images in one file."""
 
 ReadLines = Callable[[], Iterator[str]]
-"""Gives the lines of all photos in their order; may be called again."""
+"""Gives the lines of all images in their order; may be called again."""
 
 
-class LabelledPhoto(NamedTuple):
-    """What a labelling tool is told of one photo."""
+class LabelledImage(NamedTuple):
+    """What a labelling tool is told of one image."""
 
     name: str
     """Its file name, as the tool knows it."""
@@ -38,27 +38,27 @@ class LabelledPhoto(NamedTuple):
 
 
 class SetFile(NamedTuple):
-    """A file that tells of all photos."""
+    """A file that tells of all images."""
 
     name: str
-    line: Callable[[LabelledPhoto, Classes], str]
-    """What it says of one photo."""
+    line: Callable[[LabelledImage, Classes], str]
+    """What it says of one image."""
     parts: Callable[[ReadLines, Classes], Iterator[str]]
-    """Its text, from the lines of all photos."""
+    """Its text, from the lines of all images."""
 
 
-def coco_line(photo: LabelledPhoto, classes: Classes, *, polygons: bool = False) -> str:
-    """One photo in COCO's JSON, without the numbers that count photos and annotations.
+def coco_line(labelled: LabelledImage, classes: Classes, *, polygons: bool = False) -> str:
+    """One image in COCO's JSON, without the numbers that count images and annotations.
 
     There is one annotation for each class; category ids begin with 1.
 
     Args:
-        photo: Its name and labels.
+        labelled: Its name and labels.
         classes: What the labels stand for.
         polygons: Outlines along the edges of pixels instead of run lengths; a hole is reached by a
             line that goes there and back.
     """
-    labels = photo.labels
+    labels = labelled.labels
     masks = {} if polygons else masks_rle(labels)
     annotations = []
     for index in classes.present(labels):
@@ -74,12 +74,12 @@ def coco_line(photo: LabelledPhoto, classes: Classes, *, polygons: bool = False)
             }
         )
     height, width = labels.shape
-    image = {"file_name": photo.name, "height": height, "width": width}
+    image = {"file_name": labelled.name, "height": height, "width": width}
     return json.dumps({"image": image, "annotations": annotations})
 
 
 def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
-    """COCO's JSON; photos and annotations are counted from 1."""
+    """COCO's JSON; images and annotations are counted from 1."""
     categories = [
         {"id": index + 1, "name": visible(name)}
         for index, name in enumerate(classes.names)
@@ -97,15 +97,15 @@ def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     yield "]}"
 
 
-def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
-    """One photo as labelme's JSON: polygons through the centres of the outermost pixels.
+def labelme_json(labelled: LabelledImage, classes: Classes) -> bytes:
+    """One image as labelme's JSON: polygons through the centres of the outermost pixels.
 
     labelme knows no holes and draws one shape over the other, so what contains others comes first.
     """
-    height, width = photo.labels.shape
+    height, width = labelled.labels.shape
     shapes: list[tuple[int, dict[str, Any]]] = []
-    for index in classes.present(photo.labels):
-        for filled, (left, top) in _filled_regions(photo.labels == index):
+    for index in classes.present(labelled.labels):
+        for filled, (left, top) in _filled_regions(labelled.labels == index):
             lines, _ = cv2.findContours(
                 filled.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
             )
@@ -127,7 +127,7 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
         "version": "5.5.0",
         "flags": {},
         "shapes": [shape for _, shape in shapes],
-        "imagePath": photo.name,
+        "imagePath": labelled.name,
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
@@ -135,14 +135,14 @@ def labelme_json(photo: LabelledPhoto, classes: Classes) -> bytes:
     return json.dumps(content).encode()
 
 
-def cvat_line(photo: LabelledPhoto, classes: Classes) -> str:
-    """One photo in CVAT's XML, without its number: one mask for each class."""
-    height, width = photo.labels.shape
+def cvat_line(labelled: LabelledImage, classes: Classes) -> str:
+    """One image in CVAT's XML, without its number: one mask for each class."""
+    height, width = labelled.labels.shape
     image = ElementTree.Element(
-        "image", {"name": photo.name, "width": str(width), "height": str(height)}
+        "image", {"name": labelled.name, "width": str(width), "height": str(height)}
     )
-    for index in classes.present(photo.labels):
-        mask = photo.labels == index
+    for index in classes.present(labelled.labels):
+        mask = labelled.labels == index
         left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
         box = mask[top : top + box_height, left : left + box_width]
         place = {"left": left, "top": top, "width": box_width, "height": box_height}
@@ -162,7 +162,7 @@ def cvat_line(photo: LabelledPhoto, classes: Classes) -> str:
 
 
 def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
-    """CVAT for images 1.1; photos are counted from 0."""
+    """CVAT for images 1.1; images are counted from 0."""
     labels = ElementTree.Element("labels")
     for info in classes.classes:
         element = ElementTree.SubElement(labels, "label")
@@ -176,12 +176,12 @@ def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     yield "</annotations>"
 
 
-def label_studio_line(photo: LabelledPhoto, classes: Classes) -> str:
-    """One photo as Label Studio's task, with a prediction: a brush for each class.
+def label_studio_line(labelled: LabelledImage, classes: Classes) -> str:
+    """One image as Label Studio's task, with a prediction: a brush for each class.
 
     The project's labelling set-up has `<BrushLabels name="label" toName="image">`.
     """
-    height, width = photo.labels.shape
+    height, width = labelled.labels.shape
     results = [
         {
             "id": f"class-{index}",
@@ -193,14 +193,14 @@ def label_studio_line(photo: LabelledPhoto, classes: Classes) -> str:
             "image_rotation": 0,
             "value": {
                 "format": "rle",
-                "rle": _brush(photo.labels == index),
+                "rle": _brush(labelled.labels == index),
                 "brushlabels": [visible(classes.names[index])],
             },
         }
-        for index in classes.present(photo.labels)
+        for index in classes.present(labelled.labels)
     ]
     predictions = [{"model_version": "segmenter", "result": results}]
-    return json.dumps({"data": {"image": photo.name}, "predictions": predictions})
+    return json.dumps({"data": {"image": labelled.name}, "predictions": predictions})
 
 
 def label_studio_parts(read_lines: ReadLines, _: Classes) -> Iterator[str]:

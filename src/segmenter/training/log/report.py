@@ -116,7 +116,7 @@ class TrainingReport:
             step: Updates done.
             miou: From 0 to 1.
             is_best: Whether it is better than all before.
-            draw: Makes pictures of validation photos; called where a tracker shows them.
+            draw: Makes pictures of validation images; called where a tracker shows them.
         """
         self.numbers(step, {"val/miou": miou})
         self.say(f"step {step}  val mIoU {miou:.4f}{'  (best so far)' if is_best else ''}")
@@ -124,7 +124,7 @@ class TrainingReport:
         trackers = self._trackers
         if draw is not None and trackers:
             self._quietly(
-                "validation photos cannot be drawn", lambda: trackers.pictures(step, draw())
+                "validation images cannot be drawn", lambda: trackers.pictures(step, draw())
             )
         self._draw_curves()
         self._reset()

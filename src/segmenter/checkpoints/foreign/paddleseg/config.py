@@ -298,7 +298,7 @@ def _protocol(settings: Settings, normalization: str) -> dict[str, Any]:
     scored = _normalization(settings, _VAL)
     if scored != normalization:
         raise UserError(
-            f"{settings.source}: photos are normalised in two ways: {_TRAIN}.Normalize is "
+            f"{settings.source}: images are normalised in two ways: {_TRAIN}.Normalize is "
             f"{normalization}, {_VAL}.Normalize is {scored}"
         )
     return protocol

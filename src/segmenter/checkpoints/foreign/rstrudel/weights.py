@@ -40,7 +40,7 @@ DATA_SETS = {
     "cityscapes": (CITYSCAPES, 1024, 2.0),
     "pascal_context": (PASCAL_CONTEXT, 520, 8.0),
 }
-"""Its name of a data set -> our class list, and short side and largest ratio of scored photos."""
+"""Its name of a data set -> our class list, and short side and largest ratio of scored images."""
 _RULES = (
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
     (r"^decoder\.head\.", "decoder.project."),
@@ -137,7 +137,7 @@ def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
 
 
 def _protocol(variant: Variant, num_classes: int, source: str) -> Protocol:
-    """The paper's: photos at the data set's short side, windows and stride of the file."""
+    """The paper's: images at the data set's short side, windows and stride of the file."""
     data_set = variant.data_set
     if data_set is None:  # flags in place of the file: the number of classes says it
         same_count = class_list_of(num_classes)

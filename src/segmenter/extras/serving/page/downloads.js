@@ -8,7 +8,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** The class index of each pixel, as grey values of a PNG at the photo's own size. */
+/** The class index of each pixel, as grey values of a PNG at the image's own size. */
 export async function saveMask({ height, width, labels }, name) {
   const canvas = new OffscreenCanvas(width, height);
   const image = new ImageData(width, height);

@@ -29,8 +29,8 @@ async function ask(path, options = {}) {
   return response;
 }
 
-const post = (path, photo, accept, signal) => ask(path, {
-  method: "POST", body: photo, signal,
+const post = (path, image, accept, signal) => ask(path, {
+  method: "POST", body: image, signal,
   headers: { accept, "content-type": "application/octet-stream" },
 });
 
@@ -39,24 +39,24 @@ export async function describe() {
   return (await ask("model.json")).json();
 }
 
-/** Labels of a photo: {height, width, labels}. */
-export async function segment(photo, _onProgress, signal) {
-  const answer = await (await post("segment", photo, "application/json", signal)).json();
+/** Labels of an image: {height, width, labels}. */
+export async function segment(image, _onProgress, signal) {
+  const answer = await (await post("segment", image, "application/json", signal)).json();
   const { height, width, classes } = answer;
   return { height, width, labels: labelsFromMasks(height, width, classes, NONE), classes };
 }
 
 /** How sure the model is at each pixel, 0 to 255: an image. */
-export async function confidence(photo, signal) {
-  return createImageBitmap(await (await post("confidence", photo, "image/png", signal)).blob());
+export async function confidence(image, signal) {
+  return createImageBitmap(await (await post("confidence", image, "image/png", signal)).blob());
 }
 
 /** Where one layer looks, from a patch or from a class: {grid, covered, heads}. */
-export async function attention(photo, { layer, row, column, label }, signal) {
+export async function attention(image, { layer, row, column, label }, signal) {
   const query = new URLSearchParams({ layer });
   if (label === null) { query.set("row", row); query.set("column", column); }
   else query.set("class", label);
-  return (await post(`attention?${query}`, photo, "application/json", signal)).json();
+  return (await post(`attention?${query}`, image, "application/json", signal)).json();
 }
 
 /** Outlines of the regions of each class, the largest class first; they came with the labels. */

@@ -1,4 +1,4 @@
-// The page: takes a photo, shows what the model says of it.
+// The page: takes an image, shows what the model says of it.
 
 import * as engine from "./engine.js";
 import { saveMask, saveOverlay, savePolygons } from "./downloads.js";
@@ -52,13 +52,13 @@ async function exclusively(text, task) {
   }
 }
 
-async function openPhoto(file) {
-  await exclusively(`Labelling ${file.name || "the photo"} …`, async (signal) => {
-    let photo;
+async function openImage(file) {
+  await exclusively(`Labelling ${file.name || "the image"} …`, async (signal) => {
+    let image;
     try {
-      photo = await createImageBitmap(file, { imageOrientation: "from-image" });
+      image = await createImageBitmap(file, { imageOrientation: "from-image" });
     } catch {
-      throw new Error("The browser cannot read this file as a photo.");
+      throw new Error("The browser cannot read this file as an image.");
     }
     const start = performance.now();
     const result = await engine.segment(file, showProgress, signal);
@@ -66,7 +66,7 @@ async function openPhoto(file) {
     current = { file, result, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
     note(result.note);
     $("result").hidden = false;
-    view.show(photo, result, model.colors);
+    view.show(image, result, model.colors);
     point = null;
     setMode("overlay");
     fillLegend(result.labels);
@@ -150,7 +150,7 @@ async function showAttention(patch = view.attention?.patch ?? [0.5, 0.5]) {
     const head = $("head").value;
     $("head").replaceChildren(new Option("all heads", "all"), ...answer.heads.map((_, index) => new Option(`${index + 1}`, index)));
     $("head").value = [...$("head").options].some((option) => option.value === head) ? head : "all";
-    // Patches may reach past the photo, on its right and lower edge.
+    // Patches may reach past the image, on its right and lower edge.
     const covered = ([height, width]) => [
       Math.max(height, Math.round(height * answer.covered[0])), Math.max(width, Math.round(width * answer.covered[1])),
     ];
@@ -240,11 +240,11 @@ async function shoot() {
   const canvas = new OffscreenCanvas($("video").videoWidth, $("video").videoHeight);
   canvas.getContext("2d").drawImage($("video"), 0, 0);
   closeCamera();
-  openPhoto(new File([await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 })], "camera.jpg"));
+  openImage(new File([await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 })], "camera.jpg"));
 }
 
 function listen() {
-  const open = (files) => { const file = [...files].find((each) => each); if (file) openPhoto(file); };
+  const open = (files) => { const file = [...files].find((each) => each); if (file) openImage(file); };
   $("file").addEventListener("change", (event) => { open(event.target.files); event.target.value = ""; });
   addEventListener("paste", (event) => open(event.clipboardData.files));
   addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
@@ -294,11 +294,11 @@ async function begin() {
   if (engine.prepare) await prepare();
 }
 
-/** Load what the browser computes with, before the first photo is there. */
+/** Load what the browser computes with, before the first image is there. */
 async function prepare() {
   await exclusively("Loading the model …", async (signal) => {
     note(await engine.prepare(showProgress));
-    if (!signal.aborted) say("Ready for a photo.");
+    if (!signal.aborted) say("Ready for an image.");
   });
 }
 

@@ -1,8 +1,8 @@
-// What the canvas shows: the photo, and over it classes, confidence or attention.
+// What the canvas shows: the image, and over it classes, confidence or attention.
 
 import { findRegions, resizeNearest } from "./labels.js";
 
-const MAX_PIXELS = 1.5e6; // of the canvas: larger photos are drawn smaller
+const MAX_PIXELS = 1.5e6; // of the canvas: larger images are drawn smaller
 const LINE = [255, 255, 255, 150];
 
 /** Blue over green to yellow, for a value from 0 to 1: even steps for the eye, also in grey. */
@@ -26,12 +26,12 @@ export class View {
     this.confidence = null;
   }
 
-  /** Take a photo and its labels, at the size of the canvas. */
-  show(photo, result, colors) {
+  /** Take an image and its labels, at the size of the canvas. */
+  show(image, result, colors) {
     const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (result.width * result.height)));
     this.size = [result.height, result.width].map((side) => Math.max(1, Math.round(side * scale)));
     [this.canvas.height, this.canvas.width] = this.size;
-    this.photo = photo;
+    this.image = image;
     this.colors = colors;
     this.labels = resizeNearest(result.labels, [result.height, result.width], this.size);
     this.regions = findRegions(this.labels, ...this.size);
@@ -51,10 +51,10 @@ export class View {
   }
 
   draw() {
-    if (!this.photo) return;
+    if (!this.image) return;
     const [height, width] = this.size;
     const context = this.canvas.getContext("2d");
-    context.drawImage(this.photo, 0, 0, width, height);
+    context.drawImage(this.image, 0, 0, width, height);
     const layer = this.mode === "attention" ? this.attention && this.#attentionLayer()
       : this.mode === "confidence" ? this.confidence && this.#confidenceLayer()
       : this.#classLayer();

@@ -2,7 +2,7 @@
 
 const worker = new Worker(new URL(`worker.js${location.search}`, import.meta.url), { type: "module" });
 const waiting = new Map(); // number of a question -> {resolve, reject, onProgress}
-const ids = new WeakMap(); // photo -> its number
+const ids = new WeakMap(); // image -> its number
 let count = 0;
 
 worker.addEventListener("message", ({ data: { number, result, error, progress } }) => {
@@ -32,9 +32,9 @@ function ask(question, onProgress = () => {}, signal) {
   });
 }
 
-function idOf(photo) {
-  if (!ids.has(photo)) ids.set(photo, ++count);
-  return ids.get(photo);
+function idOf(image) {
+  if (!ids.has(image)) ids.set(image, ++count);
+  return ids.get(image);
 }
 
 /** What the model is: its name, the names and colours of its classes. */
@@ -52,14 +52,14 @@ export function prepare(onProgress) {
   return ask({ task: "load" }, onProgress);
 }
 
-/** Labels of a photo, and what computed them: {height, width, labels, note}. */
-export function segment(photo, onProgress, signal) {
-  return ask({ task: "segment", id: idOf(photo), photo }, onProgress, signal);
+/** Labels of an image, and what computed them: {height, width, labels, note}. */
+export function segment(image, onProgress, signal) {
+  return ask({ task: "segment", id: idOf(image), image }, onProgress, signal);
 }
 
 /** How sure the model is at each pixel, 0 to 255: an image. */
-export function confidence(photo, signal) {
-  return ask({ task: "confidence", id: idOf(photo), photo }, undefined, signal);
+export function confidence(image, signal) {
+  return ask({ task: "confidence", id: idOf(image), image }, undefined, signal);
 }
 
 /** Outlines of the regions of each class, the largest class first. */

@@ -1,21 +1,21 @@
-// Photos as numbers: decoded, resized, and cut into what the model takes.
+// Images as numbers: decoded, resized, and cut into what the model takes.
 
 import { resizeAxis } from "./axes.js";
 
 const MAX_PIXELS = 50e6; // what a canvas and a phone can hold
 
-/** Decode a photo upright, its colours as they are stored: {size, channels, values}. */
-export async function readPhoto(file) {
-  const photo = await createImageBitmap(file, {
+/** Decode an image upright, its colours as they are stored: {size, channels, values}. */
+export async function readImage(file) {
+  const image = await createImageBitmap(file, {
     imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none",
   });
-  const { height, width } = photo;
+  const { height, width } = image;
   if (height * width > MAX_PIXELS) {
-    throw new Error(`The photo has ${Math.ceil((height * width) / 1e6)} million pixels; up to ${MAX_PIXELS / 1e6} million are taken.`);
+    throw new Error(`The image has ${Math.ceil((height * width) / 1e6)} million pixels; up to ${MAX_PIXELS / 1e6} million are taken.`);
   }
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(photo, 0, 0);
-  photo.close();
+  context.drawImage(image, 0, 0);
+  image.close();
   return { size: [height, width], channels: 4, values: context.getImageData(0, 0, width, height).data };
 }
 

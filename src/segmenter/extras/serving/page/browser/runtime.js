@@ -58,7 +58,7 @@ export class Runtime {
   /** A sentence that says what computes. */
   get note() {
     const unit = this.#backends[0] === "webgpu" ? "graphics processor (WebGPU)" : `processor, ${countThreads()[1]}`;
-    return `Photos stay on this device and are labelled by its ${unit}.${this.#failure}`;
+    return `Images stay on this device and are labelled by its ${unit}.${this.#failure}`;
   }
 
   open(onProgress) {

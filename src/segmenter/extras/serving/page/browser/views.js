@@ -1,4 +1,4 @@
-// What a protocol shows the model of a photo: `inference/resizing.py` and `windows.py` for one view.
+// What a protocol shows the model of an image: `inference/resizing.py` and `windows.py` for one view.
 
 import { resizeAxis, thenAxis, windowAxis } from "./axes.js";
 
@@ -10,7 +10,7 @@ function halfEven(value) {
   return rest === 0.5 ? low + (low % 2) : halfUp(value);
 }
 
-/** Height and width of a photo after the protocol's resize. */
+/** Height and width of an image after the protocol's resize. */
 function resizedSize(size, protocol) {
   const { short_side: shortSide, max_ratio: maxRatio } = protocol;
   const factor = shortSide === null ? 1
@@ -42,7 +42,7 @@ function windowWeights(length, blend) {
 }
 
 /**
- * How a photo of `size` (height, width) is shown: resized to `resized` and then, without rounding,
+ * How an image of `size` (height, width) is shown: resized to `resized` and then, without rounding,
  * to `view`, through windows of `window` (height, width) whose first pixels are `rows` x `columns`.
  */
 export function planView(size, protocol) {
@@ -55,12 +55,12 @@ export function planView(size, protocol) {
 }
 
 /**
- * How the patch logits of all windows, side by side, make up the photo: an axis down, one across.
+ * How the patch logits of all windows, side by side, make up the image: an axis down, one across.
  *
  * `grid` holds the rows and columns of logits of one window, and a logit stands for `cell` pixels: those of
  * a patch, or of a part of it where the decoder scores parts.
  */
-export function photoAxes(plan, grid, { protocol, fit, cell }) {
+export function imageAxes(plan, grid, { protocol, fit, cell }) {
   const averagesResized = protocol.scales_of === "resized" && protocol.average === "logits";
   return [0, 1].map((side) => {
     const window = plan.window[side], numPatches = grid[side];

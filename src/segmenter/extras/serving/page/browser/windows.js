@@ -1,17 +1,17 @@
-// A photo through the model, window by window.
+// An image through the model, window by window.
 
 import { cutWindow, resize } from "./pixels.js";
-import { photoAxes, planView } from "./views.js";
+import { imageAxes, planView } from "./views.js";
 
 /**
- * Show a photo to a model as its protocol says.
+ * Show an image to a model as its protocol says.
  *
  * `run(pixels, size)` gives the patch logits of a picture, {values, numClasses, grid}. Gives those of
- * all windows side by side, classes last, and the axes that lead from them to the photo's pixels.
+ * all windows side by side, classes last, and the axes that lead from them to the image's pixels.
  */
-export async function scorePhoto(photo, { protocol, fit, cell }, run, onProgress) {
-  const plan = planView(photo.size, protocol);
-  let seen = resize(photo, plan.resized, protocol.resize_dtype === "uint8");
+export async function scoreImage(image, { protocol, fit, cell }, run, onProgress) {
+  const plan = planView(image.size, protocol);
+  let seen = resize(image, plan.resized, protocol.resize_dtype === "uint8");
   if (String(plan.view) !== String(plan.resized)) seen = resize(seen, plan.view, false);
   const numWindows = plan.rows.length * plan.columns.length;
   let logits = null, grid = null, done = 0;
@@ -24,7 +24,7 @@ export async function scorePhoto(photo, { protocol, fit, cell }, run, onProgress
       if (numWindows > 1) onProgress(++done / numWindows);
     }
   }
-  return { logits, axes: photoAxes(plan, grid, { protocol, fit, cell }) };
+  return { logits, axes: imageAxes(plan, grid, { protocol, fit, cell }) };
 }
 
 function emptyLogits({ numClasses, grid }, { rows, columns }) {

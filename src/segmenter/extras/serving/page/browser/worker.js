@@ -3,15 +3,15 @@
 import { thinned } from "./axes.js";
 import { confidencePixels, labelPixels } from "./maps.js";
 import { tracePolygons } from "./outlines.js";
-import { readPhoto } from "./pixels.js";
+import { readImage } from "./pixels.js";
 import { Runtime } from "./runtime.js";
-import { scorePhoto } from "./windows.js";
+import { scoreImage } from "./windows.js";
 
 const MAX_SHOWN = 1.5e6; // pixels of a confidence map; the page shows no more
 
 let model = null; // what model.json says
 let runtime = null;
-let last = null; // {id, logits, axes} of the photo labelled last
+let last = null; // {id, logits, axes} of the image labelled last
 let queue = Promise.resolve();
 const givenUp = new Set(); // numbers of tasks that nobody waits for any more
 
@@ -39,8 +39,8 @@ const tasks = {
   polygons: ({ result }) => tracePolygons(result, model.classes),
 };
 
-/** Patch logits of a photo, and the axes that lead from them to its pixels; kept for the next task. */
-async function scores({ number, id, photo }, progress) {
+/** Patch logits of an image, and the axes that lead from them to its pixels; kept for the next task. */
+async function scores({ number, id, image }, progress) {
   if (last?.id === id) return last;
   await runtime.open(progress);
   progress(null, "Labelling …");
@@ -48,7 +48,7 @@ async function scores({ number, id, photo }, progress) {
     if (givenUp.has(number)) throw new Error("given up");
     return runtime.run(pixels, size, progress);
   };
-  last = { id, ...(await scorePhoto(await readPhoto(photo), model, run, progress)) };
+  last = { id, ...(await scoreImage(await readImage(image), model, run, progress)) };
   return last;
 }
 

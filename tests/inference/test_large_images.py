@@ -1,4 +1,4 @@
-"""A photo of any size is labelled in bounded memory."""
+"""An image of any size is labelled in bounded memory."""
 
 import subprocess
 import sys

@@ -175,5 +175,8 @@ def image_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
     return [{"path": str(path.absolute()), "name": name} for path, name in find_images(inputs)]
 
 
+photo_rows = image_rows  # its name in 0.1.0
+
+
 def _reason(error: Exception) -> str:
     return str(error) or "does not fit into memory"

@@ -25,7 +25,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, parse_save
-from segmenter.predicting.stages import StageClock, Usage, num_processors
+from segmenter.predicting.stages import StageClock, Usage, num_cpus
 from segmenter.runtimes.open import describe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -97,14 +97,14 @@ def main() -> None:
             for _ in predict_files(predictor, images, OutputFolder(root / "out"), outputs, clock):
                 pass
             used = clock.usage()
-    processor_seconds = used.num_busy * used.seconds
+    cpu_seconds = used.num_busy * used.seconds
     print(
         f"{used.seconds:.1f} s, {len(images) / used.seconds:.2f} images a second\n"
-        f"{100 * used.num_busy / num_processors():.0f} % of {num_processors()} processors busy\n"
+        f"{100 * used.num_busy / num_cpus():.0f} % of {num_cpus()} processors busy\n"
         f"wall time / (processor time / processors): "
-        f"{used.seconds * num_processors() / processor_seconds:.2f}\n"
+        f"{used.seconds * num_cpus() / cpu_seconds:.2f}\n"
         + ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
-        + f"\n{processor_seconds / len(images):.2f} processor seconds an image"
+        + f"\n{cpu_seconds / len(images):.2f} processor seconds an image"
     )
 
 

@@ -21,7 +21,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.images import label_images, predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, source_ids
-from segmenter.predicting.stages import StageClock, num_processors
+from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.summary import Summary
 from tests.conftest import make_classes, make_spec
 
@@ -315,7 +315,7 @@ def test_few_images_are_taken_at_a_time(many, tmp_path: Path, predictor) -> None
     labelled = label_images(predictor, image_folder, folder, outputs.draw)
     assert asked == []
     for number, _ in enumerate(labelled, start=1):
-        assert len(asked) <= number + 2 * num_processors() + 2
+        assert len(asked) <= number + 2 * num_cpus() + 2
     assert len(asked) == 12
 
 
@@ -358,7 +358,7 @@ def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path: Path, predic
     assert set(used.shares) == {"decode", "model", "labels", "draw", "write"}
     assert min(used.shares.values()) > 0
     assert sum(used.shares.values()) == pytest.approx(1)
-    assert 0 < used.num_busy <= num_processors() + 0.1
+    assert 0 < used.num_busy <= num_cpus() + 0.1
 
 
 def test_files_of_formats_that_are_not_read_are_counted_by_suffix(image_folder) -> None:

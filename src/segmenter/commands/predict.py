@@ -30,7 +30,7 @@ from segmenter.predicting.images import Result, predict_files
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.predicting.set_files import SetFiles
-from segmenter.predicting.stages import StageClock, num_processors
+from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.submission import Benchmark, write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult
@@ -233,7 +233,7 @@ def print_usage(clock: StageClock, num_images: int) -> None:
     used = clock.usage()
     shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
     print(
-        f"{num_images} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_processors()} "
+        f"{num_images} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_cpus()} "
         f"processors busy: {shares}"
     )
 

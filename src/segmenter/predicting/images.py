@@ -36,7 +36,7 @@ from segmenter.predicting.outputs import (
     as_bytes,
     probabilities_file,
 )
-from segmenter.predicting.stages import StageClock, num_processors
+from segmenter.predicting.stages import StageClock, num_cpus
 
 _MAX_READERS = 4
 _MAX_WRITERS = 8
@@ -137,8 +137,8 @@ def label_images(
     """
     clock = clock or StageClock()
     waiting = iter(images)
-    num_readers = min(num_processors(), _MAX_READERS)
-    num_writers = min(num_processors(), _MAX_WRITERS)
+    num_readers = min(num_cpus(), _MAX_READERS)
+    num_writers = min(num_cpus(), _MAX_WRITERS)
     readers = ThreadPoolExecutor(num_readers, "read")
     writers = ThreadPoolExecutor(num_writers, "write")
     ahead: deque[Future[_Read | Result]] = deque()

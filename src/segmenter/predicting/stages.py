@@ -34,7 +34,7 @@ class StageClock:
         self._start = time.perf_counter()
         self._process_start = time.process_time()
         self._lock = threading.Lock()
-        self._processor = dict.fromkeys(get_args(Stage), 0.0)
+        self._cpu = dict.fromkeys(get_args(Stage), 0.0)
         self._elapsed = {"model": 0.0, "labels": 0.0}
 
     @contextmanager
@@ -45,7 +45,7 @@ class StageClock:
             yield
         finally:
             with self._lock:
-                self._processor[stage] += time.thread_time() - start
+                self._cpu[stage] += time.thread_time() - start
 
     def add_labelling(self, seconds: float, in_model: float) -> None:
         """Count how long an image took from pixels to labels, and what of it was the model."""
@@ -56,21 +56,21 @@ class StageClock:
         """What was taken until now."""
         seconds = time.perf_counter() - self._start
         total = time.process_time() - self._process_start
-        rest = max(total - sum(self._processor.values()), 0.0)
+        rest = max(total - sum(self._cpu.values()), 0.0)
         elapsed = max(sum(self._elapsed.values()), 1e-9)
         spent = {
-            "decode": self._processor["decode"],
+            "decode": self._cpu["decode"],
             "model": rest * self._elapsed["model"] / elapsed,
             "labels": rest * self._elapsed["labels"] / elapsed,
-            "draw": self._processor["draw"],
-            "write": self._processor["write"],
+            "draw": self._cpu["draw"],
+            "write": self._cpu["write"],
         }
         whole = max(sum(spent.values()), 1e-9)
         shares = {stage: each / whole for stage, each in spent.items()}
         return Usage(seconds, total / max(seconds, 1e-9), shares)
 
 
-def num_processors() -> int:
+def num_cpus() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -16,7 +16,12 @@ from segmenter import UserError
 from segmenter.commands.train import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.parallel import Execution
-from segmenter.training.processes import ALONE, Processes, check_division, described_processes
+from segmenter.training.processes import (
+    SINGLE_PROCESS,
+    Processes,
+    check_division,
+    described_processes,
+)
 from tests.conftest import make_recipe, write_data_set
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 from tests.training.driver import read_trace
@@ -214,7 +219,7 @@ def test_processes_that_cannot_have_a_gpu_each_are_refused(
 def test_who_this_process_is_comes_from_the_environment(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert described_processes() == ALONE
+    assert described_processes() == SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="start through torchrun, or unset WORLD_SIZE"):
         described_processes()

@@ -46,7 +46,7 @@ from segmenter.training.processes import (
     Processes,
     check_division,
     described_processes,
-    joined,
+    init_processes,
 )
 from segmenter.training.run_folder import check_run_folder, own_folder
 from segmenter.training.score import build_draw, build_score
@@ -101,7 +101,7 @@ def run_training(
         )
     with (
         exact_algorithms(execution.deterministic),
-        joined(place := place_of(device, described, num_here)) as processes,
+        init_processes(place := place_of(device, described, num_here)) as processes,
     ):
         _train(
             recipe,
@@ -139,17 +139,17 @@ def _train(
     def say(line: str) -> None:
         console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
-    precision = processes.on_first(lambda: _precision_on(place, recipe.precision, say))
+    precision = processes.on_rank_zero(lambda: _precision_on(place, recipe.precision, say))
     is_chosen = recipe.precision == "auto"
     recipe = recipe.model_copy(update={"precision": precision})
-    processes.on_first(lambda: require_trackers(recipe.track))
-    processes.on_first(lambda: check_run_folder(folder, resume=resume))
+    processes.on_rank_zero(lambda: require_trackers(recipe.track))
+    processes.on_rank_zero(lambda: check_run_folder(folder, resume=resume))
     root = recipe.data.root
     if split_name(root) is None:
-        processes.on_first(lambda: ask_for_classes(Path(root)))
-    data = processes.on_each(lambda: open_data(root))
-    train_items, val_items = processes.on_each(lambda: training_items(recipe, data))
-    found = processes.on_first(
+        processes.on_rank_zero(lambda: ask_for_classes(Path(root)))
+    data = processes.on_all_ranks(lambda: open_data(root))
+    train_items, val_items = processes.on_all_ranks(lambda: training_items(recipe, data))
+    found = processes.on_rank_zero(
         lambda: read_training_data(
             data,
             train_items,
@@ -168,9 +168,9 @@ def _train(
         say(depth)
     bits = set_bits(found.deep_images, data.classes.image_bits)
     classes = data.classes.model_copy(update={"image_bits": bits})
-    model = processes.on_each(lambda: build_model(recipe, classes, say)).to(place)
-    stream = processes.on_each(lambda: build_stream(recipe, model, train_items, pixel_counts))
-    teacher = processes.on_each(lambda: build_teacher(recipe, model, place))
+    model = processes.on_all_ranks(lambda: build_model(recipe, classes, say)).to(place)
+    stream = processes.on_all_ranks(lambda: build_stream(recipe, model, train_items, pixel_counts))
+    teacher = processes.on_all_ranks(lambda: build_teacher(recipe, model, place))
     say(f"# the recipe of this run\n{recipe.to_yaml()}")
     say(f"{root}: {len(train_items)} images to train on, {len(val_items)} to score on")
     if num_unlabelled := len(stream.items) - stream.num_labelled:
@@ -197,10 +197,10 @@ def _train(
         execution=execution,
     )
     with contextlib.ExitStack() as held:
-        processes.on_first(lambda: held.enter_context(own_folder(folder, say)))
+        processes.on_rank_zero(lambda: held.enter_context(own_folder(folder, say)))
         if not resume:
             text = recipe.to_yaml().encode()
-            processes.on_first(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
+            processes.on_rank_zero(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
         if is_chosen:
             say(f"precision auto: {precision} on this device ({place.type})")
         train(run, console, resume=resume, allow_config_change=allow_config_change)

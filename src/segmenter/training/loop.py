@@ -39,8 +39,8 @@ from segmenter.training.parallel import (
     connect,
     share_out,
 )
-from segmenter.training.processes import ALONE, Processes
-from segmenter.training.resume import go_on
+from segmenter.training.processes import SINGLE_PROCESS, Processes
+from segmenter.training.resume import resume_run
 from segmenter.training.run_folder import CHECKPOINTS, check_room
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
@@ -73,7 +73,7 @@ class Run:
     identity: dict[str, Any]
     """What may not change on resume: recipe, classes, names of the images, and the teacher."""
     teacher: Teacher | None = None
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     execution: Execution = field(default_factory=Execution)
 
 
@@ -114,8 +114,8 @@ def train(
         loud.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
     if resume:
-        go_on(run.folder, state, recipe, run.identity, processes, console, allow_config_change)
-    processes.on_first(lambda: check_room(run.folder, _sizes_of_a_save(state, recipe)))
+        resume_run(run.folder, state, recipe, run.identity, processes, console, allow_config_change)
+    processes.on_rank_zero(lambda: check_room(run.folder, _sizes_of_a_save(state, recipe)))
     engine = Engine(connect(network, processes), processes, scaler, run.teacher)
     saver = CheckpointSaver(run.folder / CHECKPOINTS, warn)
     report = TrainingReport(
@@ -137,21 +137,21 @@ def train(
     with stop, report, contextlib.closing(batches):
         while True:
             must_stop = processes.any(stop.received is not None)
-            if run.score and not must_stop and state.step and state.owes_a_score(recipe):
+            if run.score and not must_stop and state.step and state.is_evaluation_due(recipe):
                 must_stop = not _score(run, run.score, state, report, stop)
-            if state.owes_a_save(recipe) or (must_stop and not state.is_saved):
+            if state.is_checkpoint_due(recipe) or (must_stop and not state.is_saved):
                 save_now = functools.partial(
                     saver.save,
                     state.checkpoint(run.identity),
                     must_work=must_stop or state.is_finished(recipe),
                 )
-                state.is_saved = processes.on_first(save_now)
+                state.is_saved = processes.on_rank_zero(save_now)
             if must_stop:
                 raise Stopped(state.step, is_told=processes.is_first)
             if state.is_finished(recipe):
                 break
 
-            batch, waited = processes.on_each(functools.partial(_timed, batches))
+            batch, waited = processes.on_all_ranks(functools.partial(_timed, batches))
             if processes.any(batch is None):  # a signal came while one of them waited
                 continue
             assert batch is not None
@@ -175,7 +175,7 @@ def train(
                     f"finite, no weight was moved (crops {state.position - batch_size} to "
                     f"{state.position - 1})"
                 )
-                processes.on_first(functools.partial(_check_nonfinite, state))
+                processes.on_rank_zero(functools.partial(_check_nonfinite, state))
             report.step(
                 state.step,
                 loss=result.loss,
@@ -184,13 +184,13 @@ def train(
                 num_images=batch_size,
             )
 
-    if state.gains_no_more(recipe):
+    if state.is_early_stopped(recipe):
         report.say(
             f"stopped at step {state.step} of {steps}: the last {state.scores_since_best} scores "
             f"did not beat the best one, {state.best_miou:.4f} (stop_after: {recipe.stop_after})"
         )
     last = state.average.averaged(model)
-    processes.on_first(lambda: _save(last, run.folder / "last.safetensors", {}))
+    processes.on_rank_zero(lambda: _save(last, run.folder / "last.safetensors", {}))
     return last
 
 
@@ -228,7 +228,7 @@ def _score(
             return False
         return True
 
-    if is_best and run.processes.on_first(keep):
+    if is_best and run.processes.on_rank_zero(keep):
         state.best_miou = miou
     state.scored_step, state.is_saved = state.step, False
     return True

@@ -70,7 +70,7 @@ class Processes:
         """Whether the flag is set in any process."""
         return self.sum(flag)[0] > 0
 
-    def on_first(self, action: Callable[[], Found]) -> Found:
+    def on_rank_zero(self, action: Callable[[], Found]) -> Found:
         """Do something in the first process alone, and give what it finds to all.
 
         Raises:
@@ -90,7 +90,7 @@ class Processes:
             raise found if self.is_first else EndedElsewhere
         return found  # pyright: ignore[reportReturnType]
 
-    def on_each(self, action: Callable[[], Found]) -> Found:
+    def on_all_ranks(self, action: Callable[[], Found]) -> Found:
         """Do something in every process, and go on only if it went well in all of them.
 
         Raises:
@@ -110,12 +110,12 @@ class Processes:
         return found  # pyright: ignore[reportReturnType]
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 """A run of one process."""
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def init_processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that the environment tells of; alone, where it tells of none.
 
     Args:
@@ -140,7 +140,7 @@ def described_processes() -> Processes:
         UserError: If it says only part of it.
     """
     if "WORLD_SIZE" not in os.environ:
-        return ALONE
+        return SINGLE_PROCESS
     try:
         rank, count, local_rank = (
             int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -27,7 +27,7 @@ _MAX_PART_OF_MODEL = 8
 """A file of tensors has at most so many times the bytes of the model; AdamW's has two."""
 
 
-def go_on(
+def resume_run(
     folder: Path,
     state: TrainingState,
     recipe: Recipe,
@@ -45,18 +45,18 @@ def go_on(
     def say(line: str) -> None:
         console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
-    found, changes = processes.on_each(
+    found, changes = processes.on_all_ranks(
         lambda: find_checkpoint(
             folder, state.model, identity, allow_config_change=allow_config_change, say=say
         )
     )
-    first_step = processes.on_first(lambda: found.step)
-    processes.on_each(lambda: _check_same(found.step, first_step, folder))
+    first_step = processes.on_rank_zero(lambda: found.step)
+    processes.on_all_ranks(lambda: _check_same(found.step, first_step, folder))
     state.restore(found)
     if changes:
         path = folder / f"recipe-from-step-{state.step:08d}.yaml"
         text = recipe.to_yaml().encode()
-        processes.on_first(lambda: write_new(path, text, overwrite=True))
+        processes.on_rank_zero(lambda: write_new(path, text, overwrite=True))
     steps = recipe.schedule.steps
     if state.is_finished(recipe):
         say(f"this run is finished: {state.step} of {steps} steps are done")

@@ -17,13 +17,15 @@ from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.log.tracking import Pictures
 from segmenter.training.loop import Draw, Score
-from segmenter.training.processes import ALONE, Processes
+from segmenter.training.processes import SINGLE_PROCESS, Processes
 
 _NUM_DRAWN = 4
 _MAX_DRAWN_SIDE = 320  # of each image in a picture, in pixels
 
 
-def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = ALONE) -> Score:
+def build_score(
+    items: tuple[Item, ...], recipe: Recipe, processes: Processes = SINGLE_PROCESS
+) -> Score:
     """A function that scores a model on the validation images, by the recipe's own protocol.
 
     Each image is predicted by one of the processes; their confusion matrices are added.
@@ -49,7 +51,7 @@ def build_score(items: tuple[Item, ...], recipe: Recipe, processes: Processes = 
         for _ in range(num_rounds - num_done):
             after_each()  # the others ask after each of theirs
 
-        processes.on_each(lambda: _raise(problem))
+        processes.on_all_ranks(lambda: _raise(problem))
         matrix.counts = processes.sum_counts(matrix.counts)
         return score_all(matrix, classes, predictor.protocol).to_json()
 

@@ -36,20 +36,20 @@ class TrainingState:
     is_saved: bool = False
     """Whether a checkpoint holds all this."""
 
-    def gains_no_more(self, recipe: Recipe) -> bool:
+    def is_early_stopped(self, recipe: Recipe) -> bool:
         """Whether the recipe ends the run here, for want of a new best score."""
         return recipe.stop_after is not None and self.scores_since_best >= recipe.stop_after
 
     def is_finished(self, recipe: Recipe) -> bool:
         """Whether no further step is to be taken."""
-        return self.step >= recipe.schedule.steps or self.gains_no_more(recipe)
+        return self.step >= recipe.schedule.steps or self.is_early_stopped(recipe)
 
-    def owes_a_score(self, recipe: Recipe) -> bool:
+    def is_evaluation_due(self, recipe: Recipe) -> bool:
         """Whether the model is to be scored before the next step."""
         is_due = self.step % recipe.evaluate_every == 0 or self.step == recipe.schedule.steps
         return is_due and self.scored_step != self.step
 
-    def owes_a_save(self, recipe: Recipe) -> bool:
+    def is_checkpoint_due(self, recipe: Recipe) -> bool:
         """Whether a checkpoint is to be written before the next step."""
         is_due = self.step % recipe.save_every == 0 or self.is_finished(recipe)
         return is_due and not self.is_saved

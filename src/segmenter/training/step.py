@@ -15,7 +15,7 @@ from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.losses import Loss
 from segmenter.training.parallel import Answers, ForwardPass, exchange_gradients, full
-from segmenter.training.processes import ALONE, Processes
+from segmenter.training.processes import SINGLE_PROCESS, Processes
 from segmenter.training.randomness import draw_drop_path_scales, seed_dropout
 from segmenter.training.teacher import Teacher
 
@@ -26,7 +26,7 @@ class Engine:
 
     network: nn.Module
     """`ForwardPass`, or DDP around it."""
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
     """Of the loss, for float16; disabled, it changes nothing."""
     teacher: Teacher | None = None

@@ -102,7 +102,7 @@ def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
     for number, path in enumerate(paths):
         decoded = decode_image(path, image_bits=model.spec.classes.image_bits)
         sizes = view_sizes(decoded.shape[:2], protocol)[0]
-        resized = resize_image(decoded, sizes.decoded, protocol.resize_dtype)
+        resized = resize_image(decoded, sizes.image, protocol.resize_dtype)
         pixels = resize_image(resized, sizes.view, "float32")[:]
         if protocol.window is not None:
             rng = np.random.default_rng(number)

@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from segmenter.commands.benchmark import colored_blocks, measure
 from segmenter.data.video.frames import Frame, VideoFile
+from segmenter.extras.benchmarking.speed import colored_blocks, measure
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol

@@ -10,7 +10,7 @@ from PIL import Image
 
 import segmenter
 from segmenter.checkpoints import save
-from segmenter.commands.prune import same_labels
+from segmenter.extras.pruning.prune_model import same_labels
 from segmenter.model import Protocol, Segmenter
 from tests.conftest import make_recipe, make_spec, write_data_set
 from tests.helpers.command_line import refused, run

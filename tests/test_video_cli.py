@@ -14,8 +14,8 @@ from PIL import Image
 
 from segmenter import cli
 from segmenter.checkpoints import save
-from segmenter.commands import predict_videos
 from segmenter.model import Segmenter
+from segmenter.predicting import predict_videos
 from tests.conftest import make_spec
 from tests.video_files import (
     av,

@@ -10,8 +10,8 @@ import torch
 
 from segmenter import cli
 from segmenter.checkpoints import load, save
-from segmenter.commands.benchmark import count_flops, count_parameters
 from segmenter.errors import UserError
+from segmenter.extras.benchmarking.speed import count_flops, count_parameters
 from segmenter.extras.export.write import openvino_files
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
@@ -257,7 +257,7 @@ def test_export_writes_files_and_a_report_that_the_commands_take(
 def test_a_graph_that_differs_is_not_written(
     tmp_path: Path, model: Segmenter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from segmenter.commands import export
+    from segmenter.extras.export import export_graph as export
 
     def other(model: Segmenter, *given: object, **options: object) -> onnx.ModelProto:
         changed = Segmenter(model.spec).eval()

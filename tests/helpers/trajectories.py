@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.commands.launch import launch
 from segmenter.recipe import Recipe
+from segmenter.training.launch import launch
 from tests.training.driver import read_trace
 
 

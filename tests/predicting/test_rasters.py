@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from segmenter.checkpoints import save
-from segmenter.commands.predict import run_prediction
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
+from segmenter.predicting.predict_all import run_prediction
 from segmenter.predicting.rasters import is_raster, label_raster
 from tests.conftest import make_spec
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load, save
 
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training import run_folder
 from tests.conftest import make_recipe, write_data_set

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.commands import train as command
-from segmenter.commands.train import run_training
+from segmenter.commands import run_training as command
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.signals import Stopped
 from tests.conftest import make_recipe

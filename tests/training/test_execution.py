@@ -9,12 +9,11 @@ import torch
 from torch.amp import GradScaler
 
 from segmenter import UserError
-from segmenter.commands import launch
-from segmenter.commands import train as train_command
-from segmenter.commands.launch import check_execution, exact_algorithms
-from segmenter.commands.train import run_training
+from segmenter.commands import run_training as train_command
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import read_recipe
-from segmenter.training import loop
+from segmenter.training import launch, loop
+from segmenter.training.launch import check_execution, exact_algorithms
 from segmenter.training.parallel import Execution
 from segmenter.training.signals import Stopped
 from tests.conftest import make_recipe

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module

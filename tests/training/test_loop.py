@@ -8,7 +8,7 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training import loop

@@ -13,7 +13,7 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.parallel import Execution
 from segmenter.training.processes import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe, read_recipe
 from tests.conftest import make_recipe
 

@@ -31,7 +31,7 @@ def benchmark(
         rounds: How often each step is timed; medians count.
         json: Print all numbers as JSON instead.
     """
-    from segmenter.commands.benchmark import run_benchmark
+    from segmenter.extras.benchmarking.speed import run_benchmark
 
     run_benchmark(
         model,

@@ -22,7 +22,7 @@ def check(
         workers: Processes that read; without it, as many as there are processors.
         overwrite: Replace files that are there.
     """
-    from segmenter.commands.check import run_check
+    from segmenter.extras.checking.check_data_set import run_check
 
     found = run_check(
         data, report_folder=report, json_file=json, workers=workers, overwrite=overwrite

@@ -41,7 +41,7 @@ def compare(
         precision: Arithmetic; float32 is what published scores are made with.
         overwrite: Replace files that are there.
     """
-    from segmenter.commands.compare import run_comparison
+    from segmenter.evaluation.compare_models import run_comparison
 
     run_comparison(
         a,

@@ -32,7 +32,7 @@ def convert(
         stride: Without any `variant.yml`: distance of neighbouring windows.
         overwrite: Replace a file that is there.
     """
-    from segmenter.commands.convert import run_conversion
+    from segmenter.checkpoints.foreign.convert_checkpoint import run_conversion
 
     run_conversion(
         source,

@@ -65,7 +65,7 @@ def evaluate(
         precision: Arithmetic; float32 is what published scores are made with.
         overwrite: Replace files that are there.
     """
-    from segmenter.commands.evaluate import run_evaluation
+    from segmenter.evaluation.evaluate_model import run_evaluation
 
     changes = {
         "short_side": short_side,

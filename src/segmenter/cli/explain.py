@@ -29,7 +29,7 @@ def explain(
         device: Where to compute.
         overwrite: Replace files in the folder that an earlier run did not write.
     """
-    from segmenter.commands.explain import run_explanation
+    from segmenter.extras.explaining.explain_image import run_explanation
 
     page = run_explanation(
         image,

@@ -36,7 +36,7 @@ def export(
         overwrite: Replace files that are there.
     """
     if format == "web":
-        from segmenter.commands.export_web import run_web_export
+        from segmenter.extras.export.export_page import run_web_export
 
         run_web_export(
             model,
@@ -52,7 +52,7 @@ def export(
     if onnxruntime_web is not None:
         raise UserError(f"--onnxruntime-web is for --format web, not for {format}")
 
-    from segmenter.commands.export import run_export
+    from segmenter.extras.export.export_graph import run_export
 
     run_export(
         model,

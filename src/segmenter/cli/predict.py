@@ -76,7 +76,7 @@ def predict(
         "overwrite": overwrite,
     }
     if shards is not None or shard is not None:
-        from segmenter.commands.predict_shards import run_shards
+        from segmenter.predicting.predict_parts import run_shards
 
         one_page = gallery or submission is not None
         for_videos = (video, fps, camera_format) != ("overlay", 25.0, None)
@@ -91,7 +91,7 @@ def predict(
             **options,
         )
     else:
-        from segmenter.commands.predict import run_prediction
+        from segmenter.predicting.predict_all import run_prediction
 
         failed = run_prediction(
             images,

@@ -14,7 +14,7 @@ def prepare(name: str, folder: Path, *, download: bool = False) -> int:
             replaced.
         download: Get missing archives from the net.
     """
-    from segmenter.commands.prepare import run_preparation
+    from segmenter.data.published.prepare_set import run_preparation
 
     is_whole = run_preparation(name, folder, may_download=download)
     return DONE if is_whole else PARTLY_DONE

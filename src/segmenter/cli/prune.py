@@ -38,7 +38,7 @@ def prune(
         device: Where to compute.
         overwrite: Replace a file that is there.
     """
-    from segmenter.commands.prune import run_pruning
+    from segmenter.extras.pruning.prune_model import run_pruning
 
     run_pruning(
         model,

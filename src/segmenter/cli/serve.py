@@ -31,7 +31,7 @@ def serve(
         runtime: What computes; auto: the fastest that is installed.
         precision: Arithmetic; float32 has the published numerics.
     """
-    from segmenter.commands.serve import run_service
+    from segmenter.extras.serving.start_service import run_service
 
     run_service(
         model,

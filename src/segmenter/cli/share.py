@@ -11,7 +11,7 @@ def card(model: str) -> int:
     Args:
         model: A bundled name, a model file, or hf:owner/name.
     """
-    from segmenter.commands.share import run_card
+    from segmenter.extras.sharing.share_model import run_card
 
     print(run_card(model), end="")
     return DONE
@@ -36,7 +36,7 @@ def push(
         public: Let all see the repository, where it is made anew.
         overwrite: Replace another model or card that is there.
     """
-    from segmenter.commands.share import run_push
+    from segmenter.extras.sharing.share_model import run_push
 
     run_push(model, name, card_file=card, public=public, overwrite=overwrite)
     return DONE
@@ -44,7 +44,7 @@ def push(
 
 def models() -> int:
     """List the models that need no network: bundled ones, and those of the hub in its cache."""
-    from segmenter.commands.share import run_listing
+    from segmenter.extras.sharing.share_model import run_listing
 
     run_listing()
     return DONE

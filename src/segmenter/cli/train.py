@@ -72,7 +72,7 @@ def train(
     if partial is not None:
         given["model"]["partial"] = partial
     checked = read_recipe(recipe, given)
-    from segmenter.commands.train import Execution, run_training  # torch: seconds
+    from segmenter.commands.run_training import Execution, run_training  # torch: seconds
 
     return run_training(
         checked,

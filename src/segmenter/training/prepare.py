@@ -14,7 +14,7 @@ from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_published
 from segmenter.classes import Classes
-from segmenter.data.folder import Item, LabelledFolder, hold_out
+from segmenter.data.folder import Item
 from segmenter.data.loading import SampleStream
 from segmenter.data.pairing.find_images import find_images
 from segmenter.data.transforms import CropTransform
@@ -29,31 +29,6 @@ from segmenter.training.model_spec import build_spec
 from segmenter.training.teacher import Teacher, load_teacher
 
 _GREY = (127.5, 127.5, 127.5)
-
-
-def training_items(
-    recipe: Recipe, data: LabelledFolder
-) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """The images to train on, and those to score on during training (none if not wanted).
-
-    A folder without split folders, or without the `val` split, has a share of its training
-    images held out instead.
-    """
-    wanted = recipe.data.train if set(recipe.data.train) <= set(data.splits) else None
-    if wanted is None and set(data.splits) == {"all"}:
-        wanted = ("all",)
-    try:
-        train = data.items(*(wanted or recipe.data.train))
-    except UserError as error:
-        known = ",".join(sorted(data.splits))
-        raise UserError(
-            f"{error}; name those to train on, as in --data.train '[{known}]'"
-        ) from None
-    if recipe.data.val is None:
-        return train, ()
-    if recipe.data.val == "val" and "val" not in data.splits:
-        return hold_out(train, recipe.data.hold_out)
-    return train, data.items(recipe.data.val)
 
 
 def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) -> Segmenter:

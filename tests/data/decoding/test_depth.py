@@ -12,14 +12,14 @@ from PIL import Image
 
 from segmenter.checkpoints import load, save
 from segmenter.classes import Classes, read_classes
-from segmenter.commands.predict import run_prediction
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.data.decoding.decode import decode_image, decode_mask, read_image
 from segmenter.data.folder import open_folder
 from segmenter.data.pairing.items import Item
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
+from segmenter.predicting.predict_all import run_prediction
 from tests.conftest import make_classes, make_recipe
 
 RAMP = np.linspace(0, 1, 2400).reshape(40, 60)

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from segmenter.checkpoints import save
-from segmenter.commands.predict import run_prediction
 from segmenter.data.decoding.decode import decode_mask, read_header, read_image
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.draft import draft_classes
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
+from segmenter.predicting.predict_all import run_prediction
 from tests.conftest import make_classes
 
 PAGES = [Image.fromarray(np.full((16, 24), value, np.uint8)) for value in (0, 1, 2)]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from segmenter.data.folder import find_splits, open_folder
+from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
-from segmenter.training.prepare import training_items
 from tests.conftest import make_recipe
 from tests.data.conftest import write_pair
 

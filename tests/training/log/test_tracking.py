@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segmenter import UserError
-from segmenter.commands.train import run_training
+from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.log import tracking
 from segmenter.training.log.tracking import TrackedRun, Trackers, require_trackers

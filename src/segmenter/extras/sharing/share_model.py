@@ -9,13 +9,13 @@ from segmenter.checkpoints import load
 from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints.hub import is_hub_name, parse_hub_name
 from segmenter.checkpoints.open import resolve
-from segmenter.commands.markup import escape
 from segmenter.errors import UserError
 from segmenter.extras.sharing.card import measured, write_card
 from segmenter.extras.sharing.listing import models_at_hand
 from segmenter.extras.sharing.push import push_model
 from segmenter.files.regular import read_regular
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.terminal import escape
 
 _MAX_CARD_BYTES = 1 << 20
 _MAX_CLASS_NAMES = 40  # characters, in a table

@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segmenter.classes import Classes, read_classes
-from segmenter.commands.score_tables import print_scores, print_statistics
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
 from segmenter.data.published import open_data, split_name
+from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO
 from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
 from segmenter.evaluation.reports.page import PAGE_NAME
 from segmenter.evaluation.reports.report import write_report
+from segmenter.evaluation.reports.score_tables import print_scores, print_statistics
 from segmenter.evaluation.statistics import Statistics
 from segmenter.files.outputs import OutputFolder, check_new, write_new
 from segmenter.inference.metric_decoding import Decode
@@ -29,7 +30,6 @@ from segmenter.model import ModelSpec
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.exported import is_exported
 from segmenter.runtimes.open import Runtime, open_runtime
-from segmenter.training.prepare import training_items
 
 
 def run_evaluation(

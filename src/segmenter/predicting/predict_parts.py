@@ -12,16 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from segmenter.classes import Classes
-from segmenter.commands.image_reading import Remarks
-from segmenter.commands.predict import (
-    check_given,
-    open_predictor,
-    print_passed_over,
-    print_shares,
-    print_usage,
-    report,
-)
-from segmenter.commands.predict_videos import find_videos
 from segmenter.data.pairing.find_images import before_wildcard, walk_inputs
 from segmenter.errors import UserError
 from segmenter.files.manifest import RECORDS_NAME
@@ -32,7 +22,17 @@ from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
 from segmenter.predicting.images import Result, check_channels, label_images
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
+from segmenter.predicting.predict_all import (
+    check_given,
+    open_predictor,
+    print_passed_over,
+    print_shares,
+    print_usage,
+    report,
+)
+from segmenter.predicting.predict_videos import find_videos
 from segmenter.predicting.rasters import is_raster
+from segmenter.predicting.remarks import Remarks
 from segmenter.predicting.set_files import write_set_file
 from segmenter.predicting.shards import ShardRecord, merged_lines
 from segmenter.predicting.stages import StageClock

@@ -15,9 +15,6 @@ from rich.table import Table
 
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.checkpoints.open import bundled_models
-from segmenter.commands.image_reading import Remarks, check_image_bits
-from segmenter.commands.markup import escape
-from segmenter.commands.predict_videos import check_videos, find_videos, label_videos
 from segmenter.data.decoding.formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
 from segmenter.data.video.frames import CameraFormat
@@ -28,13 +25,16 @@ from segmenter.inference.predictor import Predictor
 from segmenter.predicting.gallery import PAGE, write_gallery
 from segmenter.predicting.images import Result, predict_files
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
+from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
+from segmenter.predicting.remarks import Remarks, check_image_bits
 from segmenter.predicting.set_files import SetFiles
 from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.submission import Benchmark, write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult
 from segmenter.runtimes.open import describe
+from segmenter.terminal import escape
 from segmenter.text import visible
 
 

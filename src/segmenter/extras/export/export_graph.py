@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.commands.evaluate import data_classes, scored_items
 from segmenter.data.published import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.evaluate_model import data_classes, scored_items
 from segmenter.extras.export.write import openvino_files, triton_config
 from segmenter.files.outputs import write_new
 from segmenter.inference.predictor import Predictor

@@ -10,19 +10,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from segmenter.commands.drafting import ask_for_classes
-from segmenter.commands.launch import (
-    check_execution,
-    device_name,
-    exact_algorithms,
-    launch,
-    place_of,
-)
 from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.loading import bytes_ahead
+from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
 from segmenter.data.published import open_data, split_name
 from segmenter.data.readers import shared_memory_note
+from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from segmenter.extras.checking.findings import group, one_line
@@ -31,6 +25,13 @@ from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
 from segmenter.text import visible
+from segmenter.training.launch import (
+    check_execution,
+    device_name,
+    exact_algorithms,
+    launch,
+    place_of,
+)
 from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import Run, train
 from segmenter.training.parallel import Execution
@@ -40,7 +41,6 @@ from segmenter.training.prepare import (
     build_stream,
     build_teacher,
     run_identity,
-    training_items,
 )
 from segmenter.training.processes import (
     Processes,

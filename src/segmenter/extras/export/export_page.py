@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.commands.export import checked_parity, compare_scores, need
 from segmenter.errors import UserError
+from segmenter.extras.export.export_graph import checked_parity, compare_scores, need
 from segmenter.extras.export.onnxruntime_web import RUNTIME_FILES, VERSION, read_onnxruntime_web
 from segmenter.extras.export.web import (
     GRAPH_NAME,

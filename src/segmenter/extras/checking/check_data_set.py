@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from segmenter.commands.drafting import ask_for_classes
-from segmenter.commands.markup import escape
+from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
 from segmenter.data.published import open_data, split_name
 from segmenter.errors import UserError
@@ -16,6 +15,7 @@ from segmenter.extras.checking.check import Check, check
 from segmenter.extras.checking.findings import one_line
 from segmenter.extras.checking.page import PAGE_NAME, write_page
 from segmenter.files.outputs import OutputFolder, check_new, write_new
+from segmenter.terminal import escape
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 

@@ -3,11 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.commands.markup import escape
 from segmenter.evaluation.bootstrap import LEVEL, Interval
 from segmenter.evaluation.evaluate import Evaluation
 from segmenter.evaluation.object_sizes import SIZES
 from segmenter.evaluation.statistics import Statistics
+from segmenter.terminal import escape
 from segmenter.text import visible
 
 

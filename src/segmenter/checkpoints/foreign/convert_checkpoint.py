@@ -6,11 +6,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from segmenter.checkpoints import save
+from segmenter.checkpoints.foreign.convert_config import convert_config
 from segmenter.checkpoints.foreign.paddleseg.inherit import CONFIG_SUFFIXES
 from segmenter.checkpoints.foreign.read import read_published
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.classes import Classes, read_classes
-from segmenter.commands.convert_config import convert_config
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 

@@ -6,7 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.commands.evaluate import (
+from segmenter.data.published import open_data
+from segmenter.errors import UserError
+from segmenter.evaluation.bootstrap import MEANS
+from segmenter.evaluation.comparison import Comparison, difference
+from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.evaluate_model import (
     data_classes,
     how_computed,
     open_model,
@@ -14,18 +19,13 @@ from segmenter.commands.evaluate import (
     scored_items,
     showing_progress,
 )
-from segmenter.commands.markup import escape
-from segmenter.commands.score_tables import percent, print_lines, span
-from segmenter.data.published import open_data
-from segmenter.errors import UserError
-from segmenter.evaluation.bootstrap import MEANS
-from segmenter.evaluation.comparison import Comparison, difference
-from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.comparison_page import write_comparison
+from segmenter.evaluation.reports.score_tables import percent, print_lines, span
 from segmenter.files.outputs import write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
+from segmenter.terminal import escape
 
 _NUM_NAMED = 5
 """Images that are named in the terminal."""

@@ -255,10 +255,9 @@ def test_a_signal_saves_everything_and_says_so_in_the_exit_status(here: Path, nu
 def test_help_and_a_wrong_recipe_do_not_wait_for_torch(
     arguments: list[str], status: int, said: str
 ) -> None:
-    code = "import sys\nfrom segmenter import cli\n"
-    code += (
-        f"try:\n    cli.main({arguments})\nexcept SystemExit as ended:\n    status = ended.code\n"
-    )
+    code = "import sys\nfrom segmenter import commands\n"
+    code += f"try:\n    commands.main({arguments})\n"
+    code += "except SystemExit as ended:\n    status = ended.code\n"
     code += "assert 'torch' not in sys.modules\nsys.exit(status)"
     environment = os.environ | {"PYTHONWARNINGS": "error"}
     ended = subprocess.run(
@@ -370,7 +369,7 @@ def test_an_unknown_protocol_names_the_known_ones(
 @pytest.mark.slow
 def test_an_error_of_ours_does_not_leave_workers_behind(here: Path) -> None:
     code = (
-        "from segmenter import cli\nfrom segmenter.training import loop\n"
+        "from segmenter import commands\nfrom segmenter.training import loop\n"
         "loop.train_step = lambda *_: 1 / 0\ncli.main(['train', 'tiny.yaml', '--workers', '2'])"
     )
     ended = subprocess.run(

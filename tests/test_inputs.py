@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec
@@ -39,7 +39,7 @@ def test_an_output_is_no_input(
     Path("link").symlink_to("list.txt")
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments.replace("M", "M.safetensors").split())
+        commands.main(arguments.replace("M", "M.safetensors").split())
     error = capsys.readouterr().err
     assert (ended.value.code, error.count("\n")) == (2, 1), error
     assert "would be lost" in error or "could be lost" in error

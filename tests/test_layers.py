@@ -30,7 +30,6 @@ ROOMS = [
     "predicting",
     "extras",
     "commands",
-    "cli",
 ]
 """From the ground up: a room imports only those before it, so commands alone import extras."""
 NARROWER = {

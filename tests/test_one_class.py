@@ -13,7 +13,7 @@ import segmenter
 from segmenter import Predictor, UserError
 from segmenter.checkpoints.foreign.family import choose_classes
 from segmenter.classes import Classes
-from segmenter.cli import app
+from segmenter.commands import app
 from segmenter.commands.run_training import run_training
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.drawing import overlay_with_legend

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import segmenter
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints.open import bundled_models
 from tests.conftest import write_data_set
 
@@ -36,7 +36,7 @@ def test_readme_begins_with_the_two_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_have_only_flags_that_exist(command: str) -> None:
-    cli.app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+    commands.app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
 
 
 def test_links_lead_to_files() -> None:
@@ -93,5 +93,5 @@ def test_the_commands_run_in_their_order(
             small = "--augment.crop_size 56 --protocol.short_side 56"
             arguments += shlex.split(f"{short} {small}")
         with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
+            commands.main(arguments)
         assert not ended.value.code, (command, capsys.readouterr().err)

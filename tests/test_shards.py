@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
@@ -58,7 +58,7 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def run(*arguments: str) -> int:
     """The exit status of `segmenter ARGUMENTS`."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        commands.main(arguments)
     return ended.value.code or 0
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     """The one line that answers a mistake."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(["predict", *arguments])
+        commands.main(["predict", *arguments])
     error = capsys.readouterr().err
     assert (ended.value.code, error.count("\n")) == (2, 1), error
     return error
@@ -68,7 +68,7 @@ def test_a_video_that_is_named_as_an_image_is_called_a_video(
 ) -> None:
     (tmp_path / name).write_bytes(start + bytes(99))
     with pytest.raises(SystemExit):
-        cli.main(["explain", str(tmp_path / name), "--out", str(tmp_path / "out")])
+        commands.main(["explain", str(tmp_path / name), "--out", str(tmp_path / "out")])
     message = capsys.readouterr().err
     assert "is a video" in message
     assert ".mp4" in message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter import cli
+from segmenter import commands
 
 NO_SPACE, NO_READER = OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")
 
@@ -41,9 +41,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Run a command of one printed line to its end; gives the exit status."""
 
     def run() -> int:
-        monkeypatch.setitem(cli.main.__globals__, "app", print_both)
+        monkeypatch.setitem(commands.main.__globals__, "app", print_both)
         with pytest.raises(SystemExit) as ended:
-            cli.main(["models"])
+            commands.main(["models"])
         assert isinstance(ended.value.code, int)
         return ended.value.code
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmenter import cli
-from segmenter.cli.streams import guarded_streams
+from segmenter import commands
+from segmenter.commands.streams import guarded_streams
 from segmenter.predicting.annotations.formats import SET_FILES, LabelledImage, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
 from tests.conftest import make_classes
@@ -113,7 +113,7 @@ def test_an_error_shows_a_name_without_obeying_it(
     command: str, word: str, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit):
-        cli.main([command, str(tmp_path / word)])
+        commands.main([command, str(tmp_path / word)])
     error = capsys.readouterr().err
     assert ascii(word)[1:-1] in error or "control characters" in error
     assert for_terminal(error) == error

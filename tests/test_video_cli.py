@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.predicting import predict_videos
@@ -37,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(*arguments: str) -> int:
     given = ["predict", *arguments, "--model", "model.safetensors", "--runtime", "torch"]
     with pytest.raises(SystemExit) as ended:
-        cli.main(given)
+        commands.main(given)
     return int(ended.value.code or 0)
 
 

@@ -1,5 +1,5 @@
 """`python -m segmenter` is the `segmenter` command."""
 
-from segmenter.cli import main
+from segmenter.commands import main
 
 main()

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import load, save
 from segmenter.errors import UserError
 from segmenter.extras.benchmarking.speed import count_flops, count_parameters
@@ -57,7 +57,7 @@ def file(tmp_path: Path, graph: bytes) -> Path:
 
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
+        commands.main(arguments)
     return int(stopped.value.code or 0)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.conftest import make_spec, write_data_set
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(*arguments: str) -> int:
     """The exit status of `segmenter ARGUMENTS`."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        commands.main(arguments)
     return ended.value.code or 0
 
 

@@ -4,8 +4,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from segmenter import cli
-from segmenter.cli.main import app
+from segmenter import commands
+from segmenter.commands.main import app
 
 COMMANDS = {name: app[name].default_command for name in app if not name.startswith("-")}
 
@@ -20,7 +20,7 @@ def leaves(hint: Any) -> set[Any]:
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     """The one line that answers a mistake."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        commands.main(arguments)
     error = capsys.readouterr().err
     assert (ended.value.code, error.count("\n")) == (2, 1), error
     return error

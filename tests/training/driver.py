@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.training import loop
 from segmenter.training.step import train_step
 
@@ -53,7 +53,7 @@ def main() -> None:
 
     loop.train_step = traced
     torch.set_num_threads(1)
-    cli.main(arguments)
+    commands.main(arguments)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ WITHOUT = """
 import sys
 for name in ("fcntl", "resource", "termios"):
     sys.modules[name] = None
-from segmenter.cli.main import main
+from segmenter.commands.main import main
 sys.argv[0] = "segmenter"
 for arguments in (["train", *sys.argv[1:]], ["serve"]):
     try:

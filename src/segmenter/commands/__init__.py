@@ -1,1 +1,5 @@
-"""What each command does, from checked arguments to files and tables on the terminal."""
+"""The command line: what `segmenter` takes, and how it ends."""
+
+from segmenter.commands.main import app, main
+
+__all__ = ["app", "main"]

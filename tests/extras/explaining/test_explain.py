@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from segmenter.checkpoints import save
-from segmenter.cli import main
+from segmenter.commands import main
 from segmenter.errors import UserError
 from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
 from segmenter.extras.explaining.maps import attention, confidence, describe, seen_as_a_whole

@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.extras.export import onnxruntime_web
@@ -56,7 +56,7 @@ def pack(
 
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
+        commands.main(arguments)
     return int(stopped.value.code or 0)
 
 

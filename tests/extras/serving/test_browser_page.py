@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from segmenter.checkpoints import load, save
-from segmenter.cli.export import export
+from segmenter.commands.export import export
 from segmenter.data.decoding.decode import decode_image
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter

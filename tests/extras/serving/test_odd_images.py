@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter import cli
+from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.data.decoding.decode import decode_image, read_size
 from segmenter.inference.predictor import Predictor
@@ -86,7 +86,7 @@ def test_over_http_it_is_labelled_or_refused_as_the_table_says(
 def predict(images: Path, model: Path, out: Path) -> int:
     """The exit status of `segmenter predict`."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(["predict", str(images), "--model", str(model), "--out", str(out)])
+        commands.main(["predict", str(images), "--model", str(model), "--out", str(out)])
     return ended.value.code or 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from segmenter.cli.values import DONE, Decode, Precision, RuntimeName
+from segmenter.commands.values import DONE, Decode, Precision, RuntimeName
 
 
 def evaluate(

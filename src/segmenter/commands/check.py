@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segmenter.cli.values import DONE, PARTLY_DONE
+from segmenter.commands.values import DONE, PARTLY_DONE
 
 
 def check(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segmenter.cli.values import DONE, Precision, RuntimeName
+from segmenter.commands.values import DONE, Precision, RuntimeName
 
 
 def benchmark(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from segmenter.cli.values import DONE, PARTLY_DONE, Decode, Precision, RuntimeName
+from segmenter.commands.values import DONE, PARTLY_DONE, Decode, Precision, RuntimeName
 
 
 def predict(

@@ -6,23 +6,23 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from segmenter.cli.arguments import convert_strictly, problem_of
-from segmenter.cli.benchmark import benchmark
-from segmenter.cli.check import check
-from segmenter.cli.compare import compare
-from segmenter.cli.convert import convert
-from segmenter.cli.evaluate import evaluate
-from segmenter.cli.explain import explain
-from segmenter.cli.export import export
-from segmenter.cli.inputs import keeping_inputs
-from segmenter.cli.predict import predict
-from segmenter.cli.prepare import prepare
-from segmenter.cli.prune import prune
-from segmenter.cli.serve import serve
-from segmenter.cli.share import card, models, push
-from segmenter.cli.streams import OutputError, guarded_streams, silence_output
-from segmenter.cli.train import train
-from segmenter.cli.values import USER_ERROR
+from segmenter.commands.arguments import convert_strictly, problem_of
+from segmenter.commands.benchmark import benchmark
+from segmenter.commands.check import check
+from segmenter.commands.compare import compare
+from segmenter.commands.convert import convert
+from segmenter.commands.evaluate import evaluate
+from segmenter.commands.explain import explain
+from segmenter.commands.export import export
+from segmenter.commands.inputs import keeping_inputs
+from segmenter.commands.predict import predict
+from segmenter.commands.prepare import prepare
+from segmenter.commands.prune import prune
+from segmenter.commands.serve import serve
+from segmenter.commands.share import card, models, push
+from segmenter.commands.streams import OutputError, guarded_streams, silence_output
+from segmenter.commands.train import train
+from segmenter.commands.values import USER_ERROR
 from segmenter.errors import UserError
 from segmenter.text import visible
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from segmenter.cli.values import DONE
+from segmenter.commands.values import DONE
 
 
 def explain(

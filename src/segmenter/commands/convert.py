@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from segmenter.cli.values import DONE
+from segmenter.commands.values import DONE
 
 
 def convert(

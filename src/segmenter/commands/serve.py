@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from segmenter.cli.values import DONE, Precision, RuntimeName
+from segmenter.commands.values import DONE, Precision, RuntimeName
 
 
 def serve(

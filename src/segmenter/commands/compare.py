@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segmenter.cli.values import DONE, Decode, Precision, RuntimeName
+from segmenter.commands.values import DONE, Decode, Precision, RuntimeName
 
 
 def compare(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from segmenter.cli.arguments import WordError
+from segmenter.commands.arguments import WordError
 from segmenter.errors import UserError
 
 

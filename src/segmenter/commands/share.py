@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segmenter.cli.values import DONE
+from segmenter.commands.values import DONE
 
 
 def card(model: str) -> int:

@@ -37,7 +37,7 @@ from segmenter.files.cache import cached, entry_path
 from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, add_facts
 from segmenter.runtimes.graph import to_onnx
-from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.onnxruntime import onnx_session
 from tests.checkpoints.relabel import read_header, write_header
 from tests.conftest import make_spec
 from tests.mutations import Mutation, mutated, mutations

@@ -19,9 +19,9 @@ from segmenter.model.architectures import find_architecture
 from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import to_onnx
-from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.onnxruntime import onnx_session
 from segmenter.runtimes.open import open_runtime
-from segmenter.runtimes.openvino_graphs import compile_graph
+from segmenter.runtimes.openvino import compile_graph
 from segmenter.runtimes.parity import check_parity
 from tests.conftest import DECODERS, make_spec
 
@@ -87,7 +87,7 @@ def test_openvino_files_label_as_the_model_does(
     expected = Predictor(model).probabilities(image)
     np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
-    with pytest.raises(UserError, match="is OpenVINO's; take --runtime openvino"):
+    with pytest.raises(UserError, match="take --runtime auto or openvino, not onnxruntime"):
         open_runtime(tmp_path / "model.xml", "onnxruntime")
     (tmp_path / "model.bin").unlink()
     with pytest.raises(UserError, match=r"its weights in model\.bin beside it, which is missing"):

@@ -15,7 +15,8 @@ from segmenter.errors import UserError
 from segmenter.files.cache import cache_folder, cached, entry_path
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.runtimes import openvino_graphs, sources
+from segmenter.runtimes import openvino as openvino_graphs
+from segmenter.runtimes import sources
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.sources import model_source
 from tests.checkpoints.relabel import relabel
@@ -198,12 +199,12 @@ def test_kept_bytes_that_are_no_graph_are_made_anew(
 
 def test_a_file_of_0_1_0_with_another_spec_has_another_key(genuine: Path) -> None:
     twin = relabel(genuine, spec={"protocol": {"flip": True}}, is_old=True)
-    keys = {model_source(path, path).key() for path in (genuine, twin)}
+    keys = {model_source(path).key() for path in (genuine, twin)}
     assert len(keys) == 2
 
 
 def test_what_changes_between_two_looks_is_not_kept(genuine: Path) -> None:
-    source = model_source(genuine, genuine)
+    source = model_source(genuine)
     save(Segmenter(make_spec(depth=1)).eval(), genuine, overwrite=True)
     with pytest.raises(UserError, match="was changed while it was read"):
         source.load()
@@ -211,9 +212,9 @@ def test_what_changes_between_two_looks_is_not_kept(genuine: Path) -> None:
 
 def test_keys_differ_wherever_dtype_shape_or_spec_do(genuine: Path) -> None:
     model = own.read(genuine)
-    key = model_source(model, None).key()
+    key = model_source(model).key()
     with torch.no_grad():
         wide = {name: tensor.half() for name, tensor in model.state_dict().items()}
         model.load_state_dict(wide, assign=True)
-    assert model_source(model, None).key() != key
-    assert model_source(genuine, genuine).key() != key
+    assert model_source(model).key() != key
+    assert model_source(genuine).key() != key

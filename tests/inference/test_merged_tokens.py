@@ -10,7 +10,7 @@ from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
-from segmenter.runtimes.open import describe, open_runtime
+from segmenter.runtimes.open import open_runtime
 from tests.conftest import make_spec
 
 PROTOCOLS = {
@@ -103,8 +103,8 @@ def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -
     runtime = Predictor(tmp_path / "model.safetensors", merge_tokens=0.8).runtime
     assert runtime.name == "torch"
     assert runtime.precision == open_runtime(tmp_path / "model.safetensors").precision
-    assert describe(runtime).endswith("on cpu, tokens merged above a cosine of 0.8")
-    assert "merged" not in describe(open_runtime(model))
+    assert runtime.describe().endswith("on cpu, tokens merged above a cosine of 0.8")
+    assert "merged" not in open_runtime(model).describe()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, 80.0, float("nan"), float("inf")])

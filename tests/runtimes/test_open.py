@@ -15,11 +15,12 @@ from segmenter.checkpoints import save
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
+from segmenter.files import optional
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
-from segmenter.runtimes import open as runtimes
-from segmenter.runtimes import openvino_graphs
-from segmenter.runtimes.open import describe, open_runtime
+from segmenter.runtimes import openvino as openvino_graphs
+from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.runtime import Runtime
 from tests.conftest import make_spec
 
 SIZES = [(64, 64), (37, 90), (5, 100)]
@@ -48,7 +49,7 @@ def path(model: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def difference(runtime: runtimes.Runtime, model: Segmenter, size: tuple[int, int]) -> float:
+def difference(runtime: Runtime, model: Segmenter, size: tuple[int, int]) -> float:
     """The largest difference from the model's own patch logits, over two pictures."""
     channels = model.spec.encoder.in_channels
     pixels = torch.randint(0, 256, (2, channels, *size), dtype=torch.uint8)
@@ -140,7 +141,7 @@ def test_auto_takes_openvino_and_the_precision_that_the_processor_has(path: Path
     predictor = Predictor(path)
     native = openvino_graphs.usable_precision("auto")
     assert (predictor.runtime.name, predictor.runtime.precision) == ("openvino", native)
-    assert describe(predictor.runtime).startswith("openvino 20")
+    assert predictor.runtime.describe().startswith("openvino 20")
 
 
 def test_a_model_object_stays_in_torch_where_its_weights_may_change(model: Segmenter) -> None:
@@ -151,10 +152,10 @@ def test_a_model_object_stays_in_torch_where_its_weights_may_change(model: Segme
 def test_without_openvino_auto_takes_what_is_installed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = runtimes.find_spec
+    find_spec = optional.find_spec
     absent = {"openvino"}
     monkeypatch.setattr(
-        runtimes, "find_spec", lambda name: None if name in absent else find_spec(name)
+        optional, "find_spec", lambda name: None if name in absent else find_spec(name)
     )
     assert open_runtime(path).name == "onnxruntime"
     absent.add("onnxscript")

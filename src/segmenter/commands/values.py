@@ -2,8 +2,10 @@
 
 from typing import Literal
 
+from segmenter.runtimes.table import Precision, RuntimeName
+
+__all__ = ["DONE", "PARTLY_DONE", "USER_ERROR", "Decode", "Precision", "RuntimeName"]
+
 DONE, USER_ERROR, PARTLY_DONE = 0, 2, 3
 
-RuntimeName = Literal["auto", "torch", "torch-compile", "openvino", "onnxruntime"]
-Precision = Literal["auto", "float32", "bfloat16"]
 Decode = Literal["argmax", "iou", "dice"]

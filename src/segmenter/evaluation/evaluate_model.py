@@ -29,7 +29,8 @@ from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.model import ModelSpec
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.exported import is_exported
-from segmenter.runtimes.open import Runtime, open_runtime
+from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.runtime import Runtime
 
 
 def run_evaluation(

@@ -29,7 +29,8 @@ from segmenter.inference.resizing import Pixels, checked_image, view_sizes
 from segmenter.inference.row_bands import Band, Rows, batch_size, image_bands, thin_bands
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.runtimes.open import Runtime, open_runtime
+from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.runtime import Runtime
 
 _NUMBERS_AT_ONCE = 1 << 24
 """Probabilities that `Predictor.rows` makes at once: 64 MiB."""

@@ -33,7 +33,6 @@ from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.submission import Benchmark, write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult
-from segmenter.runtimes.open import describe
 from segmenter.terminal import escape
 from segmenter.text import visible
 
@@ -175,7 +174,7 @@ def open_predictor(
     terms = predictor.spec.license
     if terms and (model in bundled_models() or is_hub_name(model)):
         print(f"note: the model {model!r} is under these terms: {visible(terms)}")
-    print(f"runtime: {describe(predictor.runtime)}")
+    print(f"runtime: {predictor.runtime.describe()}")
     return predictor
 
 

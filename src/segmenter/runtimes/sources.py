@@ -80,11 +80,11 @@ class Source:
         return min(8 * self.digests().num_weights + _GRAPH_BYTES, MAX_CONTENT)
 
 
-def model_source(model: Segmenter | str | Path, path: Path | None) -> Source:
+def model_source(model: Segmenter | Path) -> Source:
     """A model by what can be said of it without reading its weights."""
     if isinstance(model, Segmenter):
         return Source(model.spec, lambda: digest_model(model), lambda: model)
-    assert path is not None
+    path = model
     if is_exported(path):
         exported = read_exported(path)
         if exported.facts.output != "logits":

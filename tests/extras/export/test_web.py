@@ -25,7 +25,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol
 from segmenter.runtimes.graph import to_onnx
-from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.onnxruntime import onnx_session
 from segmenter.runtimes.parity import best_class_agreement
 from tests.conftest import make_spec
 

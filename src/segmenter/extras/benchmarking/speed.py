@@ -20,7 +20,7 @@ from segmenter.drawing import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.runtimes.open import Runtime, describe
+from segmenter.runtimes.runtime import Runtime
 from segmenter.training.log.report import peak_memory_bytes
 
 _PRODUCT_SIDE = 2048
@@ -111,7 +111,7 @@ def measure(
         flops = count_merged_flops(computing, pixels)
     product_rate = float(np.median(products))
     return {
-        "runtime": describe(computing),
+        "runtime": computing.describe(),
         "threads": torch.get_num_threads(),
         "size": list(size),
         "merge_tokens": computing.merge_tokens,

@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,8 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import Output, to_onnx
-from segmenter.runtimes.graph_fit import Run
-from segmenter.runtimes.onnxruntime_session import onnx_session
+from segmenter.runtimes.graph_runtime import graph_runtimes
 from segmenter.runtimes.open import open_runtime
-from segmenter.runtimes.openvino_graphs import compile_graph
 from segmenter.runtimes.parity import Parity, check_parity
 
 Format = Literal["onnx", "openvino", "triton"]
@@ -112,23 +109,17 @@ def checked_parity(name: str, model: Segmenter, facts: ExportFacts, path: Path) 
     Raises:
         UserError: If they differ.
     """
-    found = [check_parity(model, facts, run(), runtime) for runtime, run in _runs(path).items()]
+    graph, weights = read_exported(path)[1:]
+    cpu = torch.device("cpu")
+    found = [
+        check_parity(model, facts, each.compile(graph, weights, "float32", cpu), each.name)
+        for each in graph_runtimes(path.suffix)
+    ]
     for parity in found:
         _print(parity)
     if not all(parity.passed for parity in found):
         raise UserError(f"{name}: the graph differs from the model, see above; not written")
     return found
-
-
-def _runs(path: Path) -> dict[str, Callable[[], Run]]:
-    """The runtimes that can open an exported file, here."""
-    exported = read_exported(path)
-    runs: dict[str, Callable[[], Run]] = {}
-    if exported.weights is None:
-        runs["onnxruntime"] = lambda: onnx_session(exported.graph, torch.device("cpu"))
-    if find_spec("openvino"):
-        runs["openvino"] = lambda: compile_graph(exported.graph, exported.weights, "float32")
-    return runs
 
 
 def compare_scores(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segmenter.runtimes.exported import FACTS_KEY, ExportFacts
 from segmenter.runtimes.graph import INPUT
-from segmenter.runtimes.openvino_core import openvino_core
+from segmenter.runtimes.openvino import openvino_core
 
 _MAX_BATCH = 8
 """Of pictures that Triton puts together."""

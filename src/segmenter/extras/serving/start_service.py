@@ -3,7 +3,6 @@
 import socket
 
 from segmenter.errors import UserError
-from segmenter.runtimes.open import describe
 
 _POSIX_ALONE = ("resource", "fcntl")
 """Modules of Python's own that Windows does not have."""
@@ -48,7 +47,7 @@ def run_service(
     _check_address(host, port)
     if settings.token is None and not _is_loopback(host):
         print(f"note: everyone who reaches {host} can use it; set {TOKEN_VARIABLE} to a secret")
-    print(f"computing with {describe(service.predictor.runtime)}")
+    print(f"computing with {service.predictor.runtime.describe()}")
     print(f"serving {model} on http://{host}:{port}", flush=True)
     run_server(service, host, port)
 

@@ -1,30 +1,94 @@
-"""Graphs compiled by OpenVINO for this processor, and kept compiled."""
+"""Graphs computed by OpenVINO on the CPU; what it compiled is kept."""
 
 import io
 import json
+import threading
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from segmenter.errors import UserError
 from segmenter.files.cache import cached
+from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
-from segmenter.runtimes.openvino_core import openvino_core
+from segmenter.runtimes.graph_runtime import GraphRuntime
+from segmenter.runtimes.runtime import PatchLogits, Pixels
+from segmenter.runtimes.sources import Source
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel
+    from openvino import CompiledModel, Core
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _DTYPES = {"f32": "float32", "i32": "int32"}
 
 
-def version() -> str:
-    """OpenVINO's version, without its build number."""
+class OpenVinoRuntime(GraphRuntime):
+    """The graph on the CPU; what is compiled of a model file is cached."""
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        model: Segmenter | Path,
+        precision: str,
+        device: torch.device,
+        merge_tokens: float | None = None,
+    ) -> None:
+        super().__init__(model, precision, device, merge_tokens)
+        self._lock = threading.Lock()  # one request at a time
+
+    @property
+    def version(self) -> str:
+        """OpenVINO's version, without its build number."""
+        import openvino
+
+        return openvino.__version__.split("-")[0]
+
+    @staticmethod
+    def settle_precision(precision: str, device: torch.device) -> str:  # noqa: ARG004
+        """Return bfloat16 for `auto` where the CPU has it natively, else float32."""
+        return usable_precision(precision)
+
+    @staticmethod
+    def compile(
+        graph: bytes,
+        weights: bytes | None,
+        precision: str,
+        device: torch.device,  # noqa: ARG004
+        facts: ExportFacts | None = None,
+    ) -> Run:
+        """Compile an ONNX graph, or OpenVINO's own with its weights."""
+        return compile_graph(graph, weights, precision, facts)
+
+    def _open(self, source: Source) -> Run:
+        if source.exported is not None:
+            return super()._open(source)
+        return compile_cached(
+            source.key(), source.with_graph, self.precision, source.max_bytes(), source.facts
+        )
+
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of images with pixels of 0 to 255."""
+        with self._lock:
+            return super().patch_logits(pixels)
+
+
+@cache
+def openvino_core() -> "Core":
+    """Return the one core of this process, which reads and compiles graphs; it is never let go.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and when it ends puts back
+    the stack that it found. Of two that end in the order in which they began, the second one puts
+    back what the first has freed, and the next signal (a child process that ends) is the end of
+    ours.
+    """
     import openvino
 
-    return openvino.__version__.split("-")[0]
+    return openvino.Core()
 
 
 def usable_precision(precision: str) -> str:

@@ -1,4 +1,4 @@
-"""Graphs opened in ONNX Runtime."""
+"""Graphs computed by ONNX Runtime, on the device that was asked for and no other."""
 
 from typing import Any
 
@@ -9,12 +9,40 @@ from numpy import ndarray
 from segmenter.errors import UserError
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
+from segmenter.runtimes.graph_runtime import GraphRuntime
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""Of each kind of device, what computes there."""
-
-
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""Of each type of device, what computes there."""
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
+
+
+class OnnxRuntime(GraphRuntime):
+    """The graph, in float32."""
+
+    name = "onnxruntime"
+
+    @property
+    def version(self) -> str:
+        """ONNX Runtime's version."""
+        import onnxruntime
+
+        return onnxruntime.__version__
+
+    @staticmethod
+    def settle_precision(precision: str, device: torch.device) -> str:  # noqa: ARG004
+        """Return float32 for `auto`."""
+        return "float32" if precision == "auto" else precision
+
+    @staticmethod
+    def compile(
+        graph: bytes,
+        weights: bytes | None,  # noqa: ARG004
+        precision: str,  # noqa: ARG004
+        device: torch.device,
+        facts: ExportFacts | None = None,
+    ) -> Run:
+        """Open an ONNX graph."""
+        return onnx_session(graph, device, facts)
 
 
 def onnx_session(graph: bytes, device: torch.device, facts: ExportFacts | None = None) -> Run:
@@ -30,7 +58,7 @@ def onnx_session(graph: bytes, device: torch.device, facts: ExportFacts | None =
     """
     import onnxruntime
 
-    provider = PROVIDERS[device.type]
+    provider = _PROVIDERS[device.type]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     settings = {} if device.type == "cpu" else {"device_id": device.index or 0}

@@ -1,0 +1,114 @@
+"""What runtimes that compute a graph have in common."""
+
+import hashlib
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segmenter.errors import UserError
+from segmenter.model import Segmenter
+from segmenter.runtimes.exported import ExportFacts
+from segmenter.runtimes.graph_fit import Run, last_line
+from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
+from segmenter.runtimes.sources import Source, model_source
+from segmenter.runtimes.table import RUNTIMES
+
+
+class GraphRuntime(Runtime):
+    """Computes the graph of a model, or of an exported file; see `Runtime` for the arguments.
+
+    A runtime of this kind says its `version`, settles the precision, and compiles a graph.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter | Path,
+        precision: str,
+        device: torch.device,
+        merge_tokens: float | None = None,
+    ) -> None:
+        source = model_source(model)
+        self.spec = source.spec
+        self.precision = precision
+        self.device = device
+        self.merge_tokens = merge_tokens
+        self._source = source
+        self._normalizes = source.facts.normalizes
+        with source.named(device):
+            self._run = self._open(source)
+
+    @staticmethod
+    @abstractmethod
+    def compile(
+        graph: bytes,
+        weights: bytes | None,
+        precision: str,
+        device: torch.device,
+        facts: ExportFacts | None = None,
+    ) -> Run:
+        """Make a graph ready to run.
+
+        Args:
+            graph: The content of an ONNX file, or of another that the runtime's row `opens`.
+            weights: The content of the file beside it; None where it has none, as ONNX.
+            precision: One that `settle_precision` gave.
+            device: Where to compute.
+            facts: What the graph must be; None: it is not checked.
+
+        Raises:
+            UserError: If the graph cannot be run there, or is not what `facts` say.
+        """
+
+    def _open(self, source: Source) -> Run:
+        """Compile the graph of a source, which is made, or comes from the cache."""
+        weights = source.exported.weights if source.exported else None
+        return source.with_graph(
+            lambda graph: self.compile(graph, weights, self.precision, self.device, source.facts)
+        )
+
+    @cached_property
+    def model(self) -> Segmenter:
+        """The model in torch, read anew: this runtime holds a graph."""
+        return self._source.load()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of weights and spec, or of an exported graph."""
+        exported = self._source.exported
+        if exported is None:
+            return self._source.digests().content
+        return hashlib.sha256(exported.graph + (exported.weights or b"")).hexdigest()
+
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of images with pixels of 0 to 255."""
+        given = self._input(pixels).numpy()
+        if self._source.exported is None:
+            return torch.from_numpy(self._run(given))
+        try:  # a graph that came in a file may fail where its trial run did not
+            found = self._run(given)
+        except Exception as error:  # each runtime has its own errors
+            size = "x".join(map(str, pixels.shape[2:]))
+            raise UserError(
+                f"{self._source.path}: the graph fails on an image of {size}: {last_line(error)}"
+            ) from None
+        if found.ndim != 4 or found.shape[:2] != (len(pixels), len(self.spec.classes)):
+            raise UserError(f"{self._source.path}: the graph gives {found.shape}; export it again")
+        return torch.from_numpy(found)
+
+    def _input(self, pixels: Tensor) -> Tensor:
+        """Return pixels as the graph takes them."""
+        if self._normalizes:
+            return pixels.float().cpu().contiguous()
+        mean, std = (
+            torch.tensor(values).view(1, -1, 1, 1)
+            for values in (self.spec.normalization.mean, self.spec.normalization.std)
+        )
+        return ((pixels.float().cpu() - mean) / std).contiguous()
+
+
+def graph_runtimes(suffix: str) -> list[type[GraphRuntime]]:
+    """Return the installed runtimes that open exported files of a suffix."""
+    rows = (row for row in RUNTIMES.values() if suffix in row.opens and not row.missing())
+    return [each for row in rows if issubclass(each := row.load(), GraphRuntime)]

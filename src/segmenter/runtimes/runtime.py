@@ -1,0 +1,82 @@
+"""What a runtime is: the interface of whatever computes patch logits.
+
+A new runtime is a class with this interface in a file of its own, and a row in
+`runtimes/table.py`. One that computes a graph derives from `GraphRuntime`
+(`runtimes/graph_runtime.py`) instead.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from segmenter.model import ModelSpec, Segmenter
+
+Pixels = Shaped[Tensor, "batch channels height width"]
+PatchLogits = Float[Tensor, "batch classes rows columns"]
+
+
+class Runtime(ABC):
+    """Turns pixels into patch logits; holds one model, on one device.
+
+    Args:
+        model: A model, or the file of one; an exported file only where the row `opens` it.
+        precision: One that `settle_precision` gave.
+        device: Where to compute; of a type that the row names.
+        merge_tokens: The cosine above which tokens are merged; None where the row does not say
+            that the runtime `merges_tokens`.
+
+    Raises:
+        UserError: If the model cannot be read, or the runtime cannot compute it.
+    """
+
+    name: str
+    spec: ModelSpec
+    precision: str
+    device: torch.device
+    merge_tokens: float | None
+
+    @abstractmethod
+    def __init__(
+        self,
+        model: Segmenter | Path,
+        precision: str,
+        device: torch.device,
+        merge_tokens: float | None = None,
+    ) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def settle_precision(precision: str, device: torch.device) -> str:
+        """Return the precision to compute in: what `auto` means on a device, or what is asked.
+
+        Raises:
+            UserError: If the device lacks the precision asked for.
+        """
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """The version of the library that computes."""
+
+    @property
+    @abstractmethod
+    def model(self) -> Segmenter:
+        """The model in torch; where the runtime holds a graph, it is read at the first request."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return the SHA-256 of weights and spec, or of an exported graph."""
+
+    @abstractmethod
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of images with pixels of 0 to 255."""
+
+    def describe(self) -> str:
+        """Return one line that says what computes: `openvino 2026.4.1, bfloat16, on cpu`."""
+        line = f"{self.name} {self.version}, {self.precision}, on {self.device}"
+        if self.merge_tokens is not None:
+            line += f", tokens merged above a cosine of {self.merge_tokens}"
+        return line

@@ -1,0 +1,93 @@
+"""The model itself in torch: eager, or compiled for each new shape."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segmenter.checkpoints import load
+from segmenter.checkpoints.digests import digest_model
+from segmenter.model import Segmenter
+from segmenter.model.token_merging import check_threshold, merged_patch_logits
+from segmenter.runtimes.devices import has_bfloat16
+from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
+
+
+class TorchRuntime(Runtime):
+    """The model itself; with a threshold, tokens are merged in it."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model: Segmenter | Path,
+        precision: str,
+        device: torch.device,
+        merge_tokens: float | None = None,
+    ) -> None:
+        if merge_tokens is not None:
+            check_threshold(merge_tokens)
+        loaded = model if isinstance(model, Segmenter) else load(model, device)
+        self._model = loaded.to(device).eval()
+        self.spec = loaded.spec
+        self.precision = precision
+        self.device = device
+        self.merge_tokens = merge_tokens
+
+    @staticmethod
+    def settle_precision(precision: str, device: torch.device) -> str:
+        """Return bfloat16 for `auto` where a GPU has it natively, else float32."""
+        if precision != "auto":
+            return precision
+        return "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float32"
+
+    @property
+    def version(self) -> str:
+        """Torch's version."""
+        return torch.__version__
+
+    @property
+    def model(self) -> Segmenter:
+        """The model that computes."""
+        return self._model
+
+    def digest(self) -> str:
+        """Return the SHA-256 of weights and spec."""
+        return digest_model(self.model).content
+
+    @torch.inference_mode()
+    def patch_logits(self, pixels: Pixels) -> PatchLogits:
+        """Score every patch of images with pixels of 0 to 255."""
+        self.model.eval()
+        images = self.model.normalize(pixels.to(self.device))
+        use_autocast = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
+            if self.merge_tokens is None:
+                return self._scores(images).float()
+            # Each image is left with another number of tokens, so each goes through alone.
+            scores = [
+                merged_patch_logits(self.model, one, self.merge_tokens) for one in images.split(1)
+            ]
+            return torch.cat(scores).float()
+
+    def _scores(self, images: Tensor) -> PatchLogits:
+        return self.model.patch_logits(images)
+
+
+class CompiledTorchRuntime(TorchRuntime):
+    """The same through `torch.compile`, which compiles for each new shape."""
+
+    name = "torch-compile"
+
+    def __init__(
+        self,
+        model: Segmenter | Path,
+        precision: str,
+        device: torch.device,
+        merge_tokens: float | None = None,
+    ) -> None:
+        super().__init__(model, precision, device, merge_tokens)
+        self._compiled = torch.compile(self.model.patch_logits)
+
+    def _scores(self, images: Tensor) -> PatchLogits:
+        return self._compiled(images)

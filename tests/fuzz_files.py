@@ -107,8 +107,8 @@ def redescribed(name: str, place: float, value: Any, *, is_layout: bool) -> byte
     if name == "model.xml":
         facts = ExportFacts(spec=own.read_spec(SEEDS / "model.safetensors")).model_dump_json()
         changed = json.dumps(change_leaf(json.loads(facts), place, value))
-        escaped = [each.replace('"', "&quot;").encode() for each in (facts, changed)]
-        return path.read_bytes().replace(*escaped)
+        plain, escaped = (each.replace('"', "&quot;").encode() for each in (facts, changed))
+        return path.read_bytes().replace(plain, escaped)
     model = onnx.load_model_from_string(path.read_bytes())
     if is_layout:
         change_graph(model, place, value)
@@ -193,7 +193,7 @@ def open_many(
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck.__members__.values()),
     )
     @given(
         name=st.sampled_from(KINDS),
@@ -230,7 +230,7 @@ def open_many(
 
 def main() -> int:
     """Open files until the time is over; 1 where something was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

@@ -1,7 +1,9 @@
 """An exported file computes what the model does, says what it is, and nothing else is run."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +35,7 @@ def model() -> Segmenter:
     torch.manual_seed(0)
     model = Segmenter(make_spec(depth=1)).eval()
     with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
+        model.get_parameter("decoder.project.weight").mul_(20)
     return model
 
 
@@ -109,7 +111,7 @@ def test_parity_holds_and_its_report_has_three_sizes_and_two_batches(
 
 @pytest.mark.parametrize("wrong", [lambda found: found + 0.01, lambda found: found[:, :, :-1]])
 def test_parity_fails_where_logits_or_shapes_differ(
-    graph: bytes, model: Segmenter, facts: ExportFacts, wrong: object
+    graph: bytes, model: Segmenter, facts: ExportFacts, wrong: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     session = onnx_session(graph, CPU)
     assert not check_parity(model, facts, lambda given: wrong(session(given)), "wrong").passed
@@ -181,7 +183,9 @@ def no_json(model: onnx.ModelProto) -> None:
         (no_json, r"model\.onnx: "),
     ],
 )
-def test_files_that_are_not_ours_are_refused(file: Path, damage: object, message: str) -> None:
+def test_files_that_are_not_ours_are_refused(
+    file: Path, damage: Callable[[onnx.ModelProto], None], message: str
+) -> None:
     content = onnx.load_model_from_string(file.read_bytes())
     damage(content)
     with pytest.raises(UserError, match=message):
@@ -259,7 +263,7 @@ def test_a_graph_that_differs_is_not_written(
 ) -> None:
     from segmenter.extras.export import export_graph as export
 
-    def other(model: Segmenter, *given: object, **options: object) -> onnx.ModelProto:
+    def other(model: Segmenter, *given: Any, **options: Any) -> onnx.ModelProto:
         changed = Segmenter(model.spec).eval()
         return to_onnx(changed, *given, **options)
 

@@ -90,7 +90,7 @@ def test_rounding_is_noticed_where_it_changes_labels() -> None:
     model = Segmenter(make_spec()).eval()
     assert best_class_agreement(model, rounded_to_half(model)) > 0.99
     with torch.no_grad():
-        model.decoder.project.weight.mul_(1e7)  # more than 16 bits can hold
+        model.get_parameter("decoder.project.weight").mul_(1e7)  # more than 16 bits can hold
     assert best_class_agreement(model, rounded_to_half(model)) < 0.99
 
 
@@ -187,7 +187,7 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
     if is_sensitive:
         with torch.no_grad():
             model.encoder.norm.weight.mul_(1e-8)  # less than 16 bits can hold, and then more
-            model.decoder.project.weight.mul_(1e8)
+            model.get_parameter("decoder.project.weight").mul_(1e8)
     save(model, tmp_path / "model.safetensors")
     folder = tmp_path / "new"
     arguments = [str(tmp_path / "model.safetensors"), str(folder), "--format", "web"]

@@ -38,9 +38,9 @@ from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, add_facts
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
-from tests.checkpoints.relabel import read_header, write_header
-from tests.conftest import make_spec
-from tests.mutations import Mutation, mutated, mutations
+from tests.helpers.models import make_spec
+from tests.helpers.mutations import Mutation, mutated, mutations
+from tests.helpers.relabel import read_header, write_header
 
 KEPT = Path("build/fuzz")
 SEEDS = KEPT / "seeds"

@@ -24,8 +24,8 @@ from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.extras.serving.decode_process import limit_process
 from segmenter.extras.serving.settings import ServiceSettings
-from tests.extras.serving.odd_images import ODD_IMAGES
-from tests.mutations import Mutation, mutated, mutations
+from tests.helpers.mutations import Mutation, mutated, mutations
+from tests.helpers.odd_images import ODD_IMAGES
 
 KEPT = Path("build/fuzz")
 SEEDS = [each.data for each in ODD_IMAGES if len(each.data) < 20_000]

@@ -27,10 +27,10 @@ import numpy as np
 
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving import hostile
-from tests.extras.serving.conftest import encode, labels_of, make_image, serving_process
-from tests.extras.serving.hostile import ATTACKS
+from tests.helpers import hostile
+from tests.helpers.hostile import ATTACKS
+from tests.helpers.models import make_spec
+from tests.helpers.services import encode, labels_of, make_image, serving_process
 
 MAX_SECONDS = 5.0  # for an honest answer
 MAX_REFUSAL_SECONDS = 1.0

@@ -9,6 +9,7 @@ import pytest
 import segmenter
 
 PACKAGE = Path(segmenter.__file__).parent
+TESTS = Path(__file__).parent
 ROOMS = [
     "errors",
     "text",
@@ -93,3 +94,11 @@ def test_only_the_cluster_imports_ray() -> None:
 def test_catch_all_modules_do_not_exist() -> None:
     stems = {path.stem for path in PACKAGE.rglob("*.py")}
     assert stems.isdisjoint({"utils", "util", "common", "helpers", "misc", "base"})
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS))
+)
+def test_what_several_tests_use_is_in_a_helper(path: Path) -> None:
+    for module in re.findall(r"^\s*(?:from|import) (tests[\w.]*)", path.read_text(), re.MULTILINE):
+        assert not re.search(r"\.(test_\w+|conftest)$", module), f"{path.name} imports {module}"

@@ -14,8 +14,8 @@ from segmenter.model import ModelSpec, Segmenter
 from segmenter.recipe import Recipe, make_recipe, read_recipe
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.training.model_spec import build_spec
-from tests.checkpoints.relabel import relabel
-from tests.conftest import DECODERS, make_classes, make_spec
+from tests.helpers.models import DECODERS, make_classes, make_spec
+from tests.helpers.relabel import relabel
 
 NAN, INFINITY = float("nan"), float("inf")
 

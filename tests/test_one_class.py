@@ -24,7 +24,8 @@ from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.model_spec import build_spec
 from segmenter.training.prepare import build_loss
-from tests.conftest import make_classes, make_recipe, make_spec
+from tests.helpers.models import make_classes, make_spec
+from tests.helpers.runs import make_recipe
 
 BLUE = {"name": "blue", "color": [0, 0, 255], "values": [2]}
 ONE = Classes.model_validate({"classes": [BLUE], "background": [0, 1]})

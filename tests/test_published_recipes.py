@@ -16,10 +16,11 @@ from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.optimizer import learning_rate, make_optimizer
-from tests.data.published_trees import write_tree
 from tests.helpers.command_line import refused, run
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.published_trees import write_tree
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = REPOSITORY / "docs"
 
 
 class Published(NamedTuple):

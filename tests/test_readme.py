@@ -9,10 +9,10 @@ import pytest
 import segmenter
 from segmenter import commands
 from segmenter.checkpoints.open import bundled_models
-from tests.conftest import write_data_set
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -26,7 +26,9 @@ COMMANDS = [
     if line.startswith("segmenter ")
 ]
 
-pytestmark = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="needs the repository")
+pytestmark = pytest.mark.skipif(
+    not (REPOSITORY / "examples").is_dir(), reason="needs the repository"
+)
 
 
 def test_readme_begins_with_the_two_commands() -> None:
@@ -41,7 +43,7 @@ def test_commands_have_only_flags_that_exist(command: str) -> None:
 
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+        assert (REPOSITORY / target).exists(), target
 
 
 @pytest.mark.parametrize(
@@ -57,8 +59,8 @@ def test_a_bundled_model_states_its_terms_origin_and_score(
     score = spec.scores["camvid-test"]["miou"]
     assert score >= floor
     assert f"{score:.4f}" in README
-    assert f"{score:.4f}" in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    assert f"`{name}`" in (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert f"{score:.4f}" in (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
     assert spec.recipe is not None
     assert path.stat().st_size <= megabytes * 2**20
 
@@ -79,7 +81,7 @@ def test_the_commands_run_in_their_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").mkdir()
-    for image in sorted((ROOT / "examples").glob("*.jpg"))[:3]:  # more take minutes each
+    for image in sorted((REPOSITORY / "examples").glob("*.jpg"))[:3]:  # more take minutes each
         (tmp_path / "examples" / image.name).symlink_to(image)
     write_data_set(tmp_path / "FOLDER")
     for command in COMMANDS:

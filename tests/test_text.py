@@ -17,7 +17,7 @@ from segmenter import commands
 from segmenter.commands.streams import guarded_streams
 from segmenter.predicting.annotations.formats import SET_FILES, LabelledImage, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 HOSTILE = "ro\u202ead\u200b\x9b31m\u2028\u00ad\ufeff\u3164\U000e0041"
 SHOWN = r"ro\u202ead\u200b\x9b31m\u2028\xad\ufeff\u3164\U000e0041"

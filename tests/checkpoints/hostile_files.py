@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 CANARY = "canary"
 TOUCH = f"touch {CANARY}"

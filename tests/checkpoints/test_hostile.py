@@ -23,7 +23,8 @@ from tests.checkpoints.writers import (
     write_paddleseg,
     write_rstrudel,
 )
-from tests.conftest import GOLDEN, make_spec
+from tests.helpers.models import make_spec
+from tests.helpers.paths import GOLDEN
 
 # Types that are checked at each call make these slow; the test of times below reads them all.
 LONG = {"deep lists", "many steps", "many tensors to leave out", "one text encoded often"}

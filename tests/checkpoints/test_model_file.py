@@ -11,8 +11,8 @@ import segmenter
 from segmenter import UserError
 from segmenter.checkpoints import model_file as own
 from segmenter.model import Segmenter
-from tests.checkpoints.relabel import relabel
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
+from tests.helpers.relabel import relabel
 
 
 @pytest.mark.parametrize("decoder", ["linear", "mask"])

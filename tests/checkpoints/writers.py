@@ -19,7 +19,8 @@ from segmenter.model.spec import (
     ModelSpec,
     Normalization,
 )
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
+from tests.helpers.paths import REPOSITORY
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -124,8 +125,7 @@ def run_measurement(code: str, argument: Path) -> list[float]:
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs /proc to see the peak memory")
     command = [sys.executable, "-c", code, str(argument)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     return [float(number) for number in done.stdout.split()]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from segmenter import UserError
 from segmenter.classes import Classes, pack_rgb, read_classes
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 A = "{name: a, color: [0, 0, 0], values: [1]}"
 

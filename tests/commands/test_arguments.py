@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from segmenter.errors import UserError
 from segmenter.files.yaml import parse_value
 from segmenter.recipe import Recipe, read_recipe
-from tests.helpers.command_words import COMMANDS, leaves, refused
+from tests.helpers.command_line import refused
+from tests.helpers.command_words import COMMANDS, leaves
 
 NO_WHOLE_NUMBERS = [
     "2.5",

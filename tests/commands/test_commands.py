@@ -19,8 +19,9 @@ import segmenter
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.training import loop
-from tests.conftest import GOLDEN, make_spec
-from tests.helpers.command_line import TINY_RUN, here, refused, run  # noqa: F401 - a fixture
+from tests.helpers.command_line import TINY_RUN, refused, run
+from tests.helpers.models import make_spec
+from tests.helpers.paths import GOLDEN
 
 
 def test_from_folder_to_model_to_scores_to_labels(

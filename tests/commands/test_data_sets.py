@@ -15,11 +15,11 @@ from segmenter.checkpoints import save
 from segmenter.class_lists import read_class_list
 from segmenter.data import published as sets
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
-from tests.data.published_trees import SPLITS, write_tree
 from tests.helpers.command_line import refused, run
 from tests.helpers.context_annotations import annotation
-from tests.helpers.downloads import Server, server  # noqa: F401 - a fixture
+from tests.helpers.downloads import Server
+from tests.helpers.models import make_spec
+from tests.helpers.published_trees import SPLITS, write_tree
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_mistake_is_answered_in_one_line(
 @pytest.mark.usefixtures("small")
 def test_an_archive_is_downloaded_unpacked_and_checked(
     here: Path,
-    server: Server,  # noqa: F811
+    server: Server,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:

@@ -8,8 +8,9 @@ import torch
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec, write_data_set
 from tests.helpers.command_line import refused, run
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec, write_data_set
 from tests.helpers.command_line import refused, run
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
 
 IMAGE = "data/images/val/photo-0.png"
 

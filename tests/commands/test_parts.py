@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.images import Result
 from segmenter.predicting.shards import ShardRecord, shard_of
-from tests.conftest import make_spec
+from tests.helpers.command_line import run
+from tests.helpers.models import make_spec
 
 COMMAND = ["predict", "photos", "--model", "model.safetensors", "--runtime", "torch"]
 SAVE = ("--save", "overlay,label,coco")
@@ -53,13 +53,6 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(Predictor, "__call__", counted)
     return shown
-
-
-def run(*arguments: str) -> int:
-    """The exit status of `segmenter ARGUMENTS`."""
-    with pytest.raises(SystemExit) as ended:
-        commands.main(arguments)
-    return ended.value.code or 0
 
 
 def outputs(folder: str) -> dict[str, bytes]:

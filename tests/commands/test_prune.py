@@ -12,8 +12,10 @@ import segmenter
 from segmenter.checkpoints import save
 from segmenter.extras.pruning.prune_model import same_labels
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_recipe, make_spec, write_data_set
 from tests.helpers.command_line import refused, run
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
+from tests.helpers.runs import make_recipe
 
 
 @pytest.fixture

@@ -6,15 +6,7 @@ import pytest
 
 from segmenter import commands
 from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    """The one line that answers a mistake."""
-    with pytest.raises(SystemExit) as ended:
-        commands.main(["predict", *arguments])
-    error = capsys.readouterr().err
-    assert (ended.value.code, error.count("\n")) == (2, 1), error
-    return error
+from tests.helpers.command_line import refused
 
 
 @pytest.mark.parametrize("shards", [[], ["--shards", "2"]])
@@ -25,7 +17,7 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 def test_an_address_is_pointed_to_a_named_pipe(
     given: str, shards: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    error = refused(capsys, given, *shards)
+    error = refused(capsys, "predict", given, *shards)
     assert f"{given} is an address" in error
     assert "mkfifo" in error
 
@@ -34,11 +26,11 @@ def test_an_address_is_pointed_to_a_named_pipe(
 def test_the_number_of_a_camera_is_pointed_to_its_device(
     given: str, capsys: pytest.CaptureFixture
 ) -> None:
-    assert "such as /dev/video0" in refused(capsys, given)
+    assert "such as /dev/video0" in refused(capsys, "predict", given)
 
 
 def test_a_camera_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture) -> None:
-    assert "no camera at /dev/video99" in refused(capsys, "/dev/video99")
+    assert "no camera at /dev/video99" in refused(capsys, "predict", "/dev/video99")
 
 
 @pytest.mark.parametrize("suffix", sorted(UNREAD_VIDEO_SUFFIXES))
@@ -47,7 +39,7 @@ def test_a_video_that_is_not_read_is_told_how_to_become_one_that_is(
 ) -> None:
     assert suffix not in VIDEO_SUFFIXES
     (tmp_path / f"film{suffix.upper()}").write_bytes(b"FLV\x01")
-    error = refused(capsys, str(tmp_path / f"film{suffix.upper()}"))
+    error = refused(capsys, "predict", str(tmp_path / f"film{suffix.upper()}"))
     assert f"`ffmpeg -i film{suffix.upper()} film.mp4`" in error
 
 

@@ -16,8 +16,8 @@ from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.predicting import predict_videos
-from tests.conftest import make_spec
-from tests.video_files import (
+from tests.helpers.models import make_spec
+from tests.helpers.video_files import (
     av,
     cut,
     make_picture,

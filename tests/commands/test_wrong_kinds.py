@@ -10,8 +10,10 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec, write_data_set
-from tests.helpers.command_words import COMMANDS, leaves, refused
+from tests.helpers.command_line import refused
+from tests.helpers.command_words import COMMANDS, leaves
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
 
 GOOD = {
     "data": "data",

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from tests.helpers.data_sets import write_pair
 
 CLASSES_YAML = """\
 classes:
@@ -11,16 +11,6 @@ classes:
   - {name: tree, color: [0, 200, 0], values: [1]}
   - {name: sign, color: [200, 0, 0], values: [2]}
 """
-
-
-def write_pair(image: Path, mask: Path | None, seed: int = 0, size: tuple[int, int] = (40, 50)):
-    """A noisy image, and a mask of classes 0 and 1."""
-    rng = np.random.default_rng(seed)
-    image.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(image)
-    if mask is not None:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 2, size, dtype=np.uint8)).save(mask)
 
 
 @pytest.fixture

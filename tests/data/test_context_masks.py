@@ -13,8 +13,8 @@ from segmenter.class_lists import read_class_list
 from segmenter.data.published import context_masks, open_data
 from segmenter.data.published.context_masks import decode_region, unpack_runs, write_masks
 from segmenter.errors import UserError
-from tests.data.published_tables import CONTEXT_CATEGORIES
 from tests.helpers.context_annotations import annotation, pack
+from tests.helpers.published_tables import CONTEXT_CATEGORIES
 
 
 def write_annotations(path: Path, annotations: list[dict], **changes: object) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from segmenter.data.download import download, verify
 from segmenter.errors import UserError
-from tests.helpers.downloads import CONTENT, Server, server  # noqa: F401 - a fixture
+from tests.helpers.downloads import CONTENT, Server
 
 SHA1, SHA256 = hashlib.sha1(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
 

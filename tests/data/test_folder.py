@@ -7,7 +7,7 @@ from PIL import Image
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, find_splits, hold_out, open_folder, read_labels, read_sample
 from segmenter.errors import UserError
-from tests.data.conftest import write_pair
+from tests.helpers.data_sets import write_pair
 
 
 def names(items) -> list[str]:

@@ -11,7 +11,7 @@ from segmenter.data.decoding.decode import decode_mask
 from segmenter.data.masks.draft import draft_classes
 from segmenter.data.masks.values import MaskError, map_values
 from segmenter.data.pairing.items import Item
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 LABELS = (np.arange(24 * 32) % 3).reshape(24, 32)
 GDAL_NODATA = 42113

@@ -10,8 +10,8 @@ from segmenter.data.folder import read_labels, read_sample
 from segmenter.data.masks.values import distinct_color
 from segmenter.data.published import SETS, open_data, split_name
 from segmenter.errors import UserError
-from tests.data import published_tables as tables
-from tests.data.published_trees import SPLITS, write_tree
+from tests.helpers import published_tables as tables
+from tests.helpers.published_trees import SPLITS, write_tree
 
 IGNORED = 255
 

@@ -19,8 +19,8 @@ from segmenter.data.loading import SampleStream, bytes_ahead, make_loader
 from segmenter.data.readers import shared_memory_note
 from segmenter.data.transforms import CropTransform
 from segmenter.training.loop import StopSignals
+from tests.helpers.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 IN_A_PRIVATE_MOUNT = ("unshare", "-rm")
 
 READ = """

@@ -9,7 +9,7 @@ from segmenter.evaluation.comparison import Comparison
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.comparison_page import write_comparison
 from segmenter.files.outputs import OutputFolder
-from tests.evaluation.conftest import ReadsImage, with_names
+from tests.helpers.predictions import ReadsImage, with_names
 
 CLASSES = with_names("road", "car", "<b>sky")
 CONTEXT = {

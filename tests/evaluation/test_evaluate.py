@@ -10,8 +10,8 @@ from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_classes, make_spec
-from tests.evaluation.conftest import ReadsImage, with_names
+from tests.helpers.models import make_classes, make_spec
+from tests.helpers.predictions import ReadsImage, with_names
 
 CLASSES = make_classes(3)
 

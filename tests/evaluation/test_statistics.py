@@ -9,8 +9,8 @@ from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.evaluation.statistics import Statistics
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_classes, make_spec
 from tests.evaluation.naive import IGNORED, random_labels, random_probabilities
+from tests.helpers.models import make_classes, make_spec
 
 CLASSES = make_classes(3)
 

@@ -25,7 +25,7 @@ from segmenter.runtimes.onnxruntime import onnx_session
 from segmenter.runtimes.open import open_runtime
 from segmenter.runtimes.openvino import compile_graph
 from segmenter.runtimes.parity import check_parity
-from tests.conftest import DECODERS, make_spec
+from tests.helpers.models import DECODERS, make_spec
 
 CPU = torch.device("cpu")
 

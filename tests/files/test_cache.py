@@ -19,8 +19,8 @@ from segmenter.runtimes import openvino as openvino_graphs
 from segmenter.runtimes import sources
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.sources import model_source
-from tests.checkpoints.relabel import relabel
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
+from tests.helpers.relabel import relabel
 
 AGAIN = b"again"
 

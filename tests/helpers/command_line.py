@@ -1,13 +1,8 @@
 """Run commands in this process and look at what they print."""
 
-from pathlib import Path
-
 import pytest
 
 from segmenter import commands
-from segmenter.checkpoints import save
-from segmenter.model import Segmenter
-from tests.conftest import make_spec, write_data_set
 
 TINY_RUN = """
 name: tiny
@@ -19,17 +14,6 @@ schedule: {{steps: 3}}
 batch_size: 2
 workers: 0
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a data set, a model of its classes and a recipe."""
-    monkeypatch.chdir(tmp_path)
-    write_data_set(Path("data"))
-    save(Segmenter(make_spec()).eval(), "model.safetensors")
-    save(Segmenter(make_spec()).eval(), "data/start.safetensors")
-    Path("tiny.yaml").write_text(TINY_RUN.format(root="data"))
-    return tmp_path
 
 
 def run(*arguments: str) -> int:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segmenter.data.published import open_data
 from segmenter.extras.checking.check import Check, check
-from tests.extras.checking.conftest import draw_image, draw_mask, write_item
+from tests.helpers.drawn_items import draw_image, draw_mask, write_item
 
 IMAGE, MASK = "images/train/a.png", "masks/train/a.png"
 

@@ -9,12 +9,15 @@ import pytest
 import torch
 
 import segmenter
+from segmenter.checkpoints import save
 from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
+from segmenter.recipe import Recipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training import loop
 from segmenter.training.losses import Loss
 from segmenter.training.step import train_step
+from tests.helpers.models import make_spec
 
 EVERYTHING_RANDOM = {
     "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
@@ -57,3 +60,27 @@ def batch(model: Segmenter, count: int = 4) -> Batch:
     labels[0, :20] = model.spec.classes.ignore_index
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     return Batch(images, labels, torch.arange(count))
+
+
+def make_recipe(root: Path, **changes: dict[str, object] | object) -> Recipe:
+    """A run of seconds on `data_set`; `changes` are merged into the recipe's sections."""
+    content: dict[str, object] = {
+        "name": "tiny",
+        "model": {"weights": str(root / "start.safetensors"), "decoder": "linear"},
+        "data": {"root": str(root)},
+        "augment": {"crop_size": 64, "color": "none", "scale": [1.0, 1.0]},
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "schedule": {"steps": 6},
+        "batch_size": 4,
+        "workers": 0,
+        "evaluate_every": 3,
+        "save_every": 2,
+    }
+    for key, value in changes.items():
+        section = content.get(key)
+        content[key] = section | value if isinstance(section, dict) else value
+    start = root / "start.safetensors"
+    if not start.exists():
+        torch.manual_seed(1)
+        save(Segmenter(make_spec(patch_size=8, table_grid=(8, 8))), start)
+    return Recipe.model_validate(content)

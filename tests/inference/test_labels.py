@@ -14,6 +14,7 @@ from segmenter.inference.resizing import mean_size, read_rows, resize_image, vie
 from segmenter.inference.row_bands import image_bands
 from segmenter.inference.windows import window_starts, window_weights
 from segmenter.model import Protocol
+from tests.helpers.naive import naive_resize, naive_softmax
 
 PATCH = 16
 
@@ -54,23 +55,6 @@ def labels_of(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
         softmax = len(parts) > 1 and protocol.average == "probabilities"
         labels[band.rows] = band_labels(parts, np.uint16, softmax=softmax)[band.inside]
     return labels
-
-
-def naive_resize(scores: ndarray, size: tuple[int, int]) -> ndarray:
-    """Bilinear resize of (classes, rows, columns) by its definition, in float64."""
-    for axis, length in zip((1, 2), size, strict=True):
-        old = scores.shape[axis]
-        source = np.maximum((np.arange(length) + 0.5) * old / length - 0.5, 0)
-        low = np.floor(source).astype(int)
-        high = np.minimum(low + 1, old - 1)
-        share = (source - low).reshape([-1 if i == axis else 1 for i in range(3)])
-        scores = scores.take(low, axis) * (1 - share) + scores.take(high, axis) * share
-    return scores
-
-
-def naive_softmax(scores: ndarray) -> ndarray:
-    powers = np.exp(scores - scores.max(axis=0))
-    return powers / powers.sum(axis=0)
 
 
 def naive_scores(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:

@@ -10,7 +10,7 @@ import resource, sys
 import numpy as np, torch
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

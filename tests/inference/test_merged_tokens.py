@@ -11,7 +11,7 @@ from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
 from segmenter.runtimes.open import open_runtime
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 PROTOCOLS = {
     "whole": Protocol(),

@@ -10,7 +10,7 @@ from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.inference.metric_decoding import decode_probabilities
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 LABELINGS = np.array(list(itertools.product([0, 1], repeat=9)))
 """All 512 of a 3 x 3 image with two classes."""

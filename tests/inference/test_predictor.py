@@ -13,7 +13,8 @@ from segmenter.inference import row_bands as bands_module
 from segmenter.inference.resizing import ViewSize, mean_size, resized_size, view_sizes
 from segmenter.inference.windows import window_starts
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_spec
+from tests.helpers.models import decided, make_spec
+from tests.helpers.naive import naive_resize, naive_softmax
 
 PLAIN = Protocol()
 SLIDE = Protocol(window=48, stride=32)
@@ -22,22 +23,7 @@ FULL = Protocol(short_side=40, window=32, stride=24, flip=True, scales=(0.75, 1.
 
 def make_model(num_classes: int = 3, **spec: object) -> Segmenter:
     """A random model whose logits differ more than those of usual random weights."""
-    model = Segmenter(make_spec(num_classes, depth=1, **spec))
-    with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
-    return model
-
-
-def naive_resize(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of (classes, rows, columns) by its definition, in float64."""
-    for axis, length in zip((1, 2), size, strict=True):
-        old = scores.shape[axis]
-        source = np.maximum((np.arange(length) + 0.5) * old / length - 0.5, 0)
-        low = np.floor(source).astype(int)
-        high = np.minimum(low + 1, old - 1)
-        share = (source - low).reshape([-1 if i == axis else 1 for i in range(3)])
-        scores = scores.take(low, axis) * (1 - share) + scores.take(high, axis) * share
-    return scores
+    return decided(Segmenter(make_spec(num_classes, depth=1, **spec)))
 
 
 def naive_probabilities(model: Segmenter, image: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -63,14 +49,13 @@ def naive_probabilities(model: Segmenter, image: np.ndarray, protocol: Protocol)
                     count[box] += 1
             merged = (logits / count)[:, :, ::-1] if is_mirrored else logits / count
             scores = naive_resize(merged, (height, width))
-            total += softmax(scores) if protocol.average == "probabilities" else scores
+            total += naive_softmax(scores) if protocol.average == "probabilities" else scores
     num_views = len(protocol.scales) * (1 + protocol.flip)
-    return total / num_views if protocol.average == "probabilities" else softmax(total / num_views)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max(axis=0))
-    return powers / powers.sum(axis=0)
+    return (
+        total / num_views
+        if protocol.average == "probabilities"
+        else naive_softmax(total / num_views)
+    )
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
@@ -238,7 +223,7 @@ def test_an_enlarged_image_is_resized_after_it_is_normalised(image) -> None:
                 rows, columns = slice(top, top + 120), slice(left, left + 120)
                 logits[:, rows, columns] += model(seen[:, :, rows, columns])[0].numpy()
                 count[rows, columns] += 1
-    expected = softmax(naive_resize(logits / count, image.shape[:2]))
+    expected = naive_softmax(naive_resize(logits / count, image.shape[:2]))
     np.testing.assert_allclose(whole, expected, atol=2e-5)
 
 

@@ -13,7 +13,7 @@ from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol, published_protocol
-from tests.conftest import GOLDEN
+from tests.helpers.paths import GOLDEN
 
 PADDLESEG = published_protocol("paddleseg", window=64, short_side=128)
 SEGMENTER = published_protocol("segmenter", window=64, stride=48, short_side=128)

@@ -13,7 +13,7 @@ from segmenter.inference.work import check_work, count_work
 from segmenter.model import Protocol, Segmenter
 from segmenter.recipe import make_recipe, read_recipe
 from segmenter.training.prepare import build_model
-from tests.conftest import make_classes, make_spec
+from tests.helpers.models import make_classes, make_spec
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import segmenter
 from segmenter import UserError
 from segmenter.model import Segmenter, attention_maps
-from tests.conftest import GOLDEN, make_spec
+from tests.helpers.models import make_spec
+from tests.helpers.paths import GOLDEN
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 40 * 70).reshape(2, 3, 40, 70).sin()
 SPECS = {

@@ -1,7 +1,6 @@
 """The encoder hands on exactly rows x columns patch tokens, and computes what timm computes."""
 
 import re
-from pathlib import Path
 
 import pytest
 import timm
@@ -10,7 +9,8 @@ import torch
 from segmenter.checkpoints.encoders.read import rename_timm_tensors
 from segmenter.model.architectures import ARCHITECTURES, find_architecture
 from segmenter.model.encoder import Encoder
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
+from tests.helpers.paths import REPOSITORY
 
 NAMED = [
     "vit_tiny_patch16_384",
@@ -87,7 +87,7 @@ def test_every_weights_of_timm_come_with_the_mean_and_std_they_were_trained_with
 
 
 def test_every_encoder_that_the_page_lists_is_built_and_none_is_left_out() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    page = (REPOSITORY / "docs" / "encoders.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
     assert listed == set(ARCHITECTURES)
 

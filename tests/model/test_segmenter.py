@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
-from tests.conftest import DECODERS, make_spec
+from tests.helpers.models import DECODERS, make_spec
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

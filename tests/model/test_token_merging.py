@@ -15,10 +15,9 @@ from segmenter.model.token_merging import (
     join_windows,
     merged_patch_logits,
 )
-from tests.conftest import DECODERS, make_spec
+from tests.helpers.models import DECODERS, ROTARY, make_spec
 
 GRIDS = [(4, 4), (3, 5), (6, 2), (1, 4), (5, 1), (1, 1)]
-ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}
 ENCODERS = {
     "table": {},
     "registers": {"num_prefix_tokens": 5, "prefix_positions": False},

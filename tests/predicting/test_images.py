@@ -23,7 +23,7 @@ from segmenter.predicting.images import label_images, predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, source_ids
 from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.summary import Summary
-from tests.conftest import make_classes, make_spec
+from tests.helpers.models import make_classes, make_spec
 
 
 @pytest.fixture

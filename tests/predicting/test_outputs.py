@@ -16,7 +16,7 @@ from segmenter.model import Segmenter
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.outputs import ImageOutputs, parse_save
 from segmenter.predicting.set_files import SetFiles
-from tests.conftest import make_classes, make_spec
+from tests.helpers.models import make_classes, make_spec
 
 EVERYTHING = (
     "label,probabilities,margins,labelme,coco,coco-polygons,cvat,label-studio,overlay,color"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segmenter.checkpoints import save
@@ -16,7 +15,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
 from segmenter.predicting.predict_all import run_prediction
 from segmenter.predicting.rasters import is_raster, label_raster
-from tests.conftest import make_spec
+from tests.helpers.models import decided, make_spec
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 from rasterio.enums import ColorInterp  # noqa: E402
@@ -27,21 +26,21 @@ SLIDE = Protocol(window=64, stride=48)
 PEAK_MEMORY = """
 import resource, sys
 from pathlib import Path
-from segmenter.predicting import rasters
+from segmenter.files.outputs import OutputFolder
+from segmenter.inference import Predictor
 from segmenter.model import Protocol
-from tests.predicting.test_rasters import label, make_predictor
+from segmenter.predicting import rasters
 
 rasters._CACHE_MB = 16  # of GDAL, which fills it first
-predictor = make_predictor(protocol=Protocol(window=512, stride=512))
-label(predictor, Path(sys.argv[1]), Path(sys.argv[2]))
+model, path, out = sys.argv[1:]
+predictor = Predictor(model, runtime="torch", protocol=Protocol(window=512, stride=512))
+assert rasters.label_raster(predictor, Path(path), OutputFolder(Path(out)), "map").problem is None
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 def make_predictor(num_channels: int = 3, protocol: Protocol = SLIDE) -> Predictor:
-    model = Segmenter(make_spec(depth=1, in_channels=num_channels))
-    with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
+    model = decided(Segmenter(make_spec(depth=1, in_channels=num_channels)))
     return Predictor(model, protocol=protocol)
 
 
@@ -216,9 +215,11 @@ def test_16_megapixels_by_windows(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_height_of_a_raster(tmp_path: Path) -> None:
     """40000 x 40000 pixels: `python benchmarks/large_raster.py`."""
     tile, peaks = make_pixels(1000, 2000), []
+    model = tmp_path / "model.safetensors"
+    save(make_predictor().model, model)
     for times in (4, 16):
         path = write_raster(tmp_path / f"{times}.tif", np.tile(tile, (times, 1, 1)))
-        command = [sys.executable, "-c", PEAK_MEMORY, str(path), str(tmp_path / str(times))]
+        command = [sys.executable, "-c", PEAK_MEMORY, model, path, tmp_path / str(times)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
     assert peaks[1] - peaks[0] < 50e6  # its pixels and labels are 96 MB more

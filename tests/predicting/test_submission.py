@@ -13,7 +13,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.submission import write_submission
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 LABEL_IDS = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 

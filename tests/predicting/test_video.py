@@ -20,9 +20,11 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting import video_files
 from segmenter.predicting.video import VideoResult, label_video
-from tests.conftest import SHARED, make_spec
-from tests.video_files import (
+from tests.helpers.models import decided, make_spec
+from tests.helpers.paths import SHARED
+from tests.helpers.video_files import (
     ENCODERS,
+    VFR,
     av,
     cut,
     make_picture,
@@ -33,15 +35,11 @@ from tests.video_files import (
     write_video,
 )
 
-VFR = [0, 40, 43, 90, 200, 201, 300, 500]  # milliseconds
-
 
 def make_predictor(**spec: object) -> Predictor:
     """Always the same."""
     torch.manual_seed(0)
-    model = Segmenter(make_spec(depth=1).model_copy(update=spec))
-    with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
+    model = decided(Segmenter(make_spec(depth=1).model_copy(update=spec)))
     return Predictor(model)
 
 

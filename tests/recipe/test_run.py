@@ -12,7 +12,7 @@ from segmenter.recipe import Recipe, packaged_recipes, read_recipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.prepare import build_model
 from segmenter.training.processes import check_division
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 MINIMAL = """
 name: tiny

@@ -22,7 +22,7 @@ from segmenter.model import Protocol, Segmenter
 from segmenter.runtimes import openvino as openvino_graphs
 from segmenter.runtimes.open import open_runtime
 from segmenter.runtimes.runtime import Runtime
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 SIZES = [(64, 64), (37, 90), (5, 100)]
 GRAPHS = ["openvino", "onnxruntime"]

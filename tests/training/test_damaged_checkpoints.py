@@ -17,7 +17,8 @@ from segmenter import UserError
 from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training import run_folder
-from tests.conftest import make_recipe, write_data_set
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.runs import make_recipe
 
 NEWEST = "checkpoints/step-00000004"
 

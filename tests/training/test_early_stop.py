@@ -10,8 +10,7 @@ from segmenter.commands import run_training as command
 from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.signals import Stopped
-from tests.conftest import make_recipe
-from tests.helpers.runs import equal, log
+from tests.helpers.runs import equal, log, make_recipe
 
 SCORES = {2: 0.3, 4: 0.5, 6: 0.5, 8: 0.4, 10: 0.9, 12: 0.1}
 """The second and third score after the best do not gain: equal is no gain."""

@@ -16,8 +16,7 @@ from segmenter.training import launch, loop
 from segmenter.training.launch import check_execution, exact_algorithms
 from segmenter.training.parallel import Execution
 from segmenter.training.signals import Stopped
-from tests.conftest import make_recipe
-from tests.helpers.faults import equal, stop_in_step_two
+from tests.helpers.runs import equal, make_recipe, stop_after
 
 HALF = {"precision": "float16", "data": {"val": None}, "schedule": {"steps": 4}, "log_every": 1}
 
@@ -37,7 +36,7 @@ def test_float16_follows_float32_and_resumes_with_its_scale(
     assert state["facts"]["scaler"]["scale"] == 2**16
     assert state["facts"]["scaler"]["_growth_tracker"] == 4
     with monkeypatch.context() as patch:
-        stop_in_step_two(patch)
+        stop_after(patch, 2)
         with pytest.raises(Stopped):
             run_training(make_recipe(data_set, **HALF), data_set / "broken")
     run_training(make_recipe(data_set, **HALF), data_set / "broken", resume=True)

@@ -24,16 +24,11 @@ from segmenter.training.log import tracking
 from segmenter.training.losses import Loss
 from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
-from tests.conftest import make_recipe, write_data_set
-from tests.helpers.faults import equal, stop_in_step_two
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.runs import EVERYTHING_RANDOM, equal, make_recipe, stop_after
 from tests.training.driver import read_trace
 
-REPOSITORY = Path(__file__).parents[2]
-EVERYTHING_RANDOM = {
-    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
-    "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
-    "ema_decay": 0.9,
-}
 NO_SCORES = {"data": {"val": None}}
 
 
@@ -167,7 +162,7 @@ def test_a_stop_that_cannot_be_saved_does_not_say_it_was(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_to_save(monkeypatch, 1)
-    stop_in_step_two(monkeypatch)
+    stop_after(monkeypatch, 2)
     with pytest.raises(UserError, match=r"step 2 cannot be written.*the newest is .*step-00000000"):
         run_training(make_recipe(data_set, save_every=9), data_set / "run", "cpu", resume=False)
 
@@ -260,7 +255,7 @@ def test_an_unreadable_image_is_replaced_the_same_way_on_resume(
     found = json.loads((data_set / "unbroken/unreadable.jsonl").read_text())
     assert found["image"].endswith("photo-2.png")
     with monkeypatch.context() as patch:
-        stop_in_step_two(patch)
+        stop_after(patch, 2)
         with pytest.raises(Stopped):
             run_training(recipe, data_set / "broken", "cpu", resume=False)
     run_training(recipe, data_set / "broken", "cpu", resume=True)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_recipe
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.runs import make_recipe
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -15,8 +15,8 @@ from segmenter.training import loop
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.signals import Stopped
 from segmenter.training.step import StepResult, train_step
-from tests.conftest import make_recipe, make_spec
-from tests.helpers.runs import EVERYTHING_RANDOM, LOSS, batch, equal, log, stop_after
+from tests.helpers.models import make_spec
+from tests.helpers.runs import EVERYTHING_RANDOM, LOSS, batch, equal, log, make_recipe, stop_after
 
 LATER_DECODERS = (
     {"decoder": "multi-linear", "decoder_blocks": 2},

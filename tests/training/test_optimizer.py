@@ -11,7 +11,7 @@ from segmenter.training.optimizer import (
     make_optimizer,
     set_learning_rate,
 )
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 
 def rates(model: Segmenter, recipe: OptimizerRecipe) -> dict[str, float]:

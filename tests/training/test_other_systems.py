@@ -10,9 +10,9 @@ import pytest
 from segmenter import UserError
 from segmenter.training import run_folder
 from segmenter.training.run_folder import own_folder
-from tests.conftest import make_recipe
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.runs import make_recipe
 
-REPOSITORY = Path(__file__).parents[2]
 WITHOUT = """
 import sys
 for name in ("fcntl", "resource", "termios"):

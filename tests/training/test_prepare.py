@@ -9,7 +9,8 @@ from segmenter.model.architectures import HALF, IMAGENET
 from segmenter.recipe import Recipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.prepare import build_model
-from tests.conftest import make_classes, make_recipe
+from tests.helpers.models import make_classes
+from tests.helpers.runs import make_recipe
 
 DEEP = {"encoder_depth": None, "weights": "timm:vit_tiny_patch16_224"}
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import segmenter
 from segmenter import UserError
 from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
@@ -22,7 +20,9 @@ from segmenter.training.processes import (
     check_division,
     described_processes,
 )
-from tests.conftest import make_recipe, write_data_set
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.ports import free_port
+from tests.helpers.runs import make_recipe, weights
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 from tests.training.driver import read_trace
 
@@ -59,16 +59,6 @@ def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int
     finally:
         for agent in agents:
             agent.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return segmenter.load(folder / "last.safetensors").state_dict()
 
 
 def scores(folder: Path) -> list[dict]:

@@ -12,7 +12,8 @@ from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from segmenter.training.step import train_step
-from tests.conftest import GOLDEN, make_recipe
+from tests.helpers.paths import GOLDEN
+from tests.helpers.runs import make_recipe
 
 FOLDER = GOLDEN / "paddleseg_train"
 SCHEDULE = ScheduleRecipe(steps=160_000, power=0.9, final_lr=1e-5)

@@ -7,7 +7,7 @@ import pytest
 from segmenter import UserError
 from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe, read_recipe
-from tests.conftest import make_recipe
+from tests.helpers.runs import make_recipe
 
 
 def short(root: Path, **changes: object) -> Recipe:

@@ -10,8 +10,8 @@ from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.step import train_step
-from tests.conftest import make_recipe, make_spec
-from tests.helpers.runs import LOSS, batch
+from tests.helpers.models import make_spec
+from tests.helpers.runs import LOSS, batch, make_recipe
 
 
 def test_images_reach_the_device_as_bytes_and_are_normalised_there(

@@ -17,8 +17,9 @@ from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.parallel import Answers
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
-from tests.conftest import make_recipe, make_spec, write_data_set
-from tests.helpers.runs import EVERYTHING_RANDOM, equal, log, stop_after, weights
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
+from tests.helpers.runs import EVERYTHING_RANDOM, equal, log, make_recipe, stop_after, weights
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 
 QUIET = {"data": {"val": None}}

@@ -18,7 +18,7 @@ from segmenter.checkpoints.encoders.read import load_encoder_weights
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder
 from tests.checkpoints.writers import augreg_arrays
-from tests.conftest import SHARED
+from tests.helpers.paths import SHARED
 
 
 def write_timm_file(path: Path, **changes: int) -> None:

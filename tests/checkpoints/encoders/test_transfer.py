@@ -11,7 +11,7 @@ from segmenter.checkpoints.encoders.patch_embedding import resize_patch_embeddin
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.model import Segmenter
 from segmenter.model.encoder import resize_table
-from tests.conftest import make_classes, make_spec
+from tests.helpers.models import make_classes, make_spec
 
 
 def test_the_same_classes_keep_everything() -> None:

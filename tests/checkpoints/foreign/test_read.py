@@ -21,7 +21,8 @@ from tests.checkpoints.writers import (
     write_paddleseg,
     write_rstrudel,
 )
-from tests.conftest import GOLDEN, make_classes
+from tests.helpers.models import make_classes
+from tests.helpers.paths import GOLDEN
 from tests.helpers.weights import assert_same_weights
 
 FILES = {

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from segmenter.recipe import Recipe, read_recipe
-from tests.conftest import GOLDEN
 from tests.helpers.command_line import refused, run
+from tests.helpers.paths import GOLDEN
 
 # PaddleSeg's published configs, as its table of training settings has them.
 BASE = """

@@ -20,7 +20,8 @@ from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from segmenter.predicting.predict_all import run_prediction
-from tests.conftest import make_classes, make_recipe
+from tests.helpers.models import make_classes
+from tests.helpers.runs import make_recipe
 
 RAMP = np.linspace(0, 1, 2400).reshape(40, 60)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_header
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.errors import UserError
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 VALUES = (np.arange(24 * 32) % 3).reshape(24, 32)
 

@@ -16,7 +16,7 @@ from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from segmenter.predicting.predict_all import run_prediction
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 PAGES = [Image.fromarray(np.full((16, 24), value, np.uint8)) for value in (0, 1, 2)]
 SUFFIXES = ["tif", "gif", "png", "webp", "avif"]

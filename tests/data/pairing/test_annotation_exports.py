@@ -7,7 +7,7 @@ import pytest
 
 from segmenter.data.folder import find_splits
 from segmenter.errors import UserError
-from tests.data.conftest import write_pair
+from tests.helpers.data_sets import write_pair
 
 COCO = json.dumps(
     {"images": [{"id": 0, "file_name": "a.png"}], "annotations": [], "categories": []}

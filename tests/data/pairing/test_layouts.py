@@ -7,8 +7,8 @@ import pytest
 from segmenter.data.folder import find_splits, open_folder
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
-from tests.conftest import make_recipe
-from tests.data.conftest import write_pair
+from tests.helpers.data_sets import write_pair
+from tests.helpers.runs import make_recipe
 
 
 def pairs(root) -> dict[str, list[tuple[str, str]]]:

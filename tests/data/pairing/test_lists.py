@@ -7,7 +7,7 @@ import pytest
 
 from segmenter.data.folder import find_splits, open_folder
 from segmenter.errors import UserError
-from tests.data.conftest import write_pair
+from tests.helpers.data_sets import write_pair
 
 
 def read(root: Path, text: str | bytes, name: str = "train.txt") -> list[tuple[str, str]]:

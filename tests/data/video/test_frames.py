@@ -15,17 +15,16 @@ from segmenter.data.video import frames as video
 from segmenter.data.video.frames import Camera, Frame, VideoFile
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
-from tests.conftest import SHARED
-from tests.video_files import (
+from tests.helpers.paths import SHARED
+from tests.helpers.video_files import (
     ENCODERS,
+    VFR,
     cut,
     make_picture,
     set_display_matrix,
     write_sound,
     write_video,
 )
-
-VFR = [0, 40, 43, 90, 200, 201, 300, 500]  # milliseconds
 
 
 def read(path: Path) -> list[Frame]:

@@ -11,7 +11,7 @@ from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.page import PAGE_NAME
 from segmenter.evaluation.reports.report import write_report
 from segmenter.files.outputs import OutputFolder
-from tests.evaluation.conftest import ReadsImage, with_names
+from tests.helpers.predictions import ReadsImage, with_names
 
 EVIL = "<script>alert('x')</script>"
 ESCAPED = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"

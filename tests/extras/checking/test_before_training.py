@@ -13,7 +13,7 @@ from segmenter.data.masks.problems import KINDS, Severity
 from segmenter.data.published import open_data
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
-from tests.extras.checking.conftest import draw_mask
+from tests.helpers.drawn_items import draw_mask
 from tests.helpers.planted_faults import PLANTED, check_folder, cut
 
 

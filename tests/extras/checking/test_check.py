@@ -17,7 +17,7 @@ from segmenter.extras.checking.page import write_page
 from segmenter.extras.checking.reading import inspect_all
 from segmenter.extras.checking.statistics import suggest, summarise
 from segmenter.files.outputs import OutputFolder
-from tests.extras.checking.conftest import CLASSES_YAML, SIZE, draw_image, draw_mask, write_item
+from tests.helpers.drawn_items import CLASSES_YAML, SIZE, draw_image, draw_mask, write_item
 from tests.helpers.planted_faults import check_folder, kinds
 
 

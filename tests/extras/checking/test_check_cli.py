@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.published_trees import write_tree
-from tests.extras.checking.conftest import draw_image, draw_mask, write_item
-from tests.helpers.command_line import here, refused, run  # noqa: F401 - a fixture
+from tests.helpers.command_line import refused, run
+from tests.helpers.drawn_items import draw_image, draw_mask, write_item
 from tests.helpers.planted_faults import copy_image, scaled, unlisted_value, without
+from tests.helpers.published_trees import write_tree
 
 
 def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
 
 
 def test_training_warns_of_what_its_masks_hold_before_the_first_step(
-    here: Path,  # noqa: F811
+    here: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     first, *others = sorted((here / "data/masks/train").iterdir())

@@ -22,14 +22,15 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import encode, make_image
+from tests.helpers.models import make_spec
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.services import encode, make_image
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (the extra `ray`)"),
 ]
-DOCS = Path(__file__).parents[3] / "docs" / "cluster.md"
+DOCS = REPOSITORY / "docs" / "cluster.md"
 START = """
 import ray
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20,

@@ -11,8 +11,8 @@ from segmenter.errors import UserError
 from segmenter.extras.cluster.ray_data import LabelFiles, LabelRows, image_rows
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import encode, make_image
+from tests.helpers.models import make_spec
+from tests.helpers.services import encode, make_image
 
 
 @pytest.fixture

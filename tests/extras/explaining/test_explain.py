@@ -16,7 +16,7 @@ from segmenter.extras.explaining.page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter, attention_maps
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 
 @pytest.fixture(params=["linear", "mask", "multi-linear", "atm", "eomt"])

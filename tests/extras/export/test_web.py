@@ -14,7 +14,6 @@ import onnx
 import pytest
 import torch
 
-from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.extras.export import onnxruntime_web
@@ -27,7 +26,8 @@ from segmenter.model.protocol import Protocol
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
 from segmenter.runtimes.parity import best_class_agreement
-from tests.conftest import make_spec
+from tests.helpers.command_line import run
+from tests.helpers.models import make_spec
 
 CONTENT = b"a runtime"
 
@@ -52,12 +52,6 @@ def pack(
                 change(member)
             packed.addfile(member, io.BytesIO(content))
     return path
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        commands.main(arguments)
-    return int(stopped.value.code or 0)
 
 
 @pytest.mark.slow

@@ -17,9 +17,8 @@ from segmenter.extras.pruning.prune import (
 from segmenter.model import Segmenter
 from segmenter.model.spec import EoMTSpec
 from segmenter.model.transformer import Block, Mlp
-from tests.conftest import make_spec
+from tests.helpers.models import ROTARY, make_spec
 
-ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}
 ENCODERS = {
     "plain": {},
     "layer scale": {"layer_scale": True},

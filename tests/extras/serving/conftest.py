@@ -1,52 +1,11 @@
 """A service on a port of its own, with a tiny model, for tests that speak HTTP."""
 
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from io import BytesIO
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Iterator
+from contextlib import ExitStack
 
-import httpx
-import numpy as np
 import pytest
-import uvicorn
-from PIL import Image
 
-from segmenter.checkpoints import save
-from segmenter.extras.serving.app import Service
-from segmenter.extras.serving.server import make_config
-from segmenter.extras.serving.settings import ServiceSettings
-from segmenter.inference.predictor import Predictor
-from segmenter.model import Segmenter
-from tests.conftest import make_spec
-
-Start = Callable[..., SimpleNamespace]
-
-PNG = {"content-type": "image/png"}
-
-
-@contextmanager
-def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[SimpleNamespace]:
-    """Run a service in a thread; gives an HTTP client, the predictor, and the service itself."""
-    predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
-    service = Service(predictor, "tiny", ServiceSettings(**settings))
-    # Port 0: the system chooses one that no other test is about to take.
-    server = uvicorn.Server(make_config(service, "127.0.0.1", 0))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the service did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield SimpleNamespace(client=client, predictor=predictor, service=service, port=port)
-    server.should_exit = True
-    thread.join(30)
+from tests.helpers.services import Start, serving
 
 
 @pytest.fixture
@@ -54,69 +13,3 @@ def start() -> Iterator[Start]:
     """Start a service, as `serving` does."""
     with ExitStack() as running:
         yield lambda *predictor, **settings: running.enter_context(serving(*predictor, **settings))
-
-
-@contextmanager
-def serving_process(
-    folder: Path, model: Segmenter | None = None, options: Sequence[str] = ()
-) -> Iterator[SimpleNamespace]:
-    """Run `segmenter serve`; gives a client, the process, and the file that it logs into."""
-    path, log = folder / "tiny.safetensors", folder / "service.log"
-    save(model or Segmenter(make_spec(3)), path)
-    port = free_port()
-    command = [sys.executable, "-m", "segmenter", "serve", str(path), "--port", str(port)]
-    command += options
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            until = time.monotonic() + 240
-            while not _is_ready(client):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            yield SimpleNamespace(client=client, process=process, log=log, port=port)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _is_ready(client: httpx.Client) -> bool:
-    with suppress(httpx.TransportError):
-        return client.get("/v2/health/ready").is_success
-    return False
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def make_image(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
-    """Coarse noise, so that there are regions."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width].copy()
-
-
-def encode(image: np.ndarray, kind: str = "PNG") -> bytes:
-    """The bytes of an image file."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, kind)
-    return file.getvalue()
-
-
-def labels_of(response: httpx.Response) -> np.ndarray:
-    """The label map of an answer."""
-    return np.array(Image.open(BytesIO(response.content)))
-
-
-def code_of(response: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal, which is a problem in one line."""
-    assert response.headers["content-type"] == "application/problem+json"
-    content = response.json()
-    assert content["status"] == response.status_code
-    assert "\n" not in content["detail"]
-    return response.status_code, content["code"]

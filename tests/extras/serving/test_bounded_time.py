@@ -22,9 +22,9 @@ from segmenter.extras.serving.settings import ServiceSettings
 from segmenter.extras.serving.turns import Turns
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, make_image
 from tests.extras.serving.killer import spin_on_large
+from tests.helpers.models import make_spec
+from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
 
 SMALL, LARGE = make_image(40, 56), make_image(160, 200)
 INFER = "/v2/models/tiny/infer"

@@ -13,9 +13,9 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.predicting.annotations.outlines import find_regions
-from tests.conftest import make_spec
-from tests.extras.serving.browser import BROWSER, chromium, static_server, watch
-from tests.extras.serving.conftest import make_image
+from tests.helpers.browser import BROWSER, chromium, static_server, watch
+from tests.helpers.models import decided, make_spec
+from tests.helpers.services import make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -92,9 +92,7 @@ def test_labels_and_confidence_are_pythons(page: Any, case: str) -> None:
     size, protocol, fit = CASES[case]
     spec = make_spec(7, fit=fit).model_copy(update={"protocol": protocol})
     torch.manual_seed(1)
-    model = Segmenter(spec).eval()
-    with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
+    model = decided(Segmenter(spec).eval())
     page.models.append(model)
     image = make_image(*size, seed=5)
     facts = {"protocol": protocol.model_dump(mode="json"), "fit": fit, "cell": 16}

@@ -16,12 +16,10 @@ from segmenter.data.decoding.decode import decode_image
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol
-from tests.conftest import make_spec
-from tests.extras.serving.browser import (
+from tests.helpers.browser import (
     ADVISED,
     ARTEFACTS,
     BROWSER,
-    ROOT,
     SIZES,
     chromium,
     launch,
@@ -29,7 +27,9 @@ from tests.extras.serving.browser import (
     static_server,
     watch,
 )
-from tests.extras.serving.conftest import make_image
+from tests.helpers.models import decided, make_spec
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.services import make_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,10 +57,7 @@ def model() -> Segmenter:
     """Windows, of a size that is no multiple of the patch; three classes that are far apart."""
     torch.manual_seed(0)
     protocol = Protocol(short_side=110, window=90, stride=60)
-    model = Segmenter(make_spec().model_copy(update={"protocol": protocol})).eval()
-    with torch.no_grad():
-        model.decoder.project.weight.mul_(20)
-    return model
+    return decided(Segmenter(make_spec().model_copy(update={"protocol": protocol})).eval())
 
 
 @pytest.fixture(scope="module")
@@ -278,12 +275,12 @@ def test_webgpu_agrees_where_chromium_has_it_in_software(
 
 
 def test_the_guide_names_the_headers_that_are_tested() -> None:
-    guide = " ".join((ROOT / "docs" / "browser.md").read_text(encoding="utf-8").split())
+    guide = " ".join((REPOSITORY / "docs" / "browser.md").read_text(encoding="utf-8").split())
     for name, value in ADVISED.items():
         assert f'add_header {name} "{value}";' in guide
 
 
-@pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="needs the repository")
+@pytest.mark.skipif(not (REPOSITORY / "examples").is_dir(), reason="needs the repository")
 def test_street_is_small_enough_and_agrees_on_a_image(browser: Any, tmp_path: Path) -> None:
     street = load("street")
     # A third of its usual size, for which WebAssembly takes seconds and not a minute.
@@ -294,7 +291,7 @@ def test_street_is_small_enough_and_agrees_on_a_image(browser: Any, tmp_path: Pa
     for other in ("wasm", "webgpu"):
         used = sum(size for name, size in sizes.items() if f"onnxruntime-{other}." not in name)
         assert used <= 75e6
-    path = ROOT / "examples" / "street.jpg"
+    path = REPOSITORY / "examples" / "street.jpg"
     with static_server(folder, ADVISED) as address:
         page = browser.new_page()
         page.set_default_timeout(100_000)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, make_image, serving
+from tests.helpers.services import PNG, Start, code_of, encode, make_image, serving
 
 IMAGE = encode(make_image())
 INFER = "/v2/models/tiny/infer"

@@ -13,15 +13,7 @@ import httpx
 import pytest
 
 from segmenter.extras.serving import server
-from tests.extras.serving.conftest import (
-    PNG,
-    Start,
-    code_of,
-    encode,
-    make_image,
-    serving,
-    serving_process,
-)
+from tests.helpers.services import PNG, Start, code_of, encode, make_image, serving, serving_process
 
 LIMIT = 32 << 20  # of the service as it is started by the command
 SEGMENT = b"POST /segment HTTP/1.1\r\nhost: localhost\r\n"

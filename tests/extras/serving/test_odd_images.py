@@ -15,16 +15,9 @@ from segmenter.checkpoints import save
 from segmenter.data.decoding.decode import decode_image, read_size
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import (
-    code_of,
-    encode,
-    labels_of,
-    make_image,
-    serving,
-    serving_process,
-)
-from tests.extras.serving.odd_images import ODD_IMAGES, OddImage
+from tests.helpers.models import make_spec
+from tests.helpers.odd_images import ODD_IMAGES, OddImage
+from tests.helpers.services import code_of, encode, labels_of, make_image, serving, serving_process
 
 READ = [each for each in ODD_IMAGES if each.pixels is not None]
 REFUSED = [each for each in ODD_IMAGES if each.pixels is None]

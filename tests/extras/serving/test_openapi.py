@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from tests.extras.serving.conftest import encode, make_image, serving
+from tests.helpers.services import encode, make_image, serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 

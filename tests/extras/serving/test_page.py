@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.extras.serving.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
-from tests.extras.serving.conftest import Start, make_image
+from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
+from tests.helpers.services import Start, make_image
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from segmenter.extras.serving import departures, server
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import PNG, Start, code_of, encode, labels_of, make_image
+from tests.helpers.models import make_spec
+from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
 
 
 def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:

@@ -16,8 +16,9 @@ import pytest
 from segmenter.extras.serving import decoding
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.conftest import make_spec
-from tests.extras.serving.conftest import (
+from tests.extras.serving.killer import KILLER, die_of_killer
+from tests.helpers.models import make_spec
+from tests.helpers.services import (
     PNG,
     Start,
     code_of,
@@ -26,7 +27,6 @@ from tests.extras.serving.conftest import (
     make_image,
     serving_process,
 )
-from tests.extras.serving.killer import KILLER, die_of_killer
 
 CLIENTS, QUEUE, REQUESTS = 64, 16, 200
 

@@ -5,7 +5,7 @@ import yaml
 
 from segmenter.extras.sharing.card import measured, write_card
 from segmenter.model import ModelSpec
-from tests.conftest import make_classes, make_spec
+from tests.helpers.models import make_classes, make_spec
 
 SCORES = {
     "miou": 0.5,

@@ -9,9 +9,10 @@ import torch
 import segmenter
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
-from tests.conftest import make_spec, write_data_set
-from tests.extras.sharing.conftest import FakeHub, Repository
 from tests.helpers.command_line import TINY_RUN, refused, run
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.hub import FakeHub, Repository
+from tests.helpers.models import make_spec
 
 # The client's own, of what it uploads files with.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

@@ -20,7 +20,8 @@ from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.step import train_step
-from tests.conftest import DECODERS, make_recipe, make_spec
+from tests.helpers.models import DECODERS, make_spec
+from tests.helpers.runs import make_recipe
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 48 * 80).reshape(2, 3, 48, 80).sin()
 

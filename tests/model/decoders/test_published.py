@@ -6,7 +6,7 @@ import torch
 from segmenter.model.decoders.linear import LinearDecoder
 from segmenter.model.decoders.mask_transformer import MaskTransformer
 from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
-from tests.conftest import make_spec
+from tests.helpers.models import make_spec
 
 ENCODER = make_spec().encoder
 

@@ -17,7 +17,7 @@ from segmenter.predicting.annotations.formats import (
     SetFormat,
     labelme_json,
 )
-from tests.conftest import make_classes
+from tests.helpers.models import make_classes
 
 CLASSES = make_classes(4)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

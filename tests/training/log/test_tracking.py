@@ -15,8 +15,7 @@ from segmenter.recipe import Recipe
 from segmenter.training.log import tracking
 from segmenter.training.log.tracking import TrackedRun, Trackers, require_trackers
 from segmenter.training.signals import Stopped
-from tests.conftest import make_recipe
-from tests.helpers.runs import log, stop_after
+from tests.helpers.runs import log, make_recipe, stop_after
 
 PICTURE = np.zeros((4, 6, 3), dtype=np.uint8)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.data.published_tables import PASCAL_VOC
+from tests.helpers.published_tables import PASCAL_VOC
 
 # Names of the items: the path of the image inside its split.
 SPLITS: dict[str, dict[str, list[str]]] = {

@@ -14,6 +14,9 @@ ENCODERS = {".mp4": "libx264", ".mkv": "libx264", ".ts": "libx264", ".avi": "mpe
     ".webm": "libvpx-vp9"
 }
 
+VFR = [0, 40, 43, 90, 200, 201, 300, 500]
+"""Times of frames at a varying rate, in milliseconds."""
+
 
 def make_picture(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     """Blocks of 16 pixels, other ones in each frame."""

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.extras.serving.conftest import encode, make_image
 from tests.helpers.image_bytes import png_chunk, png_header
+from tests.helpers.services import encode, make_image
 
 INFER = "/v2/models/tiny/infer"
 MIB = 1 << 20

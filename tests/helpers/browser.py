@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from segmenter.extras.export.onnxruntime_web import VERSION
+from tests.helpers.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
 BROWSER = shutil.which("chromium")
-ARTEFACTS = ROOT / "build" / "screenshots"
+ARTEFACTS = REPOSITORY / "build" / "screenshots"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -40,7 +40,7 @@ ADVISED = {
 def runtime_archive() -> Path:
     """ONNX Runtime for browsers, as `npm pack` wrote it; without it the test is skipped."""
     given = os.environ.get("ONNXRUNTIME_WEB")
-    path = Path(given) if given else ROOT / "build" / f"onnxruntime-web-{VERSION}.tgz"
+    path = Path(given) if given else REPOSITORY / "build" / f"onnxruntime-web-{VERSION}.tgz"
     if not path.is_file():
         pytest.skip(
             f"needs {path.name}: `npm pack onnxruntime-web@{VERSION} --pack-destination build`"

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
+from segmenter.data.prefetch import prefetch
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import ImageCounts, Intervals, image_counts
@@ -124,7 +124,7 @@ def evaluate(
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     images, counts = [], []
-    for item, sample in _read_ahead(items, classes):
+    for item, sample in _samples(items, classes):
         of_image = ConfusionMatrix(len(classes), classes.ignore_index)
         with _naming(item):
             if statistics is None:
@@ -178,7 +178,7 @@ def fit_temperature(
     check_classes(classes.names, predictor.classes.names)
     classes = classes.with_image_bits(predictor.image_bits)
     fit = TemperatureFit()
-    for item, sample in _read_ahead(items, classes):
+    for item, sample in _samples(items, classes):
         with _naming(item):
             fit.add(predictor.probabilities(sample.image), sample.labels)
         if on_image is not None:
@@ -244,12 +244,6 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _read_ahead(items: Sequence[Item], classes: Classes) -> Iterator[tuple[Item, Sample]]:
-    """Read in a second thread, one image ahead: decoding frees the interpreter, and so overlaps."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        following = reader.submit(read_sample, items[0], classes)
-        for index, item in enumerate(items):
-            sample = following.result()
-            if index + 1 < len(items):
-                following = reader.submit(read_sample, items[index + 1], classes)
-            yield item, sample
+def _samples(items: Sequence[Item], classes: Classes) -> Iterator[tuple[Item, Sample]]:
+    """Read items, one ahead: decoding frees the interpreter, and so overlaps with the model."""
+    return prefetch(lambda item: (item, read_sample(item, classes)), items, 1)

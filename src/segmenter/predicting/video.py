@@ -13,12 +13,12 @@ from jaxtyping import UInt
 from numpy import ndarray
 
 from segmenter.data.pairing.find_images import is_usable_name
+from segmenter.data.prefetch import prefetch
 from segmenter.data.video.frames import Camera, Frame, VideoFile, import_av
 from segmenter.data.video.image_sequence import ImageSequence
 from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_legend
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
-from segmenter.inference.ahead import ahead
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.images import Result
 from segmenter.predicting.outputs import Ids, source_ids
@@ -32,7 +32,7 @@ _OVERLAY_ENDING, _LEGEND_ENDING = "_overlay.mp4", "_legend.jpg"
 _TIMES_ENDING, _LABEL_ENDING = "_labels/frames.csv", "_labels/{:06d}.png"
 _MAX_BATCH = 8
 _MAX_BATCH_BYTES = 1 << 26
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,19 @@ def _pipeline(
 
     What is written from them is a fourth. What can wait between two is bounded.
     """
-    # On a processor, several frames at once are no faster than one after the other.
+    # On a CPU, several frames at once are no faster than one after the other.
     most = 1 if predictor.device.type == "cpu" else _MAX_BATCH
-    batches = ahead(_batches(video.frames(stopped), most), _BATCHES_AHEAD, stopped)
-    labelled = ahead(_label(predictor, batches), _BATCHES_AHEAD)
-    for batch in ahead(_draw(draw, labelled), _BATCHES_AHEAD):
-        yield from batch
+
+    def label(batch: list[Frame]) -> list[tuple[Frame, ndarray]]:
+        return list(zip(batch, predictor([frame.pixels for frame in batch]), strict=True))
+
+    def draw_all(batch: list[tuple[Frame, ndarray]]) -> list[_Drawn]:
+        return [draw(frame, labels) for frame, labels in batch]
+
+    batches = _batches(video.frames(stopped), most)
+    decoded = prefetch(lambda batch: batch, batches, _BATCHES_AHEAD, stopped=stopped)
+    for drawn in prefetch(draw_all, prefetch(label, decoded, _BATCHES_AHEAD), _BATCHES_AHEAD):
+        yield from drawn
 
 
 def _batches(frames: Iterator[Frame], most: int) -> Generator[list[Frame], None, None]:
@@ -164,21 +171,6 @@ def _batches(frames: Iterator[Frame], most: int) -> Generator[list[Frame], None,
         raise
     if batch:
         yield batch
-
-
-def _label(
-    predictor: Predictor, batches: Iterator[list[Frame]]
-) -> Generator[list[tuple[Frame, ndarray]], None, None]:
-    for batch in batches:
-        labels = predictor([frame.pixels for frame in batch])
-        yield list(zip(batch, labels, strict=True))
-
-
-def _draw(
-    draw: _Draw, labelled: Iterator[list[tuple[Frame, ndarray]]]
-) -> Generator[list[_Drawn], None, None]:
-    for batch in labelled:
-        yield [draw(frame, labels) for frame, labels in batch]
 
 
 def _until_error(drawn: Iterator[_Drawn], problems: list[str]) -> Generator[_Drawn, None, None]:

@@ -121,6 +121,11 @@ def test_a_mistake_is_answered_in_one_line(
     assert message in refused(capsys, *arguments.split())
 
 
+def num_children(threads: Path) -> int:
+    """Processes that any thread of a process has started."""
+    return sum(len(each.read_text().split()) for each in threads.glob("*/children"))
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> None:
     write_item(clean, "train/many", draw_image(9, (500, 500)), draw_mask(9, (500, 500)))
@@ -132,8 +137,8 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
     process = subprocess.Popen(
         [*command, "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and len(children.read_text().split()) < 3:
+    threads = Path(f"/proc/{process.pid}/task")
+    while process.poll() is None and num_children(threads) < 3:
         time.sleep(0.05)  # two that read, and the one that looks after what they share
     time.sleep(2)  # they read by now
     process.send_signal(signal.SIGINT)

@@ -4,16 +4,15 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 
 from segmenter.classes import Classes
 from segmenter.data.pairing.items import Item
+from segmenter.data.prefetch import prefetch
 from segmenter.data.readers import end_with_parent
 from segmenter.extras.checking.inspection import Inspection, inspect, unread
 
@@ -83,33 +82,20 @@ def _in_processes(
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     except OSError:
         raise _NoQueue from None
-    waiting: deque[Future[list[Inspection]]] = deque()
+    chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
+
+    def inspect_chunk(chunk: Sequence[Item]) -> list[Inspection]:
+        return pool.submit(_inspect_chunk, chunk, classes).result()
+
+    # Twice as many threads as processes: each process finds a chunk waiting when it ends one.
+    ahead = workers * _CHUNKS_AHEAD - 1
+    results = prefetch(inspect_chunk, chunks, ahead, threads=2 * workers)
     try:
-        for start in range(0, len(items), chunk):
-            with _uninterrupted():
-                waiting.append(pool.submit(_inspect_chunk, items[start : start + chunk], classes))
-            if len(waiting) >= workers * _CHUNKS_AHEAD:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        with contextlib.closing(results):
+            for each in results:
+                yield from each
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off: the first task starts the processes, and a pool half started never ends."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 def _inspect_chunk(items: Sequence[Item], classes: Classes) -> list[Inspection]:
@@ -119,5 +105,7 @@ def _inspect_chunk(items: Sequence[Item], classes: Classes) -> list[Inspection]:
 def _start_worker() -> None:
     """One thread, no end by Ctrl-C (the parent ends its workers), and no life after the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # blocked in the thread that started this process
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     cv2.setNumThreads(0)
     end_with_parent()

@@ -25,7 +25,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, parse_save
-from segmenter.predicting.stages import StageClock, Usage, num_cpus
+from segmenter.predicting.profiling import StageClock, Usage, num_cpus
 from segmenter.runtimes.open import describe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def apply(axis: AxisMap, values: ndarray) -> ndarray:
-    return (values[axis.sources] * axis.shares).sum(axis=1)
+    return (values[axis.indices] * axis.weights).sum(axis=1)
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
@@ -35,7 +35,7 @@ def test_resizing_is_torchs_bilinear(old, new) -> None:
 
 def test_resizing_to_the_same_length_has_one_source_each() -> None:
     axis = resize_axis(7, 7)
-    assert axis.sources.tolist() == [[i] for i in range(7)]
+    assert axis.indices.tolist() == [[i] for i in range(7)]
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
@@ -83,7 +83,7 @@ def test_tiles_hold_the_whole_axis_and_repeat_its_ends(targets, length) -> None:
     values = np.sin(np.arange(6) * 2.3)
     tiles = tile_axis(axis, length, CPU)
     found = torch.einsum(
-        "tls,ts->tl", tiles.shares.double(), torch.from_numpy(values)[tiles.sources]
+        "tls,ts->tl", tiles.weights.double(), torch.from_numpy(values)[tiles.indices]
     ).flatten()
     pixels = np.arange(len(found)) - length // 2
     expected = apply(axis, values)[pixels.clip(0, targets - 1)]
@@ -95,7 +95,7 @@ def test_a_tile_lies_between_the_centres_of_patches(patch) -> None:
     axis = resize_axis(32, 32 * patch)
     assert tile_length([axis]) == patch
     tiles = tile_axis(axis, patch, CPU)
-    assert tiles.sources.shape[1] == 2
+    assert tiles.indices.shape[1] == 2
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [(4, 8), (16, 16), (47, 24), (500, 31)])

@@ -21,7 +21,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.images import label_images, predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, source_ids
-from segmenter.predicting.stages import StageClock, num_cpus
+from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.summary import Summary
 from tests.helpers.models import make_classes, make_spec
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64, UInt
 from numpy import ndarray
 from torch import Tensor
 
-from segmenter.inference.interpolation import Tiles
+from segmenter.inference.interpolation import TileWeights
 
 _GROUP_NUMBERS = 1 << 19
 """Scores that are computed at once: 2 MiB of float32, so that they stay in the cache."""
@@ -26,27 +26,27 @@ _GROUP_NUMBERS = 1 << 19
 _FEW_CLASSES = 32
 
 
-class Part(NamedTuple):
+class ViewLogits(NamedTuple):
     """What one view says about a band of tile rows. All parts of a band have the same tiles."""
 
     logits: Float[Tensor, "rows columns classes"]
     """Of the patches of all windows that the band needs, as if windows lay side by side."""
-    rows: Tiles
-    columns: Tiles
+    rows: TileWeights
+    columns: TileWeights
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
-        return len(self.rows.sources), len(self.columns.sources)
+        return len(self.rows.indices), len(self.columns.indices)
 
     @property
     def tile_size(self) -> tuple[int, int]:
         """Height and width of a tile, in pixels."""
-        return self.rows.shares.shape[1], self.columns.shares.shape[1]
+        return self.rows.weights.shape[1], self.columns.weights.shape[1]
 
 
 def band_labels(
-    parts: Sequence[Part], dtype: type[np.unsignedinteger], *, softmax: bool
+    parts: Sequence[ViewLogits], dtype: type[np.unsignedinteger], *, softmax: bool
 ) -> UInt[ndarray, "height width"]:
     """The class with the highest mean score at each pixel of a band; the first of equals.
 
@@ -76,7 +76,7 @@ def band_labels(
 
 
 def band_probabilities(
-    parts: Sequence[Part], *, softmax: bool
+    parts: Sequence[ViewLogits], *, softmax: bool
 ) -> Float[ndarray, "classes height width"]:
     """The probability of each class at each pixel of a band; see `band_labels`."""
     grid, (height, width) = parts[0].grid, parts[0].tile_size
@@ -88,7 +88,9 @@ def band_probabilities(
     return np.stack([_assembled(one, grid) for one in found])
 
 
-def band_confidence(parts: Sequence[Part], *, softmax: bool) -> Float[ndarray, "height width"]:
+def band_confidence(
+    parts: Sequence[ViewLogits], *, softmax: bool
+) -> Float[ndarray, "height width"]:
     """The probability of the most probable class at each pixel of a band; see `band_labels`."""
     grid, (height, width) = parts[0].grid, parts[0].tile_size
     found = np.empty((grid[0] * grid[1], width, height), dtype=np.float32)
@@ -99,7 +101,7 @@ def band_confidence(parts: Sequence[Part], *, softmax: bool) -> Float[ndarray, "
 
 
 def band_margins(
-    parts: Sequence[Part], dtype: type[np.unsignedinteger], *, softmax: bool
+    parts: Sequence[ViewLogits], dtype: type[np.unsignedinteger], *, softmax: bool
 ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
     """Labels of a band, and by how much the best class is more probable than the second.
 
@@ -118,7 +120,7 @@ def band_margins(
 
 
 def _contenders(
-    parts: Sequence[Part],
+    parts: Sequence[ViewLogits],
 ) -> Iterator[tuple[Int64[Tensor, " group"], Int64[Tensor, "group contenders"]]]:
     """Tiles, and the classes that can win in them in rising order; their last may be repeated.
 
@@ -142,21 +144,21 @@ def _contenders(
         begin = end
 
 
-def _may_win(parts: Sequence[Part]) -> Bool[Tensor, "tiles classes"]:
+def _may_win(parts: Sequence[ViewLogits]) -> Bool[Tensor, "tiles classes"]:
     """Which classes can have the highest sum of scores somewhere in a tile."""
     highest, lowest = 0, 0
     for part in parts:
-        around = part.logits[part.rows.sources]
+        around = part.logits[part.rows.indices]
         high, low = around.amax(dim=1), around.amin(dim=1)
-        highest = high[:, part.columns.sources].amax(dim=2) + highest
-        lowest = low[:, part.columns.sources].amin(dim=2) + lowest
+        highest = high[:, part.columns.indices].amax(dim=2) + highest
+        lowest = low[:, part.columns.indices].amin(dim=2) + lowest
     assert isinstance(highest, Tensor)
     assert isinstance(lowest, Tensor)
     is_beaten = highest < lowest.amax(dim=2, keepdim=True)  # never so if one is NaN
     return is_beaten.logical_not().flatten(0, 1)
 
 
-def _tile_groups(parts: Sequence[Part]) -> Iterator[Int64[Tensor, " group"]]:
+def _tile_groups(parts: Sequence[ViewLogits]) -> Iterator[Int64[Tensor, " group"]]:
     """All tiles of a band, as many at a time as all classes of their pixels allow."""
     rows, columns = parts[0].grid
     height, width = parts[0].tile_size
@@ -166,7 +168,7 @@ def _tile_groups(parts: Sequence[Part]) -> Iterator[Int64[Tensor, " group"]]:
 
 
 def _mean_probabilities(
-    parts: Sequence[Part], tiles: Int64[Tensor, " group"], *, softmax: bool
+    parts: Sequence[ViewLogits], tiles: Int64[Tensor, " group"], *, softmax: bool
 ) -> Float[Tensor, "group width height classes"]:
     """The mean of the views' softmaxes, or the softmax of the mean of their logits."""
     total = None
@@ -190,21 +192,21 @@ def _softmax(
 
 
 def _tile_scores(
-    part: Part,
+    part: ViewLogits,
     tiles: Int64[Tensor, " group"],
     classes: Int64[Tensor, "group contenders"] | None = None,
 ) -> Float[Tensor, "group width height contenders"]:
     """Scores at each pixel of some tiles, of all classes or of some for each tile."""
     num_columns = part.grid[1]
     row, column = tiles // num_columns, tiles % num_columns
-    rows = part.rows.sources[row][:, None, :]
-    columns = part.columns.sources[column][:, :, None]
+    rows = part.rows.indices[row][:, None, :]
+    columns = part.columns.indices[column][:, :, None]
     if classes is None:
         patches = part.logits[rows, columns]
     else:
         patches = part.logits[rows[..., None], columns[..., None], classes[:, None, None, :]]
-    vertical = part.rows.shares[row][:, None] @ patches  # (group, columns, height, contenders)
-    scores = torch.bmm(part.columns.shares[column], vertical.flatten(2))
+    vertical = part.rows.weights[row][:, None] @ patches  # (group, columns, height, contenders)
+    scores = torch.bmm(part.columns.weights[column], vertical.flatten(2))
     return scores.unflatten(2, vertical.shape[2:])
 
 

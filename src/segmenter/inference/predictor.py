@@ -16,7 +16,7 @@ from torch import Tensor
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.labels import (
-    Part,
+    ViewLogits,
     band_confidence,
     band_labels,
     band_margins,
@@ -25,8 +25,8 @@ from segmenter.inference.labels import (
 from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
-from segmenter.inference.resizing import Pixels, checked_image, view_sizes
-from segmenter.inference.row_bands import Band, Rows, batch_size, image_bands, thin_bands
+from segmenter.inference.resizing import ImageRows, checked_image, view_sizes
+from segmenter.inference.row_bands import Band, Rows, batch_size, image_bands, split_band
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.runtimes.open import open_runtime
@@ -203,7 +203,7 @@ class Predictor:
             labels[found.rows], margins[found.rows] = found.labels, found.margins
         return labels, margins
 
-    def label_rows(self, image: Pixels) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
+    def label_rows(self, image: ImageRows) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
         """Label an image of any size from top to bottom, in bands of rows.
 
         Args:
@@ -251,7 +251,7 @@ class Predictor:
         with enough_memory():
             for band in self._bands([self._checked(image)]):
                 (labels,) = self._band_labels(band)
-                for thin in thin_bands(band, _NUMBERS_AT_ONCE):
+                for thin in split_band(band, _NUMBERS_AT_ONCE):
                     (parts,) = thin.parts
                     softmax = self._averages_probabilities(parts)
                     found = band_probabilities(parts, softmax=softmax) if probabilities else None
@@ -292,7 +292,7 @@ class Predictor:
                 labels += found
         return labels
 
-    def _bands(self, images: Sequence[Pixels]) -> Iterator[Band]:
+    def _bands(self, images: Sequence[ImageRows]) -> Iterator[Band]:
         """Run the model on images of one size, from top to bottom; none for an empty image."""
         if min(images[0].shape) == 0:
             return iter(())
@@ -307,7 +307,7 @@ class Predictor:
             for parts in band.parts
         ]
 
-    def _averages_probabilities(self, parts: Sequence[Part]) -> bool:
+    def _averages_probabilities(self, parts: Sequence[ViewLogits]) -> bool:
         return len(parts) > 1 and self.protocol.average == "probabilities"
 
     def _patch_logits(

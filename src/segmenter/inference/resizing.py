@@ -15,7 +15,7 @@ from segmenter.model.segmenter import ImageSize
 
 
 @runtime_checkable
-class Pixels(Interface):
+class ImageRows(Interface):
     """An image that is in memory, or is read a few rows at a time."""
 
     @property
@@ -100,7 +100,7 @@ def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
     return (window, long_side) if height < width else (long_side, window)
 
 
-def resize_image(image: Pixels, size: ImageSize, dtype: str) -> Pixels:
+def resize_image(image: ImageRows, size: ImageSize, dtype: str) -> ImageRows:
     """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers.
 
     An image that has the size already stays what it is.
@@ -114,16 +114,16 @@ def resize_image(image: Pixels, size: ImageSize, dtype: str) -> Pixels:
 
 
 def read_rows(
-    image: Pixels, size: ImageSize, rows: slice
+    image: ImageRows, size: ImageSize, rows: slice
 ) -> Shaped[ndarray, "rows width channels"]:
     """Some rows of an image resized to `size`, in float32 unless it has that size already."""
     if image.shape[:2] == size:
         return image[rows]
     across, down = resize_axis(image.shape[1], size[1]), resize_axis(image.shape[0], size[0])
-    needed = down.sources[rows]
+    needed = down.indices[rows]
     top = int(needed.min())
     source = image[top : int(needed.max()) + 1].astype(np.float32)
-    narrow = _weighted(source, AxisMap(needed - top, down.shares[rows]))
+    narrow = _weighted(source, AxisMap(needed - top, down.weights[rows]))
     return _weighted(narrow.swapaxes(0, 1), across).swapaxes(0, 1)
 
 
@@ -131,8 +131,8 @@ def _weighted(
     pixels: Float32[ndarray, "sources others channels"], axis: AxisMap
 ) -> Float32[ndarray, "targets others channels"]:
     """Apply an axis map to the first axis."""
-    shares = axis.shares.astype(np.float32)[:, :, None, None]
-    total = pixels[axis.sources[:, 0]] * shares[:, 0]
-    for tap in range(1, shares.shape[1]):
-        total += pixels[axis.sources[:, tap]] * shares[:, tap]
+    weights = axis.weights.astype(np.float32)[:, :, None, None]
+    total = pixels[axis.indices[:, 0]] * weights[:, 0]
+    for tap in range(1, weights.shape[1]):
+        total += pixels[axis.indices[:, tap]] * weights[:, tap]
     return total

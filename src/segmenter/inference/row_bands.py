@@ -15,14 +15,14 @@ from torch import Tensor
 
 from segmenter.inference.interpolation import (
     AxisMap,
-    Tiles,
+    TileWeights,
     resize_axis,
     tile_axis,
     tile_length,
     window_axis,
 )
-from segmenter.inference.labels import Part
-from segmenter.inference.resizing import Pixels, mean_size, read_rows, resize_image, view_sizes
+from segmenter.inference.labels import ViewLogits
+from segmenter.inference.resizing import ImageRows, mean_size, read_rows, resize_image, view_sizes
 from segmenter.inference.windows import window_grid, window_weights
 from segmenter.model import Protocol
 from segmenter.model.segmenter import ImageSize
@@ -32,7 +32,7 @@ _MAX_BATCH_PIXELS = 8 * 512 * 512
 _BAND_NUMBERS = 1 << 22
 """Pixels in a band, or tiles times classes if that is more."""
 
-PatchLogits = Callable[
+ScorePatches = Callable[
     [Shaped[ndarray, "windows height width channels"]],
     Float[Tensor, "windows classes rows columns"],
 ]
@@ -49,7 +49,7 @@ class Band(NamedTuple):
     """Of the images."""
     inside: tuple[slice, slice]
     """What of the rows and columns of the tiles lies in the image."""
-    parts: list[list[Part]]
+    parts: list[list[ViewLogits]]
     """For each image, of each view."""
 
 
@@ -69,7 +69,7 @@ def batch_size(size: tuple[int, ...]) -> int:
     return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
 
-def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
+def split_band(band: Band, num_numbers: int) -> Iterator[Band]:
     """Cut a band of one image into bands whose pixels have at most `num_numbers` scores or so."""
     ((first_part, *_),) = band.parts
     num_rows, num_columns = first_part.grid
@@ -85,14 +85,19 @@ def thin_bands(band: Band, num_numbers: int) -> Iterator[Band]:
         yield Band(
             slice(band.rows.start + start - inside.start, band.rows.start + stop - inside.start),
             (slice(start - begin, stop - begin), columns),
-            [[Part(p.logits, p.rows[first : first + step], p.columns) for p in band.parts[0]]],
+            [
+                [
+                    ViewLogits(p.logits, p.rows[first : first + step], p.columns)
+                    for p in band.parts[0]
+                ]
+            ],
         )
 
 
 def image_bands(
-    images: Sequence[Pixels],
+    images: Sequence[ImageRows],
     protocol: Protocol,
-    patch_logits: PatchLogits,
+    patch_logits: ScorePatches,
     upsampled_length: UpsampledLength,
 ) -> Iterator[Band]:
     """Show images of one size to a model as a protocol says, and walk down their rows.
@@ -115,15 +120,15 @@ def image_bands(
     device = views[0].device
     rows = [tile_axis(down, tile[0], device) for down, _ in axes]
     columns = [tile_axis(across, tile[1], device) for _, across in axes]
-    num_rows, num_columns = len(rows[0].sources), len(columns[0].sources)
+    num_rows, num_columns = len(rows[0].indices), len(columns[0].indices)
     step = max(1, _BAND_NUMBERS // (num_columns * max(views[0].num_classes, tile[0] * tile[1])))
     for first in range(0, num_rows, step):
         of_views = []
         for view, down, across in zip(views, rows, columns, strict=True):
             needed = down[first : first + step]
-            top, bottom = int(needed.sources.min()), int(needed.sources.max()) + 1
-            local = Tiles(needed.sources - top, needed.shares)
-            of_views.append([Part(one, local, across) for one in view.logits(top, bottom)])
+            top, bottom = int(needed.indices.min()), int(needed.indices.max()) + 1
+            local = TileWeights(needed.indices - top, needed.weights)
+            of_views.append([ViewLogits(one, local, across) for one in view.logits(top, bottom)])
         begin = first * tile[0] - tile[0] // 2
         start, stop = max(begin, 0), min(begin + step * tile[0], size[0])
         inside = slice(start - begin, stop - begin), slice(tile[1] // 2, tile[1] // 2 + size[1])
@@ -133,8 +138,8 @@ def image_bands(
 
 
 def _resized(
-    images: Sequence[Pixels], protocol: Protocol
-) -> Iterator[tuple[list[Pixels], ImageSize]]:
+    images: Sequence[ImageRows], protocol: Protocol
+) -> Iterator[tuple[list[ImageRows], ImageSize]]:
     """Images at the first of their two sizes, with the second, for each scale."""
     for image_size, view_size in view_sizes(images[0].shape[:2], protocol):
         dtype = protocol.resize_dtype
@@ -146,11 +151,11 @@ class _View:
 
     def __init__(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[ImageRows],
         size: ImageSize,
         is_mirrored: bool,
         protocol: Protocol,
-        patch_logits: PatchLogits,
+        patch_logits: ScorePatches,
     ) -> None:
         window = protocol.window or max(size)
         self.images, self.size, self.is_mirrored = images, size, is_mirrored
@@ -181,7 +186,7 @@ class _View:
             strict=True,
         ):
             full = resize_axis(num_patches, upsampled_length(num_patches, window))
-            upsampled = AxisMap(full.sources[:window], full.shares[:window])
+            upsampled = AxisMap(full.indices[:window], full.weights[:window])
             axis = window_axis(upsampled, num_patches, starts, window_weights(window, self.blend))
             axis = axis.mirrored() if is_mirrored else axis
             seen, averaged, wanted = lengths

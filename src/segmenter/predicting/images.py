@@ -36,7 +36,7 @@ from segmenter.predicting.outputs import (
     as_bytes,
     probabilities_file,
 )
-from segmenter.predicting.stages import StageClock, num_cpus
+from segmenter.predicting.profiling import StageClock, num_cpus
 
 _MAX_READERS = 4
 _MAX_WRITERS = 8

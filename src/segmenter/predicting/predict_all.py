@@ -26,10 +26,10 @@ from segmenter.predicting.gallery import PAGE, write_gallery
 from segmenter.predicting.images import Result, predict_files
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
+from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.predicting.remarks import Remarks, check_image_bits
 from segmenter.predicting.set_files import SetFiles
-from segmenter.predicting.stages import StageClock, num_cpus
 from segmenter.predicting.submission import Benchmark, write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult

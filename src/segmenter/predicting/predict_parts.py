@@ -31,11 +31,11 @@ from segmenter.predicting.predict_all import (
     report,
 )
 from segmenter.predicting.predict_videos import find_videos
+from segmenter.predicting.profiling import StageClock
 from segmenter.predicting.rasters import is_raster
 from segmenter.predicting.remarks import Remarks
 from segmenter.predicting.set_files import write_set_file
 from segmenter.predicting.shards import ShardRecord, merged_lines
-from segmenter.predicting.stages import StageClock
 from segmenter.predicting.summary import Summary
 from segmenter.text import visible
 

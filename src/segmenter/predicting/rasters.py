@@ -116,7 +116,7 @@ def import_rasterio() -> Any:
 
 
 class _Raster:
-    """A GeoTIFF whose rows are read as they are asked for; see `views.Pixels`."""
+    """A GeoTIFF whose rows are read as they are asked for; see `resizing.ImageRows`."""
 
     def __init__(self, path: Path, num_channels: int) -> None:
         self.path = path

@@ -14,7 +14,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.outputs import Drawn, Labelled, source_ids
-from segmenter.predicting.stages import StageClock
+from segmenter.predicting.profiling import StageClock
 
 Benchmark = Literal["ade20k", "cityscapes"]
 

@@ -11,7 +11,7 @@ from segmenter.data.folder import Item, read_sample
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import ImageScore, evaluate, score_all
 from segmenter.evaluation.metrics import ConfusionMatrix
-from segmenter.evaluation.views import draw_views
+from segmenter.evaluation.pictures import draw_pictures
 from segmenter.inference.predictor import Predictor
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
@@ -70,7 +70,7 @@ def build_draw(items: tuple[Item, ...], recipe: Recipe) -> Draw:
         pictures = {}
         for number, item in enumerate(shown, start=1):
             sample = read_sample(item, classes)
-            views = draw_views(sample, predictor(sample.image), classes, _MAX_DRAWN_SIDE)
+            views = draw_pictures(sample, predictor(sample.image), classes, _MAX_DRAWN_SIDE)
             name = re.sub(r"[^\w.-]", "_", Path(item.name).name, flags=re.ASCII)
             pictures[f"val/{number}-{name}"] = np.concatenate(list(views.values()), axis=1)
         return pictures

@@ -9,14 +9,14 @@ from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.evaluation.bootstrap import MEANS, Interval
 from segmenter.evaluation.comparison import Comparison, ImageDifference, difference
-from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
-from segmenter.evaluation.views import (
+from segmenter.evaluation.pictures import (
     ONLY_A_COLOR,
     ONLY_B_COLOR,
     UNLABELLED_COLOR,
     WRONG_COLOR,
     draw_comparison,
 )
+from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 

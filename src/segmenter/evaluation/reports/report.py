@@ -13,8 +13,8 @@ from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
+from segmenter.evaluation.pictures import UNLABELLED_COLOR, WRONG_COLOR, draw_pictures
 from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
-from segmenter.evaluation.views import UNLABELLED_COLOR, WRONG_COLOR, draw_views
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 
@@ -177,6 +177,6 @@ def _image(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
         )
         if each.pixels or each.pixels_predicted
     ]
-    views = draw_views(sample, labels, classes, _MAX_SIDE)
+    views = draw_pictures(sample, labels, classes, _MAX_SIDE)
     pictures = [(caption, data_uri(picture)) for caption, picture in views.items()]
     return _Image(score, pictures, shown)

@@ -17,7 +17,7 @@ ONLY_B_COLOR = (20, 140, 220)
 _OPACITY = 0.6
 
 
-def draw_views(
+def draw_pictures(
     sample: Sample, labels: Shaped[ndarray, "height width"], classes: Classes, max_side: int
 ) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
     """The image, the truth and the prediction over it, and the errors, by caption.

@@ -26,7 +26,6 @@ from segmenter.inference import Predictor
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.outputs import ImageOutputs, Labelled, parse_save
 from segmenter.predicting.profiling import StageClock, Usage, num_cpus
-from segmenter.runtimes.open import describe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOISE = 6.0  # standard deviation; makes JPEGs of 3 to 6 MB
@@ -88,7 +87,7 @@ def main() -> None:
         print(f"{len(images)} images of {height} x {width}, {mean_size:.1f} MB each")
         predictor = Predictor(given.model, runtime=given.runtime)
         predictor(decode_image(images[0][0]))  # compiles
-        print(f"runtime: {describe(predictor.runtime)}")
+        print(f"runtime: {predictor.runtime.describe()}")
         outputs = ImageOutputs(predictor.classes, root / "out", parse_save(given.save))
         if given.one_after_other:
             used = one_after_other(predictor, images, outputs)

@@ -146,8 +146,8 @@ def write_data(root: Path) -> None:
         mask = cells.repeat(TRAINED_SIZE // 8, 0).repeat(TRAINED_SIZE // 8, 1)
         cv2.imwrite(str(root / "images" / split / f"{number}.png"), colors[mask])
         cv2.imwrite(str(root / "masks" / split / f"{number}.png"), mask)
-    names = "\n".join(f"- {{name: c{index}, values: {index}}}" for index in range(4))
-    (root / "classes.yaml").write_text(f"classes:\n{names}\n")
+    lines = [f"- {{name: c{i}, color: {c.tolist()}, values: [{i}]}}" for i, c in enumerate(colors)]
+    (root / "classes.yaml").write_text("\n".join(["classes:", *lines, ""]))
 
 
 def measures(data: Path) -> dict[str, Measure]:

@@ -101,4 +101,13 @@ def test_catch_all_modules_do_not_exist() -> None:
 )
 def test_what_several_tests_use_is_in_a_helper(path: Path) -> None:
     for module in re.findall(r"^\s*(?:from|import) (tests[\w.]*)", path.read_text(), re.MULTILINE):
-        assert not re.search(r"\.(test_\w+|conftest)$", module), f"{path.name} imports {module}"
+        is_helper = not re.search(r"\.(test_\w+|conftest)$", module)
+        assert is_helper, f"{path.name} imports {module}; import from tests.helpers"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS))
+)
+def test_every_test_module_says_what_it_holds(path: Path) -> None:
+    content = path.read_text()
+    assert not content or ast.get_docstring(ast.parse(content))

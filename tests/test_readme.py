@@ -41,11 +41,6 @@ def test_commands_have_only_flags_that_exist(command: str) -> None:
     commands.app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
 
 
-def test_links_lead_to_files() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (REPOSITORY / target).exists(), target
-
-
 @pytest.mark.parametrize(
     ("name", "floor", "megabytes"), [("street", 0.71, 55), ("street-tiny", 0.64, 20)]
 )

@@ -1,3 +1,5 @@
+"""A folder with an image and a mask for each name."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""A folder of images and masks is paired by name, split by split."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Colour jitter as PaddleSeg and the paper's code do it."""
+
 import cv2
 import numpy as np
 import pytest

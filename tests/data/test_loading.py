@@ -1,3 +1,5 @@
+"""The stream of crops is a function of the seed and the position."""
+
 import itertools
 import multiprocessing
 import os

@@ -1,3 +1,5 @@
+"""Crops are windows of the resized image, whatever its size."""
+
 import dataclasses
 
 import cv2

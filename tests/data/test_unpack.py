@@ -1,3 +1,5 @@
+"""Archives are unpacked whole, and never outside of their folder."""
+
 import io
 import tarfile
 import zipfile

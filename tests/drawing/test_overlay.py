@@ -1,3 +1,5 @@
+"""Overlays blend class colours with the image, and list the classes beside it."""
+
 import numpy as np
 import pytest
 import simplejpeg

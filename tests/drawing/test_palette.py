@@ -1,3 +1,5 @@
+"""Label maps are drawn in the classes' colours, which can be told apart."""
+
 import io
 
 import cv2

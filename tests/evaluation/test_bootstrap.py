@@ -1,3 +1,5 @@
+"""Bootstrap intervals equal those of a naive resampling of images."""
+
 import itertools
 
 import numpy as np

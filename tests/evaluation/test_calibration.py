@@ -1,3 +1,5 @@
+"""Calibration error and temperature equal naive ones."""
+
 import numpy as np
 import pytest
 

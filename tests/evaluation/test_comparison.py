@@ -1,3 +1,5 @@
+"""Two models are compared on the same images, with paired intervals."""
+
 import json
 import re
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""A predictor is scored on items: one confusion matrix, classes by name."""
+
 import json
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""Metrics from confusion matrices equal naive counts of pixels."""
+
 import json
 import math
 

@@ -1,3 +1,5 @@
+"""Scores by the size of the object equal naive ones."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The risk-coverage curve equals a naive sort by confidence."""
+
 import math
 
 import numpy as np

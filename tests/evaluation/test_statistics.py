@@ -1,3 +1,5 @@
+"""All statistics of one pass over the images, in constant memory."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Results are written whole or not at all, and never over files of others."""
+
 import errno
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Interpolation by weights of rows and columns equals torch's."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The predictor equals a naive walk over views and windows, in float64."""
+
 from pathlib import Path
 
 import cv2

@@ -1,3 +1,5 @@
+"""Windows cover an image; their weights blend."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Files in, files out: names, order, failures, and the summary."""
+
 import errno
 import os
 import threading

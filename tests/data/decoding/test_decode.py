@@ -1,3 +1,5 @@
+"""Images and masks of every format are decoded as their reference decoders do, or refused."""
+
 import contextlib
 import io
 import struct

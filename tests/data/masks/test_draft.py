@@ -1,3 +1,5 @@
+"""The classes.yaml that is proposed for masks without one."""
+
 from pathlib import Path
 
 import cv2

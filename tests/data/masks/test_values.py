@@ -1,3 +1,5 @@
+"""Mask values become class indices, and each value without a class is told."""
+
 import pickle
 
 import numpy as np

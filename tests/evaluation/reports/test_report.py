@@ -1,3 +1,5 @@
+"""The report shows the scores and the images with the worst of them."""
+
 import re
 from html.parser import HTMLParser
 from pathlib import Path

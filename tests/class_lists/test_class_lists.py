@@ -2,7 +2,8 @@
 
 import pytest
 
-from segmenter.class_lists import class_list_of, read_class_list
+from segmenter.class_lists import read_class_list
+from segmenter.data.published import set_of_count
 
 
 @pytest.mark.parametrize(
@@ -10,13 +11,15 @@ from segmenter.class_lists import class_list_of, read_class_list
     [
         ("ade20k", 150, {0: "wall", 12: "person", 58: "screen door", 149: "flag"}),
         ("cityscapes", 19, {0: "road", 11: "person", 18: "bicycle"}),
-        ("pascal_context_60", 60, {0: "background", 37: "person", 59: "wood"}),
+        ("pascal_context", 60, {0: "background", 37: "person", 59: "wood"}),
         ("pascal_context_59", 59, {0: "aeroplane", 36: "person", 58: "wood"}),
     ],
 )
 def test_names_stand_in_their_order(name: str, count: int, some: dict[int, str]) -> None:
     classes = read_class_list(name)
-    assert class_list_of(count) == classes
+    found = set_of_count(count)
+    assert found is not None
+    assert found.classes() == classes
     assert len(classes) == count
     assert {index: classes.names[index] for index in some} == some
 
@@ -32,4 +35,4 @@ def test_colors_and_mask_values_are_the_data_sets_own() -> None:
 
 
 def test_other_counts_have_no_list() -> None:
-    assert class_list_of(11) is None
+    assert set_of_count(11) is None

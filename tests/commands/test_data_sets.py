@@ -169,7 +169,7 @@ def test_pascal_context_gets_its_masks_from_the_annotations(here: Path) -> None:
         archive.add(tree / "JPEGImages", "VOCdevkit/VOC2010/JPEGImages")
     assert run("prepare", "pascal_context_59", "d") == 0
     mask = here / "d/VOCdevkit/VOC2010/SegmentationClassContext/2008_000002.png"
-    person = read_class_list("pascal_context_60").names.index("person")
+    person = read_class_list("pascal_context").names.index("person")
     assert (np.array(Image.open(mask)) == person).all()
 
 

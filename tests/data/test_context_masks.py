@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segmenter.class_lists import read_class_list
-from segmenter.data.published import context_masks, open_data
+from segmenter.data.published import context_masks
 from segmenter.data.published.context_masks import decode_region, unpack_runs, write_masks
+from segmenter.data.published.open import open_data
 from segmenter.errors import UserError
 from tests.helpers.context_annotations import annotation, pack
 from tests.helpers.published_tables import CONTEXT_CATEGORIES
@@ -48,7 +49,7 @@ def test_a_text_that_is_none_is_refused(counts: str) -> None:
 
 def test_each_category_becomes_the_class_of_its_name() -> None:
     everywhere = np.ones((6, 10), dtype=bool)
-    names = read_class_list("pascal_context_60").names
+    names = read_class_list("pascal_context").names
     for category, name in {0: "background", **CONTEXT_CATEGORIES}.items():
         painted = context_masks.paint([annotation(1, category, everywhere)], (6, 10))
         assert names[painted[0, 0]] == name

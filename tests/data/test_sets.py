@@ -8,7 +8,8 @@ from PIL import Image
 
 from segmenter.data.folder import read_labels, read_sample
 from segmenter.data.masks.values import distinct_color
-from segmenter.data.published import SETS, open_data, split_name
+from segmenter.data.published import SETS
+from segmenter.data.published.open import open_data, split_name
 from segmenter.errors import UserError
 from tests.helpers import published_tables as tables
 from tests.helpers.published_trees import SPLITS, write_tree

@@ -67,7 +67,7 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_images_that_are_not_of_cityscapes_are_refused(tmp_path: Path) -> None:
     predictor, folder = make_predictor("cityscapes"), OutputFolder(tmp_path / "out")
-    with pytest.raises(UserError, match="Cityscapes takes CITY_123456_123456"):
+    with pytest.raises(UserError, match="cityscapes takes CITY_123456_123456"):
         write_submission(predictor, [(Path("a.jpg"), "a")], folder, "cityscapes")
     twice = [(Path(f"{side}.png"), f"{side}/ulm_000000_000019") for side in "ab"]
     with pytest.raises(UserError, match="2 outputs would have the name 'ulm_000000_000019"):

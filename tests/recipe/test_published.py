@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from segmenter.class_lists import read_class_list
-from segmenter.data.published import SETS, split_name
+from segmenter.data.published import SETS
+from segmenter.data.published.open import split_name
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
@@ -85,7 +85,7 @@ def spec_of(name: str) -> ModelSpec:
     recipe = recipe_of(name)
     named = split_name(recipe.data.root)
     assert named is not None
-    return build_spec(recipe, read_class_list(named[0].class_list))
+    return build_spec(recipe, named[0].classes())
 
 
 def test_every_published_system_has_a_recipe() -> None:

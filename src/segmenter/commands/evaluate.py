@@ -38,7 +38,7 @@ def evaluate(
     Args:
         model: A bundled name, a model file, hf:owner/name, or an exported one.
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
-            one: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc, coco_stuff.
+            one (`segmenter prepare --help` names them).
         split: Which images of the folder; without it, `test`, or all where there is one split, or
             `val` of a published data set.
         json: File for all numbers.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from segmenter.commands.values import DONE, PARTLY_DONE, Decode, Precision, RuntimeName
+from segmenter.data.published import Benchmark
 
 
 def predict(
@@ -14,7 +15,7 @@ def predict(
     opacity: float = 0.5,
     ids: Literal["index", "source"] = "index",
     gallery: bool = False,
-    submission: Literal["ade20k", "cityscapes"] | None = None,
+    submission: Benchmark | None = None,
     video: Literal["overlay", "labels"] = "overlay",
     fps: float = 25.0,
     camera_format: Literal["v4l2", "matroska", "mpegts", "mjpeg"] | None = None,

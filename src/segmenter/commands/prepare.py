@@ -1,15 +1,24 @@
 """Arguments of `segmenter prepare`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from segmenter.commands.values import DONE, PARTLY_DONE
+from segmenter.data.published import SETS
 
 
-def prepare(name: str, folder: Path, *, download: bool = False) -> int:
+def prepare(
+    name: Annotated[str, Parameter(help=f"The data set: {', '.join(SETS)}.")],
+    folder: Path,
+    *,
+    download: bool = False,
+) -> int:
     """Bring a published data set into the layout that is read: unpack, convert, check.
 
     Args:
-        name: ade20k, cityscapes, pascal_context, pascal_context_59, pascal_voc or coco_stuff.
+        name: The data set.
         folder: Where its archives lie, or are downloaded to, and are unpacked; nothing in it is
             replaced.
         download: Get missing archives from the net.

@@ -14,7 +14,7 @@ from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.loading import bytes_ahead
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
-from segmenter.data.published import open_data, split_name
+from segmenter.data.published.open import open_data, split_name
 from segmenter.data.readers import shared_memory_note
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError

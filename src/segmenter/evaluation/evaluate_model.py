@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
-from segmenter.data.published import open_data, split_name
+from segmenter.data.published.open import open_data, split_name
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO

@@ -17,6 +17,7 @@ from segmenter.checkpoints.hub import is_hub_name
 from segmenter.checkpoints.open import bundled_models
 from segmenter.data.decoding.formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
+from segmenter.data.published import Benchmark
 from segmenter.data.video.frames import CameraFormat
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
@@ -30,7 +31,7 @@ from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
 from segmenter.predicting.remarks import Remarks, check_image_bits
 from segmenter.predicting.set_files import SetFiles
-from segmenter.predicting.submission import Benchmark, write_submission
+from segmenter.predicting.submission import write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult
 from segmenter.terminal import escape

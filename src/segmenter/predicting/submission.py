@@ -1,13 +1,11 @@
 """Label maps as the servers of ADE20K and Cityscapes want them: one PNG an image, their own ids."""
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from segmenter.class_lists import ADE20K, CITYSCAPES, read_class_list
 from segmenter.classes import Classes
+from segmenter.data.published import Benchmark, find_set
 from segmenter.drawing import label_png
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
@@ -15,12 +13,6 @@ from segmenter.inference.predictor import Predictor
 from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.outputs import Drawn, Labelled, source_ids
 from segmenter.predicting.profiling import StageClock
-
-Benchmark = Literal["ade20k", "cityscapes"]
-
-_CLASS_LISTS: dict[Benchmark, str] = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
-# City, sequence and frame: by them the server finds the image.
-_CITYSCAPES_NAME = re.compile(r"[A-Za-z-]+_\d{6}_\d{6}")
 
 
 def write_submission(
@@ -49,16 +41,18 @@ def write_submission(
         UserError: At once, if the model has other classes, an image's name is not one of the
             benchmark's, or a file is in the way.
     """
-    classes = read_class_list(_CLASS_LISTS[benchmark])
+    published = find_set(benchmark)
+    if published.submission is None:
+        raise UserError(f"{benchmark} has no server that takes label maps")
+    classes, wanted = published.classes(), published.submission.file_name
     _check_names(predictor.classes, classes, benchmark)
     outputs = [f"{name.rsplit('/', 1)[-1]}.png" for _, name in images]
-    if benchmark == "cityscapes":
-        for output, (path, _) in zip(outputs, images, strict=True):
-            if not _CITYSCAPES_NAME.match(output):
-                raise UserError(
-                    f"{path}: Cityscapes takes CITY_123456_123456, and what follows, as the name "
-                    "of an image; give its own images"
-                )
+    for output, (path, _) in zip(outputs, images, strict=True):
+        if wanted and not wanted.match(output):
+            raise UserError(
+                f"{path}: {benchmark} takes {published.submission.form} as the name of an image; "
+                "give its own images"
+            )
     folder.check(outputs)
 
     def draw(labelled: Labelled) -> Drawn:

@@ -76,7 +76,7 @@ def test_classes_come_from_the_file_or_the_data_set_or_are_numbered(tmp_path: Pa
     numbered = read_published(GOLDEN / "paddleseg_mask/model.pdparams")
     assert numbered.spec.classes.names[10] == "class-10"
     assert "--classes" in numbered.notes[0]
-    for count, name in ((150, "ade20k"), (19, "cityscapes"), (60, "pascal_context_60")):
+    for count, name in ((150, "ade20k"), (19, "cityscapes"), (60, "pascal_context")):
         path = write_paddleseg(tmp_path, make_model(num_classes=count, qkv_bias=False))
         assert segmenter.load(path).spec.classes == read_class_list(name)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints.foreign.pickle.stubs import Array, TensorClaim
-from segmenter.class_lists import class_list_of
 from segmenter.classes import Classes, ClassInfo
+from segmenter.data.published import set_of_count
 from segmenter.drawing.palette import distinct_colors
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
@@ -254,9 +254,9 @@ def choose_classes(
         return given, ()
     if listed is not None and len(listed) == num_classes:
         return listed, ()
-    known = class_list_of(num_classes)
+    known = set_of_count(num_classes)
     if known is not None:
-        return known, ()
+        return known.classes(), ()
     if num_classes > _MAX_UNNAMED_CLASSES:
         raise UserError(f"{source} has {num_classes} classes without names; give --classes FILE")
     classes = tuple(

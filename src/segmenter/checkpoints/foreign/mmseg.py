@@ -20,8 +20,8 @@ from segmenter.checkpoints.foreign.family import (
     to_tensors,
     whole_spec,
 )
-from segmenter.class_lists import class_list_of
 from segmenter.classes import Classes
+from segmenter.data.published import set_of_count
 from segmenter.drawing.palette import distinct_colors
 from segmenter.model.architectures import HALF
 from segmenter.model.protocol import Protocol, published_protocol
@@ -108,9 +108,9 @@ def _listed_classes(meta: object, num_classes: int) -> Classes | None:
     if len(names) != num_classes:
         return None
     names = [name.strip() for name in names]
-    known = class_list_of(len(names))
-    if known is not None and list(known.names) == names:
-        return known  # it also knows the mask values
+    known = set_of_count(len(names))
+    if known is not None and list(known.classes().names) == names:
+        return known.classes()  # it also knows the mask values
     colors = lists.get("palette", lists.get("PALETTE"))
     if not isinstance(colors, list | tuple) or len(colors) != len(names):
         colors = distinct_colors(len(names)).tolist()

@@ -1,11 +1,13 @@
 """A config as dotted names, and an account of what became of each."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import yaml
 
 from segmenter.errors import UserError
 
+Choice = TypeVar("Choice")
 _MAX_SHOWN = 100
 
 
@@ -61,7 +63,9 @@ class Settings:
             )
         return value
 
-    def take_choice(self, name: str, field: str, choices: dict[str, str], default: str = "") -> str:
+    def take_choice(
+        self, name: str, field: str, choices: Mapping[str, Choice], default: str = ""
+    ) -> Choice:
         """What stands here for a name of theirs.
 
         Raises:

@@ -1,11 +1,15 @@
 """ADE20K, as its scene parsing benchmark publishes it: 150 classes; 0 in a mask is "other"."""
 
-from segmenter import class_lists
-from segmenter.data.published.published import Archive, PublishedSet, Split
+from segmenter.data.published.published_set import (
+    Archive,
+    PaperScoring,
+    PublishedSet,
+    Split,
+    Submission,
+)
 
 ADE20K = PublishedSet(
     name="ade20k",
-    class_list=class_lists.ADE20K,
     splits={
         "train": Split("images/training", "annotations/training"),
         "val": Split("images/validation", "annotations/validation"),
@@ -26,4 +30,8 @@ ADE20K = PublishedSet(
         ),
     ),
     site="http://sceneparsing.csail.mit.edu",
+    has_checkpoints=True,
+    rstrudel=PaperScoring("ade20k", short_side=512, max_ratio=4.0),
+    paddleseg="ADE20K",
+    submission=Submission(),
 )

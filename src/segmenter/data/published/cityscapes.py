@@ -1,7 +1,14 @@
 """Cityscapes with fine annotations: of 34 `labelIds`, 19 are scored and the others ignored."""
 
-from segmenter import class_lists
-from segmenter.data.published.published import Archive, PublishedSet, Split
+import re
+
+from segmenter.data.published.published_set import (
+    Archive,
+    PaperScoring,
+    PublishedSet,
+    Split,
+    Submission,
+)
 
 
 def _split(name: str, *, is_labelled: bool = True) -> Split:
@@ -15,7 +22,6 @@ def _split(name: str, *, is_labelled: bool = True) -> Split:
 
 CITYSCAPES = PublishedSet(
     name="cityscapes",
-    class_list=class_lists.CITYSCAPES,
     splits={
         "train": _split("train"),
         "val": _split("val"),
@@ -33,4 +39,11 @@ CITYSCAPES = PublishedSet(
         Archive("gtFine_trainvaltest.zip", url=None),
     ),
     site="https://www.cityscapes-dataset.com/downloads/",
+    has_checkpoints=True,
+    rstrudel=PaperScoring("cityscapes", short_side=1024, max_ratio=2.0),
+    paddleseg="Cityscapes",
+    # City, sequence and frame: by them the server finds the image.
+    submission=Submission(
+        re.compile(r"[A-Za-z-]+_\d{6}_\d{6}"), form="CITY_123456_123456, and what follows"
+    ),
 )

@@ -1,11 +1,9 @@
 """COCO-Stuff 164k: 171 classes, whose mask values are 182 less the 11 that do not occur."""
 
-from segmenter import class_lists
-from segmenter.data.published.published import Archive, PublishedSet, Split
+from segmenter.data.published.published_set import Archive, PublishedSet, Split
 
 COCO_STUFF = PublishedSet(
     name="coco_stuff",
-    class_list=class_lists.COCO_STUFF,
     splits={
         "train": Split("images/train2017", "annotations/train2017"),
         "val": Split("images/val2017", "annotations/val2017"),

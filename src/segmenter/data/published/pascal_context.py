@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 
-from segmenter import class_lists
-from segmenter.data.published.published import Archive, PublishedSet, Split
+from segmenter.data.published.published_set import Archive, PaperScoring, PublishedSet, Split
 
-ANNOTATIONS = "trainval_merged.json"
 MASKS, LISTS = "SegmentationClassContext", "ImageSets/SegmentationContext"
 
 PASCAL_CONTEXT = PublishedSet(
     name="pascal_context",
-    class_list=class_lists.PASCAL_CONTEXT,
     splits={
         "train": Split("JPEGImages", MASKS, names=f"{LISTS}/train.txt"),
         "val": Split("JPEGImages", MASKS, names=f"{LISTS}/val.txt"),
@@ -29,15 +26,16 @@ PASCAL_CONTEXT = PublishedSet(
             sha1="bf9985e9f2b064752bf6bd654d89f017c76c395a",
         ),
         Archive(
-            ANNOTATIONS,
+            "trainval_merged.json",
             "https://codalabuser.blob.core.windows.net/public/trainval_merged.json",
             sha1="169325d9f7e9047537fedca7b04de4dddf10b881",
             into=None,
+            convert="segmenter.data.published.context_masks:write_masks",
         ),
     ),
     site="https://cs.stanford.edu/~roozbeh/pascal-context/",
+    has_checkpoints=True,
+    rstrudel=PaperScoring("pascal_context", short_side=520, max_ratio=8.0),
 )
 
-PASCAL_CONTEXT_59 = replace(
-    PASCAL_CONTEXT, name="pascal_context_59", class_list=class_lists.PASCAL_CONTEXT_59
-)
+PASCAL_CONTEXT_59 = replace(PASCAL_CONTEXT, name="pascal_context_59", rstrudel=None)

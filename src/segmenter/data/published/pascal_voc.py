@@ -1,13 +1,11 @@
 """Pascal VOC 2012 with its own segmentation masks: 20 classes and the background."""
 
-from segmenter import class_lists
-from segmenter.data.published.published import Archive, PublishedSet, Split
+from segmenter.data.published.published_set import Archive, PublishedSet, Split
 
 _LISTS = "ImageSets/Segmentation"
 
 PASCAL_VOC = PublishedSet(
     name="pascal_voc",
-    class_list=class_lists.PASCAL_VOC,
     splits={
         "train": Split("JPEGImages", "SegmentationClass", names=f"{_LISTS}/train.txt"),
         "val": Split("JPEGImages", "SegmentationClass", names=f"{_LISTS}/val.txt"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -10,9 +11,8 @@ from rich.progress import Progress
 from segmenter.data.download import download, verify
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.published import find_set
-from segmenter.data.published.context_masks import write_masks
-from segmenter.data.published.pascal_context import ANNOTATIONS
-from segmenter.data.published.published import Archive, PublishedSet, open_published
+from segmenter.data.published.open import open_published
+from segmenter.data.published.published_set import Archive, PublishedSet
 from segmenter.data.unpack import unpack
 from segmenter.errors import UserError
 
@@ -63,9 +63,10 @@ def _bring(archive: Archive, folder: Path, root: Path, *, may_download: bool) ->
     if archive.into is not None:
         with _progress(f"unpacking {archive.file}") as show:
             unpack(path, folder / archive.into, show)
-    elif archive.file == ANNOTATIONS:
+    if archive.convert is not None:
+        module, _, function = archive.convert.partition(":")
         with _progress("writing masks") as show:
-            write_masks(path, root, show)
+            getattr(import_module(module), function)(path, root, show)
     return True
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.data.published import open_data
+from segmenter.data.published.open import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.evaluate_model import data_classes, scored_items

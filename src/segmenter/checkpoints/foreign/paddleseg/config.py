@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import Any
 
 from segmenter.checkpoints.foreign.settings import Settings, show
-from segmenter.class_lists import read_class_list
 from segmenter.data.published import SETS
 from segmenter.errors import UserError
 from segmenter.model.architectures import ARCHITECTURES
@@ -28,7 +27,7 @@ _NAMED_ENCODERS = {
         "large_patch32_384",
     )
 }
-_DATA_SETS = {"ADE20K": "ade20k", "Cityscapes": "cityscapes"}
+_DATA_SETS = {each.paddleseg: each for each in SETS.values() if each.paddleseg}
 _OPTIMIZERS = {"sgd": "sgd", "SGD": "sgd", "adamw": "adamw", "AdamW": "adamw"}
 _AUGREG = re.compile(r"(vit_(?:tiny|small|base|large)_patch\d+_\d+)_augreg\b")
 _NORMALIZATIONS = {
@@ -164,9 +163,9 @@ def _data(settings: Settings) -> dict[str, Any]:
     data: dict[str, Any] = {"root": root, "train": ["train"], "val": "val"}
     if isinstance(kind, str) and kind in _DATA_SETS:
         settings.take("train_dataset.type", "data.root")
-        name = _DATA_SETS[kind]
-        data["root"] = f"{name}:{root}"
-        count = len(read_class_list(SETS[name].class_list))
+        data_set = _DATA_SETS[kind]
+        data["root"] = f"{data_set.name}:{root}"
+        count = len(data_set.classes())
         for section in ("model", "train_dataset", "val_dataset"):
             settings.expect(f"{section}.num_classes", count, default=count)
     elif kind == "Dataset":

@@ -6,10 +6,8 @@ Sources: rstrudel/segmenter `segm/train.py`, `segm/config.yml`, `segm/model/fact
 
 from typing import Any
 
-from segmenter.checkpoints.foreign.rstrudel.weights import DATA_SETS
+from segmenter.checkpoints.foreign.rstrudel.variant import DATA_SETS
 from segmenter.checkpoints.foreign.settings import Settings, show
-from segmenter.class_lists import read_class_list
-from segmenter.data.published import SETS
 from segmenter.errors import UserError
 from segmenter.model.architectures import ARCHITECTURES
 from segmenter.numbers import HEAD_DIM
@@ -30,11 +28,6 @@ _TAGS = {
     "vit_large_patch32_384": "orig_in21k_ft_in1k",
 }
 _AUGREG_TAG = "augreg_in21k_ft_in1k"
-_ROOTS = {
-    "ade20k": "data/ADEChallengeData2016",
-    "cityscapes": "data/cityscapes",
-    "pascal_context": "data/VOCdevkit/VOC2010",
-}
 
 
 def is_variant(content: dict[str, Any]) -> bool:
@@ -48,13 +41,13 @@ def variant_fields(settings: Settings) -> dict[str, Any]:
     Raises:
         UserError: If encoder, decoder, data set, optimiser or schedule have no counterpart.
     """
-    names = {name: name for name in _ROOTS}
-    data_set = settings.take_choice("dataset_kwargs.dataset", "data.root", names)
-    class_list, short_side, max_ratio = DATA_SETS[data_set]
-    count = len(read_class_list(class_list))
+    data_set = settings.take_choice("dataset_kwargs.dataset", "data.root", DATA_SETS)
+    scoring = data_set.rstrudel
+    assert scoring is not None  # it is in the table by that name
+    count = len(data_set.classes())
     settings.expect("net_kwargs.n_cls", count, default=count)
     batch = settings.take_count("world_batch_size", "batch_size")
-    steps_an_epoch = -(-SETS[data_set].counts["train"] // batch)
+    steps_an_epoch = -(-data_set.counts["train"] // batch)
     epochs = settings.take_count(
         "algorithm_kwargs.num_epochs", f"schedule.steps, {steps_an_epoch} an epoch"
     )
@@ -64,16 +57,20 @@ def variant_fields(settings: Settings) -> dict[str, Any]:
     )
     settings.expect("amp", False, default=False)
     settings.expect("dataset_kwargs.split", "train", default="train")
-    settings.expect("inference_kwargs.im_size", short_side, default=short_side)
+    settings.expect("inference_kwargs.im_size", scoring.short_side, default=scoring.short_side)
     return {
         "model": _model(settings),
-        "data": {"root": f"{data_set}:{_ROOTS[data_set]}", "train": ["train"], "val": "val"},
+        "data": {
+            "root": f"{data_set.name}:{data_set.default_root}",
+            "train": ["train"],
+            "val": "val",
+        },
         "augment": {
             "crop_size": settings.take_count("dataset_kwargs.crop_size", "augment.crop_size"),
             "scale": [0.5, 2.0],
             "scale_draw": "uniform",
             "scale_base": settings.take_count("dataset_kwargs.image_size", "augment.scale_base"),
-            "max_ratio": max_ratio,
+            "max_ratio": scoring.max_ratio,
             "flip": 0.5,
             "max_class_share": 0.75,
             "color": "segmenter",
@@ -83,8 +80,8 @@ def variant_fields(settings: Settings) -> dict[str, Any]:
         "schedule": _schedule(settings) | {"steps": steps_an_epoch * epochs},
         "protocol": {
             "rules": "segmenter",
-            "short_side": short_side,
-            "max_ratio": max_ratio,
+            "short_side": scoring.short_side,
+            "max_ratio": scoring.max_ratio,
             "window": settings.take_count("inference_kwargs.window_size", "protocol.window"),
             "stride": settings.take_count("inference_kwargs.window_stride", "protocol.stride"),
         },

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from segmenter.data.published import SETS
 from segmenter.errors import UserError
 from segmenter.files.yaml import StrictLoader, first_problem, read_yaml
 from segmenter.model.protocol import Side
@@ -12,6 +13,8 @@ from segmenter.model.spec import Rate
 from segmenter.numbers import HEADS
 
 VARIANT_NAME = "variant.yml"
+DATA_SETS = {each.rstrudel.name: each for each in SETS.values() if each.rstrudel}
+"""The data sets that the paper's code has, by its names for them."""
 
 _Normalization = Literal["vit", "deit"]
 

@@ -19,15 +19,14 @@ from segmenter.checkpoints.foreign.family import (
     to_tensors,
     whole_spec,
 )
-from segmenter.checkpoints.foreign.rstrudel.variant import VARIANT_NAME, Variant, read_variant
-from segmenter.class_lists import (
-    ADE20K,
-    CITYSCAPES,
-    PASCAL_CONTEXT,
-    class_list_of,
-    read_class_list,
+from segmenter.checkpoints.foreign.rstrudel.variant import (
+    DATA_SETS,
+    VARIANT_NAME,
+    Variant,
+    read_variant,
 )
 from segmenter.classes import Classes
+from segmenter.data.published import set_of_count
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.model.protocol import Protocol, published_protocol
@@ -35,12 +34,8 @@ from segmenter.numbers import HEAD_DIM
 
 _ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bilinear"}
 _DECODER = {"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"}
-DATA_SETS = {
-    "ade20k": (ADE20K, 512, 4.0),
-    "cityscapes": (CITYSCAPES, 1024, 2.0),
-    "pascal_context": (PASCAL_CONTEXT, 520, 8.0),
-}
-"""Its name of a data set -> our class list, and short side and largest ratio of scored images."""
+_MAX_RATIO = 4.0
+"""Of scored images of a data set that is not known."""
 _RULES = (
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
     (r"^decoder\.head\.", "decoder.project."),
@@ -132,25 +127,24 @@ def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
     """The classes of the data set that is named, if there are so many."""
     if variant.data_set not in DATA_SETS:
         return None
-    listed = read_class_list(DATA_SETS[variant.data_set][0])
+    listed = DATA_SETS[variant.data_set].classes()
     return listed if len(listed) == num_classes else None
 
 
 def _protocol(variant: Variant, num_classes: int, source: str) -> Protocol:
     """The paper's: images at the data set's short side, windows and stride of the file."""
-    data_set = variant.data_set
-    if data_set is None:  # flags in place of the file: the number of classes says it
-        same_count = class_list_of(num_classes)
-        lists = {name: read_class_list(listed) for name, (listed, *_) in DATA_SETS.items()}
-        data_set = next((name for name, listed in lists.items() if listed == same_count), None)
-    _, short_side, max_ratio = DATA_SETS.get(data_set or "", (None, variant.window, 4.0))
+    if variant.data_set is None:  # flags in place of the file: the number of classes says it
+        data_set = set_of_count(num_classes)
+    else:
+        data_set = DATA_SETS.get(variant.data_set)
+    scoring = data_set.rstrudel if data_set else None
     try:
         return published_protocol(
             "segmenter",
             window=variant.window,
             stride=variant.stride,
-            short_side=short_side,
-            max_ratio=max_ratio,
+            short_side=scoring.short_side if scoring else variant.window,
+            max_ratio=scoring.max_ratio if scoring else _MAX_RATIO,
         )
     except UserError as error:
         raise UserError(f"{source}: {error}") from None

@@ -1,63 +1,57 @@
-"""What is common to published data sets: how one is described, and how its images are found."""
+"""Opening a data set by what a user names, and finding the items of a published one."""
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
-from segmenter.class_lists import read_class_list
 from segmenter.classes import Classes
-from segmenter.data.folder import LabelledFolder
+from segmenter.data.folder import LabelledFolder, open_folder
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask
 from segmenter.data.pairing.pair import refuse_problems
 from segmenter.data.pairing.walking import walk_images
+from segmenter.data.published import SETS, find_set
+from segmenter.data.published.published_set import PublishedSet, Split
 from segmenter.errors import UserError
 
-
-@dataclass(frozen=True)
-class Split:
-    """Where the images and masks of one split lie, as paths inside the data set."""
-
-    images: str
-    masks: str | None
-    """None: images that can only be predicted, because their masks are not published."""
-    names: str | None = None
-    """A file with the name of an image (NAME.jpg) a line; none: all images in `images`."""
-    image_ending: str = ""
-    """What an image's name ends with, and ..."""
-    mask_ending: str = ""
-    """... what its mask's name has instead."""
+# Two characters or more before the colon: `C:\data` is a drive.
+_NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A file in which (a part of) a data set is published."""
+def open_data(
+    given: str, classes: Classes | None = None, *, keep_problems: bool = False
+) -> LabelledFolder:
+    """Find the items and classes of what a user names: NAME:PATH, a folder, or a list file.
 
-    file: str
-    url: str | None
-    """None: it cannot be had without a login."""
-    sha1: str | None = None
-    """As others have published it; none: not known."""
-    into: str | None = "."
-    """The folder it is unpacked into, inside the one it lies in; none: it is not unpacked."""
+    Args:
+        given: As the user wrote it.
+        classes: Instead of those of the data set.
+        keep_problems: As `open_folder` has it.
+
+    Raises:
+        UserError: If the name is unknown, or the folder is not laid out as it should be.
+    """
+    named = split_name(given)
+    if named is None:
+        return open_folder(Path(given), classes, keep_problems=keep_problems)
+    return open_published(*named, classes, keep_problems=keep_problems)
 
 
-@dataclass(frozen=True)
-class PublishedSet:
-    """One published data set."""
+def split_name(given: str) -> tuple[PublishedSet, Path] | None:
+    """The published data set and the folder in `NAME:PATH`; nothing where no name is given.
 
-    name: str
-    class_list: str
-    """Its list in `class_lists`: names, colours, and the map from mask values to classes."""
-    splits: dict[str, Split]
-    counts: dict[str, int]
-    """Images in the labelled splits."""
-    layout: str
-    """The layout in words, for messages."""
-    folder: str
-    """Where the data set lies after its archives were unpacked."""
-    archives: tuple[Archive, ...]
-    site: str
-    """Where its terms stand, and where its archives come from."""
+    Raises:
+        UserError: If there is no data set of this name.
+    """
+    match = _NAMED.fullmatch(given)
+    if match is None:
+        return None
+    name, path = match.groups()
+    if name not in SETS and Path(given).exists():
+        return None
+    published = find_set(name)
+    if not path:
+        raise UserError(f"{given} names no folder; write {name}:PATH")
+    return published, Path(path)
 
 
 def open_published(
@@ -96,7 +90,7 @@ def open_published(
         raise UserError(f"{root} has no {what}; {layout}")
     return LabelledFolder(
         root,
-        classes or read_class_list(published.class_list),
+        classes or published.classes(),
         splits,
         scored="val",
         problems=tuple(problems),

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ def kinds(found: Check) -> list[str]:
     return [finding.kind for finding in found.findings]
 
 
-def save_mask(root: Path, mask: np.ndarray, **options: object) -> None:
+def save_mask(root: Path, mask: np.ndarray, **options: Any) -> None:
     Image.fromarray(mask).save(root / MASK, **options)
 
 
@@ -185,7 +186,8 @@ def deepened(*names: str, bits: int = 12) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
         for name in names:
             path = str(root / "images" / f"{name}.png")
-            cv2.imwrite(path, cv2.imread(path).astype(np.uint16) << (bits - 8))
+            pixels = np.asarray(cv2.imread(path))
+            cv2.imwrite(path, pixels.astype(np.uint16) << (bits - 8))
 
     return plant
 
@@ -207,7 +209,7 @@ def with_pages(root: Path) -> None:
     (root / IMAGE).unlink()
 
 
-PLANTED: list[tuple[str, Callable[[Path], None]]] = [
+PLANTED: list[tuple[str, Callable[[Path], object]]] = [
     ("unreadable-photo", cut(IMAGE)),
     ("unreadable-mask", cut(MASK)),
     ("missing-file", line_without_file),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.helpers.drawn_items import draw_mask
 from tests.helpers.planted_faults import PLANTED, check_folder, cut
 
 
-def read(root: Path, **options: float) -> LabelledFolder:
+def read(root: Path, **options: Any) -> LabelledFolder:
     data = open_data(str(root))
     train = data.items("train")
     val = data.items("val") if "val" in data.splits else ()

@@ -27,7 +27,8 @@ from segmenter.extras.checking.before_training import TrainingData, read_trainin
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, make_recipe
-from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.optimizer import freeze, learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.parallel import DistributedModel
 from segmenter.training.prepare import build_loss, build_model, build_stream
 from segmenter.training.step import train_step
 
@@ -162,13 +163,15 @@ def train(
     model = build_model(recipe, classes, lambda _: None).train()
     stream = build_stream(recipe, model, tuple(items), found.pixel_counts)
     loss = build_loss(recipe, classes, found.pixel_counts)
+    freeze(model, recipe.optimizer)
     optimizer = make_optimizer(model, recipe.optimizer)
+    in_training = DistributedModel(model)
     stop = recipe.schedule.steps * recipe.batch_size
     batches = make_loader(stream, 0, stop, recipe.batch_size, workers=1)
     for step, batch in enumerate(batches):
         rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
         set_learning_rate(optimizer, rate)
-        train_step(model, optimizer, batch, recipe, loss)
+        train_step(in_training, optimizer, batch, recipe, loss)
     return model
 
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions that end a command with one line and no traceback."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,9 @@ class UserError(ValueError):
 
     A message says what is wrong, what was given, what is allowed, and what to do.
     """
+
+
+class EarlyExit(Exception):  # noqa: N818 - nothing need be wrong
+    """End the command with an exit status of its own; the message, if any, is shown as one line."""
+
+    exit_status: int

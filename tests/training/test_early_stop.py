@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.commands import run_training as command
 from segmenter.commands.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.signals import Stopped
+from segmenter.training.validation import Validation
 from tests.helpers.runs import equal, log, make_recipe
 
 SCORES = {2: 0.3, 4: 0.5, 6: 0.5, 8: 0.4, 10: 0.9, 12: 0.1}
@@ -27,13 +27,13 @@ def score_like(monkeypatch: pytest.MonkeyPatch, given: dict[int, float], interru
     """Give scores by their order; while one is made, send this process a signal."""
     steps = iter(given)
 
-    def score(*_: object) -> dict[str, float]:
+    def evaluate(*_: object) -> dict[str, float]:
         step = next(steps)
         if step == interrupt:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"miou": given[step]}
 
-    monkeypatch.setattr(command, "build_score", lambda *_: score)
+    monkeypatch.setattr(Validation, "evaluate", evaluate)
 
 
 def scored_steps(run: Path) -> list[int]:

@@ -13,6 +13,7 @@ from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training import loop
 from segmenter.training.optimizer import make_optimizer
+from segmenter.training.parallel import DistributedModel
 from segmenter.training.signals import Stopped
 from segmenter.training.step import StepResult, train_step
 from tests.helpers.models import make_spec
@@ -91,8 +92,8 @@ def test_class_tokens_see_all_patches_from_the_start_if_the_recipe_says_so(
 ) -> None:
     seen = []
 
-    def look(model: Segmenter, *given: Any) -> StepResult:
-        seen.append(model.decoder.masking is not None)
+    def look(model: DistributedModel, *given: Any) -> StepResult:
+        seen.append(model.module.decoder.masking is not None)
         return train_step(model, *given)
 
     monkeypatch.setattr(loop, "train_step", look)
@@ -150,7 +151,10 @@ def test_accumulating_parts_takes_the_same_step_as_the_whole_batch(data_set: Pat
         optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
         torch.manual_seed(3)
         results.append(
-            (train_step(model, optimizer, batch(model), recipe, LOSS), model.state_dict())
+            (
+                train_step(DistributedModel(model), optimizer, batch(model), recipe, LOSS),
+                model.state_dict(),
+            )
         )
     (whole, weights_whole), (parts_, weights_parts) = results
     assert whole.loss == pytest.approx(parts_.loss, rel=1e-5)
@@ -164,7 +168,9 @@ def test_a_loss_that_is_not_finite_moves_no_weight(data_set: Path) -> None:
         model.decoder.project.bias[0] = float("inf")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
-    result = train_step(model, optimizer, batch(model), make_recipe(data_set), LOSS)
+    result = train_step(
+        DistributedModel(model), optimizer, batch(model), make_recipe(data_set), LOSS
+    )
     assert not result.is_finite
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -173,7 +179,8 @@ def test_a_batch_without_labels_has_loss_zero_and_finite_gradients(data_set: Pat
     model = Segmenter(make_spec()).train()
     blank = batch(model)._replace(labels=torch.full((4, 32, 32), 255))
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
-    result = train_step(model, optimizer, blank, make_recipe(data_set), LOSS)
+    recipe = make_recipe(data_set)
+    result = train_step(DistributedModel(model), optimizer, blank, recipe, LOSS)
     assert result.loss == 0
     assert result.is_finite
 

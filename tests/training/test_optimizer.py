@@ -6,6 +6,7 @@ import torch
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.training.optimizer import (
+    freeze,
     layer_level,
     learning_rate,
     make_optimizer,
@@ -15,6 +16,7 @@ from tests.helpers.models import make_spec
 
 
 def rates(model: Segmenter, recipe: OptimizerRecipe) -> dict[str, float]:
+    freeze(model, recipe)
     optimizer = make_optimizer(model, recipe)
     set_learning_rate(optimizer, recipe.lr)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

@@ -18,7 +18,7 @@ from segmenter.training.processes import (
     SINGLE_PROCESS,
     Processes,
     check_division,
-    described_processes,
+    processes_from_env,
 )
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.ports import free_port
@@ -209,12 +209,12 @@ def test_processes_that_cannot_have_a_gpu_each_are_refused(
 def test_who_this_process_is_comes_from_the_environment(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert described_processes() == SINGLE_PROCESS
+    assert processes_from_env() == SINGLE_PROCESS
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="start through torchrun, or unset WORLD_SIZE"):
-        described_processes()
+        processes_from_env()
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert described_processes() == Processes(rank=2, count=4, local_rank=0)
+    assert processes_from_env() == Processes(rank=2, count=4, local_rank=0)
     with pytest.raises(UserError, match="leave --devices away"):
         run_training(make_recipe(data_set), data_set / "run", devices=2)

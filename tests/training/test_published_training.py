@@ -11,6 +11,7 @@ from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.paths import GOLDEN
 from tests.helpers.runs import make_recipe
@@ -36,6 +37,7 @@ def test_six_steps_follow_paddlesegs_losses_rates_and_final_logits() -> None:
     sgd = OptimizerRecipe(name="sgd", lr=1e-3, momentum=0.9)
     recipe = make_recipe(FOLDER, batch_size=2)
     optimizer = make_optimizer(model, sgd)
+    in_training = DistributedModel(model)
     loss = Loss(LossRecipe(), ignore_index=255)
     for step, (expected_loss, expected_rate) in enumerate(
         zip(golden["loss"], golden["lr"], strict=True)
@@ -46,7 +48,7 @@ def test_six_steps_follow_paddlesegs_losses_rates_and_final_logits() -> None:
         images = torch.from_numpy(golden[f"image_{step}"]) * 127.5 + 127.5  # normalised in the file
         labels = torch.from_numpy(golden[f"mask_{step}"]).long()
         batch = Batch(images, labels, torch.arange(2))
-        result = train_step(model, optimizer, batch, recipe, loss)
+        result = train_step(in_training, optimizer, batch, recipe, loss)
         assert result.loss == pytest.approx(expected_loss, abs=1e-4)
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(golden["probe"]))

@@ -9,6 +9,7 @@ from torch import Tensor
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training.optimizer import make_optimizer
+from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.models import make_spec
 from tests.helpers.runs import LOSS, batch, make_recipe
@@ -33,5 +34,5 @@ def test_images_reach_the_device_as_bytes_and_are_normalised_there(
     monkeypatch.setattr(Tensor, "to", spy_on_moves)
     monkeypatch.setattr(model, "normalize", spy_on_normalizing)
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
-    train_step(model, optimizer, batch(model), make_recipe(data_set), LOSS)
+    train_step(DistributedModel(model), optimizer, batch(model), make_recipe(data_set), LOSS)
     assert normalised == [torch.uint8]

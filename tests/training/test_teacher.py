@@ -14,7 +14,7 @@ from segmenter import UserError
 from segmenter.commands.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
-from segmenter.training.parallel import Answers
+from segmenter.training.parallel import Outputs
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
 from tests.helpers.data_sets import write_data_set
@@ -47,8 +47,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return {"model": str(root / "run/last.safetensors"), "unlabelled": str(images)}
 
 
-def random_answers(*shape: int) -> Answers:
-    return Answers(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
+def random_outputs(*shape: int) -> Outputs:
+    return Outputs(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
 
 
 def a_teacher(**fields: float) -> Teacher:
@@ -57,7 +57,7 @@ def a_teacher(**fields: float) -> Teacher:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_the_loss_is_the_mean_divergence_of_all_pixels(temperature: float) -> None:
-    student, wanted = random_answers(2, 3, 4, 5), random_answers(2, 3, 4, 5)
+    student, wanted = random_outputs(2, 3, 4, 5), random_outputs(2, 3, 4, 5)
     total = 0.0
     for image in range(2):
         for row in range(4):
@@ -72,7 +72,7 @@ def test_the_loss_is_the_mean_divergence_of_all_pixels(temperature: float) -> No
 
 
 def test_tokens_are_compared_by_their_distance_in_units_of_the_teachers_spread() -> None:
-    student, wanted = random_answers(2, 3, 4, 5), random_answers(2, 3, 4, 5)
+    student, wanted = random_outputs(2, 3, 4, 5), random_outputs(2, 3, 4, 5)
     total = 0.0
     for given, right in zip(student.tokens.numpy(), wanted.tokens.numpy(), strict=True):
         total += ((given - right) ** 2).mean() / ((right - right.mean()) ** 2).mean()
@@ -82,8 +82,8 @@ def test_tokens_are_compared_by_their_distance_in_units_of_the_teachers_spread()
 
 
 def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
-    wanted = random_answers(2, 3, 8, 8)
-    given = Answers(*(each.clone().requires_grad_() for each in wanted))
+    wanted = random_outputs(2, 3, 8, 8)
+    given = Outputs(*(each.clone().requires_grad_() for each in wanted))
     loss = a_teacher(temperature=2.0, tokens=1.0).loss(given, wanted, 1.0)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
@@ -94,10 +94,10 @@ def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
 
 def test_the_parts_of_a_batch_add_up() -> None:
     teacher = a_teacher(tokens=2.0)
-    student, wanted = random_answers(4, 3, 8, 8), random_answers(4, 3, 8, 8)
+    student, wanted = random_outputs(4, 3, 8, 8), random_outputs(4, 3, 8, 8)
     whole = teacher.loss(student, wanted, 1.0)
     halves = [
-        teacher.loss(*(Answers(*(t[part] for t in each)) for each in (student, wanted)), 0.5)
+        teacher.loss(*(Outputs(*(t[part] for t in each)) for each in (student, wanted)), 0.5)
         for part in (slice(2), slice(2, 4))
     ]
     assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)

@@ -23,7 +23,7 @@ from segmenter.commands.share import card, models, push
 from segmenter.commands.streams import OutputError, guarded_streams, silence_output
 from segmenter.commands.train import train
 from segmenter.commands.values import USER_ERROR
-from segmenter.errors import UserError
+from segmenter.errors import EarlyExit, UserError
 from segmenter.text import visible
 
 _INTERRUPTED, _READER_HAS_GONE = 130, 141  # as shells count what a signal ends
@@ -93,13 +93,10 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
         return _INTERRUPTED
     except BrokenPipeError:  # of a process or pipe that we wrote to
         return _READER_HAS_GONE
-    except Exception as error:
-        status = getattr(error, "exit_status", None)  # training.signals.Stopped, without torch
-        if status is None:
-            raise
-        if str(error):  # of several processes, one speaks
-            print(f"segmenter: {error}", file=sys.stderr)
-        return status
+    except EarlyExit as ended:
+        if str(ended):  # of several processes, one speaks
+            print(f"segmenter: {ended}", file=sys.stderr)
+        return ended.exit_status
 
 
 def _check_flags(tokens: Sequence[str]) -> None:

@@ -33,9 +33,10 @@ from segmenter.training.launch import (
     place_of,
 )
 from segmenter.training.log.tracking import require_trackers
-from segmenter.training.loop import Run, train
+from segmenter.training.loop import train
 from segmenter.training.parallel import Execution
 from segmenter.training.prepare import (
+    Run,
     build_loss,
     build_model,
     build_stream,
@@ -45,11 +46,11 @@ from segmenter.training.prepare import (
 from segmenter.training.processes import (
     Processes,
     check_division,
-    described_processes,
     init_processes,
+    processes_from_env,
 )
 from segmenter.training.run_folder import check_run_folder, own_folder
-from segmenter.training.score import build_draw, build_score
+from segmenter.training.validation import Validation
 
 
 def run_training(
@@ -84,7 +85,7 @@ def run_training(
         raise UserError("--allow-config-change is for a run that goes on; add --resume")
     if devices is not None and devices < 1:
         raise UserError(f"--devices is {devices}; a run needs at least 1")
-    described = described_processes()
+    described = processes_from_env()
     num_here = int(os.environ.get("LOCAL_WORLD_SIZE", described.count))
     num_processes = max(devices or 1, described.count)
     check_division(recipe.batch_size, recipe.accumulate, num_processes)
@@ -134,7 +135,7 @@ def _train(
     allow_config_change: bool,
 ) -> None:
     """What each process of a run does."""
-    console = Console(stderr=True, quiet=not processes.is_first)
+    console = Console(stderr=True, quiet=not processes.is_rank_zero)
 
     def say(line: str) -> None:
         console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
@@ -188,8 +189,7 @@ def _train(
         model=model,
         stream=stream,
         loss=build_loss(recipe, classes, pixel_counts),
-        score=build_score(val_items, recipe, processes) if val_items else None,
-        draw=build_draw(val_items, recipe) if val_items else None,
+        validation=Validation(val_items, recipe, processes) if val_items else None,
         folder=folder,
         identity=run_identity(recipe, classes, stream.items, teacher),
         teacher=teacher,
@@ -204,7 +204,7 @@ def _train(
         if is_chosen:
             say(f"precision auto: {precision} on this device ({place.type})")
         train(run, console, resume=resume, allow_config_change=allow_config_change)
-    if processes.is_first:
+    if processes.is_rank_zero:
         print(folder / "last.safetensors")
 
 

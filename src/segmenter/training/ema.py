@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from segmenter.model.segmenter import Segmenter
-from segmenter.training.parallel import full_tensors, like
+from segmenter.training.parallel import place_like, to_full_tensors
 
 
 class WeightAverage:
@@ -26,7 +26,7 @@ class WeightAverage:
         """Go on from the average of a checkpoint; where it has none, from the weights."""
         found = tensors or model.state_dict()
         for name, average in self.tensors.items():
-            average.copy_(like(found[name], average))
+            average.copy_(place_like(found[name], average))
 
     @torch.no_grad()
     def update(self, model: Segmenter, step: int) -> None:
@@ -43,6 +43,6 @@ class WeightAverage:
         """
         with torch.device("meta"):
             copy = Segmenter(model.spec)
-        weights = full_tensors(self.tensors or model.state_dict())
+        weights = to_full_tensors(self.tensors or model.state_dict())
         copy.load_state_dict(weights, assign=True)
         return copy.to(model.mean.device).eval().requires_grad_(False)

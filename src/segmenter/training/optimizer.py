@@ -8,7 +8,7 @@ from torch import nn
 
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
-from segmenter.training.parallel import full
+from segmenter.training.parallel import to_full_tensor
 
 _SMALLEST = 1e-3
 """What the root mean square of a tensor is taken for where it is less: zeros learn, too."""
@@ -16,22 +16,33 @@ _SMALLEST = 1e-3
 _BLOCK = re.compile(r"^encoder\.blocks\.(\d+)\.")
 
 
+def freeze(model: Segmenter, recipe: OptimizerRecipe) -> None:
+    """Freeze the blocks of the encoder that the recipe freezes."""
+    depth = model.spec.encoder.depth
+    for name, parameter in model.named_parameters():
+        if name.startswith("encoder.") and _is_frozen(
+            name, layer_level(name, depth), recipe.frozen_blocks
+        ):
+            parameter.requires_grad_(False)
+
+
 def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
-    """Group the parameters by rate and decay; freeze what the recipe freezes.
+    """Group the parameters that are not frozen by rate and decay.
 
     Each group has a `lr_factor`: its learning rate as a multiple of the recipe's `lr`.
     """
     depth = model.spec.encoder.depth
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         level = layer_level(name, depth)
         is_decoder = name.startswith("decoder.")
-        if not is_decoder and _is_frozen(name, level, recipe.frozen_blocks):
-            parameter.requires_grad_(False)
-            continue
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
         if recipe.relative_lr:
-            factor *= max(float(full(parameter.detach().square().mean())) ** 0.5, _SMALLEST)
+            factor *= max(
+                float(to_full_tensor(parameter.detach().square().mean())) ** 0.5, _SMALLEST
+            )
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0
         groups.setdefault((factor, decay), []).append(parameter)

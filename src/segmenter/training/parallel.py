@@ -1,4 +1,4 @@
-"""One model on several processes: copied to each of them (DDP), or shared out (`fully_shard`)."""
+"""One model on one process or several: copied to each of them (DDP), or sharded (`fully_shard`)."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Attention
-from segmenter.training.processes import Processes
+from segmenter.training.processes import SINGLE_PROCESS, Processes
 
 _LONGEST_EXPLICIT = 1100
 """Tokens of a crop whose attention weights are kept for the backward pass."""
@@ -33,17 +33,17 @@ class Execution:
     """Only algorithms whose result does not depend on the order that threads run in."""
 
 
-class Answers(NamedTuple):
-    """What the model makes of images in training."""
+class Outputs(NamedTuple):
+    """Outputs of a model on crops, as losses take them."""
 
-    logits: Float[Tensor, "batch classes rows columns"]
-    """Of every class at every patch; or, once they are upsampled, at every pixel."""
+    logits: Float[Tensor, "batch classes height width"]
+    """Logits of every class at every pixel, float32."""
     tokens: Float[Tensor, "batch tokens features"]
-    """What the decoder took: features of the patches, row by row, and of class tokens."""
+    """Input of the decoder: features of the patches, row by row, then of class tokens."""
 
 
 class ForwardPass(nn.Module):
-    """The model's forward pass in training, as the one call that engines take hold of."""
+    """The model's forward pass in training, as the one module that DDP and `fully_shard` wrap."""
 
     def __init__(self, model: Segmenter) -> None:
         super().__init__()
@@ -53,12 +53,75 @@ class ForwardPass(nn.Module):
         self,
         images: Float[Tensor, "batch channels height width"],
         drop_path_scales: Float[Tensor, "branches batch"] | None,
-    ) -> Answers:
-        """Encode and decode normalised images."""
+    ) -> tuple[Float[Tensor, "batch classes rows columns"], Float[Tensor, "batch tokens features"]]:
+        """Encode and decode normalised images; returns logits of patches, and tokens."""
         tokens, grid = self.model.encode(self.model.pad(images), drop_path_scales)
         logits = self.model.decode(tokens, grid, drop_path_scales)
-        # A view would lose the hooks by which shared-out weights are put together.
-        return Answers(logits.clone(memory_format=torch.contiguous_format), tokens)
+        # A view would lose the hooks by which sharded weights are gathered.
+        return logits.clone(memory_format=torch.contiguous_format), tokens
+
+
+class DistributedModel:
+    """A model in training: its weights, and the forward pass that all processes compute together.
+
+    Args:
+        model: The model, with the same weights on every process; frozen weights are frozen already.
+            Its weights become sharded where `execution` says so.
+        processes: The processes of the run.
+        execution: How it is computed.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        processes: Processes = SINGLE_PROCESS,
+        execution: Execution = Execution(),
+    ) -> None:
+        self.module, self.processes = model, processes
+        forward: nn.Module = ForwardPass(model)
+        if execution.shard:
+            apply_fsdp(forward, processes)
+        if execution.compile:
+            forward.compile()
+        is_copied = processes.count > 1 and not execution.shard
+        self._forward = wrap_ddp(forward) if is_copied else forward
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.module.mean.device
+
+    def __call__(
+        self,
+        images: UInt8[Tensor, "batch channels height width"]
+        | Float[Tensor, "batch channels height width"],
+        precision: str,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> Outputs:
+        """Return the outputs on crops of 0 to 255; upsampling is always float32.
+
+        Args:
+            images: RGB, not yet normalised, on the model's device.
+            precision: Of matrix products: `float32`, `bfloat16` or `float16`.
+            drop_path_scales: Factor of each residual branch, for each image.
+        """
+        dtype = getattr(torch, precision)
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            logits, tokens = self._forward(self.module.normalize(images), drop_path_scales)
+        size = (images.shape[2], images.shape[3])
+        return Outputs(self.module.upsample(logits.float(), size), tokens)
+
+    @contextlib.contextmanager
+    def gradient_exchange(self, *, is_on: bool) -> Iterator[None]:
+        """Exchange gradients over the processes in the backward passes inside, or leave it out."""
+        forward = self._forward
+        if isinstance(forward, FSDPModule):
+            forward.set_requires_gradient_sync(is_on)
+        if isinstance(forward, DistributedDataParallel) and not is_on:
+            with forward.no_sync():
+                yield
+        else:
+            yield
 
 
 def choose_attention(model: Segmenter, precision: str) -> None:
@@ -67,58 +130,42 @@ def choose_attention(model: Segmenter, precision: str) -> None:
     In bfloat16 on a CPU, plain products take half the time of fused attention. They keep all
     weights for the backward pass, so only for the short sequences of a crop.
     """
-    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    is_on_cpu = model.mean.device.type == "cpu"
     longest = _LONGEST_EXPLICIT if is_on_cpu and precision == "bfloat16" else 0
     for part in model.modules():
         if isinstance(part, Attention):
             part.explicit_up_to = longest
 
 
-def share_out(model: Segmenter, processes: Processes) -> ForwardPass:
-    """Keep a part of each weight in each process; blocks are put together as they are needed."""
-    device = next(model.parameters()).device
-    mesh = init_device_mesh(device.type, (processes.count,))
-    whole = ForwardPass(model)
+def apply_fsdp(forward: ForwardPass, processes: Processes) -> None:
+    """Shard each weight over the processes; the weights of a block are gathered as it is needed."""
+    model = forward.model
+    mesh = init_device_mesh(model.mean.device.type, (processes.count,))
     for block in (*model.encoder.blocks, *getattr(model.decoder, "blocks", ())):
         fully_shard(block, mesh=mesh)
-    fully_shard(whole, mesh=mesh)
-    return whole
+    fully_shard(forward, mesh=mesh)
 
 
-def connect(network: ForwardPass, processes: Processes) -> nn.Module:
-    """Copy the weights of the first process to the others; gradients will be averaged."""
-    if processes.count == 1 or isinstance(network, FSDPModule):
-        return network
-    return DistributedDataParallel(network, gradient_as_bucket_view=True)
+def wrap_ddp(forward: nn.Module) -> DistributedDataParallel:
+    """Copy the weights of rank 0 to the others; gradients will be averaged over the processes."""
+    return DistributedDataParallel(forward, gradient_as_bucket_view=True)
 
 
-@contextlib.contextmanager
-def exchange_gradients(network: nn.Module, *, is_last: bool) -> Iterator[None]:
-    """Around a backward pass: only that of a batch's last part exchanges gradients."""
-    if isinstance(network, FSDPModule):
-        network.set_requires_gradient_sync(is_last)
-    if isinstance(network, DistributedDataParallel) and not is_last:
-        with network.no_sync():
-            yield
-    else:
-        yield
-
-
-def full(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be shared out; every process must ask."""
+def to_full_tensor(tensor: Tensor) -> Tensor:
+    """Gather a tensor that may be sharded; every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The whole of each; every process must ask."""
-    return {name: full(tensor.detach()) for name, tensor in tensors.items()}
+def to_full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gather each tensor; every process must call this."""
+    return {name: to_full_tensor(tensor.detach()) for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
-def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, the same in every process, on another's device and shared out as that is."""
-    placed = tensor.to(model.device)
-    if isinstance(model, DTensor):
-        mesh, placements = model.device_mesh, model.placements
+def place_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Move a full tensor, the same on every process, to the device and shards of another."""
+    placed = tensor.to(other.device)
+    if isinstance(other, DTensor):
+        mesh, placements = other.device_mesh, other.placements
         return distribute_tensor(placed, mesh, placements, src_data_rank=None)  # nothing is sent
     return placed

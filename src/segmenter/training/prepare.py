@@ -1,6 +1,8 @@
 """From a recipe to the objects it describes: the one file that knows both sides."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +28,30 @@ from segmenter.recipe import Recipe
 from segmenter.recipe.model import ModelRecipe
 from segmenter.training.losses import Loss, class_weights
 from segmenter.training.model_spec import build_spec
+from segmenter.training.parallel import Execution
+from segmenter.training.processes import SINGLE_PROCESS, Processes
 from segmenter.training.teacher import Teacher, load_teacher
+from segmenter.training.validation import Validation
 
 _GREY = (127.5, 127.5, 127.5)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a training run needs, and the folder that it writes."""
+
+    recipe: Recipe
+    model: Segmenter
+    stream: SampleStream
+    loss: Loss
+    validation: Validation | None
+    """Evaluates the model; None where the recipe names no split for it."""
+    folder: Path
+    identity: dict[str, Any]
+    """What may not change on resume: recipe, classes, names of the images, and the teacher."""
+    teacher: Teacher | None = None
+    processes: Processes = SINGLE_PROCESS
+    execution: Execution = field(default_factory=Execution)
 
 
 def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) -> Segmenter:

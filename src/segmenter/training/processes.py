@@ -15,7 +15,7 @@ from jaxtyping import Int64, Shaped
 from numpy import ndarray
 from torch import Tensor, distributed
 
-from segmenter.errors import UserError
+from segmenter.errors import EarlyExit, UserError
 
 Found = TypeVar("Found")
 
@@ -23,13 +23,10 @@ _TIMEOUT = timedelta(minutes=30)
 """For the slowest of them: reading all masks, or a checkpoint on a slow disk."""
 
 
-class EndedElsewhere(Exception):  # noqa: N818 - the error is another process's
-    """Another process of the run met an error and tells it; this one only ends."""
+class PeerFailed(EarlyExit):
+    """Another process of the run failed and says why; this one ends without a word."""
 
     exit_status = 2
-
-    def __init__(self) -> None:
-        super().__init__("")
 
 
 @dataclass(frozen=True)
@@ -37,49 +34,46 @@ class Processes:
     """The processes of a run, as one of them sees them."""
 
     rank: int = 0
-    """Which of them this is; the first one writes and tells."""
+    """Number of this process, from 0; rank 0 writes files and shows messages."""
     count: int = 1
     local_rank: int = 0
-    """Which of those on this machine this is: the number of its GPU."""
+    """Number of this process on its machine, which is the number of its GPU."""
 
     @property
-    def is_first(self) -> bool:
-        """Whether this is the one that writes and tells."""
+    def is_rank_zero(self) -> bool:
+        """Whether this process writes files and shows messages."""
         return self.rank == 0
 
-    def sum(self, *values: int | float) -> list[float]:
-        """Each value, summed over the processes."""
-        if self.count == 1:
-            return [float(value) for value in values]
-        total = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(total)
-        return total.tolist()
+    def sum(self, value: int | float) -> float:
+        """Return a number, summed over the processes."""
+        return float(self.all_reduce(torch.tensor(value, dtype=torch.float64)))
 
     def all_reduce(self, values: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
-        """A tensor on the CPU, summed over the processes."""
+        """Return a tensor on the CPU, summed over the processes."""
         total = values.clone()
         if self.count > 1:
             distributed.all_reduce(total)
         return total
 
     def sum_counts(self, counts: Int64[ndarray, "..."]) -> Int64[ndarray, "..."]:
-        """Whole numbers, summed over the processes."""
+        """Return whole numbers, summed over the processes."""
         return self.all_reduce(torch.from_numpy(counts)).numpy()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return self.sum(flag)[0] > 0
+        """Return whether the flag is set in any process."""
+        return self.sum(flag) > 0
 
     def on_rank_zero(self, action: Callable[[], Found]) -> Found:
-        """Do something in the first process alone, and give what it finds to all.
+        """Call `action` on rank 0 alone, and return its result on all ranks.
 
         Raises:
-            UserError: If the action did; the other processes end without a word.
+            UserError: On rank 0, if the action did.
+            PeerFailed: On the others, then.
         """
         if self.count == 1:
             return action()
         outcome: list[Found | UserError | None] = [None]
-        if self.is_first:
+        if self.is_rank_zero:
             try:
                 outcome = [action()]
             except UserError as error:
@@ -87,26 +81,31 @@ class Processes:
         distributed.broadcast_object_list(outcome)
         (found,) = outcome
         if isinstance(found, UserError):
-            raise found if self.is_first else EndedElsewhere
+            raise found if self.is_rank_zero else PeerFailed
         return found  # pyright: ignore[reportReturnType]
 
     def on_all_ranks(self, action: Callable[[], Found]) -> Found:
-        """Do something in every process, and go on only if it went well in all of them.
+        """Call `action` on every rank, and return only if it succeeded on all of them.
+
+        An action may begin with `on_rank_zero`, and makes no other collective call: a rank on which
+        it fails is not there to answer.
 
         Raises:
-            UserError: In the first process in which the action did; the others end without a word.
+            UserError: On the first rank on which the action did.
+            PeerFailed: On the others, then.
         """
         if self.count == 1:
             return action()
         found, error = None, None
         try:
             found = action()
-        except UserError as raised:
+        except (UserError, PeerFailed) as raised:
             error = raised
-        mine = [error is not None and rank == self.rank for rank in range(self.count)]
-        failed = [flag > 0 for flag in self.sum(*mine)]
+        failed = torch.zeros(self.count, dtype=torch.int64)
+        failed[self.rank] = isinstance(error, UserError)
+        failed = self.all_reduce(failed).tolist()
         if any(failed):
-            raise error if error and failed.index(True) == self.rank else EndedElsewhere
+            raise error if error and failed.index(1) == self.rank else PeerFailed
         return found  # pyright: ignore[reportReturnType]
 
 
@@ -121,7 +120,7 @@ def init_processes(device: torch.device) -> Iterator[Processes]:
     Args:
         device: What this process computes on: NCCL connects GPUs, gloo all else.
     """
-    processes = described_processes()
+    processes = processes_from_env()
     if processes.count == 1:
         yield processes
         return
@@ -133,7 +132,7 @@ def init_processes(device: torch.device) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def described_processes() -> Processes:
+def processes_from_env() -> Processes:
     """What the environment says about the processes of this run (torchrun's variables).
 
     Raises:

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.files.outputs import write_new
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
-from segmenter.text import visible
 from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest
-from segmenter.training.processes import Processes
+from segmenter.training.log.lines import Log
+from segmenter.training.prepare import Run
 from segmenter.training.run_folder import CHECKPOINTS
 from segmenter.training.state import TrainingState
 from segmenter.training.verify import check_state
@@ -27,27 +26,16 @@ _MAX_PART_OF_MODEL = 8
 """A file of tensors has at most so many times the bytes of the model; AdamW's has two."""
 
 
-def resume_run(
-    folder: Path,
-    state: TrainingState,
-    recipe: Recipe,
-    identity: dict[str, Any],
-    processes: Processes,
-    console: Console,
-    allow_config_change: bool,
-) -> None:
-    """Put the newest checkpoint back; a recipe that changed is kept beside the first one.
+def resume_run(run: Run, state: TrainingState, log: Log, *, allow_config_change: bool) -> None:
+    """Restore the newest checkpoint; a recipe that changed is kept beside the first one.
 
     Raises:
-        UserError: If there is no checkpoint, or the run is another one.
+        UserError: If there is no checkpoint, or it is of another run.
     """
-
-    def say(line: str) -> None:
-        console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
-
+    folder, processes = run.folder, run.processes
     found, changes = processes.on_all_ranks(
         lambda: find_checkpoint(
-            folder, state.model, identity, allow_config_change=allow_config_change, say=say
+            folder, state.model, run.identity, allow_config_change=allow_config_change, say=log
         )
     )
     first_step = processes.on_rank_zero(lambda: found.step)
@@ -55,13 +43,13 @@ def resume_run(
     state.restore(found)
     if changes:
         path = folder / f"recipe-from-step-{state.step:08d}.yaml"
-        text = recipe.to_yaml().encode()
+        text = run.recipe.to_yaml().encode()
         processes.on_rank_zero(lambda: write_new(path, text, overwrite=True))
-    steps = recipe.schedule.steps
-    if state.is_finished(recipe):
-        say(f"this run is finished: {state.step} of {steps} steps are done")
+    steps = run.recipe.schedule.steps
+    if state.is_finished(run.recipe):
+        log(f"this run is finished: {state.step} of {steps} steps are done")
     else:
-        say(f"going on from step {state.step} of {steps}")
+        log(f"going on from step {state.step} of {steps}")
 
 
 def find_checkpoint(

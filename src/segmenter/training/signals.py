@@ -5,11 +5,13 @@ import signal
 import time
 from types import FrameType
 
+from segmenter.errors import EarlyExit
+
 # A launcher passes on a signal that the scheduler or the terminal also sends: it is one signal.
 _SAME_SIGNAL_SECONDS = 0.5
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error, and nothing is lost
+class Stopped(EarlyExit):
     """A signal ended the run; everything is saved, and `--resume` goes on."""
 
     exit_status = 128 + signal.SIGTERM

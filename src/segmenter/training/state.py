@@ -11,7 +11,7 @@ from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import Checkpoint
 from segmenter.training.ema import WeightAverage
-from segmenter.training.parallel import full_tensors, like
+from segmenter.training.parallel import place_like, to_full_tensors
 
 
 @dataclass
@@ -45,21 +45,38 @@ class TrainingState:
         return self.step >= recipe.schedule.steps or self.is_early_stopped(recipe)
 
     def is_evaluation_due(self, recipe: Recipe) -> bool:
-        """Whether the model is to be scored before the next step."""
+        """Whether the model is to be evaluated before the next step."""
         is_due = self.step % recipe.evaluate_every == 0 or self.step == recipe.schedule.steps
-        return is_due and self.scored_step != self.step
+        return is_due and self.scored_step != self.step  # which starts at 0, as `step` does
 
     def is_checkpoint_due(self, recipe: Recipe) -> bool:
         """Whether a checkpoint is to be written before the next step."""
         is_due = self.step % recipe.save_every == 0 or self.is_finished(recipe)
         return is_due and not self.is_saved
 
+    def advance(self, num_crops: int, *, is_finite: bool) -> None:
+        """Count a step; `is_finite` says whether it moved the weights, which are then averaged."""
+        self.step += 1
+        self.position += num_crops
+        self.is_saved = False
+        self.num_nonfinite = 0 if is_finite else self.num_nonfinite + 1
+        if is_finite:
+            self.average.update(self.model, self.step)
+
+    def file_sizes(self, recipe: Recipe) -> list[int]:
+        """Return the bytes of each file of a checkpoint, and of the last model."""
+        model = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        optimizer = sum(each.nbytes for each in self.model.parameters() if each.requires_grad)
+        if recipe.optimizer.name == "adamw":
+            optimizer *= 2
+        return [model, optimizer, model if recipe.ema_decay else 0, model]
+
     def checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
         """All of it as whole tensors and JSON, beside what the run is; every process must ask."""
         tensors = {
-            "model": full_tensors(self.model.state_dict()),
-            "optimizer": full_tensors(optimizer_tensors(self.model, self.optimizer)),
-            "average": full_tensors(self.average.tensors),
+            "model": to_full_tensors(self.model.state_dict()),
+            "optimizer": to_full_tensors(optimizer_tensors(self.model, self.optimizer)),
+            "average": to_full_tensors(self.average.tensors),
         }
         counters = {
             "position": self.position,
@@ -75,7 +92,10 @@ class TrainingState:
         """Put back what `checkpoint` took, on as many processes as there are now."""
         weights = self.model.state_dict()
         self.model.load_state_dict(
-            {name: like(found.tensors["model"][name], tensor) for name, tensor in weights.items()}
+            {
+                name: place_like(found.tensors["model"][name], tensor)
+                for name, tensor in weights.items()
+            }
         )
         restore_optimizer(self.model, self.optimizer, found.tensors["optimizer"])
         self.average.restore(found.tensors["average"], self.model)
@@ -110,4 +130,4 @@ def restore_optimizer(
         parameter = parameters.get(name)
         if parameter is not None and parameter in trained:
             is_step = field == "step"  # AdamW keeps its own count, on the CPU
-            optimizer.state[parameter][field] = tensor if is_step else like(tensor, parameter)
+            optimizer.state[parameter][field] = tensor if is_step else place_like(tensor, parameter)

@@ -1,4 +1,4 @@
-"""Distillation: a trained model shows what the one in training should answer (Hinton et al. 2015).
+"""Distillation: a trained model, the teacher, guides the one in training (Hinton et al. 2015).
 
 Teacher and student see the same crops, so a teacher can also speak of images that have no labels.
 """
@@ -6,7 +6,7 @@ Teacher and student see the same crops, so a teacher can also speak of images th
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,24 +15,36 @@ from segmenter.checkpoints.open import load
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
-from segmenter.training.parallel import Answers, ForwardPass
+from segmenter.training.parallel import DistributedModel, Outputs
 
 
 class Teacher:
-    """A trained model, and how much its answers count.
+    """A trained model, and the loss that pulls a student's outputs towards its own.
 
     Args:
         model: The trained model; it stays as it is.
-        recipe: What it is asked for.
+        recipe: Weights and temperature of the loss.
     """
 
     def __init__(self, model: Segmenter, recipe: TeacherRecipe) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.network = ForwardPass(self.model)
         self.recipe = recipe
+        self._forward = DistributedModel(self.model)
 
-    def loss(self, given: Answers, wanted: Answers, share: float) -> Float[Tensor, ""]:
-        """How far a student's answers are from the teacher's, 0 where they are the same.
+    @torch.no_grad()
+    def __call__(
+        self,
+        images: UInt8[Tensor, "batch channels height width"]
+        | Float[Tensor, "batch channels height width"],
+        precision: str,
+    ) -> Outputs:
+        """Return the teacher's outputs on crops of 0 to 255; see `DistributedModel`."""
+        return self._forward(images, precision)
+
+    def loss(
+        self, student_outputs: Outputs, teacher_outputs: Outputs, share: float
+    ) -> Float[Tensor, ""]:
+        """Return the distance of a student's outputs from the teacher's, 0 where they are equal.
 
         The Kullback-Leibler divergence of the class probabilities, all pixels alike whether they
         have a label or not, at the recipe's temperature and times its square, so that gradients
@@ -41,20 +53,20 @@ class Teacher:
         batch add up to that of the batch.
 
         Args:
-            given: Of the student, logits being those of pixels.
-            wanted: Those of the teacher.
-            share: How much of the batch this part is, in 0 to 1.
+            student_outputs: Of the model in training.
+            teacher_outputs: Of the teacher, on the same crops.
+            share: Share of the batch that these crops are, in 0 to 1.
         """
         temperature = self.recipe.temperature
-        known = F.log_softmax(given.logits / temperature, dim=1)
-        right = F.log_softmax(wanted.logits / temperature, dim=1)
-        per_pixel = F.kl_div(known, right, reduction="none", log_target=True).sum(dim=1)
+        student = F.log_softmax(student_outputs.logits / temperature, dim=1)
+        teacher = F.log_softmax(teacher_outputs.logits / temperature, dim=1)
+        per_pixel = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
         loss = self.recipe.weight * temperature**2 * per_pixel.mean()
         if self.recipe.tokens:
-            right_tokens = wanted.tokens.float()
-            distances = (given.tokens.float() - right_tokens).square().mean(dim=(1, 2))
-            spreads = right_tokens.var(dim=(1, 2), correction=0)
-            loss = loss + self.recipe.tokens * (distances / spreads).mean()
+            tokens = teacher_outputs.tokens.float()
+            distances = (student_outputs.tokens.float() - tokens).square().mean(dim=(1, 2))
+            variances = tokens.var(dim=(1, 2), correction=0)
+            loss = loss + self.recipe.tokens * (distances / variances).mean()
         return share * loss
 
     @property

@@ -19,6 +19,7 @@ from segmenter.model.spec import AttentionToMaskSpec, ModelSpec, MultiBlockLinea
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
+from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.models import DECODERS, make_spec
 from tests.helpers.runs import make_recipe
@@ -90,7 +91,7 @@ def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decod
         recipe = make_recipe(tmp_path, accumulate=accumulate, optimizer={"name": "sgd", "lr": 0.1})
         optimizer = make_optimizer(model, recipe.optimizer)
         for _ in range(3):
-            train_step(model, optimizer, batch, recipe, loss)
+            train_step(DistributedModel(model), optimizer, batch, recipe, loss)
         found.append(model.state_dict())
     for name, tensor in found[0].items():
         torch.testing.assert_close(found[1][name], tensor, atol=1e-5, rtol=1e-5)

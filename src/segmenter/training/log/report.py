@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from segmenter.recipe import Recipe
-from segmenter.text import visible
 from segmenter.training.log.curves import write_curves
 from segmenter.training.log.files import RunLog
+from segmenter.training.log.lines import log_to
 from segmenter.training.log.tracking import Pictures, TrackedRun, Trackers, in_one_line
 
 try:
@@ -75,10 +75,10 @@ class TrainingReport:
         """Count time in which the model had nothing to do."""
         self._waited += seconds
 
-    def step(self, step: int, *, loss: float, lr: float, grad_norm: float, num_images: int) -> None:
+    def step(self, step: int, *, loss: float, lr: float, grad_norm: float) -> None:
         """Count one update, `step` being the number done; write a line every `log_every`."""
         self._losses.append(loss)
-        self._num_images += num_images
+        self._num_images += self._recipe.batch_size
         self._progress.update(self._bar, completed=step)
         if step % self._recipe.log_every:
             return
@@ -131,9 +131,7 @@ class TrainingReport:
 
     def say(self, sentence: str) -> None:
         """Show one line above the progress bar."""
-        self._console.print(
-            visible(sentence, keep="\n"), highlight=False, markup=False, soft_wrap=True
-        )
+        log_to(self._console)(sentence)
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Keep numbers of a step in the log and in the trackers."""

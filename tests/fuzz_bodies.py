@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from segmenter.extras.serving import json_numbers, v2
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 KEPT = Path("build/fuzz")
 ROUND = 500  # inputs between two looks at the clock

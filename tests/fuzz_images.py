@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.extras.serving.decode_process import limit_process
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.service_settings import ServiceSettings
 from tests.helpers.mutations import Mutation, mutated, mutations
 from tests.helpers.odd_images import ODD_IMAGES
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import commands
-from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from tests.helpers.command_line import refused
 
 

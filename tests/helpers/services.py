@@ -18,7 +18,7 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.extras.serving.app import Service
 from segmenter.extras.serving.server import make_config
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image
-from segmenter.data.decoding.formats import describe_passed_over
+from segmenter.data.decoding.image_formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
 from segmenter.drawing import class_shares, encode_jpeg, overlay_with_legend
 from segmenter.errors import UserError

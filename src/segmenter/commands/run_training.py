@@ -20,7 +20,7 @@ from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from segmenter.extras.checking.findings import group, one_line
-from segmenter.extras.checking.statistics import missing_classes
+from segmenter.extras.checking.split_facts import missing_classes
 from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16

@@ -16,8 +16,8 @@ from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import ImageCounts, Intervals, image_counts
 from segmenter.evaluation.calibration import TemperatureFit
+from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.metrics import ConfusionMatrix, Scores, mean_of_defined, scores
-from segmenter.evaluation.statistics import Statistics
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol
 

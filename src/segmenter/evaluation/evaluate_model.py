@@ -18,10 +18,10 @@ from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO
 from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
+from segmenter.evaluation.extra_metrics import Statistics
+from segmenter.evaluation.reports.evaluation_page import write_report
 from segmenter.evaluation.reports.page import PAGE_NAME
-from segmenter.evaluation.reports.report import write_report
 from segmenter.evaluation.reports.score_tables import print_scores, print_statistics
-from segmenter.evaluation.statistics import Statistics
 from segmenter.files.outputs import OutputFolder, check_new, write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor

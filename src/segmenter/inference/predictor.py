@@ -15,6 +15,7 @@ from torch import Tensor
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
+from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.labels import (
     ViewLogits,
     band_confidence,
@@ -22,7 +23,6 @@ from segmenter.inference.labels import (
     band_margins,
     band_probabilities,
 )
-from segmenter.inference.memory import enough_memory
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.resizing import ImageRows, checked_image, view_sizes

@@ -25,7 +25,7 @@ from segmenter.data.pairing.find_images import is_usable_name
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
-from segmenter.inference.memory import enough_memory
+from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SetFormat
 from segmenter.predicting.outputs import (

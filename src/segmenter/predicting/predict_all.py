@@ -15,7 +15,7 @@ from rich.table import Table
 
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.checkpoints.open import bundled_models
-from segmenter.data.decoding.formats import describe_passed_over
+from segmenter.data.decoding.image_formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
 from segmenter.data.published import Benchmark
 from segmenter.data.video.frames import CameraFormat

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segmenter.data.decoding.formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from segmenter.data.pairing.find_images import is_usable_name, refuse_address
 from segmenter.data.video.frames import Camera, CameraFormat, VideoFile, import_av
 from segmenter.data.video.image_sequence import find_sequence, is_sequence

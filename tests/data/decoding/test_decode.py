@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_size
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
 from tests.helpers.image_bytes import encode, png_chunk, png_header
 

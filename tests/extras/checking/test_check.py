@@ -11,11 +11,11 @@ from segmenter.data.class_weights import weights_by_rule
 from segmenter.data.folder import open_folder
 from segmenter.data.pairing.pair import Item
 from segmenter.extras.checking.check import Check, check
+from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.fingerprint import find_alike, fingerprint
-from segmenter.extras.checking.inspection import Inspection
-from segmenter.extras.checking.page import write_page
+from segmenter.extras.checking.item_inspection import Inspection
 from segmenter.extras.checking.reading import inspect_all
-from segmenter.extras.checking.statistics import suggest, summarise
+from segmenter.extras.checking.split_facts import suggest, summarise
 from segmenter.files.outputs import OutputFolder
 from tests.helpers.drawn_items import CLASSES_YAML, SIZE, draw_image, draw_mask, write_item
 from tests.helpers.planted_faults import check_folder, kinds

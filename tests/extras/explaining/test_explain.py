@@ -11,8 +11,8 @@ from segmenter.checkpoints import save
 from segmenter.commands import main
 from segmenter.errors import UserError
 from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
+from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.extras.explaining.maps import attention, confidence, describe, seen_as_a_whole
-from segmenter.extras.explaining.page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter, attention_maps

@@ -17,8 +17,8 @@ from PIL import Image
 
 from segmenter.extras.serving import decoding, places
 from segmenter.extras.serving.places import Place, Places
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.turns import Turns
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter

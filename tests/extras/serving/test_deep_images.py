@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from segmenter.extras.serving.decoding import DecodePool
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 
 def test_a_dark_image_is_read_with_the_bits_of_the_model() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from segmenter.errors import UserError
-from segmenter.extras.serving.settings import read_token
+from segmenter.extras.serving.service_settings import read_token
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "pässwort", "a\n", "\udcff", "\x7f", "\uff11"])

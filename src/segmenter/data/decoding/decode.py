@@ -26,7 +26,7 @@ from segmenter.data.decoding.depth import (
     is_white_zero,
     stated_bits,
 )
-from segmenter.data.decoding.formats import (
+from segmenter.data.decoding.image_formats import (
     NUM_MAGIC_BYTES,
     READ_FORMATS,
     describe_unread,

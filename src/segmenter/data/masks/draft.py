@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from segmenter.classes import NO_DATA, Classes, ClassInfo, Color
 from segmenter.data.decoding.decode import decode_mask, read_header
-from segmenter.data.decoding.formats import LOSSY_FORMATS
+from segmenter.data.decoding.image_formats import LOSSY_FORMATS
 from segmenter.data.folder import Item
 from segmenter.data.masks.values import distinct_color, drop_equal_channels, pack_colors
 from segmenter.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.pairing.walking import walk_images
 
 

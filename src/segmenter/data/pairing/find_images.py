@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES, REPORTED_SUFFIXES, describe_passed_over
+from segmenter.data.decoding.image_formats import (
+    IMAGE_SUFFIXES,
+    REPORTED_SUFFIXES,
+    describe_passed_over,
+)
 from segmenter.data.pairing.walking import walk_images
 from segmenter.errors import UserError
 from segmenter.files.manifest import is_output_folder, written_names

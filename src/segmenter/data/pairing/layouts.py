@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmenter.data.decoding.formats import MASK_SUFFIXES
+from segmenter.data.decoding.image_formats import MASK_SUFFIXES
 from segmenter.data.pairing.walking import walk_images
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "JPEGImages", "photos")

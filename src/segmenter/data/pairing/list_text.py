@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
 from segmenter.files.regular import read_regular
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.file_names import FileNames, composed, find_file
 from segmenter.data.pairing.items import Item, Pairing, without_mask

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from segmenter.data.decoding.formats import MASK_SUFFIXES, describe_passed_over
+from segmenter.data.decoding.image_formats import MASK_SUFFIXES, describe_passed_over
 from segmenter.data.masks.problems import Problem, errors_in
 from segmenter.data.pairing.annotation_exports import recognise_export
 from segmenter.data.pairing.file_names import FileNames

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES, REPORTED_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES, REPORTED_SUFFIXES
 from segmenter.errors import UserError
 
 

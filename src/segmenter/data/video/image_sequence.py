@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from segmenter.data.decoding.decode import read_image
-from segmenter.data.decoding.formats import IMAGE_SUFFIXES
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.video.frames import VIDEO_LIMITS, Frame, VideoTiming
 from segmenter.errors import UserError
 

@@ -5,8 +5,8 @@ from rich.table import Table
 
 from segmenter.evaluation.bootstrap import LEVEL, Interval
 from segmenter.evaluation.evaluate import Evaluation
+from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.object_sizes import SIZES
-from segmenter.evaluation.statistics import Statistics
 from segmenter.terminal import escape
 from segmenter.text import visible
 

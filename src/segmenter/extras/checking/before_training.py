@@ -13,9 +13,9 @@ from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
+from segmenter.extras.checking.data_problems import deep_images, find_problems, independent_splits
 from segmenter.extras.checking.findings import group, one_line
-from segmenter.extras.checking.inspection import Inspection, inspect_quickly
-from segmenter.extras.checking.problems import deep_images, find_problems, independent_splits
+from segmenter.extras.checking.item_inspection import Inspection, inspect_quickly
 
 
 @dataclass(frozen=True)

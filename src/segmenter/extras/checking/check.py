@@ -12,12 +12,12 @@ from segmenter.classes import Classes
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.pairing.items import Item
+from segmenter.extras.checking.data_problems import find_problems, independent_splits
 from segmenter.extras.checking.findings import Finding, group
 from segmenter.extras.checking.fingerprint import MAX_DISTANCE, NUM_BITS, Fingerprint, find_alike
-from segmenter.extras.checking.inspection import Inspection
-from segmenter.extras.checking.problems import find_problems, independent_splits
+from segmenter.extras.checking.item_inspection import Inspection
 from segmenter.extras.checking.reading import default_workers, inspect_all
-from segmenter.extras.checking.statistics import (
+from segmenter.extras.checking.split_facts import (
     SplitFacts,
     Suggestions,
     missing_classes,

@@ -12,8 +12,8 @@ from segmenter.data.masks.problems import Severity
 from segmenter.data.published.open import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check, check
+from segmenter.extras.checking.check_page import PAGE_NAME, write_page
 from segmenter.extras.checking.findings import one_line
-from segmenter.extras.checking.page import PAGE_NAME, write_page
 from segmenter.files.outputs import OutputFolder, check_new, write_new
 from segmenter.terminal import escape
 

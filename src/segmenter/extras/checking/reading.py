@@ -14,7 +14,7 @@ from segmenter.classes import Classes
 from segmenter.data.pairing.items import Item
 from segmenter.data.prefetch import prefetch
 from segmenter.data.readers import end_with_parent
-from segmenter.extras.checking.inspection import Inspection, inspect, unread
+from segmenter.extras.checking.item_inspection import Inspection, inspect, unread
 
 _CHUNK = 8
 """Items that a process is handed at a time."""

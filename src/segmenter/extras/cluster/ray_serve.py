@@ -11,7 +11,7 @@ from ray import serve  # pyright: ignore[reportMissingImports]  (an extra that `
 from starlette.applications import Starlette
 
 from segmenter.extras.serving.app import open_service
-from segmenter.extras.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
+from segmenter.extras.serving.service_settings import TOKEN_VARIABLE, ServiceSettings, read_token
 
 log = logging.getLogger("segmenter.cluster")
 

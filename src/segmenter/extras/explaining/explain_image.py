@@ -4,7 +4,7 @@ from pathlib import Path
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.extras.explaining.page import Origin, write_explanation
+from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.drawing import class_shares, encode_jpeg, label_png, overlay_with_legend
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 from segmenter.predicting.annotations.outlines import find_regions
 from segmenter.predicting.annotations.rle import masks_rle
 

@@ -31,12 +31,12 @@ from segmenter.extras.serving.decoding import DecodePool
 from segmenter.extras.serving.departures import until_gone
 from segmenter.extras.serving.gate import check_content_type, check_origin, check_token
 from segmenter.extras.serving.heap import Heap
-from segmenter.extras.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segmenter.extras.serving.openapi import openapi
-from segmenter.extras.serving.pages import SAFE_HEADERS, page_answers
+from segmenter.extras.serving.page_answers import SAFE_HEADERS, page_answers
 from segmenter.extras.serving.places import Place, Places
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.prometheus import CONTENT_TYPE, ServiceMetrics
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.workload import check_workload
 from segmenter.inference.predictor import Predictor
 

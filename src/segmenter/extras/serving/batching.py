@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy import ndarray
 
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.slices import Slices
 from segmenter.extras.serving.turns import Turns
 from segmenter.extras.serving.workload import count_pixels

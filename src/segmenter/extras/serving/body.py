@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from segmenter.extras.serving.gate import check_content_type
 from segmenter.extras.serving.places import Place
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 _MAX_PARTS = 16
 _FORM = "multipart/form-data"

@@ -22,8 +22,8 @@ from numpy import ndarray
 
 from segmenter.data.decoding.decode import Limits, decode_image
 from segmenter.extras.serving.decode_process import answer_requests
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 _END_TIMEOUT = 1.0  # seconds, for an image whose request is over
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 
 Result = TypeVar("Result")
 

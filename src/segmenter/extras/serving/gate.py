@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _OWN_SITES = {"same-origin", "none"}  # none: typed into the address bar, or a bookmark

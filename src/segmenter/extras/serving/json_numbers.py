@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from numpy import ndarray
 
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 
 _CHUNK = 1 << 17
 _START, _NUMBER, _COMMA, _OPEN, _CLOSE = range(5)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmenter.extras.serving.json_numbers import find_end
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 
 _MAX_BYTES = 1 << 16
 _MAX_DEPTH = 32

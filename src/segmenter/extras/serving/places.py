@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 
 _SLOW_AFTER = 1.0
 """Seconds after which a body that has not arrived gives its place to who needs one."""

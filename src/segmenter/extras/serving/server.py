@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from segmenter.extras.serving.app import Service
 from segmenter.extras.serving.heap import limit_arenas
-from segmenter.extras.serving.problems import RequestError
+from segmenter.extras.serving.refusals import RequestError
 
 _HEAD_TIMEOUT = 10.0  # seconds, for the first line and headers of a request
 _TAKE_TIMEOUT = 60.0  # seconds, for a client to take an answer

@@ -26,7 +26,11 @@ def run_service(
     try:
         from segmenter.extras.serving.app import open_service
         from segmenter.extras.serving.server import run_server
-        from segmenter.extras.serving.settings import TOKEN_VARIABLE, ServiceSettings, read_token
+        from segmenter.extras.serving.service_settings import (
+            TOKEN_VARIABLE,
+            ServiceSettings,
+            read_token,
+        )
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "segmenter":
             raise

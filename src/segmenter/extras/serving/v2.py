@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from segmenter.classes import Classes
 from segmenter.extras.serving.json_numbers import read_numbers
 from segmenter.extras.serving.json_outline import read_outline
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.files.yaml import first_problem
 
 HEADER_LENGTH = "inference-header-content-length"

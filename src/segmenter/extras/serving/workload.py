@@ -4,8 +4,8 @@ A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its shor
 a window.
 """
 
-from segmenter.extras.serving.problems import RequestError
-from segmenter.extras.serving.settings import ServiceSettings
+from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.resizing import view_sizes
 

@@ -7,8 +7,8 @@ import pytest
 
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate, fit_temperature
+from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
-from segmenter.evaluation.statistics import Statistics
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from tests.evaluation.naive import IGNORED, random_labels, random_probabilities

@@ -11,7 +11,7 @@ from numpy import ndarray
 from segmenter.classes import Classes
 from segmenter.data.class_weights import CLASS_WEIGHT_RULES, weights_by_rule
 from segmenter.data.masks.problems import Problem
-from segmenter.extras.checking.inspection import Inspection, is_usable
+from segmenter.extras.checking.item_inspection import Inspection, is_usable
 
 _MAX_CROP = 512
 """The paper's largest crop but for Cityscapes (section 4.1)."""

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from segmenter.extras.serving.pages import SAFE_HEADERS
+from segmenter.extras.serving.page_answers import SAFE_HEADERS
 
 
 class RequestError(Exception):

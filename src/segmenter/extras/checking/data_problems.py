@@ -10,7 +10,7 @@ from segmenter.data.decoding.set_depth import depth_problems
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.items import Item
-from segmenter.extras.checking.inspection import Inspection
+from segmenter.extras.checking.item_inspection import Inspection
 
 Splits = Mapping[str, Sequence[Item]]
 

@@ -21,7 +21,7 @@ from segmenter.drawing.overlay import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check
 from segmenter.extras.checking.findings import Finding
-from segmenter.extras.checking.statistics import SplitFacts
+from segmenter.extras.checking.split_facts import SplitFacts
 from segmenter.files.outputs import OutputFolder
 from segmenter.text import for_page
 

@@ -10,8 +10,8 @@ import pytest
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.reports.evaluation_page import write_report
 from segmenter.evaluation.reports.page import PAGE_NAME
-from segmenter.evaluation.reports.report import write_report
 from segmenter.files.outputs import OutputFolder
 from tests.helpers.predictions import ReadsImage, with_names
 

@@ -21,6 +21,7 @@ ROOMS = [
     "class_lists",
     "recipe",
     "drawing",
+    "pages",
     "data",
     "model",
     "checkpoints",

@@ -16,6 +16,8 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0")
 _ZERO_WIDTH_JOINERS = "\u200c\u200d"
 _SYMBOLS = frozenset({"So", "Sk"})
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
+LEAST_SHOWN_SHARE = 0.0005
+"""A smaller share would be written as 0.0 per cent."""
 _STYLES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b\\]8;[^\x00-\x1f]*\x1b\\\\")  # cursor, links
 
 
@@ -44,6 +46,24 @@ def visible(text: str, *, keep: str = "") -> str:
         else ascii(character)[1:-1]
         for index, character in enumerate(text)
     )
+
+
+def percent(share: float | None, digits: int = 2, sign: Literal["", "+"] = "") -> str:
+    """Write a share in per cent, without the unit; a dash for None.
+
+    Args:
+        share: 0 to 1, or a difference of shares.
+        digits: After the point.
+        sign: `+` where differences are meant.
+    """
+    return "-" if share is None else f"{100 * share:{sign}.{digits}f}"
+
+
+def span(ends: tuple[float, float] | None, digits: int = 2, sign: Literal["", "+"] = "") -> str:
+    """Write both ends of an interval of shares, as `percent` does."""
+    if ends is None:
+        return "-"
+    return " to ".join(percent(end, digits, sign) for end in ends)
 
 
 def for_page(value: object) -> object:

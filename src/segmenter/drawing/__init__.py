@@ -1,6 +1,12 @@
 """Pictures of label maps: colours, overlays with a legend, and their files."""
 
-from segmenter.drawing.overlay import class_shares, encode_jpeg, overlay, overlay_with_legend
+from segmenter.drawing.overlay import (
+    class_shares,
+    encode_jpeg,
+    overlay,
+    overlay_with_legend,
+    shown_classes,
+)
 from segmenter.drawing.palette import color_picture, distinct_colors, label_png, palette_png
 
 __all__ = [
@@ -12,4 +18,5 @@ __all__ = [
     "overlay",
     "overlay_with_legend",
     "palette_png",
+    "shown_classes",
 ]

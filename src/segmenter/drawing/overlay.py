@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
-from segmenter.text import visible
+from segmenter.text import LEAST_SHOWN_SHARE, percent, visible
 
 _BACKGROUND = (255, 255, 255)
 _NAME_COLOR = (32, 33, 36)
@@ -131,6 +131,12 @@ def class_shares(
     return counts / max(counts.sum(), 1)
 
 
+def shown_classes(shares: Float[ndarray, " classes"]) -> list[int]:
+    """Return the classes whose share would not be written as 0.0 %, the largest first."""
+    order = np.argsort(-shares, kind="stable").tolist()
+    return [index for index in order if shares[index] >= LEAST_SHOWN_SHARE]
+
+
 def encode_jpeg(image: UInt8[ndarray, "height width 3"], quality: int = 90) -> bytes:
     """Encode RGB as JPEG, with full colour resolution so that thin borders stay clean.
 
@@ -194,7 +200,7 @@ def _entries(classes: Classes, shares: ndarray) -> list[_Entry]:
 
 
 def _percent(share: float) -> str:
-    return "<0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
+    return "<0.1 %" if share < LEAST_SHOWN_SHARE else f"{percent(share, 1)} %"
 
 
 class _Legend(NamedTuple):

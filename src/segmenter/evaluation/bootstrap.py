@@ -11,6 +11,7 @@ Images are taken as independent. Frames of one drive are not: there, intervals a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
@@ -37,16 +38,11 @@ MEANS = {
 two means of `ImageScore` over images."""
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """The middle `LEVEL` of what was resampled."""
 
     low: float
     high: float
-
-    def to_json(self) -> list[float]:
-        """Both ends, the lower first."""
-        return [self.low, self.high]
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Intervals:
 
     def to_json(self, names: Sequence[str]) -> dict[str, object]:
         """How they were made, and both ends of each; classes by name."""
-        means = {name: each and each.to_json() for name, each in self.means.items()}
-        ious = [each and each.to_json() for each in self.ious]
+        means = {name: each and list(each) for name, each in self.means.items()}
+        ious = [each and list(each) for each in self.ious]
         return {
             "level": LEVEL,
             "resamples": NUM_RESAMPLES,

@@ -20,12 +20,13 @@ from segmenter.evaluation.evaluate_model import (
     showing_progress,
 )
 from segmenter.evaluation.reports.comparison_page import write_comparison
-from segmenter.evaluation.reports.score_tables import percent, print_lines, span
+from segmenter.evaluation.reports.score_tables import print_lines
 from segmenter.files.outputs import write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
 from segmenter.terminal import escape
+from segmenter.text import percent, span
 
 _NUM_NAMED = 5
 """Images that are named in the terminal."""
@@ -100,19 +101,19 @@ def print_comparison(comparison: Comparison) -> None:
     found = comparison.intervals
     table = Table("", "A", "B", "B less A", "interval", title="in per cent; classes: IoU")
     for name, (one, two) in comparison.means.items():
-        interval = span(found.means[name], "+") if found else "-"
-        shown = (percent(one), percent(two), percent(difference(one, two), "+"), interval)
+        interval = span(found.means[name], sign="+") if found else "-"
+        shown = (percent(one), percent(two), percent(difference(one, two), sign="+"), interval)
         table.add_row(MEANS[name], *shown)
     table.add_section()
     pairs = zip(comparison.a.scores.classes, comparison.b.scores.classes, strict=True)
     for index, (one, two) in enumerate(pairs):
-        interval = span(found.ious[index], "+") if found else "-"
-        shown = (percent(one.iou), percent(two.iou), percent(difference(one.iou, two.iou), "+"))
-        table.add_row(escape(one.name), *shown, interval)
+        interval = span(found.ious[index], sign="+") if found else "-"
+        change = percent(difference(one.iou, two.iou), sign="+")
+        table.add_row(escape(one.name), percent(one.iou), percent(two.iou), change, interval)
     Console().print(table)
     wins = comparison.wins
     largest = [
-        f"{image.name} {percent(image.difference, '+')}"
+        f"{image.name} {percent(image.difference, sign='+')}"
         for image in comparison.images[:_NUM_NAMED]
         if image.difference
     ]

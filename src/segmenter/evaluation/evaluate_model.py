@@ -20,13 +20,13 @@ from segmenter.evaluation.boundaries import DEFAULT_RATIO
 from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
 from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.reports.evaluation_page import write_report
-from segmenter.evaluation.reports.page import PAGE_NAME
 from segmenter.evaluation.reports.score_tables import print_scores, print_statistics
 from segmenter.files.outputs import OutputFolder, check_new, write_new
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.model import ModelSpec
+from segmenter.pages import PAGE_NAME
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.exported import is_exported
 from segmenter.runtimes.open import open_runtime

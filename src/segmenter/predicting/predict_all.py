@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 
 import cv2
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from rich.console import Console
@@ -19,11 +18,13 @@ from segmenter.data.decoding.image_formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
 from segmenter.data.published import Benchmark
 from segmenter.data.video.frames import CameraFormat
+from segmenter.drawing import shown_classes
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.gallery import PAGE, write_gallery
+from segmenter.pages import PAGE_NAME
+from segmenter.predicting.gallery import write_gallery
 from segmenter.predicting.images import Result, predict_files
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
@@ -35,7 +36,7 @@ from segmenter.predicting.submission import write_submission
 from segmenter.predicting.summary import Summary
 from segmenter.predicting.video import VideoOutput, VideoResult
 from segmenter.terminal import escape
-from segmenter.text import visible
+from segmenter.text import percent, visible
 
 
 def run_prediction(
@@ -104,7 +105,7 @@ def run_prediction(
     if submission:
         labelled = write_submission(predictor, image_files, folder, submission, clock)
     elif image_files:
-        folder.check([PAGE] if gallery else [])
+        folder.check([PAGE_NAME] if gallery else [])
         labelled = predict_files(predictor, image_files, folder, outputs, clock)
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
     of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
@@ -240,5 +241,5 @@ def print_usage(clock: StageClock, num_images: int) -> None:
 
 def _largest_first(names: Sequence[str], shares: Float[ndarray, " classes"]) -> str:
     """The classes that would not round to 0.0, such as `sky 60.1, tree 39.9`."""
-    order = [index for index in np.argsort(-shares, kind="stable") if shares[index] >= 0.0005]
-    return escape(", ".join(f"{names[index]} {100 * shares[index]:.1f}" for index in order))
+    shown = (f"{names[index]} {percent(shares[index], 1)}" for index in shown_classes(shares))
+    return escape(", ".join(shown))

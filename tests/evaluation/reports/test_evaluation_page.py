@@ -11,8 +11,8 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.evaluation_page import write_report
-from segmenter.evaluation.reports.page import PAGE_NAME
 from segmenter.files.outputs import OutputFolder
+from segmenter.pages import PAGE_NAME
 from tests.helpers.predictions import ReadsImage, with_names
 
 EVIL = "<script>alert('x')</script>"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from segmenter.training.log.curves import draw_page, write_curves
+from segmenter.training.log import curves
+from segmenter.training.log.curves import write_curves
 from segmenter.training.log.files import LogLine, RunLog
 
 EVIL = "<script>alert('x')</script>"
@@ -16,6 +17,10 @@ MIOU = "<h2>Validation mIoU, %</h2>"
 
 def losses(*values: float | None) -> list[LogLine]:
     return [{"step": 10 * i, "train/loss": value} for i, value in enumerate(values, start=1)]
+
+
+def draw_page(lines: list[LogLine], name: str, steps: int) -> str:
+    return curves.draw_page(lines, name, steps).decode()
 
 
 def paths(page: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
-from segmenter.evaluation.bootstrap import MEANS, Interval
+from segmenter.evaluation.bootstrap import LEVEL, MEANS, NUM_RESAMPLES, Interval
 from segmenter.evaluation.comparison import Comparison, ImageDifference, difference
 from segmenter.evaluation.pictures import (
     ONLY_A_COLOR,
@@ -16,9 +16,9 @@ from segmenter.evaluation.pictures import (
     WRONG_COLOR,
     draw_comparison,
 )
-from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.pages import PAGE_NAME, data_uri, render_page
 
 _NUM_SHOWN = 12
 _MAX_SIDE = 640  # of a picture in the page, in pixels
@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     """A score of both models."""
 
     name: str
-    color: str | None
+    color: tuple[int, int, int] | None
     """Of a class."""
     a: float | None
     b: float | None
@@ -78,7 +78,7 @@ def write_comparison(
     rows = [
         _row(
             info.name,
-            css_color(info.color),
+            info.color,
             comparison.a.scores.classes[index].iou,
             comparison.b.scores.classes[index].iou,
             found and found.ious[index],
@@ -86,9 +86,12 @@ def write_comparison(
         for index, info in enumerate(classes.by_index)
     ]
     shown = [image for image in comparison.images if image.difference][:_NUM_SHOWN]
-    page = render(
+    page = render_page(
+        "segmenter.evaluation.reports",
         "comparison.html.jinja",
         comparison=comparison,
+        level=LEVEL,
+        num_resamples=NUM_RESAMPLES,
         miou=means[0],
         means=means,
         rows=rows,
@@ -98,17 +101,21 @@ def write_comparison(
         seconds=comparison.a.seconds + comparison.b.seconds,
         images=[_image(each, predictors, items[each.index], classes) for each in shown],
         colors={
-            "only_a": css_color(ONLY_A_COLOR),
-            "only_b": css_color(ONLY_B_COLOR),
-            "wrong": css_color(WRONG_COLOR),
-            "unlabelled": css_color(UNLABELLED_COLOR),
+            "only_a": ONLY_A_COLOR,
+            "only_b": ONLY_B_COLOR,
+            "wrong": WRONG_COLOR,
+            "unlabelled": UNLABELLED_COLOR,
         },
     )
     return folder.write(PAGE_NAME, page)
 
 
 def _row(
-    name: str, color: str | None, a: float | None, b: float | None, interval: Interval | None
+    name: str,
+    color: tuple[int, int, int] | None,
+    a: float | None,
+    b: float | None,
+    interval: Interval | None,
 ) -> _Row:
     return _Row(name, color, a, b, difference(a, b), interval)
 
@@ -137,4 +144,7 @@ def _image(
     sample = read_sample(item, classes)
     a, b = (predictor(sample.image) for predictor in predictors)
     views = draw_comparison(sample, a, b, classes, _MAX_SIDE)
-    return _Image(score, [(caption, data_uri(picture)) for caption, picture in views.items()])
+    return _Image(
+        score,
+        [(caption, data_uri(picture)) for caption, picture in views.items()],
+    )

@@ -11,12 +11,14 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
+from segmenter.evaluation.bootstrap import LEVEL, NUM_RESAMPLES
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.evaluation.pictures import UNLABELLED_COLOR, WRONG_COLOR, draw_pictures
-from segmenter.evaluation.reports.page import PAGE_NAME, css_color, data_uri, render
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.pages import PAGE_NAME, data_uri, render_page
+from segmenter.text import LEAST_SHOWN_SHARE
 
 _NUM_SHOWN = 8
 """So many of the worst images, and so many of the best."""
@@ -56,7 +58,7 @@ class _Image(NamedTuple):
     score: ImageScore
     pictures: list[tuple[str, str]]
     """Caption and data URI."""
-    classes: list[tuple[str, str, float | None]]
+    classes: list[tuple[str, tuple[int, int, int], float | None]]
     """Name, colour and IoU in this image of the classes that occur, the largest first."""
 
 
@@ -89,26 +91,28 @@ def write_report(
     worst, best = _extremes(evaluation.images, _NUM_SHOWN)
     statistics = evaluation.statistics
     risk_curve = statistics.risk_coverage.curve() if statistics else []
-    colors = [css_color(info.color) for info in classes.by_index]
     counts = evaluation.matrix.counts
-    page = render(
-        "report.html.jinja",
+    page = render_page(
+        "segmenter.evaluation.reports",
+        "evaluation.html.jinja",
         evaluation=evaluation,
+        level=LEVEL,
+        num_resamples=NUM_RESAMPLES,
         scores=evaluation.scores,
-        colors=dict(zip(classes.names, colors, strict=True)),
+        colors={info.name: info.color for info in classes.by_index},
         statistics=statistics and statistics.to_json(),
         risk_curve=risk_curve,
         risk_top=max([risk for _, risk in risk_curve], default=0.0) or 1.0,
         context=context,
-        heading=_heading(context),
+        lead=_lead(context),
         rows=_cells(counts, classes.names),
         cell_side=next((s for n, s in _CELL_SIDES.items() if len(classes) <= n), _SMALL_CELL),
         has_numbers=len(classes) <= _MAX_NUMBERED,
         mistakes=_mistakes(counts, classes.names),
         worst=[_image(evaluation.images[i], predictor, items[i], classes) for i in worst],
         best=[_image(evaluation.images[i], predictor, items[i], classes) for i in best],
-        wrong_color=css_color(WRONG_COLOR),
-        unlabelled_color=css_color(UNLABELLED_COLOR),
+        wrong_color=WRONG_COLOR,
+        unlabelled_color=UNLABELLED_COLOR,
     )
     return folder.write(PAGE_NAME, page)
 
@@ -121,7 +125,7 @@ def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list
     return ranked[:num_worst], ranked[num_worst:][::-1][:count]
 
 
-def _heading(context: Mapping[str, Any]) -> str:
+def _lead(context: Mapping[str, Any]) -> str:
     """What was evaluated on what, as far as the context says."""
     parts = [str(context[key]) for key in ("model", "data", "split") if key in context]
     return " · ".join(parts)
@@ -142,7 +146,7 @@ def _cells(
             is_right = row == column
             strength = share if is_right else math.sqrt(share)
             shown = _Cell(names[column], share, strength, is_right)
-            cells.append(shown if share >= 0.0005 else None)
+            cells.append(shown if share >= LEAST_SHOWN_SHARE else None)
         rows.append(cells)
     return rows
 
@@ -169,11 +173,10 @@ def _image(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     matrix.add(sample.labels, labels)
     found = scores(matrix, classes.names).classes
-    colors = [css_color(info.color) for info in classes.by_index]
     shown = [
-        (each.name, color, each.iou)
-        for each, color in sorted(
-            zip(found, colors, strict=True), key=lambda pair: pair[0].pixels, reverse=True
+        (each.name, info.color, each.iou)
+        for each, info in sorted(
+            zip(found, classes.by_index, strict=True), key=lambda pair: pair[0].pixels, reverse=True
         )
         if each.pixels or each.pixels_predicted
     ]

@@ -3,12 +3,12 @@
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.evaluation.bootstrap import LEVEL, Interval
+from segmenter.evaluation.bootstrap import LEVEL
 from segmenter.evaluation.evaluate import Evaluation
 from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.object_sizes import SIZES
 from segmenter.terminal import escape
-from segmenter.text import visible
+from segmenter.text import percent, span, visible
 
 
 def print_scores(evaluation: Evaluation) -> None:
@@ -73,15 +73,3 @@ def print_lines(*lines: object) -> None:
     for line in lines:
         if line:
             Console().print(visible(str(line)), highlight=False, markup=False)
-
-
-def percent(value: float | None, sign: str = "") -> str:
-    """A share in per cent; `sign` is `+` where differences are meant."""
-    return "-" if value is None else f"{100 * value:{sign}.2f}"
-
-
-def span(interval: Interval | None, sign: str = "") -> str:
-    """Both ends of an interval, in per cent."""
-    if interval is None:
-        return "-"
-    return f"{percent(interval.low, sign)} to {percent(interval.high, sign)}"

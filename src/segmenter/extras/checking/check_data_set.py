@@ -12,9 +12,10 @@ from segmenter.data.masks.problems import Severity
 from segmenter.data.published.open import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check, check
-from segmenter.extras.checking.check_page import PAGE_NAME, write_page
+from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.findings import one_line
 from segmenter.files.outputs import OutputFolder, check_new, write_new
+from segmenter.pages import PAGE_NAME
 from segmenter.terminal import escape
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}

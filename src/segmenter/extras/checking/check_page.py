@@ -1,6 +1,5 @@
 """The page of a data check: findings with thumbnails, and charts of classes and sizes."""
 
-import base64
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy import ndarray
 
 from segmenter.classes import Classes
@@ -17,15 +15,12 @@ from segmenter.data.decoding.decode import decode_image, decode_mask
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem
 from segmenter.data.masks.values import MaskError, map_known_values
-from segmenter.drawing.overlay import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check
 from segmenter.extras.checking.findings import Finding
 from segmenter.extras.checking.split_facts import SplitFacts
 from segmenter.files.outputs import OutputFolder
-from segmenter.text import for_page
-
-PAGE_NAME = "index.html"
+from segmenter.pages import PAGE_NAME, data_uri, render_page
 
 _NUM_PICTURED = 4
 """Problems of one kind that are shown with pictures."""
@@ -35,7 +30,7 @@ _NUM_PICTURES = 4
 """Of one problem."""
 _NUM_VALUES = 10
 _NUM_SIZES = 8
-_MAX_SIDE, _QUALITY = 240, 80
+_MAX_SIDE = 240
 _UNKNOWN_COLOR = (255, 0, 200)
 _IGNORED_COLOR = (46, 50, 58)
 _MIN_SHARE = 1e-5  # where the axis of shares begins
@@ -62,7 +57,7 @@ class _Row(NamedTuple):
     """A class in the chart of shares."""
 
     name: str
-    color: str
+    color: tuple[int, int, int]
     dots: list[_Dot]
 
 
@@ -89,17 +84,11 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
     Raises:
         UserError: If it cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("segmenter.extras.checking", "."),
-        autoescape=True,
-        finalize=for_page,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     masks = {item.mask for items in data.splits.values() for item in items if item.mask}
     sizes = _sizes(check.splits)
-    page = environment.get_template("page.html.jinja").render(
+    page = render_page(
+        "segmenter.extras.checking",
+        "check.html.jinja",
         check=check,
         findings=[(each, _cards(each, masks, check.classes)) for each in check.findings],
         num_listed=_NUM_LISTED,
@@ -112,7 +101,7 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
         num_sizes=_NUM_SIZES,
         names=check.classes.names,
     )
-    return folder.write(PAGE_NAME, page.encode(errors="backslashreplace"))
+    return folder.write(PAGE_NAME, page)
 
 
 def _cards(finding: Finding, masks: set[Path], classes: Classes) -> list[_Card]:
@@ -128,7 +117,7 @@ def _card(problem: Problem, masks: set[Path], classes: Classes) -> _Card:
             drawn = _mask_picture(path, classes) if path in masks else _image_picture(path)
         except UserError:
             drawn = None
-        pictures.append((path.name, None if drawn is None else _data_uri(drawn)))
+        pictures.append((path.name, None if drawn is None else data_uri(drawn)))
     return _Card(problem.message, pictures)
 
 
@@ -162,11 +151,6 @@ def _small_size(image: ndarray) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:
-    content = base64.b64encode(encode_jpeg(picture, _QUALITY)).decode()
-    return f"data:image/jpeg;base64,{content}"
-
-
 def _rows(check: Check) -> list[_Row]:
     """A row for each class: its share of the labelled pixels in each split."""
     rows = []
@@ -179,7 +163,7 @@ def _rows(check: Check) -> list[_Row]:
                 masks = f"{split.mask_counts[index]} of {split.num_usable} masks"
                 text = f"{split.name}: {100 * share:.3g} % of its pixels, in {masks}"
                 dots.append(_Dot(place, _along(share), text))
-        rows.append(_Row(info.name, "#" + bytes(info.color).hex(), dots))
+        rows.append(_Row(info.name, info.color, dots))
     return rows
 
 

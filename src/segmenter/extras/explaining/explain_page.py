@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, PackageLoader
 from numpy import ndarray
 
 from segmenter.drawing import label_png, overlay
@@ -17,7 +16,7 @@ from segmenter.extras.explaining.maps import seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import AttentionMaps, attention_maps
-from segmenter.text import for_page
+from segmenter.pages import PAGE_NAME, render_page
 
 _SIDE = 320  # of the small pictures, in pixels
 _MARK = (255, 255, 255)
@@ -89,14 +88,13 @@ def write_explanation(
             heads.append(file_name)
         layers.append(_Layer(f"{part} {number + 1}", heads))
 
-    environment = Environment(
-        loader=PackageLoader("segmenter.extras.explaining", "."), autoescape=True, finalize=for_page
-    )
-    colors = ["#{:02x}{:02x}{:02x}".format(*info.color) for info in classes.classes]
+    colors = [info.color for info in classes.classes]
     names = [info.name for info in classes.classes]
     decoder = predictor.model.decoder
     similarity = class_similarity(predictor.model).cpu().tolist()
-    page = environment.get_template("page.html.jinja").render(
+    page = render_page(
+        "segmenter.extras.explaining",
+        "explain.html.jinja",
         name=name,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
@@ -106,7 +104,7 @@ def write_explanation(
         points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),
         similarity=list(zip(names, similarity, strict=True)),
     )
-    folder.write("index.html", page.encode())
+    folder.write(PAGE_NAME, page)
 
 
 def _place(

@@ -23,6 +23,7 @@ from segmenter.runtimes.graph import Output, to_onnx
 from segmenter.runtimes.graph_runtime import graph_runtimes
 from segmenter.runtimes.open import open_runtime
 from segmenter.runtimes.parity import Parity, check_parity
+from segmenter.text import percent
 
 Format = Literal["onnx", "openvino", "triton"]
 _SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "triton": ""}
@@ -138,12 +139,12 @@ def compare_scores(
         open_runtime(exported, "auto", "float32"),
     ):
         miou = evaluate(Predictor(runtime), items, folder.classes).scores.miou
-        print(f"mIoU on {data}, {name}: {_percent(miou)} in {runtime.name}")
+        print(f"mIoU on {data}, {name}: {percent(miou)} in {runtime.name}")
         mious.append(miou)
     torch_miou, graph_miou = mious
     if torch_miou is not None and torch_miou - graph_miou > _MAX_MIOU_LOSS:
         raise UserError(
-            f"mIoU falls from {_percent(torch_miou)} to {_percent(graph_miou)}; not written"
+            f"mIoU falls from {percent(torch_miou)} to {percent(graph_miou)}; not written"
         )
     return {"data": data, "split": name, "torch": torch_miou, "exported": graph_miou}
 
@@ -156,10 +157,6 @@ def _print(parity: Parity) -> None:
         + f", {100 * parity.label_agreement:.3f} % of labels the same: "
         + ("passed" if parity.passed else "FAILED")
     )
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def need(module: str, extra: str) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segmenter.model import ModelSpec, Protocol
-from segmenter.text import for_page
+from segmenter.pages import template_environment
 
 _NAMES = {
     "miou": "mIoU",
@@ -69,14 +68,7 @@ def write_card(spec: ModelSpec, num_parameters: int, title: str, source: str) ->
     Returns:
         Markdown, which begins with the YAML header that the hub reads.
     """
-    environment = Environment(
-        loader=PackageLoader("segmenter.extras.sharing", "."),
-        finalize=for_page,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = template_environment("segmenter.extras.sharing", is_html=False)
     environment.filters |= {"plain": _plain, "shell": shlex.quote, "python": json.dumps}
     recipe = _to_yaml(spec.recipe) if spec.recipe else ""
     return environment.get_template("card.md.jinja").render(

@@ -18,6 +18,7 @@ from jaxtyping import Bool, UInt
 from numpy import ndarray
 
 from segmenter.classes import Classes
+from segmenter.pages import css_color
 from segmenter.predicting.annotations.outlines import find_regions
 from segmenter.predicting.annotations.rle import masks_rle
 from segmenter.text import for_xml, visible
@@ -167,7 +168,7 @@ def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     for info in classes.classes:
         element = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(element, "name").text = visible(info.name)
-        ElementTree.SubElement(element, "color").text = "#{:02x}{:02x}{:02x}".format(*info.color)
+        ElementTree.SubElement(element, "color").text = css_color(info.color)
         ElementTree.SubElement(element, "type").text = "mask"
     yield "<?xml version='1.0' encoding='utf-8'?>\n<annotations><version>1.1</version>"
     yield f"<meta><task>{ElementTree.tostring(labels, encoding='unicode')}</task></meta>"

@@ -6,10 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from segmenter.files.outputs import write_atomically
-from segmenter.text import for_page
+from segmenter.pages import render_page
 from segmenter.training.log.files import LogLine, read_log
 
 PAGE_NAME = "curves.html"
@@ -87,26 +85,24 @@ def write_curves(folder: Path, name: str, steps: int) -> Path:
         OSError, UserError: If the log cannot be read or the page not be written.
     """
     path = folder / PAGE_NAME
-    write_atomically(path, draw_page(read_log(folder / "log.jsonl"), name, steps).encode())
+    write_atomically(path, draw_page(read_log(folder / "log.jsonl"), name, steps))
     return path
 
 
-def draw_page(lines: Sequence[LogLine], name: str, steps: int) -> str:
+def draw_page(lines: Sequence[LogLine], name: str, steps: int) -> bytes:
     """The page's HTML; `lines`, `name` and `steps` as in `write_curves`."""
-    environment = Environment(
-        loader=PackageLoader("segmenter.training.log", "."),
-        autoescape=True,
-        finalize=for_page,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     done = max((int(line["step"] or 0) for line in lines), default=0)
     charts = [
         _chart(curve, points, done) for curve in _CURVES if (points := _points(lines, curve.number))
     ]
-    return environment.get_template("curves.html.jinja").render(
-        name=name, steps=steps, done=done, charts=charts, tiles=_tiles(lines)
+    return render_page(
+        "segmenter.training.log",
+        "curves.html.jinja",
+        name=name,
+        steps=steps,
+        done=done,
+        charts=charts,
+        tiles=_tiles(lines),
     )
 
 

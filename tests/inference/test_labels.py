@@ -179,7 +179,8 @@ def test_margins_are_those_between_the_two_most_probable_classes(average) -> Non
         (parts,) = band.parts
         softmax = average == "probabilities"
         probabilities = band_probabilities(parts, softmax=softmax)[:, *band.inside]
-        labels, margins = band_margins(parts, np.uint8, softmax=softmax)
+        labels = band_labels(parts, np.uint8, softmax=softmax)
+        margins = band_margins(parts, softmax=softmax)
         ordered = np.sort(probabilities, axis=0)
         np.testing.assert_allclose(margins[band.inside], ordered[-1] - ordered[-2], atol=1e-6)
         np.testing.assert_array_equal(labels[band.inside], probabilities.argmax(axis=0))
@@ -189,9 +190,8 @@ def test_margins_are_those_between_the_two_most_probable_classes(average) -> Non
 def test_one_class_is_certain() -> None:
     model = FakeModel(1)
     (band,) = image_bands([make_image((20, 30))], Protocol(), model, upsampled_length)
-    labels, margins = band_margins(band.parts[0], np.uint8, softmax=False)
-    assert (labels == 0).all()
-    assert (margins == 1).all()
+    assert (band_labels(band.parts[0], np.uint8, softmax=False) == 0).all()
+    assert (band_margins(band.parts[0], softmax=False) == 1).all()
 
 
 def test_only_windows_that_touch_a_band_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
+from segmenter.inference.labels import Quantity
 from segmenter.model import Segmenter
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.outputs import ImageOutputs, parse_save
@@ -101,20 +102,15 @@ def test_rows_are_the_same_however_few_are_made_at_once(
     image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(Segmenter(make_spec(depth=1)), flip=True, scales=(1.0, 1.5))
-    whole = list(predictor.rows(image, margins=True, probabilities=True))
+    wanted: list[Quantity] = ["labels", "margins", "confidence", "probabilities"]
+    whole = list(predictor.rows(image, *wanted))
     monkeypatch.setattr("segmenter.inference.predictor._NUMBERS_AT_ONCE", 1)
-    parts = list(predictor.rows(image, margins=True, probabilities=True))
-    assert len(whole) == 1 < len(parts)
-    assert [row for each in parts for row in range(60)[each.rows]] == list(range(60))
-    np.testing.assert_array_equal(np.concatenate([each.labels for each in parts]), whole[0].labels)
-    np.testing.assert_allclose(
-        np.concatenate([each.margins for each in parts]), whole[0].margins, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        np.concatenate([each.probabilities for each in parts], axis=1),
-        whole[0].probabilities,
-        atol=1e-6,
-    )
+    few = list(predictor.rows(image, *wanted))
+    assert len(whole) == 1 < len(few)
+    assert [row for rows, _ in few for row in range(60)[rows]] == list(range(60))
+    for each in wanted:
+        of_few = np.concatenate([found[each] for _, found in few], axis=-2)
+        np.testing.assert_allclose(of_few, whole[0][1][each], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ That holds where logits are averaged over views. A mean of softmaxes is no weigh
 there, all classes are computed, some tiles at a time. So are probabilities and margins.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from segmenter.inference.interpolation import TileWeights
+
+Quantity = Literal["labels", "margins", "confidence", "probabilities"]
+"""What can be asked of the pixels of an image."""
 
 _GROUP_NUMBERS = 1 << 19
 """Scores that are computed at once: 2 MiB of float32, so that they stay in the cache."""
@@ -43,6 +46,10 @@ class ViewLogits(NamedTuple):
     def tile_size(self) -> tuple[int, int]:
         """Height and width of a tile, in pixels."""
         return self.rows.weights.shape[1], self.columns.weights.shape[1]
+
+    def cut(self, tile_rows: slice) -> "ViewLogits":
+        """Return what it says about some rows of tiles."""
+        return ViewLogits(self.logits, self.rows[tile_rows], self.columns)
 
 
 def band_labels(
@@ -78,45 +85,50 @@ def band_labels(
 def band_probabilities(
     parts: Sequence[ViewLogits], *, softmax: bool
 ) -> Float[ndarray, "classes height width"]:
-    """The probability of each class at each pixel of a band; see `band_labels`."""
-    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    """Return the probability of each class at each pixel of a band; see `band_labels`."""
     num_classes = parts[0].logits.shape[2]
-    found = np.empty((num_classes, grid[0] * grid[1], width, height), dtype=np.float32)
-    for tiles in _tile_groups(parts):
-        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
-        found[:, _numpy(tiles)] = np.moveaxis(_numpy(probabilities), -1, 0)
-    return np.stack([_assembled(one, grid) for one in found])
+    return np.stack(_of_probabilities(parts, lambda each: each, num_classes, softmax=softmax))
 
 
 def band_confidence(
     parts: Sequence[ViewLogits], *, softmax: bool
 ) -> Float[ndarray, "height width"]:
-    """The probability of the most probable class at each pixel of a band; see `band_labels`."""
+    """Return the probability of the most probable class at each pixel of a band, 0 to 1."""
+    (confidence,) = _of_probabilities(
+        parts, lambda each: each.amax(dim=-1, keepdim=True), softmax=softmax
+    )
+    return confidence
+
+
+def band_margins(parts: Sequence[ViewLogits], *, softmax: bool) -> Float[ndarray, "height width"]:
+    """Return by how much the best class is more probable than the second: 0, a tie, to 1."""
+    (margins,) = _of_probabilities(parts, _margin, softmax=softmax)
+    return margins
+
+
+def _margin(
+    probabilities: Float[Tensor, "group width height classes"],
+) -> Float[Tensor, "group width height 1"]:
+    best, winners = probabilities.max(dim=-1, keepdim=True)
+    return best - probabilities.scatter_(-1, winners, 0.0).amax(dim=-1, keepdim=True)
+
+
+def _of_probabilities(
+    parts: Sequence[ViewLogits],
+    measure: Callable[
+        [Float[Tensor, "group width height classes"]], Float[Tensor, "group width height numbers"]
+    ],
+    num_numbers: int = 1,
+    *,
+    softmax: bool,
+) -> list[Float[ndarray, "height width"]]:
+    """Compute numbers from the probabilities at each pixel, of which few are held at once."""
     grid, (height, width) = parts[0].grid, parts[0].tile_size
-    found = np.empty((grid[0] * grid[1], width, height), dtype=np.float32)
+    found = np.empty((num_numbers, grid[0] * grid[1], width, height), dtype=np.float32)
     for tiles in _tile_groups(parts):
-        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
-        found[_numpy(tiles)] = _numpy(probabilities.amax(dim=-1))
-    return _assembled(found, grid)
-
-
-def band_margins(
-    parts: Sequence[ViewLogits], dtype: type[np.unsignedinteger], *, softmax: bool
-) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
-    """Labels of a band, and by how much the best class is more probable than the second.
-
-    See `band_labels`; the margin is from 0 (a tie) to 1.
-    """
-    grid, (height, width) = parts[0].grid, parts[0].tile_size
-    labels = np.empty((grid[0] * grid[1], width, height), dtype=dtype)
-    margins = np.empty(labels.shape, dtype=np.float32)
-    for tiles in _tile_groups(parts):
-        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
-        best, winners = probabilities.max(dim=-1, keepdim=True)
-        second = probabilities.scatter_(-1, winners, 0.0).amax(dim=-1)
-        labels[_numpy(tiles)] = _numpy(winners[..., 0])
-        margins[_numpy(tiles)] = _numpy(best[..., 0] - second)
-    return _assembled(labels, grid), _assembled(margins, grid)
+        numbers = measure(_mean_probabilities(parts, tiles, softmax=softmax))
+        found[:, _numpy(tiles)] = np.moveaxis(_numpy(numbers), -1, 0)
+    return [_assembled(each, grid) for each in found]
 
 
 def _contenders(

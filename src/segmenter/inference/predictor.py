@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -17,6 +18,7 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.labels import (
+    Quantity,
     ViewLogits,
     band_confidence,
     band_labels,
@@ -26,14 +28,18 @@ from segmenter.inference.labels import (
 from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.resizing import ImageRows, checked_image, view_sizes
-from segmenter.inference.row_bands import Band, Rows, batch_size, image_bands, split_band
+from segmenter.inference.row_bands import Band, batch_size, image_bands, split_band
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.runtimes.open import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
+Found = dict[Quantity, ndarray]
+"""What is wanted of an image or of some of its rows. Labels are uint8 or uint16 (height, width),
+margins and confidence float32 (height, width), probabilities float32 (classes, height, width)."""
+
 _NUMBERS_AT_ONCE = 1 << 24
-"""Probabilities that `Predictor.rows` makes at once: 64 MiB."""
+"""Probabilities that are made at once: 64 MiB."""
 
 
 class Predictor:
@@ -129,14 +135,16 @@ class Predictor:
             UserError: If `image` is anything else, or too large for the memory.
         """
         given = [*image] if isinstance(image, list | tuple) else [image]
-        with enough_memory():
-            labels = self._labels([self._checked(each) for each in given])
+        labels = [found["labels"] for found in self._whole(given, "labels")]
         return labels if isinstance(image, list | tuple) else labels[0]
 
     def labels_and_probabilities(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "classes height width"]]:
-        """The label map of an image and the probabilities behind it; see `__call__` for the image.
+        """Return the label map of an image and the probabilities it is made from.
+
+        Args:
+            image: As for `__call__`.
 
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
@@ -147,47 +155,41 @@ class Predictor:
             labels = decode_probabilities(probabilities, self.decode, background)
         return labels.astype(self.classes.label_dtype), probabilities
 
-    @torch.inference_mode()
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
-        """Probability of each class at each pixel of an image; see `__call__` for the image.
+        """Return the probability of each class at each pixel of an image, 0 to 1.
 
         Where there is one class: of the background and of the class.
 
+        Args:
+            image: As for `__call__`.
+
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
         """
-        image = self._checked(image)
-        with enough_memory():
-            found = np.empty((len(self.classes), *image.shape[:2]), dtype=np.float32)
-            for band in self._bands([image]):
-                (parts,) = band.parts
-                softmax = self._averages_probabilities(parts)
-                probabilities = band_probabilities(parts, softmax=softmax)
-                found[:, band.rows] = probabilities[:, *band.inside]
-        return found
+        (found,) = self._whole([image], "probabilities")
+        return found["probabilities"]
 
-    @torch.inference_mode()
     def confidence(self, image: ndarray) -> Float[ndarray, "height width"]:
-        """Probability of the most probable class at each pixel of an image, 0 to 1.
+        """Return the probability of the most probable class at each pixel of an image, 0 to 1.
 
         The same as the highest of `probabilities`, without memory for those of all classes.
 
+        Args:
+            image: As for `__call__`.
+
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
         """
-        image = self._checked(image)
-        with enough_memory():
-            found = np.empty(image.shape[:2], dtype=np.float32)
-            for band in self._bands([image]):
-                (parts,) = band.parts
-                softmax = self._averages_probabilities(parts)
-                found[band.rows] = band_confidence(parts, softmax=softmax)[band.inside]
-        return found
+        (found,) = self._whole([image], "confidence")
+        return found["confidence"]
 
     def labels_and_margins(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
-        """Label every pixel of an image, and say how sure that is; see `__call__` for the image.
+        """Label every pixel of an image, and say how sure that is.
+
+        Args:
+            image: As for `__call__`.
 
         Returns:
             The label map, and by how much the best class is more probable than the second at each
@@ -196,119 +198,118 @@ class Predictor:
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
         """
-        size = self._checked(image).shape[:2]
-        labels = np.empty(size, dtype=self.classes.label_dtype)
-        margins = np.empty(size, dtype=np.float32)
-        for found in self.rows(image, margins=True):
-            labels[found.rows], margins[found.rows] = found.labels, found.margins
-        return labels, margins
+        (found,) = self._whole([image], "labels", "margins")
+        return found["labels"], found["margins"]
+
+    def rows(self, image: ndarray, *wanted: Quantity) -> Iterator[tuple[slice, Found]]:
+        """Yield what is wanted of an image, some rows at a time: all, once, from top to bottom.
+
+        Args:
+            image: As for `__call__`.
+            wanted: `labels`, `margins`, `confidence` or `probabilities`: see the methods of these
+                names.
+
+        Raises:
+            UserError: If `image` is not one that the model takes, or too large for the memory.
+        """
+        for rows, (found,) in self._walk([self._checked(image)], wanted):
+            yield rows, found
 
     def label_rows(self, image: ImageRows) -> Iterator[tuple[slice, UInt[ndarray, "rows width"]]]:
-        """Label an image of any size from top to bottom, in bands of rows.
+        """Yield the labels of an image of any size, some rows at a time, from top to bottom.
 
         Args:
             image: An array as for `__call__`, or what reads rows of one as they are asked for.
-
-        Returns:
-            Rows of the image, and their labels; together all rows, each once.
 
         Raises:
             UserError: If the labels of a pixel are to depend on all others.
         """
         if self.decode != "argmax":
             raise UserError(f"decode {self.decode!r} needs an image whole; rows take 'argmax'")
-        bands = self._bands([image])
-        while True:
-            # Neither is held while the caller's code runs.
-            with torch.inference_mode(), enough_memory():
-                band = next(bands, None)
-                if band is None:
-                    return
-                (labels,) = self._band_labels(band)
-            yield band.rows, labels
+        for rows, (found,) in self._walk([image], ["labels"]):
+            yield rows, found["labels"]
 
-    @torch.inference_mode()
-    def rows(
-        self, image: ndarray, *, margins: bool = False, probabilities: bool = False
-    ) -> Iterator[Rows]:
-        """Label an image, and give more than labels, some rows at a time.
-
-        Args:
-            image: As for `__call__`.
-            margins: Whether margins are wanted.
-            probabilities: Whether probabilities are wanted.
-
-        Returns:
-            All rows of the image, each once, from top to bottom.
-
-        Raises:
-            UserError: If `image` is not one that the model takes, or too large for the memory.
-        """
-        if self.decode != "argmax":  # labels depend on all pixels
-            yield self._all_rows(image)
-            return
-        dtype = self.classes.label_dtype
+    def _whole(self, images: Sequence[ndarray], *wanted: Quantity) -> list[Found]:
+        """Return what is wanted of whole images; neighbours of one size are computed together."""
+        whole: list[Found] = []
         with enough_memory():
-            for band in self._bands([self._checked(image)]):
-                (labels,) = self._band_labels(band)
-                for thin in split_band(band, _NUMBERS_AT_ONCE):
-                    (parts,) = thin.parts
-                    softmax = self._averages_probabilities(parts)
-                    found = band_probabilities(parts, softmax=softmax) if probabilities else None
-                    sure = band_margins(parts, dtype, softmax=softmax)[1] if margins else None
-                    top = thin.rows.start - band.rows.start
-                    yield Rows(
-                        thin.rows,
-                        labels[top : top + thin.rows.stop - thin.rows.start],
-                        None if sure is None else sure[thin.inside],
-                        None if found is None else found[:, *thin.inside],
-                    )
+            for batch in self._batches([self._checked(image) for image in images]):
+                found = [self._empty(batch[0].shape[:2], wanted) for _ in batch]
+                for rows, of_images in self._walk(batch, wanted):
+                    for all_rows, some in zip(found, of_images, strict=True):
+                        for quantity, numbers in some.items():
+                            all_rows[quantity][..., rows, :] = numbers
+                whole += found
+        return whole
 
-    def _all_rows(self, image: ndarray) -> Rows:
-        """Everything of an image at once."""
-        labels, probabilities = self.labels_and_probabilities(image)
-        with enough_memory():
-            second, best = np.partition(probabilities, (-2, -1), axis=0)[-2:]
-        return Rows(slice(0, len(labels)), labels, best - second, probabilities)
-
-    @torch.inference_mode()
-    def _labels(self, images: list[ndarray]) -> list[ndarray]:
-        """Label checked images, neighbours of one size together."""
-        if self.decode != "argmax":
-            return [self.labels_and_probabilities(image)[0] for image in images]
-        labels = []
+    def _batches(self, images: Sequence[ndarray]) -> Iterator[list[ndarray]]:
+        """Put neighbours of one size together, as many as the model takes at once."""
         for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
             same_size = list(neighbours)
             size = same_size[0].shape[:2]
-            step = max(1, len(same_size))
+            step = len(same_size)
             if min(size) > 0:
                 step = min(batch_size(each.view) for each in view_sizes(size, self.protocol))
             for start in range(0, len(same_size), step):
-                batch = same_size[start : start + step]
-                found = [np.empty(size, dtype=self.classes.label_dtype) for _ in batch]
-                for band in self._bands(batch):
-                    for whole, part in zip(found, self._band_labels(band), strict=True):
-                        whole[band.rows] = part
-                labels += found
-        return labels
+                yield same_size[start : start + step]
+
+    def _empty(self, size: tuple[int, ...], wanted: Sequence[Quantity]) -> Found:
+        """Make room for what is wanted of an image."""
+        found: Found = {}
+        for each in wanted:
+            shape = (len(self.classes), *size) if each == "probabilities" else size
+            found[each] = np.empty(
+                shape, self.classes.label_dtype if each == "labels" else np.float32
+            )
+        return found
+
+    @torch.inference_mode()
+    def _walk(
+        self, images: Sequence[ImageRows], wanted: Sequence[Quantity]
+    ) -> Iterator[tuple[slice, list[Found]]]:
+        """Walk down images of one size, and yield what is wanted of some rows of each."""
+        if self.decode != "argmax" and "labels" in wanted:  # they depend on all pixels
+            yield slice(0, images[0].shape[0]), [self._decoded(each, wanted) for each in images]
+            return
+        with enough_memory():
+            for band in self._bands(images):
+                # Labels alone need no probabilities, and so less memory.
+                parts = [band] if set(wanted) == {"labels"} else split_band(band, _NUMBERS_AT_ONCE)
+                for each in parts:
+                    yield (
+                        each.rows,
+                        [self._found(each, of_image, wanted) for of_image in each.parts],
+                    )
+
+    def _found(self, band: Band, parts: Sequence[ViewLogits], wanted: Sequence[Quantity]) -> Found:
+        """Return what is wanted of a band of one image."""
+        softmax = len(parts) > 1 and self.protocol.average == "probabilities"
+        measures: dict[Quantity, Callable[..., ndarray]] = {
+            "labels": partial(band_labels, dtype=self.classes.label_dtype),
+            "margins": band_margins,
+            "confidence": band_confidence,
+            "probabilities": band_probabilities,
+        }
+        return {each: measures[each](parts, softmax=softmax)[..., *band.inside] for each in wanted}
+
+    def _decoded(self, image: ImageRows, wanted: Sequence[Quantity]) -> Found:
+        """Return what is wanted of an image whose labels are not the most probable classes."""
+        labels, probabilities = self.labels_and_probabilities(image[:])
+        found: Found = {"labels": labels, "probabilities": probabilities}
+        if "margins" in wanted:
+            with enough_memory():
+                second, best = np.partition(probabilities, (-2, -1), axis=0)[-2:]
+                found["margins"] = best - second
+        if "confidence" in wanted:
+            found["confidence"] = probabilities.max(axis=0)
+        return {each: found[each] for each in wanted}
 
     def _bands(self, images: Sequence[ImageRows]) -> Iterator[Band]:
-        """Run the model on images of one size, from top to bottom; none for an empty image."""
+        """Run the model on images of one size, from top to bottom; no band for an empty image."""
         if min(images[0].shape) == 0:
             return iter(())
         check_work(images[0].shape[:2], self.protocol, self.spec, self.device)
         return image_bands(images, self.protocol, self._patch_logits, self.spec.upsampled_length)
-
-    def _band_labels(self, band: Band) -> list[UInt[ndarray, "rows width"]]:
-        """Labels of a band, of each image."""
-        dtype = self.classes.label_dtype
-        return [
-            band_labels(parts, dtype, softmax=self._averages_probabilities(parts))[band.inside]
-            for parts in band.parts
-        ]
-
-    def _averages_probabilities(self, parts: Sequence[ViewLogits]) -> bool:
-        return len(parts) > 1 and self.protocol.average == "probabilities"
 
     def _patch_logits(
         self, windows: Shaped[ndarray, "windows height width channels"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt
+from jaxtyping import Float, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -53,16 +53,6 @@ class Band(NamedTuple):
     """For each image, of each view."""
 
 
-class Rows(NamedTuple):
-    """Some rows of an image, and what the model says of them."""
-
-    rows: slice
-    labels: UInt[ndarray, "rows width"]
-    margins: Float[ndarray, "rows width"] | None
-    """By how much the best class is more probable than the second, 0 to 1."""
-    probabilities: Float[ndarray, "classes rows width"] | None
-
-
 def batch_size(size: tuple[int, ...]) -> int:
     """How many pictures of this height and width go through the model at once."""
     height, width = size
@@ -70,8 +60,8 @@ def batch_size(size: tuple[int, ...]) -> int:
 
 
 def split_band(band: Band, num_numbers: int) -> Iterator[Band]:
-    """Cut a band of one image into bands whose pixels have at most `num_numbers` scores or so."""
-    ((first_part, *_),) = band.parts
+    """Cut a band into bands whose pixels have at most `num_numbers` scores or so in an image."""
+    first_part = band.parts[0][0]
     num_rows, num_columns = first_part.grid
     height, width = first_part.tile_size
     scores_per_row = num_columns * width * height * first_part.logits.shape[2]
@@ -85,12 +75,7 @@ def split_band(band: Band, num_numbers: int) -> Iterator[Band]:
         yield Band(
             slice(band.rows.start + start - inside.start, band.rows.start + stop - inside.start),
             (slice(start - begin, stop - begin), columns),
-            [
-                [
-                    ViewLogits(p.logits, p.rows[first : first + step], p.columns)
-                    for p in band.parts[0]
-                ]
-            ],
+            [[part.cut(slice(first, first + step)) for part in parts] for parts in band.parts],
         )
 
 

@@ -26,6 +26,7 @@ from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.enough_memory import enough_memory
+from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SetFormat
 from segmenter.predicting.outputs import (
@@ -244,14 +245,14 @@ def _label(
                     path = stack.enter_context(folder.writing(read.name + PROBABILITIES_ENDING))
                     write = stack.enter_context(probabilities_file(path, size, predictor.classes))
                     outputs.append(folder.root / (read.name + PROBABILITIES_ENDING))
-                for found in predictor.rows(
-                    read.image, margins=margins, probabilities=probabilities
-                ):
-                    labels[found.rows] = found.labels
-                    if sure is not None and found.margins is not None:
-                        sure[found.rows] = as_bytes(found.margins)
-                    if write is not None and found.probabilities is not None:
-                        write(found.probabilities)
+                wanted: list[Quantity] = ["labels"]
+                wanted += ["margins"] * margins + ["probabilities"] * probabilities
+                for rows, found in predictor.rows(read.image, *wanted):
+                    labels[rows] = found["labels"]
+                    if sure is not None:
+                        sure[rows] = as_bytes(found["margins"])
+                    if write is not None:
+                        write(found["probabilities"])
         else:
             labels = predictor(read.image)
     except (UserError, MemoryError) as error:

@@ -229,7 +229,7 @@ class Predictor:
         for rows, (found,) in self._walk([image], ["labels"]):
             yield rows, found["labels"]
 
-    def _whole(self, images: Sequence[ndarray], *wanted: Quantity) -> list[Found]:
+    def _whole(self, images: Sequence[object], *wanted: Quantity) -> list[Found]:
         """Return what is wanted of whole images; neighbours of one size are computed together."""
         whole: list[Found] = []
         with enough_memory():

@@ -246,7 +246,10 @@ def _label(
                     write = stack.enter_context(probabilities_file(path, size, predictor.classes))
                     outputs.append(folder.root / (read.name + PROBABILITIES_ENDING))
                 wanted: list[Quantity] = ["labels"]
-                wanted += ["margins"] * margins + ["probabilities"] * probabilities
+                if margins:
+                    wanted.append("margins")
+                if probabilities:
+                    wanted.append("probabilities")
                 for rows, found in predictor.rows(read.image, *wanted):
                     labels[rows] = found["labels"]
                     if sure is not None:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from segmenter import UserError
 from segmenter.model.architectures import HALF, IMAGENET
 from segmenter.recipe import Recipe
 from segmenter.training.model_spec import build_spec
-from segmenter.training.prepare import build_model
+from segmenter.training.parallel import Execution
+from segmenter.training.prepare import Survey, build_model, prepare
+from segmenter.training.processes import Processes
 from tests.helpers.models import make_classes
 from tests.helpers.runs import make_recipe
 
@@ -75,3 +79,18 @@ def test_a_model_grows_from_another_with_another_patch_size(tmp_path: Path) -> N
     model = build_model(recipe, make_classes(3), said.append)
     assert model.encoder.patch_embed.kernel_size == (16, 16)
     assert "its patches of 8 pixels are resized to 16" in said[0]
+
+
+def test_a_machine_that_holds_other_images_than_the_first_is_refused(data_set: Path) -> None:
+    found = Survey("float32", make_classes(3), (), (), np.zeros((0, 3), np.int64))
+    second = Processes(rank=1)
+    with pytest.raises(UserError, match="does not hold the same images on all machines"):
+        prepare(
+            make_recipe(data_set),
+            data_set / "run",
+            torch.device("cpu"),
+            second,
+            Execution(),
+            lambda: found,
+            print,
+        )

@@ -4,18 +4,17 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from segmenter.data.decoding.set_depth import describe_bits, set_bits
-from segmenter.data.loading import bytes_ahead
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
 from segmenter.data.published.open import open_data, split_name
-from segmenter.data.readers import shared_memory_note
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
@@ -24,7 +23,6 @@ from segmenter.extras.checking.split_facts import missing_classes
 from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
-from segmenter.text import visible
 from segmenter.training.launch import (
     check_execution,
     device_name,
@@ -32,25 +30,13 @@ from segmenter.training.launch import (
     launch,
     place_of,
 )
+from segmenter.training.log.lines import Log, log_to
 from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import train
 from segmenter.training.parallel import Execution
-from segmenter.training.prepare import (
-    Run,
-    build_loss,
-    build_model,
-    build_stream,
-    build_teacher,
-    run_identity,
-)
-from segmenter.training.processes import (
-    Processes,
-    check_division,
-    init_processes,
-    processes_from_env,
-)
+from segmenter.training.prepare import Run, Survey, prepare
+from segmenter.training.processes import check_division, init_processes, processes_from_env
 from segmenter.training.run_folder import check_run_folder, own_folder
-from segmenter.training.validation import Validation
 
 
 def run_training(
@@ -103,16 +89,18 @@ def run_training(
     with (
         exact_algorithms(execution.deterministic),
         init_processes(place := place_of(device, described, num_here)) as processes,
+        contextlib.ExitStack() as held,
     ):
-        _train(
-            recipe,
-            out or Path("runs") / recipe.name,
-            place,
-            processes,
-            execution=execution,
-            resume=resume,
-            allow_config_change=allow_config_change,
+        console = Console(stderr=True, quiet=not processes.is_rank_zero)
+        folder, log = out or Path("runs") / recipe.name, log_to(console)
+        survey = partial(_survey, recipe, folder, place, log, resume=resume)
+        run = processes.on_all_ranks(
+            lambda: prepare(recipe, folder, place, processes, execution, survey, log)
         )
+        processes.on_rank_zero(lambda: held.enter_context(_own_folder(run, log, resume=resume)))
+        train(run, console, resume=resume, allow_config_change=allow_config_change)
+        if processes.is_rank_zero:
+            print(folder / "last.safetensors")
     return 0
 
 
@@ -124,98 +112,58 @@ def _launch(recipe: Recipe, count: int, arguments: list[str]) -> int:
         return launch([sys.executable, "-m", "segmenter", "train", str(path), *arguments], count)
 
 
-def _train(
-    recipe: Recipe,
-    folder: Path,
-    place: torch.device,
-    processes: Processes,
-    *,
-    execution: Execution,
-    resume: bool,
-    allow_config_change: bool,
-) -> None:
-    """What each process of a run does."""
-    console = Console(stderr=True, quiet=not processes.is_rank_zero)
+def _survey(
+    recipe: Recipe, folder: Path, device: torch.device, log: Log, *, resume: bool
+) -> Survey:
+    """Check what has to be checked once, and read every image and mask.
 
-    def say(line: str) -> None:
-        console.print(visible(line, keep="\n"), highlight=False, markup=False, soft_wrap=True)
-
-    precision = processes.on_rank_zero(lambda: _precision_on(place, recipe.precision, say))
-    is_chosen = recipe.precision == "auto"
-    recipe = recipe.model_copy(update={"precision": precision})
-    processes.on_rank_zero(lambda: require_trackers(recipe.track))
-    processes.on_rank_zero(lambda: check_run_folder(folder, resume=resume))
+    Raises:
+        UserError: If trackers, the run's folder or the data set do not allow the run.
+    """
+    precision = _precision_on(device, recipe.precision, log)
+    require_trackers(recipe.track)
+    check_run_folder(folder, resume=resume)
     root = recipe.data.root
     if split_name(root) is None:
-        processes.on_rank_zero(lambda: ask_for_classes(Path(root)))
-    data = processes.on_all_ranks(lambda: open_data(root))
-    train_items, val_items = processes.on_all_ranks(lambda: training_items(recipe, data))
-    found = processes.on_rank_zero(
-        lambda: read_training_data(
-            data,
-            train_items,
-            val_items,
-            workers=recipe.workers,
-            max_unreadable=recipe.data.max_unreadable,
-        )
+        ask_for_classes(Path(root))
+    data = open_data(root)
+    train_items, val_items = training_items(recipe, data)
+    found = read_training_data(
+        data,
+        train_items,
+        val_items,
+        workers=recipe.workers,
+        max_unreadable=recipe.data.max_unreadable,
     )
-    pixel_counts = found.pixel_counts
-    absent = missing_classes(pixel_counts.sum(axis=0), data.classes, "the training images")
+    absent = missing_classes(found.pixel_counts.sum(axis=0), data.classes, "the training images")
     for finding in group((*found.problems, *absent)):
         if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
-            say(f"{finding.severity}: {one_line(finding)}")
-    depth = describe_bits(found.deep_images, data.classes.image_bits)
-    if depth:
-        say(depth)
+            log(f"{finding.severity}: {one_line(finding)}")
+    if depth := describe_bits(found.deep_images, data.classes.image_bits):
+        log(depth)
     bits = set_bits(found.deep_images, data.classes.image_bits)
     classes = data.classes.model_copy(update={"image_bits": bits})
-    model = processes.on_all_ranks(lambda: build_model(recipe, classes, say)).to(place)
-    stream = processes.on_all_ranks(lambda: build_stream(recipe, model, train_items, pixel_counts))
-    teacher = processes.on_all_ranks(lambda: build_teacher(recipe, model, place))
-    say(f"# the recipe of this run\n{recipe.to_yaml()}")
-    say(f"{root}: {len(train_items)} images to train on, {len(val_items)} to score on")
-    if num_unlabelled := len(stream.items) - stream.num_labelled:
-        say(f"{num_unlabelled} images without labels, for the teacher to speak of")
-    if processes.count > 1:
-        kept = "a part of the weights" if execution.shard else "a copy of the model"
-        say(f"{processes.count} processes on {place.type}, {kept} in each")
-    ahead = bytes_ahead(
-        recipe.batch_size, recipe.augment.crop_size, model.spec.encoder.in_channels, recipe.workers
-    )
-    if note := shared_memory_note(ahead):
-        say(note)
-    run = Run(
-        recipe=recipe,
-        model=model,
-        stream=stream,
-        loss=build_loss(recipe, classes, pixel_counts),
-        validation=Validation(val_items, recipe, processes) if val_items else None,
-        folder=folder,
-        identity=run_identity(recipe, classes, stream.items, teacher),
-        teacher=teacher,
-        processes=processes,
-        execution=execution,
-    )
-    with contextlib.ExitStack() as held:
-        processes.on_rank_zero(lambda: held.enter_context(own_folder(folder, say)))
+    return Survey(precision, classes, train_items, val_items, found.pixel_counts)
+
+
+@contextlib.contextmanager
+def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
+    """Keep other processes out of the run's folder; a new run's recipe is written there."""
+    with own_folder(run.folder, log):
         if not resume:
-            text = recipe.to_yaml().encode()
-            processes.on_rank_zero(lambda: write_new(folder / "recipe.yaml", text, overwrite=False))
-        if is_chosen:
-            say(f"precision auto: {precision} on this device ({place.type})")
-        train(run, console, resume=resume, allow_config_change=allow_config_change)
-    if processes.is_rank_zero:
-        print(folder / "last.safetensors")
+            recipe = run.recipe.to_yaml().encode()
+            write_new(run.folder / "recipe.yaml", recipe, overwrite=False)
+        yield
 
 
-def _precision_on(place: torch.device, precision: str, say: Callable[[str], None]) -> str:
+def _precision_on(place: torch.device, precision: str, log: Log) -> str:
     """What a precision means on a device; says so if that one is slow there."""
     is_native = has_bfloat16(place)
     if precision == "auto":
         return "bfloat16" if is_native else "float32"
     if precision == "bfloat16" and not is_native and place.type in ("cpu", "cuda"):
-        name = {"cpu": "processor", "cuda": "GPU"}[place.type]
-        say(
+        name = {"cpu": "CPU", "cuda": "GPU"}[place.type]
+        log(
             f"warning: this {name} has no bfloat16 arithmetic, and may take ten times as long as "
             "in float32; precision auto takes what is fast"
         )

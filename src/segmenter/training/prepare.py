@@ -17,8 +17,11 @@ from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_published
 from segmenter.classes import Classes
 from segmenter.data.folder import Item
-from segmenter.data.loading import SampleStream
+from segmenter.data.loading import SampleStream, bytes_ahead
 from segmenter.data.pairing.find_images import find_images
+from segmenter.data.published.open import open_data
+from segmenter.data.readers import shared_memory_note
+from segmenter.data.training_split import training_items
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
 from segmenter.memory import gigabytes, total_memory
@@ -26,6 +29,7 @@ from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.recipe.model import ModelRecipe
+from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
 from segmenter.training.model_spec import build_spec
 from segmenter.training.parallel import Execution
@@ -34,6 +38,21 @@ from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
 
 _GREY = (127.5, 127.5, 127.5)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What rank 0 finds out for all processes before anything is built."""
+
+    precision: str
+    """What the recipe's `precision` means on the device."""
+    classes: Classes
+    train: tuple[Item, ...]
+    """Images and masks to train on."""
+    val: tuple[Item, ...]
+    """Those to evaluate on; empty if the recipe names no split for it."""
+    pixel_counts: Int64[ndarray, "images classes"]
+    """Labelled pixels of each class in each image to train on."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +73,98 @@ class Run:
     execution: Execution = field(default_factory=Execution)
 
 
-def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) -> Segmenter:
+def prepare(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    processes: Processes,
+    execution: Execution,
+    survey: Callable[[], Survey],
+    log: Log,
+) -> Run:
+    """Build everything that a recipe describes; every process calls this in `on_all_ranks`.
+
+    Args:
+        recipe: The run.
+        folder: Where the run is written; nothing is written yet.
+        device: Where this process computes.
+        processes: The processes of the run.
+        execution: How the run is computed.
+        survey: Reads the data set and checks what only has to be checked once; rank 0 calls it.
+        log: Shows what was found and built.
+
+    Raises:
+        UserError: If data, recipe or weights do not allow the run.
+        PeerFailed: If rank 0 says why.
+    """
+    found = processes.on_rank_zero(survey)
+    if not processes.is_rank_zero:
+        _check_same_data(recipe, found)
+    is_precision_chosen = recipe.precision == "auto"
+    recipe = recipe.model_copy(update={"precision": found.precision})
+    model = build_model(recipe, found.classes, log).to(device)
+    stream = build_stream(recipe, model, found.train, found.pixel_counts)
+    teacher = recipe.loss.teacher and load_teacher(recipe.loss.teacher, model, device)
+    run = Run(
+        recipe=recipe,
+        model=model,
+        stream=stream,
+        loss=build_loss(recipe, found.classes, found.pixel_counts),
+        validation=Validation(found.val, recipe, processes) if found.val else None,
+        folder=folder,
+        identity=run_identity(recipe, found.classes, stream.items, teacher),
+        teacher=teacher,
+        processes=processes,
+        execution=execution,
+    )
+    _describe(run, found, log)
+    if is_precision_chosen:
+        log(f"precision auto: {recipe.precision} on this device ({device.type})")
+    return run
+
+
+def _check_same_data(recipe: Recipe, found: Survey) -> None:
+    """Refuse a machine whose data set is another one.
+
+    Raises:
+        UserError: If it is, or there is none.
+    """
+    root = recipe.data.root
+    if training_items(recipe, open_data(root)) != (found.train, found.val):
+        raise UserError(
+            f"{root} does not hold the same images on all machines of the run; copy the data set "
+            "to each of them, or put it where all can read it"
+        )
+
+
+def _describe(run: Run, found: Survey, log: Log) -> None:
+    """Show the recipe, how much data there is, and how the run is computed."""
+    recipe, stream, processes = run.recipe, run.stream, run.processes
+    log(f"# the recipe of this run\n{recipe.to_yaml()}")
+    num_train, num_val = len(found.train), len(found.val)
+    log(f"{recipe.data.root}: {num_train} images to train on, {num_val} to score on")
+    if num_unlabelled := len(stream.items) - stream.num_labelled:
+        log(f"{num_unlabelled} images without labels, for the teacher to speak of")
+    if processes.count > 1:
+        kept = "a part of the weights" if run.execution.shard else "a copy of the model"
+        log(f"{processes.count} processes on {run.model.mean.device.type}, {kept} in each")
+    prefetched = bytes_ahead(
+        recipe.batch_size,
+        recipe.augment.crop_size,
+        run.model.spec.encoder.in_channels,
+        recipe.workers,
+    )
+    if note := shared_memory_note(prefetched):
+        log(note)
+
+
+def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
     """Build the model a recipe describes and give it its starting weights.
 
     Args:
         recipe: The run.
         classes: The classes of its data.
-        say: Told what is taken from the weights, what starts fresh, and what is left unused.
+        log: Shows which weights are loaded, which start fresh, and which are left unused.
 
     Raises:
         UserError: If the encoder is unknown, or the weights do not fit.
@@ -73,9 +177,9 @@ def build_model(recipe: Recipe, classes: Classes, say: Callable[[str], None]) ->
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
     if start:
-        say(start_from(model, start, str(given.weights), partial=given.partial))
+        log(start_from(model, start, str(given.weights), partial=given.partial))
     elif given.weights:
-        say(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
+        log(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
     return model
 
 
@@ -155,12 +259,6 @@ def build_loss(
     counts = pixel_counts.sum(axis=0)
     weights = class_weights(recipe.loss.class_weights, classes.names, counts)
     return Loss(recipe.loss, classes.ignore_index, weights)
-
-
-def build_teacher(recipe: Recipe, student: Segmenter, place: torch.device) -> Teacher | None:
-    """The trained model that a recipe learns from, if any."""
-    given = recipe.loss.teacher
-    return load_teacher(given, student, place) if given else None
 
 
 def run_identity(

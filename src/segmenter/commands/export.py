@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Literal
 
 from segmenter.commands.values import DONE
-from segmenter.errors import UserError
+from segmenter.extras.export.formats import ExportOptions, FormatName
 
 
 def export(
     model: str,
     out: Path,
     *,
-    format: Literal["onnx", "openvino", "triton", "web"] = "onnx",
+    format: FormatName = "onnx",
     output: Literal["logits", "labels"] = "logits",
     normalize: bool = True,
     data: str | None = None,
@@ -35,33 +35,16 @@ def export(
         onnxruntime_web: What `npm pack onnxruntime-web@VERSION` wrote; for web.
         overwrite: Replace files that are there.
     """
-    if format == "web":
-        from segmenter.extras.export.export_page import run_web_export
+    from segmenter.extras.export.export_model import export_model
 
-        run_web_export(
-            model,
-            out,
-            output=output,
-            normalizes=normalize,
-            data=data,
-            split=split,
-            archive=onnxruntime_web,
-            overwrite=overwrite,
-        )
-        return DONE
-    if onnxruntime_web is not None:
-        raise UserError(f"--onnxruntime-web is for --format web, not for {format}")
-
-    from segmenter.extras.export.export_graph import run_export
-
-    run_export(
-        model,
-        out,
+    options = ExportOptions(
         format=format,
         output=output,
-        normalizes=normalize,
+        normalize=normalize,
         data=data,
         split=split,
+        onnxruntime_web=onnxruntime_web,
         overwrite=overwrite,
     )
+    export_model(model, out, options)
     return DONE

@@ -261,7 +261,7 @@ def test_export_writes_files_and_a_report_that_the_commands_take(
 def test_a_graph_that_differs_is_not_written(
     tmp_path: Path, model: Segmenter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from segmenter.extras.export import export_graph as export
+    from segmenter.extras.export import graph_files as export
 
     def other(model: Segmenter, *given: Any, **options: Any) -> onnx.ModelProto:
         changed = Segmenter(model.spec).eval()

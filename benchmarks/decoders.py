@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "multi-linear": ("--model.decoder", "multi-linear"),
     "atm": ("--model.decoder", "atm"),
     "eomt": ("--model.decoder", "eomt"),
-    "eomt-3-blocks": ("--model.decoder", "eomt", "--model.decoder_blocks", "3"),
+    "eomt-3-blocks": ("--model.decoder", "eomt", "--model.decoder.blocks", "3"),
     "linear-frozen": _FROZEN,
     "multi-linear-frozen": ("--model.decoder", "multi-linear", *_FROZEN),
     "linear-last-4-blocks": ("--optimizer.frozen_blocks", "8"),

@@ -24,7 +24,8 @@ from segmenter.classes import Classes
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.model.spec import EncoderSpec, LinearDecoderSpec, Normalization
+from segmenter.model.decoders import LinearDecoderSpec
+from segmenter.model.spec import EncoderSpec, Normalization
 from segmenter.predicting.rasters import label_raster
 
 WINDOW, NUM_CLASSES, SEED = 512, 11, 0

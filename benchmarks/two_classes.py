@@ -47,8 +47,8 @@ class Setting(NamedTuple):
     augment: dict[str, Any]
 
 
-_LAYER = {"decoder": "mask", "decoder_class_norm": "layer"}
-_SCALE = {"decoder": "mask", "decoder_class_norm": "scale"}
+_LAYER = {"decoder": {"kind": "mask", "class_norm": "layer"}}
+_SCALE = {"decoder": {"kind": "mask", "class_norm": "scale"}}
 _LINEAR = {"decoder": "linear"}
 SETTINGS = [
     Setting(task, head, "cross entropy", num_classes, model, {}, {})

@@ -86,9 +86,9 @@ def test_a_window_that_shows_nothing_or_leaves_gaps_is_refused(
 
 
 RECIPES: list[tuple[str, Any]] = [
-    ("model.decoder_dim", 1_000_000),
+    ("model.decoder", {"kind": "mask", "dim": 1_000_000}),
     ("model.encoder_depth", 10**9),
-    ("model.in_channels", 10**6),
+    ("model.patch_size", 10**6),
     ("model.encoder_layer_norm_eps", 1e9),
     ("augment.scale_base", 10**9),
     ("augment.crop_size", 10**6),

@@ -19,7 +19,8 @@ from segmenter.data.folder import open_folder, read_sample
 from segmenter.drawing import overlay_with_legend
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.model import Segmenter
-from segmenter.model.spec import MaskTransformerSpec, ModelSpec
+from segmenter.model.decoders import MaskTransformerSpec
+from segmenter.model.spec import ModelSpec
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.model_spec import build_spec
@@ -46,15 +47,15 @@ def one_class_spec(decoder: str = "linear") -> ModelSpec:
 def spec_of(data_set: Path):
     """The spec that a recipe, with changes to its model, makes for so many classes."""
 
-    def build(num_classes: int, start: ModelSpec | None = None, **model: object) -> ModelSpec:
+    def build(num_classes: int, start: ModelSpec | None = None, **decoder: object) -> ModelSpec:
         classes = ONE if num_classes == 1 else make_classes(num_classes)
-        recipe = make_recipe(data_set, model={"decoder": "mask", **model})
+        recipe = make_recipe(data_set, model={"decoder": {"kind": "mask", **decoder}})
         return build_spec(recipe, classes, start or make_spec())
 
     return build
 
 
-def class_norm(spec: ModelSpec) -> str:
+def class_norm(spec: ModelSpec) -> str | None:
     assert isinstance(spec.decoder, MaskTransformerSpec)
     return spec.decoder.class_norm
 
@@ -178,10 +179,10 @@ def test_new_mask_decoders_are_scaled_for_up_to_four_classes(
 
 
 def test_what_the_recipe_says_of_the_class_norm_is_done(spec_of) -> None:
-    assert class_norm(spec_of(2, decoder_class_norm="layer")) == "layer"
-    assert class_norm(spec_of(5, decoder_class_norm="scale")) == "scale"
+    assert class_norm(spec_of(2, class_norm="layer")) == "layer"
+    assert class_norm(spec_of(5, class_norm="scale")) == "scale"
     with pytest.raises(UserError, match="a layer norm over one class is a constant"):
-        spec_of(1, decoder_class_norm="layer")
+        spec_of(1, class_norm="layer")
 
 
 def test_a_decoder_that_is_kept_keeps_its_class_norm(spec_of) -> None:

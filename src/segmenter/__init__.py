@@ -10,7 +10,8 @@ from segmenter.errors import UserError
 if TYPE_CHECKING:
     from segmenter.checkpoints import load, save
     from segmenter.inference.predictor import Predictor
-    from segmenter.model import AttentionMaps, ModelSpec, Protocol, Segmenter, attention_maps
+    from segmenter.model import ModelSpec, Protocol, Segmenter
+    from segmenter.model.attention_maps import AttentionMaps, attention_maps
 
 __all__ = [
     "AttentionMaps",
@@ -28,11 +29,11 @@ _HOME = {
     "load": "segmenter.checkpoints",
     "save": "segmenter.checkpoints",
     "Predictor": "segmenter.inference.predictor",
-    "AttentionMaps": "segmenter.model",
+    "AttentionMaps": "segmenter.model.attention_maps",
     "ModelSpec": "segmenter.model",
     "Protocol": "segmenter.model",
     "Segmenter": "segmenter.model",
-    "attention_maps": "segmenter.model",
+    "attention_maps": "segmenter.model.attention_maps",
 }
 
 

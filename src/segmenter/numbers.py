@@ -8,7 +8,7 @@ published and below what would only take time and memory.
 from typing import Annotated
 
 from annotated_types import Interval, Len, MultipleOf
-from pydantic import AllowInfNan, BeforeValidator, Strict
+from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Strict
 
 
 def _refuse_all_but_whole(value: object) -> object:
@@ -84,3 +84,17 @@ TEMPERATURE = Interval(ge=1e-3, le=1e3)
 FOCAL_GAMMA = Interval(ge=0, le=10)
 PIXELS = Interval(ge=1, le=2**31)
 """Of a batch."""
+
+Blocks = Annotated[Whole, BLOCKS]
+Epsilon = Annotated[Real, EPSILON]
+MlpRatio = Annotated[Real, MLP_RATIO]
+Side = Annotated[Whole, SIDE]
+Steps = Annotated[Whole, STEPS]
+Rate = Annotated[Real, RATE]
+Ratio = Annotated[Real, RATIO]
+Share = Annotated[Real, SHARE]
+Weight = Annotated[Real, WEIGHT]
+Width = Annotated[Whole, WIDTH, IN_HEADS]
+
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+"""For classes of settings: an unknown key is refused, and what was read does not change."""

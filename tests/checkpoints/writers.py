@@ -12,13 +12,8 @@ import torch
 from torch import Tensor
 
 from segmenter.model import Segmenter
-from segmenter.model.spec import (
-    EncoderSpec,
-    LinearDecoderSpec,
-    MaskTransformerSpec,
-    ModelSpec,
-    Normalization,
-)
+from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
 from tests.helpers.models import make_classes
 from tests.helpers.paths import REPOSITORY
 

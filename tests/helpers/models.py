@@ -4,16 +4,15 @@ import torch
 
 from segmenter.classes import Classes
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.spec import (
+from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
-    EncoderSpec,
     EoMTSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
-    Normalization,
 )
+from segmenter.model.spec import EncoderSpec, Normalization
 
 DECODERS: dict[str, DecoderSpec] = {
     "linear": LinearDecoderSpec(),

@@ -20,7 +20,7 @@ from segmenter.training.step import train_step
 from tests.helpers.models import make_spec
 
 EVERYTHING_RANDOM = {
-    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dropout": 0.2, "decoder_dim": 64},
+    "model": {"drop_path": 0.3, "decoder": {"kind": "mask", "dropout": 0.2, "dim": 64}},
     "augment": {"color": "segmenter", "scale": [0.5, 2.0], "rare_class_crops": 0.3},
     "ema_decay": 0.9,
 }

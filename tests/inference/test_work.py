@@ -69,21 +69,21 @@ def test_windows_are_counted_as_they_are_laid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "figure"),
+    ("decoder", "figure"),
     [
         (
-            {"decoder_dim": 8192, "decoder_depth": 200},
+            {"kind": "mask", "dim": 8192, "depth": 200},
             r"a model of 16\d,\d+,\d+,\d+ weights takes at least 6\d\d\.\d GB",
         ),
-        ({}, r"a step on 65,536 crops of 8192x8192 takes at least [\d,]+\.\d GB"),
+        ({"kind": "mask"}, r"a step on 65,536 crops of 8192x8192 takes at least [\d,]+\.\d GB"),
     ],
 )
 def test_a_run_that_no_memory_holds_is_refused_at_once(
-    changes: dict[str, int], figure: str
+    decoder: dict[str, object], figure: str
 ) -> None:
     content = read_recipe("finetune").model_dump(mode="json")
-    content["model"] |= {"encoder": "vit_tiny_patch16_384", "weights": None, **changes}
-    content["model"] |= {"decoder": "mask"}
+    content["model"] |= {"encoder": "vit_tiny_patch16_384", "weights": None}
+    content["model"] |= {"decoder": decoder}
     content |= {"batch_size": 65536, "accumulate": 1}
     content["augment"]["crop_size"] = 8192
     recipe = make_recipe(content, "test")

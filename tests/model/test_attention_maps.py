@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import segmenter
 from segmenter import UserError
-from segmenter.model import Segmenter, attention_maps
+from segmenter.model import Segmenter
+from segmenter.model.attention_maps import attention_maps
 from tests.helpers.models import make_spec
 from tests.helpers.paths import GOLDEN
 

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.encoder import intermediate_features
-from segmenter.model.spec import EoMTSpec
 from segmenter.model.token_merging import (
     Merging,
     MergingEncoder,
@@ -175,7 +175,7 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
         expected = model.patch_logits(images)
     logits, num_tokens = merged_tokens(model, images, 0.8)
     rows, columns = expected.shape[2:]
-    cells = model.spec.decoder.cells
+    cells = model.spec.decoder.logits_per_patch_side
     num_patches = rows * columns // cells**2
     if num_patches > 1:
         others = model.spec.encoder.num_prefix_tokens + (3 if decoder == "eomt" else 0)

@@ -226,7 +226,7 @@ def test_a_published_recipe_trains_on_its_data_set(
     data_set = ALL[name].data_set
     write_tree(data_set, Path(ROOTS[data_set].partition(":")[2]), values=[7, 8, 11])
     tiny = "--model.weights null --model.encoder vit_tiny_patch16_224 --model.encoder_depth 1"
-    tiny += " --model.decoder_dim 64 --model.position_grid 2 --augment.crop_size 32"
+    tiny += " --model.decoder.dim 64 --model.position_grid 2 --augment.crop_size 32"
     sizes = "--protocol.short_side 32 --protocol.window 32 --protocol.stride 32"
     few = "--schedule.steps 2 --batch_size 2 --workers 0"
     assert run("train", name, *f"{tiny} {sizes} {few}".split()) == 0
@@ -244,7 +244,7 @@ def test_the_page_on_recipes_lists_each_with_its_scores_and_its_example_is_a_rec
         assert f"| {recipe.schedule.steps:,} x {recipe.batch_size} |" in row
     example = re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     assert example is not None
-    assert make_recipe(yaml.safe_load(example[1]), "docs").model.decoder == "mask"
+    assert make_recipe(yaml.safe_load(example[1]), "docs").model.decoder.kind == "mask"
 
 
 def test_an_unknown_recipe_is_answered_with_all_names(capsys: pytest.CaptureFixture) -> None:

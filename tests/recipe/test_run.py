@@ -88,7 +88,7 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"loss": {"ohem": {}}}, "loss.ohem: say which pixels are hard"),
         ({"loss": {"ohem": {"kept": 0.5}}}, "'loss.ohem.kept', did you mean 'keep'"),
         ({"loss": {"ohem": {"keep": 0.5, "threshold": 0.5}}}, "give one of keep and threshold"),
-        ({"model": {"partial": True}}, "model.weights gives nothing to start from"),
+        ({"model": {"allow_partial_weights": True}}, "model.weights gives nothing to start from"),
     ],
 )
 def test_what_cannot_be_is_named(path: Path, changes: dict, message: str) -> None:

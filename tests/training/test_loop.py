@@ -20,22 +20,20 @@ from tests.helpers.models import make_spec
 from tests.helpers.runs import EVERYTHING_RANDOM, LOSS, batch, equal, log, make_recipe, stop_after
 
 LATER_DECODERS = (
-    {"decoder": "multi-linear", "decoder_blocks": 2},
-    {"decoder": "atm", "decoder_blocks": 2},
-    {"decoder": "eomt", "decoder_blocks": 1, "decoder_cells": 2},
+    {"kind": "multi-linear", "blocks": 2},
+    {"kind": "atm", "blocks": 2},
+    {"kind": "eomt", "blocks": 1, "cells": 2},
 )
 
 
 @pytest.mark.parametrize(
     ("decoder", "steps", "factor"),
     [
-        ({"decoder": "linear"}, 120, 3.0),
-        pytest.param(
-            {"decoder": "mask", "decoder_class_norm": "layer"}, 320, 10.0, marks=pytest.mark.slow
-        ),
+        ({"kind": "linear"}, 120, 3.0),
+        pytest.param({"kind": "mask", "class_norm": "layer"}, 320, 10.0, marks=pytest.mark.slow),
         *(pytest.param(each, 160, 3.0, marks=pytest.mark.slow) for each in LATER_DECODERS),
     ],
-    ids=lambda value: value["decoder"] if isinstance(value, dict) else "",
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
 def test_overfitting_four_images_drives_the_loss_under_0_05(
     data_set: Path, decoder: dict[str, object], steps: int, factor: float
@@ -43,7 +41,7 @@ def test_overfitting_four_images_drives_the_loss_under_0_05(
     # The layer norm over classes leaves logits no size of their own: its gains must grow first.
     recipe = make_recipe(
         data_set,
-        model={**decoder, "drop_path": 0.0},
+        model={"decoder": decoder, "drop_path": 0.0},
         data={"val": None},
         augment={"flip": 0.0},
         optimizer={"lr": 1e-3, "decoder_lr_factor": factor, "clip_grad_norm": 1.0},
@@ -72,11 +70,11 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_to_the_bit(
     assert equal(data_set / "unbroken", data_set / "broken")
 
 
-@pytest.mark.parametrize("decoder", LATER_DECODERS, ids=lambda value: value["decoder"])
+@pytest.mark.parametrize("decoder", LATER_DECODERS, ids=lambda value: value["kind"])
 def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
     data_set: Path, monkeypatch: pytest.MonkeyPatch, decoder: dict[str, object]
 ) -> None:
-    recipe = make_recipe(data_set, model=decoder, data={"val": None}, ema_decay=0.9)
+    recipe = make_recipe(data_set, model={"decoder": decoder}, data={"val": None}, ema_decay=0.9)
     run_training(recipe, data_set / "unbroken", "cpu", resume=False)
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
@@ -86,9 +84,9 @@ def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
     assert equal(data_set / "unbroken", data_set / "broken")
 
 
-@pytest.mark.parametrize(("masking", "are_masked"), [(None, True), (False, False)])
+@pytest.mark.parametrize(("masking", "are_masked"), [({}, True), ({"masking": False}, False)])
 def test_class_tokens_see_all_patches_from_the_start_if_the_recipe_says_so(
-    data_set: Path, monkeypatch: pytest.MonkeyPatch, masking: bool | None, are_masked: bool
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, masking: dict[str, bool], are_masked: bool
 ) -> None:
     seen = []
 
@@ -97,7 +95,7 @@ def test_class_tokens_see_all_patches_from_the_start_if_the_recipe_says_so(
         return train_step(model, *given)
 
     monkeypatch.setattr(loop, "train_step", look)
-    model = {"decoder": "eomt", "decoder_blocks": 1, "decoder_masking": masking}
+    model = {"decoder": {"kind": "eomt", "blocks": 1, **masking}}
     run_training(make_recipe(data_set, model=model, data={"val": None}), data_set / "run", "cpu")
     assert any(seen) == are_masked
 

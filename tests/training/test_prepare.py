@@ -26,11 +26,13 @@ def of_tiny(root: Path, model: dict[str, object], **changes: object) -> Recipe:
 
 def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_path: Path) -> None:
     found = {
-        name: build_spec(of_tiny(tmp_path, {"decoder": name, **given}), make_classes(3)).decoder
+        name: build_spec(
+            of_tiny(tmp_path, {"decoder": {"kind": name, **given}}), make_classes(3)
+        ).decoder
         for name, given in {
             "linear": {},
             "multi-linear": {},
-            "atm": {"decoder_blocks": 2, "decoder_dim": 64},
+            "atm": {"blocks": 2, "dim": 64},
             "eomt": {},
         }.items()
     }
@@ -43,14 +45,14 @@ def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_
 @pytest.mark.parametrize(
     ("model", "optimizer", "problem"),
     [
-        ({"decoder": "linear", "decoder_cells": 2}, {}, "decoder_cells is for eomt, not for"),
-        ({"decoder": "mask", "decoder_blocks": 2}, {}, "not for mask"),
-        ({"decoder": "mask", "decoder_masking": False}, {}, "decoder_masking is for eomt, not for"),
-        ({"decoder": "atm", "decoder_blocks": 5}, {}, "asks for 5 blocks .*but it has 4"),
+        ({"decoder": {"kind": "linear", "cells": 2}}, {}, r"decoder\.linear\.cells"),
+        ({"decoder": {"blocks": 2}}, {}, r"decoder\.mask\.blocks"),
+        ({"decoder": {"kind": "mask", "masking": False}}, {}, r"decoder\.mask\.masking"),
+        ({"decoder": {"kind": "atm", "blocks": 5}}, {}, "asks for 5 blocks .*but it has 4"),
         (
             {"decoder": "eomt", "encoder_depth": 2},
             {},
-            "eomt.* 4 blocks.*has 2; set model.decoder_blocks",
+            r"eomt.* 4 blocks.*has 2; set decoder\.blocks",
         ),
         ({}, {"frozen_blocks": 5}, "frozen_blocks is 5.*only 4 blocks; `all`"),
     ],

@@ -27,7 +27,7 @@ from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 from tests.training.driver import read_trace
 
 RANDOM = {
-    "model": {"drop_path": 0.3, "decoder": "mask", "decoder_dim": 64},
+    "model": {"drop_path": 0.3, "decoder": {"kind": "mask", "dim": 64}},
     "augment": {"color": "segmenter", "scale": [0.5, 2.0]},
     "optimizer": {"clip_grad_norm": 1.0},
     "ema_decay": 0.9,
@@ -69,8 +69,8 @@ def scores(folder: Path) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["mask", "multi-linear", "eomt"])
 def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder: str) -> None:
-    blocks = None if decoder == "mask" else 2
-    model = {**RANDOM["model"], "decoder": decoder, "decoder_blocks": blocks}
+    settings = {"dim": 64} if decoder == "mask" else {"blocks": 2}
+    model = {**RANDOM["model"], "decoder": {"kind": decoder, **settings}}
     long = RANDOM | {"model": model, "schedule": {"steps": 20}, "evaluate_every": 10}
     runs = {
         "one": (1, 1, ()),

@@ -186,7 +186,7 @@ def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> No
     recipe = make_recipe(
         data_set,
         **QUIET,
-        model={"decoder": "multi-linear", "decoder_blocks": 2},
+        model={"decoder": {"kind": "multi-linear", "blocks": 2}},
         loss={"teacher": taught | {"tokens": 1.0}},
     )
     with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, which leaves"):

@@ -81,6 +81,7 @@ def _run(tokens: Sequence[str]) -> int | str | None:
 def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
     """Run the command; returns its exit status after a line on what went wrong."""
     try:
+        tokens = [_long(token) for token in tokens]
         _check_flags(tokens)
         return app(tokens, exit_on_error=False, print_error=False)
     except SystemExit as ended:
@@ -97,6 +98,12 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
         if str(ended):  # of several processes, one speaks
             print(f"segmenter: {ended}", file=sys.stderr)
         return ended.exit_status
+
+
+def _long(token: str) -> str:
+    """Write out `--model.decoder mask`, which is short for `--model.decoder.kind mask`."""
+    flag, equals, value = token.partition("=")
+    return f"{flag}.kind{equals}{value}" if flag == "--model.decoder" else token
 
 
 def _check_flags(tokens: Sequence[str]) -> None:

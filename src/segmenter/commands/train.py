@@ -43,7 +43,8 @@ def train(
         folder: Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a
             published one, such as `ade20k:data/ADEChallengeData2016` (recipe: data.root).
         start: A model or encoder to start from (recipe: model.weights).
-        partial: Take of it what fits, and start the rest fresh (recipe: model.partial).
+        partial: Load the tensors that match; initialise the others (recipe:
+            model.allow_partial_weights).
         out: Folder of the run; without it, `runs/` and the recipe's name.
         resume: Go on from the newest checkpoint in the folder of the run.
         allow_config_change: Go on though recipe or images are not those of the run so far.
@@ -70,7 +71,7 @@ def train(
     if start is not None:
         given["model"]["weights"] = start
     if partial is not None:
-        given["model"]["partial"] = partial
+        given["model"]["allow_partial_weights"] = partial
     checked = read_recipe(recipe, given)
     from segmenter.commands.run_training import Execution, run_training  # torch: seconds
 

@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _OUR_WORDS = {
     "tuple_type": "must be a list, such as [1, 2]",
     "dict_type": "must be keys and values",
     "model_type": "must be keys and values",
+    "model_attributes_type": "must be a name, or keys and values",
 }
 _STARTS = (
     yaml.BlockMappingStartToken,
@@ -183,21 +184,21 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     # A mistyped key is why another one is missing.
     unknown = [finding for finding in findings if finding["type"] == "extra_forbidden"]
     finding = unknown[0] if unknown else _of_best_member(findings)
-    location = [part for part in finding["loc"] if not _is_type_name(part)]
-    where = ".".join(str(part) for part in location)
+    location, known = _follow(schema, finding["loc"])
+    where = ".".join(location)
     if finding["type"] == "extra_forbidden":
-        key, parent = str(location[-1]), location[:-1]
-        known = sorted(_keys_at(schema, parent))
-        return f"unknown key {where!r}{nearest(key, known)}; known here: {', '.join(known)}"
+        hint = nearest(location[-1], known)
+        return f"unknown key {where!r}{hint}; known here: {', '.join(known)}"
     if finding["type"] == "missing":
         return f"{where!r} is missing"
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    if finding["type"] == "literal_error":
-        expected = str(finding.get("ctx", {}).get("expected", "")).replace(" or ", ", ")
+    if finding["type"] in ("literal_error", "union_tag_invalid"):
+        facts = finding.get("ctx", {})
+        expected = str(facts.get("expected") or facts["expected_tags"]).replace(" or ", ", ")
         choices = [choice.strip(" '") for choice in expected.split(",")]
-        given = str(finding["input"])
+        given = str(facts.get("tag", finding["input"]))
         return (
             f"{where}: {given!r} is not a choice{nearest(given, choices)}; "
             f"choose from {', '.join(choices)}"
@@ -230,25 +231,33 @@ def _is_type_name(part: int | str) -> bool:
     )
 
 
-def _keys_at(schema: type[BaseModel], location: list[int | str]) -> set[str]:
-    """The keys that `schema` has at a place, following nested models."""
-    current: Any = schema
+def _follow(schema: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """Follow a finding of pydantic through nested models.
+
+    Returns:
+        Its location as it is written in the file, and the keys that are known beside the last.
+    """
+    models = {"": schema}
+    parts: list[str] = []
+    known: set[str] = set()
     for part in location:
-        if isinstance(part, int):
+        if _is_type_name(part):
             continue
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
+        if part in models:  # of a union of models, the one that the file chose by its kind
+            models = {"": models[str(part)]}
             continue
-        current = _model_in(field.annotation)
-    return set(getattr(current, "model_fields", {}))
+        parts.append(str(part))
+        if isinstance(part, str):
+            fields = models[""].model_fields if "" in models else {}
+            known = set(fields)
+            models = dict(_models_in(fields[part].annotation)) if part in fields else {}
+    return parts, sorted(known)
 
 
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model inside an annotation such as `tuple[Model, ...]` or `Model | None`."""
+def _models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models inside an annotation such as `tuple[Model, ...]` or `Model | None`, by kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+        kind = annotation.model_fields.get("kind")
+        yield (str(kind.default) if kind else "", annotation)
     for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
+        yield from _models_in(inner)

@@ -60,7 +60,8 @@ def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Wo
         operations += number * _window_operations(tokens, spec)
         # The image as it is resized, and the logits of a row of windows: each view keeps them.
         kept += 0 if image == tuple(size) else math.prod(image) * encoder.in_channels
-        kept += 4 * counts[1] * rows * columns * spec.decoder.cells**2 * len(spec.classes)
+        logits = rows * columns * spec.decoder.logits_per_patch_side**2 * len(spec.classes)
+        kept += 4 * counts[1] * logits
         wide = dim * (2 + encoder.mlp_ratio)
         at_once = max(at_once, int(4 * min(batch_size(tuple(sides)), number) * tokens * wide))
     return Work(windows, pixels, operations, kept + at_once)

@@ -1,8 +1,20 @@
 """The model: `Segmenter` is an `Encoder` and a decoder, as a `ModelSpec` describes it."""
 
-from segmenter.model.attention_maps import AttentionMaps, attention_maps
+from typing import TYPE_CHECKING, Any
+
 from segmenter.model.protocol import Protocol
-from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import ModelSpec
 
-__all__ = ["AttentionMaps", "ModelSpec", "Protocol", "Segmenter", "attention_maps"]
+if TYPE_CHECKING:
+    from segmenter.model.segmenter import Segmenter
+
+__all__ = ["ModelSpec", "Protocol", "Segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Segmenter` on first use: a recipe needs the specs, and must not wait for torch."""
+    if name != "Segmenter":
+        raise AttributeError(f"module 'segmenter.model' has no attribute {name!r}")
+    from segmenter.model.segmenter import Segmenter
+
+    return Segmenter

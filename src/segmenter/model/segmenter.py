@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.decoders import build_decoder
+from segmenter.model.decoders.decoder import build_decoder
 from segmenter.model.encoder import Encoder, Grid
 from segmenter.model.spec import ModelSpec
 
@@ -32,7 +32,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.spec = spec
         self.encoder = Encoder(spec.encoder)
-        self.decoder = build_decoder(spec)
+        self.decoder = build_decoder(spec.decoder, spec.encoder, len(spec.classes.classes))
         # Facts of the spec, not weights; they have values where weights are on the meta device.
         for name in ("mean", "std"):
             values = torch.tensor(getattr(spec.normalization, name), device="cpu")

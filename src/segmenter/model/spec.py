@@ -4,52 +4,47 @@ A `ModelSpec` travels as JSON inside the model file. Each detail in which the pu
 families differ is a field here, so that no code needs to know which family a model came from.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, model_validator
 
 from segmenter.classes import Classes
+from segmenter.model.decoders import DecoderSpec
 from segmenter.model.protocol import Protocol
 from segmenter.numbers import (
-    BLOCKS,
     CHANNELS,
-    EPSILON,
     GRID_SIDE,
-    IN_HEADS,
     MEAN,
-    MLP_RATIO,
     PATCH_SIZE,
     PREFIX_TOKENS,
-    RATE,
     ROTARY_TEMPERATURE,
     STD,
-    WIDTH,
+    STRICT,
+    Blocks,
+    Epsilon,
     Finite,
+    MlpRatio,
+    Rate,
+    Whole,
+    Width,
 )
 
-Width = Annotated[int, WIDTH, IN_HEADS]
-Blocks = Annotated[int, BLOCKS]
-GridSide = Annotated[int, GRID_SIDE]
-Rate = Annotated[Finite, RATE]
-Epsilon = Annotated[Finite, EPSILON]
-MlpRatio = Annotated[Finite, MLP_RATIO]
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+GridSide = Annotated[Whole, GRID_SIDE]
 
 
 class EncoderSpec(BaseModel):
     """A plain vision transformer."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     architecture: str
     """Name in timm's catalogue; says where the weights came from, decides nothing."""
-    patch_size: Annotated[int, PATCH_SIZE]
+    patch_size: Annotated[Whole, PATCH_SIZE]
     embed_dim: Width
     depth: Blocks
     mlp_ratio: MlpRatio = 4.0
-    in_channels: Annotated[int, CHANNELS] = 3
-    num_prefix_tokens: Annotated[int, PREFIX_TOKENS] = 1
+    in_channels: Annotated[Whole, CHANNELS] = 3
+    num_prefix_tokens: Annotated[Whole, PREFIX_TOKENS] = 1
     """Class, distillation and register tokens: they attend with the patches, then are dropped."""
     position: Literal["table", "rotary", "both"] = "table"
     """A learned table added to the patches, a rotation of queries and keys, or both (EVA-02)."""
@@ -82,84 +77,10 @@ class EncoderSpec(BaseModel):
         return self
 
 
-class LinearDecoderSpec(BaseModel):
-    """One linear layer on each patch token."""
-
-    model_config = _STRICT
-
-    kind: Literal["linear"] = "linear"
-    cells: ClassVar[int] = 1
-
-
-class MaskTransformerSpec(BaseModel):
-    """Class tokens that attend to the patches (paper, section 3.2)."""
-
-    model_config = _STRICT
-
-    kind: Literal["mask"] = "mask"
-    cells: ClassVar[int] = 1
-    dim: Width
-    depth: Blocks = 2
-    mlp_ratio: MlpRatio = 4.0
-    layer_norm_eps: Epsilon = 1e-5
-    qkv_bias: bool = True
-    drop_path: Rate = 0.0
-    dropout: Rate = 0.0
-    class_norm: Literal["layer", "scale"] = "layer"
-    """What becomes of the cosines between patch and class tokens: `layer` is the published layer
-    norm over classes, a constant for one class and nearly a sign for two; `scale` multiplies them
-    by one learned number and adds one a class."""
-    projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
-    """`scaled-normal` is the paper's own code: standard normal times dim ** -0.5."""
-
-
-class MultiBlockLinearSpec(BaseModel):
-    """One linear layer on the standardised patch tokens of several blocks (DINOv2, DINOv3)."""
-
-    model_config = _STRICT
-
-    kind: Literal["multi-linear"] = "multi-linear"
-    cells: ClassVar[int] = 1
-    blocks: Blocks = 4
-    """After how many encoder blocks tokens are read, evenly spaced, the last among them."""
-
-
-class AttentionToMaskSpec(BaseModel):
-    """Class tokens whose attention to the patches is their mask (SegViT)."""
-
-    model_config = _STRICT
-
-    kind: Literal["atm"] = "atm"
-    cells: ClassVar[int] = 1
-    dim: Width
-    blocks: Blocks = 3
-    """Encoder blocks whose tokens are attended to, evenly spaced, the last one first."""
-    mlp_ratio: MlpRatio = 4.0
-    layer_norm_eps: Epsilon = 1e-5
-
-
-class EoMTSpec(BaseModel):
-    """Class tokens that join the patches in the encoder's last blocks (EoMT)."""
-
-    model_config = _STRICT
-
-    kind: Literal["eomt"] = "eomt"
-    blocks: Blocks = 4
-    """The encoder's last blocks, which class tokens go through with the patches."""
-    cells: Literal[1, 2, 4, 8] = 4
-    """Rows and columns of cells that each patch is scored in; made by learned doublings."""
-
-
-DecoderSpec = Annotated[
-    LinearDecoderSpec | MaskTransformerSpec | MultiBlockLinearSpec | AttentionToMaskSpec | EoMTSpec,
-    Field(discriminator="kind"),
-]
-
-
 class Normalization(BaseModel):
     """What is subtracted from and divides each channel, on the scale 0 to 255."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     mean: tuple[Annotated[Finite, MEAN], ...]
     std: tuple[Annotated[Finite, STD], ...]
@@ -174,7 +95,7 @@ class Normalization(BaseModel):
 class ModelSpec(BaseModel):
     """Everything about a model but its weights."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     format: Literal[1] = 1
     encoder: EncoderSpec
@@ -208,10 +129,11 @@ class ModelSpec(BaseModel):
         window, patch = self.protocol.window, self.encoder.patch_size
         if window is not None and window < patch:
             raise ValueError(f"protocol.window is {window}, less than one patch of {patch}")
-        num_asked = getattr(self.decoder, "blocks", 0)
+        num_asked = self.decoder.encoder_blocks
         if num_asked > self.encoder.depth:
             raise ValueError(
-                f"decoder.blocks is {num_asked}, but the encoder has {self.encoder.depth}"
+                f"decoder {self.decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
+                f"has {self.encoder.depth}; set decoder.blocks"
             )
         return self
 
@@ -219,4 +141,4 @@ class ModelSpec(BaseModel):
         """To which length a side's patch logits are resized, before it is cut to `length`."""
         if self.fit != "pad-crop":
             return length
-        return num_logits * self.encoder.patch_size // self.decoder.cells
+        return num_logits * self.encoder.patch_size // self.decoder.logits_per_patch_side

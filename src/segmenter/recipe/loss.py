@@ -2,14 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, model_validator
 
 from segmenter import numbers
-from segmenter.numbers import Real, Whole
-
-Weight = Annotated[Real, numbers.WEIGHT]
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from segmenter.numbers import STRICT, Real, Weight, Whole
 
 
 class OhemRecipe(BaseModel):
@@ -18,7 +14,7 @@ class OhemRecipe(BaseModel):
     Give `keep` or `threshold`, not both.
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     keep: Annotated[Real, numbers.SOME_SHARE] | None = None
     """Share of the labelled pixels that count: those with the largest cross entropy."""
@@ -37,7 +33,7 @@ class OhemRecipe(BaseModel):
 class TeacherRecipe(BaseModel):
     """Distillation: a trained model shows what to answer (docs/distillation.md)."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     model: str
     """The trained model: a bundled name, a file, or hf:owner/name; with the classes of the data."""
@@ -61,7 +57,7 @@ class LossRecipe(BaseModel):
     three can be combined.
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     cross_entropy: Weight = 1.0
     """Weight of the term over pixels."""

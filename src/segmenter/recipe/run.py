@@ -9,30 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from segmenter import numbers
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, nearest, read_yaml
-from segmenter.numbers import Real, Whole
+from segmenter.numbers import STRICT, Rate, Ratio, Real, Share, Side, Steps, Whole
 from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
+from segmenter.recipe.renamed import refuse_old_names, upgrade
 
-Steps = Annotated[Whole, numbers.STEPS]
-Share = Annotated[Real, numbers.SHARE]
-Rate = Annotated[Real, numbers.RATE]
-Ratio = Annotated[Real, numbers.RATIO]
 Scale = Annotated[Real, numbers.AUGMENT_SCALE]
-Side = Annotated[Whole, numbers.SIDE]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class DataRecipe(BaseModel):
     """What is trained on."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     root: str
     """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
@@ -52,7 +46,7 @@ class DataRecipe(BaseModel):
 class AugmentRecipe(BaseModel):
     """How a training image becomes a crop."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     crop_size: Annotated[Whole, numbers.CROP_SIDE]
     """Side of the square crop, in pixels."""
@@ -90,7 +84,7 @@ class AugmentRecipe(BaseModel):
 class OptimizerRecipe(BaseModel):
     """How the weights move."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: Literal["sgd", "adamw"]
     """Stochastic gradient descent with momentum, or AdamW."""
@@ -121,7 +115,7 @@ class OptimizerRecipe(BaseModel):
 class ScheduleRecipe(BaseModel):
     """How long, and how fast when."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     steps: Steps
     """Optimizer updates."""
@@ -144,7 +138,7 @@ class ScheduleRecipe(BaseModel):
 class ProtocolRecipe(BaseModel):
     """How the model is scored and used; stored in it as its protocol."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     rules: Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"] | None = None
     """Score as a published code base does, with the sizes given here; none: our own rules."""
@@ -163,7 +157,7 @@ class ProtocolRecipe(BaseModel):
 class Recipe(BaseModel):
     """One training run, from data to model."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: Annotated[str, Field(pattern=r"^\w[\w .+-]*$", max_length=100)]
     """Name of the run, and of its folder under `runs/`: letters, digits, blanks, and . + - _"""
@@ -217,8 +211,10 @@ class Recipe(BaseModel):
             raise ValueError(f"protocol.stride ({stride}) is larger than the window ({window})")
         if self.model.encoder is None and self.model.weights is None:
             raise ValueError("model.encoder and model.weights are both missing: give one")
-        if self.model.partial and self.model.weights is None:
-            raise ValueError("model.partial is set, but model.weights gives nothing to start from")
+        if self.model.allow_partial_weights and self.model.weights is None:
+            raise ValueError(
+                "model.allow_partial_weights is set, but model.weights gives nothing to start from"
+            )
         if self.stop_after is not None and self.data.val is None:
             raise ValueError("stop_after is set, but data.val gives nothing to score")
         if self.data.val in self.data.train:
@@ -258,9 +254,10 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no recipe: it holds no `key: value` lines")
-    changed = ", ".join(_names(changes or {}))
-    source = f"{path}, with {changed} changed" if changed else str(path)
-    return make_recipe(_merge(content, changes or {}), source)
+    changed = list(_names(changes or {}))
+    source = f"{path}, with {', '.join(changed)} changed" if changed else str(path)
+    refuse_old_names(changed, source)
+    return make_recipe(_merge(upgrade(content, source), changes or {}), source)
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
@@ -270,7 +267,7 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
         UserError: If a key is unknown, a value impossible, or two contradict.
     """
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(upgrade(content, source))
     except ValidationError as error:
         raise UserError(f"{source}: {first_problem(error, Recipe)}") from None
 
@@ -291,8 +288,13 @@ def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for key, value in changes.items():
         field = key.replace("-", "_")
         before = merged.get(field)
+        if isinstance(before, dict) and "kind" in before and isinstance(value, str):
+            value = {"kind": value}
         if isinstance(value, dict):
-            merged[field] = _merge(before if isinstance(before, dict) else {}, value)
+            kept = before if isinstance(before, dict) else {}
+            if value.get("kind", kept.get("kind")) != kept.get("kind"):
+                kept = {}  # another decoder has other settings
+            merged[field] = _merge(kept, value)
         else:
             merged[field] = value
     return merged

@@ -60,7 +60,7 @@ def check_trial(run: Run, facts: ExportFacts) -> None:
         UserError: If it does, or cannot be run at all.
     """
     spec = facts.spec
-    patch, cells = spec.encoder.patch_size, spec.decoder.cells
+    patch, cells = spec.encoder.patch_size, spec.decoder.logits_per_patch_side
     shape = (_BATCH, spec.encoder.in_channels, _ROWS * patch, _COLUMNS * patch)
     pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     if not facts.normalizes:

@@ -84,8 +84,7 @@ def train(
             if batch is not None:
                 rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
                 set_learning_rate(optimizer, rate)
-                if recipe.model.decoder_masking is not False:
-                    run.model.decoder.before_step(state.step / recipe.schedule.steps)
+                run.model.decoder.before_step(state.step / recipe.schedule.steps)
                 result = train_step(model, optimizer, batch, recipe, run.loss, scaler, teacher)
                 state.advance(recipe.batch_size, is_finite=result.is_finite)
                 if not result.is_finite:

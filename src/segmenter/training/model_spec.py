@@ -1,6 +1,6 @@
 """From a recipe to the description of its model."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -10,22 +10,12 @@ from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
 from segmenter.model.protocol import Protocol, published_protocol
-from segmenter.model.spec import (
-    AttentionToMaskSpec,
-    DecoderSpec,
-    EncoderSpec,
-    EoMTSpec,
-    LinearDecoderSpec,
-    MaskTransformerSpec,
-    ModelSpec,
-    MultiBlockLinearSpec,
-    Normalization,
-)
+from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
 from segmenter.recipe import Recipe
 from segmenter.recipe.model import ModelRecipe
 
-_MAX_SCALED_CLASSES = 4
-"""Up to so many classes, a layer norm over them is too coarse for a new decoder."""
+_RGB = 3
+"""Channels of the images that training reads."""
 
 
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
@@ -43,17 +33,12 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             f"optimizer.frozen_blocks is {frozen}, but {encoder.architecture} has only "
             f"{encoder.depth} blocks; `all` freezes the whole encoder"
         )
-    decoder = _decoder(given, encoder, classes, start)
-    num_asked = getattr(decoder, "blocks", 0)
-    if num_asked > encoder.depth:
-        raise UserError(
-            f"model.decoder {decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
-            f"has {encoder.depth}; set model.decoder_blocks"
-        )
+    kept = start.decoder if start and start.classes.names == classes.names else None
+    settled = given.decoder.settle(len(classes.classes), kept)
     try:
         return ModelSpec(
             encoder=encoder,
-            decoder=decoder,
+            decoder=given.decoder.model_copy(update=settled),
             fit=given.fit,
             classes=classes,
             normalization=normalization,
@@ -64,54 +49,6 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
         )
     except ValidationError as error:
         raise UserError(f"recipe {recipe.name}: {first_problem(error, ModelSpec)}") from None
-
-
-def _decoder(
-    given: ModelRecipe, encoder: EncoderSpec, classes: Classes, start: ModelSpec | None
-) -> DecoderSpec:
-    """The decoder that a recipe describes."""
-    dim = given.decoder_dim or encoder.embed_dim
-    asked = {"blocks": given.decoder_blocks, "cells": given.decoder_cells}
-    fields = {name: value for name, value in asked.items() if value is not None}
-    match given.decoder:
-        case "linear":
-            return LinearDecoderSpec()
-        case "multi-linear":
-            return MultiBlockLinearSpec.model_validate(fields)
-        case "atm":
-            return AttentionToMaskSpec.model_validate(fields | {"dim": dim})
-        case "eomt":
-            return EoMTSpec.model_validate(fields)
-        case "mask":
-            return MaskTransformerSpec(
-                dim=dim,
-                depth=given.decoder_depth,
-                qkv_bias=given.decoder_qkv_bias,
-                drop_path=given.decoder_drop_path,
-                dropout=given.decoder_dropout,
-                class_norm=_class_norm(given, classes, start),
-                projection_init=given.projection_init,
-            )
-
-
-def _class_norm(
-    given: ModelRecipe, classes: Classes, start: ModelSpec | None
-) -> Literal["layer", "scale"]:
-    """The mask decoder's way from cosines to logits: as asked for, as kept, or by class count."""
-    num_logits = len(classes.classes)
-    kept = start.decoder if start and start.classes.names == classes.names else None
-    if given.decoder_class_norm is not None:
-        chosen = given.decoder_class_norm
-    elif isinstance(kept, MaskTransformerSpec):
-        chosen = kept.class_norm
-    else:
-        chosen = "scale" if num_logits <= _MAX_SCALED_CLASSES else "layer"
-    if chosen == "layer" and num_logits == 1:
-        raise UserError(
-            "model.decoder_class_norm is 'layer', but a layer norm over one class is a constant "
-            "that learns nothing; set it to 'scale', or model.decoder to 'linear'"
-        )
-    return chosen
 
 
 def _protocol(recipe: Recipe) -> Protocol:
@@ -144,7 +81,7 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
             "would say it; name the encoder, such as vit_small_patch16_384"
         )
     changes: dict[str, Any] = {
-        "in_channels": given.in_channels,
+        "in_channels": _RGB,
         "drop_path": given.drop_path,
     }
     if given.position_resize is not None:
@@ -168,7 +105,7 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
         "imagenet": IMAGENET,
         "imagenet-rounded": IMAGENET_ROUNDED,
     }
-    normalization = _widen(named[given.normalization], given.in_channels)
+    normalization = _widen(named[given.normalization], _RGB)
     return encoder.model_copy(update=changes), normalization
 
 

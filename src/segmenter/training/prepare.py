@@ -177,9 +177,9 @@ def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
         torch.manual_seed(recipe.seed)
         model = Segmenter(spec)
     if start:
-        log(start_from(model, start, str(given.weights), partial=given.partial))
+        log(start_from(model, start, str(given.weights), partial=given.allow_partial_weights))
     elif given.weights:
-        log(load_encoder_weights(model.encoder, given.weights, partial=given.partial))
+        log(load_encoder_weights(model.encoder, given.weights, partial=given.allow_partial_weights))
     return model
 
 
@@ -218,11 +218,6 @@ def build_stream(
     pixel_counts: Int64[ndarray, "images classes"],
 ) -> SampleStream:
     """The endless, seeded stream of training crops."""
-    if recipe.model.in_channels != 3:
-        raise UserError(
-            f"model.in_channels is {recipe.model.in_channels}, but images are read as RGB; "
-            "set it to 3"
-        )
     augment = recipe.augment.model_dump()
     rare_class_crops, rare_class_below = (
         augment.pop("rare_class_crops"),

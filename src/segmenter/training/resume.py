@@ -5,13 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.files.outputs import write_new
 from segmenter.model.segmenter import Segmenter
-from segmenter.recipe import Recipe
+from segmenter.recipe import make_recipe
 from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest
 from segmenter.training.log.lines import Log
 from segmenter.training.prepare import Run
@@ -112,8 +111,8 @@ def find_checkpoint(
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
     """What the run was; a field that its version of the package did not have is at its default."""
     try:
-        recipe = Recipe.model_validate(before["recipe"]).model_dump(mode="json")
-    except ValidationError:
+        recipe = make_recipe(before["recipe"], "the run so far").model_dump(mode="json")
+    except UserError:
         return before
     return before | {"recipe": recipe}
 

@@ -158,7 +158,7 @@ def test_the_papers_variant_becomes_the_packaged_recipe(
     assert run("convert", "deit.yml", "deit.yaml") == 0
     model = read_recipe("deit.yaml").model
     assert model.weights == "timm:deit_base_distilled_patch16_384.fb_in1k"
-    assert (model.normalization, model.decoder) == ("imagenet-rounded", "linear")
+    assert (model.normalization, model.decoder.kind) == ("imagenet-rounded", "linear")
     assert model.encoder_depth is None
 
 

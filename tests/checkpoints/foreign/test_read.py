@@ -15,7 +15,7 @@ from segmenter.checkpoints.foreign.mmseg import read_mmseg
 from segmenter.checkpoints.foreign.read import read_published, read_state
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.class_lists import read_class_list
-from segmenter.model.spec import MaskTransformerSpec
+from segmenter.model.decoders import MaskTransformerSpec
 from tests.checkpoints.writers import (
     make_model,
     paddleseg_table,

@@ -15,7 +15,8 @@ from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.extras.explaining.maps import attention, confidence, describe, seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Segmenter, attention_maps
+from segmenter.model import Segmenter
+from segmenter.model.attention_maps import attention_maps
 from tests.helpers.models import make_spec
 
 

@@ -18,7 +18,7 @@ from segmenter.extras.export.write import openvino_files
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
-from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session

@@ -15,7 +15,7 @@ from segmenter.extras.pruning.prune import (
     prune,
 )
 from segmenter.model import Segmenter
-from segmenter.model.spec import EoMTSpec
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.transformer import Block, Mlp
 from tests.helpers.models import ROTARY, make_spec
 

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from segmenter.data.loading import Batch
-from segmenter.model import Segmenter, attention_maps
+from segmenter.model import Segmenter
+from segmenter.model.attention_maps import attention_maps
+from segmenter.model.decoders import AttentionToMaskSpec, MultiBlockLinearSpec
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
 from segmenter.model.decoders.eomt import mask_shares
 from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
 from segmenter.model.encoder import intermediate_features, run_blocks
-from segmenter.model.spec import AttentionToMaskSpec, ModelSpec, MultiBlockLinearSpec
+from segmenter.model.spec import ModelSpec
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
@@ -187,7 +189,7 @@ def test_a_spec_goes_through_json_and_says_where_cells_lie(decoder: str) -> None
     assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
     model = Segmenter(spec).eval()
     logits = model.patch_logits(torch.randn(1, 3, 28, 42))
-    cells = spec.decoder.cells
+    cells = spec.decoder.logits_per_patch_side
     assert logits.shape[2:] == (2 * cells, 3 * cells)
     assert spec.upsampled_length(logits.shape[3], 40) == 42
     assert model.decoder.class_embeddings.shape[0] == 3
@@ -195,7 +197,7 @@ def test_a_spec_goes_through_json_and_says_where_cells_lie(decoder: str) -> None
 
 def test_more_blocks_than_the_encoder_has_are_refused() -> None:
     spec = make_spec()
-    with pytest.raises(ValueError, match=r"decoder\.blocks is 3, but the encoder has 2"):
+    with pytest.raises(ValueError, match="asks for 3 blocks of the encoder, but it has 2"):
         ModelSpec.model_validate(
             spec.model_dump() | {"decoder": MultiBlockLinearSpec(blocks=3).model_dump()}
         )

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.model.decoders.linear import LinearDecoder
 from segmenter.model.decoders.mask_transformer import MaskTransformer
-from segmenter.model.spec import LinearDecoderSpec, MaskTransformerSpec
 from tests.helpers.models import make_spec
 
 ENCODER = make_spec().encoder

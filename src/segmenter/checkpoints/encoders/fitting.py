@@ -10,8 +10,8 @@ from segmenter.errors import UserError
 
 _BLOCK = re.compile(r"^(?:encoder\.)?blocks\.(\d+)\.")
 _HINT = (
-    "; `--partial` (recipe: model.partial) takes what fits, and says what starts fresh and what "
-    "is left unused"
+    "; `--partial` (recipe: model.allow_partial_weights) takes what fits, and says what starts "
+    "fresh and what is left unused"
 )
 
 

@@ -19,8 +19,9 @@ from segmenter.drawing.palette import distinct_colors
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import ARCHITECTURES
+from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.spec import EncoderSpec, LinearDecoderSpec, MaskTransformerSpec, ModelSpec
+from segmenter.model.spec import EncoderSpec, ModelSpec
 
 Tensors = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]

@@ -15,7 +15,7 @@ from segmenter.extras.explaining.embeddings import class_map, class_similarity, 
 from segmenter.extras.explaining.maps import seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.model import AttentionMaps, attention_maps
+from segmenter.model.attention_maps import AttentionMaps, attention_maps
 from segmenter.pages import PAGE_NAME, render_page
 
 _SIDE = 320  # of the small pictures, in pixels
@@ -114,7 +114,7 @@ def _place(
     model = predictor.model
     with torch.inference_mode():
         logits = model.patch_logits(pixels)
-        logits = torch.nn.functional.avg_pool2d(logits, model.spec.decoder.cells)[0]
+        logits = torch.nn.functional.avg_pool2d(logits, model.spec.decoder.logits_per_patch_side)[0]
     rows, columns = logits.shape[1:]
     if origin.class_name is not None:
         names = [info.name for info in predictor.classes.classes]

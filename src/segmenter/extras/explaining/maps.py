@@ -10,7 +10,7 @@ from numpy import ndarray
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.resizing import resize_image, resized_size
-from segmenter.model import attention_maps
+from segmenter.model.attention_maps import attention_maps
 
 _MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
 

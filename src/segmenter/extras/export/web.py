@@ -95,7 +95,7 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
         "layers": [],  # the graph does not give attention
         "protocol": spec.protocol.model_dump(mode="json"),
         "fit": spec.fit,
-        "cell": spec.encoder.patch_size / spec.decoder.cells,  # pixels of one logit
+        "cell": spec.encoder.patch_size / spec.decoder.logits_per_patch_side,  # pixels of one logit
         "files": {
             file: {"bytes": len(files[file]), "sha256": hashlib.sha256(files[file]).hexdigest()}
             for file in (GRAPH_NAME, *RUNTIME_FILES)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.errors import UserError
-from segmenter.model.decoders import Decoder
+from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Block, LayerScale, Rotation
 
@@ -270,7 +270,7 @@ def _first_tokens(model: Segmenter, images: Iterable[Tensor]) -> list[_Tokens]:
     for image in images:
         fitted = model.pad(image.to(next(model.parameters()).device))
         tokens, _, rotation = model.encoder.embed(fitted)
-        logits = F.avg_pool2d(model.patch_logits(fitted), model.spec.decoder.cells)
+        logits = F.avg_pool2d(model.patch_logits(fitted), model.spec.decoder.logits_per_patch_side)
         labels.append(logits.argmax(dim=1).flatten())
         states.append(_Tokens(tokens, tokens, rotation, tokens.new_ones(tokens.shape[1])))
     for state, weights in zip(states, patch_weights(labels), strict=True):

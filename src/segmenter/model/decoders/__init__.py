@@ -1,27 +1,177 @@
-"""Decoders turn features into one logit for each class and patch (paper, section 3.2)."""
+"""The decoders: the settings of each, and where its class is. Nothing here needs torch.
 
-from segmenter.model.decoders.attention_to_mask import AttentionToMask
-from segmenter.model.decoders.decoder import Decoder
-from segmenter.model.decoders.eomt import EoMT
-from segmenter.model.decoders.linear import LinearDecoder
-from segmenter.model.decoders.mask_transformer import MaskTransformer
-from segmenter.model.decoders.multi_block_linear import MultiBlockLinear
-from segmenter.model.spec import ModelSpec
+A decoder turns an encoder's features into one logit for each class and patch (paper, section 3.2).
+Its settings are what a recipe says under `model.decoder`, and what a model file says under
+`decoder`; each default stands here, once. To add a decoder, write a file beside this one with a
+subclass of `decoder.Decoder`, and put its settings here, among those of `DecoderSpec`.
+"""
 
-DECODERS = {
-    "linear": LinearDecoder,
-    "mask": MaskTransformer,
-    "multi-linear": MultiBlockLinear,
-    "atm": AttentionToMask,
-    "eomt": EoMT,
-}
-"""Each decoder by the `kind` of its settings in `model/spec.py`."""
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import BaseModel, Field
 
-def build_decoder(spec: ModelSpec) -> Decoder:
-    """Build the decoder of a model, with random weights."""
-    decoder = DECODERS[spec.decoder.kind]
-    return decoder(spec.decoder, spec.encoder, len(spec.classes.classes))
+from segmenter.errors import UserError
+from segmenter.numbers import STRICT, Blocks, Epsilon, MlpRatio, OnlyWhole, Rate, Width
+
+_MAX_SCALED_CLASSES = 4
+"""Up to this many classes, a layer norm over them is too coarse for a new decoder."""
 
 
-__all__ = ["DECODERS", "Decoder", "build_decoder"]
+class DecoderSettings(BaseModel):
+    """What the settings of every decoder have."""
+
+    model_config = STRICT
+
+    implementation: ClassVar[str]
+    """The decoder's file in this folder, and its class in that file."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """How many blocks the encoder must have at least."""
+        return 1
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of logits for each patch."""
+        return 1
+
+    def settle(
+        self,
+        num_classes: int,  # noqa: ARG002
+        kept: "DecoderSettings | None",  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Return values for the fields that a recipe leaves open.
+
+        Args:
+            num_classes: Number of logits for each patch.
+            kept: Settings of the model that a run starts from, if it has the same classes.
+
+        Raises:
+            UserError: If the decoder cannot learn these classes.
+        """
+        return {}
+
+
+class LinearDecoderSpec(DecoderSettings):
+    """One linear layer on each patch token."""
+
+    implementation: ClassVar[str] = "linear.LinearDecoder"
+
+    kind: Literal["linear"] = "linear"
+    """The decoder; see docs/decoders.md."""
+
+
+class MaskTransformerSpec(DecoderSettings):
+    """Class tokens that attend to the patches (paper, section 3.2)."""
+
+    implementation: ClassVar[str] = "mask_transformer.MaskTransformer"
+
+    kind: Literal["mask"] = "mask"
+    """The decoder; see docs/decoders.md."""
+    dim: Width | None = None
+    """Channels, a multiple of 64. None: the encoder's width."""
+    depth: Blocks = 2
+    """Number of blocks."""
+    mlp_ratio: MlpRatio = 4.0
+    """Hidden channels of each MLP, as a multiple of `dim`."""
+    layer_norm_eps: Epsilon = 1e-5
+    """Epsilon of the layer norms."""
+    qkv_bias: bool = True
+    """Whether queries, keys and values have biases."""
+    drop_path: Rate = 0.0
+    """Stochastic depth of the last block; it rises linearly from 0 at the first."""
+    dropout: Rate = 0.0
+    """Dropout after attention and in the MLPs."""
+    class_norm: Literal["layer", "scale"] | None = None
+    """How the cosines between patch and class tokens become logits. `layer` is the published layer
+    norm over classes: a constant for one class, nearly a sign for two. `scale` multiplies them by
+    one learned number and adds one for each class. None: in a recipe, `scale` for up to 4 classes
+    unless the decoder is kept, else `layer`; in a model file, `layer`."""
+    projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
+    """How the two projections start. `scaled-normal` is the paper's own code: standard normal
+    times dim ** -0.5."""
+
+    def settle(self, num_classes: int, kept: DecoderSettings | None) -> dict[str, Any]:
+        """Choose `class_norm`: as given, as kept, or by the number of classes."""
+        chosen = self.class_norm
+        if chosen is None and isinstance(kept, MaskTransformerSpec):
+            chosen = kept.class_norm or "layer"
+        if chosen is None:
+            chosen = "scale" if num_classes <= _MAX_SCALED_CLASSES else "layer"
+        if chosen == "layer" and num_classes == 1:
+            raise UserError(
+                "model.decoder.class_norm is 'layer', but a layer norm over one class is a "
+                "constant that learns nothing; set it to 'scale', or model.decoder to 'linear'"
+            )
+        return {"class_norm": chosen}
+
+
+class MultiBlockLinearSpec(DecoderSettings):
+    """One linear layer on the standardised patch tokens of several blocks (DINOv2, DINOv3)."""
+
+    implementation: ClassVar[str] = "multi_block_linear.MultiBlockLinear"
+
+    kind: Literal["multi-linear"] = "multi-linear"
+    """The decoder; see docs/decoders.md."""
+    blocks: Blocks = 4
+    """Encoder blocks whose outputs are concatenated along channels: evenly spaced, the last block
+    among them."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """Those that it takes features from."""
+        return self.blocks
+
+
+class AttentionToMaskSpec(DecoderSettings):
+    """Class tokens whose attention to the patches is their mask (SegViT)."""
+
+    implementation: ClassVar[str] = "attention_to_mask.AttentionToMask"
+
+    kind: Literal["atm"] = "atm"
+    """The decoder; see docs/decoders.md."""
+    dim: Width | None = None
+    """Channels, a multiple of 64. None: the encoder's width."""
+    blocks: Blocks = 3
+    """Encoder blocks whose tokens are attended to: evenly spaced, the last one first."""
+    mlp_ratio: MlpRatio = 4.0
+    """Hidden channels of each MLP, as a multiple of `dim`."""
+    layer_norm_eps: Epsilon = 1e-5
+    """Epsilon of the layer norms."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """Those that it takes features from."""
+        return self.blocks
+
+
+class EoMTSpec(DecoderSettings):
+    """Class tokens that go through the encoder's last blocks with the patches (EoMT)."""
+
+    implementation: ClassVar[str] = "eomt.EoMT"
+
+    kind: Literal["eomt"] = "eomt"
+    """The decoder; see docs/decoders.md."""
+    blocks: Blocks = 4
+    """The encoder's last blocks, which class tokens go through with the patches."""
+    cells: Annotated[Literal[1, 2, 4, 8], OnlyWhole] = 4
+    """Rows and columns of logits for each patch, made by learned doublings."""
+    masking: bool = True
+    """Whether class tokens see at first only patches that are already their class's. False is for a
+    start from a model whose class tokens are trained."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """Those that the class tokens go through."""
+        return self.blocks
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of logits for each patch."""
+        return self.cells
+
+
+DecoderSpec = Annotated[
+    LinearDecoderSpec | MaskTransformerSpec | MultiBlockLinearSpec | AttentionToMaskSpec | EoMTSpec,
+    Field(discriminator="kind"),
+]

@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.decoders import AttentionToMaskSpec
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import AttentionToMaskSpec, EncoderSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Mlp, initialize_linear_and_norm
 from segmenter.numbers import HEAD_DIM
 
@@ -26,13 +27,14 @@ class AttentionToMask(Decoder):
         super().__init__()
         self.out_indices = evenly_spaced(spec.blocks, encoder.depth)
         self.num_attention_blocks = spec.blocks
-        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, spec.dim))
+        dim = spec.dim or encoder.embed_dim
+        self.class_tokens = nn.Parameter(torch.empty(1, num_classes, dim))
         self.blocks = nn.ModuleList(
-            AttentionToMaskBlock(encoder.embed_dim, spec) for _ in range(spec.blocks)
+            AttentionToMaskBlock(encoder.embed_dim, dim, spec) for _ in range(spec.blocks)
         )
-        self.norm = nn.LayerNorm(spec.dim, eps=spec.layer_norm_eps)
+        self.norm = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
         # No bias: what all classes have alike, a softmax over them does not see.
-        self.presence = nn.Linear(spec.dim, 1, bias=False)
+        self.presence = nn.Linear(dim, 1, bias=False)
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
 
@@ -81,9 +83,8 @@ class AttentionToMask(Decoder):
 class AttentionToMaskBlock(nn.Module):
     """Let class tokens gather from patches, then an MLP, each on a residual branch."""
 
-    def __init__(self, encoder_dim: int, spec: AttentionToMaskSpec) -> None:
+    def __init__(self, encoder_dim: int, dim: int, spec: AttentionToMaskSpec) -> None:
         super().__init__()
-        dim = spec.dim
         self.num_heads = dim // HEAD_DIM
         self.norm1 = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
         self.query = nn.Linear(dim, dim)

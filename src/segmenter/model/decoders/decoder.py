@@ -1,12 +1,15 @@
 """What every decoder is: the interface that the model, training and the viewers rely on."""
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from segmenter.errors import UserError
+from segmenter.model.decoders import DecoderSettings
 from segmenter.model.encoder import EncoderParts, Grid, intermediate_features, run_blocks
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
 
 AllReduce = Callable[[Tensor], Tensor]
@@ -16,8 +19,8 @@ AllReduce = Callable[[Tensor], Tensor]
 class Decoder(nn.Module):
     """Turn an encoder's features into one logit for each class and patch.
 
-    A new decoder is a subclass with `forward` and `class_embeddings`, its settings in
-    `model/spec.py`, and a row of `DECODERS`. What it does not override stays as it is here.
+    A new decoder is a subclass with `forward` and `class_embeddings`; its settings stand in
+    `model/decoders/__init__.py`. What it does not override stays as it is here.
     """
 
     out_indices: Sequence[int]
@@ -90,6 +93,13 @@ class Decoder(nn.Module):
 
     def after_step(self, all_reduce: AllReduce, *, is_finite: bool) -> None:
         """Finish a training step; `is_finite` says whether it moved the weights."""
+
+
+def build_decoder(settings: DecoderSettings, encoder: EncoderSpec, num_classes: int) -> Decoder:
+    """Build a decoder for an encoder, with random weights."""
+    module, _, name = settings.implementation.partition(".")
+    decoder = getattr(import_module(f"segmenter.model.decoders.{module}"), name)
+    return decoder(settings, encoder, num_classes)
 
 
 def evenly_spaced(count: int, depth: int) -> list[int]:

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.encoder import EncoderParts, Grid, run_blocks
-from segmenter.model.spec import EncoderSpec, EoMTSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation, initialize_linear_and_norm
 
 _LEAST_SEEN = 1e-6  # the share of attention that is left to masked patches, for finite numbers
@@ -41,6 +42,7 @@ class EoMT(Decoder):
         # No bias here: what all classes have alike, a softmax over them does not see.
         self.presence = nn.Linear(dim, 1, bias=False)
         self.refine = nn.Sequential(*(Doubling(dim) for _ in range(int(math.log2(spec.cells)))))
+        self._learns_masked = spec.masking
         self.masking: Tensor | None = None
         """For training: how much is masked in each of the last blocks, 0 to 1; see `mask_shares`.
         None: nothing."""
@@ -133,6 +135,8 @@ class EoMT(Decoder):
 
     def before_step(self, progress: float) -> None:
         """Set how much is masked at this point of the run."""
+        if not self._learns_masked:
+            return
         shares = mask_shares(progress, self.num_query_blocks)
         self.masking = None if shares is None else shares.to(self.class_tokens.device)
 

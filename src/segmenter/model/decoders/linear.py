@@ -3,9 +3,10 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from segmenter.model.decoders import LinearDecoderSpec
 from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import EncoderSpec, LinearDecoderSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
 

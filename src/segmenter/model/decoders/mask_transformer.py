@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.model.decoders import MaskTransformerSpec
 from segmenter.model.decoders.decoder import Decoder
 from segmenter.model.encoder import Grid, block_scales
-from segmenter.model.spec import EncoderSpec, MaskTransformerSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
 _FIRST_SCALE = 10.0
@@ -28,7 +29,7 @@ class MaskTransformer(Decoder):
         self.out_indices = (encoder.depth - 1,)
         self.num_attention_blocks = spec.depth
         self.drop_rates = rising_drop_rates(spec.drop_path, spec.depth)
-        dim = spec.dim
+        dim = spec.dim or encoder.embed_dim
         self.project_in = nn.Linear(encoder.embed_dim, dim)
         self.class_tokens = nn.Parameter(torch.empty(1, num_classes, dim))
         self.blocks = nn.ModuleList(
@@ -45,9 +46,9 @@ class MaskTransformer(Decoder):
         self.project_patches = nn.Linear(dim, dim, bias=False)
         self.project_classes = nn.Linear(dim, dim, bias=False)
         self.norm_logits = (
-            nn.LayerNorm(num_classes, eps=spec.layer_norm_eps)
-            if spec.class_norm == "layer"
-            else ScaledCosine(num_classes)
+            ScaledCosine(num_classes)
+            if spec.class_norm == "scale"
+            else nn.LayerNorm(num_classes, eps=spec.layer_norm_eps)
         )
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)

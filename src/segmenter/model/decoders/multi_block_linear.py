@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from segmenter.model.decoders import MultiBlockLinearSpec
 from segmenter.model.decoders.decoder import AllReduce, Decoder, evenly_spaced
 from segmenter.model.encoder import Grid
-from segmenter.model.spec import EncoderSpec, MultiBlockLinearSpec
+from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
 _EPS = 1e-5

@@ -53,10 +53,9 @@ def paddleseg_fields(settings: Settings, gpus: int) -> dict[str, Any]:
         UserError: If model, encoder, optimiser or schedule have no counterpart, or there is no crop
             of a fixed size.
     """
-    decoder = settings.take_choice("model.type", "model.decoder", _DECODERS)
+    kind = settings.take_choice("model.type", "model.decoder", _DECODERS)
+    decoder = {"kind": kind} | (_mask_transformer(settings) if kind == "mask" else {})
     model = _encoder(settings) | {"fit": "stretch", "decoder": decoder}
-    if decoder == "mask":
-        model |= _mask_transformer(settings)
     augment, model["normalization"] = _augment(settings)
     _expect_loss(settings)
     schedule = _schedule(settings)
@@ -138,18 +137,16 @@ def _find_encoder(source: str, width: int, patch: int, depth: int, preferred: st
 
 
 def _mask_transformer(settings: Settings) -> dict[str, Any]:
-    width = settings.take_count("model.h_embed_dim", "model.decoder_dim")
+    width = settings.take_count("model.h_embed_dim", "model.decoder.dim")
     settings.expect("model.h_num_heads", width // HEAD_DIM, default=None)
     settings.expect("model.h_mlp_ratio", 4, default=4)
     for dropped in ("h_drop_rate", "h_attn_drop_rate"):
         settings.expect(f"model.{dropped}", 0.0, default=0.0)
     return {
-        "decoder_dim": width,
-        "decoder_depth": settings.take_count("model.h_depth", "model.decoder_depth"),
-        "decoder_qkv_bias": settings.take("model.h_qkv_bias", "model.decoder_qkv_bias", False),
-        "decoder_drop_path": settings.take(
-            "model.h_drop_path_rate", "model.decoder_drop_path", 0.0
-        ),
+        "dim": width,
+        "depth": settings.take_count("model.h_depth", "model.decoder.depth"),
+        "qkv_bias": settings.take("model.h_qkv_bias", "model.decoder.qkv_bias", False),
+        "drop_path": settings.take("model.h_drop_path_rate", "model.decoder.drop_path", 0.0),
     }
 
 

@@ -119,7 +119,7 @@ def _model(settings: Settings) -> dict[str, Any]:
     }
     if depth < spec.depth:
         fields["encoder_depth"] = depth
-    return fields | _decoder(settings, spec.embed_dim)
+    return fields | {"decoder": _decoder(settings, spec.embed_dim)}
 
 
 def _image_side(settings: Settings) -> int:
@@ -139,16 +139,14 @@ def _decoder(settings: Settings, width: int) -> dict[str, Any]:
     prefix = "net_kwargs.decoder"
     kind = settings.take_choice(f"{prefix}.name", "model.decoder", kinds)
     if kind == "linear":
-        return {"decoder": kind}
+        return {"kind": kind}
     return {
-        "decoder": kind,
-        "decoder_dim": width,
-        "decoder_depth": settings.take_count(f"{prefix}.n_layers", "model.decoder_depth"),
-        "decoder_qkv_bias": True,
-        "decoder_drop_path": settings.take(
-            f"{prefix}.drop_path_rate", "model.decoder_drop_path", 0.0
-        ),
-        "decoder_dropout": settings.take(f"{prefix}.dropout", "model.decoder_dropout", 0.0),
+        "kind": kind,
+        "dim": width,
+        "depth": settings.take_count(f"{prefix}.n_layers", "model.decoder.depth"),
+        "qkv_bias": True,
+        "drop_path": settings.take(f"{prefix}.drop_path_rate", "model.decoder.drop_path", 0.0),
+        "dropout": settings.take(f"{prefix}.dropout", "model.decoder.dropout", 0.0),
         "projection_init": "scaled-normal",
     }
 

@@ -1,0 +1,73 @@
+"""Fields of a recipe that 0.1.0 called otherwise: its files still load, its flags are answered."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from segmenter.errors import UserError
+from segmenter.recipe.model import with_kind
+
+_DECODERS = {
+    "mask": ("dim", "depth", "qkv_bias", "drop_path", "dropout", "class_norm", "projection_init"),
+    "multi-linear": ("blocks",),
+    "atm": ("blocks", "dim"),
+    "eomt": ("blocks", "cells", "masking"),
+}
+"""The settings that each decoder of 0.1.0 had; in its recipes they stood beside the decoder."""
+_REFUSED = {"blocks", "cells", "masking"}
+"""Settings that were refused for a decoder without them; the others were passed over."""
+RENAMED = {
+    "model.partial": "model.allow_partial_weights",
+    **{
+        f"model.{'' if name == 'projection_init' else 'decoder_'}{name}": f"model.decoder.{name}"
+        for names in _DECODERS.values()
+        for name in names
+    },
+}
+"""What a field was called, and what it is called now."""
+REMOVED = {"model.in_channels": "images are read as RGB"}
+"""Fields that are gone, and why."""
+
+
+def refuse_old_names(fields: Iterable[str], source: str) -> None:
+    """Answer a field's old name with its new one.
+
+    Args:
+        fields: Names with their sections, such as `model.decoder_blocks`.
+        source: Where they are given.
+
+    Raises:
+        UserError: If one of them is an old name.
+    """
+    for field in fields:
+        if field in RENAMED:
+            raise UserError(f"{source}: {field} is now {RENAMED[field]}")
+        if field in REMOVED:
+            raise UserError(f"{source}: {field} is gone: {REMOVED[field]}; omit it")
+
+
+def upgrade(content: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the content of a recipe in today's form; `source` says in errors where it comes from.
+
+    Raises:
+        UserError: If it mixes both forms, or asks for what is gone.
+    """
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict):
+        return content
+    is_flat = not isinstance(model.get("decoder"), dict)
+    decoder = with_kind(model.get("decoder", {}))
+    if not isinstance(decoder, dict):
+        return content
+    if not is_flat or model.get("in_channels", 3) != 3:
+        refuse_old_names((f"model.{name}" for name in model), source)
+    own = _DECODERS.get(str(decoder["kind"]), ())
+    today = {}
+    for name, value in model.items():
+        section, _, now = RENAMED.get(f"model.{name}", "").rpartition(".")
+        if section == "model.decoder":
+            if value is not None and (now in own or now in _REFUSED):
+                decoder[now] = value
+        else:
+            today[now or name] = value
+    today.pop("in_channels", None)
+    return content | {"model": today | {"decoder": decoder}}

@@ -8,7 +8,6 @@ computed all the same, and they are counted. Needs rasterio, of the extra `geo`.
 """
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from rasterio.windows import Window
 from segmenter.classes import Classes
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
+from segmenter.memory import peak_memory
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.model.decoders import LinearDecoderSpec
 from segmenter.model.spec import EncoderSpec, Normalization
@@ -118,11 +118,6 @@ def label_counting(predictor: Predictor, path: Path, out: Path) -> int:
     if result.problem is not None:
         sys.exit(str(result.problem))
     return computed
-
-
-def peak_memory() -> int:
-    """The most memory that this process had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

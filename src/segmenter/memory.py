@@ -1,6 +1,7 @@
 """How much memory there is, so that what cannot fit is refused before it starts."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,16 @@ def total_memory() -> int:
 
         limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
     return min(limit for limit in limits if limit > 0)  # -1: no limit
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes that this process has held at a time; None where no one counts it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def test_a_write_that_fails_leaves_the_others_as_they_were(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_synced", full)
+    monkeypatch.setattr(module, "write_synced", full)
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(tmp_path, checkpoint(20))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]

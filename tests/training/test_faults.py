@@ -88,7 +88,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_once(
 
 def write_and_die(folder: Path, num_files: int) -> None:
     """Write a checkpoint, and be killed after some of its files."""
-    write = checkpoint_module._write_synced
+    write = checkpoint_module.write_synced
     written = []
 
     def write_then_die(path: Path, data: bytes) -> None:
@@ -97,7 +97,7 @@ def write_and_die(folder: Path, num_files: int) -> None:
         write(path, data)
         written.append(path)
 
-    checkpoint_module._write_synced = write_then_die
+    checkpoint_module.write_synced = write_then_die
     write_checkpoint(folder, some_checkpoint(20))
 
 
@@ -131,7 +131,7 @@ def fail_to_save(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         calls.append(None)
         with monkeypatch.context() as patch:
             if 1 < len(calls) <= 1 + times:
-                patch.setattr(checkpoint_module, "_write_synced", full)
+                patch.setattr(checkpoint_module, "write_synced", full)
             return write(self, *arguments, **others)
 
     monkeypatch.setattr(loop.CheckpointSaver, "save", save)

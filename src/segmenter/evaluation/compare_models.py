@@ -1,6 +1,5 @@
 """`segmenter compare`: two models on the same images."""
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -15,17 +14,16 @@ from segmenter.evaluation.evaluate_model import (
     data_classes,
     how_computed,
     open_model,
-    open_outputs,
     scored_items,
-    showing_progress,
 )
 from segmenter.evaluation.reports.comparison_page import write_comparison
 from segmenter.evaluation.reports.score_tables import print_lines
-from segmenter.files.outputs import write_new
+from segmenter.files.outputs import write_json
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import find_protocol
-from segmenter.terminal import escape
+from segmenter.pages import open_report
+from segmenter.terminal import escape, progress_bar
 from segmenter.text import percent, span
 
 _NUM_NAMED = 5
@@ -54,7 +52,7 @@ def run_comparison(
     Raises:
         UserError: If models, data, protocol, device or outputs do not allow it.
     """
-    report = open_outputs(report_folder, json_file, overwrite=overwrite)
+    report = open_report(report_folder, json_file, overwrite=overwrite)
     one, two = (
         open_model(model, runtime, precision, device, threshold)
         for model, threshold in zip((a, b), merge_tokens or (None, None), strict=True)
@@ -71,7 +69,7 @@ def run_comparison(
         Predictor(one, protocol=find_protocol(protocol, one.spec), decode=decode[0]),
         Predictor(two, protocol=find_protocol(protocol, two.spec), decode=decode[1]),
     )
-    with showing_progress("comparing", 2 * len(items)) as advance:
+    with progress_bar("comparing", 2 * len(items)) as advance:
         comparison = Comparison(
             *(
                 evaluate(predictor, items, classes, on_image=lambda _: advance())
@@ -87,8 +85,7 @@ def run_comparison(
         "how_b": how_computed(predictors[1]),
     }
     if json_file:
-        text = json.dumps(comparison.to_json(context), indent=1)
-        write_new(json_file, text.encode(), overwrite=overwrite)
+        write_json(json_file, comparison.to_json(context), overwrite=overwrite)
     print_comparison(comparison)
     if report:
         path = write_comparison(comparison, predictors, items, classes, report, context)

@@ -1,15 +1,11 @@
 """`segmenter evaluate`: score a model on labelled images."""
 
-import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
@@ -21,16 +17,17 @@ from segmenter.evaluation.evaluate import Evaluation, evaluate, fit_temperature
 from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.reports.evaluation_page import write_report
 from segmenter.evaluation.reports.score_tables import print_scores, print_statistics
-from segmenter.files.outputs import OutputFolder, check_new, write_new
+from segmenter.files.outputs import write_json
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.model import ModelSpec
-from segmenter.pages import PAGE_NAME
+from segmenter.pages import open_report
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.exported import is_exported
 from segmenter.runtimes.open import open_runtime
 from segmenter.runtimes.runtime import Runtime
+from segmenter.terminal import progress_bar
 
 
 def run_evaluation(
@@ -58,7 +55,7 @@ def run_evaluation(
     Raises:
         UserError: If model, data, protocol, device or outputs do not allow it.
     """
-    report = open_outputs(report_folder, json_file, overwrite=overwrite)
+    report = open_report(report_folder, json_file, overwrite=overwrite)
     if boundary_ratio is not None and not 0 < boundary_ratio <= 1:
         raise UserError(
             f"--boundary-ratio is a share of an image's diagonal, above 0 and at most 1, such as "
@@ -76,7 +73,7 @@ def run_evaluation(
         temperature = None
         if temperature_split is not None:
             fitted = other_items(folder, temperature_split, spec, items)
-            with showing_progress("fitting temperature", len(fitted)) as advance:
+            with progress_bar("fitting temperature", len(fitted)) as advance:
                 temperature = fit_temperature(predictor, fitted, classes, on_image=advance)
         counted = Statistics(
             classes,
@@ -84,7 +81,7 @@ def run_evaluation(
             temperature=temperature,
             fitted_on=temperature_split,
         )
-    with showing_progress("evaluating", len(items)) as advance:
+    with progress_bar("evaluating", len(items)) as advance:
         evaluation = evaluate(
             predictor, items, classes, on_image=lambda _: advance(), statistics=counted
         )
@@ -95,8 +92,7 @@ def run_evaluation(
         **how_computed(predictor),
     }
     if json_file:
-        text = json.dumps(evaluation.to_json(context), indent=1)
-        write_new(json_file, text.encode(), overwrite=overwrite)
+        write_json(json_file, evaluation.to_json(context), overwrite=overwrite)
     print_scores(evaluation)
     if evaluation.statistics:
         print_statistics(evaluation.statistics)
@@ -104,22 +100,6 @@ def run_evaluation(
         path = write_report(evaluation, predictor, items, classes, report, context)
         print(f"report: {path}")
     return evaluation
-
-
-def open_outputs(
-    report_folder: Path | None, json_file: Path | None, *, overwrite: bool
-) -> OutputFolder | None:
-    """The folder of the report, if one is asked for, after making sure that all can be written.
-
-    Raises:
-        UserError: If something is in the way.
-    """
-    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
-    if report:
-        report.check([PAGE_NAME])
-    if json_file:
-        check_new(json_file, overwrite=overwrite)
-    return report
 
 
 def open_model(
@@ -132,16 +112,6 @@ def open_model(
     """A model, in torch where no runtime is named and the file does not decide."""
     default = "auto" if is_exported(Path(model)) else "torch"
     return open_runtime(model, runtime or default, precision, device, merge_tokens)
-
-
-@contextmanager
-def showing_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar in the terminal, and what moves it on by one."""
-    console = Console(stderr=True)
-    # Where there is no terminal, it would leave an empty line.
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(what, total=total)
-        yield lambda: progress.advance(bar)
 
 
 def how_computed(predictor: Predictor) -> dict[str, Any]:

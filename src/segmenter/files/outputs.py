@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -31,19 +32,20 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     # The name does not grow with `path`: a name of the longest length must still work.
     temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp"
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+        _write_bytes(temporary, data, sync=sync)
         temporary.replace(path)
         if sync:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, and force it to the disk."""
+    _write_bytes(path, data, sync=True)
 
 
 def write_new(path: Path, data: bytes, *, overwrite: bool) -> None:
@@ -54,6 +56,11 @@ def write_new(path: Path, data: bytes, *, overwrite: bool) -> None:
     """
     check_new(path, overwrite=overwrite)
     write_atomically(path, data)
+
+
+def write_json(path: Path, content: object, *, overwrite: bool) -> None:
+    """Write plain values as JSON, as `write_new` does."""
+    write_new(path, json.dumps(content, indent=1).encode(), overwrite=overwrite)
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
@@ -91,7 +98,7 @@ def write_new_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool)
         if path.is_dir():
             path.rename(old)
         aside.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if old.exists() and not path.exists():
             old.rename(path)
@@ -208,7 +215,7 @@ class OutputFolder:
                 os.fsync(file.fileno())
             self._notes.add(name, _file_content(temporary))
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise _cannot_write(path, error) from None
         finally:
@@ -283,7 +290,15 @@ def _file_content(path: Path) -> Content:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def _write_bytes(path: Path, data: bytes, *, sync: bool) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the system can."""
     if os.name != "posix":
         return

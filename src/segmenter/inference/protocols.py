@@ -23,9 +23,7 @@ def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
         return protocol
     if not isinstance(protocol, str):
         raise UserError(f"a protocol is a name or a Protocol, got {type(protocol).__name__}")
-    window = own.window
-    if window is None and spec.encoder.table_grid is not None:
-        window = min(spec.encoder.table_grid) * spec.encoder.patch_size
+    window = own.window or spec.encoder.table_side
     sizes = {} if own.short_side is None else {"short_side": own.short_side}
     return published_protocol(
         protocol, window=window, stride=own.stride, max_ratio=own.max_ratio, **sizes

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, model_validator
 
 from segmenter.classes import Classes
+from segmenter.errors import UserError
 from segmenter.model.decoders import DecoderSpec
 from segmenter.model.protocol import Protocol
 from segmenter.numbers import (
@@ -68,6 +69,16 @@ class EncoderSpec(BaseModel):
     patch_bias: bool = True
     drop_path: Rate = 0.0
     """Stochastic depth of the last block; it rises linearly from 0 at the first."""
+
+    @property
+    def table_side(self) -> int | None:
+        """Side in pixels of the largest square that has positions; None without a table."""
+        return None if self.table_grid is None else min(self.table_grid) * self.patch_size
+
+    def require_rgb(self) -> None:
+        """Raise UserError unless the model takes images of three channels."""
+        if self.in_channels != 3:
+            raise UserError(f"images have 3 channels, this model takes {self.in_channels}")
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderSpec":

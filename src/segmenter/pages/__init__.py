@@ -5,6 +5,7 @@ A page is a template beside the code that renders it; it extends `page.html.jinj
 
 import base64
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
@@ -12,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from numpy import ndarray
 
 from segmenter.drawing import encode_jpeg
+from segmenter.files.outputs import OutputFolder, check_new
 from segmenter.text import for_page, percent, span
 
 PAGE_NAME = "index.html"
@@ -58,6 +60,22 @@ def render_page(package: str, template: str, **values: Any) -> bytes:
     """
     page = template_environment(package).get_template(template).render(values)
     return page.encode(errors="backslashreplace")
+
+
+def open_report(
+    folder: Path | None, json_file: Path | None, *, overwrite: bool
+) -> OutputFolder | None:
+    """Return the folder of a page, if one is asked for, once page and JSON can be written.
+
+    Raises:
+        UserError: If something is in the way.
+    """
+    report = OutputFolder(folder, overwrite=overwrite) if folder else None
+    if report:
+        report.check([PAGE_NAME])
+    if json_file:
+        check_new(json_file, overwrite=overwrite)
+    return report
 
 
 def data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:

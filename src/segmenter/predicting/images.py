@@ -92,7 +92,7 @@ def predict_files(
             a file cannot be written.
     """
     outputs = outputs or ImageOutputs(predictor.classes, folder.root)
-    check_channels(predictor)
+    predictor.spec.encoder.require_rgb()
     names = (each for _, name in images if is_usable_name(name) for each in outputs.names(name))
     folder.check(chain(names, outputs.set_names))
     return label_images(
@@ -104,13 +104,6 @@ def predict_files(
         probabilities="probabilities" in outputs.save,
         clock=clock,
     )
-
-
-def check_channels(predictor: Predictor) -> None:
-    """Refuse a model that takes anything else than RGB."""
-    num_channels = predictor.spec.encoder.in_channels
-    if num_channels != 3:
-        raise UserError(f"images have 3 channels, this model takes {num_channels}")
 
 
 def label_images(

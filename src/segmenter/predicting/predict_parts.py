@@ -20,7 +20,7 @@ from segmenter.files.regular import read_regular
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
-from segmenter.predicting.images import Result, check_channels, label_images
+from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_all import (
     check_given,
@@ -103,7 +103,7 @@ def run_shards(
         precision=precision,
         image_bits=image_bits,
     )
-    check_channels(predictor)
+    predictor.spec.encoder.require_rgb()
     outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids)
     which = "" if shard is None else f"-{shard}-of-{num_shards}"
     failed_name = f"failed{which}.jsonl"

@@ -16,7 +16,6 @@ from segmenter.data.video.image_sequence import find_sequence, is_sequence
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.images import check_channels
 from segmenter.predicting.outputs import Ids
 from segmenter.predicting.video import (
     Video,
@@ -95,7 +94,7 @@ def check_videos(
         UserError: If PyAV is missing, or options, model or a file in the way do not allow it.
     """
     import_av()
-    check_channels(predictor)
+    predictor.spec.encoder.require_rgb()
     names = (video.name for video in videos if is_usable_name(video.name))
     folder.check(each for name in names for each in output_names(name, output))
 

@@ -236,10 +236,7 @@ def _in_blocks(
 def _at_full_size(predictor: Predictor) -> Predictor:
     """The same model, through windows over the pixels as they are."""
     protocol, encoder = predictor.protocol, predictor.model.spec.encoder
-    window = protocol.window
-    if window is None:
-        grid = encoder.table_grid
-        window = min(grid) * encoder.patch_size if grid else _DEFAULT_WINDOW
+    window = protocol.window or encoder.table_side or _DEFAULT_WINDOW
     changes = {
         "short_side": None,
         "scales": (1.0,),

@@ -1,5 +1,6 @@
 """Whether an exported graph computes what the model computes in torch."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,11 +84,23 @@ def check_parity(model: Segmenter, facts: ExportFacts, run: Run, runtime: str) -
 
 
 @torch.inference_mode()
-def best_class_agreement(model: Segmenter, other: Segmenter) -> float:
-    """Share of patches, over the trial sizes, to which two models give the same best class."""
+def best_class_agreement(
+    model: Segmenter,
+    other: Segmenter,
+    batches: Iterable[Float[torch.Tensor, "batch channels height width"]] | None = None,
+) -> float:
+    """Share of patches (or of their cells) to which two models give the same best class, 0 to 1.
+
+    Args:
+        model: In eval mode.
+        other: Of the same classes and patches.
+        batches: Normalised images; if omitted, noise of the trial sizes.
+    """
+    if batches is None:
+        sizes = trial_sizes(model)
+        batches = (model.normalize(_trial_pixels(model, 1, size)) for size in sizes)
     same = total = 0
-    for size in trial_sizes(model):
-        images = model.normalize(_trial_pixels(model, 1, size))
+    for images in batches:
         one, two = (each.patch_logits(images).argmax(dim=1) for each in (model, other))
         same += int((one == two).sum())
         total += one.numel()

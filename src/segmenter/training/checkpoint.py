@@ -18,6 +18,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from segmenter.errors import UserError
+from segmenter.files.outputs import sync_folder, write_synced
 
 _NAME = re.compile(r"step-([0-9]{8,})")
 _PART = re.compile(r"[a-z]+\.safetensors")
@@ -107,11 +108,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         state = {"step": checkpoint.step, "files": described, "facts": checkpoint.facts}
         files[_STATE] = json.dumps(state | {"sha256": _hash_json(state)}, indent=1).encode()
         for name, data in files.items():
-            _write_synced(aside / name, data)
-        _sync_folder(aside)
+            write_synced(aside / name, data)
+        sync_folder(aside)
         _make_way(final)
         aside.rename(final)
-        _sync_folder(folder)
+        sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     up_to_now = [path for path in _checkpoints(folder) if _step(path) <= checkpoint.step]
@@ -235,19 +236,3 @@ def _remove(path: Path) -> None:
 
 def _hash_json(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from segmenter.classes import Classes
-from segmenter.data.masks.values import MaskError, distinct_color, map_values, pack_colors
+from segmenter.data.masks.values import MaskError, map_values, pack_colors
 from segmenter.errors import UserError
 
 
@@ -92,10 +92,6 @@ def test_kinds_of_masks_that_do_not_fit_the_classes_are_explained() -> None:
 def test_packed_colors_differ_where_colors_do() -> None:
     raw = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 1]]], dtype=np.uint8)
     assert pack_colors(raw).tolist() == [[65536, 256, 1]]
-
-
-def test_drawing_colors_of_many_classes_are_distinct() -> None:
-    assert len({distinct_color(index) for index in range(256)}) > 250
 
 
 def test_an_error_comes_whole_out_of_another_process() -> None:

@@ -17,7 +17,8 @@ from segmenter.classes import NO_DATA, Classes, ClassInfo, Color
 from segmenter.data.decoding.decode import decode_mask, read_header
 from segmenter.data.decoding.image_formats import LOSSY_FORMATS
 from segmenter.data.folder import Item
-from segmenter.data.masks.values import distinct_color, drop_equal_channels, pack_colors
+from segmenter.data.masks.values import drop_equal_channels, pack_colors
+from segmenter.drawing import distinct_colors
 from segmenter.errors import UserError
 
 _MAX_CLASSES = 1024
@@ -234,6 +235,10 @@ def _color(packed: int) -> Color:
     return packed >> 16, packed >> 8 & 255, packed & 255
 
 
+def _distinct(count: int) -> list[Color]:
+    return [(red, green, blue) for red, green, blue in distinct_colors(count).tolist()]
+
+
 def _classes_of_colors(values: list[Color]) -> Classes:
     classes = tuple(
         ClassInfo(name=f"class-{index}", color=value, values=(value,))
@@ -244,13 +249,13 @@ def _classes_of_colors(values: list[Color]) -> Classes:
 
 def _classes_of_values(values: list[int]) -> Classes:
     if values == [0, _IGNORED]:
-        foreground = ClassInfo(name="foreground", color=distinct_color(0), values=(_IGNORED,))
+        foreground = ClassInfo(name="foreground", color=_distinct(1)[0], values=(_IGNORED,))
         return Classes(classes=(foreground,), background=(0,), ignore=())
     # 255 is a class where 254 is, and where nothing else is left to be one.
     ignores = _IGNORED - 1 not in values and values != [_IGNORED]
     listed = [value for value in values if not (ignores and value == _IGNORED)]
     classes = tuple(
-        ClassInfo(name=f"class-{value}", color=distinct_color(index), values=(value,))
-        for index, value in enumerate(listed)
+        ClassInfo(name=f"class-{value}", color=color, values=(value,))
+        for value, color in zip(listed, _distinct(len(listed)), strict=True)
     )
     return Classes(classes=classes, ignore=(_IGNORED,) if ignores else ())

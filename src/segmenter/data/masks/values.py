@@ -1,6 +1,5 @@
 """From the values in a mask file to labels: the one place where masks are reduced to classes."""
 
-import colorsys
 import json
 from collections.abc import Sequence
 
@@ -10,11 +9,11 @@ from jaxtyping import Int32, Shaped
 from numpy import ndarray
 
 from segmenter.classes import NO_DATA, Classes, MaskValue
+from segmenter.drawing import distinct_colors
 from segmenter.errors import UserError
 
 MANY_UNKNOWN_VALUES = 8
 """More unknown values than this in one mask are no forgotten class but a spoilt mask."""
-_GOLDEN_RATIO = 0.618034
 
 
 class MaskError(UserError):
@@ -90,13 +89,6 @@ def drop_equal_channels(
     return raw
 
 
-def distinct_color(index: int) -> tuple[int, int, int]:
-    """A colour for drawing class `index`: hues far apart, darker with each turn of 12."""
-    brightness = (1.0, 0.75, 0.55)[index // 12 % 3]
-    red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.75, brightness)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
 def _labels_of_grey(
     raw: Shaped[ndarray, "height width *channels"], classes: Classes, source: str
 ) -> Int32[ndarray, "height width"]:
@@ -170,7 +162,10 @@ def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classe
             f'to leave it out, write "ignore: {_yaml(ignore)}" into classes.yaml'
         )
     name = "-".join(map(str, commonest if isinstance(commonest, list) else [commonest]))
-    color = commonest if isinstance(commonest, list) else [*distinct_color(commonest)]
+    if isinstance(commonest, list):
+        color = commonest
+    else:
+        color = distinct_colors(commonest + 1)[-1].tolist()
     return (
         f"value {_yaml(commonest)} at {count} pixels belongs to no class{others}; add to "
         f'classes.yaml "- {{name: class-{name}, color: {_yaml(color)}, '

@@ -1,12 +1,7 @@
 """`segmenter prepare`: bring a published data set into the layout that is read."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from segmenter.data.download import download, verify
 from segmenter.data.folder import LabelledFolder
@@ -15,6 +10,7 @@ from segmenter.data.published.open import open_published
 from segmenter.data.published.published_set import Archive, PublishedSet
 from segmenter.data.unpack import unpack
 from segmenter.errors import UserError
+from segmenter.terminal import progress_bar
 
 
 def run_preparation(name: str, folder: Path, *, may_download: bool) -> bool:
@@ -55,17 +51,17 @@ def _bring(archive: Archive, folder: Path, root: Path, *, may_download: bool) ->
     if path.is_file():
         digest = verify(path, archive.sha1)
     elif may_download and archive.url is not None:
-        with _progress(f"downloading {archive.file}") as show:
+        with progress_bar(f"downloading {archive.file}") as show:
             digest = download(archive.url, path, archive.sha1, show)
     else:
         return False
     print(f"{path}: SHA-256 {digest}")
     if archive.into is not None:
-        with _progress(f"unpacking {archive.file}") as show:
+        with progress_bar(f"unpacking {archive.file}") as show:
             unpack(path, folder / archive.into, show)
     if archive.convert is not None:
         module, _, function = archive.convert.partition(":")
-        with _progress("writing masks") as show:
+        with progress_bar("writing masks") as show:
             getattr(import_module(module), function)(path, root, show)
     return True
 
@@ -95,13 +91,3 @@ def _opened(
         else:
             way = f"put {wanted} into {folder} (see {published.site}), or let --download get it"
         raise UserError(f"{published.name} is not there yet: {problem}; {way}") from None
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on the terminal, told how much is done of how much."""
-    console = Console(stderr=True)
-    # Where there is no terminal, it would leave an empty line.
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)

@@ -19,9 +19,9 @@ from segmenter.data.decoding.decode import decode_image
 from segmenter.drawing import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
+from segmenter.memory import peak_memory
 from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.runtimes.runtime import Runtime
-from segmenter.training.log.report import peak_memory_bytes
 
 _PRODUCT_SIDE = 2048
 _WHOLE = Protocol(name="benchmark")
@@ -182,7 +182,7 @@ def _peak_memory(device: torch.device) -> int | None:
     """The most memory that the process had, or torch on a GPU; none where no one counts it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return peak_memory_bytes()
+    return peak_memory()
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -1,10 +1,9 @@
 """`segmenter check`: read a data set once, and say all that is wrong with it."""
 
-import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
 from segmenter.data.masks.missing_classes import ask_for_classes
@@ -14,9 +13,9 @@ from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check, check
 from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.findings import one_line
-from segmenter.files.outputs import OutputFolder, check_new, write_new
-from segmenter.pages import PAGE_NAME
-from segmenter.terminal import escape
+from segmenter.files.outputs import write_json
+from segmenter.pages import open_report
+from segmenter.terminal import escape, progress_bar
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
@@ -36,26 +35,17 @@ def run_check(
     """
     if workers is not None and not 0 <= workers <= 256:
         raise UserError(f"--workers is from 0 (this process alone) to 256, got {workers}")
-    report = OutputFolder(report_folder, overwrite=overwrite) if report_folder else None
-    if report:
-        report.check([PAGE_NAME])
-    if json_file:
-        check_new(json_file, overwrite=overwrite)
+    report = open_report(report_folder, json_file, overwrite=overwrite)
     if split_name(given) is None:
         ask_for_classes(Path(given))
     data = open_data(given, keep_problems=True)
-    console = Console(stderr=True)
-    columns = ("reading", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        total = len({item for items in data.splits.values() for item in items})
-        task = bar.add_task("reading", total=total)
-        found = check(data, given, workers, on_item=lambda: bar.advance(task))
+    total = len({item for items in data.splits.values() for item in items})
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with progress_bar("reading", total, *columns) as advance:
+        found = check(data, given, workers, on_item=advance)
     print_check(found)
     if json_file:
-        text = json.dumps(found.to_json(), indent=1)
-        write_new(json_file, text.encode(), overwrite=overwrite)
+        write_json(json_file, found.to_json(), overwrite=overwrite)
     if report:
         print(f"report: {write_page(found, data, report)}")
     return found

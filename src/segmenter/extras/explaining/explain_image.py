@@ -7,6 +7,7 @@ from segmenter.errors import UserError
 from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.pages import PAGE_NAME
 
 
 def run_explanation(
@@ -27,16 +28,14 @@ def run_explanation(
     if patch is not None and class_name is not None:
         raise UserError("give --patch or --class, not both")
     folder = OutputFolder(out, overwrite=overwrite)
-    folder.check(["index.html"])
+    folder.check([PAGE_NAME])
     if overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
         raise UserError(f"{image} lies in the output folder, and could be lost; give another --out")
     predictor = Predictor(model, device=device, runtime="torch")
     pixels = decode_image(image, image_bits=predictor.image_bits)
-    num_channels = predictor.spec.encoder.in_channels
-    if num_channels != 3:
-        raise UserError(f"images have 3 channels, this model takes {num_channels}")
+    predictor.spec.encoder.require_rgb()
     write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)
-    return out / "index.html"
+    return out / PAGE_NAME
 
 
 def _patch(text: str | None) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """Exporting a model: the files of a format, checked against torch before they are handed over."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from segmenter.evaluation.evaluate_model import data_classes, scored_items
 from segmenter.extras.export.export_format import Export, ExportFormat
 from segmenter.extras.export.formats import FORMATS, ExportOptions, FormatRow
 from segmenter.files.optional import require
-from segmenter.files.outputs import check_new_folder, write_new, write_new_folder
+from segmenter.files.outputs import check_new_folder, write_json, write_new, write_new_folder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, read_exported
@@ -70,7 +69,7 @@ def export_model(model: str, out: Path, options: ExportOptions) -> None:
         "miou": scores,
     }
     written = _write(row, export, out, overwrite=options.overwrite)
-    write_new(report_path, json.dumps(report, indent=1).encode(), overwrite=options.overwrite)
+    write_json(report_path, report, overwrite=options.overwrite)
     for remark in export.remarks:
         print(remark)
     for path in (*written, report_path):

@@ -29,8 +29,7 @@ def check_browser_model(spec: ModelSpec) -> None:
     Raises:
         UserError: If it takes other than RGB, or its protocol looks at an image more than once.
     """
-    if spec.encoder.in_channels != 3:
-        raise UserError(f"images have 3 channels, this model takes {spec.encoder.in_channels}")
+    spec.encoder.require_rgb()
     protocol = spec.protocol
     if protocol.flip or protocol.scales != (1.0,):
         raise UserError(

@@ -16,6 +16,7 @@ from segmenter.files.outputs import check_new
 from segmenter.inference.resizing import resize_image, view_sizes
 from segmenter.model import Segmenter
 from segmenter.runtimes.devices import usable_device
+from segmenter.runtimes.parity import best_class_agreement
 
 _HELD_OUT = 5
 """Every so many images one is not fitted to, and shows what is lost."""
@@ -51,8 +52,7 @@ def run_pruning(
         raise UserError(f"--max-photos is at least 2, got {max_photos}")
     model = load(source, usable_device(device))
     spec = model.spec
-    if spec.encoder.in_channels != 3:
-        raise UserError(f"images have 3 channels, this model takes {spec.encoder.in_channels}")
+    spec.encoder.require_rgb()
     paths = _spread(sorted({path for path, _ in walk_inputs(images)}), max_photos)
     if len(paths) < 2:
         raise UserError("give at least 2 images: one is fitted to, another shows what is lost")
@@ -71,22 +71,12 @@ def run_pruning(
     before, after = (sum(each.numel() for each in m.parameters()) for m in (model, small))
     print(f"blocks that stay: {', '.join(map(str, kept))} of {spec.encoder.depth}")
     print(f"parameters: {before / 1e6:.2f} M before, {after / 1e6:.2f} M now")
+    kept_labels = best_class_agreement(model, small, _shown(model, held_out))
     print(
         f"fitted to {len(fitted)} images; in those held out ({len(held_out)}), "
-        f"{same_labels(model, small, _shown(model, held_out)):.1%} of the patches keep their label"
+        f"{kept_labels:.1%} of the patches keep their label"
     )
     print(f"written: {out}; `segmenter evaluate` scores it, `segmenter train --from` goes on")
-
-
-@torch.no_grad()
-def same_labels(one: Segmenter, other: Segmenter, images: Iterable[Tensor]) -> float:
-    """Share of the patches (or of their cells) that two models give the same label."""
-    same = total = 0
-    for image in images:
-        labels, others = (m.patch_logits(image).argmax(dim=1) for m in (one, other))
-        same += int((labels == others).sum())
-        total += labels.numel()
-    return same / total
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

@@ -296,9 +296,7 @@ def open_service(
         UserError: If the model cannot be used, or does not take images.
     """
     predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
-    num_channels = predictor.spec.encoder.in_channels
-    if num_channels != 3:
-        raise UserError(f"images have 3 channels, this model takes {num_channels}")
+    predictor.spec.encoder.require_rgb()
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
 
 

@@ -3,7 +3,6 @@
 Nothing here may stop training: what cannot be written is a warning, once.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from segmenter.memory import peak_memory
 from segmenter.recipe import Recipe
 from segmenter.training.log.curves import write_curves
 from segmenter.training.log.files import RunLog
 from segmenter.training.log.lines import log_to
 from segmenter.training.log.tracking import Pictures, TrackedRun, Trackers, in_one_line
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
-_BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class TrainingReport:
@@ -90,7 +83,7 @@ class TrainingReport:
             "train/images_per_second": self._num_images / seconds,
             "train/data_wait_share": self._waited / seconds,
         }
-        memory = peak_memory_bytes()
+        memory = peak_memory()
         if memory is not None:
             numbers["train/memory_gib"] = memory / 2**30
         self.numbers(step, numbers)
@@ -165,10 +158,3 @@ class TrainingReport:
         self._losses: list[float] = []
         self._num_images = 0
         self._waited = 0.0
-
-
-def peak_memory_bytes() -> int | None:
-    """The most memory that this process has held at one time; none where no one counts it."""
-    if resource is None:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from segmenter.checkpoints import model_file as own
 from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
 from segmenter.files.outputs import stays_inside
 
 MODEL_FILE = "model.safetensors"
@@ -89,15 +90,9 @@ def import_hub() -> Any:
     Raises:
         UserError: If it is not installed.
     """
-    try:
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-    except ImportError:
-        raise UserError(
-            "models on the hub need huggingface_hub, not installed; get it with: "
-            "pip install 'vit-segmenter[hub]'"
-        ) from None
-    return huggingface_hub
+    import_optional("a model on the hub", "huggingface_hub.constants", extra="hub")
+    import_optional("a model on the hub", "huggingface_hub.errors", extra="hub")
+    return import_optional("a model on the hub", "huggingface_hub", extra="hub")
 
 
 @contextmanager

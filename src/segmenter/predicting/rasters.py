@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import (
 
 from segmenter.data.decoding.decode import FILE_LIMITS
 from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol
@@ -106,13 +107,7 @@ def import_rasterio() -> Any:
     Raises:
         UserError: If it is not installed.
     """
-    try:
-        import rasterio
-    except ImportError:
-        raise UserError(
-            "GeoTIFFs need rasterio, which is not installed; pip install 'vit-segmenter[geo]'"
-        ) from None
-    return rasterio
+    return import_optional("a GeoTIFF", "rasterio", extra="geo")
 
 
 class _Raster:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segmenter.errors import UserError
+from segmenter.files.optional import require
 from segmenter.files.yaml import first_problem
 from segmenter.model.spec import ModelSpec
 from segmenter.runtimes.graph import Output
@@ -79,13 +80,9 @@ def read_exported(path: Path) -> Exported:
 
 def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
     """The facts in an ONNX file, after a look at everything in it that could lead elsewhere."""
-    try:
-        import onnx
-    except ImportError:
-        raise UserError(
-            f"{path} is read with onnx, which is not installed; "
-            "`pip install 'vit-segmenter[export]'`"
-        ) from None
+    require(f"{path}", "onnx", extra="export")
+    import onnx
+
     try:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's errors, and those of texts that are no UTF-8

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from segmenter.errors import UserError
+from segmenter.files.optional import require
 from segmenter.model.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -73,14 +74,7 @@ def to_onnx(
     Raises:
         UserError: If onnx or onnxscript is not installed, or the model is larger than 2 GiB.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"{error.name} is not installed, and graphs are made with it; "
-            "`pip install 'vit-segmenter[export]'`"
-        ) from None
+    require("a graph", "onnx", "onnxscript", extra="export")
     if 4 * sum(parameter.numel() for parameter in model.parameters()) > _MAX_GRAPH_BYTES - (
         1 << 24
     ):

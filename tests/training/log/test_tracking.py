@@ -4,14 +4,16 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from segmenter import UserError
 from segmenter.commands.run_training import run_training
-from segmenter.recipe import Recipe
+from segmenter.recipe import Recipe, TrackerName
 from segmenter.training.log import tracking
 from segmenter.training.log.tracking import TrackedRun, Trackers, require_trackers
 from segmenter.training.signals import Stopped
@@ -23,7 +25,7 @@ PICTURE = np.zeros((4, 6, 3), dtype=np.uint8)
 class Recorder:
     """A tracker that keeps what it is told, or does something else instead."""
 
-    def __init__(self, on_numbers: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_numbers: Callable[[], object] = lambda: None) -> None:
         self.seen: list[tuple[int, str]] = []
         self.num_pictures = 0
         self.is_closed = False
@@ -53,7 +55,9 @@ def open_trackers(
     def open_them(told: dict[str, int] | None = None, **recorders: Recorder):
         said: list[str] = []
         for name, recorder in recorders.items():
-            monkeypatch.setitem(tracking._OPEN, name, lambda _, each=recorder: each)
+            monkeypatch.setitem(
+                tracking._OPEN, cast(TrackerName, name), lambda _, each=recorder: each
+            )
         recipe = make_recipe(data_set, track=list(recorders))
         run = TrackedRun(data_set, recipe, start=0)
         return Trackers(run, told or {}, said.append), said
@@ -134,7 +138,7 @@ def test_what_is_not_installed_is_named_with_its_extra_before_anything_is_writte
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(tracking._MODULES, "wandb", "no_such_module")
-    with pytest.raises(UserError, match=r"wandb is not installed.*vit-segmenter\[track\]"):
+    with pytest.raises(UserError, match=r"wandb needs no_such_module, not installed; .*\[track\]"):
         run_training(make_recipe(data_set, track=["wandb"]), data_set / "run", "cpu", resume=False)
     assert not (data_set / "run").exists()
 
@@ -179,7 +183,7 @@ def test_wandb_offline_keeps_one_run_with_each_step_once(
     require_or_skip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = broken_and_resumed(data_set, monkeypatch, "wandb")
-    from wandb.proto import wandb_internal_pb2
+    wandb_internal_pb2 = import_module("wandb.proto.wandb_internal_pb2")
 
     run_id = json.loads((run / "trackers.json").read_text())["wandb"]
     logged = []
@@ -203,9 +207,7 @@ def test_mlflow_file_store_keeps_one_run_with_each_step_once(
     require_or_skip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = broken_and_resumed(data_set, monkeypatch, "mlflow")
-    from mlflow import MlflowClient
-
-    client = MlflowClient((run / "mlflow").absolute().as_uri())
+    client = import_module("mlflow").MlflowClient((run / "mlflow").absolute().as_uri())
     run_id = json.loads((run / "trackers.json").read_text())["mlflow"]
     history = client.get_metric_history(run_id, "train/loss")
     kept = [(line["step"], line["train/loss"]) for line in log(run) if "train/loss" in line]
@@ -233,7 +235,7 @@ def leveldb_records(data: bytes) -> list[bytes]:
     return records
 
 
-def require_or_skip(name: str) -> None:
+def require_or_skip(name: TrackerName) -> None:
     """Skip where the extra is not installed; `make install` leaves it out, as it is large."""
     try:
         require_trackers([name])

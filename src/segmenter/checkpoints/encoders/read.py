@@ -20,6 +20,7 @@ from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_state
 from segmenter.checkpoints.model_file import read_tensors
 from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
 
 _HUB_PREFIX = "timm:"
@@ -130,12 +131,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _download(name: str) -> dict[str, Tensor]:
-    try:
-        import timm
-    except ImportError:
-        raise UserError(
-            f"timm:{name} needs timm: install it with `pip install 'vit-segmenter[timm]'`"
-        ) from None
+    timm = import_optional(f"timm:{name}", "timm", extra="timm")
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # an unknown name, no network, a refused licence: all are the user's

@@ -18,6 +18,7 @@ from numpy import ndarray
 from segmenter.data.decoding.decode import Limits
 from segmenter.data.decoding.orientation import turn
 from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
 
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)
 """Of a frame, in pixels: several are in memory at a time. A file may have any number of bytes."""
@@ -108,13 +109,7 @@ def import_av() -> Any:
     Raises:
         UserError: If it is not installed.
     """
-    try:
-        import av
-    except ImportError:
-        raise UserError(
-            "videos need PyAV, which is not installed; pip install 'vit-segmenter[video]'"
-        ) from None
-    return av
+    return import_optional("a video", "av", extra="video")
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 import socket
 
 from segmenter.errors import UserError
+from segmenter.files.optional import missing, require
 
 _POSIX_ALONE = ("resource", "fcntl")
 """Modules of Python's own that Windows does not have."""
+_LIBRARIES = ("prometheus_client", "python_multipart", "starlette", "uvicorn")
 
 
 def run_service(
@@ -23,25 +25,21 @@ def run_service(
     Raises:
         UserError: If the extra is missing, the model cannot be used, or the address is taken.
     """
-    try:
-        from segmenter.extras.serving.app import open_service
-        from segmenter.extras.serving.server import run_server
-        from segmenter.extras.serving.service_settings import (
-            TOKEN_VARIABLE,
-            ServiceSettings,
-            read_token,
-        )
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "segmenter":
-            raise
-        if error.name in _POSIX_ALONE:
-            raise UserError(
-                f"serve runs on Linux and macOS: this system lacks {error.name}, which limits what "
-                "a process may take; start it in a container, or in WSL on Windows"
-            ) from None
+    absent = missing(_POSIX_ALONE)
+    if absent:
         raise UserError(
-            f"{error.name} is not installed; get it with: pip install 'vit-segmenter[serve]'"
-        ) from None
+            f"serve runs on Linux and macOS: this system lacks {absent[0]}, which limits what "
+            "a process may take; start it in a container, or in WSL on Windows"
+        )
+    require("serve", *_LIBRARIES, extra="serve")
+    from segmenter.extras.serving.app import open_service
+    from segmenter.extras.serving.server import run_server
+    from segmenter.extras.serving.service_settings import (
+        TOKEN_VARIABLE,
+        ServiceSettings,
+        read_token,
+    )
+
     settings = ServiceSettings(
         token=read_token(),
         is_local=_is_loopback(host),

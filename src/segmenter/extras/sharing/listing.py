@@ -1,7 +1,6 @@
 """The models at hand: those in the package, and those of the hub that are in its cache."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints.hub import MODEL_FILE, HubName, import_hub
 from segmenter.checkpoints.open import bundled_models
 from segmenter.errors import UserError
+from segmenter.files.optional import missing
 from segmenter.model import ModelSpec
 
 
@@ -34,7 +34,7 @@ def models_at_hand() -> list[Found]:
 
 def _cached() -> Iterator[tuple[str, Path]]:
     """Names and files in the hub's cache: one a branch or tag, or else the commit."""
-    if find_spec("huggingface_hub") is None:
+    if missing(["huggingface_hub"]):
         return
     hub = import_hub()
     try:

@@ -5,7 +5,6 @@ up: one that fails or does not keep up is dropped with a warning.
 """
 
 import contextlib
-import importlib
 import json
 import os
 import queue
@@ -20,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
 from segmenter.files.outputs import write_atomically
 from segmenter.files.regular import read_regular
 from segmenter.recipe import Recipe, TrackerName
@@ -48,13 +47,7 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
         UserError: If something is not installed.
     """
     for name in names:
-        try:
-            importlib.import_module(_MODULES[name])
-        except ImportError as error:
-            raise UserError(
-                f"track: {name} is not installed ({in_one_line(error)}): install it with "
-                "`pip install 'vit-segmenter[track]'`, or take it out of `track`"
-            ) from None
+        import_optional(f"track: {name}", _MODULES[name], extra="track")
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def our_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence
     )
     counts = np.ones((len(items), len(folder.classes)), dtype=np.int64)
     stream = SampleStream(items, folder.classes, transform, SEED, pixel_counts=counts)
-    return iter(make_loader(stream, 0, num_batches * BATCH, BATCH, workers))
+    return iter(make_loader(stream, range(num_batches * BATCH), BATCH, workers))
 
 
 def paddle_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence]:

@@ -167,7 +167,7 @@ def train(
     optimizer = make_optimizer(model, recipe.optimizer)
     in_training = DistributedModel(model)
     stop = recipe.schedule.steps * recipe.batch_size
-    batches = make_loader(stream, 0, stop, recipe.batch_size, workers=1)
+    batches = make_loader(stream, range(stop), recipe.batch_size, workers=1)
     for step, batch in enumerate(batches):
         rate = learning_rate(recipe.optimizer.lr, recipe.schedule, step)
         set_learning_rate(optimizer, rate)

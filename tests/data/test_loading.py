@@ -65,7 +65,7 @@ def spied_items(stream: SampleStream, monkeypatch, positions) -> list[str]:
 
 def test_batches_hold_the_crops_of_their_positions(folder) -> None:
     stream = make_stream(folder)
-    batches = list(make_loader(stream, 3, 8, batch_size=2))
+    batches = list(make_loader(stream, range(3, 8), batch_size=2))
     assert [batch.positions.tolist() for batch in batches] == [[3, 4], [5, 6], [7]]
     assert batches[0].images.shape == (2, 3, 16, 16)
     assert batches[0].images.dtype == torch.uint8
@@ -78,7 +78,7 @@ def test_batches_hold_the_crops_of_their_positions(folder) -> None:
 
 def test_any_number_of_workers_gives_the_same_bits(folder) -> None:
     stream = make_stream(folder)
-    alone, helped = (joined(make_loader(stream, 0, 12, 3, workers)) for workers in (0, 2))
+    alone, helped = (joined(make_loader(stream, range(12), 3, workers)) for workers in (0, 2))
     assert all_equal(alone, helped)
 
 
@@ -92,18 +92,18 @@ def mapping_at(address: int) -> str:
 
 
 def test_a_worker_writes_batches_where_the_training_process_reads_them(folder) -> None:
-    for batch in make_loader(make_stream(folder), 0, 4, 2, workers=1):
+    for batch in make_loader(make_stream(folder), range(4), 2, workers=1):
         for part in batch:
             assert "memfd:segmenter-batch" in mapping_at(part.data_ptr())
         assert batch.images.dtype == torch.uint8
         assert batch.images.is_contiguous()
-    alone = next(make_loader(make_stream(folder), 0, 4, 2))
+    alone = next(make_loader(make_stream(folder), range(4), 2))
     assert "memfd" not in mapping_at(alone.images.data_ptr())
 
 
 def test_any_start_and_batch_size_gives_the_same_bits(folder) -> None:
-    whole = joined(make_loader(make_stream(folder), 0, 17, 4))
-    tail = joined(make_loader(make_stream(folder), 9, 17, 3))
+    whole = joined(make_loader(make_stream(folder), range(17), 4))
+    tail = joined(make_loader(make_stream(folder), range(9, 17), 3))
     assert all_equal(Batch(*(part[9:] for part in whole)), tail)
 
 
@@ -124,7 +124,7 @@ def test_seeds_and_positions_differ_in_their_crops(folder) -> None:
 def test_the_global_generators_are_left_alone(folder) -> None:
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    list(make_loader(make_stream(folder), 0, 4, 2))
+    list(make_loader(make_stream(folder), range(4), 2))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 
@@ -156,10 +156,10 @@ def test_an_unreadable_image_is_told_and_replaced_by_a_draw_of_its_position(
     stream = make_stream(folder)
     folder.items("all")[1].image.write_bytes(b"")
     told = []
-    batches = list(make_loader(stream, 0, 10, 2, workers, on_unreadable=told.append))
+    batches = list(make_loader(stream, range(10), 2, workers, on_unreadable=told.append))
     assert [image.image for image in told] == [str(folder.items("all")[1].image)] * 2  # 2 epochs
     assert "b.png is empty" in told[0].reason
-    assert all_equal(joined(batches[2:]), joined(make_loader(stream, 4, 10, 3)))
+    assert all_equal(joined(batches[2:]), joined(make_loader(stream, range(4, 10), 3)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -168,15 +168,15 @@ def test_nothing_readable_is_an_error_in_one_line(workers, folder) -> None:
     for item in folder.items("all"):
         item.image.write_bytes(b"")
     with pytest.raises(UserError, match=r"png is empty") as caught:
-        list(make_loader(stream, 0, 5, 2, workers))
+        list(make_loader(stream, range(5), 2, workers))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
 def test_a_reading_process_that_is_killed_is_replaced_and_no_bit_changes(folder) -> None:
     stream, said = make_stream(folder), []
-    expected = joined(make_loader(stream, 0, 40, 2))
-    batches = make_loader(stream, 0, 40, 2, workers=2, say=said.append)
+    expected = joined(make_loader(stream, range(40), 2))
+    batches = make_loader(stream, range(40), 2, workers=2, say=said.append)
     found = [next(batches)]
     for process in multiprocessing.active_children():
         os.kill(process.pid, signal.SIGKILL)
@@ -201,7 +201,7 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
     )
     start = time.monotonic()
     with pytest.raises(UserError, match=r"died 3 times in a row.*set workers to 0.*[abcde], "):
-        next(make_loader(deadly, 0, 40, 2, workers=1))
+        next(make_loader(deadly, range(40), 2, workers=1))
     assert time.monotonic() - start < 30
 
 
@@ -241,7 +241,7 @@ def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(
     folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, said, start_reading = make_stream(folder), [], loading._start_reading
-    expected = joined(make_loader(stream, 0, 8, 2))
+    expected = joined(make_loader(stream, range(8), 2))
     starts = []
 
     def reading(*arguments):
@@ -253,7 +253,7 @@ def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(
         yield from batches
 
     monkeypatch.setattr(loading, "_start_reading", reading)
-    found = joined(make_loader(stream, 0, 8, 2, say=said.append))
+    found = joined(make_loader(stream, range(8), 2, say=said.append))
     assert len(starts) == 2
     assert len(said) == 1
     assert all_equal(found, expected)

@@ -33,7 +33,7 @@ from segmenter.data.loading import SampleStream, make_loader
 from segmenter.data.transforms import CropTransform
 
 def digest(workers):
-    batches = make_loader(stream, 0, 9 * 8, 8, workers, say=print)
+    batches = make_loader(stream, range(9 * 8), 8, workers, say=print)
     return hashlib.sha256(b"".join(part.numpy() for batch in batches for part in batch)).hexdigest()
 
 folder = open_folder(Path(sys.argv[1]))
@@ -87,7 +87,9 @@ def refuse(*_: object) -> None:
 
 def equal_to_reading_alone(stream: SampleStream, **settings) -> bool:
     pairs = zip(
-        make_loader(stream, 0, 20, 4, 2, **settings), make_loader(stream, 0, 20, 4), strict=True
+        make_loader(stream, range(20), 4, 2, **settings),
+        make_loader(stream, range(20), 4),
+        strict=True,
     )
     return all(torch.equal(a, b) for mine, other in pairs for a, b in zip(mine, other, strict=True))
 
@@ -113,7 +115,7 @@ def test_readers_that_hang_hold_up_neither_a_stop_nor_the_end(stream) -> None:
     began, signals = time.monotonic(), StopSignals()
     with signals:
         batches = make_loader(
-            stream, 0, 400, 4, 2, is_stopping=lambda: signals.received is not None
+            stream, range(400), 4, 2, is_stopping=lambda: signals.received is not None
         )
         next(batches)
         for process in multiprocessing.active_children():
@@ -129,7 +131,7 @@ LEFT_OPEN = (
     READ.split("expected =")[0]
     + """
 import multiprocessing, os, signal
-batches = make_loader(stream, 0, 800, 8, 2)
+batches = make_loader(stream, range(800), 8, 2)
 next(batches)
 pids = [process.pid for process in multiprocessing.active_children()]
 print(*pids, flush=True)

@@ -151,8 +151,7 @@ def _read(item: Item, classes: Classes) -> Sample:
 
 def make_loader(
     stream: SampleStream,
-    start: int,
-    stop: int,
+    positions: range,
     batch_size: int,
     workers: int = 0,
     *,
@@ -161,15 +160,14 @@ def make_loader(
     say: Callable[[str], None] = lambda _: None,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Batch]:
-    """Batches of the positions from `start` up to `stop`, in order; the last may be smaller.
+    """Yield batches of the crops at these positions, in order; the last may be smaller.
 
     A reading process that dies is replaced, and what it was about to read is read again. Where the
     system starts no process, this one reads.
 
     Args:
         stream: Where crops come from.
-        start: First position.
-        stop: The position after the last.
+        positions: Of the crops in the stream, one after the other.
         batch_size: Crops in a batch.
         workers: Processes that read ahead, each on one thread; 0: this process reads.
         share: Of the equal shares that each batch is cut into, which one is read, and how many
@@ -181,7 +179,7 @@ def make_loader(
     Raises:
         UserError: If images cannot be read, or the processes die again and again.
     """
-    num_deaths = 0
+    num_deaths, (start, stop) = 0, (positions.start, positions.stop)
     while start < stop:
         batches = _positions(start, stop, batch_size, share)
         try:

@@ -76,13 +76,6 @@ class ConfusionMatrix:
             )
         self.counts += other.counts
 
-    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        """A new matrix with the counts of both."""
-        total = ConfusionMatrix(self.num_classes, self.ignore_index)
-        total.merge(self)
-        total.merge(other)
-        return total
-
 
 @dataclass(frozen=True)
 class ClassScores:

@@ -173,8 +173,7 @@ def _read_batches(run: Run, state: TrainingState, stop: StopSignals, warn: Log) 
     limit = recipe.data.max_unreadable * len(run.stream.items)
     return make_loader(
         run.stream,
-        state.position,
-        state.position + num_crops,
+        range(state.position, state.position + num_crops),
         recipe.batch_size,
         recipe.workers,
         share=(processes.rank, processes.count),

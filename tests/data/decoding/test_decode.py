@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_size
+from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_header
 from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.errors import UserError
 from tests.helpers.image_bytes import encode, png_chunk, png_header
@@ -58,7 +58,7 @@ def test_images_are_turned_as_exif_says(kind, orientation, tmp_path: Path) -> No
     path = tmp_path / "photo"
     path.write_bytes(data)
     assert np.abs(decode_image(path).astype(int) - upright).max() <= 2
-    assert read_size(path) == upright.shape[:2]
+    assert read_header(path).size == upright.shape[:2]
 
 
 def test_exif_does_not_turn_a_mask(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_an_avif_image_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (32, 16)).save(tmp_path / "a.avif", exif=exif)
     assert decode_image(tmp_path / "a.avif").shape == (32, 16, 3)
-    assert read_size(tmp_path / "a.avif") == (32, 16)
+    assert read_header(tmp_path / "a.avif").size == (32, 16)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segmenter import commands
 from segmenter.checkpoints import save
-from segmenter.data.decoding.decode import decode_image, read_size
+from segmenter.data.decoding.decode import decode_image, read_header
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol, Segmenter
 from tests.helpers.models import make_spec
@@ -26,7 +26,7 @@ MEMORY = 2 << 30  # that a process may take for an image of 48 million pixels
 
 MEASURE = """
 import resource, sys, time
-from segmenter.data.decoding.decode import decode_image, read_size
+from segmenter.data.decoding.decode import decode_image, read_header
 from segmenter.errors import UserError
 
 def peak():
@@ -118,7 +118,7 @@ def test_on_the_command_line_labels_have_the_size_of_the_image(tmp_path: Path, m
         (images / f"{height}x{width}.png").write_bytes(encode(make_image(height, width)))
     assert predict(images, model, out) == 0
     for height, width in sizes:
-        assert read_size(out / f"{height}x{width}_label.png") == (height, width)
+        assert read_header(out / f"{height}x{width}_label.png").size == (height, width)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder where none can be made")

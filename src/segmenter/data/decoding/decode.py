@@ -204,15 +204,6 @@ def count_pixels(data: bytes, *, limits: Limits = FILE_LIMITS) -> int:
         return width * height
 
 
-def read_size(path: Path, *, limits: Limits = FILE_LIMITS) -> tuple[int, int]:
-    """Height and width that `decode_image` would give, from the header alone.
-
-    Raises:
-        UserError: If it is missing, too large or not an image of a known kind.
-    """
-    return read_header(path, limits=limits).size
-
-
 def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
     """Read what a file says of itself, without its pixels.
 

@@ -22,6 +22,12 @@ from segmenter.pages import PAGE_NAME, data_uri, render_page
 
 _NUM_SHOWN = 12
 _MAX_SIDE = 640  # of a picture in the page, in pixels
+_COLORS = {
+    "only_a": ONLY_A_COLOR,
+    "only_b": ONLY_B_COLOR,
+    "wrong": WRONG_COLOR,
+    "unlabelled": UNLABELLED_COLOR,
+}
 
 
 class _Row(NamedTuple):
@@ -70,21 +76,7 @@ def write_comparison(
     Raises:
         UserError: If an image cannot be read any more, or the page not be written.
     """
-    found = comparison.intervals
-    means = [
-        _row(MEANS[name], None, a, b, found and found.means[name])
-        for name, (a, b) in comparison.means.items()
-    ]
-    rows = [
-        _row(
-            info.name,
-            info.color,
-            comparison.a.scores.classes[index].iou,
-            comparison.b.scores.classes[index].iou,
-            found and found.ious[index],
-        )
-        for index, info in enumerate(classes.by_index)
-    ]
+    means, rows = _rows(comparison, classes)
     shown = [image for image in comparison.images if image.difference][:_NUM_SHOWN]
     page = render_page(
         "segmenter.evaluation.reports",
@@ -100,14 +92,24 @@ def write_comparison(
         context=context,
         seconds=comparison.a.seconds + comparison.b.seconds,
         images=[_image(each, predictors, items[each.index], classes) for each in shown],
-        colors={
-            "only_a": ONLY_A_COLOR,
-            "only_b": ONLY_B_COLOR,
-            "wrong": WRONG_COLOR,
-            "unlabelled": UNLABELLED_COLOR,
-        },
+        colors=_COLORS,
     )
     return folder.write(PAGE_NAME, page)
+
+
+def _rows(comparison: Comparison, classes: Classes) -> tuple[list[_Row], list[_Row]]:
+    """Return the rows of the scores over all classes, and those of the classes."""
+    found = comparison.intervals
+    means = [
+        _row(MEANS[name], None, a, b, found and found.means[name])
+        for name, (a, b) in comparison.means.items()
+    ]
+    pairs = zip(comparison.a.scores.classes, comparison.b.scores.classes, strict=True)
+    of_classes = [
+        _row(info.name, info.color, a.iou, b.iou, found and found.ious[index])
+        for index, (info, (a, b)) in enumerate(zip(classes.by_index, pairs, strict=True))
+    ]
+    return means, of_classes
 
 
 def _row(

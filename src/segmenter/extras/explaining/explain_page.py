@@ -1,7 +1,7 @@
 """`explain`: one page and PNGs of what a model looks at in an image."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -83,28 +83,33 @@ def write_explanation(
             picture = _over(small, weight, predictor, pixels)
             if index is None:
                 _mark(picture, patch, predictor, pixels)
-            file_name = f"{part}-{number + 1}-head-{head + 1}.png"
-            folder.write(file_name, label_png(picture))
-            heads.append(file_name)
+            heads.append(f"{part}-{number + 1}-head-{head + 1}.png")
+            folder.write(heads[-1], label_png(picture))
         layers.append(_Layer(f"{part} {number + 1}", heads))
-
-    colors = [info.color for info in classes.classes]
-    names = [info.name for info in classes.classes]
-    decoder = predictor.model.decoder
-    similarity = class_similarity(predictor.model).cpu().tolist()
     page = render_page(
         "segmenter.extras.explaining",
         "explain.html.jinja",
         name=name,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
-        has_class_tokens=decoder.num_query_blocks + decoder.num_attention_blocks > 0,
         layers=layers,
-        names=names,
-        points=list(zip(names, colors, class_map(predictor.model).tolist(), strict=True)),
-        similarity=list(zip(names, similarity, strict=True)),
+        **_class_values(predictor),
     )
     folder.write(PAGE_NAME, page)
+
+
+def _class_values(predictor: Predictor) -> dict[str, Any]:
+    """Return what the page shows of how the model tells classes apart."""
+    classes, decoder = predictor.classes.classes, predictor.model.decoder
+    names = [info.name for info in classes]
+    points = zip(classes, class_map(predictor.model).tolist(), strict=True)
+    similarity = class_similarity(predictor.model).cpu().tolist()
+    return {
+        "has_class_tokens": decoder.num_query_blocks + decoder.num_attention_blocks > 0,
+        "names": names,
+        "points": [(info.name, info.color, point) for info, point in points],
+        "similarity": list(zip(names, similarity, strict=True)),
+    }
 
 
 def _place(

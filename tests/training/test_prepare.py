@@ -84,11 +84,12 @@ def test_a_model_grows_from_another_with_another_patch_size(tmp_path: Path) -> N
 
 
 def test_a_machine_that_holds_other_images_than_the_first_is_refused(data_set: Path) -> None:
-    found = Survey("float32", make_classes(3), (), (), np.zeros((0, 3), np.int64))
+    recipe = make_recipe(data_set)
+    found = Survey(recipe, make_classes(3), (), (), np.zeros((0, 3), np.int64))
     second = Processes(rank=1)
     with pytest.raises(UserError, match="does not hold the same images on all machines"):
         prepare(
-            make_recipe(data_set),
+            recipe,
             data_set / "run",
             torch.device("cpu"),
             second,

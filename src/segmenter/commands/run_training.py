@@ -11,15 +11,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from segmenter.data.decoding.set_depth import describe_bits, set_bits
-from segmenter.data.masks.missing_classes import ask_for_classes
-from segmenter.data.masks.problems import Severity
-from segmenter.data.published.open import open_data, split_name
-from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
-from segmenter.extras.checking.before_training import read_training_data
-from segmenter.extras.checking.findings import group, one_line
-from segmenter.extras.checking.split_facts import missing_classes
+from segmenter.extras.checking.before_training import survey_data
 from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
@@ -28,7 +21,7 @@ from segmenter.training.launch import (
     device_name,
     exact_algorithms,
     launch,
-    place_of,
+    process_device,
 )
 from segmenter.training.log.lines import Log, log_to
 from segmenter.training.log.tracking import require_trackers
@@ -83,19 +76,19 @@ def run_training(
         return _launch(recipe, devices, [*given, "--device", device_name(device, devices)])
     if devices is not None and devices != num_here:
         raise UserError(
-            f"--devices is {devices}, but {num_here} processes were started on this machine; leave "
-            "--devices away"
+            f"--devices is {devices}, but {num_here} processes were started on this machine; omit "
+            "--devices"
         )
     with (
         exact_algorithms(execution.deterministic),
-        init_processes(place := place_of(device, described, num_here)) as processes,
+        init_processes(own_device := process_device(device, described, num_here)) as processes,
         contextlib.ExitStack() as held,
     ):
         console = Console(stderr=True, quiet=not processes.is_rank_zero)
         folder, log = out or Path("runs") / recipe.name, log_to(console)
-        survey = partial(_survey, recipe, folder, place, log, resume=resume)
+        survey = partial(_survey, recipe, folder, own_device, log, resume=resume)
         run = processes.on_all_ranks(
-            lambda: prepare(recipe, folder, place, processes, execution, survey, log)
+            lambda: prepare(recipe, folder, own_device, processes, execution, survey, log)
         )
         processes.on_rank_zero(lambda: held.enter_context(_own_folder(run, log, resume=resume)))
         train(run, console, resume=resume, allow_config_change=allow_config_change)
@@ -115,7 +108,7 @@ def _launch(recipe: Recipe, count: int, arguments: list[str]) -> int:
 def _survey(
     recipe: Recipe, folder: Path, device: torch.device, log: Log, *, resume: bool
 ) -> Survey:
-    """Check what has to be checked once, and read every image and mask.
+    """Settle the precision, check trackers and folder, and read every image and mask.
 
     Raises:
         UserError: If trackers, the run's folder or the data set do not allow the run.
@@ -123,27 +116,7 @@ def _survey(
     precision = _precision_on(device, recipe.precision, log)
     require_trackers(recipe.track)
     check_run_folder(folder, resume=resume)
-    root = recipe.data.root
-    if split_name(root) is None:
-        ask_for_classes(Path(root))
-    data = open_data(root)
-    train_items, val_items = training_items(recipe, data)
-    found = read_training_data(
-        data,
-        train_items,
-        val_items,
-        workers=recipe.workers,
-        max_unreadable=recipe.data.max_unreadable,
-    )
-    absent = missing_classes(found.pixel_counts.sum(axis=0), data.classes, "the training images")
-    for finding in group((*found.problems, *absent)):
-        if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
-            log(f"{finding.severity}: {one_line(finding)}")
-    if depth := describe_bits(found.deep_images, data.classes.image_bits):
-        log(depth)
-    bits = set_bits(found.deep_images, data.classes.image_bits)
-    classes = data.classes.model_copy(update={"image_bits": bits})
-    return Survey(precision, classes, train_items, val_items, found.pixel_counts)
+    return survey_data(recipe.model_copy(update={"precision": precision}), log)
 
 
 @contextlib.contextmanager
@@ -156,13 +129,13 @@ def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
         yield
 
 
-def _precision_on(place: torch.device, precision: str, log: Log) -> str:
-    """What a precision means on a device; says so if that one is slow there."""
-    is_native = has_bfloat16(place)
+def _precision_on(device: torch.device, precision: str, log: Log) -> str:
+    """Return what a precision means on a device; warn if it is slow there."""
+    is_native = has_bfloat16(device)
     if precision == "auto":
         return "bfloat16" if is_native else "float32"
-    if precision == "bfloat16" and not is_native and place.type in ("cpu", "cuda"):
-        name = {"cpu": "CPU", "cuda": "GPU"}[place.type]
+    if precision == "bfloat16" and not is_native and device.type in ("cpu", "cuda"):
+        name = {"cpu": "CPU", "cuda": "GPU"}[device.type]
         log(
             f"warning: this {name} has no bfloat16 arithmetic, and may take ten times as long as "
             "in float32; precision auto takes what is fast"

@@ -1,7 +1,11 @@
 """Starting the processes of a run on this machine, and ending them together.
 
-Each process is told what torchrun would tell it. Unlike torchrun, one line says what is wrong, and
-the exit status is that of the process that ended first with one.
+Each process finds in its environment what torchrun would put there. torchrun itself, and
+torch.multiprocessing, would not do: torchrun ends with a table and status 1 whatever happened;
+torch.multiprocessing passes no signal on, takes an interrupt at the start for success, and sends
+SIGTERM, which means "save and stop" here, to processes whose peer has just failed. Here the failing
+process says in one line what is wrong, the others may end by themselves, and the exit status is
+that of the process that failed first.
 """
 
 import contextlib
@@ -28,7 +32,7 @@ _POLL_SECONDS = 0.05
 
 
 def device_name(device: str | None, num_processes: int) -> str:
-    """What the processes of a run on this machine compute on: the device asked for, or GPUs if any.
+    """Return what the processes on this machine compute on: the device asked for, or GPUs if any.
 
     Raises:
         UserError: If several processes would share one GPU, or there are too few.
@@ -51,8 +55,8 @@ def device_name(device: str | None, num_processes: int) -> str:
     return name
 
 
-def place_of(device: str | None, processes: Processes, num_here: int) -> torch.device:
-    """Where one process computes; `num_here` processes share this machine.
+def process_device(device: str | None, processes: Processes, num_here: int) -> torch.device:
+    """Return where one process computes; `num_here` processes share this machine.
 
     Raises:
         UserError: If that device is not there.
@@ -60,9 +64,9 @@ def place_of(device: str | None, processes: Processes, num_here: int) -> torch.d
     name = device_name(device, num_here if processes.count > 1 else 1)
     if name != "cuda" or processes.count == 1:
         return usable_device(name)
-    place = usable_device(f"cuda:{processes.local_rank}")
-    torch.cuda.set_device(place)
-    return place
+    gpu = usable_device(f"cuda:{processes.local_rank}")
+    torch.cuda.set_device(gpu)
+    return gpu
 
 
 def check_execution(execution: Execution, precision: str, num_processes: int) -> None:
@@ -72,24 +76,24 @@ def check_execution(execution: Execution, precision: str, num_processes: int) ->
         UserError: If it is so.
     """
     if execution.shard and num_processes == 1:
-        raise UserError("--shard is for several processes; give --devices, or leave it away")
+        raise UserError("--shard is for several processes; give --devices, or omit it")
     if execution.shard and precision == "float16":
         raise UserError("--shard does not scale float16's gradients; set precision to bfloat16")
     if execution.shard and execution.compile:
-        raise UserError("--shard and --compile do not go together; leave one away")
+        raise UserError("--shard and --compile do not go together; omit one")
     if not execution.compile:
         return
     compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
     if not any(name and shutil.which(name) for name in compilers):
         raise UserError(
             "--compile needs a C++ compiler, and neither CXX nor c++, g++ or clang++ is one here; "
-            "install g++, or leave --compile away"
+            "install g++, or omit --compile"
         )
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.is_file():
         raise UserError(
             f"--compile needs Python's headers, but {header} is missing; install them (Debian: "
-            "python3-dev), or leave --compile away"
+            "python3-dev), or omit --compile"
         )
 
 

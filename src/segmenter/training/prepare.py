@@ -44,8 +44,8 @@ _GREY = (127.5, 127.5, 127.5)
 class Survey:
     """What rank 0 finds out for all processes before anything is built."""
 
-    precision: str
-    """What the recipe's `precision` means on the device."""
+    recipe: Recipe
+    """The recipe, its precision no longer `auto`."""
     classes: Classes
     train: tuple[Item, ...]
     """Images and masks to train on."""
@@ -101,7 +101,7 @@ def prepare(
     if not processes.is_rank_zero:
         _check_same_data(recipe, found)
     is_precision_chosen = recipe.precision == "auto"
-    recipe = recipe.model_copy(update={"precision": found.precision})
+    recipe = found.recipe
     model = build_model(recipe, found.classes, log).to(device)
     stream = build_stream(recipe, model, found.train, found.pixel_counts)
     teacher = recipe.loss.teacher and load_teacher(recipe.loss.teacher, model, device)

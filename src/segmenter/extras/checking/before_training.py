@@ -9,13 +9,21 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.pairing.items import Item
+from segmenter.data.published.open import open_data, split_name
+from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.data_problems import deep_images, find_problems, independent_splits
 from segmenter.extras.checking.findings import group, one_line
 from segmenter.extras.checking.item_inspection import Inspection, inspect_quickly
+from segmenter.extras.checking.split_facts import missing_classes
+from segmenter.recipe import Recipe
+from segmenter.training.log.lines import Log
+from segmenter.training.prepare import Survey
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,36 @@ class TrainingData:
     """What training does not stop at."""
     deep_images: dict[Path, int]
     """Images with more than 8 bits a sample, and the bits that each needs; see `set_depth`."""
+
+
+def survey_data(recipe: Recipe, log: Log) -> Survey:
+    """Read the data set of a run: every image and mask once.
+
+    Args:
+        recipe: The run.
+        log: Shows warnings, and how images of more than 8 bits are read.
+
+    Raises:
+        UserError: If it has no classes yet, after a draft of them was printed; or if something in
+            it is wrong.
+    """
+    root = recipe.data.root
+    if split_name(root) is None:
+        ask_for_classes(Path(root))
+    data = open_data(root)
+    train, val = training_items(recipe, data)
+    found = read_training_data(
+        data, train, val, workers=recipe.workers, max_unreadable=recipe.data.max_unreadable
+    )
+    absent = missing_classes(found.pixel_counts.sum(axis=0), data.classes, "the training images")
+    for finding in group((*found.problems, *absent)):
+        if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
+            log(f"{finding.severity}: {one_line(finding)}")
+    if depth := describe_bits(found.deep_images, data.classes.image_bits):
+        log(depth)
+    bits = set_bits(found.deep_images, data.classes.image_bits)
+    classes = data.classes.model_copy(update={"image_bits": bits})
+    return Survey(recipe, classes, train, val, found.pixel_counts)
 
 
 def read_training_data(

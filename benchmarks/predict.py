@@ -24,7 +24,7 @@ from segmenter.drawing import class_shares
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import ImageOutputs, Labelled, parse_save
+from segmenter.predicting.outputs import ImageOutputs, PredictedImage, parse_save
 from segmenter.predicting.profiling import StageClock, Usage, num_cpus
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -60,9 +60,10 @@ def one_after_other(
         clock.add_labelling(time.perf_counter() - start, predictor.model_seconds - model_start)
         with clock.measure("draw"):
             shares = class_shares(labels, len(predictor.classes))
-            drawn = outputs.draw(Labelled(path, name, image, labels, None, shares))
+            predicted = PredictedImage(path, name, image, found={"labels": labels}, shares=shares)
+            files = outputs.draw(predicted)
         with clock.measure("write"):
-            for each, encode in drawn.files.items():
+            for each, encode in files.items():
                 folder.write(each, encode())
     return clock.usage()
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from segmenter import commands
 from segmenter.commands.streams import guarded_streams
-from segmenter.predicting.annotations.formats import SET_FILES, LabelledImage, labelme_json
+from segmenter.predicting.annotations.formats import SET_FORMATS, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
 from tests.helpers.models import make_classes
 
@@ -61,17 +61,18 @@ def test_xml_reads_back_as_it_was(text: str) -> None:
     assert "\u202e" not in written
 
 
-@pytest.mark.parametrize("name", list(SET_FILES))
+@pytest.mark.parametrize("name", list(SET_FORMATS))
 def test_class_names_in_annotations_are_visible(name: str) -> None:
     classes = make_classes(2)
     first = classes.classes[0].model_copy(update={"name": HOSTILE.replace("\x9b", "")})
     classes = classes.model_copy(update={"classes": (first, classes.classes[1])})
-    image = LabelledImage("a.jpg", np.eye(4, dtype=np.uint8))
-    lines = [SET_FILES[name].line(image, classes)]
-    text = "".join(SET_FILES[name].parts(lambda: iter(lines), classes))
+    labels = np.eye(4, dtype=np.uint8)
+    lines = [SET_FORMATS[name].line("a.jpg", labels, classes)]
+    text = "".join(SET_FORMATS[name].parts(lambda: iter(lines), classes))
     shown = SHOWN.replace(r"\x9b", "")
     assert shown in (text if name == "cvat" else text.replace("\\\\", "\\"))
-    assert shown in str(json.loads(labelme_json(image, classes))["shapes"]).replace("\\\\", "\\")
+    shapes = json.loads(labelme_json("a.jpg", labels, classes))["shapes"]
+    assert shown in str(shapes).replace("\\\\", "\\")
 
 
 class Terminal(io.StringIO):

@@ -22,7 +22,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting.images import label_images, predict_files
-from segmenter.predicting.outputs import ImageOutputs, Labelled, source_ids
+from segmenter.predicting.outputs import ImageOutputs, PredictedImage, source_ids
 from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.summary import Summary
 from tests.helpers.models import make_classes, make_spec
@@ -303,8 +303,10 @@ def test_files_are_those_of_one_image_after_the_other(many, tmp_path: Path, pred
         image = decode_image(result.path)
         labels = predictor(image)
         shares = class_shares(labels, 3)
-        drawn = outputs.draw(Labelled(result.path, result.name, image, labels, None, shares))
-        for path, (name, encode) in zip(result.outputs, drawn.files.items(), strict=True):
+        predicted = PredictedImage(result.path, result.name, image, found={"labels": labels})
+        predicted.shares = shares
+        files = outputs.draw(predicted).items()
+        for path, (name, encode) in zip(result.outputs, files, strict=True):
             assert path == tmp_path / "out" / name
             assert path.read_bytes() == encode()
 
@@ -314,7 +316,7 @@ def test_few_images_are_taken_at_a_time(many, tmp_path: Path, predictor) -> None
     image_folder = (asked.append(name) or (path, name) for path, name in many)
     outputs = ImageOutputs(predictor.classes, tmp_path / "out")
     folder = OutputFolder(tmp_path / "out")
-    labelled = label_images(predictor, image_folder, folder, outputs.draw)
+    labelled = label_images(predictor, image_folder, folder, outputs)
     assert asked == []
     for number, _ in enumerate(labelled, start=1):
         assert len(asked) <= number + 2 * num_cpus() + 2

@@ -1,6 +1,7 @@
 """What `--save` can write, read back from the disk."""
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,14 +15,22 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.inference.labels import Quantity
 from segmenter.model import Segmenter
+from segmenter.predicting.annotations.formats import SET_FORMATS
 from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import ImageOutputs, parse_save
+from segmenter.predicting.outputs import (
+    IMAGE_FORMATS,
+    Encode,
+    ImageFormat,
+    ImageOutputs,
+    PredictedImage,
+    parse_save,
+)
 from segmenter.predicting.set_files import SetFiles
+from tests.helpers.command_line import run
 from tests.helpers.models import make_classes, make_spec
 
-EVERYTHING = (
-    "label,probabilities,margins,labelme,coco,coco-polygons,cvat,label-studio,overlay,color"
-)
+DOCS = Path(__file__).parents[2] / "docs"
+EVERYTHING = ",".join([*IMAGE_FORMATS, *SET_FORMATS])
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -123,6 +132,34 @@ def test_rows_are_the_same_however_few_are_made_at_once(
 def test_a_choice_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_save(text)
+
+
+def test_help_and_docs_name_each_format(capsys: pytest.CaptureFixture) -> None:
+    assert run("predict", "--help") == 0
+    said = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    rows = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "annotations.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted([*IMAGE_FORMATS, *SET_FORMATS])
+    for each in (*IMAGE_FORMATS, *SET_FORMATS):
+        assert re.search(rf"\b{each}\b", said)
+
+
+def test_a_row_of_the_table_is_all_that_a_new_format_takes(
+    tmp_path: Path, image: np.ndarray, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode_pgm(image: PredictedImage, _: ImageOutputs) -> Encode:
+        height, width = image.labels.shape
+        margins = image.found["margins"]
+        return lambda: f"P5 {width} {height} 255 ".encode() + margins.tobytes()
+
+    row = ImageFormat("_margins.pgm", encode_pgm, needs="margins")
+    monkeypatch.setitem(IMAGE_FORMATS, "pgm", row)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    folder = OutputFolder(tmp_path / "out")
+    outputs = ImageOutputs(predictor.classes, folder.root, parse_save("pgm,margins"))
+    (result,) = predict_files(predictor, [(tmp_path / "a.png", "a")], folder, outputs)
+    assert [path.name for path in result.outputs] == ["a_margins.png", "a_margins.pgm"]
+    png, pgm = (np.array(Image.open(path)) for path in result.outputs)
+    np.testing.assert_array_equal(pgm, png)
 
 
 def test_choices_keep_one_order_whatever_the_user_gave() -> None:

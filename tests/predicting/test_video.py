@@ -4,6 +4,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.predicting import video_files
-from segmenter.predicting.video import VideoResult, label_video
+from segmenter.predicting.images import Result
+from segmenter.predicting.video import label_video
 from tests.helpers.models import decided, make_spec
 from tests.helpers.paths import SHARED
 from tests.helpers.video_files import (
@@ -43,7 +45,7 @@ def make_predictor(**spec: object) -> Predictor:
     return Predictor(model)
 
 
-def label(path: Path, **options: object) -> VideoResult:
+def label(path: Path, **options: Any) -> Result:
     video = VideoFile(path, path.stem)
     folder = OutputFolder(path.parent / "out")
     return label_video(make_predictor(), video, folder, **options)

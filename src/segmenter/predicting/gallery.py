@@ -8,7 +8,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.model.spec import ModelSpec
 from segmenter.pages import PAGE_NAME, render_page
 from segmenter.predicting.images import Result
-from segmenter.predicting.outputs import IMAGE_ENDING
+from segmenter.predicting.outputs import IMAGE_COPY, IMAGE_FORMATS
 
 _SHOWN_CLASSES = 6
 
@@ -16,7 +16,7 @@ _SHOWN_CLASSES = 6
 def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFolder) -> Path:
     """Write `index.html` into the folder that holds the results; returns its path.
 
-    The page needs no network, and the images lie beside it (`ImageOutputs.copies_image`), so the
+    The page needs no network, and the images lie beside it (`IMAGE_COPY`), so the
     folder can be mailed.
     """
     classes = [(info.name, info.color) for info in spec.classes.by_index]
@@ -33,8 +33,8 @@ def write_gallery(results: Sequence[Result], spec: ModelSpec, folder: OutputFold
             {
                 "title": result.path.name,
                 "problem": None,
-                "image": result.name + IMAGE_ENDING,
-                "overlay": f"{result.name}_overlay.jpg",
+                "image": result.name + IMAGE_COPY.ending,
+                "overlay": result.name + IMAGE_FORMATS["overlay"].ending,
                 "seconds": result.seconds,
                 "shares": shares,
             }

@@ -7,36 +7,27 @@ the images, and the files are the same as if everything were done one after the 
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt, UInt8
+from jaxtyping import Float
 from numpy import ndarray
 
-from segmenter.classes import Classes
 from segmenter.data.decoding.decode import DecodedImage, read_image
 from segmenter.data.pairing.find_images import is_usable_name
+from segmenter.data.prefetch import prefetch
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.enough_memory import enough_memory
-from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.annotations.formats import SetFormat
-from segmenter.predicting.outputs import (
-    PROBABILITIES_ENDING,
-    Draw,
-    ImageOutputs,
-    Labelled,
-    as_bytes,
-    probabilities_file,
-)
+from segmenter.predicting.outputs import Encode, ImageOutputs, PredictedImage, as_bytes
 from segmenter.predicting.profiling import StageClock, num_cpus
 
 _MAX_READERS = 4
@@ -47,7 +38,7 @@ _WAITING_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image."""
+    """What became of one image, or of one video."""
 
     path: Path
     outputs: tuple[Path, ...]
@@ -60,10 +51,12 @@ class Result:
     """Why the image could not be labelled."""
     name: str = ""
     """Of its files, without their endings."""
-    lines: dict[SetFormat, str] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
     """What files that tell of all images say of this one."""
     remarks: tuple[str, ...] = ()
     """What the user should know of how it was read; equal words for equal cases."""
+    num_frames: int = 0
+    """Of a video: frames that were labelled and written, also before a `problem`."""
 
 
 def predict_files(
@@ -94,29 +87,19 @@ def predict_files(
     outputs = outputs or ImageOutputs(predictor.classes, folder.root)
     predictor.spec.encoder.require_rgb()
     names = (each for _, name in images if is_usable_name(name) for each in outputs.names(name))
-    folder.check(chain(names, outputs.set_names))
-    return label_images(
-        predictor,
-        images,
-        folder,
-        outputs.draw,
-        margins="margins" in outputs.save,
-        probabilities="probabilities" in outputs.save,
-        clock=clock,
-    )
+    of_all = (each.file_name for each in outputs.set_formats.values())
+    folder.check(chain(names, of_all))
+    return label_images(predictor, images, folder, outputs, clock)
 
 
 def label_images(
     predictor: Predictor,
     images: Iterable[tuple[Path, str]],
     folder: OutputFolder,
-    draw: Draw,
-    *,
-    margins: bool = False,
-    probabilities: bool = False,
+    outputs: ImageOutputs,
     clock: StageClock | None = None,
 ) -> Iterator[Result]:
-    """Label any number of images, and write what is drawn of each; see `predict_files`.
+    """Label any number of images, and write the files of each; see `predict_files`.
 
     Whoever stops asking, or is interrupted, waits only for files that are being written.
 
@@ -124,80 +107,60 @@ def label_images(
         predictor: What labels them.
         images: With their names; asked for a few at a time.
         folder: Where files are written.
-        draw: What makes files of an image and its labels; runs in several threads.
-        margins: Whether `draw` needs margins.
-        probabilities: Whether NAME_probabilities.npz is written.
+        outputs: Which files.
         clock: Told where the time goes.
     """
     clock = clock or StageClock()
-    waiting = iter(images)
     num_readers = min(num_cpus(), _MAX_READERS)
     num_writers = min(num_cpus(), _MAX_WRITERS)
-    readers = ThreadPoolExecutor(num_readers, "read")
-    writers = ThreadPoolExecutor(num_writers, "write")
-    ahead: deque[Future[_Read | Result]] = deque()
-    behind: deque[Future[Result]] = deque()
     room = num_readers + 1
-    try:
-        while True:
-            while len(ahead) < min(num_readers + 1, room) and (image := next(waiting, None)):
-                ahead.append(readers.submit(_read, *image, predictor, clock))
-            if not ahead:
-                break
-            found = ahead.popleft().result()
-            if isinstance(found, _Read):
-                found = _label(predictor, found, folder, margins, probabilities, clock)
-            if isinstance(found, Result):
-                behind.append(_done(found))
-            else:
-                room = max(1, _WAITING_PIXELS // max(found.labels.size, 1))
-                behind.append(writers.submit(_write, found, predictor.classes, folder, draw, clock))
-            while behind and (behind[0].done() or len(behind) > min(num_writers, room)):
-                yield behind.popleft().result()
-        while behind:
-            yield behind.popleft().result()
-    finally:
-        for threads in (readers, writers):
-            threads.shutdown(cancel_futures=True)
-
-
-class _Read(NamedTuple):
-    """An image that was read."""
-
-    path: Path
-    name: str
-    image: UInt8[ndarray, "height width 3"]
-    seconds: float
-    remarks: tuple[str, ...]
-
-
-class _Found(NamedTuple):
-    """What the model said of an image."""
-
-    read: _Read
-    labels: UInt[ndarray, "height width"]
-    margins: UInt8[ndarray, "height width"] | None
-    outputs: tuple[Path, ...]
-    """Written while it was labelled."""
-    seconds: float
-
-
-def _read(path: Path, name: str, predictor: Predictor, clock: StageClock) -> _Read | Result:
-    """Decode an image; one that cannot be, or whose results can have no name, has a result."""
-    classes = predictor.classes
-    if not is_usable_name(name):
-        problem = (
-            f"{str(path)!r}: no result can have this name; shorten it, and leave out backslashes, "
-            "control characters and the names of drives"
+    written: deque[Future[Result]] = deque()
+    with ExitStack() as stack:
+        writers = ThreadPoolExecutor(num_writers, "write")
+        stack.callback(writers.shutdown, cancel_futures=True)
+        reading = prefetch(
+            partial(_read, predictor, clock),
+            images,
+            lambda: min(num_readers, room - 1),
+            threads=num_readers,
         )
-        return Result(path, (), np.zeros(len(classes)), 0.0, problem, name)
+        for image in stack.enter_context(closing(reading)):
+            _label(predictor, image, folder, outputs, clock)
+            if image.problem is None:
+                room = max(1, _WAITING_PIXELS // max(image.labels.size, 1))
+            written.append(writers.submit(_write, image, folder, outputs, clock))
+            while written and (written[0].done() or len(written) > min(num_writers, room)):
+                yield written.popleft().result()
+        while written:
+            yield written.popleft().result()
+
+
+@contextmanager
+def _working_on(image: PredictedImage) -> Iterator[None]:
+    """Count the time of a step; what cannot be read, labelled or drawn is the image's problem."""
     start = time.perf_counter()
     try:
-        with clock.measure("decode"):
-            image = read_image(path, image_bits=predictor.image_bits)
+        yield
     except (UserError, MemoryError) as error:
-        return _failed(path, name, classes, error, time.perf_counter() - start)
-    return _Read(path, name, image.pixels, time.perf_counter() - start, remarks_on(image))
+        reason = str(error) or "does not fit into memory"
+        image.problem = reason if str(image.path) in reason else f"{image.path}: {reason}"
+    finally:
+        image.seconds += time.perf_counter() - start
+
+
+def _read(predictor: Predictor, clock: StageClock, file: tuple[Path, str]) -> PredictedImage:
+    """Decode an image, unless its results can have no name."""
+    image = PredictedImage(*file)
+    if not is_usable_name(image.name):
+        image.problem = (
+            f"{str(image.path)!r}: no result can have this name; shorten it, and omit backslashes, "
+            "control characters and the names of drives"
+        )
+        return image
+    with _working_on(image), clock.measure("decode"):
+        decoded = read_image(image.path, image_bits=predictor.image_bits)
+        image.pixels, image.remarks = decoded.pixels, remarks_on(decoded)
+    return image
 
 
 def remarks_on(image: DecodedImage) -> tuple[str, ...]:
@@ -217,80 +180,76 @@ def remarks_on(image: DecodedImage) -> tuple[str, ...]:
 
 def _label(
     predictor: Predictor,
-    read: _Read,
+    image: PredictedImage,
     folder: OutputFolder,
-    margins: bool,
-    probabilities: bool,
+    outputs: ImageOutputs,
     clock: StageClock,
-) -> _Found | Result:
-    """Show an image to the model; probabilities, of which no memory holds all, go to the disk."""
+) -> None:
+    """Run the model on an image; stream probabilities to the disk, since no memory holds all."""
+    if image.problem is not None:
+        return
     start, model_start = time.perf_counter(), predictor.model_seconds
-    outputs: list[Path] = []
-    sure = None
-    try:
-        if margins or probabilities:
-            size = read.image.shape[0], read.image.shape[1]
-            labels = np.empty(size, predictor.classes.label_dtype)
-            sure = np.empty(size, np.uint8) if margins else None
-            with ExitStack() as stack:
-                write = None
-                if probabilities:
-                    path = stack.enter_context(folder.writing(read.name + PROBABILITIES_ENDING))
-                    write = stack.enter_context(probabilities_file(path, size, predictor.classes))
-                    outputs.append(folder.root / (read.name + PROBABILITIES_ENDING))
-                wanted: list[Quantity] = ["labels"]
-                if margins:
-                    wanted.append("margins")
-                if probabilities:
-                    wanted.append("probabilities")
-                for rows, found in predictor.rows(read.image, *wanted):
-                    labels[rows] = found["labels"]
-                    if sure is not None:
-                        sure[rows] = as_bytes(found["margins"])
-                    if write is not None:
-                        write(found["probabilities"])
-        else:
-            labels = predictor(read.image)
-    except (UserError, MemoryError) as error:
-        seconds = read.seconds + time.perf_counter() - start
-        return _failed(read.path, read.name, predictor.classes, error, seconds)
-    seconds = time.perf_counter() - start
-    clock.add_labelling(seconds, predictor.model_seconds - model_start)
-    return _Found(read, labels, sure, tuple(outputs), read.seconds + seconds)
+    size = image.pixels.shape[:2]
+    with _working_on(image), _streams(image, folder, outputs) as streams:
+        image.found = {
+            each: np.empty(size, predictor.classes.label_dtype if each == "labels" else np.uint8)
+            for each in outputs.needs
+            if each != "probabilities"
+        }
+        for rows, found in predictor.rows(image.pixels, *outputs.needs):
+            for each, whole in image.found.items():
+                whole[rows] = found[each] if each == "labels" else as_bytes(found[each])
+            for write in streams:
+                write(found["probabilities"])
+    if image.problem is None:
+        seconds = time.perf_counter() - start
+        clock.add_labelling(seconds, predictor.model_seconds - model_start)
+
+
+@contextmanager
+def _streams(
+    image: PredictedImage, folder: OutputFolder, outputs: ImageOutputs
+) -> Iterator[list[Callable[[ndarray], None]]]:
+    """Open the files that are written while an image is labelled; yield what takes their rows."""
+    height, width = image.pixels.shape[:2]
+    with ExitStack() as stack:
+        streams = []
+        for each in outputs.formats:
+            if each.stream is not None:
+                path = stack.enter_context(folder.writing(image.name + each.ending))
+                stream = each.stream(path, (height, width), outputs.classes)
+                streams.append(stack.enter_context(stream))
+                image.outputs += (folder.root / (image.name + each.ending),)
+        yield streams
 
 
 def _write(
-    found: _Found, classes: Classes, folder: OutputFolder, draw: Draw, clock: StageClock
+    image: PredictedImage, folder: OutputFolder, outputs: ImageOutputs, clock: StageClock
 ) -> Result:
-    """Draw, encode and write what is made of an image.
+    """Draw, encode and write the files of an image.
 
     Raises:
         UserError: If a file cannot be written.
     """
+    classes = outputs.classes
+    files: dict[str, Encode] = {}
+    lines: dict[str, str] = {}
+    if image.problem is None:
+        with _working_on(image), clock.measure("draw"), enough_memory():
+            image.shares = class_shares(image.labels, len(classes))
+            files, lines = outputs.draw(image), outputs.lines(image)
+    if image.problem is not None:
+        shares = np.zeros(len(classes))
+        return Result(image.path, (), shares, image.seconds, image.problem, image.name)
     start = time.perf_counter()
-    path, name, image, _, remarks = found.read
-    try:
-        with clock.measure("draw"), enough_memory():
-            shares = class_shares(found.labels, len(classes))
-            drawn = draw(Labelled(path, name, image, found.labels, found.margins, shares))
-    except UserError as error:
-        return _failed(path, name, classes, error, found.seconds + time.perf_counter() - start)
     with clock.measure("write"):
-        outputs = [folder.write(each, encode()) for each, encode in drawn.files.items()]
-    seconds = found.seconds + time.perf_counter() - start
+        written = [folder.write(each, encode()) for each, encode in files.items()]
     return Result(
-        path, (*outputs, *found.outputs), shares, seconds, None, name, drawn.lines, remarks
+        image.path,
+        (*written, *image.outputs),
+        image.shares,
+        image.seconds + time.perf_counter() - start,
+        name=image.name,
+        lines=lines,
+        remarks=image.remarks,
     )
-
-
-def _failed(path: Path, name: str, classes: Classes, error: Exception, seconds: float) -> Result:
-    reason = str(error) or "does not fit into memory"
-    problem = reason if str(path) in reason else f"{path}: {reason}"
-    return Result(path, (), np.zeros(len(classes)), seconds, problem, name)
-
-
-def _done(result: Result) -> Future[Result]:
-    """A result that nothing is left to be done for."""
-    future: Future[Result] = Future()
-    future.set_result(result)
-    return future

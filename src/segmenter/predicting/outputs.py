@@ -1,12 +1,12 @@
-"""What is written of a labelled image: pictures, numbers, and what labelling tools read."""
+"""What `segmenter predict` writes of a labelled image: a table with a row for each format."""
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
@@ -17,157 +17,154 @@ from segmenter.classes import Classes
 from segmenter.drawing import encode_jpeg, label_png, overlay_with_legend, palette_png
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
-from segmenter.predicting.annotations.formats import (
-    SET_FILES,
-    LabelledImage,
-    SetFormat,
-    labelme_json,
-)
+from segmenter.predicting.annotations.formats import SET_FORMATS, SetFormat, labelme_json
 
 Ids = Literal["index", "source"]
 """What a label file holds: class indices, or the mask values of the user's own data set."""
 
-Save = Literal[
-    "overlay",
-    "color",
-    "label",
-    "probabilities",
-    "margins",
-    "labelme",
-    "coco",
-    "coco-polygons",
-    "cvat",
-    "label-studio",
-]
-"""What can be written: of each image, or (the last four) of all images in one file."""
+Needs = Literal["labels", "margins", "probabilities"]
+"""What a format is made from."""
 
-DEFAULT_SAVE: tuple[Save, ...] = ("overlay", "color", "label")
+Encode = Callable[[], bytes]
+"""Gives the bytes of a file."""
 
-PROBABILITIES_ENDING = "_probabilities.npz"
-"""Of the one file that is written while the image is labelled."""
-IMAGE_ENDING = "_photo.jpg"
-
-_ENDINGS: dict[Save, str] = {
-    "overlay": "_overlay.jpg",
-    "color": "_color.png",
-    "label": "_label.png",
-    "probabilities": PROBABILITIES_ENDING,
-    "margins": "_margins.png",
-    "labelme": ".json",
-}
+Stream = AbstractContextManager[Callable[[Float[ndarray, "classes rows width"]], None]]
+"""A file that takes the probabilities of an image from top to bottom."""
 
 
-class Labelled(NamedTuple):
-    """An image, and what the model said of it."""
+@dataclass
+class PredictedImage:
+    """An image on its way from one file to others: what was read, then what was found in it."""
 
     path: Path
     name: str
     """Of its files, without their endings."""
-    image: UInt8[ndarray, "height width 3"]
-    labels: UInt[ndarray, "height width"]
-    margins: UInt8[ndarray, "height width"] | None
-    """0 for a tie of the two most probable classes, 255 for certainty; none if not asked for."""
-    shares: Float[ndarray, " classes"]
+    pixels: UInt8[ndarray, "height width 3"] = field(
+        default_factory=lambda: np.empty((0, 0, 3), np.uint8)
+    )
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how it was read; equal words for equal cases."""
+    found: dict[Needs, UInt[ndarray, "height width"]] = field(default_factory=dict)
+    """`labels`, and `margins` if a format needs them: 0 for a tie of the two most probable classes,
+    255 for certainty."""
+    shares: Float[ndarray, " classes"] = field(default_factory=lambda: np.empty(0))
+    """Of each class in the pixels, 0 to 1."""
+    outputs: tuple[Path, ...] = ()
+    """Files that are written already."""
+    seconds: float = 0.0
+    """Of work on it, without waiting in between."""
+    problem: str | None = None
+    """Why it could not be read or labelled."""
+
+    @property
+    def labels(self) -> UInt[ndarray, "height width"]:
+        """The class index of each pixel."""
+        return self.found["labels"]
 
 
-class Drawn(NamedTuple):
-    """What is to be written of an image."""
+class ImageFormat(NamedTuple):
+    """A file that is written of each image: a row of `IMAGE_FORMATS`."""
 
-    files: dict[str, Callable[[], bytes]]
-    """By name, what encodes each."""
-    lines: dict[SetFormat, str]
-    """What files that tell of all images say of this one."""
-
-
-Draw = Callable[[Labelled], Drawn]
+    ending: str
+    """What follows the image's name in that of the file."""
+    encode: "Callable[[PredictedImage, ImageOutputs], Encode] | None" = None
+    """Draws the file, and returns what encodes it: another thread may do so."""
+    needs: Needs = "labels"
+    stream: (
+        Callable[
+            [Path, tuple[int, int], Classes], AbstractContextManager[Callable[[ndarray], None]]
+        ]
+        | None
+    ) = None
+    """In place of `encode`, for probabilities, of which no memory holds all: opens a file for an
+    image of some height and width, and takes (classes, rows, width) from top to bottom."""
 
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """Which files are made of each image."""
+    """The files to write of each image.
+
+    Raises:
+        UserError: If the opacity is not from 0 to 1.
+    """
 
     classes: Classes
     root: Path
     """Where they are written."""
-    save: tuple[Save, ...] = DEFAULT_SAVE
+    save: tuple[str, ...] = ("overlay", "color", "label")
+    """Names of `IMAGE_FORMATS` and `SET_FORMATS`."""
     opacity: float = 0.5
     """Of the colours in the overlay: 0 shows the image alone, 1 the colours alone."""
     ids: Ids = "index"
     """What NAME_label.png holds."""
-    copies_image: bool = False
-    """Whether the image is written too, as a page shows it."""
+    also: tuple[ImageFormat, ...] = ()
+    """Formats that `--save` does not offer."""
 
     def __post_init__(self) -> None:
-        """Refuse an opacity that cannot be."""
+        """Reject an opacity that cannot be."""
         if not 0 <= self.opacity <= 1:
             raise UserError(
                 f"opacity must be from 0 (image alone) to 1 (colours alone), got {self.opacity}"
             )
 
     @property
-    def set_formats(self) -> tuple[SetFormat, ...]:
-        """The files wanted that tell of all images."""
-        return tuple(each for each in SET_FILES if each in self.save)
+    def formats(self) -> list[ImageFormat]:
+        """The files of each image."""
+        return [*(IMAGE_FORMATS[each] for each in self.save if each in IMAGE_FORMATS), *self.also]
 
     @property
-    def set_names(self) -> list[str]:
-        """The names of these files."""
-        return [SET_FILES[each].name for each in self.set_formats]
+    def set_formats(self) -> dict[str, SetFormat]:
+        """The files of all images together, by name."""
+        return {each: SET_FORMATS[each] for each in self.save if each in SET_FORMATS}
+
+    @property
+    def needs(self) -> set[Needs]:
+        """What the files are made from; labels always are found."""
+        return {"labels", *(each.needs for each in self.formats)}
 
     def names(self, name: str) -> list[str]:
-        """The files of an image."""
-        endings = [_ENDINGS[each] for each in self.save if each in _ENDINGS]
-        return [name + ending for ending in endings + [IMAGE_ENDING] * self.copies_image]
+        """Return the names of an image's files."""
+        return [name + each.ending for each in self.formats]
 
-    def draw(self, labelled: Labelled) -> Drawn:
-        """Draw what is drawn, and leave the encoding for later."""
-        labels, classes = labelled.labels, self.classes
-        named = LabelledImage(labelled.name + labelled.path.suffix, labels)
-        files: dict[str, Callable[[], bytes]] = {}
-        for each in self.save:
-            name = labelled.name + _ENDINGS.get(each, "")
-            if each == "overlay":
-                drawn = overlay_with_legend(
-                    labelled.image, labels, classes, shares=labelled.shares, opacity=self.opacity
-                )
-                files[name] = partial(encode_jpeg, drawn)
-            elif each == "color":
-                files[name] = partial(palette_png, labels, classes.colors, classes.ignore_index)
-            elif each == "label":
-                values = source_ids(labels, classes) if self.ids == "source" else labels
-                files[name] = partial(label_png, values)
-            elif each == "margins" and labelled.margins is not None:
-                files[name] = partial(label_png, labelled.margins)
-            elif each == "labelme":
-                beside = _relative(labelled.path, (self.root / name).parent)
-                files[name] = partial(labelme_json, named._replace(name=beside), classes)
-        if self.copies_image:
-            files[labelled.name + IMAGE_ENDING] = partial(encode_jpeg, labelled.image)
-        lines: dict[SetFormat, str] = {
-            each: SET_FILES[each].line(named, classes) for each in self.set_formats
+    def draw(self, image: PredictedImage) -> dict[str, Encode]:
+        """Draw an image's files, and return what encodes each, by its name."""
+        return {
+            image.name + each.ending: each.encode(image, self)
+            for each in self.formats
+            if each.encode is not None
         }
-        return Drawn(files, lines)
+
+    def lines(self, image: PredictedImage) -> dict[str, str]:
+        """Return what each file of all images says of this one, by the name of its format."""
+        name = image.name + image.path.suffix
+        return {
+            each: format.line(name, image.labels, self.classes)
+            for each, format in self.set_formats.items()
+        }
 
 
-def parse_save(text: str | None) -> tuple[Save, ...]:
-    """Read what is to be written, such as `label,coco`; none: what is written unless told.
+def parse_save(text: str | None) -> tuple[str, ...]:
+    """Return the formats that a text such as `label,coco` names, in the order of the table.
+
+    Args:
+        text: Names of `IMAGE_FORMATS` and `SET_FORMATS`; if None, overlay, colours and labels.
 
     Raises:
-        UserError: If a word is not known, or there is none.
+        UserError: If a name is not known, or there is none.
     """
     if text is None:
-        return DEFAULT_SAVE
-    known = {str(each): each for each in get_args(Save)}
+        return ImageOutputs.save
+    known = [*IMAGE_FORMATS, *SET_FORMATS]
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in known:
             raise UserError(
-                f"--save {word!r} is not known{nearest(word, [*known])}; choose from "
+                f"--save {word!r} is not known{nearest(word, known)}; choose from "
                 f"{', '.join(known)}, with commas between them"
             )
     if not words:
         raise UserError(f"--save names nothing; choose from {', '.join(known)}")
-    return tuple(each for each in known.values() if each in words)
+    return tuple(each for each in known if each in words)
 
 
 def source_ids(
@@ -191,7 +188,7 @@ def as_bytes(shares: Float[ndarray, "..."]) -> UInt8[ndarray, "..."]:
 def probabilities_file(
     path: Path, size: tuple[int, int], classes: Classes
 ) -> Iterator[Callable[[Float[ndarray, "classes rows width"]], None]]:
-    """A new `.npz` of the probabilities of an image, written from top to bottom.
+    """Open a new `.npz` for the probabilities of an image, written from top to bottom.
 
     `probabilities` is uint8 (height, width, classes): 255 times the probability, rounded. `classes`
     are their names.
@@ -218,9 +215,56 @@ def probabilities_file(
             yield write
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """An image as seen from a folder, with `/`."""
+def _overlay(image: PredictedImage, outputs: ImageOutputs) -> Encode:
+    drawn = overlay_with_legend(
+        image.pixels,
+        image.labels,
+        outputs.classes,
+        shares=image.shares,
+        opacity=outputs.opacity,
+    )
+    return partial(encode_jpeg, drawn)
+
+
+def _color(image: PredictedImage, outputs: ImageOutputs) -> Encode:
+    classes = outputs.classes
+    return partial(palette_png, image.labels, classes.colors, classes.ignore_index)
+
+
+def _label(image: PredictedImage, outputs: ImageOutputs) -> Encode:
+    labels = image.labels
+    return partial(
+        label_png, source_ids(labels, outputs.classes) if outputs.ids == "source" else labels
+    )
+
+
+def _margins(image: PredictedImage, _: ImageOutputs) -> Encode:
+    return partial(label_png, image.found["margins"])
+
+
+def _labelme(image: PredictedImage, outputs: ImageOutputs) -> Encode:
+    """Name the image as it is seen from the folder of the file, with `/`."""
+    folder = (outputs.root / image.name).parent
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        name = Path(os.path.relpath(image.path, folder)).as_posix()
     except ValueError:  # another drive
-        return path.absolute().as_posix()
+        name = image.path.absolute().as_posix()
+    return partial(labelme_json, name, image.labels, outputs.classes)
+
+
+def _image(image: PredictedImage, _: ImageOutputs) -> Encode:
+    return partial(encode_jpeg, image.pixels)
+
+
+IMAGE_FORMATS: dict[str, ImageFormat] = {
+    "overlay": ImageFormat("_overlay.jpg", _overlay),
+    "color": ImageFormat("_color.png", _color),
+    "label": ImageFormat("_label.png", _label),
+    "probabilities": ImageFormat(
+        "_probabilities.npz", needs="probabilities", stream=probabilities_file
+    ),
+    "margins": ImageFormat("_margins.png", _margins, needs="margins"),
+    "labelme": ImageFormat(".json", _labelme),
+}
+IMAGE_COPY = ImageFormat("_photo.jpg", _image)
+"""The image itself, as a page shows it."""

@@ -26,7 +26,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.pages import PAGE_NAME
 from segmenter.predicting.gallery import write_gallery
 from segmenter.predicting.images import Result, predict_files
-from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
+from segmenter.predicting.outputs import IMAGE_COPY, Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
 from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster
@@ -34,7 +34,7 @@ from segmenter.predicting.remarks import Remarks, check_image_bits
 from segmenter.predicting.set_files import SetFiles
 from segmenter.predicting.submission import write_submission
 from segmenter.predicting.summary import Summary
-from segmenter.predicting.video import VideoOutput, VideoResult
+from segmenter.predicting.video import VideoOutput
 from segmenter.terminal import escape
 from segmenter.text import percent, visible
 
@@ -94,7 +94,8 @@ def run_prediction(
     image_files = [image for image in found if image not in maps]
     if rasters:
         check_rasters(rasters, folder, gallery=gallery, ids=ids, save=save, decode=decode)
-    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids, copies_image=gallery)
+    also = (IMAGE_COPY,) if gallery else ()
+    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids, also)
     if videos:
         if submission or gallery or save:
             option = "--submission" if submission else "--gallery" if gallery else "--save"
@@ -206,7 +207,7 @@ def check_rasters(
 def report(result: Result, number: int, total: int) -> None:
     """Say that an image is done, or why it is not."""
     done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
-    if isinstance(result, VideoResult) and result.outputs:
+    if result.num_frames:
         done = f"{result.num_frames} frames, {result.seconds:.2f} s"
     print(f"[{number}/{total}] {visible(str(result.path))}: {done}")
     if result.problem is not None:

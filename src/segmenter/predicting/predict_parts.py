@@ -19,7 +19,6 @@ from segmenter.files.outputs import OutputFolder, write_atomically
 from segmenter.files.regular import read_regular
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.annotations.formats import SET_FILES, SetFormat
 from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_all import (
@@ -107,8 +106,8 @@ def run_shards(
     outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids)
     which = "" if shard is None else f"-{shard}-of-{num_shards}"
     failed_name = f"failed{which}.jsonl"
-    set_names: dict[SetFormat, str] = {
-        each: _with_shard(SET_FILES[each].name, which) for each in outputs.set_formats
+    set_names = {
+        name: _with_shard(each.file_name, which) for name, each in outputs.set_formats.items()
     }
     folder.check([failed_name, *set_names.values()])
     settings = agree_on_settings(out, predictor, outputs, num_shards, overwrite=overwrite)
@@ -234,10 +233,8 @@ def label_shard(
         predictor,
         images_only(record, predictor.classes),
         OutputFolder(outputs.root, overwrite=overwrite, notes=record),
-        outputs.draw,
-        margins="margins" in outputs.save,
-        probabilities="probabilities" in outputs.save,
-        clock=clock,
+        outputs,
+        clock,
     )
     for number, result in enumerate(labelled, start=1):
         record.add_result(result)

@@ -16,11 +16,11 @@ from segmenter.data.video.image_sequence import find_sequence, is_sequence
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.predicting.images import Result
 from segmenter.predicting.outputs import Ids
 from segmenter.predicting.video import (
     Video,
     VideoOutput,
-    VideoResult,
     label_video,
     output_names,
 )
@@ -107,14 +107,14 @@ def label_videos(
     output: VideoOutput,
     opacity: float,
     ids: Ids,
-) -> Iterator[VideoResult]:
+) -> Iterator[Result]:
     """Label videos one after the other, until a signal; say how far each has come."""
     is_stopped = False
     for video in videos:
         if is_stopped:
             shares = np.zeros(len(predictor.classes))
             problem = f"{video.path} was not begun: stopped by a signal"
-            yield VideoResult(video.path, (), shares, 0.0, problem)
+            yield Result(video.path, (), shares, 0.0, problem)
             continue
         with StopSignals() as signals:
             if isinstance(video, Camera):

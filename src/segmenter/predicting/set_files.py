@@ -1,6 +1,6 @@
 """Files that tell of all images of a run, written without holding more than one in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -9,14 +9,14 @@ from typing import IO
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
-from segmenter.predicting.annotations.formats import SET_FILES, ReadLines, SetFormat
+from segmenter.predicting.annotations.formats import SET_FORMATS, ReadLines
 
 
 class SetFiles:
     """Collects, on the disk, what each file says of each image, and writes the files at the end.
 
     Args:
-        formats: Which files.
+        formats: Names of `SET_FORMATS`.
         classes: What labels stand for.
         folder: Where they are written.
 
@@ -24,11 +24,9 @@ class SetFiles:
         UserError: If the disk does not take it.
     """
 
-    def __init__(
-        self, formats: Sequence[SetFormat], classes: Classes, folder: OutputFolder
-    ) -> None:
+    def __init__(self, formats: Iterable[str], classes: Classes, folder: OutputFolder) -> None:
         self.classes, self.folder = classes, folder
-        self._spools: dict[SetFormat, IO[bytes]] = {}
+        self._spools: dict[str, IO[bytes]] = {}
         self._open = ExitStack()
         try:
             for each in formats:
@@ -46,7 +44,7 @@ class SetFiles:
         """Let go of what was collected."""
         self._open.close()
 
-    def add(self, lines: Mapping[SetFormat, str]) -> None:
+    def add(self, lines: Mapping[str, str]) -> None:
         """Take in one image; the order of images is that of calls."""
         try:
             for each, line in lines.items():
@@ -58,7 +56,11 @@ class SetFiles:
         """Put the files together."""
         return [
             write_set_file(
-                self.folder, SET_FILES[each].name, each, lambda s=spool: _lines(s), self.classes
+                self.folder,
+                SET_FORMATS[each].file_name,
+                each,
+                lambda s=spool: _lines(s),
+                self.classes,
             )
             for each, spool in self._spools.items()
         ]
@@ -68,14 +70,14 @@ class SetFiles:
 
 
 def write_set_file(
-    folder: OutputFolder, name: str, format: SetFormat, read_lines: ReadLines, classes: Classes
+    folder: OutputFolder, name: str, format: str, read_lines: ReadLines, classes: Classes
 ) -> Path:
     """Write one file that tells of all images.
 
     Args:
         folder: Where it is written.
         name: What it is called.
-        format: What kind of file.
+        format: A name of `SET_FORMATS`.
         read_lines: What it says of each image.
         classes: What labels stand for.
 
@@ -83,7 +85,7 @@ def write_set_file(
         UserError: If it cannot be written.
     """
     with folder.writing(name) as temporary, temporary.open("wb") as file:
-        for part in SET_FILES[format].parts(read_lines, classes):
+        for part in SET_FORMATS[format].parts(read_lines, classes):
             file.write(part.encode(errors="backslashreplace"))
     return folder.root / name
 

@@ -23,7 +23,6 @@ from numpy import ndarray
 from segmenter.data.pairing.find_images import same_result
 from segmenter.errors import UserError
 from segmenter.files.manifest import RECORDS_NAME, Content
-from segmenter.predicting.annotations.formats import SetFormat
 from segmenter.predicting.images import Result
 
 _TABLES = """
@@ -179,7 +178,7 @@ class ShardRecord:
         for _, path, problem in self._pages(query):
             yield _path(path), _text(problem)
 
-    def lines(self, format: SetFormat) -> Iterator[tuple[bytes, str]]:
+    def lines(self, format: str) -> Iterator[tuple[bytes, str]]:
         """What a file of all images says of each that is done, by name."""
         query = f"""SELECT photos.name, line FROM photos JOIN done ON {_IS_DONE}
             JOIN lines ON lines.name = photos.name AND lines.format = '{format}'
@@ -250,7 +249,7 @@ class ShardRecord:
             raise UserError(f"{self.path} cannot be used: {error}") from None
 
 
-def merged_lines(records: Sequence[ShardRecord], format: SetFormat) -> Iterator[str]:
+def merged_lines(records: Sequence[ShardRecord], format: str) -> Iterator[str]:
     """What a file of all images says of each image of several shards, by name."""
     for _, line in heapq.merge(*(record.lines(format) for record in records)):
         yield line

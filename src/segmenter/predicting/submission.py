@@ -1,17 +1,15 @@
 """Label maps as the servers of ADE20K and Cityscapes want them: one PNG an image, their own ids."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from segmenter.classes import Classes
 from segmenter.data.published import Benchmark, find_set
-from segmenter.drawing import label_png
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.predicting.images import Result, label_images
-from segmenter.predicting.outputs import Drawn, Labelled, source_ids
+from segmenter.predicting.outputs import IMAGE_FORMATS, ImageOutputs
 from segmenter.predicting.profiling import StageClock
 
 
@@ -46,20 +44,17 @@ def write_submission(
         raise UserError(f"{benchmark} has no server that takes label maps")
     classes, wanted = published.classes(), published.submission.file_name
     _check_names(predictor.classes, classes, benchmark)
-    outputs = [f"{name.rsplit('/', 1)[-1]}.png" for _, name in images]
-    for output, (path, _) in zip(outputs, images, strict=True):
-        if wanted and not wanted.match(output):
+    flat = [(path, name.rsplit("/", 1)[-1]) for path, name in images]
+    for path, name in flat:
+        if wanted and not wanted.match(f"{name}.png"):
             raise UserError(
                 f"{path}: {benchmark} takes {published.submission.form} as the name of an image; "
                 "give its own images"
             )
-    folder.check(outputs)
-
-    def draw(labelled: Labelled) -> Drawn:
-        output = f"{labelled.name.rsplit('/', 1)[-1]}.png"
-        return Drawn({output: partial(label_png, source_ids(labelled.labels, classes))}, {})
-
-    return label_images(predictor, images, folder, draw, clock=clock)
+    label_map = IMAGE_FORMATS["label"]._replace(ending=".png")
+    outputs = ImageOutputs(classes, folder.root, save=(), ids="source", also=(label_map,))
+    folder.check(each for _, name in flat for each in outputs.names(name))
+    return label_images(predictor, flat, folder, outputs, clock)
 
 
 def _check_names(of_model: Classes, wanted: Classes, benchmark: Benchmark) -> None:

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import chain, count
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Float, UInt
 from numpy import ndarray
 
+from segmenter.classes import Classes
 from segmenter.data.pairing.find_images import is_usable_name
 from segmenter.data.prefetch import prefetch
 from segmenter.data.video.frames import Camera, Frame, VideoFile, import_av
@@ -35,12 +34,23 @@ _MAX_BATCH_BYTES = 1 << 26
 _BATCHES_AHEAD = 3
 
 
-@dataclass(frozen=True)
-class VideoResult(Result):
-    """What became of one video; with a `problem`, the frames before it are kept all the same."""
+class _Tally:
+    """How many frames there were so far, and the pixels of each class in them."""
 
-    num_frames: int = 0
-    """How many were labelled and written."""
+    def __init__(self, num_classes: int) -> None:
+        self.num_frames = 0
+        self._counts = np.zeros(num_classes, dtype=np.int64)
+
+    def add(self, labels: UInt[ndarray, "height width"]) -> None:
+        """Count a frame."""
+        found = np.bincount(labels.ravel(), minlength=len(self._counts))
+        self._counts += found[: len(self._counts)]
+        self.num_frames += 1
+
+    @property
+    def shares(self) -> Float[ndarray, " classes"]:
+        """Share of each class in the pixels so far, 0 to 1."""
+        return self._counts / max(int(self._counts.sum()), 1)
 
 
 class _Drawn(NamedTuple):
@@ -73,7 +83,7 @@ def label_video(
     ids: Ids = "index",
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda _: None,
-) -> VideoResult:
+) -> Result:
     """Label all frames of a video, and write as many, at the same times.
 
     `overlay` writes NAME_overlay.mp4, and NAME_legend.jpg: the first frame, with the names of the
@@ -98,40 +108,59 @@ def label_video(
             said in the result.
     """
     start = time.perf_counter()
-    classes = predictor.classes
-    counts, num_frames = np.zeros(len(classes), dtype=np.int64), 0
-
-    def result(outputs: tuple[Path, ...] = (), problem: str | None = None) -> VideoResult:
-        shares = counts / max(int(counts.sum()), 1)
-        seconds = time.perf_counter() - start
-        return VideoResult(video.path, outputs, shares, seconds, problem, num_frames=num_frames)
-
-    if not is_usable_name(video.name):
-        return result(problem=f"{str(video.path)!r}: no result can have this name; rename it")
-    import_av()
-    problems: list[str] = []
-    draw = _drawer(predictor, output, opacity, ids)
-    open_writer = _overlays if output == "overlay" else _label_frames
-    with closing(_until_error(_pipeline(predictor, video, draw, stopped), problems)) as drawn:
-        first = next(drawn, None)
+    tally, outputs = _Tally(len(predictor.classes)), ()
+    if is_usable_name(video.name):
+        import_av()
+        problems: list[str] = []
+        frames = _pipeline(predictor, video, _drawer(predictor, output, opacity, ids), stopped)
+        with closing(_until_error(frames, problems)) as drawn:
+            first = _write_frames(drawn, folder, video.name, output, tally, progress)
         if first is None:
-            return result(problem=problems[0] if problems else f"{video.path} holds no frame")
-        with open_writer(folder, video.name, first) as write:
-            for each in chain([first], drawn):
-                write(each)
-                found = np.bincount(each.labels.ravel(), minlength=len(classes))
-                counts += found[: len(classes)]
-                num_frames += 1
-                progress(num_frames)
-    names = output_names(video.name, output)
-    if output == "overlay":
-        shares = counts / max(int(counts.sum()), 1)
-        legend = overlay_with_legend(
-            first.frame.pixels, first.labels, classes, shares=shares, opacity=opacity
-        )
-        folder.write(names[1], encode_jpeg(legend))
-    outputs = tuple(folder.root / name for name in names)
-    return result(outputs, problems[0] if problems else None)
+            problems = problems or [f"{video.path} holds no frame"]
+        else:
+            names = output_names(video.name, output)
+            if output == "overlay":
+                folder.write(names[1], _legend(first, tally, predictor.classes, opacity))
+            outputs = tuple(folder.root / name for name in names)
+    else:
+        problems = [f"{str(video.path)!r}: no result can have this name; rename it"]
+    return Result(
+        video.path,
+        outputs,
+        tally.shares,
+        time.perf_counter() - start,
+        problems[0] if problems else None,
+        num_frames=tally.num_frames,
+    )
+
+
+def _write_frames(
+    drawn: Iterator[_Drawn],
+    folder: OutputFolder,
+    name: str,
+    output: VideoOutput,
+    tally: _Tally,
+    progress: Callable[[int], None],
+) -> _Drawn | None:
+    """Write and count all frames; return the first, or None if there is none."""
+    first = next(drawn, None)
+    if first is None:
+        return None
+    open_writer = _overlays if output == "overlay" else _label_frames
+    with open_writer(folder, name, first) as write:
+        for each in chain([first], drawn):
+            write(each)
+            tally.add(each.labels)
+            progress(tally.num_frames)
+    return first
+
+
+def _legend(first: _Drawn, tally: _Tally, classes: Classes, opacity: float) -> bytes:
+    """Draw the first frame with the shares of the whole video, as a JPEG."""
+    drawn = overlay_with_legend(
+        first.frame.pixels, first.labels, classes, shares=tally.shares, opacity=opacity
+    )
+    return encode_jpeg(drawn)
 
 
 def _pipeline(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import cv2
@@ -11,16 +12,16 @@ import pytest
 from PIL import Image, ImageDraw
 
 from segmenter.classes import Classes
-from segmenter.predicting.annotations.formats import (
-    SET_FILES,
-    LabelledImage,
-    SetFormat,
-    labelme_json,
-)
+from segmenter.predicting.annotations.formats import SET_FORMATS, labelme_json
 from tests.helpers.models import make_classes
 
 CLASSES = make_classes(4)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+class LabelledImage(NamedTuple):
+    name: str
+    labels: np.ndarray
 
 
 @pytest.fixture
@@ -38,12 +39,10 @@ def images() -> list[LabelledImage]:
     return images
 
 
-def whole_file(
-    name: SetFormat, images: Sequence[LabelledImage], classes: Classes = CLASSES
-) -> bytes:
+def whole_file(name: str, images: Sequence[LabelledImage], classes: Classes = CLASSES) -> bytes:
     """The file as `segmenter predict` puts it together, from one line an image."""
-    file = SET_FILES[name]
-    lines = [file.line(image, classes) for image in images]
+    file = SET_FORMATS[name]
+    lines = [file.line(*image, classes) for image in images]
     assert not any("\n" in line for line in lines)
     return "".join(file.parts(lambda: iter(lines), classes)).encode()
 
@@ -58,7 +57,7 @@ def merged(masks: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["coco", "coco-polygons"])
 def test_coco_reads_back_every_pixel(
-    images: list[LabelledImage], tmp_path: Path, name: SetFormat
+    images: list[LabelledImage], tmp_path: Path, name: str
 ) -> None:
     coco_module = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
     (tmp_path / "coco.json").write_bytes(whole_file(name, images))
@@ -78,7 +77,7 @@ def test_coco_reads_back_every_pixel(
 
 def test_labelme_shapes_drawn_in_order_give_the_labels(images: list[LabelledImage]) -> None:
     for image in images:
-        content = json.loads(labelme_json(image, CLASSES))
+        content = json.loads(labelme_json(*image, CLASSES))
         height, width = image.labels.shape
         assert (content["imageHeight"], content["imageWidth"]) == (height, width)
         canvas = Image.new("L", (width, height), CLASSES.ignore_index)
@@ -167,7 +166,7 @@ def test_the_tools_own_readers_give_the_labels(images: list[LabelledImage], tmp_
             for each in task["predictions"][0]["result"]
         }
         np.testing.assert_array_equal(merged(masks, labels.shape), labels)
-        shapes = json.loads(labelme_json(image, CLASSES))["shapes"]
+        shapes = json.loads(labelme_json(*image, CLASSES))["shapes"]
         values = {name: index for index, name in enumerate(CLASSES.names)}
         drawn, _ = shapes_to_label((*labels.shape, 3), shapes, values)
         is_labelled = labels != CLASSES.ignore_index
@@ -180,7 +179,7 @@ def test_a_background_is_no_object(images: list[LabelledImage]) -> None:
     coco = json.loads(whole_file("coco", [image], classes))
     assert coco["categories"] == [{"id": 2, "name": "class-0"}]
     assert [each["area"] for each in coco["annotations"]] == [int(image.labels.sum())]
-    assert {each["label"] for each in json.loads(labelme_json(image, classes))["shapes"]} == {
+    assert {each["label"] for each in json.loads(labelme_json(*image, classes))["shapes"]} == {
         "class-0"
     }
     assert (

@@ -9,7 +9,7 @@ one. Run lengths hold every pixel; so do COCO's polygons, which follow the edges
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import cv2
@@ -23,43 +23,34 @@ from segmenter.predicting.annotations.outlines import find_regions
 from segmenter.predicting.annotations.rle import masks_rle
 from segmenter.text import for_xml, visible
 
-SetFormat = Literal["coco", "coco-polygons", "cvat", "label-studio"]
-"""Formats that keep all images in one file."""
-
 ReadLines = Callable[[], Iterator[str]]
 """Gives the lines of all images in their order; may be called again."""
 
 
-class LabelledImage(NamedTuple):
-    """What a labelling tool is told of one image."""
+class SetFormat(NamedTuple):
+    """A file that tells of all images: a row of `SET_FORMATS`."""
 
-    name: str
-    """Its file name, as the tool knows it."""
-    labels: UInt[ndarray, "height width"]
-
-
-class SetFile(NamedTuple):
-    """A file that tells of all images."""
-
-    name: str
-    line: Callable[[LabelledImage, Classes], str]
-    """What it says of one image."""
+    file_name: str
+    line: Callable[[str, UInt[ndarray, "height width"], Classes], str]
+    """What it says of one image: of its file name as the tool knows it, and its labels."""
     parts: Callable[[ReadLines, Classes], Iterator[str]]
     """Its text, from the lines of all images."""
 
 
-def coco_line(labelled: LabelledImage, classes: Classes, *, polygons: bool = False) -> str:
+def coco_line(
+    name: str, labels: UInt[ndarray, "height width"], classes: Classes, *, polygons: bool = False
+) -> str:
     """One image in COCO's JSON, without the numbers that count images and annotations.
 
     There is one annotation for each class; category ids begin with 1.
 
     Args:
-        labelled: Its name and labels.
+        name: Its file name, as the tool knows it.
+        labels: Class indices.
         classes: What the labels stand for.
         polygons: Outlines along the edges of pixels instead of run lengths; a hole is reached by a
             line that goes there and back.
     """
-    labels = labelled.labels
     masks = {} if polygons else masks_rle(labels)
     annotations = []
     for index in classes.present(labels):
@@ -75,7 +66,7 @@ def coco_line(labelled: LabelledImage, classes: Classes, *, polygons: bool = Fal
             }
         )
     height, width = labels.shape
-    image = {"file_name": labelled.name, "height": height, "width": width}
+    image = {"file_name": name, "height": height, "width": width}
     return json.dumps({"image": image, "annotations": annotations})
 
 
@@ -98,15 +89,15 @@ def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     yield "]}"
 
 
-def labelme_json(labelled: LabelledImage, classes: Classes) -> bytes:
+def labelme_json(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> bytes:
     """One image as labelme's JSON: polygons through the centres of the outermost pixels.
 
     labelme knows no holes and draws one shape over the other, so what contains others comes first.
     """
-    height, width = labelled.labels.shape
+    height, width = labels.shape
     shapes: list[tuple[int, dict[str, Any]]] = []
-    for index in classes.present(labelled.labels):
-        for filled, (left, top) in _filled_regions(labelled.labels == index):
+    for index in classes.present(labels):
+        for filled, (left, top) in _filled_regions(labels == index):
             lines, _ = cv2.findContours(
                 filled.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
             )
@@ -128,7 +119,7 @@ def labelme_json(labelled: LabelledImage, classes: Classes) -> bytes:
         "version": "5.5.0",
         "flags": {},
         "shapes": [shape for _, shape in shapes],
-        "imagePath": labelled.name,
+        "imagePath": name,
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
@@ -136,14 +127,12 @@ def labelme_json(labelled: LabelledImage, classes: Classes) -> bytes:
     return json.dumps(content).encode()
 
 
-def cvat_line(labelled: LabelledImage, classes: Classes) -> str:
+def cvat_line(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> str:
     """One image in CVAT's XML, without its number: one mask for each class."""
-    height, width = labelled.labels.shape
-    image = ElementTree.Element(
-        "image", {"name": labelled.name, "width": str(width), "height": str(height)}
-    )
-    for index in classes.present(labelled.labels):
-        mask = labelled.labels == index
+    height, width = labels.shape
+    image = ElementTree.Element("image", {"name": name, "width": str(width), "height": str(height)})
+    for index in classes.present(labels):
+        mask = labels == index
         left, top, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
         box = mask[top : top + box_height, left : left + box_width]
         place = {"left": left, "top": top, "width": box_width, "height": box_height}
@@ -177,12 +166,12 @@ def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
     yield "</annotations>"
 
 
-def label_studio_line(labelled: LabelledImage, classes: Classes) -> str:
+def label_studio_line(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> str:
     """One image as Label Studio's task, with a prediction: a brush for each class.
 
     The project's labelling set-up has `<BrushLabels name="label" toName="image">`.
     """
-    height, width = labelled.labels.shape
+    height, width = labels.shape
     results = [
         {
             "id": f"class-{index}",
@@ -194,14 +183,14 @@ def label_studio_line(labelled: LabelledImage, classes: Classes) -> str:
             "image_rotation": 0,
             "value": {
                 "format": "rle",
-                "rle": _brush(labelled.labels == index),
+                "rle": _brush(labels == index),
                 "brushlabels": [visible(classes.names[index])],
             },
         }
-        for index in classes.present(labelled.labels)
+        for index in classes.present(labels)
     ]
     predictions = [{"model_version": "segmenter", "result": results}]
-    return json.dumps({"data": {"image": labelled.name}, "predictions": predictions})
+    return json.dumps({"data": {"image": name}, "predictions": predictions})
 
 
 def label_studio_parts(read_lines: ReadLines, _: Classes) -> Iterator[str]:
@@ -212,11 +201,11 @@ def label_studio_parts(read_lines: ReadLines, _: Classes) -> Iterator[str]:
     yield "]"
 
 
-SET_FILES: dict[SetFormat, SetFile] = {
-    "coco": SetFile("coco.json", coco_line, coco_parts),
-    "coco-polygons": SetFile("coco-polygons.json", partial(coco_line, polygons=True), coco_parts),
-    "cvat": SetFile("cvat.xml", cvat_line, cvat_parts),
-    "label-studio": SetFile("label-studio.json", label_studio_line, label_studio_parts),
+SET_FORMATS: dict[str, SetFormat] = {
+    "coco": SetFormat("coco.json", coco_line, coco_parts),
+    "coco-polygons": SetFormat("coco-polygons.json", partial(coco_line, polygons=True), coco_parts),
+    "cvat": SetFormat("cvat.xml", cvat_line, cvat_parts),
+    "label-studio": SetFormat("label-studio.json", label_studio_line, label_studio_parts),
 }
 
 

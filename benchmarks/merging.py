@@ -24,7 +24,7 @@ from segmenter.data.folder import open_folder, read_sample
 from segmenter.evaluation.evaluate import score_all
 from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference import Predictor
-from segmenter.runtimes.open import describe
+from segmenter.runtimes.open_runtime import describe
 
 PLAIN = "none"
 

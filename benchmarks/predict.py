@@ -23,8 +23,8 @@ from segmenter.data.pairing.find_images import find_images
 from segmenter.drawing import class_shares
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
+from segmenter.predicting.image_outputs import ImageOutputs, PredictedImage, parse_save
 from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import ImageOutputs, PredictedImage, parse_save
 from segmenter.predicting.profiling import StageClock, Usage, num_cpus
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

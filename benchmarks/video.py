@@ -23,7 +23,7 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Protocol
 from segmenter.predicting.video import label_video
-from segmenter.runtimes.open import describe
+from segmenter.runtimes.open_runtime import describe
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from segmenter import commands
 from segmenter.commands.streams import guarded_streams
-from segmenter.predicting.annotations.formats import SET_FORMATS, labelme_json
+from segmenter.predicting.annotations.annotation_files import SET_FORMATS, labelme_json
 from segmenter.text import for_page, for_terminal, for_xml, visible
 from tests.helpers.models import make_classes
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import segmenter
-from segmenter.checkpoints.encoders.read import load_encoder_weights
+from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder

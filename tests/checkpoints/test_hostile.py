@@ -13,7 +13,7 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.checkpoints.encoders.read import load_encoder_weights
+from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.foreign.rstrudel.variant import read_variant
 from segmenter.model import Segmenter
 from tests.checkpoints.hostile_files import CANARY, CASES, TOUCH, Calls

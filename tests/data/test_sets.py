@@ -9,7 +9,7 @@ from PIL import Image
 
 from segmenter.data.folder import read_labels, read_sample
 from segmenter.data.published import SETS
-from segmenter.data.published.open import open_data, split_name
+from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
 from tests.helpers import published_tables as tables
 from tests.helpers.published_trees import SPLITS, write_tree

@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.extras.checking.check import Check, check
 from tests.helpers.drawn_items import draw_image, draw_mask, write_item
 

@@ -10,7 +10,7 @@ from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.models import make_spec
 
 PROTOCOLS = {

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from segmenter.checkpoints.encoders.read import rename_timm_tensors
+from segmenter.checkpoints.encoders.read_encoder import rename_timm_tensors
 from segmenter.model.architectures import ARCHITECTURES, find_architecture
 from segmenter.model.encoder import Encoder
 from tests.helpers.models import make_spec

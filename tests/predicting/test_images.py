@@ -21,8 +21,8 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
+from segmenter.predicting.image_outputs import ImageOutputs, PredictedImage, source_ids
 from segmenter.predicting.images import label_images, predict_files
-from segmenter.predicting.outputs import ImageOutputs, PredictedImage, source_ids
 from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.summary import Summary
 from tests.helpers.models import make_classes, make_spec

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from segmenter.data.published import SETS
-from segmenter.data.published.open import split_name
+from segmenter.data.published.open_data import split_name
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe

@@ -17,7 +17,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, add_facts
 from segmenter.runtimes.graph import to_onnx
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.models import make_classes, make_spec
 
 Change = Callable[[onnx.ModelProto], object]

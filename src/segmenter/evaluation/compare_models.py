@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference

@@ -9,7 +9,7 @@ import torch
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
-from segmenter.data.published.open import open_data, split_name
+from segmenter.data.published.open_data import open_data, split_name
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.evaluation.boundaries import DEFAULT_RATIO
@@ -25,7 +25,7 @@ from segmenter.model import ModelSpec
 from segmenter.pages import open_report
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.exported import is_exported
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 from segmenter.terminal import progress_bar
 

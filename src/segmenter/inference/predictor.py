@@ -31,7 +31,7 @@ from segmenter.inference.resizing import ImageRows, checked_image, view_sizes
 from segmenter.inference.row_bands import Band, batch_size, image_bands, split_band
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
 Found = dict[Quantity, ndarray]

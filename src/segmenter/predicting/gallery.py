@@ -7,8 +7,8 @@ from segmenter.drawing import shown_classes
 from segmenter.files.outputs import OutputFolder
 from segmenter.model.spec import ModelSpec
 from segmenter.pages import PAGE_NAME, render_page
+from segmenter.predicting.image_outputs import IMAGE_COPY, IMAGE_FORMATS
 from segmenter.predicting.images import Result
-from segmenter.predicting.outputs import IMAGE_COPY, IMAGE_FORMATS
 
 _SHOWN_CLASSES = 6
 

@@ -27,7 +27,7 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.outputs import Encode, ImageOutputs, PredictedImage, as_bytes
+from segmenter.predicting.image_outputs import Encode, ImageOutputs, PredictedImage, as_bytes
 from segmenter.predicting.profiling import StageClock, num_cpus
 
 _MAX_READERS = 4

@@ -25,8 +25,8 @@ from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.pages import PAGE_NAME
 from segmenter.predicting.gallery import write_gallery
+from segmenter.predicting.image_outputs import IMAGE_COPY, Ids, ImageOutputs, parse_save
 from segmenter.predicting.images import Result, predict_files
-from segmenter.predicting.outputs import IMAGE_COPY, Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
 from segmenter.predicting.profiling import StageClock, num_cpus
 from segmenter.predicting.rasters import RASTER_ENDING, import_rasterio, is_raster, label_raster

@@ -19,8 +19,8 @@ from segmenter.files.outputs import OutputFolder, write_atomically
 from segmenter.files.regular import read_regular
 from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
+from segmenter.predicting.image_outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.images import Result, label_images
-from segmenter.predicting.outputs import Ids, ImageOutputs, parse_save
 from segmenter.predicting.predict_all import (
     check_given,
     open_predictor,

@@ -16,8 +16,8 @@ from segmenter.data.video.image_sequence import find_sequence, is_sequence
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.predicting.image_outputs import Ids
 from segmenter.predicting.images import Result
-from segmenter.predicting.outputs import Ids
 from segmenter.predicting.video import (
     Video,
     VideoOutput,

@@ -9,7 +9,7 @@ from typing import IO
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
-from segmenter.predicting.annotations.formats import SET_FORMATS, ReadLines
+from segmenter.predicting.annotations.annotation_files import SET_FORMATS, ReadLines
 
 
 class SetFiles:

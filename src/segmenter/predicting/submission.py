@@ -8,8 +8,8 @@ from segmenter.data.published import Benchmark, find_set
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.predicting.image_outputs import IMAGE_FORMATS, ImageOutputs
 from segmenter.predicting.images import Result, label_images
-from segmenter.predicting.outputs import IMAGE_FORMATS, ImageOutputs
 from segmenter.predicting.profiling import StageClock
 
 

@@ -19,8 +19,8 @@ from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_lege
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.predicting.image_outputs import Ids, source_ids
 from segmenter.predicting.images import Result
-from segmenter.predicting.outputs import Ids, source_ids
 from segmenter.predicting.video_files import overlay_video
 
 Video = VideoFile | Camera | ImageSequence

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from segmenter.checkpoints import model_file as own
 from segmenter.checkpoints import open as bundled
-from segmenter.checkpoints.encoders.read import load_encoder_weights
+from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_published
@@ -19,7 +19,7 @@ from segmenter.classes import Classes
 from segmenter.data.folder import Item
 from segmenter.data.loading import SampleStream, bytes_ahead
 from segmenter.data.pairing.find_images import find_images
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.data.readers import shared_memory_note
 from segmenter.data.training_split import training_items
 from segmenter.data.transforms import CropTransform

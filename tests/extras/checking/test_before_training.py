@@ -11,7 +11,7 @@ from PIL import Image
 
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import KINDS, Severity
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from tests.helpers.drawn_items import draw_mask

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segmenter.classes import Classes
 from segmenter.data.masks.problems import KINDS
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.extras.checking.check import check
 from tests.helpers.drawn_items import draw_mask
 from tests.helpers.paths import REPOSITORY

@@ -22,7 +22,7 @@ from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.openvino import compile_graph
 from segmenter.runtimes.parity import check_parity
 from tests.helpers.models import DECODERS, make_spec

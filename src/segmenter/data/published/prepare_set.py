@@ -6,7 +6,7 @@ from pathlib import Path
 from segmenter.data.download import download, verify
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.published import find_set
-from segmenter.data.published.open import open_published
+from segmenter.data.published.open_data import open_published
 from segmenter.data.published.published_set import Archive, PublishedSet
 from segmenter.data.unpack import unpack
 from segmenter.errors import UserError

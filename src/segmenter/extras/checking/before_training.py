@@ -14,7 +14,7 @@ from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.pairing.items import Item
-from segmenter.data.published.open import open_data, split_name
+from segmenter.data.published.open_data import open_data, split_name
 from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.data_problems import deep_images, find_problems, independent_splits

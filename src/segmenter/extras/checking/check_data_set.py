@@ -8,7 +8,7 @@ from rich.table import Table
 
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
-from segmenter.data.published.open import open_data, split_name
+from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check, check
 from segmenter.extras.checking.check_page import write_page

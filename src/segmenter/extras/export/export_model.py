@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.data.published.open import open_data
+from segmenter.data.published.open_data import open_data
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.evaluate_model import data_classes, scored_items
@@ -20,7 +20,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, read_exported
 from segmenter.runtimes.graph_runtime import graph_runtimes
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.parity import Parity, check_parity
 from segmenter.text import percent
 

@@ -20,7 +20,7 @@ from segmenter.files import optional
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
 from segmenter.runtimes import openvino as openvino_graphs
-from segmenter.runtimes.open import open_runtime
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 from tests.helpers.models import make_spec
 
@@ -239,7 +239,9 @@ def test_threads_share_one_runtime(path: Path, model: Segmenter) -> None:
 
 @pytest.mark.slow
 def test_two_processes_may_fill_one_cache(path: Path, tmp_path: Path) -> None:
-    code = f"from segmenter.runtimes.open import open_runtime\nopen_runtime({str(path)!r})\n"
+    code = (
+        f"from segmenter.runtimes.open_runtime import open_runtime\nopen_runtime({str(path)!r})\n"
+    )
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]

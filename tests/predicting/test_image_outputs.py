@@ -15,9 +15,8 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.inference.labels import Quantity
 from segmenter.model import Segmenter
-from segmenter.predicting.annotations.formats import SET_FORMATS
-from segmenter.predicting.images import predict_files
-from segmenter.predicting.outputs import (
+from segmenter.predicting.annotations.annotation_files import SET_FORMATS
+from segmenter.predicting.image_outputs import (
     IMAGE_FORMATS,
     Encode,
     ImageFormat,
@@ -25,6 +24,7 @@ from segmenter.predicting.outputs import (
     PredictedImage,
     parse_save,
 )
+from segmenter.predicting.images import predict_files
 from segmenter.predicting.set_files import SetFiles
 from tests.helpers.command_line import run
 from tests.helpers.models import make_classes, make_spec

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from segmenter.classes import Classes
-from segmenter.predicting.annotations.formats import SET_FORMATS, labelme_json
+from segmenter.predicting.annotations.annotation_files import SET_FORMATS, labelme_json
 from tests.helpers.models import make_classes
 
 CLASSES = make_classes(4)

@@ -14,7 +14,7 @@ from segmenter.checkpoints.encoders.patch_embedding import (
     inflate_patch_embedding,
     resize_patch_embedding,
 )
-from segmenter.checkpoints.encoders.read import load_encoder_weights
+from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder
 from tests.checkpoints.writers import augreg_arrays

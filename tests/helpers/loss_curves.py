@@ -30,7 +30,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "accumulate": 2,
     },
     "mask": {
-        "model": {"decoder": "mask", "decoder_dim": 64, "drop_path": 0.1, "decoder_dropout": 0.1},
+        "model": {"decoder": {"kind": "mask", "dim": 64, "dropout": 0.1}, "drop_path": 0.1},
         "augment": {"color": "paddleseg", "rare_class_crops": 0.3},
         "optimizer": {"lr": 1e-4, "weight_decay": 0.05, "layer_decay": 0.8},
         "schedule": {"warmup_steps": 5, "power": 0.9},

@@ -112,3 +112,11 @@ def test_what_several_tests_use_is_in_a_helper(path: Path) -> None:
 def test_every_test_module_says_what_it_holds(path: Path) -> None:
     content = path.read_text()
     assert not content or ast.get_docstring(ast.parse(content))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS))
+)
+def test_tests_wait_for_events_and_not_for_a_time(path: Path) -> None:
+    if path.name not in {"waiting.py", "soak_service.py"}:
+        assert not re.search(r"\bsleep\(", path.read_text()), "tests.helpers.waiting has a way"

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from tests.helpers.video_files import (
     write_sound,
     write_video,
 )
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_without_pyav_the_extra_is_named(
     assert "pip install 'vit-segmenter[video]'" in capsys.readouterr().err
 
 
-def feed(pipe: Path, end: threading.Event, camera_format: str) -> None:
+def feed(pipe: Path, end: threading.Event, camera_format: str, num_frames: int = 10_000) -> None:
     """Frames into a pipe, as a camera gives them, until `end` or nobody reads."""
     options = {"live": "1", "flush_packets": "1"} if camera_format == "matroska" else {}
     encoder = "mjpeg" if camera_format == "mjpeg" else "libx264"
@@ -153,7 +153,7 @@ def feed(pipe: Path, end: threading.Event, camera_format: str) -> None:
             stream = container.add_stream(encoder, rate=25, options=tuning)
             stream.height, stream.width = 48, 64
             stream.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
-            for index in range(10_000):
+            for index in range(num_frames):
                 frame = av.VideoFrame.from_ndarray(make_picture(index), format="rgb24")
                 frame.pts = 5000 + index
                 container.mux(stream.encode(frame))
@@ -188,13 +188,10 @@ def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(
 def test_a_camera_that_ends_gives_a_whole_video(here, camera_format) -> None:
     os.mkfifo(here / "camera")
     end = threading.Event()
-    feeder = threading.Thread(target=feed, args=(here / "camera", end, camera_format))
+    feeder = threading.Thread(target=feed, args=(here / "camera", end, camera_format, 30))
     feeder.start()
-    timer = threading.Timer(1.5, end.set)
-    timer.start()
     assert run("camera", "--camera-format", camera_format) == 0
     feeder.join()
-    timer.join()
     times = read_times(here / "predictions/camera_overlay.mp4")
     assert times[0] == 0
     assert len(times) > 5
@@ -217,10 +214,7 @@ def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number) -> Non
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not list(here.glob("predictions/.segmenter-*.mp4")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
+    wait_until(lambda: list(here.glob("predictions/.segmenter-*.mp4")))
     process.send_signal(number)
     out, error = process.communicate(timeout=60)
     end.set()

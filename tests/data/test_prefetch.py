@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from segmenter.data.prefetch import prefetch
+from tests.helpers.waiting import wait_until, work_for
 
 
 def itself(item: int) -> int:
@@ -29,7 +30,7 @@ def test_results_come_in_order_whichever_is_ready_first(threads: int, size: int)
     rests = [0.02, 0.0, 0.01, 0.0, 0.03, 0.0] * 4
 
     def rest(number: int) -> int:
-        time.sleep(rests[number])
+        work_for(rests[number])
         return number
 
     assert list(prefetch(rest, range(24), size, threads=threads)) == list(range(24))
@@ -72,10 +73,7 @@ def test_the_bound_may_change_as_results_come() -> None:
         assert made == [0, 1]
         room = 5
         next(results)
-        for _ in range(100):
-            if len(made) == 8:
-                break
-            time.sleep(0.05)
+        wait_until(lambda: len(made) == 8)
         assert made == list(range(8))
 
 

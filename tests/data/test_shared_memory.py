@@ -20,6 +20,7 @@ from segmenter.data.readers import shared_memory_note
 from segmenter.data.transforms import CropTransform
 from segmenter.training.loop import StopSignals
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.waiting import wait_until
 
 IN_A_PRIVATE_MOUNT = ("unshare", "-rm")
 
@@ -120,7 +121,7 @@ def test_readers_that_hang_hold_up_neither_a_stop_nor_the_end(stream) -> None:
         next(batches)
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGSTOP)
-        time.sleep(0.1)
+            wait_until(lambda pid=process.pid: state_of(pid) == "T")
         os.kill(os.getpid(), signal.SIGINT)
         assert len(list(itertools.islice(batches, 20))) < 20  # those that were on their way
     assert not multiprocessing.active_children()
@@ -158,18 +159,16 @@ def test_no_reader_outlives_a_process_that_ends_without_a_word(
     command = [sys.executable, str(tmp_path / "read.py"), str(data_set), how]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, cwd=REPOSITORY)
     assert ended.returncode == (-signal.SIGKILL if how == "killed" else 0)
-    deadline = time.monotonic() + 5
     for pid in map(int, ended.stdout.split()):
-        while Path(f"/proc/{pid}").exists() and is_running(pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda pid=pid: state_of(pid) in "Z-", 5)
 
 
-def is_running(pid: int) -> bool:
+def state_of(pid: int | None) -> str:
+    """The letter that Linux gives to the state of a process; `-` if there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "-"
 
 
 def test_a_small_dev_shm_is_named_with_what_makes_it_larger(

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -23,6 +22,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec
 from tests.helpers.ports import free_port
+from tests.helpers.waiting import wait_until
 
 Start = Callable[..., SimpleNamespace]
 
@@ -39,12 +39,17 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
     server = uvicorn.Server(make_config(service, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the service did not start"
-        time.sleep(0.01)
+    wait_until(lambda: server.started or not thread.is_alive())
+    assert server.started, "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield SimpleNamespace(client=client, predictor=predictor, service=service, port=port)
+        yield SimpleNamespace(
+            client=client,
+            predictor=predictor,
+            service=service,
+            port=port,
+            connections=server.server_state.connections,
+        )
     server.should_exit = True
     thread.join(30)
 
@@ -63,11 +68,8 @@ def serving_process(
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            until = time.monotonic() + 240
-            while not _is_ready(client):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_until(lambda: process.poll() is not None or _is_ready(client), 240)
+            assert process.poll() is None, log.read_text()
             yield SimpleNamespace(client=client, process=process, log=log, port=port)
     finally:
         process.kill()

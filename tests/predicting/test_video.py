@@ -1,7 +1,6 @@
 """A video in: as many overlays or label maps out, at the same times."""
 
 import threading
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from tests.helpers.video_files import (
     write_sound,
     write_video,
 )
+from tests.helpers.waiting import wait_until
 
 
 def make_predictor(**spec: object) -> Predictor:
@@ -239,10 +239,7 @@ def test_a_failed_write_leaves_no_half_video_and_no_thread(
     with pytest.raises(UserError, match="cannot be written: No space left on device"):
         label(path)
     assert [file for file in (tmp_path / "out").iterdir() if file.is_file()] == []
-    deadline = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() == before
+    wait_until(lambda: threading.active_count() <= before, 20)
 
 
 def test_frames_of_one_size_can_go_through_the_model_together(

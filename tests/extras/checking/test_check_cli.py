@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tests.helpers.command_line import refused, run
 from tests.helpers.drawn_items import draw_image, draw_mask, write_item
 from tests.helpers.planted_faults import copy_image, scaled, unlisted_value, without
 from tests.helpers.published_trees import write_tree
+from tests.helpers.waiting import wait_until, wait_until_read
 
 
 def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
@@ -138,11 +138,11 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
         [*command, "--report", str(report)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     threads = Path(f"/proc/{process.pid}/task")
-    while process.poll() is None and num_children(threads) < 3:
-        time.sleep(0.05)  # two that read, and the one that looks after what they share
-    time.sleep(2)  # they read by now
+    # Two that read, and the one that looks after what they share.
+    wait_until(lambda: num_children(threads) == 3)
+    wait_until_read(clean / "images/train")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == b""
     assert not report.exists()

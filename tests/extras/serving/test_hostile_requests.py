@@ -14,6 +14,7 @@ import pytest
 
 from segmenter.extras.serving import server
 from tests.helpers.services import PNG, Start, code_of, encode, make_image, serving, serving_process
+from tests.helpers.waiting import wait_until
 
 LIMIT = 32 << 20  # of the service as it is started by the command
 SEGMENT = b"POST /segment HTTP/1.1\r\nhost: localhost\r\n"
@@ -210,10 +211,8 @@ def test_a_body_at_the_limit_is_read_and_given_back_to_the_system(process: Simpl
             before = memory(process)
         answer = process.client.post("/segment", content=chunks(LIMIT), headers=PNG)
         assert code_of(answer) == (422, "bad-image")
-    deadline = time.monotonic() + 20  # memory is given back once nothing is worked on
-    while memory(process) - before >= 50e6 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert memory(process) - before < 50e6
+    # Memory is given back once nothing is worked on.
+    wait_until(lambda: memory(process) - before < 50e6, 20)
     assert_healthy(process)
 
 
@@ -263,7 +262,8 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", served.port))
         connection.sendall(b"GET /main.js HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
-        time.sleep(1.5)
+        wait_until(lambda: served.connections)
+        wait_until(lambda: not served.connections)
         connection.settimeout(5)
         num_bytes = 0
         while part := connection.recv(1 << 16):

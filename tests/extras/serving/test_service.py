@@ -5,10 +5,11 @@ import json
 import multiprocessing
 import socket
 import threading
-import time
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec
 from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
+from tests.helpers.waiting import wait_until
 
 
 def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:
@@ -189,97 +191,132 @@ def test_metadata_and_metrics_say_what_is_there(start: Start) -> None:
     assert set(served.client.get("/openapi.json").json()["paths"]) >= {"/segment", "/metrics"}
 
 
-class SlowPredictor(Predictor):
-    """Takes its time, remembers the batches, and fails where it is told to."""
+class HeldPredictor(Predictor):
+    """Works only while it may, remembers what it was shown, and fails where it is told to."""
 
-    seconds = 0.3
     fails = False
 
     def __init__(self) -> None:
         super().__init__(Segmenter(make_spec(3)))
+        self.may_work = threading.Event()
+        self.may_work.set()
         self.batches: list[int] = []
+        self.shown: set[bytes] = set()
 
     def __call__(self, image: object) -> object:
         if isinstance(image, list):
             if self.fails:
                 raise RuntimeError("out of memory")
             self.batches.append(len(image))
-            time.sleep(self.seconds)
+            self.shown |= {each.tobytes() for each in image}
+            assert self.may_work.wait(60)
         return super().__call__(image)
 
 
 @pytest.fixture
-def slow() -> SlowPredictor:
-    return SlowPredictor()
+def held() -> Iterator[HeldPredictor]:
+    predictor = HeldPredictor()
+    yield predictor
+    predictor.may_work.set()  # else the service that is stopped waits for it
 
 
-def post_many(served: SimpleNamespace, count: int) -> list[object]:
-    """Images at the same time, each from a client of its own."""
+def segment(served: SimpleNamespace, image: np.ndarray) -> httpx.Response:
+    return served.client.post("/segment", content=encode(image), headers=PNG)
+
+
+def infer(served: SimpleNamespace, image: np.ndarray) -> httpx.Response:
+    """As `segment`, but no process has to decode the image first."""
+    pixels = {"name": "image", "shape": [1, *image.shape], "datatype": "UINT8"}
+    pixels["data"] = image.ravel().tolist()
+    return served.client.post("/v2/models/tiny/infer", json={"inputs": [pixels]})
+
+
+def post_many(
+    served: SimpleNamespace,
+    count: int,
+    meanwhile: Callable[[list], None] = lambda _: None,
+    send: Callable[[SimpleNamespace, np.ndarray], httpx.Response] = segment,
+) -> list[object]:
+    """Images at the same time, each from a client of its own; `meanwhile` sees the answers come."""
     answers: list[object] = [None] * count
 
     def post(index: int) -> None:
-        answers[index] = served.client.post(
-            "/segment", content=encode(make_image(seed=index)), headers=PNG
-        )
+        answers[index] = send(served, make_image(seed=index))
 
     threads = [threading.Thread(target=post, args=(index,)) for index in range(count)]
     for thread in threads:
         thread.start()
+    meanwhile(answers)
     for thread in threads:
         thread.join()
     return answers
 
 
 def test_requests_at_once_share_batches_and_get_their_own_answers(
-    start: Start, slow: SlowPredictor
+    start: Start, held: HeldPredictor
 ) -> None:
-    served = start(slow, max_requests=12)
-    answers = post_many(served, 12)
-    assert max(slow.batches) > 1
+    served = start(held, max_requests=12, max_batch=8)
+    held.may_work.clear()
+
+    def until_all_are_in_line(_: list) -> None:
+        line = served.service.batcher
+        wait_until(lambda: held.batches and len(line._line) == 12 - held.batches[0])
+        held.may_work.set()
+
+    answers = post_many(served, 12, until_all_are_in_line)
+    first, second, *rest = held.batches
+    assert second == min(8, 12 - first)
+    assert first + second + sum(rest) == 12
     for index, answer in enumerate(answers):
-        np.testing.assert_array_equal(labels_of(answer), slow(make_image(seed=index)))
+        np.testing.assert_array_equal(labels_of(answer), held(make_image(seed=index)))
 
 
 def test_more_requests_than_allowed_are_told_to_come_back(
-    start: Start, slow: SlowPredictor
+    start: Start, held: HeldPredictor
 ) -> None:
-    served = start(slow, max_requests=3)
-    answers = post_many(served, 12)
+    served = start(held, max_requests=3)
+    held.may_work.clear()
+
+    def until_nine_are_refused(answers: list) -> None:
+        wait_until(lambda: sum(each is not None for each in answers) == 9)
+        held.may_work.set()
+
+    answers = post_many(served, 12, until_nine_are_refused)
     refused = [each for each in answers if each.status_code != 200]
-    assert refused
-    assert all(code_of(each) == (429, "queue-full") for each in refused)
+    assert [code_of(each) for each in refused] == [(429, "queue-full")] * 9
     assert all(each.headers["retry-after"] for each in refused)
-    assert sum(slow.batches) == 12 - len(refused)
+    assert sum(held.batches) == 3
 
 
 def test_a_request_past_its_deadline_is_answered_and_never_computed(
-    start: Start, slow: SlowPredictor
+    start: Start, held: HeldPredictor
 ) -> None:
-    served = start(slow, deadline=0.2, max_batch=1, max_requests=8)
-    post_many(served, 1)  # the decoding processes have started
-    slow.batches.clear()
-    answers = post_many(served, 5)
+    served = start(held, deadline=0.5, max_batch=1, max_requests=8)
+    held.may_work.clear()
+    answers = post_many(served, 5, send=infer)
     assert {code_of(each) for each in answers} == {(504, "deadline")}
-    assert len(slow.batches) < 5
+    held.may_work.set()
+    last = make_image(seed=9)
+    wait_until(lambda: infer(served, last).is_success)
+    assert len(held.shown - {last.tobytes()}) == 1, "the one that was being computed"
 
 
-def test_a_client_that_left_is_skipped(start: Start, slow: SlowPredictor) -> None:
-    served = start(slow, max_batch=1)
-    post_many(served, 1)
-    slow.batches.clear()
-    body = encode(make_image())
+def test_a_client_that_left_is_skipped(start: Start, held: HeldPredictor) -> None:
+    served = start(held, max_batch=1)
+    held.may_work.clear()
+    last, image = make_image(seed=9), make_image()
+    body = encode(image)
     head = f"POST /segment HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
     sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
     for each in sockets:
         each.sendall(head.encode() + b"\r\n\r\n" + body)
-    time.sleep(0.1)
+    wait_until(lambda: served.service.num_in_flight == 4 and held.batches)
     for each in sockets:
         each.close()
-    began = time.monotonic()
-    while served.service.num_in_flight and time.monotonic() - began < 20:
-        time.sleep(0.05)
-    assert served.service.num_in_flight == 0
-    assert len(slow.batches) < 4
+    wait_until(lambda: served.service.num_in_flight == 0)
+    held.may_work.set()
+    assert segment(served, last).is_success
+    assert len(held.batches) == 2, "the one that was being computed, and the last"
 
 
 def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
@@ -290,13 +327,13 @@ def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
 
 
 def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
-    start: Start, slow: SlowPredictor
+    start: Start, held: HeldPredictor
 ) -> None:
-    served = start(slow)
-    slow.fails = True
+    served = start(held)
+    held.fails = True
     response = served.client.post("/segment", content=encode(make_image()), headers=PNG)
     assert code_of(response) == (500, "internal-error")
-    slow.fails = False
+    held.fails = False
     assert (
         served.client.post("/segment", content=encode(make_image()), headers=PNG).status_code == 200
     )

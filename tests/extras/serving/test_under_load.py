@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from tests.helpers.services import (
     make_image,
     serving_process,
 )
+from tests.helpers.waiting import wait_until
 
 CLIENTS, QUEUE, REQUESTS = 64, 16, 200
 
@@ -107,13 +107,6 @@ def in_flight(served: SimpleNamespace) -> float:
     return float(re.findall(r"segmenter_requests_in_flight ([\d.]+)", text)[0])
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with serving_process(tmp_path) as served:
@@ -122,7 +115,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             unfinished.sendall(body)
             wait_until(lambda: in_flight(served) >= 1)
             served.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            wait_until(lambda: states(served.port) == "503")
             assert served.process.poll() is None
             served.process.send_signal(signal.SIGTERM)
             served.process.wait(5)

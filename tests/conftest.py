@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from tests.helpers.data_sets import write_data_set
 from tests.helpers.downloads import Server
 from tests.helpers.models import make_spec
 from tests.helpers.paths import SHARED
+from tests.helpers.skips import NOT_HERE
 
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
@@ -38,7 +39,7 @@ def camvid() -> Path:
     """The CamVid folder; the test is skipped where it is not at hand."""
     folder = SHARED / "data" / "camvid"
     if not folder.is_dir():
-        pytest.skip(f"needs the CamVid data set at {folder}")
+        pytest.skip(f"{NOT_HERE}: the CamVid data set at {folder}")
     return folder
 
 
@@ -82,3 +83,34 @@ def server() -> Iterator[Server]:
         yield server
         server.shutdown()
         thread.join()
+
+
+def _is_missing(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    """Whether something was skipped for want of what CI installs."""
+    if not report.skipped or hasattr(report, "wasxfail") or "SEGMENTER_CI" not in os.environ:
+        return False
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return NOT_HERE not in reason
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    report.longrepr = f"a skip in CI: {report.longrepr}"
+    report.outcome = "failed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test in CI that is skipped, but for what no machine can be made to have."""
+    report = yield
+    if _is_missing(report):
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module in CI that is skipped as a whole."""
+    report = yield
+    if _is_missing(report):
+        _fail(report)
+    return report

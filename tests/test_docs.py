@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.skips import NOT_HERE
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 
 pytestmark = pytest.mark.skipif(
-    not (REPOSITORY / "docs").is_dir(), reason="not on this machine: the repository's pages"
+    not (REPOSITORY / "docs").is_dir(), reason=f"{NOT_HERE}: the repository"
 )
 
 

@@ -11,6 +11,7 @@ from segmenter import commands
 from segmenter.checkpoints.open import bundled_models
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.skips import NOT_HERE
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +28,7 @@ COMMANDS = [
 ]
 
 pytestmark = pytest.mark.skipif(
-    not (REPOSITORY / "examples").is_dir(), reason="needs the repository"
+    not (REPOSITORY / "examples").is_dir(), reason=f"{NOT_HERE}: the repository"
 )
 
 

@@ -16,6 +16,7 @@ from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
 from tests.helpers.models import make_classes
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.skips import NOT_HERE
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -118,7 +119,7 @@ def peak_memory() -> float:
 def run_measurement(code: str, argument: Path) -> list[float]:
     """What a fresh Python prints; skipped where peak memory cannot be seen."""
     if not Path("/proc/self/status").is_file():
-        pytest.skip("needs /proc to see the peak memory")
+        pytest.skip(f"{NOT_HERE}: /proc, which shows the peak memory")
     command = [sys.executable, "-c", code, str(argument)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     return [float(number) for number in done.stdout.split()]

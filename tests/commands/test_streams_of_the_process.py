@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import commands
+from tests.helpers.skips import NOT_HERE
 
 NO_SPACE, NO_READER = OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")
 
@@ -97,7 +98,7 @@ REDIRECTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason=f"{NOT_HERE}: /dev/full")
 @pytest.mark.parametrize("redirected", list(REDIRECTED))
 @pytest.mark.parametrize("flags", ["", "-u"])
 def test_a_process_with_redirected_streams_ends_in_one_line(redirected: str, flags: str) -> None:

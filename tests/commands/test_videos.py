@@ -16,6 +16,7 @@ from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from segmenter.predicting import predict_videos
 from tests.helpers.models import make_spec
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.video_files import (
     av,
     cut,
@@ -183,7 +184,7 @@ def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(
     assert not (here / "predictions/b_overlay.mp4").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason=f"{NOT_HERE}: named pipes")
 @pytest.mark.parametrize("camera_format", ["matroska", "mpegts", "mjpeg"])
 def test_a_camera_that_ends_gives_a_whole_video(here, camera_format) -> None:
     os.mkfifo(here / "camera")
@@ -198,7 +199,7 @@ def test_a_camera_that_ends_gives_a_whole_video(here, camera_format) -> None:
     assert (np.diff(times) > 0).all()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason=f"{NOT_HERE}: named pipes")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
@@ -226,7 +227,7 @@ def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason=f"{NOT_HERE}: named pipes")
 def test_ctrl_c_ends_a_camera_that_hangs(here) -> None:
     os.mkfifo(here / "camera")
     command = "predict camera --model model.safetensors --runtime torch"

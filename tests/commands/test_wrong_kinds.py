@@ -14,6 +14,7 @@ from tests.helpers.command_line import refused
 from tests.helpers.command_words import COMMANDS, leaves
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
+from tests.helpers.skips import NOT_HERE
 
 GOOD = {
     "data": "data",
@@ -82,7 +83,7 @@ def line(command: str, argument: str, word: str) -> list[str]:
 INPUTS = [(command, name) for command, name in paths() if name not in OUTPUTS]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and devices")
+@pytest.mark.skipif(os.name != "posix", reason=f"{NOT_HERE}: named pipes and devices")
 @pytest.mark.parametrize(("command", "argument"), INPUTS)
 def test_an_input_of_a_wrong_kind(
     command: str,
@@ -97,7 +98,7 @@ def test_an_input_of_a_wrong_kind(
         refused(capsys, *line(command, argument, word))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and devices")
+@pytest.mark.skipif(os.name != "posix", reason=f"{NOT_HERE}: named pipes and devices")
 @pytest.mark.parametrize(("command", "argument"), [each for each in paths() if each[1] in OUTPUTS])
 def test_an_output_of_a_wrong_kind(
     command: str,

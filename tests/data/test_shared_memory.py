@@ -20,6 +20,7 @@ from segmenter.data.readers import shared_memory_note
 from segmenter.data.transforms import CropTransform
 from segmenter.training.loop import StopSignals
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.waiting import wait_until
 
 IN_A_PRIVATE_MOUNT = ("unshare", "-rm")
@@ -65,7 +66,7 @@ def test_batches_are_the_same_with_64_mb_of_dev_shm_or_4_mb_or_a_page_or_none(
     data_set: Path, tmp_path: Path
 ) -> None:
     if not can_mount():
-        pytest.skip("this system gives no private mounts")
+        pytest.skip(f"{NOT_HERE}: private mounts")
     (tmp_path / "read.py").write_text(READ)
     command = [*IN_A_PRIVATE_MOUNT, sys.executable, str(tmp_path / "read.py"), str(data_set)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=REPOSITORY)

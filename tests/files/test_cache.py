@@ -21,6 +21,7 @@ from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.sources import model_source
 from tests.helpers.models import make_spec
 from tests.helpers.relabel import relabel
+from tests.helpers.skips import NOT_HERE
 
 AGAIN = b"again"
 
@@ -128,7 +129,7 @@ def be_a_file(folder: Path) -> None:
 
 def be_anothers(folder: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can give a folder away")
+        pytest.skip(f"{NOT_HERE}: root, who alone can give a folder away")
     os.chown(folder, 65534, 65534)
 
 

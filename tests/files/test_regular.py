@@ -12,9 +12,10 @@ from segmenter.errors import UserError
 from segmenter.files.manifest import MANIFEST_NAME, written_names
 from segmenter.files.regular import read_regular
 from segmenter.files.yaml import read_yaml
+from tests.helpers.skips import NOT_HERE
 
 DEVICE = Path("/dev/zero")
-needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason=f"{NOT_HERE}: named pipes")
 
 
 @needs_pipes

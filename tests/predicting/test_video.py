@@ -23,6 +23,7 @@ from segmenter.predicting.images import Result
 from segmenter.predicting.video import label_video
 from tests.helpers.models import decided, make_spec
 from tests.helpers.paths import SHARED
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.video_files import (
     ENCODERS,
     VFR,
@@ -268,7 +269,7 @@ def test_frames_of_one_size_can_go_through_the_model_together(
 def test_a_real_video_keeps_its_350_frames(tmp_path: Path) -> None:
     path = SHARED / "data/photos/traffic.mp4"
     if not path.exists():
-        pytest.skip(f"needs {path}")
+        pytest.skip(f"{NOT_HERE}: {path}")
     folder = OutputFolder(tmp_path / "out")
     result = label_video(make_predictor(), VideoFile(path, "traffic"), folder)
     assert (result.problem, result.num_frames) == (None, 350)

@@ -19,6 +19,7 @@ from segmenter.training.optimizer import learning_rate, make_optimizer
 from tests.helpers.command_line import refused, run
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.published_trees import write_tree
+from tests.helpers.skips import NOT_HERE
 
 DOCS = REPOSITORY / "docs"
 
@@ -233,7 +234,7 @@ def test_a_published_recipe_trains_on_its_data_set(
     assert (tmp_path / "runs" / name / "last.safetensors").is_file()
 
 
-@pytest.mark.skipif(not DOCS.is_dir(), reason="needs the repository")
+@pytest.mark.skipif(not DOCS.is_dir(), reason=f"{NOT_HERE}: the repository")
 def test_the_page_on_recipes_lists_each_with_its_scores_and_its_example_is_a_recipe() -> None:
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]

@@ -23,6 +23,7 @@ from segmenter.runtimes import openvino as openvino_graphs
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 from tests.helpers.models import make_spec
+from tests.helpers.skips import NOT_HERE
 
 SIZES = [(64, 64), (37, 90), (5, 100)]
 GRAPHS = ["openvino", "onnxruntime"]
@@ -115,7 +116,7 @@ def test_every_runtime_gives_images_of_any_size_label_maps_of_their_size(
 
 def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter) -> None:
     if openvino_graphs.usable_precision("auto") != "bfloat16":
-        pytest.skip("needs a processor with bfloat16")
+        pytest.skip(f"{NOT_HERE}: a CPU with bfloat16")
     rough = open_runtime(path, "openvino", "bfloat16")
     assert 1e-5 < difference(rough, model, (64, 64)) < 0.2
 
@@ -124,7 +125,7 @@ def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter)
 def test_on_camvid_bfloat16_chooses_the_classes_of_float32(camvid: Path) -> None:
     """Of all 233 test images: `python benchmarks/precisions.py street DATA`."""
     if openvino_graphs.usable_precision("auto") != "bfloat16":
-        pytest.skip("needs a processor with bfloat16")
+        pytest.skip(f"{NOT_HERE}: a CPU with bfloat16")
     folder = open_folder(camvid)
     items = folder.items("test")[::16]
     exact, rough = (

@@ -19,6 +19,7 @@ from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder
 from tests.checkpoints.writers import augreg_arrays
 from tests.helpers.paths import SHARED
+from tests.helpers.skips import NOT_HERE
 
 
 def write_timm_file(path: Path, **changes: int) -> None:
@@ -154,7 +155,7 @@ def test_another_patch_size_resizes_the_patch_embedding_and_nothing_else(tmp_pat
 def test_the_shared_dinov2_loads_and_its_features_depend_on_the_image() -> None:
     path = SHARED / "weights" / "vit_small_patch14_dinov2.safetensors"
     if not path.is_file():
-        pytest.skip(f"needs the pretrained encoder at {path}")
+        pytest.skip(f"{NOT_HERE}: the pretrained encoder {path}")
     spec, normalization = find_architecture("vit_small_patch14_dinov2")
     model = Encoder(spec).eval()
     load_encoder_weights(model, str(path))

@@ -16,6 +16,7 @@ from segmenter.data.video.frames import Camera, Frame, VideoFile
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
 from tests.helpers.paths import SHARED
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.video_files import (
     ENCODERS,
     VFR,
@@ -199,7 +200,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_real_video() -> None:
     path = SHARED / "data/photos/traffic.mp4"
     if not path.exists():
-        pytest.skip(f"needs {path}")
+        pytest.skip(f"{NOT_HERE}: {path}")
     frames = VideoFile(path, "traffic").frames(lambda: False)
     assert [frame.time for frame in frames] == [Fraction(index, 30) for index in range(350)]
 

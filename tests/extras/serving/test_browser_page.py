@@ -30,6 +30,7 @@ from tests.helpers.browser import (
 from tests.helpers.models import decided, make_spec
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.services import make_image
+from tests.helpers.skips import NOT_HERE
 
 pytestmark = [
     pytest.mark.slow,
@@ -264,7 +265,7 @@ def test_webgpu_agrees_where_chromium_has_it_in_software(
         page.goto(f"{address}/?backend=webgpu")
         if not page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
             other.close()
-            pytest.skip("this Chromium has no WebGPU in software")
+            pytest.skip(f"{NOT_HERE}: a Chromium that has WebGPU in software")
         ready(page)
         assert "(WebGPU)" in page.inner_text("#note")
         found = label(page, image_file, tmp_path)
@@ -280,7 +281,7 @@ def test_the_guide_names_the_headers_that_are_tested() -> None:
         assert f'add_header {name} "{value}";' in guide
 
 
-@pytest.mark.skipif(not (REPOSITORY / "examples").is_dir(), reason="needs the repository")
+@pytest.mark.skipif(not (REPOSITORY / "examples").is_dir(), reason=f"{NOT_HERE}: the repository")
 def test_street_is_small_enough_and_agrees_on_a_image(browser: Any, tmp_path: Path) -> None:
     street = load("street")
     # A third of its usual size, for which WebAssembly takes seconds and not a minute.

@@ -14,6 +14,7 @@ import pytest
 
 from segmenter.extras.serving import server
 from tests.helpers.services import PNG, Start, code_of, encode, make_image, serving, serving_process
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.waiting import wait_until
 
 LIMIT = 32 << 20  # of the service as it is started by the command
@@ -186,7 +187,7 @@ def chunks(size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory in /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason=f"{NOT_HERE}: /proc")
 def test_a_byte_too_many_is_refused_in_less_than_50_mb_however_it_is_sent(
     process: SimpleNamespace,
 ) -> None:

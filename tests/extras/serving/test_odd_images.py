@@ -18,6 +18,7 @@ from segmenter.model import Protocol, Segmenter
 from tests.helpers.models import make_spec
 from tests.helpers.odd_images import ODD_IMAGES, OddImage
 from tests.helpers.services import code_of, encode, labels_of, make_image, serving, serving_process
+from tests.helpers.skips import NOT_HERE
 
 READ = [each for each in ODD_IMAGES if each.pixels is not None]
 REFUSED = [each for each in ODD_IMAGES if each.pixels is None]
@@ -121,7 +122,7 @@ def test_on_the_command_line_labels_have_the_size_of_the_image(tmp_path: Path, m
         assert read_header(out / f"{height}x{width}_label.png").size == (height, width)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder where none can be made")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason=f"{NOT_HERE}: /proc")
 def test_an_output_folder_that_cannot_be_made_is_said_in_one_line(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture
 ) -> None:

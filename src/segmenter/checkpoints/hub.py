@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import model_file
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import stays_inside
@@ -79,7 +79,7 @@ def download_model(text: str) -> Path:
             # Says at once what the download itself would try again for half a minute.
             hub.HfApi().model_info(**which, timeout=_TIMEOUT)
         path = Path(hub.hf_hub_download(filename=MODEL_FILE, **which))
-    if not own.is_own(path):
+    if not model_file.is_model_file(path):
         raise UserError(f"{MODEL_FILE} of {name} is damaged, or no model of this package")
     return path
 

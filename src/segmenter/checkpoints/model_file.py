@@ -100,8 +100,17 @@ def read_spec(path: Path) -> ModelSpec:
     Raises:
         UserError: If the file is missing, damaged, or not one of ours.
     """
+    return _facts(path, read_metadata(path))[0]
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file.
+
+    Raises:
+        UserError: If the file is missing, truncated or no safetensors file.
+    """
     with _opened(path) as file:
-        return _facts(path, file.metadata() or {})[0]
+        return file.metadata() or {}
 
 
 def verify(path: Path) -> tuple[ModelSpec, Digests]:
@@ -205,8 +214,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def is_own(path: Path) -> bool:
-    """Whether a readable safetensors file is a whole model of ours, not bare weights."""
+def is_model_file(path: Path) -> bool:
+    """Return whether a readable safetensors file is a model that `save` wrote."""
     try:
         with safe_open(path, framework="pt") as file:
             return _SPEC_KEY in (file.metadata() or {})

@@ -1,17 +1,24 @@
-"""The models that come with the package, and the one way to load any model."""
+"""The one answer to what kind of file a model is in, and the one way to load it."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.family import to_tensors
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_published
+from segmenter.checkpoints.foreign.read import read_published, read_state
 from segmenter.checkpoints.hub import download_model, is_hub_name
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
 from segmenter.model.segmenter import Segmenter
 
+FileKind = Literal["exported", "model", "tensors", "foreign"]
+"""A graph that was exported; a model that `save` wrote; safetensors that hold no such model; what
+another code base wrote, by pickle or NumPy."""
+EXPORTED_SUFFIXES = (".onnx", ".xml")
 _FOLDER = Path(__file__).parents[1] / "bundled"
 
 
@@ -44,6 +51,24 @@ def resolve(name_or_path: str | Path) -> Path:
     return Path(name_or_path)
 
 
+def is_exported(path: Path) -> bool:
+    """Return whether a file is, by its suffix, a graph and no checkpoint."""
+    return path.suffix in EXPORTED_SUFFIXES
+
+
+def file_kind(path: Path) -> FileKind:
+    """Return what a file is: an exported graph by its suffix, all else by how it begins.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    if is_exported(path):
+        return "exported"
+    if not is_safetensors(path):
+        return "foreign"
+    return "model" if model_file.is_model_file(path) else "tensors"
+
+
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
     """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
@@ -54,17 +79,47 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmen
         UserError: If there is no such model, or its file is damaged, dangerous or no Segmenter.
     """
     path = resolve(name_or_path)
-    if path.suffix in {".onnx", ".xml"}:
+    if is_exported(path):
         raise UserError(
             f"{path} is an exported graph, without weights for torch; `Predictor`, `predict` and "
             "`evaluate` take it"
         )
-    if is_safetensors(path):
-        return own.read(path, device)
-    published = read_published(path)
-    if published is None:
+    found = open_model(path, device)
+    if found is None:
         raise UserError(
-            f"{path} holds weights but no Segmenter; a bare encoder is for `model.weights` of a "
-            "recipe"
+            f"{path} holds weights but no Segmenter model; a bare encoder is for `model.weights` "
+            "of a recipe"
         )
-    return published.build(str(path), device)
+    return found
+
+
+def open_model(path: Path, device: str | torch.device = "cpu") -> Segmenter | None:
+    """Read the model in a file of weights; None if it holds weights, but no Segmenter.
+
+    Raises:
+        UserError: If the file is damaged, dangerous, or holds no weights.
+    """
+    kind = file_kind(path)
+    if kind == "model":
+        return model_file.read(path, device)
+    if kind == "tensors":
+        model_file.read_metadata(path)  # which refuses a damaged file
+        return None
+    published = read_published(path)
+    return published.build(str(path), device) if published else None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors in a file of weights, whosever they are, by their names there.
+
+    Raises:
+        UserError: If the file is missing, damaged or dangerous, or holds no weights.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file of weights: {path}")
+    if file_kind(path) != "foreign":
+        return model_file.read_tensors(path)[0]
+    tensors = to_tensors(read_state(path)[0], path)
+    if not tensors:
+        raise UserError(f"{path} holds no table of tensors")
+    return tensors

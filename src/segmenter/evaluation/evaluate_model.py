@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from segmenter.checkpoints.open import is_exported
 from segmenter.classes import Classes, read_classes
 from segmenter.data.folder import Item, LabelledFolder, find_classes, has_classes
 from segmenter.data.published.open_data import open_data, split_name
@@ -24,7 +25,6 @@ from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.model import ModelSpec
 from segmenter.pages import open_report
 from segmenter.recipe import make_recipe
-from segmenter.runtimes.exported import is_exported
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 from segmenter.terminal import progress_bar

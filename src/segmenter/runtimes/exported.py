@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
 
 FACTS_KEY = "segmenter"
-SUFFIXES = (".onnx", ".xml")
 _STANDARD_OPERATORS = ("", "ai.onnx")
 _CONTROL = ("Loop", "Scan", "TensorIterator", "If", "SequenceMap")
 """Operators that run other graphs, without an end or a way that could be known."""
@@ -46,11 +45,6 @@ class Exported(NamedTuple):
     """ONNX, or OpenVINO's XML."""
     weights: bytes | None
     """OpenVINO's weights; none: the graph is ONNX."""
-
-
-def is_exported(path: Path) -> bool:
-    """Whether a file is, by its suffix, a graph and no checkpoint."""
-    return path.suffix in SUFFIXES
 
 
 def add_facts(graph: "ModelProto", facts: ExportFacts) -> bytes:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 
-from segmenter.checkpoints.open import resolve
+from segmenter.checkpoints.open import is_exported, resolve
 from segmenter.errors import UserError
 from segmenter.files.optional import require
 from segmenter.model import Segmenter
 from segmenter.runtimes.devices import usable_device
-from segmenter.runtimes.exported import is_exported
 from segmenter.runtimes.runtime import Runtime
 from segmenter.runtimes.table import PRECISIONS, RUNTIME_NAMES, RUNTIMES, RuntimeRow
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from segmenter.checkpoints import load
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import load, model_file
 from segmenter.checkpoints.digests import Digests, digest_model
+from segmenter.checkpoints.open import file_kind
 from segmenter.errors import UserError
 from segmenter.files.cache import MAX_CONTENT, Opened, cached
 from segmenter.memory import at_most
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.runtimes.exported import Exported, ExportFacts, is_exported, read_exported
+from segmenter.runtimes.exported import Exported, ExportFacts, read_exported
 from segmenter.runtimes.graph import to_onnx
 
 _MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
@@ -85,7 +85,8 @@ def model_source(model: Segmenter | Path) -> Source:
     if isinstance(model, Segmenter):
         return Source(model.spec, lambda: digest_model(model), lambda: model)
     path = model
-    if is_exported(path):
+    kind = file_kind(path)
+    if kind == "exported":
         exported = read_exported(path)
         if exported.facts.output != "logits":
             raise UserError(
@@ -93,9 +94,9 @@ def model_source(model: Segmenter | Path) -> Source:
                 "--output logits`"
             )
         return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported, path)
-    if own.is_own(path):
-        spec, digests = own.verify(path)
-        return Source(spec, lambda: digests, lambda: own.read(path, content=digests.content))
+    if kind == "model":
+        spec, digests = model_file.verify(path)
+        return Source(spec, lambda: digests, lambda: model_file.read(path, content=digests.content))
     loaded = load(path)
     return Source(loaded.spec, lambda: digest_model(loaded), lambda: loaded)
 

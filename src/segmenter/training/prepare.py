@@ -9,12 +9,9 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from segmenter.checkpoints import model_file as own
-from segmenter.checkpoints import open as bundled
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_published
+from segmenter.checkpoints.open import open_model, resolve
 from segmenter.classes import Classes
 from segmenter.data.folder import Item
 from segmenter.data.loading import SampleStream, bytes_ahead
@@ -277,8 +274,4 @@ def _starting_model(given: ModelRecipe) -> Segmenter | None:
     weights = given.weights
     if weights is None or weights.startswith("timm:"):
         return None
-    path = bundled.resolve(weights)
-    if is_safetensors(path):
-        return own.read(path) if own.is_own(path) or given.encoder is None else None
-    published = read_published(path)
-    return published.build(str(path)) if published else None
+    return open_model(resolve(weights))

@@ -14,11 +14,8 @@ from segmenter.checkpoints.foreign.family import (
     TIMM_BLOCK,
     join_tokens,
     split_position_table,
-    to_tensors,
 )
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_state
-from segmenter.checkpoints.model_file import read_tensors
+from segmenter.checkpoints.open import read_weights
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
@@ -119,14 +116,7 @@ def _classifier(weights: dict[str, Tensor]) -> list[str]:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"no such file of encoder weights: {path}")
-    if is_safetensors(path):
-        return read_tensors(path)[0]
-    state, _ = read_state(path)
-    tensors = to_tensors(state, path)
-    if not tensors:
-        raise UserError(f"{path} holds no table of tensors")
+    tensors = read_weights(path)
     return rename_augreg_tensors(tensors, str(path)) if is_augreg(tensors) else tensors
 
 

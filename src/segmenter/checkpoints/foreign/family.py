@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.pickle.stubs import Array, TensorClaim
 from segmenter.classes import Classes, ClassInfo
 from segmenter.data.published import set_of_count
@@ -61,7 +61,7 @@ class Published:
             name: torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
             for name, tensor in self.tensors.items()
         }
-        return own.assemble(self.spec, owned, source, device)
+        return model_file.assemble(self.spec, owned, source, device)
 
 
 def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.family import Published
 from segmenter.checkpoints.foreign.mmseg import is_mmseg, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import is_paddleseg, read_paddleseg
@@ -45,7 +45,7 @@ def read_published(
         UserError: If the file is missing, damaged, dangerous, or holds no weights.
     """
     if is_safetensors(path):
-        if own.is_own(path):
+        if model_file.is_model_file(path):
             raise UserError(f"{path} is a model of this package already")
         return None
     state, content = read_state(path)

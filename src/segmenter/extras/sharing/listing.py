@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.hub import MODEL_FILE, HubName, import_hub
 from segmenter.checkpoints.open import bundled_models
 from segmenter.errors import UserError
@@ -55,6 +55,6 @@ def _cached() -> Iterator[tuple[str, Path]]:
 def _spec(path: Path) -> ModelSpec | None:
     """What a model file says it is; none where it is damaged, or not ours."""
     try:
-        return own.read_spec(path)
+        return model_file.read_spec(path)
     except UserError:
         return None

@@ -5,8 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.checkpoints import load
-from segmenter.checkpoints import model_file as own
+from segmenter.checkpoints import load, model_file
 from segmenter.checkpoints.hub import is_hub_name, parse_hub_name
 from segmenter.checkpoints.open import resolve
 from segmenter.errors import UserError
@@ -41,12 +40,12 @@ def run_push(
     """
     target = parse_hub_name(name)
     path = resolve(model)
-    if not own.is_own(path):
+    if not model_file.is_model_file(path):
         raise UserError(
             f"{path} is no model file of this package; published checkpoints become one by "
             "`segmenter convert`"
         )
-    loaded = own.read(path)  # which compares its SHA-256
+    loaded = model_file.read(path)  # which compares its SHA-256
     title = target.repository.split("/")[1]
     card = _read_card(card_file) if card_file else _card(loaded, title, str(target))
     pushed = push_model(path, card, target, public=public, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""A run's state on disk: folders that are whole or not there, and the newest that is undamaged."""
+"""Checkpoints on disk: each is complete or absent, and the newest undamaged one is read."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ _MAX_PART_BYTES = 2**36
 
 
 class Checkpoint(NamedTuple):
-    """All that a run needs to go on as if it had never stopped."""
+    """Everything that a run needs to resume as if it had never stopped."""
 
     step: int
     """Updates done."""
@@ -41,7 +41,7 @@ class Checkpoint(NamedTuple):
 
 
 class DamagedError(ValueError):
-    """A checkpoint is not what was written, or cannot be gone on from."""
+    """A checkpoint is not what was written, or no run can resume from it."""
 
 
 class CheckpointSaver:
@@ -134,10 +134,10 @@ def read_newest(
         folder: Where they are.
         max_state: Bytes that the JSON of one takes at most.
         max_part: Bytes that a file of tensors takes at most; a larger one is not read.
-        check: Raises `DamagedError` if what was read is no state that a run can be in.
+        check: Raises `DamagedError` if no run can be in the state that was read.
 
     Returns:
-        It, and one sentence for each newer one that was damaged and passed over.
+        The checkpoint, and one sentence for each newer one that was damaged and skipped.
 
     Raises:
         UserError: If there is none.
@@ -166,7 +166,7 @@ def read_newest(
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """What has the name of a complete checkpoint, the newest first."""
+    """Return the paths with the name of a complete checkpoint, the newest first."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -206,7 +206,7 @@ def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
 
 
 def _read_file(path: Path, max_size: int) -> bytes:
-    """A regular file's content; nothing of it is read if it is too large or anything else."""
+    """Return the content of a regular file; one that is too large is not read."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise DamagedError(f"{path.name} is a link or no file")

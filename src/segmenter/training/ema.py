@@ -23,7 +23,7 @@ class WeightAverage:
         )
 
     def restore(self, tensors: dict[str, Tensor], model: Segmenter) -> None:
-        """Go on from the average of a checkpoint; where it has none, from the weights."""
+        """Restore the average of a checkpoint; where it has none, start from the weights."""
         found = tensors or model.state_dict()
         for name, average in self.tensors.items():
             average.copy_(place_like(found[name], average))
@@ -37,9 +37,9 @@ class WeightAverage:
             average.lerp_(weights[name], 1 - decay)
 
     def averaged(self, model: Segmenter) -> Segmenter:
-        """The model with averaged weights, in eval mode, sharing memory with the average.
+        """Return the model with averaged weights, in eval mode, sharing memory with the average.
 
-        Where weights are shared out over processes, every process must ask, and gets the whole.
+        Where weights are sharded over processes, every process must call this, and gets all.
         """
         with torch.device("meta"):
             copy = Segmenter(model.spec)

@@ -11,7 +11,7 @@ from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.training.parallel import to_full_tensor
 
 _SMALLEST = 1e-3
-"""What the root mean square of a tensor is taken for where it is less: zeros learn, too."""
+"""Floor of a tensor's root mean square, so that tensors that start at zero still learn."""
 
 _BLOCK = re.compile(r"^encoder\.blocks\.(\d+)\.")
 
@@ -58,14 +58,14 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
 
 
 def _is_frozen(name: str, level: int, frozen_blocks: int | Literal["all"]) -> bool:
-    """Whether a parameter of the encoder stays as it is."""
+    """Return whether a parameter of the encoder is frozen."""
     if frozen_blocks == "all":
         return True
     return 0 < frozen_blocks >= level and not name.startswith("encoder.norm.")
 
 
 def layer_level(name: str, depth: int) -> int:
-    """How high a parameter lies: 0 before the first block, `depth` in the last one and above."""
+    """Return the level of a parameter: 0 before the first block, `depth` in the last and above."""
     block = _BLOCK.match(name)
     if block:
         return int(block[1]) + 1
@@ -74,7 +74,7 @@ def layer_level(name: str, depth: int) -> int:
 
 
 def learning_rate(lr: float, schedule: ScheduleRecipe, step: int) -> float:
-    """The rate at a step, counted from 0: polynomial fall to `final_lr`, after linear warm-up."""
+    """Return the rate at a step, from 0: linear warm-up, then polynomial decay to `final_lr`."""
     fallen = (1 - step / schedule.steps) ** schedule.power
     rate = (lr - schedule.final_lr) * fallen + schedule.final_lr
     if step < schedule.warmup_steps:

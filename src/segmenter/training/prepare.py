@@ -1,4 +1,7 @@
-"""From a recipe to the objects it describes: the one file that knows both sides."""
+"""From a recipe to the objects it describes: the one file that knows both sides.
+
+`prepare` comes first; the functions below build its parts.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -214,7 +217,7 @@ def build_stream(
     items: tuple[Item, ...],
     pixel_counts: Int64[ndarray, "images classes"],
 ) -> SampleStream:
-    """The endless, seeded stream of training crops."""
+    """Build the endless, seeded stream of training crops."""
     augment = recipe.augment.model_dump()
     rare_class_crops, rare_class_below = (
         augment.pop("rare_class_crops"),
@@ -235,7 +238,7 @@ def build_stream(
 
 
 def _unlabelled(recipe: Recipe) -> dict[str, Any]:
-    """What the stream is told of images without masks."""
+    """Return the arguments of the stream that concern images without masks."""
     teacher = recipe.loss.teacher
     if teacher is None or teacher.unlabelled is None:
         return {}
@@ -247,7 +250,7 @@ def _unlabelled(recipe: Recipe) -> dict[str, Any]:
 def build_loss(
     recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "images classes"]
 ) -> Loss:
-    """What the run minimises; class weights come from the training masks."""
+    """Build the loss; class weights come from the training masks."""
     counts = pixel_counts.sum(axis=0)
     weights = class_weights(recipe.loss.class_weights, classes.names, counts)
     return Loss(recipe.loss, classes.ignore_index, weights)
@@ -256,7 +259,7 @@ def build_loss(
 def run_identity(
     recipe: Recipe, classes: Classes, items: tuple[Item, ...], teacher: Teacher | None = None
 ) -> dict[str, Any]:
-    """What must be the same when a run is resumed: recipe, classes, images, and the teacher."""
+    """Return what must be the same on resume: recipe, classes, images, and the teacher."""
     fields = recipe.model_dump(mode="json")
     for free in ("workers", "log_every", "save_every", "stop_after", "track"):
         del fields[free]
@@ -270,7 +273,7 @@ def run_identity(
 
 
 def _starting_model(given: ModelRecipe) -> Segmenter | None:
-    """The whole model that `weights` names, or nothing where it names bare encoder weights."""
+    """Read the whole model that `weights` names; None where it names an encoder alone."""
     weights = given.weights
     if weights is None or weights.startswith("timm:"):
         return None

@@ -1,4 +1,4 @@
-"""The processes of one run: who this one is, and the few words that they exchange.
+"""The processes of one run: the rank of this one, and the collective calls of all.
 
 They are started by `segmenter train --devices N` or by torchrun; one process alone needs no group.
 """
@@ -41,7 +41,7 @@ class Processes:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process writes files and shows messages."""
+        """Return whether this process writes files and shows messages."""
         return self.rank == 0
 
     def sum(self, value: int | float) -> float:
@@ -115,10 +115,10 @@ SINGLE_PROCESS = Processes()
 
 @contextlib.contextmanager
 def init_processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that the environment tells of; alone, where it tells of none.
+    """Connect the processes that the environment names; without any, this one is alone.
 
     Args:
-        device: What this process computes on: NCCL connects GPUs, gloo all else.
+        device: Where this process computes: NCCL connects GPUs, gloo everything else.
     """
     processes = processes_from_env()
     if processes.count == 1:
@@ -133,7 +133,7 @@ def init_processes(device: torch.device) -> Iterator[Processes]:
 
 
 def processes_from_env() -> Processes:
-    """What the environment says about the processes of this run (torchrun's variables).
+    """Read the processes of this run from the environment (torchrun's variables).
 
     Raises:
         UserError: If it says only part of it.
@@ -153,7 +153,7 @@ def processes_from_env() -> Processes:
 
 
 def check_division(batch_size: int, parts: int, processes: int) -> None:
-    """Refuse a batch that cannot be shared out evenly.
+    """Refuse a batch that cannot be divided evenly.
 
     Raises:
         UserError: If the processes are more than the crops, or the batch does not divide.

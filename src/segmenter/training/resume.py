@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped, after making sure that it is the same run."""
+"""Resuming a run that was stopped, after making sure that it is the same run."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from segmenter.training.state import TrainingState
 from segmenter.training.verify import check_state
 
 _FIXED = ("classes", "recipe.optimizer.name")
-"""What no flag allows to change: weights or their optimizer would not fit."""
+"""Fields that no flag allows to change: weights or their optimizer would not fit."""
 _MIN_STATE_BYTES = _MIN_PART_BYTES = 2**26
 _MAX_PART_OF_MODEL = 8
 """A file of tensors has at most so many times the bytes of the model; AdamW's has two."""
@@ -65,11 +65,11 @@ def find_checkpoint(
         folder: Of the run.
         model: What its weights must fit.
         identity: What the run is now.
-        allow_config_change: Go on though it was something else before.
-        say: Told of damaged checkpoints and of changes.
+        allow_config_change: Resume even though the recipe or the data changed.
+        say: Shows damaged checkpoints and changes.
 
     Returns:
-        It, and what changed, as `name: before -> now`.
+        The checkpoint, and what changed, as `name: before -> now`.
 
     Raises:
         UserError: If there is no checkpoint, or the run is another one.
@@ -109,7 +109,7 @@ def find_checkpoint(
 
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
-    """What the run was; a field that its version of the package did not have is at its default."""
+    """Return the run as it was; fields that its version did not have are at their defaults."""
     try:
         recipe = make_recipe(before["recipe"], "the run so far").model_dump(mode="json")
     except UserError:
@@ -118,7 +118,7 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Each field that differs, as `name: before -> now`."""
+    """Return each field that differs, as `name: before -> now`."""
     found = []
     for key, value in now.items():
         old, name = before.get(key), f"{prefix}{key}"
@@ -132,7 +132,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 
 def _file_differences(before: list[str], now: list[str]) -> list[str]:
-    """What became of the list of images, in one line."""
+    """Return one line on what changed in the list of images, if anything did."""
     if before == now:
         return []
     gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
@@ -145,7 +145,7 @@ def _file_differences(before: list[str], now: list[str]) -> list[str]:
 
 
 def _shape_differences(before: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:
-    """The first weight that the checkpoint and the model do not have alike."""
+    """Return the first weight that differs in shape between the checkpoint and the model."""
     for name in sorted(before.keys() | now.keys()):
         old, new = (list(part[name].shape) if name in part else None for part in (before, now))
         if old != new:

@@ -12,10 +12,10 @@ _SAME_SIGNAL_SECONDS = 0.5
 
 
 class Stopped(EarlyExit):
-    """A signal ended the run; everything is saved, and `--resume` goes on."""
+    """A signal ended the run; everything is saved, and `--resume` continues it."""
 
     exit_status = 128 + signal.SIGTERM
-    """143 for either signal: stopped, can go on."""
+    """143 for either signal: stopped, can be resumed."""
 
     def __init__(self, step: int, *, is_told: bool = True) -> None:
         sentence = (
@@ -25,7 +25,7 @@ class Stopped(EarlyExit):
 
 
 class Interrupted(Exception):  # noqa: N818 - no error either
-    """A signal broke off what is done again on resume, such as scoring."""
+    """A signal broke off what is done again on resume, such as an evaluation."""
 
 
 class StopSignals:

@@ -1,4 +1,4 @@
-"""All of a run that moves from step to step, and its form in a checkpoint."""
+"""The state of a run, which every step changes, and its form in a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,29 +28,29 @@ class TrainingState:
     position: int = 0
     """Crops taken from the stream."""
     scored_step: int = 0
-    """The step that was scored last."""
+    """The step that was evaluated last."""
     best_miou: float = -1.0
     scores_since_best: int = 0
     num_nonfinite: int = 0
     """Steps in a row whose loss was not finite, up to now."""
     is_saved: bool = False
-    """Whether a checkpoint holds all this."""
+    """A checkpoint holds this state."""
 
     def is_early_stopped(self, recipe: Recipe) -> bool:
-        """Whether the recipe ends the run here, for want of a new best score."""
+        """Return whether the last `stop_after` scores were no new best."""
         return recipe.stop_after is not None and self.scores_since_best >= recipe.stop_after
 
     def is_finished(self, recipe: Recipe) -> bool:
-        """Whether no further step is to be taken."""
+        """Return whether the last step was taken."""
         return self.step >= recipe.schedule.steps or self.is_early_stopped(recipe)
 
     def is_evaluation_due(self, recipe: Recipe) -> bool:
-        """Whether the model is to be evaluated before the next step."""
+        """Return whether the model is to be evaluated before the next step."""
         is_due = self.step % recipe.evaluate_every == 0 or self.step == recipe.schedule.steps
         return is_due and self.scored_step != self.step  # which starts at 0, as `step` does
 
     def is_checkpoint_due(self, recipe: Recipe) -> bool:
-        """Whether a checkpoint is to be written before the next step."""
+        """Return whether a checkpoint is to be written before the next step."""
         is_due = self.step % recipe.save_every == 0 or self.is_finished(recipe)
         return is_due and not self.is_saved
 
@@ -72,7 +72,7 @@ class TrainingState:
         return [model, optimizer, model if recipe.ema_decay else 0, model]
 
     def checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
-        """All of it as whole tensors and JSON, beside what the run is; every process must ask."""
+        """Return the state as full tensors and JSON; every process must call this."""
         tensors = {
             "model": to_full_tensors(self.model.state_dict()),
             "optimizer": to_full_tensors(optimizer_tensors(self.model, self.optimizer)),
@@ -89,7 +89,7 @@ class TrainingState:
         return Checkpoint(self.step, tensors, facts)
 
     def restore(self, found: Checkpoint) -> None:
-        """Put back what `checkpoint` took, on as many processes as there are now."""
+        """Restore what `checkpoint` returned, on as many processes as there are now."""
         weights = self.model.state_dict()
         self.model.load_state_dict(
             {
@@ -107,9 +107,9 @@ class TrainingState:
 
 
 def optimizer_tensors(model: Segmenter, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state: parameter name, a dot, and the name of a number of it -> tensor.
+    """Return the optimizer's state by parameter name, a dot, and the name of a number of it.
 
-    In an order that is the same in all processes, which exchange shared-out tensors one by one.
+    The order is the same on all processes, which gather sharded tensors one by one.
     """
     return {
         f"{name}.{key}": torch.as_tensor(value)
@@ -122,7 +122,7 @@ def optimizer_tensors(model: Segmenter, optimizer: torch.optim.Optimizer) -> dic
 def restore_optimizer(
     model: Segmenter, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` took; parameters that are frozen now are left out."""
+    """Restore what `optimizer_tensors` returned; parameters that are frozen now are left out."""
     parameters = dict(model.named_parameters())
     trained = {each for group in optimizer.param_groups for each in group["params"]}
     for key, tensor in tensors.items():

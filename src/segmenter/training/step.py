@@ -16,10 +16,10 @@ from segmenter.training.teacher import Teacher
 
 
 class StepResult(NamedTuple):
-    """What an update did."""
+    """Outcome of an update."""
 
     loss: float
-    """What the recipe minimises, of the whole batch."""
+    """Loss of the whole batch."""
     grad_norm: float
     """Norm of all gradients together, before clipping."""
     is_finite: bool

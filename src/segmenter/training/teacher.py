@@ -71,7 +71,7 @@ class Teacher:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What may not change when a run is resumed, beside its recipe."""
+        """Return what may not change when a run is resumed, beside its recipe."""
         weights = sorted(self.model.state_dict().items())
         return {"teacher": digest(weights, {}).weights}
 
@@ -102,7 +102,7 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
 
 
 def _token_kind(model: Segmenter) -> str:
-    """What the tokens of two models must have in common to be compared, one by one."""
+    """Describe what the tokens of two models must have in common to be compared."""
     encoder = model.spec.encoder
     others = "with" if model.decoder.num_query_blocks else "without"
     return (

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds what a run can go on from; its SHA-256 only says who wrote it last."""
+"""Checks that a run can resume from a checkpoint, which its SHA-256 alone does not prove."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ _OPTIMIZER_FIELDS = ({"momentum_buffer"}, {"step", "exp_avg", "exp_avg_sq"})
 
 
 def check_state(found: Checkpoint) -> None:
-    """Refuse a checkpoint that training would fail on, or go on from with numbers that are none.
+    """Refuse a checkpoint that training would fail on, or whose numbers are not finite.
 
     Raises:
         DamagedError: If parts are missing, do not fit each other, or are not finite.

@@ -93,7 +93,7 @@ def numbers_of_a_recipe(
 ) -> Iterator[tuple[str, type]]:
     """Where each number of a recipe stands, such as `schedule.steps`, and its type."""
     for name, field in model.model_fields.items():
-        for leaf in leaves(field.annotation):
+        for leaf in sorted(leaves(field.annotation), key=str):
             if isinstance(leaf, type) and issubclass(leaf, BaseModel):
                 yield from numbers_of_a_recipe(leaf, f"{at}{name}.")
             elif leaf in (int, float) or get_args(leaf)[:1] == (1,):

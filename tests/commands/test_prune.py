@@ -10,8 +10,8 @@ from PIL import Image
 
 import segmenter
 from segmenter.checkpoints import save
-from segmenter.extras.pruning.prune_model import same_labels
 from segmenter.model import Protocol, Segmenter
+from segmenter.runtimes.parity import best_class_agreement
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
@@ -116,7 +116,9 @@ def test_the_share_of_labels_that_are_kept_is_over_patches() -> None:
     other.load_state_dict(one.state_dict())
     torch.nn.init.normal_(one.decoder.project.weight)
     images = [torch.randn(1, 3, 16, 16), torch.randn(1, 3, 32, 8)]
-    assert same_labels(one, one, images) == 1
+    assert best_class_agreement(one, one, images) == 1
     labels = [one.patch_logits(image).argmax(dim=1).flatten() for image in images]
     torch.nn.init.zeros_(other.decoder.project.weight)  # class 0 everywhere
-    assert same_labels(one, other, images) == float((torch.cat(labels) == 0).float().mean())
+    assert best_class_agreement(one, other, images) == float(
+        (torch.cat(labels) == 0).float().mean()
+    )

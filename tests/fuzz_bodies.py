@@ -6,21 +6,19 @@ What is read must be what `json` and NumPy read, and nothing but a refusal may b
 anything else happens, the body is kept in `build/fuzz`, and the exit status is 1.
 """
 
-import argparse
 import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segmenter.extras.serving import json_numbers, v2
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
+from tests.helpers.fuzzing import KEPT, asked, fuzz_settings, try_until
 
-KEPT = Path("build/fuzz")
 ROUND = 500  # inputs between two looks at the clock
 MAX_SECONDS = 1.0  # for one input
 BOUNDS = ServiceSettings()
@@ -106,20 +104,11 @@ def check(body: bytes) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Read until the time is over; 1 where something was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(arguments)
+    seconds, number = asked(__doc__, 20, arguments)
     counts = {True: 0, False: 0}
     findings = 0
 
-    @settings(
-        max_examples=ROUND,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @fuzz_settings(ROUND)
     @given(
         shape=_shape,
         is_nested=st.booleans(),
@@ -148,11 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
             kept.write_bytes(body)
             print(f"found: {kept}: {type(error).__name__}: {error}"[:500], file=sys.stderr)
 
-    until, number = time.time() + asked.seconds, asked.seed
     default = json_numbers._CHUNK
-    while time.time() < until:
-        seed(number)(read)()
-        number += 1
+    try_until(time.time() + seconds, number, read)
     json_numbers._CHUNK = default
     print(f"{counts[True]} bodies read, {counts[False]} refused, {findings} findings")
     return 1 if findings else 0

@@ -8,11 +8,9 @@ memory and time; where that dies, hangs or raises anything but a `UserError`, th
 `build/fuzz`, and the exit status is 1.
 """
 
-import argparse
 import copy
 import json
 import logging
-import multiprocessing
 import os
 import resource
 import shutil
@@ -27,7 +25,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segmenter import Predictor, UserError, load, save
@@ -38,11 +36,11 @@ from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts, add_facts
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
+from tests.helpers.fuzzing import KEPT, asked, fuzz_in_processes, fuzz_settings, try_until
 from tests.helpers.models import make_spec
 from tests.helpers.mutations import Mutation, mutated, mutations
 from tests.helpers.relabel import read_header, write_header
 
-KEPT = Path("build/fuzz")
 SEEDS = KEPT / "seeds"
 ROUND = 50  # files between two looks at the clock
 MAX_CPU_SECONDS = 20  # for one file
@@ -174,11 +172,7 @@ def open_entry(content: bytes) -> None:
 
 
 def open_many(
-    number: int,
-    until: float,
-    count: "Synchronized[int]",
-    answers: "Synchronized[int]",
-    current: Path,
+    number: int, until: float, tried: Synchronized, answered: Synchronized, current: Path
 ) -> None:
     """Open mutated files, each written to `current` before it is opened."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
@@ -188,13 +182,7 @@ def open_many(
     torch.set_num_threads(1)
     contents = {name: (SEEDS / name.replace("cache", "model.onnx")).read_bytes() for name in KINDS}
 
-    @settings(
-        max_examples=ROUND,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck.__members__.values()),
-    )
+    @fuzz_settings(ROUND)
     @given(
         name=st.sampled_from(KINDS),
         changes=mutations(list(contents.values()), _PLACES),
@@ -214,43 +202,24 @@ def open_many(
             (current / kind).write_bytes(contents[kind])
         (current / name).write_bytes(content)
         (current / "opened").write_text(name)
-        count.value += 1
+        tried.value += 1
         signal.alarm(MAX_SECONDS)
         signal.setitimer(signal.ITIMER_PROF, MAX_CPU_SECONDS)
         with suppress(UserError):
             open_files(current, name)
-            answers.value += 1
+            answered.value += 1
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
 
-    while time.time() < until:
-        seed(number)(open_one)()
-        number += 1
+    try_until(until, number, open_one)
 
 
 def main() -> int:
     """Open files until the time is over; 1 where something was found."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    seconds, number = asked(__doc__, 30)
     make_seeds()
-    current = KEPT / "files"
-    context = multiprocessing.get_context("spawn")
-    count, answers = context.Value("q", 0), context.Value("q", 0)
-    until, number, findings = time.time() + asked.seconds, asked.seed, 0
-    while time.time() < until:
-        shutil.rmtree(current, ignore_errors=True)
-        current.mkdir()
-        process = context.Process(target=open_many, args=(number, until, count, answers, current))
-        process.start()
-        process.join()
-        if process.exitcode:
-            findings += 1
-            kept = current.rename(KEPT / f"{time.time_ns()}-exit-{process.exitcode}")
-            print(f"found: {kept}", file=sys.stderr)
-        number += 1_000_000
-    print(f"{count.value} files opened, {answers.value} answered, {findings} findings")
+    tried, answered, findings = fuzz_in_processes(open_many, seconds, number, KEPT / "files")
+    print(f"{tried} files opened, {answered} answered, {findings} findings")
     return 1 if findings else 0
 
 

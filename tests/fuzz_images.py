@@ -6,28 +6,25 @@ A process with the memory of the service's own decodes; where it dies, hangs or 
 else, the file is kept in `build/fuzz`, and the exit status is 1.
 """
 
-import argparse
-import multiprocessing
 import signal
 import struct
 import sys
-import time
 import zlib
 from contextlib import suppress
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.extras.serving.decode_process import limit_process
 from segmenter.extras.serving.service_settings import ServiceSettings
+from tests.helpers.fuzzing import KEPT, asked, fuzz_in_processes, fuzz_settings, try_until
 from tests.helpers.mutations import Mutation, mutated, mutations
 from tests.helpers.odd_images import ODD_IMAGES
 
-KEPT = Path("build/fuzz")
 SEEDS = [each.data for each in ODD_IMAGES if len(each.data) < 20_000]
 ROUND = 500  # inputs between two looks at the clock
 MAX_SECONDS = 10  # for one input
@@ -48,18 +45,14 @@ def resealed(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def decode_many(number: int, until: float, count: "Synchronized[int]", current: Path) -> None:
-    """Decode mutated files, noting each before it is tried."""
+def decode_many(
+    number: int, until: float, tried: Synchronized, answered: Synchronized, current: Path
+) -> None:
+    """Decode mutated files, writing each down before it is tried."""
     bounds = ServiceSettings()
     limit_process(bounds.decode_memory)
 
-    @settings(
-        max_examples=ROUND,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @fuzz_settings(ROUND)
     @given(
         data=st.sampled_from(SEEDS),
         changes=_MUTATIONS,
@@ -68,42 +61,23 @@ def decode_many(number: int, until: float, count: "Synchronized[int]", current: 
     def decode(data: bytes, changes: list[Mutation], is_sealed: bool) -> None:
         data = mutated(data, changes)
         data = resealed(data) if is_sealed else data
-        current.write_bytes(data)
-        count.value += 1
+        (current / "image").write_bytes(data)
+        tried.value += 1
         signal.alarm(MAX_SECONDS)
         with suppress(UserError):
             image = decode_image(data, limits=bounds.image_limits)
             assert image.ndim == 3
+            answered.value += 1
         signal.alarm(0)
 
-    while time.time() < until:
-        seed(number)(decode)()
-        number += 1
+    try_until(until, number, decode)
 
 
 def main() -> int:
     """Decode until the time is over; 1 where something was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    KEPT.mkdir(parents=True, exist_ok=True)
-    current = KEPT / "current"
-    context = multiprocessing.get_context("spawn")
-    count = context.Value("q", 0)
-    until, number, findings = time.time() + asked.seconds, asked.seed, 0
-    while time.time() < until:
-        arguments = (number, until, count, current)
-        process = context.Process(target=decode_many, args=arguments)
-        process.start()
-        process.join()
-        if process.exitcode:
-            findings += 1
-            kept = current.rename(KEPT / f"{time.time_ns()}-exit-{process.exitcode}")
-            print(f"found: {kept}", file=sys.stderr)
-        number += 1_000_000
-    print(f"{count.value} files decoded, {findings} findings")
-    current.unlink(missing_ok=True)
+    seconds, number = asked(__doc__, 60)
+    tried, answered, findings = fuzz_in_processes(decode_many, seconds, number, KEPT / "image")
+    print(f"{tried} files decoded, {answered} of them images, {findings} findings")
     return 1 if findings else 0
 
 

@@ -6,6 +6,7 @@ from segmenter.drawing.overlay import (
     overlay,
     overlay_with_legend,
     shown_classes,
+    smaller_size,
 )
 from segmenter.drawing.palette import color_picture, distinct_colors, label_png, palette_png
 
@@ -19,4 +20,5 @@ __all__ = [
     "overlay_with_legend",
     "palette_png",
     "shown_classes",
+    "smaller_size",
 ]

@@ -137,6 +137,18 @@ def shown_classes(shares: Float[ndarray, " classes"]) -> list[int]:
     return [index for index in order if shares[index] >= LEAST_SHOWN_SHARE]
 
 
+def smaller_size(shape: tuple[int, ...], max_side: int) -> tuple[int, int]:
+    """Return width and height, as OpenCV takes them, with no side longer than `max_side`.
+
+    Args:
+        shape: Height and width of a picture.
+        max_side: In pixels; a smaller picture keeps its size.
+    """
+    height, width = shape[:2]
+    factor = min(1.0, max_side / max(height, width))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def encode_jpeg(image: UInt8[ndarray, "height width 3"], quality: int = 90) -> bytes:
     """Encode RGB as JPEG, with full colour resolution so that thin borders stay clean.
 

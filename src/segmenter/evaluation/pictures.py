@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.sample import Sample
-from segmenter.drawing.overlay import overlay
+from segmenter.drawing import overlay, smaller_size
 
 WRONG_COLOR = (214, 48, 49)
 UNLABELLED_COLOR = (46, 50, 58)
@@ -28,7 +28,7 @@ def draw_pictures(
         classes: Colours, and which label does not count.
         max_side: Larger pictures are made smaller, in pixels.
     """
-    size = _drawn_size(labels, max_side)
+    size = smaller_size(labels.shape, max_side)
     image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
     true = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
@@ -58,7 +58,7 @@ def draw_comparison(
         classes: Colours, and which label does not count.
         max_side: Larger pictures are made smaller, in pixels.
     """
-    size = _drawn_size(labels_a, max_side)
+    size = smaller_size(labels_a.shape, max_side)
     image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
     true, a, b = (
         cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
@@ -75,13 +75,6 @@ def draw_comparison(
         for caption, labels in captions.items()
     }
     return {**views, "Who is right": drawn}
-
-
-def _drawn_size(labels: Shaped[ndarray, "height width"], max_side: int) -> tuple[int, int]:
-    """Width and height of pictures."""
-    height, width = labels.shape
-    factor = min(1.0, max_side / max(height, width))
-    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _error_map(

@@ -19,7 +19,7 @@ from segmenter.data.training_split import training_items
 from segmenter.errors import UserError
 from segmenter.extras.checking.data_problems import deep_images, find_problems, independent_splits
 from segmenter.extras.checking.findings import group, one_line
-from segmenter.extras.checking.item_inspection import Inspection, inspect_quickly
+from segmenter.extras.checking.item_inspection import Inspection, inspect
 from segmenter.extras.checking.split_facts import missing_classes
 from segmenter.recipe import Recipe
 from segmenter.training.log.lines import Log
@@ -98,7 +98,7 @@ def read_training_data(
         dict.fromkeys([*train, *val, *(each for part in splits.values() for each in part)])
     )
     with ThreadPoolExecutor(max(workers, 1)) as executor:
-        inspections = executor.map(lambda item: inspect_quickly(item, data.classes), items)
+        inspections = executor.map(lambda item: inspect(item, data.classes, quickly=True), items)
         found = dict(zip(items, inspections, strict=True))
     problems = find_problems(data, splits, found)
     problems += [_without_mask(item) for item in wanted if item.mask is None]

@@ -15,6 +15,7 @@ from segmenter.data.decoding.decode import decode_image, decode_mask
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import Problem
 from segmenter.data.masks.values import MaskError, map_known_values
+from segmenter.drawing import smaller_size
 from segmenter.errors import UserError
 from segmenter.extras.checking.check import Check
 from segmenter.extras.checking.findings import Finding
@@ -123,7 +124,7 @@ def _card(problem: Problem, masks: set[Path], classes: Classes) -> _Card:
 
 def _image_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
     image = decode_image(path)
-    return cv2.resize(image, _small_size(image), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, smaller_size(image.shape, _MAX_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def _mask_picture(path: Path, classes: Classes) -> UInt8[ndarray, "height width 3"]:
@@ -133,7 +134,7 @@ def _mask_picture(path: Path, classes: Classes) -> UInt8[ndarray, "height width 
         labels = map_known_values(raw, classes, source=str(path))
     except MaskError:
         return _image_picture(path)
-    size = _small_size(raw)
+    size = smaller_size(raw.shape, _MAX_SIDE)
     small = np.array(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), dtype=np.int32)
     unknown = (labels < 0).astype(np.float32)
     has_unknown = np.asarray(cv2.resize(unknown, size, interpolation=cv2.INTER_AREA))
@@ -142,13 +143,6 @@ def _mask_picture(path: Path, classes: Classes) -> UInt8[ndarray, "height width 
     drawn[is_class] = np.take(classes.colors, small[is_class], axis=0)
     drawn[has_unknown > 0] = _UNKNOWN_COLOR
     return drawn
-
-
-def _small_size(image: ndarray) -> tuple[int, int]:
-    """Width and height of a thumbnail."""
-    height, width = image.shape[:2]
-    factor = min(1.0, _MAX_SIDE / max(height, width))
-    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _rows(check: Check) -> list[_Row]:

@@ -45,37 +45,28 @@ class Inspection:
     """Bits a sample that were found; none where there are 8, or the file fixes them."""
 
 
-def inspect(item: Item, classes: Classes) -> Inspection:
-    """Read an image and its mask, each once; what is wrong with them is not raised."""
+def inspect(item: Item, classes: Classes, *, quickly: bool = False) -> Inspection:
+    """Read an image and its mask, each once; what is wrong with them is not raised.
+
+    Args:
+        item: The image and its mask.
+        classes: What the values of the mask mean.
+        quickly: Omit what only a report needs; the problems are the same.
+    """
     header, problems = inspect_header(item)
-    image = bits = None
+    facts = digest = size = bits = None
     if header is not None:
         try:
             decoded = read_image(item.image, image_bits=classes.image_bits)
-            image, bits = _image_facts(decoded.pixels), decoded.bits
-        except UserError as error:
-            problems = (Problem("unreadable-photo", str(error), (item.image,)),)
-    digest = image.fingerprint.digest if image else None
-    if item.mask is None:
-        return Inspection(image, None, problems, digest, bits=bits)
-    mask = inspect_mask(item, classes, header, image.size if image else None)
-    return Inspection(image, mask, problems + mask.problems, digest, bits=bits)
-
-
-def inspect_quickly(item: Item, classes: Classes) -> Inspection:
-    """As `inspect`, but without what only a report needs; with the same problems."""
-    header, problems = inspect_header(item)
-    digest, size, bits = None, None, None
-    if header is not None:
-        try:
-            decoded = read_image(item.image, image_bits=classes.image_bits)
-            image, bits = decoded.pixels, decoded.bits
-            digest, size = digest_pixels(image), (image.shape[0], image.shape[1])
+            pixels, bits = decoded.pixels, decoded.bits
+            size = pixels.shape[0], pixels.shape[1]
+            facts = None if quickly else _image_facts(pixels)
+            digest = digest_pixels(pixels) if facts is None else facts.fingerprint.digest
         except UserError as error:
             problems = (Problem("unreadable-photo", str(error), (item.image,)),)
     mask = None if item.mask is None else inspect_mask(item, classes, header, size)
     problems += mask.problems if mask else ()
-    return Inspection(None, mask, problems, digest, header is not None, bits)
+    return Inspection(facts, mask, problems, digest, header is not None, bits)
 
 
 def unread(item: Item) -> Inspection:

@@ -76,13 +76,6 @@ def test_imports_go_one_way(path: Path) -> None:
         assert imported(path) <= may_import(part) | {part}
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 330
-
-
 def test_only_the_cluster_imports_ray() -> None:
     importing = {
         path.parent.name

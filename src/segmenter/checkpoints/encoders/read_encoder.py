@@ -19,6 +19,7 @@ from segmenter.checkpoints.open import read_weights
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
+from segmenter.model.spec import EncoderSpec
 
 _HUB_PREFIX = "timm:"
 _RENAMED = (
@@ -84,18 +85,7 @@ def rename_timm_tensors(
     tensors = {"prefix_tokens": join_tokens(prefix, source)} if prefix else {}
     if not spec.num_prefix_tokens and not prefix:
         tensors["prefix_tokens"] = torch.empty(1, 0, spec.embed_dim)
-    if "pos_embed" in weights and spec.table_grid is not None:
-        num_prefix = spec.num_prefix_tokens if spec.prefix_positions else 0
-        try:
-            positions, table = split_position_table(weights["pos_embed"], num_prefix, source)
-        except UserError:
-            if not partial:
-                raise
-        else:
-            del weights["pos_embed"]
-            if num_prefix:
-                tensors["prefix_positions"] = positions
-            tensors["position_table"] = resize_table(table.float(), spec.table_grid, spec)
+    tensors |= _pop_positions(weights, spec, source, partial=partial)
     for name, tensor in weights.items():
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
@@ -103,6 +93,24 @@ def rename_timm_tensors(
     if "patch_embed.weight" in tensors:
         tensors["patch_embed.weight"] = fit_patch_embedding(tensors["patch_embed.weight"], spec)
     return tensors
+
+
+def _pop_positions(
+    weights: dict[str, Tensor], spec: EncoderSpec, source: str, *, partial: bool
+) -> dict[str, Tensor]:
+    """Take the positions out of timm's tensors; those of the patches get the encoder's grid."""
+    if "pos_embed" not in weights or spec.table_grid is None:
+        return {}
+    num_prefix = spec.num_prefix_tokens if spec.prefix_positions else 0
+    try:
+        positions, table = split_position_table(weights["pos_embed"], num_prefix, source)
+    except UserError:
+        if not partial:
+            raise
+        return {}
+    del weights["pos_embed"]
+    tensors = {"prefix_positions": positions} if num_prefix else {}
+    return tensors | {"position_table": resize_table(table.float(), spec.table_grid, spec)}
 
 
 def _classifier(weights: dict[str, Tensor]) -> list[str]:

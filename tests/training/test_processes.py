@@ -215,6 +215,6 @@ def test_who_this_process_is_comes_from_the_environment(
         processes_from_env()
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert processes_from_env() == Processes(rank=2, count=4, local_rank=0)
+    assert processes_from_env() == Processes(rank=2, count=4, local_rank=0, local_count=4)
     with pytest.raises(UserError, match="omit --devices"):
         run_training(make_recipe(data_set), data_set / "run", devices=2)

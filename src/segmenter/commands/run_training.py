@@ -1,7 +1,6 @@
 """`segmenter train`: check the data, build the run, train."""
 
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from segmenter.files.outputs import write_new
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
 from segmenter.training.launch import (
+    check_devices,
     check_execution,
     device_name,
     exact_algorithms,
@@ -62,26 +62,20 @@ def run_training(
     """
     if allow_config_change and not resume:
         raise UserError("--allow-config-change is for a run that goes on; add --resume")
-    if devices is not None and devices < 1:
-        raise UserError(f"--devices is {devices}; a run needs at least 1")
     described = processes_from_env()
-    num_here = int(os.environ.get("LOCAL_WORLD_SIZE", described.count))
+    check_devices(devices, described)
     num_processes = max(devices or 1, described.count)
     check_division(recipe.batch_size, recipe.accumulate, num_processes)
     check_execution(execution, recipe.precision, num_processes)
-    if devices is not None and devices > 1 and described.count == 1:
+    if num_processes > described.count:
         flags = {"resume": resume, "allow-config-change": allow_config_change, **vars(execution)}
         given = [f"--{flag}" for flag, is_given in flags.items() if is_given]
         given += ["--out", str(out)] if out else []
-        return _launch(recipe, devices, [*given, "--device", device_name(device, devices)])
-    if devices is not None and devices != num_here:
-        raise UserError(
-            f"--devices is {devices}, but {num_here} processes were started on this machine; omit "
-            "--devices"
-        )
+        given += ["--device", device_name(device, num_processes)]
+        return _launch(recipe, num_processes, given)
     with (
         exact_algorithms(execution.deterministic),
-        init_processes(own_device := process_device(device, described, num_here)) as processes,
+        init_processes(own_device := process_device(device, described)) as processes,
         contextlib.ExitStack() as held,
     ):
         console = Console(stderr=True, quiet=not processes.is_rank_zero)

@@ -55,13 +55,30 @@ def device_name(device: str | None, num_processes: int) -> str:
     return name
 
 
-def process_device(device: str | None, processes: Processes, num_here: int) -> torch.device:
-    """Return where one process computes; `num_here` processes share this machine.
+def check_devices(devices: int | None, processes: Processes) -> None:
+    """Refuse `--devices` that no run can have, or that is not what somebody else has started.
+
+    Raises:
+        UserError: If it is so.
+    """
+    if devices is None:
+        return
+    if devices < 1:
+        raise UserError(f"--devices is {devices}; a run needs at least 1")
+    if processes.count > 1 and devices != processes.local_count:
+        raise UserError(
+            f"--devices is {devices}, but {processes.local_count} processes were started on this "
+            "machine; omit --devices"
+        )
+
+
+def process_device(device: str | None, processes: Processes) -> torch.device:
+    """Return where this process computes.
 
     Raises:
         UserError: If that device is not there.
     """
-    name = device_name(device, num_here if processes.count > 1 else 1)
+    name = device_name(device, processes.local_count)
     if name != "cuda" or processes.count == 1:
         return usable_device(name)
     gpu = usable_device(f"cuda:{processes.local_rank}")

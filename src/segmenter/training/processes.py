@@ -38,6 +38,8 @@ class Processes:
     count: int = 1
     local_rank: int = 0
     """Number of this process on its machine, which is the number of its GPU."""
+    local_count: int = 1
+    """Processes on this machine."""
 
     @property
     def is_rank_zero(self) -> bool:
@@ -149,7 +151,7 @@ def processes_from_env() -> Processes:
             "WORLD_SIZE is set in the environment, but RANK and LOCAL_RANK are not whole numbers "
             f"beside it ({error}); start through torchrun, or unset WORLD_SIZE"
         ) from None
-    return Processes(rank, count, local_rank)
+    return Processes(rank, count, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", count)))
 
 
 def check_division(batch_size: int, parts: int, processes: int) -> None:

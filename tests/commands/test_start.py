@@ -9,17 +9,30 @@ import resource
 import subprocess
 import sys
 from statistics import median
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from segmenter.runtimes.devices import has_bfloat16
+from tests.helpers.skips import NOT_HERE
 
 FIRST_LABEL = """
 import numpy as np
 from segmenter import Predictor
 Predictor("street")(np.zeros((360, 480, 3), np.uint8))
 """
+WORKLOAD = """
+import openvino
+import torch
+factor = torch.ones(1024, 1024)
+for _ in range(20):
+    factor @ factor
+"""
+"""What any label needs, and some arithmetic: it takes longer on a slower machine, as labels do."""
+MOST_OF_WORKLOAD = 2.0
+"""A first label took 1.54 to 1.72 times the workload, on an idle machine and on a busy one; with
+an empty cache, 6.5 times."""
 OPEN = """
 import time
 import torch
@@ -43,13 +56,21 @@ def cpu_seconds(arguments: list[str], **environment: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+class WarmCache(NamedTuple):
+    """Where the graph of `street` is."""
+
+    environment: dict[str, str]
+    seconds_to_fill: float
+    """CPU seconds of the first label of all, which makes the graph."""
+
+
 @pytest.fixture(scope="module")
-def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Where the graph of `street` is, as environment."""
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> WarmCache:
     folder = tmp_path_factory.mktemp("cache")
-    cpu_seconds(["-c", FIRST_LABEL], XDG_CACHE_HOME=str(folder))
+    environment = {"XDG_CACHE_HOME": str(folder)}
+    seconds = cpu_seconds(["-c", FIRST_LABEL], **environment)
     assert list((folder / "segmenter").iterdir())
-    return {"XDG_CACHE_HOME": str(folder)}
+    return WarmCache(environment, seconds)
 
 
 @pytest.mark.slow
@@ -59,10 +80,10 @@ def test_help_takes_less_than_0_4_seconds() -> None:
 
 @pytest.mark.slow
 def test_a_model_in_the_cache_is_opened_in_2_seconds_once_torch_is_imported(
-    warm_cache: dict[str, str],
+    warm_cache: WarmCache,
 ) -> None:
     command = [sys.executable, "-c", OPEN]
-    environment = os.environ | warm_cache
+    environment = os.environ | warm_cache.environment
     said = [subprocess.check_output(command, env=environment) for _ in range(5)]
     seconds = min(float(each) for each in said)
     print(f"opened in {seconds:.1f} s")
@@ -71,9 +92,21 @@ def test_a_model_in_the_cache_is_opened_in_2_seconds_once_torch_is_imported(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not has_bfloat16(torch.device("cpu")), reason="needs bfloat16: else the label takes seconds"
+    not has_bfloat16(torch.device("cpu")),
+    reason=f"{NOT_HERE}: bfloat16, without which the label itself takes seconds",
 )
-def test_the_first_label_of_a_warm_cache_takes_less_than_6_seconds(
-    warm_cache: dict[str, str],
+def test_the_first_label_of_a_warm_cache_takes_less_than_twice_a_fixed_workload(
+    warm_cache: WarmCache,
 ) -> None:
-    assert min(cpu_seconds(["-c", FIRST_LABEL], **warm_cache) for _ in range(3)) < 6
+    workload, label = [], []
+    for _ in range(3):  # one beside the other, as the machine may be busy now and idle then
+        workload.append(cpu_seconds(["-c", WORKLOAD]))
+        label.append(cpu_seconds(["-c", FIRST_LABEL], **warm_cache.environment))
+    print(f"first label: {min(label):.1f} s, {min(label) / min(workload):.2f} times the workload")
+    assert min(label) < MOST_OF_WORKLOAD * min(workload)
+
+
+@pytest.mark.slow
+def test_a_first_label_that_had_to_make_its_graph_would_be_noticed(warm_cache: WarmCache) -> None:
+    workload = min(cpu_seconds(["-c", WORKLOAD]) for _ in range(3))
+    assert warm_cache.seconds_to_fill > 2 * MOST_OF_WORKLOAD * workload

@@ -54,6 +54,12 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in names, f"{page.name} links to {target}; {file.name} has {names}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_tests_that_a_page_names_are_there(page: Path) -> None:
+    for path in re.findall(r"\btests/[\w./]*\w", page.read_text(encoding="utf-8")):
+        assert (REPOSITORY / path).exists(), f"{page.name} names {path}"
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached, todo = set(), [REPOSITORY / "README.md"]
     while todo:

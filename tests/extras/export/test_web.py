@@ -198,5 +198,5 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
     assert (labels == Predictor(model)(image)).mean() >= 0.99
     report = json.loads((tmp_path / "new.parity.json").read_text())
     assert report["onnxruntime_web"] == VERSION
-    assert all(parity["passed"] for parity in report["parity"])
+    assert {parity["passed"] for parity in report["parity"]} == {True}
     assert run("export", *arguments, "--onnxruntime-web", str(archive), "--overwrite") == 0

@@ -14,7 +14,9 @@ from PIL import Image, ImageDraw
 from segmenter.classes import Classes
 from segmenter.predicting.annotations.annotation_files import SET_FORMATS, labelme_json
 from tests.helpers.models import make_classes
+from tests.helpers.skips import NOT_HERE
 
+NOT_TOGETHER = f"{NOT_HERE}: the tools' own readers; datumaro needs OpenCV 4, the package 5"
 CLASSES = make_classes(4)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -144,9 +146,9 @@ def test_label_studio_brushes_give_the_labels(images: list[LabelledImage]) -> No
 
 @pytest.mark.slow
 def test_the_tools_own_readers_give_the_labels(images: list[LabelledImage], tmp_path: Path) -> None:
-    brush = pytest.importorskip("label_studio_converter.brush", reason="needs the converter")
-    shapes_to_label = pytest.importorskip("labelme.utils", reason="needs labelme").shapes_to_label
-    datumaro = pytest.importorskip("datumaro", reason="needs datumaro")
+    brush = pytest.importorskip("label_studio_converter.brush", reason=NOT_TOGETHER)
+    shapes_to_label = pytest.importorskip("labelme.utils", reason=NOT_TOGETHER).shapes_to_label
+    datumaro = pytest.importorskip("datumaro", reason=NOT_TOGETHER)
     images = [image._replace(name=f"{number}.png") for number, image in enumerate(images[::2])]
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations.xml").write_bytes(whole_file("cvat", images))

@@ -77,6 +77,7 @@ def test_points_and_ticks_stay_inside_the_chart(values: tuple[float, ...]) -> No
     page = draw_page(losses(*values), "run", 30)
     places = [float(number) for path in paths(page) for number in re.split("[ ,]", path)]
     places += [float(place) for place in re.findall(r"(?:bottom|left):([-\d.]+)%", page)]
+    assert len(places) > 2 * len(values), "two numbers a point, and the ticks"
     assert all(0 <= place <= 100 for place in places)
 
 

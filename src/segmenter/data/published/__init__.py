@@ -17,7 +17,14 @@ from segmenter.files.yaml import nearest
 
 SETS: dict[str, PublishedSet] = {
     each.name: each
-    for each in (ADE20K, CITYSCAPES, PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_VOC, COCO_STUFF)
+    for each in (
+        ADE20K,
+        CITYSCAPES,
+        PASCAL_CONTEXT,
+        PASCAL_CONTEXT_59,
+        PASCAL_VOC,
+        COCO_STUFF,
+    )
 }
 """Each by its name."""
 

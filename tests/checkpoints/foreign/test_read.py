@@ -11,6 +11,7 @@ import torch
 
 import segmenter
 from segmenter import UserError
+from segmenter.checkpoints.foreign.family import ForeignFile
 from segmenter.checkpoints.foreign.mmseg import read_mmseg
 from segmenter.checkpoints.foreign.read import read_published, read_state
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
@@ -95,10 +96,10 @@ def test_class_names_of_mmseg_0_and_1_are_read() -> None:
         {"CLASSES": names, "PALETTE": palette},
         {"dataset_meta": {"classes": names, "palette": palette}},
     ):
-        classes = read_mmseg(state, meta, path, None).spec.classes
+        classes = read_mmseg(ForeignFile(path, state, {"meta": meta})).spec.classes
         assert classes.names[3] == "thing 3"
         assert classes.colors[3].tolist() == [3, 0, 0]
-    assert read_mmseg(state, {}, path, None).notes
+    assert read_mmseg(ForeignFile(path, state, {})).notes
 
 
 @pytest.mark.parametrize(

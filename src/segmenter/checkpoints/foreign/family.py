@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -18,10 +18,11 @@ from segmenter.data.published import set_of_count
 from segmenter.drawing.palette import distinct_colors
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
-from segmenter.model.architectures import ARCHITECTURES
+from segmenter.model.architectures import ARCHITECTURES, HALF
 from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.protocol import Protocol
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.spec import EncoderSpec, ModelSpec
+from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
 
 Tensors = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]
@@ -36,6 +37,86 @@ TIMM_BLOCK: Rules = (
 """The inside of a transformer block in timm, and in the code bases that took it from there."""
 
 _MAX_UNNAMED_CLASSES = 4096
+
+
+class ForeignFile(NamedTuple):
+    """A checkpoint of another code base, before it is known whose."""
+
+    path: Path
+    state: Mapping[str, object]
+    """The table of weights, as stubs."""
+    content: Mapping[str, object]
+    """All that the file holds."""
+    classes: Classes | None = None
+    """Those to take instead of what the file or the number of classes says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A code base: what its Segmenters are known by, and what their shapes do not say."""
+
+    name: str
+    origin: str
+    """Where a model comes from, in words, with `{}` for the name of its file."""
+    marks: frozenset[str]
+    """Tensors that each of its models has; it also has one of `heads`."""
+    heads: tuple[str, ...]
+    dropped: str
+    """A pattern of tensors that the model has no use for."""
+    rules: Rules
+    """From its names to ours."""
+    encoder: dict[str, Any]
+    """Fields of the encoder that shapes do not say."""
+    decoder: dict[str, Any]
+    """The same of a mask transformer."""
+    fit: Literal["pad-crop", "pad-squeeze", "stretch"]
+    normalization: Normalization = HALF
+
+    def wrote(self, state: Mapping[str, object]) -> bool:
+        """Return whether a table of weights is one of its Segmenters."""
+        return self.marks <= state.keys() and any(head in state for head in self.heads)
+
+    def rename(self, tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
+        """Give tensors our names; return those kept, and the names of those dropped."""
+        kept, dropped = split_off(tensors, self.dropped)
+        return rename(kept, self.rules), dropped
+
+    def publish(
+        self,
+        file: ForeignFile,
+        tensors: Tensors,
+        dropped: tuple[str, ...],
+        protocol: Callable[[EncoderSpec, int], Protocol],
+        listed: Callable[[int], Classes | None] = lambda _: None,
+    ) -> "Published":
+        """Describe a model by its tensors, which have our names.
+
+        Args:
+            file: Where they come from.
+            tensors: All of them.
+            dropped: The names there of those that are not taken.
+            protocol: Makes the protocol, of the encoder and the number of classes.
+            listed: The classes that the file says, if it says so many.
+
+        Raises:
+            UserError: If it is no whole Segmenter, or `file.classes` are of another number.
+        """
+        source = str(file.path)
+        encoder, decoder, count = describe(
+            tensors, source, encoder=self.encoder, decoder=self.decoder
+        )
+        chosen, notes = choose_classes(count, file.classes, listed(count), source)
+        spec = whole_spec(
+            source,
+            encoder=encoder,
+            decoder=decoder,
+            fit=self.fit,
+            classes=chosen,
+            normalization=self.normalization,
+            protocol=protocol(encoder, count),
+            provenance=f"imported from {self.origin.format(file.path.name)}",
+        )
+        return Published(self.name, spec, tensors, dropped, notes)
 
 
 @dataclass(frozen=True)

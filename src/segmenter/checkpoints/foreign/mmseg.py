@@ -6,29 +6,22 @@ is never looked at.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from segmenter.checkpoints.foreign.family import (
+    Family,
+    ForeignFile,
     Published,
-    choose_classes,
-    describe,
     join_prefix,
-    rename,
-    split_off,
     to_tensors,
-    whole_spec,
 )
 from segmenter.classes import Classes
 from segmenter.data.published import set_of_count
 from segmenter.drawing.palette import distinct_colors
-from segmenter.model.architectures import HALF
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.model.spec import EncoderSpec
 
-_ENCODER = {"layer_norm_eps": 1e-6, "table_resize": "bicubic", "drop_path": 0.1}
-_DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
 _SHORT_SIDE = 512
 _RULES = (
     (r"^(backbone|decode_head)\.layers\.", r"\1.blocks."),
@@ -51,41 +44,39 @@ _RULES = (
 )
 
 
-def is_mmseg(state: Mapping[str, object]) -> bool:
-    """Whether a table of weights is a Segmenter of MMSegmentation."""
-    heads = ("decode_head.cls_emb", "decode_head.conv_seg.weight")
-    has_vit = {"backbone.patch_embed.projection.weight", "backbone.ln1.weight"} <= state.keys()
-    return has_vit and any(head in state for head in heads)
+MMSEG = Family(
+    name="MMSegmentation",
+    origin="the MMSegmentation checkpoint {}",
+    marks=frozenset({"backbone.patch_embed.projection.weight", "backbone.ln1.weight"}),
+    heads=("decode_head.cls_emb", "decode_head.conv_seg.weight"),
+    # `ema_` is how mmcv's EMAHook keeps the other set of weights; the plain names are the model.
+    dropped=r"auxiliary_head\.|ema_",
+    rules=_RULES,
+    encoder={"layer_norm_eps": 1e-6, "table_resize": "bicubic", "drop_path": 0.1},
+    decoder={"layer_norm_eps": 1e-5, "drop_path": 0.1},
+    fit="pad-squeeze",
+)
 
 
-def read_mmseg(
-    state: Mapping[str, object], meta: object, path: Path, classes: Classes | None
-) -> Published:
+def read_mmseg(file: ForeignFile) -> Published:
     """Turn the `state_dict` and `meta` of a file into a model of ours.
 
     Raises:
-        UserError: If it is no whole Segmenter, or `classes` are of another number.
+        UserError: If it is no whole Segmenter, or classes of another number are given.
     """
-    source = str(path)
-    # `ema_` is how mmcv's EMAHook keeps the other set of weights; the plain names are the model.
-    tensors, dropped = split_off(to_tensors(state, path), r"auxiliary_head\.|ema_")
-    tensors = join_prefix(rename(tensors, _RULES), source)
+    tensors, dropped = MMSEG.rename(to_tensors(file.state, file.path))
+    tensors = join_prefix(tensors, str(file.path))
     linear = tensors.get("decoder.project.weight")
     if linear is not None and linear.ndim == 4 and linear.shape[2:] == (1, 1):
         tensors["decoder.project.weight"] = linear[:, :, 0, 0]  # a convolution of one pixel
-    encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
-    chosen, notes = choose_classes(count, classes, _listed_classes(meta, count), source)
-    spec = whole_spec(
-        source,
-        encoder=encoder,
-        decoder=decoder,
-        fit="pad-squeeze",
-        classes=chosen,
-        normalization=HALF,
-        protocol=_protocol(encoder),
-        provenance=f"imported from the MMSegmentation checkpoint {path.name}",
+    meta = file.content.get("meta")
+    return MMSEG.publish(
+        file,
+        tensors,
+        dropped,
+        lambda encoder, _count: _protocol(encoder),
+        lambda count: _listed_classes(meta, count),
     )
-    return Published("MMSegmentation", spec, tensors, dropped, notes)
 
 
 def _protocol(encoder: EncoderSpec) -> Protocol:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
-from segmenter.checkpoints.foreign.family import Published
-from segmenter.checkpoints.foreign.mmseg import is_mmseg, read_mmseg
-from segmenter.checkpoints.foreign.paddleseg.weights import is_paddleseg, read_paddleseg
+from segmenter.checkpoints.foreign.family import ForeignFile, Published
+from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
+from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
-from segmenter.checkpoints.foreign.rstrudel.weights import Variant, is_rstrudel, read_rstrudel
+from segmenter.checkpoints.foreign.rstrudel.weights import RSTRUDEL, Variant, read_rstrudel
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 
@@ -49,18 +49,16 @@ def read_published(
             raise UserError(f"{path} is a model of this package already")
         return None
     state, content = read_state(path)
-    if variant is not None and not is_rstrudel(state):
+    file = ForeignFile(path, state, content, classes)
+    if RSTRUDEL.wrote(state):
+        return read_rstrudel(file, variant)
+    if variant is not None:
         raise UserError(
             f"{path} is no checkpoint of the paper's code: --variant, --normalization, --window "
             "and --stride are for those alone"
         )
-    if is_paddleseg(state):
-        return read_paddleseg(state, path, classes)
-    if is_rstrudel(state):
-        return read_rstrudel(state, path, classes, variant)
-    if is_mmseg(state):
-        return read_mmseg(state, content.get("meta"), path, classes)
-    return None
+    readers = ((PADDLESEG, read_paddleseg), (MMSEG, read_mmseg))
+    return next((read(file) for family, read in readers if family.wrote(state)), None)
 
 
 def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:

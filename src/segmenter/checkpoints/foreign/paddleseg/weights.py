@@ -5,31 +5,23 @@ Sources: PaddleSeg `paddleseg/models/segmenter.py`, `models/backbones/vision_tra
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from segmenter.checkpoints.foreign.family import (
     TIMM_BLOCK,
+    Family,
+    ForeignFile,
     Published,
     Tensors,
-    choose_classes,
-    describe,
     join_prefix,
-    rename,
-    split_off,
     to_tensors,
-    whole_spec,
 )
-from segmenter.classes import Classes
 from segmenter.errors import UserError
-from segmenter.model.architectures import HALF
 from segmenter.model.protocol import published_protocol
 
 _SPLIT = "UnpackBigParamInfor@@"
-_ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1}
-_DECODER = {"layer_norm_eps": 1e-5, "drop_path": 0.1}
 _RULES = (
     (r"^backbone\.", "encoder."),
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
@@ -44,38 +36,36 @@ _RULES = (
     *TIMM_BLOCK,
 )
 
+PADDLESEG = Family(
+    name="PaddleSeg",
+    origin="the PaddleSeg checkpoint {}",
+    marks=frozenset({"backbone.patch_embed.proj.weight"}),
+    heads=("head.head.weight", "head.cls_token"),
+    dropped=r"backbone\.head\.",
+    rules=_RULES,
+    encoder={"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1},
+    decoder={"layer_norm_eps": 1e-5, "drop_path": 0.1},
+    fit="stretch",
+)
 
-def is_paddleseg(state: Mapping[str, object]) -> bool:
-    """Whether a table of weights is a PaddleSeg Segmenter."""
-    heads = ("head.head.weight", "head.cls_token")
-    return "backbone.patch_embed.proj.weight" in state and any(head in state for head in heads)
 
-
-def read_paddleseg(state: Mapping[str, object], path: Path, classes: Classes | None) -> Published:
+def read_paddleseg(file: ForeignFile) -> Published:
     """Turn the table of a `.pdparams` file into a model of ours.
 
     Raises:
-        UserError: If it is no whole Segmenter, or `classes` are of another number.
+        UserError: If it is no whole Segmenter, or classes of another number are given.
     """
-    source = str(path)
-    tensors = join_slices(to_tensors(state, path), state, source)
+    source = str(file.path)
+    tensors = join_slices(to_tensors(file.state, file.path), file.state, source)
     # Paddle keeps the weight of a linear layer as (in, out); nothing else has two axes.
     tensors = {name: value.T if value.ndim == 2 else value for name, value in tensors.items()}
-    tensors, dropped = split_off(tensors, r"backbone\.head\.")
-    tensors = join_prefix(rename(tensors, _RULES), source)
-    encoder, decoder, count = describe(tensors, source, encoder=_ENCODER, decoder=_DECODER)
-    chosen, notes = choose_classes(count, classes, None, source)
-    spec = whole_spec(
-        source,
-        encoder=encoder,
-        decoder=decoder,
-        fit="stretch",
-        classes=chosen,
-        normalization=HALF,
-        protocol=published_protocol("paddleseg", window=512),
-        provenance=f"imported from the PaddleSeg checkpoint {path.name}",
+    tensors, dropped = PADDLESEG.rename(tensors)
+    return PADDLESEG.publish(
+        file,
+        join_prefix(tensors, source),
+        dropped,
+        lambda _encoder, _count: published_protocol("paddleseg", window=512),
     )
-    return Published("PaddleSeg", spec, tensors, dropped, notes)
 
 
 def join_slices(tensors: Tensors, state: Mapping[str, object], source: str) -> Tensors:

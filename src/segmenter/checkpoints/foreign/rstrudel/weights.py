@@ -4,20 +4,17 @@ Sources: rstrudel/segmenter `segm/model/vit.py`, `segm/model/decoder.py`, `segm/
 `segm/config.yml`, `segm/data/utils.py`.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from segmenter.checkpoints.foreign.family import (
     TIMM_BLOCK,
+    Family,
+    ForeignFile,
     Published,
     Tensors,
-    choose_classes,
-    describe,
     join_prefix,
-    rename,
-    split_off,
     to_tensors,
-    whole_spec,
 )
 from segmenter.checkpoints.foreign.rstrudel.variant import (
     DATA_SETS,
@@ -32,8 +29,6 @@ from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
 from segmenter.model.protocol import Protocol, published_protocol
 from segmenter.numbers import HEAD_DIM
 
-_ENCODER = {"layer_norm_eps": 1e-5, "table_resize": "bilinear"}
-_DECODER = {"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"}
 _MAX_RATIO = 4.0
 """Of scored images of a data set that is not known."""
 _RULES = (
@@ -49,57 +44,60 @@ _RULES = (
 )
 
 
-def is_rstrudel(state: Mapping[str, object]) -> bool:
-    """Whether a table of weights is a Segmenter of the paper's code."""
-    heads = ("decoder.cls_emb", "decoder.head.weight")
-    return "encoder.patch_embed.proj.weight" in state and any(head in state for head in heads)
+RSTRUDEL = Family(
+    name="rstrudel/segmenter",
+    origin="the checkpoint {} of the paper's own code",
+    marks=frozenset({"encoder.patch_embed.proj.weight"}),
+    heads=("decoder.cls_emb", "decoder.head.weight"),
+    dropped=r"encoder\.(head|head_dist|pre_logits)\.",
+    rules=_RULES,
+    encoder={"layer_norm_eps": 1e-5, "table_resize": "bilinear"},
+    decoder={"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"},
+    fit="pad-crop",
+)
 
 
-def read_rstrudel(
-    state: Mapping[str, object], path: Path, classes: Classes | None, variant: Variant | None
-) -> Published:
+def read_rstrudel(file: ForeignFile, variant: Variant | None = None) -> Published:
     """Turn the `model` table of a `checkpoint.pth` into a model of ours.
 
     Args:
-        state: The table.
-        path: The file; `variant.yml` is looked for beside it.
-        classes: Instead of those of the data set.
+        file: The checkpoint; `variant.yml` is looked for beside it.
         variant: Instead of `variant.yml`.
 
     Raises:
         UserError: If `variant.yml` is missing, or it is no whole Segmenter.
     """
-    source = str(path)
-    variant = variant or _variant_beside(path)
-    tensors, dropped = split_off(to_tensors(state, path), r"encoder\.(head|head_dist|pre_logits)\.")
-    tensors = rename(tensors, _RULES)
+    source = str(file.path)
+    known = variant or _variant_beside(file.path)
+    tensors, dropped = RSTRUDEL.rename(to_tensors(file.state, file.path))
     for name in ("decoder.project_patches.weight", "decoder.project_classes.weight"):
         if name in tensors and tensors[name].ndim == 2:
             tensors[name] = tensors[name].T  # used there as `tokens @ matrix`
-    tensors = join_prefix(tensors, source, _grid(variant, tensors))
-    encoder, decoder, count = describe(
-        tensors,
-        source,
-        encoder=_ENCODER | {"drop_path": variant.drop_path},
-        decoder=_DECODER | {"drop_path": variant.decoder_drop_path, "dropout": variant.dropout},
+    published = _with_variant(known).publish(
+        file,
+        join_prefix(tensors, source, _grid(known, tensors)),
+        dropped,
+        lambda _encoder, count: _protocol(known, count, source),
+        lambda count: _listed_classes(known, count),
     )
-    if variant.num_heads not in (None, encoder.embed_dim // HEAD_DIM):
+    width = published.spec.encoder.embed_dim
+    if known.num_heads not in (None, width // HEAD_DIM):
         raise UserError(
-            f"{source}: variant.yml says {variant.num_heads} heads for a width of "
-            f"{encoder.embed_dim}; only heads of {HEAD_DIM} channels are known"
+            f"{source}: variant.yml says {known.num_heads} heads for a width of {width}; only "
+            f"heads of {HEAD_DIM} channels are known"
         )
-    chosen, notes = choose_classes(count, classes, _listed_classes(variant, count), source)
-    spec = whole_spec(
-        source,
-        encoder=encoder,
-        decoder=decoder,
-        fit="pad-crop",
-        classes=chosen,
+    return published
+
+
+def _with_variant(variant: Variant) -> Family:
+    """Return the family, with what differs from file to file."""
+    return replace(
+        RSTRUDEL,
+        encoder=RSTRUDEL.encoder | {"drop_path": variant.drop_path},
+        decoder=RSTRUDEL.decoder
+        | {"drop_path": variant.decoder_drop_path, "dropout": variant.dropout},
         normalization=HALF if variant.normalization == "vit" else IMAGENET_ROUNDED,
-        protocol=_protocol(variant, count, source),
-        provenance=f"imported from the checkpoint {path.name} of the paper's own code",
     )
-    return Published("rstrudel/segmenter", spec, tensors, dropped, notes)
 
 
 def _variant_beside(path: Path) -> Variant:

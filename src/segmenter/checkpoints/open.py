@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from segmenter.checkpoints import model_file
-from segmenter.checkpoints.foreign.family import to_tensors
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_published, read_state
+from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import download_model, is_hub_name
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest

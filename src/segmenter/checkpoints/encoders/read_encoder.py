@@ -10,11 +10,7 @@ from segmenter.checkpoints.encoders.augreg import is_augreg, rename_augreg_tenso
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.fitting import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
-from segmenter.checkpoints.foreign.family import (
-    TIMM_BLOCK,
-    join_tokens,
-    split_position_table,
-)
+from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, join_tokens, split_position_table
 from segmenter.checkpoints.open import read_weights
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional

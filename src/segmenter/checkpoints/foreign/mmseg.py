@@ -9,13 +9,8 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from segmenter.checkpoints.foreign.family import (
-    Family,
-    ForeignFile,
-    Published,
-    join_prefix,
-    to_tensors,
-)
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
+from segmenter.checkpoints.foreign.tensors import join_prefix, to_tensors
 from segmenter.classes import Classes
 from segmenter.data.published import set_of_count
 from segmenter.drawing.palette import distinct_colors

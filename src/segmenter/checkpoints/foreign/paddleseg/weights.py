@@ -9,15 +9,8 @@ from typing import Any
 
 import torch
 
-from segmenter.checkpoints.foreign.family import (
-    TIMM_BLOCK,
-    Family,
-    ForeignFile,
-    Published,
-    Tensors,
-    join_prefix,
-    to_tensors,
-)
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
+from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, Tensors, join_prefix, to_tensors
 from segmenter.errors import UserError
 from segmenter.model.protocol import published_protocol
 

@@ -7,21 +7,14 @@ Sources: rstrudel/segmenter `segm/model/vit.py`, `segm/model/decoder.py`, `segm/
 from dataclasses import replace
 from pathlib import Path
 
-from segmenter.checkpoints.foreign.family import (
-    TIMM_BLOCK,
-    Family,
-    ForeignFile,
-    Published,
-    Tensors,
-    join_prefix,
-    to_tensors,
-)
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
 from segmenter.checkpoints.foreign.rstrudel.variant import (
     DATA_SETS,
     VARIANT_NAME,
     Variant,
     read_variant,
 )
+from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, Tensors, join_prefix, to_tensors
 from segmenter.classes import Classes
 from segmenter.data.published import set_of_count
 from segmenter.errors import UserError

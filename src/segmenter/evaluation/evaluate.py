@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -36,12 +36,7 @@ class ImageScore:
 
     def to_json(self) -> dict[str, str | float | None]:
         """All fields as plain values."""
-        return {
-            "name": self.name,
-            "miou": self.miou,
-            "mean_dice": self.mean_dice,
-            "pixel_accuracy": self.pixel_accuracy,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)

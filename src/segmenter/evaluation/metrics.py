@@ -5,7 +5,7 @@ be 0 / 0 is `None`, never NaN.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -106,17 +106,9 @@ class ClassScores:
 
     def to_json(self) -> dict[str, float | int | None]:
         """All scores but the name, by their own names."""
-        return {
-            "iou": self.iou,
-            "dice": self.dice,
-            "precision": self.precision,
-            "recall": self.recall,
-            "accuracy": self.accuracy,
-            "pixels": self.pixels,
-            "pixels_predicted": self.pixels_predicted,
-            "share": self.share,
-            "share_predicted": self.share_predicted,
-        }
+        found = asdict(self) | {"accuracy": self.accuracy}
+        del found["name"]
+        return found
 
 
 @dataclass(frozen=True)

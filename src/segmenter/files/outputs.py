@@ -31,16 +31,8 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     """
     # The name does not grow with `path`: a name of the longest length must still work.
     temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp"
-    try:
+    with _replacing(path, temporary, sync=sync):
         _write_bytes(temporary, data, sync=sync)
-        temporary.replace(path)
-        if sync:
-            sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -208,19 +200,12 @@ class OutputFolder:
         """
         path = self._unused_path(name)
         temporary = path.parent / f".segmenter-{secrets.token_hex(8)}.tmp{path.suffix}"
-        try:
+        with _replacing(path, temporary, sync=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             self._notes.add(name, _file_content(temporary))
-            temporary.replace(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         self._remember(name)
 
     def _unused_path(self, name: str) -> Path:
@@ -288,6 +273,21 @@ def _content(data: bytes) -> Content:
 def _file_content(path: Path) -> Content:
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, temporary: Path, *, sync: bool) -> Iterator[None]:
+    """Let the block write a file aside, then rename it; nothing is left of a broken attempt."""
+    try:
+        yield
+        temporary.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _write_bytes(path: Path, data: bytes, *, sync: bool) -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from tests.helpers.downloads import Server
 from tests.helpers.models import make_spec
 from tests.helpers.paths import SHARED
 from tests.helpers.skips import NOT_HERE
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
@@ -85,32 +88,21 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def _is_missing(report: pytest.TestReport | pytest.CollectReport) -> bool:
-    """Whether something was skipped for want of what CI installs."""
-    if not report.skipped or hasattr(report, "wasxfail") or "SEGMENTER_CI" not in os.environ:
-        return False
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return NOT_HERE not in reason
-
-
-def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
-    report.longrepr = f"a skip in CI: {report.longrepr}"
-    report.outcome = "failed"
+def _failed_if_missing(report: Report) -> Report:
+    """Make a skip for want of what CI installs a failure there."""
+    is_skip = report.skipped and not hasattr(report, "wasxfail")
+    if is_skip and "SEGMENTER_CI" in os.environ and NOT_HERE not in str(report.longrepr):
+        report.longrepr, report.outcome = f"a skip in CI: {report.longrepr}", "failed"
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test in CI that is skipped, but for what no machine can be made to have."""
-    report = yield
-    if _is_missing(report):
-        _fail(report)
-    return report
+    return _failed_if_missing((yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Fail a module in CI that is skipped as a whole."""
-    report = yield
-    if _is_missing(report):
-        _fail(report)
-    return report
+    return _failed_if_missing((yield))

@@ -15,13 +15,13 @@ MODULES = {
     "cases": f"""
 import pytest
 
-def test_of_a_missing_browser():
+def test_of_a_missing_browser() -> None:
     pytest.skip("needs a browser")
 
-def test_of_missing_data():
+def test_of_missing_data() -> None:
     pytest.skip("{NOT_HERE}: the data")
 
-def test_that_runs():
+def test_that_runs() -> None:
     pass
 """,
 }

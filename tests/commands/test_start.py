@@ -31,8 +31,8 @@ for _ in range(20):
 """
 """What any label needs, and some arithmetic: it takes longer on a slower machine, as labels do."""
 MOST_OF_WORKLOAD = 2.0
-"""A first label took 1.54 to 1.72 times the workload, on an idle machine and on a busy one; with
-an empty cache, 6.5 times."""
+"""A first label took 1.54 to 1.72 times the workload in seven runs of this test's rounds, while
+twelve to eighteen processes shared two cores; with an empty cache, 6.5 and 7.6 times."""
 OPEN = """
 import time
 import torch

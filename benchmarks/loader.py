@@ -112,15 +112,15 @@ def our_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence
     from segmenter.data.folder import open_folder
     from segmenter.data.loading import SampleStream, make_loader
     from segmenter.data.transforms import CropTransform
+    from segmenter.recipe import AugmentRecipe
 
     torch.set_num_threads(1)
     if workers == 0:
         cv2.setNumThreads(0)
     folder = open_folder(data)
     items = folder.items("train")
-    transform = CropTransform(
-        CROP, (127.5,) * 3, folder.classes.ignore_index, scale_draw="quarters", color="paddleseg"
-    )
+    augment = AugmentRecipe(crop_size=CROP, scale_draw="quarters", color="paddleseg")
+    transform = CropTransform(augment, (127.5,) * 3, folder.classes.ignore_index)
     counts = np.ones((len(items), len(folder.classes)), dtype=np.int64)
     stream = SampleStream(items, folder.classes, transform, SEED, pixel_counts=counts)
     return iter(make_loader(stream, range(num_batches * BATCH), BATCH, workers))

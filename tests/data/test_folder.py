@@ -159,17 +159,17 @@ def test_a_file_that_is_no_list_is_refused(make_folder) -> None:
 
 def test_held_out_items_are_the_same_in_any_order(tmp_path: Path) -> None:
     items = [Item(f"photo-{index}", tmp_path, None) for index in range(50)]
-    train, val = hold_out(items)
+    train, val = hold_out(items, 0.1)
     assert len(val) == 5
     assert sorted(names(train + val)) == sorted(names(items))
-    assert set(hold_out(items[::-1])[1]) == set(val)
+    assert set(hold_out(items[::-1], 0.1)[1]) == set(val)
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, (0, 0)), (1, (1, 0)), (2, (1, 1)), (4, (3, 1))])
 def test_both_sides_of_a_hold_out_get_an_item_if_there_are_two(
     count, sizes, tmp_path: Path
 ) -> None:
-    parts = hold_out([Item(f"photo-{index}", tmp_path, None) for index in range(count)])
+    parts = hold_out([Item(f"photo-{index}", tmp_path, None) for index in range(count)], 0.1)
     assert tuple(map(len, parts)) == sizes
 
 

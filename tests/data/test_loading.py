@@ -21,8 +21,10 @@ from segmenter.data.loading import Batch, SampleStream, make_loader
 from segmenter.data.pairing.items import Item
 from segmenter.data.transforms import CropTransform
 from segmenter.errors import UserError
+from segmenter.recipe import AugmentRecipe
 
-TRANSFORM = CropTransform(crop_size=16, pad_color=(0.0, 0.0, 0.0), ignore_index=255)
+AUGMENT = AugmentRecipe(crop_size=16)
+TRANSFORM = CropTransform(AUGMENT, (0.0, 0.0, 0.0), ignore_index=255)
 
 
 @pytest.fixture
@@ -35,10 +37,19 @@ def count_pixels(items: Sequence[Item], classes: Classes) -> np.ndarray:
     return np.array([[(each == k).sum() for k in range(len(classes))] for each in labels])
 
 
-def make_stream(folder: LabelledFolder, seed: int = 7, **settings) -> SampleStream:
+def make_stream(
+    folder: LabelledFolder, seed: int = 7, transform: CropTransform = TRANSFORM, **unlabelled
+) -> SampleStream:
     items = folder.items("all")
     counts = count_pixels(items, folder.classes)
-    return SampleStream(items, folder.classes, TRANSFORM, seed, pixel_counts=counts, **settings)
+    return SampleStream(items, folder.classes, transform, seed, pixel_counts=counts, **unlabelled)
+
+
+def focusing_stream(folder: LabelledFolder, **rare: float) -> SampleStream:
+    """A stream that places crops on rare classes as the recipe says."""
+    return make_stream(
+        folder, transform=replace(TRANSFORM, augment=AUGMENT.model_copy(update=rare))
+    )
 
 
 def joined(batches) -> Batch:
@@ -134,17 +145,17 @@ def test_rare_class_crops_hold_a_rare_class(folder, monkeypatch: pytest.MonkeyPa
     mask = np.zeros((40, 50), dtype=np.uint8)
     mask[20, 30] = 2
     Image.fromarray(mask).save(item.mask)
-    stream = make_stream(folder, rare_class_crops=1.0, rare_class_below=0.02)
+    stream = focusing_stream(folder, rare_class_crops=1.0, rare_class_below=0.02)
     assert stream.rare_classes.tolist() == [2]
     assert set(spied_items(stream, monkeypatch, range(6))) == {"c"}
-    assert make_stream(folder, rare_class_crops=1.0, rare_class_below=1e-9)[0] is not None
+    assert focusing_stream(folder, rare_class_crops=1.0, rare_class_below=1e-9)[0] is not None
 
 
 def test_a_share_of_crops_is_on_rare_classes(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.zeros((40, 50), dtype=np.uint8)
     mask[20, 30] = 2
     Image.fromarray(mask).save(folder.items("all")[2].mask)
-    stream = make_stream(folder, rare_class_crops=0.5)
+    stream = focusing_stream(folder, rare_class_crops=0.5)
     share = spied_items(stream, monkeypatch, range(100)).count("c") / 100
     assert share == pytest.approx(0.5 + 0.5 / 5, abs=0.1)
 
@@ -229,10 +240,9 @@ def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid) -> None:
     folder = open_folder(camvid)
     items = folder.items("train")[::40]
     counts = count_pixels(items, folder.classes)
-    transform = CropTransform(128, (124.0, 116.0, 104.0), 255, scale=(1.0, 2.0))
-    stream = SampleStream(
-        items, folder.classes, transform, 0, pixel_counts=counts, rare_class_crops=1.0
-    )
+    augment = AugmentRecipe(crop_size=128, scale=(1.0, 2.0), rare_class_crops=1.0)
+    transform = CropTransform(augment, (124.0, 116.0, 104.0), 255)
+    stream = SampleStream(items, folder.classes, transform, 0, pixel_counts=counts)
     for position in range(5):
         assert np.isin(stream[position][0].labels, stream.rare_classes).any()
 

@@ -18,6 +18,7 @@ from segmenter.data.folder import open_folder
 from segmenter.data.loading import SampleStream, bytes_ahead, make_loader
 from segmenter.data.readers import shared_memory_note
 from segmenter.data.transforms import CropTransform
+from segmenter.recipe import AugmentRecipe
 from segmenter.training.loop import StopSignals
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
@@ -33,6 +34,7 @@ from segmenter.extras.checking.reading import inspect_all
 from segmenter.data.folder import open_folder
 from segmenter.data.loading import SampleStream, make_loader
 from segmenter.data.transforms import CropTransform
+from segmenter.recipe import AugmentRecipe
 
 def digest(workers):
     batches = make_loader(stream, range(9 * 8), 8, workers, say=print)
@@ -40,7 +42,7 @@ def digest(workers):
 
 folder = open_folder(Path(sys.argv[1]))
 items = folder.items("train")
-transform = CropTransform(512, (0.0, 0.0, 0.0), 255)
+transform = CropTransform(AugmentRecipe(crop_size=512), (0.0, 0.0, 0.0), 255)
 counts = np.ones((len(items), 3), dtype=np.int64)
 stream = SampleStream(items, folder.classes, transform, 7, pixel_counts=counts)
 expected = digest(0)
@@ -79,7 +81,7 @@ def stream(data_set: Path) -> SampleStream:
     folder = open_folder(data_set)
     items = folder.items("train")
     counts = np.ones((len(items), 3), dtype=np.int64)
-    transform = CropTransform(32, (0.0, 0.0, 0.0), 255)
+    transform = CropTransform(AugmentRecipe(crop_size=32), (0.0, 0.0, 0.0), 255)
     return SampleStream(items, folder.classes, transform, 7, pixel_counts=counts)
 
 

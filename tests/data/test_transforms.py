@@ -1,25 +1,20 @@
 """Crops are windows of the resized image, whatever its size."""
 
-import dataclasses
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform, resize_labels_window, resize_window
-from segmenter.errors import UserError
+from segmenter.recipe import AugmentRecipe
 
+MEAN = (1.0, 2.4, 127.5)
 PLAIN = CropTransform(
-    crop_size=32,
-    pad_color=(1.0, 2.4, 127.5),
-    ignore_index=255,
-    scale=(1.0, 1.0),
-    flip=0.0,
-    color="none",
+    AugmentRecipe(crop_size=32, scale=(1.0, 1.0), flip=0.0, color="none"), MEAN, ignore_index=255
 )
 
 
@@ -33,8 +28,9 @@ def noise(height: int, width: int, seed: int = 0) -> Sample:
     return Sample(image, rng.integers(0, 5, (height, width), dtype=np.uint8))
 
 
-def changed(**fields) -> CropTransform:
-    return dataclasses.replace(PLAIN, **fields)
+def changed(mean: tuple[float, ...] = MEAN, **fields: object) -> CropTransform:
+    augment = AugmentRecipe.model_validate(PLAIN.augment.model_dump() | fields)
+    return CropTransform(augment, mean, ignore_index=255)
 
 
 side = st.integers(1, 90)
@@ -70,7 +66,7 @@ def test_a_window_of_a_camvid_image_equals_resizing_all_first(camvid) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_images_of_any_number_of_channels_are_cropped(channels) -> None:
     image = make_rng().integers(0, 256, (50, 40, channels), dtype=np.uint8)
-    transform = changed(pad_color=(0.0,) * channels, color="segmenter", scale=(0.6, 0.7))
+    transform = changed((0.0,) * channels, color="segmenter", scale=(0.6, 0.7))
     crop = transform(Sample(image, np.zeros((50, 40), dtype=np.uint8)), make_rng())
     assert crop.image.shape == (32, 32, channels)
 
@@ -120,6 +116,11 @@ def test_small_images_are_padded_right_and_below() -> None:
     assert (crop.labels[:, 10:] == 255).all()
 
 
+def test_padding_is_grey_if_the_recipe_says_so() -> None:
+    crop = changed(pad_value="grey")(noise(20, 10), make_rng())
+    assert (crop.image[20:] == 128).all()
+
+
 def test_flip_mirrors_image_and_labels_alike() -> None:
     sample = noise(32, 32)
     crop = changed(flip=1.0)(sample, make_rng())
@@ -142,7 +143,7 @@ def test_factors_fill_their_range(draw) -> None:
 
 
 def test_quarters_need_a_quarter_in_the_range() -> None:
-    with pytest.raises(UserError, match=r"multiple of 0\.25"):
+    with pytest.raises(ValidationError, match=r"multiple of 0\.25"):
         changed(scale=(0.6, 0.7), scale_draw="quarters")
 
 

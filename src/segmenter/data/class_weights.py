@@ -6,7 +6,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-_RULES: dict[str, Callable[[Float64[ndarray, " classes"]], Float64[ndarray, " classes"]]] = {
+from segmenter.recipe.loss import ClassWeightRule
+
+_PerClass = Float64[ndarray, " classes"]
+_RULES: dict[ClassWeightRule, Callable[[_PerClass], _PerClass]] = {
     "inverse": lambda shares: 1 / shares,
     "inverse-root": lambda shares: 1 / np.sqrt(shares),
     "log": lambda shares: 1 / np.log(1.02 + shares),
@@ -16,13 +19,12 @@ CLASS_WEIGHT_RULES = tuple(_RULES)
 
 
 def weights_by_rule(
-    rule: str, pixel_counts: Int64[ndarray, " classes"]
+    rule: ClassWeightRule, pixel_counts: Int64[ndarray, " classes"]
 ) -> Float64[ndarray, " classes"]:
     """Weights that make rare classes count more, 1 on average over the pixels.
 
     Args:
-        rule: `inverse`: 1 / share of the pixels. `inverse-root`: 1 / sqrt(share). `log`:
-            1 / ln(1.02 + share), at most 50 before averaging (ENet, Paszke et al. 2016).
+        rule: As `LossRecipe.class_weights` explains it.
         pixel_counts: Of each class; a class without pixels counts as one.
     """
     counts = np.maximum(pixel_counts, 1).astype(np.float64)

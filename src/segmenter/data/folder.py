@@ -129,9 +129,7 @@ def find_splits(root: Path) -> dict[str, tuple[Item, ...]]:
     return found.splits
 
 
-def hold_out(
-    items: Sequence[Item], share: float = 0.1
-) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+def hold_out(items: Sequence[Item], share: float) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Split items into (train, val), chosen by a hash of their names: always the same way.
 
     Of two items or more, each side gets at least one.

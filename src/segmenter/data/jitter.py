@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-ColorJitter = Literal["none", "paddleseg", "segmenter"]
+from segmenter.recipe import ColorJitter
 
 _LEVELS = np.arange(256, dtype=np.float64)
 

@@ -56,12 +56,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
     Args:
         items: The images to train on.
         classes: What the masks mean.
-        transform: Makes a crop of an image.
+        transform: Makes a crop of an image; its recipe says how many crops are placed on a pixel of
+            a rare class, in an item that holds it.
         seed: Of order and augmentation.
         pixel_counts: Pixels of each class in each item.
-        rare_class_crops: Share of crops that are placed on a pixel of a rare class instead, in an
-            item that holds it; the class is drawn evenly from the rare ones.
-        rare_class_below: Share of all pixels under which a class counts as rare.
         unlabelled: Images without masks; all their pixels are ignored.
         unlabelled_crops: Share of crops that are taken from these, if there are any.
 
@@ -77,10 +75,8 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         seed: int,
         *,
         pixel_counts: Int64[ndarray, "items classes"],
-        rare_class_crops: float = 0.0,
-        rare_class_below: float = 0.02,
         unlabelled: Sequence[Item] = (),
-        unlabelled_crops: float = 0.25,
+        unlabelled_crops: float = 0.0,
     ) -> None:
         if not items:
             raise UserError("no labelled images to train on; add some, or name another split")
@@ -90,9 +86,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         self.classes = classes
         self.transform = transform
         self.seed = seed
-        self.rare_class_crops = rare_class_crops
+        self.rare_class_crops = transform.augment.rare_class_crops
+        most = transform.augment.rare_class_below
         shares = pixel_counts.sum(axis=0) / max(pixel_counts.sum(), 1)
-        self.rare_classes = np.flatnonzero((shares > 0) & (shares < rare_class_below))
+        self.rare_classes = np.flatnonzero((shares > 0) & (shares < most))
         self._items_with = {
             int(index): np.flatnonzero(pixel_counts[:, index]) for index in self.rare_classes
         }

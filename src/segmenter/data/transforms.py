@@ -6,21 +6,21 @@ the crop is resized; the result is that of resizing first.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 from numpy import ndarray
 
-from segmenter.data.jitter import ColorJitter, jitter_colors
+from segmenter.data.jitter import jitter_colors
 from segmenter.data.sample import Sample
-from segmenter.errors import UserError
+from segmenter.recipe import AugmentRecipe
 
 ImageSize = tuple[int, int]
 """Height and width, in pixels."""
 
 _MAX_DRAWS = 10
+_GREY = 127.5
 _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize costs 1
 
 
@@ -28,35 +28,12 @@ _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize co
 class CropTransform:
     """Resize, crop, flip, change colours, pad: all drawn from the generator that is handed in."""
 
-    crop_size: int
-    """Side of the crop, in pixels."""
-    pad_color: tuple[float, ...]
-    """What lies right of and below an image that is smaller than the crop, one value a channel."""
+    augment: AugmentRecipe
+    """What is drawn, and from which ranges."""
+    mean: tuple[float, ...]
+    """Of the images, 0 to 255, one value a channel; may fill what lies past an image."""
     ignore_index: int
     """The label there."""
-    scale: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest factor by which an image is resized."""
-    scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
-    """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
-    scale_base: int | None = None
-    """Factor 1 brings the short side to this, the long side to at most `max_ratio` times it; none:
-    the image's own size."""
-    max_ratio: float = 4.0
-    flip: float = 0.5
-    """Share of crops that are mirrored left to right."""
-    max_class_share: float = 1.0
-    """Place the crop again, up to 10 times in all, while it has no labels, or one class has more
-    than this share of them."""
-    color: ColorJitter = "segmenter"
-    """Colour changes; see `jitter_colors`."""
-
-    def __post_init__(self) -> None:
-        """Refuse a range in which nothing can be drawn."""
-        low, high = self.scale
-        if self.scale_draw == "quarters" and math.ceil(low * 4) > math.floor(high * 4):
-            raise UserError(
-                f"scale_draw 'quarters' needs a multiple of 0.25 in scale, got ({low}, {high})"
-            )
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, focus_class: int | None = None
@@ -72,24 +49,24 @@ class CropTransform:
         rows, columns = self._draw_window(sample.labels, size, rng, focus_class)
         image = resize_window(sample.image, size, rows, columns)
         labels = resize_labels_window(sample.labels, size, rows, columns)
-        if rng.random() < self.flip:
+        if rng.random() < self.augment.flip:
             image, labels = cv2.flip(image, 1).reshape(image.shape), labels[:, ::-1]
-        image = jitter_colors(image, self.color, rng)
+        image = jitter_colors(image, self.augment.color, rng)
         return self._pad(image, labels)
 
     def _draw_size(self, size: ImageSize, rng: np.random.Generator) -> ImageSize:
         """The size that the whole image would be resized to."""
-        low, high = self.scale
-        if self.scale_draw == "quarters":
+        low, high = self.augment.scale
+        if self.augment.scale_draw == "quarters":
             factor = float(rng.integers(math.ceil(low * 4), math.floor(high * 4) + 1)) / 4
-        elif self.scale_draw == "log-uniform":
+        elif self.augment.scale_draw == "log-uniform":
             factor = math.exp(rng.uniform(math.log(low), math.log(high)))
         else:
             factor = rng.uniform(low, high)
-        if self.scale_base is None:
+        if self.augment.scale_base is None:
             return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
-        long_base = self.max_ratio * self.scale_base
-        short, long = int(self.scale_base * factor), int(long_base * factor)
+        long_base = self.augment.max_ratio * self.augment.scale_base
+        short, long = int(self.augment.scale_base * factor), int(long_base * factor)
         ratio = min(short / min(size), long / max(size))
         return max(int(size[0] * ratio + 0.5), 1), max(int(size[1] * ratio + 0.5), 1)
 
@@ -107,22 +84,22 @@ class CropTransform:
             if focus_class is not None:
                 row, column = _draw_pixel(labels, size, focus_class, rng)
             window = self._draw_span(size[0], row, rng), self._draw_span(size[1], column, rng)
-            if self.max_class_share >= 1:
+            if self.augment.max_class_share >= 1:
                 break
             inside = resize_labels_window(labels, size, *window)
             counts = np.bincount(inside[inside != self.ignore_index])
-            if len(counts) and counts.max() <= self.max_class_share * counts.sum():
+            if len(counts) and counts.max() <= self.augment.max_class_share * counts.sum():
                 break
         return window
 
     def _draw_span(self, length: int, inside: int | None, rng: np.random.Generator) -> slice:
         """A crop's place on one axis, evenly from all, or from those that hold pixel `inside`."""
-        last = max(length - self.crop_size, 0)
+        last = max(length - self.augment.crop_size, 0)
         first = 0
         if inside is not None:
-            first, last = max(inside - self.crop_size + 1, 0), min(inside, last)
+            first, last = max(inside - self.augment.crop_size + 1, 0), min(inside, last)
         start = int(rng.integers(first, last + 1))
-        return slice(start, min(start + self.crop_size, length))
+        return slice(start, min(start + self.augment.crop_size, length))
 
     def _pad(
         self,
@@ -130,11 +107,12 @@ class CropTransform:
         labels: Shaped[ndarray, "height width"],
     ) -> Sample:
         height, width = labels.shape
-        side, channels = self.crop_size, image.shape[2]
+        side, channels = self.augment.crop_size, image.shape[2]
         if height == width == side:
             return Sample(image, labels)
         # Whole rows are filled: numpy is slow at filling pixel by pixel.
-        padding = np.tile([int(value + 0.5) for value in self.pad_color], side).astype(np.uint8)
+        color = (_GREY,) * channels if self.augment.pad_value == "grey" else self.mean
+        padding = np.tile([int(value + 0.5) for value in color], side).astype(np.uint8)
         rows = np.empty((side, side * channels), dtype=np.uint8)
         rows[:height, : width * channels] = image.reshape(height, -1)
         rows[:height, width * channels :] = padding[width * channels :]

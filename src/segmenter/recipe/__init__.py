@@ -1,6 +1,8 @@
 """The recipe: everything a training run can be told, typed and strict."""
 
 from segmenter.recipe.run import (
+    AugmentRecipe,
+    ColorJitter,
     OptimizerRecipe,
     Recipe,
     ScheduleRecipe,
@@ -11,6 +13,8 @@ from segmenter.recipe.run import (
 )
 
 __all__ = [
+    "AugmentRecipe",
+    "ColorJitter",
     "OptimizerRecipe",
     "Recipe",
     "ScheduleRecipe",

@@ -7,6 +7,8 @@ from pydantic import BaseModel, model_validator
 from segmenter import numbers
 from segmenter.numbers import STRICT, Real, Weight, Whole
 
+ClassWeightRule = Literal["inverse", "inverse-root", "log"]
+
 
 class OhemRecipe(BaseModel):
     """Online hard example mining: only the pixels that the model finds hardest have a loss.
@@ -63,12 +65,13 @@ class LossRecipe(BaseModel):
     """Weight of the term over pixels."""
     average: Literal["labelled", "all"] = "labelled"
     """The term over pixels is a sum, divided by the labelled pixels, or by all (MMSegmentation)."""
-    class_weights: (
-        Literal["none", "inverse", "inverse-root", "log"] | dict[str, Weight] | tuple[Weight, ...]
-    ) = "none"
-    """How much the pixels of a class weigh: by 1 / share of the pixels, by 1 / sqrt(share), or by
-    1 / ln(1.02 + share) as in ENet, each 1 on average; or numbers, used as they are: by class name
-    (others weigh 1), or a list in the order of the classes."""
+    class_weights: Literal["none", ClassWeightRule] | dict[str, Weight] | tuple[Weight, ...] = (
+        "none"
+    )
+    """How much the pixels of a class weigh. By a rule, 1 on average over the training pixels:
+    `inverse`, 1 / share of the pixels; `inverse-root`, 1 / sqrt(share); `log`, 1 / ln(1.02 +
+    share), at most 50 before averaging (ENet, Paszke et al. 2016). Or numbers, used as they are: by
+    class name (others weigh 1), or a list in the order of the classes."""
     focal: Annotated[Real, numbers.FOCAL_GAMMA] = 0.0
     """Gamma of the focal loss: each pixel's cross entropy times (1 - p) ** gamma, p being the
     probability of its class; 0: plain cross entropy."""

@@ -4,6 +4,7 @@ A recipe is whole: no inheritance, no defaults hidden elsewhere than in this fil
 is written into the run's folder and into the model it makes.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from segmenter.recipe.model import ModelRecipe
 from segmenter.recipe.renamed import refuse_old_names, upgrade
 
 Scale = Annotated[Real, numbers.AUGMENT_SCALE]
+ColorJitter = Literal["none", "paddleseg", "segmenter"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -62,13 +64,14 @@ class AugmentRecipe(BaseModel):
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
     max_class_share: Share = 1.0
-    """Draw again, up to 10 times, while one class has more than this share of labelled pixels."""
+    """Place the crop again, up to 10 times in all, while it has no labels, or one class has more
+    than this share of them; 1: take the first."""
     rare_class_crops: Share = 0.0
     """Share of crops placed on a pixel of a rare class: its class is drawn evenly from those with
     less than `rare_class_below` of the training pixels."""
     rare_class_below: Share = 0.02
     """Pixel share under which a class counts as rare."""
-    color: Literal["none", "paddleseg", "segmenter"] = "segmenter"
+    color: ColorJitter = "segmenter"
     """Colour jitter: that of PaddleSeg's recipes, or of the paper's."""
     pad_value: Literal["grey", "mean"] = "mean"
     """What fills a crop that reaches past the image: 127.5, or the mean (0 after normalising)."""
@@ -78,6 +81,10 @@ class AugmentRecipe(BaseModel):
         low, high = self.scale
         if low > high:
             raise ValueError(f"scale is (smallest, largest), got ({low}, {high})")
+        if self.scale_draw == "quarters" and math.ceil(low * 4) > math.floor(high * 4):
+            raise ValueError(
+                f"scale_draw 'quarters' needs a multiple of 0.25 in scale, got ({low}, {high})"
+            )
         return self
 
 

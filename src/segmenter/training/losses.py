@@ -5,6 +5,7 @@ Every term takes any floating type, and works in float32 at least.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from segmenter.data.class_weights import weights_by_rule
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
-from segmenter.recipe.loss import LossRecipe, OhemRecipe
+from segmenter.recipe.loss import ClassWeightRule, LossRecipe, OhemRecipe
 
 _MAX_SORTED_PIXELS = 2**16
 
@@ -207,17 +208,14 @@ def _labelled_pixels(
 
 
 def class_weights(
-    given: str | Mapping[str, float] | Sequence[float],
+    given: Literal["none", ClassWeightRule] | Mapping[str, float] | Sequence[float],
     names: Sequence[str],
     pixel_counts: Int64[ndarray, " classes"],
 ) -> Float[Tensor, " classes"] | None:
     """How much the pixels of each class weigh; none: all alike.
 
     Args:
-        given: A rule, which makes rare classes weigh more, 1 on average over the training pixels:
-            `inverse`: 1 / share of the pixels. `inverse-root`: 1 / sqrt(share). `log`:
-            1 / ln(1.02 + share), at most 50 before averaging (ENet, Paszke et al. 2016). `none`.
-            Or the weights themselves: by class name, 1 where a class is not named, or in order.
+        given: As `LossRecipe.class_weights` explains it.
         names: Of the classes, in the order of their indices.
         pixel_counts: Of each class in the training set; a class without pixels counts as one.
 

@@ -37,8 +37,6 @@ from segmenter.training.processes import SINGLE_PROCESS, Processes
 from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
 
-_GREY = (127.5, 127.5, 127.5)
-
 
 @dataclass(frozen=True)
 class Survey:
@@ -218,33 +216,22 @@ def build_stream(
     pixel_counts: Int64[ndarray, "images classes"],
 ) -> SampleStream:
     """Build the endless, seeded stream of training crops."""
-    augment = recipe.augment.model_dump()
-    rare_class_crops, rare_class_below = (
-        augment.pop("rare_class_crops"),
-        augment.pop("rare_class_below"),
-    )
-    pad_color = _GREY if augment.pop("pad_value") == "grey" else model.spec.normalization.mean
-    classes = model.spec.classes
+    classes, teacher = model.spec.classes, recipe.loss.teacher
+    mean = model.spec.normalization.mean
     return SampleStream(
         items,
         classes,
-        CropTransform(pad_color=pad_color, ignore_index=classes.ignore_index, **augment),
+        CropTransform(recipe.augment, mean, classes.ignore_index),
         seed=recipe.seed,
         pixel_counts=pixel_counts,
-        rare_class_crops=rare_class_crops,
-        rare_class_below=rare_class_below,
-        **_unlabelled(recipe),
+        unlabelled=_unlabelled(teacher.unlabelled) if teacher and teacher.unlabelled else (),
+        unlabelled_crops=teacher.unlabelled_crops if teacher else 0.0,
     )
 
 
-def _unlabelled(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of the stream that concern images without masks."""
-    teacher = recipe.loss.teacher
-    if teacher is None or teacher.unlabelled is None:
-        return {}
-    found = find_images([teacher.unlabelled])
-    items = tuple(Item(f"unlabelled/{name}", path, None) for path, name in found)
-    return {"unlabelled": items, "unlabelled_crops": teacher.unlabelled_crops}
+def _unlabelled(folder: str) -> tuple[Item, ...]:
+    """Return the images of a folder without masks."""
+    return tuple(Item(f"unlabelled/{name}", path, None) for path, name in find_images([folder]))
 
 
 def build_loss(

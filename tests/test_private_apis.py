@@ -91,6 +91,6 @@ def test_uvicorns_protocol_has_the_steps_of_a_connection(name: str) -> None:
 def test_torch_takes_the_store_that_whoever_started_the_processes_made() -> None:
     name = "TORCHELASTIC_USE_AGENT_STORE"
     told = gone(
-        name, torch.__version__, tried="torch 2.14.1", needed_in="segmenter.commands.launch"
+        name, torch.__version__, tried="torch 2.14.1", needed_in="segmenter.training.launch"
     )
     assert name in inspect.getsource(importlib.import_module("torch.distributed.rendezvous")), told

@@ -1,4 +1,8 @@
-"""Read ahead: map a function over items in threads, a bounded number of results ahead."""
+"""Read ahead: map a function over items in threads, a bounded number of results ahead.
+
+Evaluation, prediction, videos and `segmenter check` read through it. Training does not
+(`readers.py`): its crops are made in processes, in memory that the trainer sees without a copy.
+"""
 
 import signal
 import time
@@ -9,8 +13,8 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
-Source = TypeVar("Source")
-Item = TypeVar("Item")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
@@ -19,13 +23,13 @@ _END: Any = object()
 
 
 def prefetch(
-    function: Callable[[Source], Item],
-    items: Iterable[Source],
+    function: Callable[[Input], Output],
+    items: Iterable[Input],
     size: int | Callable[[], int],
     *,
     threads: int = 1,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[Item, None, None]:
+) -> Generator[Output, None, None]:
     """Map a function over items in threads, up to `size` results ahead of the caller.
 
     Results come in the order of the items, and an error comes where its result would have come.
@@ -45,7 +49,7 @@ def prefetch(
     crew = [Thread(target=work.run, name=f"read-{i}", daemon=True) for i in range(threads)]
     for thread in crew:
         thread.start()
-    waiting: deque[Future[Item]] = deque()
+    waiting: deque[Future[Output]] = deque()
     try:
         while True:
             while len(waiting) <= (size() if callable(size) else size):
@@ -64,18 +68,18 @@ def prefetch(
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-class _Work(Generic[Source, Item]):
+class _Work(Generic[Input, Output]):
     """Requests for results, and what the threads do to answer them."""
 
-    def __init__(self, function: Callable[[Source], Item], items: Iterable[Source]) -> None:
+    def __init__(self, function: Callable[[Input], Output], items: Iterable[Input]) -> None:
         self._function = function
-        self._items: Iterator[Source] = iter(items)
+        self._items: Iterator[Input] = iter(items)
         self._turn = Lock()
-        self._requests: SimpleQueue[Future[Item] | None] = SimpleQueue()
+        self._requests: SimpleQueue[Future[Output] | None] = SimpleQueue()
 
-    def request(self) -> Future[Item]:
+    def request(self) -> Future[Output]:
         """Ask for the next result."""
-        future: Future[Item] = Future()
+        future: Future[Output] = Future()
         self._requests.put(future)
         return future
 
@@ -115,7 +119,7 @@ class _Work(Generic[Source, Item]):
         return True
 
 
-def _wait_for(future: Future[Item], stopped: Callable[[], bool]) -> Item:
+def _wait_for(future: Future[Output], stopped: Callable[[], bool]) -> Output:
     """Return a result, or `_END` if it is given up."""
     start = time.monotonic()
     try:

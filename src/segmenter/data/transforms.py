@@ -16,7 +16,7 @@ from segmenter.data.jitter import jitter_colors
 from segmenter.data.sample import Sample
 from segmenter.recipe import AugmentRecipe
 
-ImageSize = tuple[int, int]
+Size = tuple[int, int]
 """Height and width, in pixels."""
 
 _MAX_DRAWS = 10
@@ -54,7 +54,7 @@ class CropTransform:
         image = jitter_colors(image, self.augment.color, rng)
         return self._pad(image, labels)
 
-    def _draw_size(self, size: ImageSize, rng: np.random.Generator) -> ImageSize:
+    def _draw_size(self, size: Size, rng: np.random.Generator) -> Size:
         """The size that the whole image would be resized to."""
         low, high = self.augment.scale
         if self.augment.scale_draw == "quarters":
@@ -73,7 +73,7 @@ class CropTransform:
     def _draw_window(
         self,
         labels: Shaped[ndarray, "height width"],
-        size: ImageSize,
+        size: Size,
         rng: np.random.Generator,
         focus_class: int | None,
     ) -> tuple[slice, slice]:
@@ -123,7 +123,7 @@ class CropTransform:
 
 
 def resize_window(
-    image: UInt8[ndarray, "height width channels"], size: ImageSize, rows: slice, columns: slice
+    image: UInt8[ndarray, "height width channels"], size: Size, rows: slice, columns: slice
 ) -> UInt8[ndarray, "window_height window_width channels"]:
     """What `cv2.resize(image, size)` (bilinear) holds at `rows` and `columns`, and no more."""
     if size == image.shape[:2]:
@@ -148,7 +148,7 @@ def resize_window(
 
 
 def resize_labels_window(
-    labels: Shaped[ndarray, "height width"], size: ImageSize, rows: slice, columns: slice
+    labels: Shaped[ndarray, "height width"], size: Size, rows: slice, columns: slice
 ) -> Shaped[ndarray, "window_height window_width"]:
     """What `cv2.resize(labels, size)` (nearest) holds at `rows` and `columns`, and no more."""
     near_rows = _nearest(labels.shape[0], size[0])[rows]
@@ -178,7 +178,7 @@ def _nearest(source: int, resized: int) -> Int64[ndarray, " resized"]:
 
 def _draw_pixel(
     labels: Shaped[ndarray, "height width"],
-    size: ImageSize,
+    size: Size,
     class_index: int,
     rng: np.random.Generator,
 ) -> tuple[int | None, int | None]:

@@ -55,7 +55,7 @@ class Intervals:
     """In the order of the class indices."""
 
     def to_json(self, names: Sequence[str]) -> dict[str, object]:
-        """How they were made, and both ends of each; classes by name."""
+        """Return how they were made, and both ends of each; classes by name."""
         means = {name: each and list(each) for name, each in self.means.items()}
         ious = [each and list(each) for each in self.ious]
         return {
@@ -77,13 +77,13 @@ class ImageCounts:
     background_index: int | None
 
     def intervals(self) -> Intervals | None:
-        """Intervals of all scores; none of less than two images, which tell nothing of others."""
+        """Return intervals of all scores; None for less than two images, which show no spread."""
         if len(self.counts) < 2:
             return None
         return _intervals(self._scored(drawn) for drawn in _draws(len(self.counts)))
 
     def intervals_over(self, other: "ImageCounts") -> Intervals | None:
-        """Intervals of this model's scores less another's on the same images.
+        """Return intervals of this model's scores less another's on the same images.
 
         Raises:
             ValueError: If the images are not as many.
@@ -97,7 +97,7 @@ class ImageCounts:
         )
 
     def _scored(self, drawn: Int64[ndarray, "resamples images"]) -> Float[ndarray, "resamples _"]:
-        """The `MEANS`, then the IoU of each class, of each resample; NaN where not defined."""
+        """Return the `MEANS` and the IoU of each class of each resample; NaN where not defined."""
         # Sums of pixels stay below 2**53: float64 holds them exactly, and its product is fast.
         times = drawn.astype(np.float64)
         flat = self.counts.reshape(len(self.counts), -1).astype(np.float64)
@@ -132,7 +132,7 @@ class ImageCounts:
 
 
 def image_counts(matrix: ConfusionMatrix) -> Int64[ndarray, "3 classes"]:
-    """Of an image's matrix, what scores are made of: pixels right, in truth, in prediction.
+    """Return what scores are made of: an image's pixels right, in truth, in prediction.
 
     Three numbers a class instead of one for each pair of classes, so that thousands of images of
     150 classes fit into some megabytes.
@@ -142,7 +142,7 @@ def image_counts(matrix: ConfusionMatrix) -> Int64[ndarray, "3 classes"]:
 
 
 def _draws(num_images: int) -> Iterator[Int64[ndarray, "resamples images"]]:
-    """How often each image was drawn, some resamples at a time; always the same ones."""
+    """Yield how often each image was drawn, some resamples at a time; always the same ones."""
     generator = np.random.default_rng(SEED)
     for start in range(0, NUM_RESAMPLES, _NUM_AT_ONCE):
         count = min(_NUM_AT_ONCE, NUM_RESAMPLES - start)
@@ -157,7 +157,7 @@ def _ratio(
 
 
 def _mean(values: Float[ndarray, "rows classes"]) -> Float[ndarray, " rows"]:
-    """Mean over classes that are defined."""
+    """Return the mean over classes that are defined."""
     is_defined = ~np.isnan(values)
     total = np.where(is_defined, values, 0).sum(axis=1)
     return _ratio(total, is_defined.sum(axis=1).astype(np.float64))
@@ -170,7 +170,7 @@ def _intervals(resampled: Iterator[Float[ndarray, "resamples _"]]) -> Intervals:
 
 
 def _interval(values: Shaped[ndarray, " resamples"]) -> Interval | None:
-    """A class that no drawn image has is no part of the resample's score, nor of the interval."""
+    """Return the interval; a class that no drawn image has is in no resample's score."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None

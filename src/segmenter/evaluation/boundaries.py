@@ -57,12 +57,12 @@ class BoundaryCounts:
         self.unions += self._count(labels_true[of_truth]) + self._count(seen[of_prediction]) - both
 
     def ious(self) -> list[float | None]:
-        """Boundary IoU of each class; none where neither side has a pixel of it."""
+        """Return the boundary IoU of each class; None where neither side has a pixel of it."""
         pairs = zip(self.intersections.tolist(), self.unions.tolist(), strict=True)
         return [both / either if either else None for both, either in pairs]
 
     def mean(self, background_index: int | None = None) -> float | None:
-        """Mean over the classes that have one; a background is no class."""
+        """Return the mean over the classes that have one; a background is not a class."""
         ious = self.ious()
         return mean_of_defined([iou for i, iou in enumerate(ious) if i != background_index])
 
@@ -71,14 +71,14 @@ class BoundaryCounts:
 
 
 def boundary_distance(size: tuple[int, ...], ratio: float) -> int:
-    """Width of the boundary regions of an image of this height and width, in pixels."""
+    """Return the width of the boundary regions of an image of this size, in pixels."""
     return max(1, round(ratio * math.hypot(*size)))
 
 
 def near_boundary(
     labels: Shaped[ndarray, "height width"], distance: int
 ) -> Bool[ndarray, "height width"]:
-    """Which pixels have another label, or the outside, within a distance.
+    """Find the pixels that have another label, or the outside, within a distance.
 
     One pass for all classes: the labels within reach are all one where the largest is the smallest.
     """

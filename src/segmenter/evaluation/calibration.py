@@ -55,7 +55,7 @@ class Reliability:
         self.confidence += np.bincount(places, weights=confidence, minlength=NUM_BINS)
 
     def bins(self) -> list[Bin]:
-        """From the lowest confidence to the highest."""
+        """Return the bins from the lowest confidence to the highest."""
         return [
             Bin(n, total / n, right / n) if n else Bin(0, None, None)
             for n, right, total in zip(
@@ -64,7 +64,7 @@ class Reliability:
         ]
 
     def error(self) -> float | None:
-        """The expected calibration error; none of no pixel."""
+        """Return the expected calibration error; None without a pixel."""
         total = int(self.pixels.sum())
         return float(np.abs(self.right - self.confidence).sum() / total) if total else None
 
@@ -82,7 +82,7 @@ class TemperatureFit:
         probabilities: Float[ndarray, "classes height width"],
         labels_true: Shaped[ndarray, "height width"],
     ) -> None:
-        """Look at one image, at some thousand of its labelled pixels.
+        """Take in some thousand of the labelled pixels of an image.
 
         Args:
             probabilities: At each pixel.
@@ -100,7 +100,7 @@ class TemperatureFit:
         self.num_pixels += len(places)
 
     def temperature(self) -> float | None:
-        """The best one, from 0.1 to 10; none of no pixel.
+        """Return the best one, from 0.1 to 10; None without a pixel.
 
         The loss is convex in 1 / T, so one step of the grid holds the lowest; a parabola through
         its lowest point and the two beside it finds it to well under one per cent.
@@ -120,6 +120,6 @@ class TemperatureFit:
 def tempered(
     probabilities: Float[ndarray, "classes height width"], temperature: float
 ) -> Float[ndarray, "classes height width"]:
-    """Probabilities at another temperature than 1."""
+    """Return probabilities at another temperature than 1."""
     powers = np.maximum(probabilities, _LOWEST) ** np.float32(1 / temperature)
     return powers / powers.sum(axis=0)

@@ -77,7 +77,7 @@ class Comparison:
         }
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """All of it as plain values, after what it holds for; its keys go first."""
+        """Return all of it as plain values, after what it holds for; its keys go first."""
         names = [each.name for each in self.a.scores.classes]
         pairs = zip(self.a.scores.classes, self.b.scores.classes, strict=True)
         return {
@@ -93,7 +93,7 @@ class Comparison:
 
 
 def difference(a: float | None, b: float | None) -> float | None:
-    """B less A; none where one of them is."""
+    """Return B less A; None where one of them is."""
     return None if a is None or b is None else b - a
 
 

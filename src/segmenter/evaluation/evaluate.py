@@ -35,7 +35,7 @@ class ImageScore:
     """Share of its labelled pixels that are right; none where nothing is labelled."""
 
     def to_json(self) -> dict[str, str | float | None]:
-        """All fields as plain values."""
+        """Return all fields as plain values."""
         return asdict(self)
 
 
@@ -72,7 +72,7 @@ class Evaluation:
         }
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Scores, counts and images as plain values, after what they hold for.
+        """Return scores, counts and images as plain values, after what they hold for.
 
         Args:
             context: Model, data, split, protocol, versions and the like; its keys go first.
@@ -194,7 +194,7 @@ def _naming(item: Item) -> Iterator[None]:
 
 
 def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> Scores:
-    """Scores over all images, by the rules of a protocol."""
+    """Return scores over all images, by the rules of a protocol."""
     return scores(
         matrix,
         classes.names,

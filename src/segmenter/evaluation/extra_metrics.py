@@ -62,7 +62,7 @@ class Statistics:
             self.tempered_reliability.add(confidence[is_labelled], is_right)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values, with the settings it was made with; classes by name."""
+        """Return all of it as plain values, with the settings it was made with; classes by name."""
         return {
             "boundary": self._boundary_json(),
             "object_size": self._size_json(),
@@ -125,7 +125,7 @@ class Statistics:
 def _confidence(
     probabilities: Float[ndarray, "classes height width"], labels: Shaped[ndarray, "height width"]
 ) -> Float[ndarray, "height width"]:
-    """Probability of the class that each pixel is labelled with."""
+    """Return the probability of the class that each pixel is labelled with."""
     return np.take_along_axis(probabilities, labels[None].astype(np.int64), axis=0)[0]
 
 

@@ -105,7 +105,7 @@ class ClassScores:
         return self.recall
 
     def to_json(self) -> dict[str, float | int | None]:
-        """All scores but the name, by their own names."""
+        """Return all scores but the name, by their own names."""
         found = asdict(self) | {"accuracy": self.accuracy}
         del found["name"]
         return found
@@ -150,7 +150,7 @@ class Scores:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values, classes by name."""
+        """Return all of it as plain values, classes by name."""
         return {
             "miou": self.miou,
             "mean_accuracy": self.mean_accuracy,
@@ -171,7 +171,7 @@ def scores(
     absent_rule: AbsentRule = "skip",
     background_index: int | None = None,
 ) -> Scores:
-    """Work out all scores.
+    """Compute all scores.
 
     Args:
         matrix: Counts over a whole data set; for the scores of one image, over that image.
@@ -219,7 +219,7 @@ def scores(
 
 
 def mean_of_defined(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are not none; none if there are none."""
+    """Return the mean of the values that are not None, or None if there are none."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
 

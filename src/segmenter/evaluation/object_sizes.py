@@ -78,7 +78,7 @@ class SizeCounts:
     def _components(
         self, labels: Shaped[ndarray, "height width"]
     ) -> Iterator[tuple[int, Int32[ndarray, "height width"], Int64[ndarray, " components"]]]:
-        """Each class that occurs, its components, counted from 1, and the size of each by area."""
+        """Yield each class that occurs, its components from 1, and the size of each by area."""
         for index in np.unique(labels).tolist():
             if index < self.num_classes:
                 mask = (labels == index).view(np.uint8)
@@ -87,7 +87,7 @@ class SizeCounts:
                 yield index, np.asarray(components), np.searchsorted(LIMITS, areas, side="right")
 
     def ious(self) -> list[list[float | None]]:
-        """For each size, the IoU of each class; none where the truth has no object of the size."""
+        """Return for each size the IoU of each class; None where the truth has no object of it."""
         found = []
         for right, true, wrong in zip(
             self.right.tolist(), self.true.tolist(), self.wrong.tolist(), strict=True
@@ -97,7 +97,7 @@ class SizeCounts:
         return found
 
     def mious(self, background_index: int | None = None) -> list[float | None]:
-        """For each size, the mean over classes; a background is no class."""
+        """Return for each size the mean over classes; a background is not a class."""
         return [
             mean_of_defined([iou for i, iou in enumerate(row) if i != background_index])
             for row in self.ious()
@@ -105,5 +105,5 @@ class SizeCounts:
 
 
 def _count(sizes: Int64[ndarray, "..."]) -> Int64[ndarray, " sizes"]:
-    """How often each size occurs."""
+    """Count how often each size occurs."""
     return np.bincount(sizes, minlength=len(SIZES))

@@ -20,7 +20,7 @@ _OPACITY = 0.6
 def draw_pictures(
     sample: Sample, labels: Shaped[ndarray, "height width"], classes: Classes, max_side: int
 ) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
-    """The image, the truth and the prediction over it, and the errors, by caption.
+    """Draw the image, truth and prediction over it, and the errors, by caption.
 
     Args:
         sample: Image and truth.
@@ -49,7 +49,7 @@ def draw_comparison(
     classes: Classes,
     max_side: int,
 ) -> dict[str, UInt8[ndarray, "drawn_height drawn_width 3"]]:
-    """The truth and two predictions over an image, and which of them is wrong, by caption.
+    """Draw the truth and two predictions over an image, and which is wrong, by caption.
 
     Args:
         sample: Image and truth.

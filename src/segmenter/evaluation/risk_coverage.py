@@ -43,7 +43,7 @@ class RiskCoverage:
         self.wrong += np.bincount(places[~is_right], minlength=_NUM_BINS)
 
     def risk(self, coverage: float) -> float | None:
-        """Share of wrong pixels among the surest; none of no pixel."""
+        """Return the share of wrong pixels among the surest; None without a pixel."""
         kept = coverage * int(self.pixels.sum())
         if not kept:
             return None
@@ -51,7 +51,7 @@ class RiskCoverage:
         return float(np.interp(kept, pixels, wrong) / kept)
 
     def area(self) -> float | None:
-        """AURC: the integral of `risk` over coverage from 0 to 1; none of no pixel."""
+        """Return the AURC, the integral of `risk` over coverage 0 to 1; None without a pixel."""
         total = int(self.pixels.sum())
         if not total:
             return None
@@ -65,14 +65,14 @@ class RiskCoverage:
         return float((rate * pixels + np.where(before > 0, excess * logs, 0)).sum() / total)
 
     def lowest_area(self) -> float | None:
-        """The lowest AURC that as many mistakes allow; none of no pixel."""
+        """Return the lowest AURC that as many mistakes allow; None without a pixel."""
         risk = self.risk(1.0)
         if risk is None:
             return None
         return 1.0 if risk == 1 else risk + (1 - risk) * math.log1p(-risk)
 
     def curve(self, num_points: int = 100) -> list[tuple[float, float]]:
-        """Pairs of coverage and risk, evenly spread over coverage; none of no pixel."""
+        """Return pairs of coverage and risk, evenly spread over coverage; None without a pixel."""
         points = [(index + 1) / num_points for index in range(num_points)]
         risks = [(coverage, self.risk(coverage)) for coverage in points]
         return [(coverage, risk) for coverage, risk in risks if risk is not None]

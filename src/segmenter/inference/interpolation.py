@@ -25,18 +25,18 @@ class AxisMap(NamedTuple):
     """Not negative; they add up to 1 for each target."""
 
     def then(self, after: "AxisMap") -> "AxisMap":
-        """This map, and another on its result."""
+        """Return this map followed by another."""
         indices = self.indices[after.indices]
         weights = self.weights[after.indices] * after.weights[:, :, None]
         return _compact(indices.reshape(len(indices), -1), weights.reshape(len(weights), -1))
 
     def mirrored(self) -> "AxisMap":
-        """This map with its targets in reverse order."""
+        """Return this map with its targets in reverse order."""
         return AxisMap(self.indices[::-1], self.weights[::-1])
 
 
 def resize_axis(old: int, new: int) -> AxisMap:
-    """Bilinear resizing of `old` numbers to `new`: `align_corners=False`, no smoothing."""
+    """Return bilinear resizing of `old` numbers to `new`: `align_corners=False`, no smoothing."""
     places = np.maximum((np.arange(new) + 0.5) * (old / new) - 0.5, 0)
     low = np.minimum(places.astype(np.int64), old - 1)
     high_weight = places - low
@@ -50,7 +50,7 @@ def window_axis(
     starts: Sequence[int],
     blend: Float64[ndarray, " window"],
 ) -> AxisMap:
-    """Windows along an axis, merged by their weighted mean where they overlap.
+    """Merge windows along an axis by their weighted mean where they overlap.
 
     The weight of a window at a pixel must be that of the row times that of the column; then so is
     the sum of weights, and rows and columns can be merged one after the other.
@@ -107,7 +107,7 @@ class TileWeights(NamedTuple):
     weights: Float32[Tensor, "tiles length span"]
 
     def __getitem__(self, tiles: slice) -> "TileWeights":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Some of the tiles."""
+        """Return some of the tiles."""
         return TileWeights(self.indices[tiles], self.weights[tiles])
 
 
@@ -137,7 +137,7 @@ def tile_axis(axis: AxisMap, length: int, device: torch.device) -> TileWeights:
 
 
 def tile_length(axes: Sequence[AxisMap]) -> int:
-    """A good length of tiles: that of a patch in the picture, if it is neither tiny nor huge."""
+    """Return the length of a patch in the picture, or a better one if it is tiny or huge."""
     patch = min(len(axis.indices) / (int(axis.indices.max()) + 1) for axis in axes)
     if patch > _MAX_TILE:
         return round(patch / np.ceil(patch / _MAX_TILE))

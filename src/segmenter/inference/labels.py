@@ -55,7 +55,7 @@ class ViewLogits(NamedTuple):
 def band_labels(
     parts: Sequence[ViewLogits], dtype: type[np.unsignedinteger], *, softmax: bool
 ) -> UInt[ndarray, "height width"]:
-    """The class with the highest mean score at each pixel of a band; the first of equals.
+    """Return the class with the highest mean score at each pixel of a band; the first of equals.
 
     Args:
         parts: What each view says.
@@ -134,7 +134,7 @@ def _of_probabilities(
 def _contenders(
     parts: Sequence[ViewLogits],
 ) -> Iterator[tuple[Int64[Tensor, " group"], Int64[Tensor, "group contenders"]]]:
-    """Tiles, and the classes that can win in them in rising order; their last may be repeated.
+    """Yield tiles and the classes that can win in them, rising; the last may be repeated.
 
     Tiles of one group have about as many contenders.
     """
@@ -157,7 +157,7 @@ def _contenders(
 
 
 def _may_win(parts: Sequence[ViewLogits]) -> Bool[Tensor, "tiles classes"]:
-    """Which classes can have the highest sum of scores somewhere in a tile."""
+    """Find the classes that can have the highest sum of scores somewhere in a tile."""
     highest, lowest = 0, 0
     for part in parts:
         around = part.logits[part.rows.indices]
@@ -171,7 +171,7 @@ def _may_win(parts: Sequence[ViewLogits]) -> Bool[Tensor, "tiles classes"]:
 
 
 def _tile_groups(parts: Sequence[ViewLogits]) -> Iterator[Int64[Tensor, " group"]]:
-    """All tiles of a band, as many at a time as all classes of their pixels allow."""
+    """Yield all tiles of a band, as many at a time as all classes of their pixels allow."""
     rows, columns = parts[0].grid
     height, width = parts[0].tile_size
     logits = parts[0].logits
@@ -182,7 +182,7 @@ def _tile_groups(parts: Sequence[ViewLogits]) -> Iterator[Int64[Tensor, " group"
 def _mean_probabilities(
     parts: Sequence[ViewLogits], tiles: Int64[Tensor, " group"], *, softmax: bool
 ) -> Float[Tensor, "group width height classes"]:
-    """The mean of the views' softmaxes, or the softmax of the mean of their logits."""
+    """Return the mean of the views' softmaxes, or the softmax of the mean of their logits."""
     total = None
     for part in parts:
         scores = _tile_scores(part, tiles)
@@ -196,7 +196,7 @@ def _mean_probabilities(
 def _softmax(
     scores: Float[Tensor, "group width height classes"],
 ) -> Float[Tensor, "group width height classes"]:
-    """Softmax over classes; torch's own takes several times as long for a dozen of them."""
+    """Apply softmax over classes; torch's own takes several times as long for a dozen of them."""
     if scores.shape[-1] > _FEW_CLASSES:
         return scores.softmax(dim=-1)
     powers = (scores - scores.amax(dim=-1, keepdim=True)).exp_()
@@ -208,7 +208,7 @@ def _tile_scores(
     tiles: Int64[Tensor, " group"],
     classes: Int64[Tensor, "group contenders"] | None = None,
 ) -> Float[Tensor, "group width height contenders"]:
-    """Scores at each pixel of some tiles, of all classes or of some for each tile."""
+    """Compute scores at each pixel of some tiles, of all classes or of some for each tile."""
     num_columns = part.grid[1]
     row, column = tiles // num_columns, tiles % num_columns
     rows = part.rows.indices[row][:, None, :]
@@ -225,7 +225,7 @@ def _tile_scores(
 def _first_highest(
     scores: Float[Tensor, "group width height contenders"],
 ) -> Int64[ndarray, "group width height"]:
-    """The first contender with the highest score; on a processor NumPy is several times faster."""
+    """Return the first contender with the highest score; NumPy is several times faster on a CPU."""
     if scores.device.type == "cpu":
         return scores.numpy().argmax(axis=-1)
     return scores.argmax(dim=-1).cpu().numpy()

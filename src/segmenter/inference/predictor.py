@@ -34,7 +34,7 @@ from segmenter.model import ModelSpec, Protocol, Segmenter
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
-Found = dict[Quantity, ndarray]
+Quantities = dict[Quantity, ndarray]
 """What is wanted of an image or of some of its rows. Labels are uint8 or uint16 (height, width),
 margins and confidence float32 (height, width), probabilities float32 (classes, height, width)."""
 
@@ -201,7 +201,7 @@ class Predictor:
         (found,) = self._whole([image], "labels", "margins")
         return found["labels"], found["margins"]
 
-    def rows(self, image: ndarray, *wanted: Quantity) -> Iterator[tuple[slice, Found]]:
+    def rows(self, image: ndarray, *wanted: Quantity) -> Iterator[tuple[slice, Quantities]]:
         """Yield what is wanted of an image, some rows at a time: all, once, from top to bottom.
 
         Args:
@@ -229,9 +229,9 @@ class Predictor:
         for rows, (found,) in self._walk([image], ["labels"]):
             yield rows, found["labels"]
 
-    def _whole(self, images: Sequence[object], *wanted: Quantity) -> list[Found]:
+    def _whole(self, images: Sequence[object], *wanted: Quantity) -> list[Quantities]:
         """Return what is wanted of whole images; neighbours of one size are computed together."""
-        whole: list[Found] = []
+        whole: list[Quantities] = []
         with enough_memory():
             for batch in self._batches([self._checked(image) for image in images]):
                 found = [self._empty(batch[0].shape[:2], wanted) for _ in batch]
@@ -253,9 +253,9 @@ class Predictor:
             for start in range(0, len(same_size), step):
                 yield same_size[start : start + step]
 
-    def _empty(self, size: tuple[int, ...], wanted: Sequence[Quantity]) -> Found:
+    def _empty(self, size: tuple[int, ...], wanted: Sequence[Quantity]) -> Quantities:
         """Make room for what is wanted of an image."""
-        found: Found = {}
+        found: Quantities = {}
         for each in wanted:
             shape = (len(self.classes), *size) if each == "probabilities" else size
             found[each] = np.empty(
@@ -266,7 +266,7 @@ class Predictor:
     @torch.inference_mode()
     def _walk(
         self, images: Sequence[ImageRows], wanted: Sequence[Quantity]
-    ) -> Iterator[tuple[slice, list[Found]]]:
+    ) -> Iterator[tuple[slice, list[Quantities]]]:
         """Walk down images of one size, and yield what is wanted of some rows of each."""
         if self.decode != "argmax" and "labels" in wanted:  # they depend on all pixels
             yield slice(0, images[0].shape[0]), [self._decoded(each, wanted) for each in images]
@@ -281,7 +281,9 @@ class Predictor:
                         [self._found(each, of_image, wanted) for of_image in each.parts],
                     )
 
-    def _found(self, band: Band, parts: Sequence[ViewLogits], wanted: Sequence[Quantity]) -> Found:
+    def _found(
+        self, band: Band, parts: Sequence[ViewLogits], wanted: Sequence[Quantity]
+    ) -> Quantities:
         """Return what is wanted of a band of one image."""
         softmax = len(parts) > 1 and self.protocol.average == "probabilities"
         measures: dict[Quantity, Callable[..., ndarray]] = {
@@ -292,10 +294,10 @@ class Predictor:
         }
         return {each: measures[each](parts, softmax=softmax)[..., *band.inside] for each in wanted}
 
-    def _decoded(self, image: ImageRows, wanted: Sequence[Quantity]) -> Found:
+    def _decoded(self, image: ImageRows, wanted: Sequence[Quantity]) -> Quantities:
         """Return what is wanted of an image whose labels are not the most probable classes."""
         labels, probabilities = self.labels_and_probabilities(image[:])
-        found: Found = {"labels": labels, "probabilities": probabilities}
+        found: Quantities = {"labels": labels, "probabilities": probabilities}
         if "margins" in wanted:
             with enough_memory():
                 second, best = np.partition(probabilities, (-2, -1), axis=0)[-2:]

@@ -11,7 +11,7 @@ from segmenter.model.protocol import published_protocol
 
 
 def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
-    """The protocol meant: the model's own, or a published one, for windows as the model knows them.
+    """Return the model's own protocol, or a published one for the windows that the model knows.
 
     Raises:
         UserError: If a name is not known.
@@ -31,7 +31,7 @@ def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
 
 
 def change_protocol(protocol: Protocol, changes: Mapping[str, object]) -> Protocol:
-    """A protocol with single fields replaced.
+    """Return a protocol with single fields replaced.
 
     Raises:
         UserError: If a value is impossible, or fields contradict.

@@ -24,7 +24,7 @@ class ImageRows(Interface):
         ...
 
     def __getitem__(self, rows: slice, /) -> ndarray:
-        """Some rows, (rows, width, channels)."""
+        """Return some rows, (rows, width, channels)."""
         ...
 
 
@@ -49,7 +49,7 @@ def checked_image(image: object, num_channels: int) -> ndarray:
 
 
 def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:
-    """Height and width of an image of `size` after the protocol's resize, times `scale`."""
+    """Return height and width of an image of `size` after the protocol's resize, times `scale`."""
     factor = scale
     if protocol.short_side is not None:
         short_side = max(1, int(protocol.short_side * scale))
@@ -70,7 +70,7 @@ class ViewSize(NamedTuple):
 
 
 def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
-    """How an image of `size` (height, width) is brought to each scale."""
+    """Return the sizes by which an image of `size` (height, width) is brought to each scale."""
     if protocol.scales_of == "photo":
         images = [resized_size(size, protocol, scale) for scale in protocol.scales]
         return [ViewSize(each, _large_enough(each, protocol)) for each in images]
@@ -83,7 +83,7 @@ def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
 
 
 def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
-    """At which size the views of an image of `size` are averaged."""
+    """Return the size at which the views of an image of `size` are averaged."""
     if protocol.scales_of == "resized" and protocol.average == "logits":
         return resized_size(size, protocol)
     height, width = size
@@ -91,7 +91,7 @@ def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
 
 
 def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
-    """Where the protocol enlarges small images: the short side at least that of the window."""
+    """Enlarge a size to that of the window, where the protocol enlarges small images."""
     height, width = size
     window = protocol.window
     if protocol.small_image == "as-is" or window is None or min(size) >= window:
@@ -116,7 +116,7 @@ def resize_image(image: ImageRows, size: ImageSize, dtype: str) -> ImageRows:
 def read_rows(
     image: ImageRows, size: ImageSize, rows: slice
 ) -> Shaped[ndarray, "rows width channels"]:
-    """Some rows of an image resized to `size`, in float32 unless it has that size already."""
+    """Return some rows of an image resized to `size`, float32 unless it has that size already."""
     if image.shape[:2] == size:
         return image[rows]
     across, down = resize_axis(image.shape[1], size[1]), resize_axis(image.shape[0], size[0])

@@ -54,7 +54,7 @@ class Band(NamedTuple):
 
 
 def batch_size(size: tuple[int, ...]) -> int:
-    """How many pictures of this height and width go through the model at once."""
+    """Return how many pictures of this height and width go through the model at once."""
     height, width = size
     return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
@@ -125,7 +125,7 @@ def image_bands(
 def _resized(
     images: Sequence[ImageRows], protocol: Protocol
 ) -> Iterator[tuple[list[ImageRows], ImageSize]]:
-    """Images at the first of their two sizes, with the second, for each scale."""
+    """Yield the images at the first of their two sizes, with the second, for each scale."""
     for image_size, view_size in view_sizes(images[0].shape[:2], protocol):
         dtype = protocol.resize_dtype
         yield [resize_image(image, image_size, dtype) for image in images], view_size
@@ -159,7 +159,7 @@ class _View:
     def axes(
         self, size: ImageSize, mean: ImageSize, upsampled_length: UpsampledLength
     ) -> tuple[AxisMap, AxisMap]:
-        """How patch logits of adjacent windows make up an image of `size`, down and across."""
+        """Return how patch logits of adjacent windows form an image of `size`, down and across."""
         grid = self.grid
         axes = []
         for num_patches, window, starts, is_mirrored, lengths in zip(
@@ -181,7 +181,7 @@ class _View:
         return down, across
 
     def logits(self, top: int, bottom: int) -> Float[Tensor, "images rows columns classes"]:
-        """Patch logits of some rows; what lies above them is forgotten."""
+        """Return the patch logits of some rows; what lies above them is forgotten."""
         first, last = top // self.num_patch_rows, (bottom - 1) // self.num_patch_rows
         self.alive = {row: logits for row, logits in self.alive.items() if row >= first}
         for row in range(first, last + 1):

@@ -20,7 +20,7 @@ class WindowGrid(NamedTuple):
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """First pixel of each window along one side; together they cover it.
+    """Return the first pixel of each window along one side; together they cover it.
 
     The last window is moved back inside the image, as in all published Segmenter code. A side that
     is no longer than the window has one window, at 0, which is as long as the side.
@@ -31,7 +31,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 
 def window_grid(size: tuple[int, int], window: int, stride: int) -> WindowGrid:
-    """The windows over an image of `size` (height, width)."""
+    """Return the windows over an image of `size` (height, width)."""
     height, width = size
     return WindowGrid(
         rows=window_starts(height, window, stride),
@@ -42,7 +42,7 @@ def window_grid(size: tuple[int, int], window: int, stride: int) -> WindowGrid:
 
 
 def window_weights(length: int, blend: str) -> Float64[ndarray, " length"]:
-    """How much each pixel along a window's side counts where windows overlap.
+    """Return how much each pixel along a window's side counts where windows overlap.
 
     Args:
         length: Of the side.

@@ -34,7 +34,7 @@ class Work(NamedTuple):
     num_bytes: int
 
     def seconds(self, device: torch.device) -> float:
-        """How long it takes at the very least."""
+        """Return how long it takes at the very least."""
         threads = torch.get_num_threads()
         rate = _GPU_RATE if device.type == "cuda" else _THREAD_RATE * threads
         return self.operations / rate + self.windows * _WINDOW_SECONDS
@@ -97,7 +97,7 @@ def check_work(
 
 
 def _window_operations(tokens: int, spec: ModelSpec) -> float:
-    """Of the matrix products of the encoder's blocks; a multiplication and addition are two."""
+    """Count operations of the matrix products of the blocks; a multiply-add is two."""
     dim = spec.encoder.embed_dim
     products = 2 * tokens * dim**2 * (4 + 2 * spec.encoder.mlp_ratio)
     return spec.encoder.depth * (products + 4 * tokens**2 * dim)

@@ -180,7 +180,7 @@ def source_ids(
 
 
 def as_bytes(shares: Float[ndarray, "..."]) -> UInt8[ndarray, "..."]:
-    """Numbers of 0 to 1 as 0 to 255, rounded."""
+    """Scale numbers of 0 to 1 to 0 to 255, rounded."""
     return np.rint(shares * 255).astype(np.uint8)
 
 

@@ -164,7 +164,7 @@ def _read(predictor: Predictor, clock: StageClock, file: tuple[Path, str]) -> Pr
 
 
 def remarks_on(image: DecodedImage) -> tuple[str, ...]:
-    """What the user should know of how an image was read."""
+    """Return what the user should know of how an image was read."""
     remarks = []
     if image.num_pages > 1:
         remarks.append("several pages or frames: the first is labelled")

@@ -1,4 +1,4 @@
-"""How busy the processors were, and with what."""
+"""How busy the CPUs were, and with what."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ encode them and bring them to the disk."""
 
 
 class Usage(NamedTuple):
-    """What a run took."""
+    """What a run used."""
 
     seconds: float
     """From its first moment to now."""
@@ -24,10 +24,10 @@ class Usage(NamedTuple):
 
 
 class StageClock:
-    """Adds up processor time by stage.
+    """Adds up CPU time by stage, in seconds.
 
-    A stage of one thread is told by that thread's clock. Model and labels run in many threads of
-    libraries: they get what is left of the process' time, by turns of how long each ran.
+    The clock of its thread measures a stage that has one. Model and labels run in many threads of
+    libraries: they share the rest of the process' time, in proportion to how long each ran.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class StageClock:
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
-        """Count what the block does in this thread."""
+        """Count the CPU time of the block in this thread."""
         start = time.thread_time()
         try:
             yield
@@ -48,12 +48,12 @@ class StageClock:
                 self._cpu[stage] += time.thread_time() - start
 
     def add_labelling(self, seconds: float, in_model: float) -> None:
-        """Count how long an image took from pixels to labels, and what of it was the model."""
+        """Count the seconds from pixels to labels of an image, and those of the model."""
         self._elapsed["model"] += in_model
         self._elapsed["labels"] += seconds - in_model
 
     def usage(self) -> Usage:
-        """What was taken until now."""
+        """Return what was used until now."""
         seconds = time.perf_counter() - self._start
         total = time.process_time() - self._process_start
         rest = max(total - sum(self._cpu.values()), 0.0)
@@ -71,7 +71,7 @@ class StageClock:
 
 
 def num_cpus() -> int:
-    """Processors that this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

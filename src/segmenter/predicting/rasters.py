@@ -40,7 +40,7 @@ _CACHE_MB = 256
 
 
 def is_raster(path: Path) -> bool:
-    """Whether a file is a TIFF with a georeference, or one that is no image by size or bands."""
+    """Return whether a TIFF has a georeference, or is no image by its size or bands."""
     if path.suffix.lower() not in {".tif", ".tiff"}:
         return False
     try:
@@ -102,7 +102,7 @@ def label_raster(predictor: Predictor, path: Path, folder: OutputFolder, name: s
 
 
 def import_rasterio() -> Any:
-    """The library for GeoTIFFs.
+    """Return the library for GeoTIFFs.
 
     Raises:
         UserError: If it is not installed.
@@ -131,22 +131,22 @@ class _Raster:
         self.file.close()
 
     def __getitem__(self, rows: slice, /) -> UInt8[ndarray, "rows width channels"]:
-        """Some rows of all bands."""
+        """Return some rows of all bands."""
         with self._naming():
             return np.moveaxis(self.file.read(self.bands, window=self.window(rows)), 0, 2)
 
     def is_missing(self, rows: slice) -> Bool[ndarray, "rows width"]:
-        """Where there are no data: nodata in all bands, or transparent."""
+        """Return where there are no data: nodata in all bands, or transparent."""
         with self._naming():
             return self.file.dataset_mask(window=self.window(rows)) == 0
 
     def window(self, rows: slice) -> Any:
-        """Whole rows, in rasterio's words."""
+        """Return whole rows as rasterio's window."""
         start, stop, _ = rows.indices(self.file.height)
         return import_rasterio().windows.Window(0, start, self.file.width, stop - start)
 
     def _bands(self, num_channels: int) -> list[int]:
-        """Numbers of the bands that go into the model, from 1; one grey band may go thrice."""
+        """Return the numbers of the bands for the model, from 1; one grey band may go thrice."""
         colors = [interpretation.name for interpretation in self.file.colorinterp]
         bands = [number for number, name in enumerate(colors, start=1) if name != "alpha"]
         if set(self.file.dtypes) != {"uint8"}:
@@ -176,7 +176,7 @@ class _Raster:
 
 @contextlib.contextmanager
 def _label_file(path: Path, raster: _Raster, predictor: Predictor) -> Iterator[Any]:
-    """A new tiled GeoTIFF that lies where `raster` lies, with the colours and names of classes."""
+    """Open a new tiled GeoTIFF with the place of `raster`, and colours and names of classes."""
     rasterio = import_rasterio()
     classes = predictor.classes
     height, width, _ = raster.shape
@@ -216,7 +216,7 @@ def _label_file(path: Path, raster: _Raster, predictor: Predictor) -> Iterator[A
 def _in_blocks(
     bands: Iterator[tuple[slice, UInt[ndarray, "rows width"]]],
 ) -> Iterator[tuple[int, UInt[ndarray, "rows width"]]]:
-    """Bands of whole blocks, with their first row: a compressed block is best written once."""
+    """Yield bands of whole blocks and their first row: a compressed block is best written once."""
     top, waiting = 0, None
     for _, labels in bands:
         waiting = labels if waiting is None else np.concatenate([waiting, labels])
@@ -229,7 +229,7 @@ def _in_blocks(
 
 
 def _at_full_size(predictor: Predictor) -> Predictor:
-    """The same model, through windows over the pixels as they are."""
+    """Return the same model, through windows over the pixels as they are."""
     protocol, encoder = predictor.protocol, predictor.model.spec.encoder
     window = protocol.window or encoder.table_side or _DEFAULT_WINDOW
     changes = {

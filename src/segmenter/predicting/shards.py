@@ -43,7 +43,7 @@ NamesOf = Callable[[str], list[str]]
 
 
 def shard_of(name: str, num_shards: int) -> int:
-    """The shard, from 1 to `num_shards`, of the image with a name."""
+    """Return the shard, from 1 to `num_shards`, of the image with a name."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % num_shards + 1
 
@@ -128,7 +128,7 @@ class ShardRecord:
                     self._database.execute("DELETE FROM done WHERE name = ?", (name,))
 
     def count(self) -> Count:
-        """How far the shard is."""
+        """Return how far the shard is."""
         done = f"SELECT count(*) FROM photos JOIN done ON {_IS_DONE}"
         once = "SELECT count(*) FROM photos JOIN done ON done.name = photos.name"
         failed = "SELECT count(*) FROM photos JOIN failed ON failed.name = photos.name"
@@ -140,7 +140,7 @@ class ShardRecord:
         return Count(total, num_done, num_once - num_done, num_failed)
 
     def pending(self) -> Iterator[tuple[Path, str]]:
-        """Images that are not done, by name."""
+        """Yield the images that are not done, by name."""
         query = f"""SELECT photos.name, photos.path FROM photos LEFT JOIN done ON {_IS_DONE}
             WHERE done.name IS NULL AND photos.name > :after"""
         for name, path in self._pages(query):
@@ -165,21 +165,21 @@ class ShardRecord:
                 self._database.execute("INSERT INTO lines VALUES (?, ?, ?)", row)
 
     def shares(self) -> Iterator[tuple[Path, Float[ndarray, " classes"]]]:
-        """Images that are done, by name, with the share of each class."""
+        """Yield the images that are done, by name, with the share of each class."""
         query = f"""SELECT photos.name, photos.path, done.shares FROM photos JOIN done ON {_IS_DONE}
             WHERE photos.name > :after"""
         for _, path, shares in self._pages(query):
             yield _path(path), np.frombuffer(shares, dtype=np.float64)
 
     def failed(self) -> Iterator[tuple[Path, str]]:
-        """Images that could not be labelled, by name, and why."""
+        """Yield the images that could not be labelled, by name, and why."""
         query = """SELECT failed.name, failed.path, problem FROM photos
             JOIN failed ON failed.name = photos.name WHERE photos.name > :after"""
         for _, path, problem in self._pages(query):
             yield _path(path), _text(problem)
 
     def lines(self, format: str) -> Iterator[tuple[bytes, str]]:
-        """What a file of all images says of each that is done, by name."""
+        """Yield what a file of all images says of each that is done, by name."""
         query = f"""SELECT photos.name, line FROM photos JOIN done ON {_IS_DONE}
             JOIN lines ON lines.name = photos.name AND lines.format = '{format}'
             WHERE photos.name > :after"""
@@ -194,7 +194,7 @@ class ShardRecord:
             )
 
     def known(self, name: str) -> set[Content]:
-        """Every content that a file was given; see `manifest.Notes`."""
+        """Return every content that a file was given; see `manifest.Notes`."""
         with self._lock, self._naming():
             query = "SELECT size, sha256 FROM files WHERE name = ?"
             return set(self._database.execute(query, (_bytes(name),)).fetchall())
@@ -215,7 +215,7 @@ class ShardRecord:
                 raise same_result(_path(other), path, name) from None
 
     def _pages(self, query: str) -> Iterator[Sequence]:
-        """Rows in the order of their first column, a page at a time: others may write meanwhile."""
+        """Yield rows in the order of their first column, by pages: others may write meanwhile."""
         column = query.split()[1].rstrip(",")
         given: dict[str, object] = {"settings": self.settings, "after": b""}
         while True:
@@ -230,7 +230,7 @@ class ShardRecord:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Have all of a block or nothing of it."""
+        """Do all of a block or nothing of it."""
         with self._lock, self._naming(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -250,7 +250,7 @@ class ShardRecord:
 
 
 def merged_lines(records: Sequence[ShardRecord], format: str) -> Iterator[str]:
-    """What a file of all images says of each image of several shards, by name."""
+    """Yield what a file of all images says of each image of several shards, by name."""
     for _, line in heapq.merge(*(record.lines(format) for record in records)):
         yield line
 
@@ -263,7 +263,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """Text as it is kept: names on a disk need not be Unicode."""
+    """Encode text as it is kept: names on a disk need not be Unicode."""
     return text.encode(errors="surrogateescape")
 
 

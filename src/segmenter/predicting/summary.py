@@ -44,7 +44,7 @@ class Summary:
             self._first.append((path, shares))
 
     def table(self) -> SummaryTable:
-        """What was taken in until now."""
+        """Return what was taken in until now."""
         overall = self._sum / max(self._num_images, 1)
         order = [int(index) for index in np.argsort(-overall, kind="stable") if overall[index] > 0]
         rows = np.array([shares for _, shares in self._first]).reshape(-1, len(self.classes))

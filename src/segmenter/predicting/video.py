@@ -67,7 +67,7 @@ _Write = Callable[[_Drawn], None]
 
 
 def output_names(name: str, output: VideoOutput) -> tuple[str, ...]:
-    """The files that are written for a video, as far as is known before."""
+    """Return the files that are written for a video, as far as is known before."""
     if output == "overlay":
         return name + _OVERLAY_ENDING, name + _LEGEND_ENDING
     return name + _TIMES_ENDING, name + _LABEL_ENDING.format(1)
@@ -166,7 +166,7 @@ def _legend(first: _Drawn, tally: _Tally, classes: Classes, opacity: float) -> b
 def _pipeline(
     predictor: Predictor, video: Video, draw: _Draw, stopped: Callable[[], bool]
 ) -> Generator[_Drawn, None, None]:
-    """Frames as they come out of three threads: decoding, the model, drawing.
+    """Yield frames as they come out of three threads: decoding, the model, drawing.
 
     What is written from them is a fourth. What can wait between two is bounded.
     """
@@ -186,7 +186,7 @@ def _pipeline(
 
 
 def _batches(frames: Iterator[Frame], most: int) -> Generator[list[Frame], None, None]:
-    """Frames, several at a time, but no more bytes than are bounded; before an error, the rest."""
+    """Yield frames, several at a time, of bounded bytes; before an error, the rest."""
     batch: list[Frame] = []
     try:
         for frame in frames:
@@ -203,7 +203,7 @@ def _batches(frames: Iterator[Frame], most: int) -> Generator[list[Frame], None,
 
 
 def _until_error(drawn: Iterator[_Drawn], problems: list[str]) -> Generator[_Drawn, None, None]:
-    """Frames up to where they break off, and why they do."""
+    """Yield frames up to where they break off, and note why they do."""
     try:
         yield from drawn
     except UserError as error:
@@ -213,7 +213,7 @@ def _until_error(drawn: Iterator[_Drawn], problems: list[str]) -> Generator[_Dra
 
 
 def _drawer(predictor: Predictor, output: VideoOutput, opacity: float, ids: Ids) -> _Draw:
-    """What makes of a labelled frame that which is written."""
+    """Return the function that renders a labelled frame."""
     classes = predictor.classes
 
     def draw(frame: Frame, labels: UInt[ndarray, "height width"]) -> _Drawn:
@@ -228,7 +228,7 @@ def _drawer(predictor: Predictor, output: VideoOutput, opacity: float, ids: Ids)
 
 @contextmanager
 def _overlays(folder: OutputFolder, name: str, first: _Drawn) -> Iterator[_Write]:
-    """What writes the video of overlays."""
+    """Yield the function that writes a frame to the video of overlays."""
     with (
         folder.writing(name + _OVERLAY_ENDING) as temporary,
         overlay_video(temporary, first.frame) as video,
@@ -238,7 +238,7 @@ def _overlays(folder: OutputFolder, name: str, first: _Drawn) -> Iterator[_Write
 
 @contextmanager
 def _label_frames(folder: OutputFolder, name: str, _: _Drawn) -> Iterator[_Write]:
-    """What writes a label file for each frame, and then the list of them."""
+    """Yield the function that writes the label file of a frame; then write the list of them."""
     with (
         folder.writing(name + _TIMES_ENDING) as temporary,
         temporary.open("w", encoding="utf-8") as times,

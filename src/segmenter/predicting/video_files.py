@@ -68,7 +68,7 @@ class OverlayVideo:
 
 @contextmanager
 def overlay_video(path: Path, first: Frame) -> Iterator[OverlayVideo]:
-    """A new video file, whole after the block.
+    """Open a new video file, whole after the block.
 
     Args:
         path: The file.

@@ -123,14 +123,14 @@ def _row(
 
 
 def _widest(rows: Sequence[_Row]) -> float:
-    """How far the axis of differences goes to each side."""
+    """Return how far the axis of differences goes to each side."""
     ends = [abs(row.difference) for row in rows if row.difference is not None]
     ends += [max(abs(row.interval.low), abs(row.interval.high)) for row in rows if row.interval]
     return max(ends, default=0.0) or 1.0
 
 
 def _reach(images: Sequence[ImageDifference]) -> tuple[float, float]:
-    """Where the axes of the images' mIoU begin and end: whole tenths around all of them."""
+    """Return where the axes of the images' mIoU begin and end: whole tenths around all."""
     values = [value for image in images for value in (image.a, image.b)]
     low = math.floor(10 * min(values, default=0.0)) / 10
     return low, max(math.ceil(10 * max(values, default=1.0)) / 10, low + 0.1)

@@ -118,7 +118,7 @@ def write_report(
 
 
 def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list[int]]:
-    """Indices of the worst and of the best images, extremes first; none is in both."""
+    """Return the indices of the worst and of the best images, extremes first; none is in both."""
     miou = {index: image.miou for index, image in enumerate(images) if image.miou is not None}
     ranked = sorted(miou, key=lambda index: miou[index])
     num_worst = min(count, math.ceil(len(ranked) / 2))
@@ -126,7 +126,7 @@ def _extremes(images: Sequence[ImageScore], count: int) -> tuple[list[int], list
 
 
 def _lead(context: Mapping[str, Any]) -> str:
-    """What was evaluated on what, as far as the context says."""
+    """Return what was evaluated on what, as far as the context says."""
     parts = [str(context[key]) for key in ("model", "data", "split") if key in context]
     return " · ".join(parts)
 
@@ -134,7 +134,7 @@ def _lead(context: Mapping[str, Any]) -> str:
 def _cells(
     counts: Int64[ndarray, "classes classes"], names: Sequence[str]
 ) -> list[list[_Cell | None]]:
-    """The matrix, each row divided by its sum; mistakes are coloured by their square root.
+    """Divide each row of the matrix by its sum; mistakes are coloured by their square root.
 
     A mistake of a few per cent would not be seen beside a class that is right to 90 %.
     """
@@ -152,7 +152,7 @@ def _cells(
 
 
 def _mistakes(counts: Int64[ndarray, "classes classes"], names: Sequence[str]) -> list[_Mistake]:
-    """The mistakes that cost the most pixels, the largest first."""
+    """Return the mistakes that cost the most pixels, the largest first."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     largest = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_MISTAKES]

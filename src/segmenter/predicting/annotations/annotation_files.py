@@ -40,7 +40,7 @@ class SetFormat(NamedTuple):
 def coco_line(
     name: str, labels: UInt[ndarray, "height width"], classes: Classes, *, polygons: bool = False
 ) -> str:
-    """One image in COCO's JSON, without the numbers that count images and annotations.
+    """Return one image in COCO's JSON, without the numbers that count images and annotations.
 
     There is one annotation for each class; category ids begin with 1.
 
@@ -71,7 +71,7 @@ def coco_line(
 
 
 def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
-    """COCO's JSON; images and annotations are counted from 1."""
+    """Yield COCO's JSON; images and annotations are counted from 1."""
     categories = [
         {"id": index + 1, "name": visible(name)}
         for index, name in enumerate(classes.names)
@@ -90,7 +90,7 @@ def coco_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
 
 
 def labelme_json(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> bytes:
-    """One image as labelme's JSON: polygons through the centres of the outermost pixels.
+    """Return one image in labelme's JSON: polygons through the centres of the outermost pixels.
 
     labelme knows no holes and draws one shape over the other, so what contains others comes first.
     """
@@ -128,7 +128,7 @@ def labelme_json(name: str, labels: UInt[ndarray, "height width"], classes: Clas
 
 
 def cvat_line(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> str:
-    """One image in CVAT's XML, without its number: one mask for each class."""
+    """Return one image in CVAT's XML, without its number: one mask for each class."""
     height, width = labels.shape
     image = ElementTree.Element("image", {"name": name, "width": str(width), "height": str(height)})
     for index in classes.present(labels):
@@ -152,7 +152,7 @@ def cvat_line(name: str, labels: UInt[ndarray, "height width"], classes: Classes
 
 
 def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
-    """CVAT for images 1.1; images are counted from 0."""
+    """Yield CVAT for images 1.1; images are counted from 0."""
     labels = ElementTree.Element("labels")
     for info in classes.classes:
         element = ElementTree.SubElement(labels, "label")
@@ -167,7 +167,7 @@ def cvat_parts(read_lines: ReadLines, classes: Classes) -> Iterator[str]:
 
 
 def label_studio_line(name: str, labels: UInt[ndarray, "height width"], classes: Classes) -> str:
-    """One image as Label Studio's task, with a prediction: a brush for each class.
+    """Return one image as Label Studio's task, with a prediction: a brush for each class.
 
     The project's labelling set-up has `<BrushLabels name="label" toName="image">`.
     """
@@ -194,7 +194,7 @@ def label_studio_line(name: str, labels: UInt[ndarray, "height width"], classes:
 
 
 def label_studio_parts(read_lines: ReadLines, _: Classes) -> Iterator[str]:
-    """The list of all tasks."""
+    """Yield the list of all tasks."""
     yield "["
     for number, line in enumerate(read_lines()):
         yield f",\n{line}" if number else line
@@ -210,7 +210,7 @@ SET_FORMATS: dict[str, SetFormat] = {
 
 
 def _listed(number: int, item: dict[str, Any]) -> str:
-    """An item of a JSON list whose items are counted from 1."""
+    """Return an item of a JSON list whose items are counted from 1."""
     text = json.dumps(item)
     return text if number == 1 else f",\n{text}"
 
@@ -222,7 +222,7 @@ def _rings(mask: Bool[ndarray, "height width"]) -> list[list[int]]:
 def _filled_regions(
     mask: Bool[ndarray, "height width"],
 ) -> list[tuple[Bool[ndarray, "box_height box_width"], tuple[int, int]]]:
-    """Each region with its holes filled, cut out, and where (left, top) it was cut."""
+    """Cut out each region with its holes filled; return where (left, top) each was, too."""
     cut = []
     for outer, _ in find_regions(mask):
         left, top = outer.min(axis=0)
@@ -237,7 +237,7 @@ def _filled_regions(
 
 
 def _run_lengths(values: Bool[ndarray, " pixels"]) -> list[int]:
-    """Lengths of runs by turns outside and inside, outside first."""
+    """Return lengths of runs, by turns outside and inside, outside first."""
     ends = np.flatnonzero(np.diff(values)) + 1
     lengths = np.diff(ends, prepend=0, append=len(values)).tolist()
     return [0, *lengths] if values[0] else lengths

@@ -19,7 +19,7 @@ class Region(NamedTuple):
     holes: list[Ring]
 
     def as_one_ring(self) -> Ring:
-        """One line that goes out to each hole and back, for formats that know no holes."""
+        """Return one line that goes out to each hole and back, for formats without holes."""
         start = self.outer[:1]
         parts = [self.outer, start] if self.holes else [self.outer]
         for hole in self.holes:
@@ -42,7 +42,7 @@ def find_regions(mask: Bool[ndarray, "height width"]) -> list[Region]:
 
 
 def _trace(mask: Bool[ndarray, "height width"]) -> list[Ring]:
-    """Every closed line between mask and surroundings, each from its uppermost left corner.
+    """Find every closed line between mask and surroundings, each from its uppermost left corner.
 
     A line turns where an odd number of the four pixels around a point are in the mask, and twice
     where two are in it across the diagonal. On each level the corners, from left to right, are

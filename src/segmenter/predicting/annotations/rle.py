@@ -20,7 +20,7 @@ class Rle(TypedDict):
 
 
 def masks_rle(labels: UInt[ndarray, "height width"]) -> dict[int, Rle]:
-    """The mask of each number that occurs in a label map."""
+    """Return the mask of each number that occurs in a label map."""
     height, width = labels.shape
     by_column = labels.T.ravel()
     starts = np.flatnonzero(np.diff(by_column, prepend=by_column[:1] ^ 1))
@@ -37,7 +37,7 @@ def masks_rle(labels: UInt[ndarray, "height width"]) -> dict[int, Rle]:
 def _counts(
     starts: Int64[ndarray, " runs"], lengths: Int64[ndarray, " runs"], total: int
 ) -> Int64[ndarray, " counts"]:
-    """Alternating lengths of what is outside and inside a mask, outside first."""
+    """Return alternating lengths of what is outside and inside a mask, outside first."""
     ends = starts + lengths
     gaps = np.diff(starts, prepend=0)
     gaps[1:] -= lengths[:-1]
@@ -47,7 +47,7 @@ def _counts(
 
 
 def _pack(counts: Int64[ndarray, " counts"]) -> str:
-    """Lengths as text: differences to the length before last, five bits a letter."""
+    """Pack lengths into text: differences to the length before last, five bits a letter."""
     rest = counts.copy()
     rest[3:] -= counts[1:-2]
     letters, is_used = [], []

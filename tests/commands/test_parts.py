@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.inference import Predictor
+from segmenter.inference.labels import Quantity
+from segmenter.inference.predictor import Quantities
 from segmenter.model import Segmenter
 from segmenter.predicting.images import Result
 from segmenter.predicting.shards import ShardRecord, shard_of
@@ -45,13 +48,15 @@ def write_images(folder: Path, count: int) -> None:
 def labelled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The pixels of each image that the model was shown."""
     shown: list[bytes] = []
-    call = Predictor.__call__
+    rows = Predictor.rows
 
-    def counted(self: Predictor, image: np.ndarray) -> np.ndarray:
+    def counted(
+        self: Predictor, image: np.ndarray, *wanted: Quantity
+    ) -> Iterator[tuple[slice, Quantities]]:
         shown.append(image.tobytes())
-        return call(self, image)
+        return rows(self, image, *wanted)
 
-    monkeypatch.setattr(Predictor, "__call__", counted)
+    monkeypatch.setattr(Predictor, "rows", counted)
     return shown
 
 

@@ -87,7 +87,7 @@ def check_parity(model: Segmenter, facts: ExportFacts, run: Run, runtime: str) -
 def best_class_agreement(
     model: Segmenter,
     other: Segmenter,
-    batches: Iterable[Float[torch.Tensor, "batch channels height width"]] | None = None,
+    batches: Iterable[Float[torch.Tensor, "_batch channels _height _width"]] | None = None,
 ) -> float:
     """Share of patches (or of their cells) to which two models give the same best class, 0 to 1.
 

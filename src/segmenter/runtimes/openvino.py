@@ -5,14 +5,12 @@ import json
 import threading
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from segmenter.errors import UserError
 from segmenter.files.cache import cached
-from segmenter.model import Segmenter
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
 from segmenter.runtimes.graph_runtime import GraphRuntime
@@ -30,16 +28,6 @@ class OpenVinoRuntime(GraphRuntime):
     """The graph on the CPU; what is compiled of a model file is cached."""
 
     name = "openvino"
-
-    def __init__(
-        self,
-        model: Segmenter | Path,
-        precision: str,
-        device: torch.device,
-        merge_tokens: float | None = None,
-    ) -> None:
-        super().__init__(model, precision, device, merge_tokens)
-        self._lock = threading.Lock()  # one request at a time
 
     @property
     def version(self) -> str:
@@ -65,6 +53,7 @@ class OpenVinoRuntime(GraphRuntime):
         return compile_graph(graph, weights, precision, facts)
 
     def _open(self, source: Source) -> Run:
+        self._lock = threading.Lock()  # one request at a time
         if source.exported is not None:
             return super()._open(source)
         return compile_cached(

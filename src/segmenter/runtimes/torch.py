@@ -1,5 +1,7 @@
 """The model itself in torch: eager, or compiled for each new shape."""
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -79,15 +81,9 @@ class CompiledTorchRuntime(TorchRuntime):
 
     name = "torch-compile"
 
-    def __init__(
-        self,
-        model: Segmenter | Path,
-        precision: str,
-        device: torch.device,
-        merge_tokens: float | None = None,
-    ) -> None:
-        super().__init__(model, precision, device, merge_tokens)
-        self._compiled = torch.compile(self.model.patch_logits)
+    @cached_property
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self.model.patch_logits)
 
     def _scores(self, images: Tensor) -> PatchLogits:
         return self._compiled(images)

@@ -74,7 +74,7 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"schedule": {"steps": "many"}}, "schedule.steps: must be a whole number"),
         ({"schedule": {"warmup_steps": 10}}, r"warmup_steps \(10\) must be less than steps \(10\)"),
         ({"batch_size": 3, "accumulate": 2}, "must be a multiple of accumulate"),
-        ({"protocol": {"window": 64}}, "window and protocol.stride go together"),
+        ({"protocol": {"window": 64}}, "protocol: window and stride go together"),
         ({"data": {"val": "train"}}, "would flatter"),
         ({"data": {"val": None}, "stop_after": 3}, "data.val gives nothing to score"),
         ({"track": ["wandbee"]}, "'wandbee' is not a choice, did you mean 'wandb'?"),
@@ -121,6 +121,13 @@ def test_the_sizes_a_recipe_gives_win_over_those_a_code_base_fixes(path: Path, r
     sizes = {"rules": rules, "short_side": 60, "window": 64, "stride": 40}
     protocol = build_spec(read_recipe(str(path), {"protocol": sizes}), make_classes(2)).protocol
     assert (protocol.short_side, protocol.window, protocol.stride) == (60, 64, 40)
+
+
+@pytest.mark.parametrize("rules", [None, "mmseg"])
+def test_a_recipe_says_how_windows_are_blended(path: Path, rules: str | None) -> None:
+    given = {"rules": rules, "window": 64, "stride": 32, "blend": "linear"}
+    spec = build_spec(read_recipe(str(path), {"protocol": given}), make_classes(2))
+    assert (spec.protocol.blend, spec.protocol.stride) == ("linear", 32)
 
 
 def test_a_recipe_that_is_not_there_is_named_with_the_packaged_ones() -> None:

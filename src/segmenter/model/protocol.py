@@ -6,17 +6,19 @@ that any of them can be changed alone; no code asks which code base a protocol c
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, nearest
-from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, Finite
+from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, STRICT, Finite
 
 Side = Annotated[int, SIDE]
 Ratio = Annotated[Finite, RATIO]
 Scale = Annotated[Finite, SCALE]
 
 
+PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"]
+"""Protocols of published code bases."""
 AbsentRule = Literal["skip", "one", "zero"]
 """What the IoU of a class counts that is in neither truth nor prediction of a whole data set.
 
@@ -25,20 +27,15 @@ AbsentRule = Literal["skip", "one", "zero"]
 """
 
 
-class Protocol(BaseModel):
-    """How an image is fed to a model, and how its outputs become one label map and a score."""
+class Views(BaseModel):
+    """What a model is shown of an image: the part of a protocol that a recipe chooses."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
-    name: str = "plain"
     short_side: Side | None = None
     """Resize the image, keeping its shape, to this short side; none: its own size."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `short_side`."""
-    resize_dtype: Literal["uint8", "float32"] = "uint8"
-    """Numbers the image has when it is resized."""
-    rounding: Literal["half-up", "half-even"] = "half-up"
-    """How the sides of the resized image are rounded; `half-even` is Python's `round`."""
     window: Side | None = None
     """Side of the sliding window, in pixels of the resized image; none: the whole at once."""
     stride: Side | None = None
@@ -46,22 +43,11 @@ class Protocol(BaseModel):
     blend: Literal["none", "linear"] = "none"
     """How overlapping windows are merged: by the plain mean of their logits, as all published code
     does, or by a mean in which a window counts less towards its border, so that it fades out."""
-    small_image: Literal["as-is", "enlarge"] = "as-is"
-    """An image with a side under the window: smaller windows, or its short side enlarged to one."""
-    average: Literal["logits", "probabilities"] = "probabilities"
-    """What is averaged over flips and scales; overlapping windows always average logits.
-    Probabilities are averaged at the image's size."""
     flip: bool = False
     """Average with the mirrored image."""
-    scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
-    """Sizes to average over, relative to the others."""
-    scales_of: Literal["photo", "resized"] = "photo"
-    """What scales resize: the image, each time anew and averaged at its own size; or the resized
-    image once more, unrounded, with logits averaged at the resized image's size."""
-    absent_classes: AbsentRule = "skip"
 
     @model_validator(mode="after")
-    def _check(self) -> "Protocol":
+    def _check(self) -> "Views":
         if (self.window is None) != (self.stride is None):
             raise ValueError("window and stride go together: give both, or neither")
         if self.window is not None and self.stride is not None and self.stride > self.window:
@@ -71,8 +57,31 @@ class Protocol(BaseModel):
         return self
 
 
+class Protocol(Views):
+    """How an image is fed to a model, and how its outputs become one label map and a score."""
+
+    name: str = "plain"
+    """What it is called."""
+    resize_dtype: Literal["uint8", "float32"] = "uint8"
+    """Numbers the image has when it is resized."""
+    rounding: Literal["half-up", "half-even"] = "half-up"
+    """How the sides of the resized image are rounded; `half-even` is Python's `round`."""
+    small_image: Literal["as-is", "enlarge"] = "as-is"
+    """An image with a side under the window: smaller windows, or its short side enlarged to one."""
+    average: Literal["logits", "probabilities"] = "probabilities"
+    """What is averaged over flips and scales; overlapping windows always average logits.
+    Probabilities are averaged at the image's size."""
+    scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
+    """Sizes to average over, relative to the others."""
+    scales_of: Literal["photo", "resized"] = "photo"
+    """What scales resize: the image, each time anew and averaged at its own size; or the resized
+    image once more, unrounded, with logits averaged at the resized image's size."""
+    absent_classes: AbsentRule = "skip"
+    """What a class counts that is nowhere."""
+
+
 _SHORT_SIDE = 512
-_RULES: dict[str, dict[str, Any]] = {
+_RULES: dict[PublishedName, dict[str, Any]] = {
     # rstrudel/segmenter: segm/inference.py with the file's window and stride
     "segmenter": {"small_image": "enlarge"},
     # rstrudel/segmenter: segm/eval/miou.py, which made the published scores

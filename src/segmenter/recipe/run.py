@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segmenter import numbers
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, nearest, read_yaml
+from segmenter.model.protocol import PublishedName, Views
 from segmenter.numbers import STRICT, Rate, Ratio, Real, Share, Side, Steps, Whole
 from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
@@ -142,23 +143,13 @@ class ScheduleRecipe(BaseModel):
         return self
 
 
-class ProtocolRecipe(BaseModel):
+class ProtocolRecipe(Views):
     """How the model is scored and used; stored in it as its protocol."""
 
-    model_config = STRICT
+    model_config = ConfigDict(strict=True)  # numbers as they are written, as everywhere here
 
-    rules: Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"] | None = None
+    rules: PublishedName | None = None
     """Score as a published code base does, with the sizes given here; none: our own rules."""
-    short_side: Side | None = None
-    """Images are resized to this short side first; none: their own size."""
-    max_ratio: Ratio = 4.0
-    """The long side is resized to at most this many times `short_side`."""
-    window: Side | None = None
-    """Side of the sliding window; none: the whole image at once."""
-    stride: Side | None = None
-    """Distance of neighbouring windows."""
-    flip: bool = False
-    """Average with the mirrored image."""
 
 
 class Recipe(BaseModel):
@@ -211,11 +202,6 @@ class Recipe(BaseModel):
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate "
                 f"({self.accumulate})"
             )
-        window, stride = self.protocol.window, self.protocol.stride
-        if (window is None) != (stride is None):
-            raise ValueError("protocol.window and protocol.stride go together")
-        if window is not None and stride is not None and stride > window:
-            raise ValueError(f"protocol.stride ({stride}) is larger than the window ({window})")
         if self.model.encoder is None and self.model.weights is None:
             raise ValueError("model.encoder and model.weights are both missing: give one")
         if self.model.allow_partial_weights and self.model.weights is None:

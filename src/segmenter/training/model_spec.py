@@ -64,7 +64,8 @@ def _protocol(recipe: Recipe) -> Protocol:
         max_ratio=given.max_ratio,
     )
     # Some code bases fix their stride; a recipe says it, as it says every size.
-    return published.model_copy(update={"flip": given.flip, "stride": given.stride})
+    asked = {"flip": given.flip, "stride": given.stride, "blend": given.blend}
+    return published.model_copy(update=asked)
 
 
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:

@@ -44,7 +44,7 @@ def main() -> None:
     plain = Predictor(given.model, runtime="torch", **options)
     predictors = {PLAIN: plain}
     for threshold in given.thresholds:
-        predictors[str(threshold)] = Predictor(plain.model, merge_tokens=threshold, **options)
+        predictors[str(threshold)] = Predictor(plain.model, merge_threshold=threshold, **options)
     auto = Predictor(given.model, device=given.device)
     if auto.runtime.name != "torch":
         predictors[f"{PLAIN}, {auto.runtime.name} {auto.runtime.precision}"] = auto

@@ -12,6 +12,7 @@ PACKAGE = Path(segmenter.__file__).parent
 TESTS = Path(__file__).parent
 ROOMS = [
     "errors",
+    "options",
     "text",
     "terminal",
     "memory",

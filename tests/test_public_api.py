@@ -23,9 +23,9 @@ calls = {
     "scales 5": lambda: segmenter.Predictor(street, scales=5),
     "device []": lambda: segmenter.Predictor(street, device=[]),
     "precision 5": lambda: segmenter.Predictor(street, precision=5),
-    "merge_tokens a word": lambda: segmenter.Predictor(street, merge_tokens="0.8"),
-    "merge_tokens True": lambda: segmenter.Predictor(street, merge_tokens=True),
-    "merge_tokens 80": lambda: segmenter.Predictor(street, merge_tokens=80),
+    "merge_tokens a word": lambda: segmenter.Predictor(street, merge_threshold="0.8"),
+    "merge_tokens True": lambda: segmenter.Predictor(street, merge_threshold=True),
+    "merge_tokens 80": lambda: segmenter.Predictor(street, merge_threshold=80),
     "no image": lambda: segmenter.Predictor(street)("photo.jpg"),
     "classes as colours": lambda: overlay(image, image[:, :, 0], street.spec.classes),
 }

@@ -12,3 +12,7 @@ class EarlyExit(Exception):  # noqa: N818 - nothing need be wrong
     """End the command with an exit status of its own; the message, if any, is shown as one line."""
 
     exit_status: int
+
+
+USER_ERROR, PARTLY_DONE = 2, 3
+"""Exit statuses: a mistake of the user; some images could not be read, all others are done."""

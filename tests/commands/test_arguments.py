@@ -1,11 +1,10 @@
 """Each word of the command line, and each number of a recipe, is taken as it stands or refused."""
 
-import inspect
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -14,7 +13,7 @@ from segmenter.errors import UserError
 from segmenter.files.yaml import parse_value
 from segmenter.recipe import Recipe, read_recipe
 from tests.helpers.command_line import refused
-from tests.helpers.command_words import COMMANDS, leaves
+from tests.helpers.command_words import COMMANDS, arguments_of, leaves, words_for
 
 NO_WHOLE_NUMBERS = [
     "2.5",
@@ -35,26 +34,20 @@ NO_TEXTS = ["", " ", "a\x00b", "a\nb", "a\x1b[31mb", "x" * 256, "x/" * 2048 + "x
 
 def arguments_of_type(*types: type) -> Iterator[tuple[str, str]]:
     """Every command with every argument that takes one of these types."""
-    for command, function in COMMANDS.items():
-        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-            takes = leaves(parameter.annotation) & set(types)
-            if takes and parameter.kind is not parameter.VAR_KEYWORD:
+    for command in COMMANDS:
+        for name, argument in arguments_of(command).items():
+            if leaves(argument.hint) & set(types):
                 yield command, name
 
 
 def command_line(command: str, argument: str, word: str) -> list[str]:
     """A command with all that it needs, and one word for one argument."""
-    positional, flags = [], []
-    for name, parameter in inspect.signature(COMMANDS[command], eval_str=True).parameters.items():
-        needed = parameter.default is parameter.empty and parameter.kind.name != "VAR_KEYWORD"
-        given = word if name == argument else "x"
-        if parameter.kind.name != "KEYWORD_ONLY" and (needed or name == argument):
-            positional.append(given)
-        elif needed or name == argument:
-            count = 2 if "tuple" in str(parameter.annotation) else 1
-            flag = {"folder": "--data", "start": "--from", "class_name": "--class"}.get(name)
-            flags += [flag or "--" + name.replace("_", "-"), *[given] * count]
-    return [command, *positional, *flags]
+    given = {}
+    for name, each in arguments_of(command).items():
+        if each.required or name == argument:
+            is_pair = get_origin(each.hint) is tuple or "tuple[float, float]" in str(each.hint)
+            given[name] = [word if name == argument else "x"] * (2 if is_pair else 1)
+    return words_for(command, given)
 
 
 @pytest.mark.parametrize(("command", "argument"), [*arguments_of_type(int)])

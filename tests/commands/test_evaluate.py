@@ -1,4 +1,4 @@
-"""`evaluate --statistics`, `--decode` and `compare`, as they are typed."""
+"""`evaluate --statistics`, `--label-rule` and `compare`, as they are typed."""
 
 import json
 from pathlib import Path
@@ -62,12 +62,12 @@ def test_without_the_flag_nothing_more_is_counted_and_scores_are_the_same(here: 
 def test_decoding_is_chosen_for_evaluate_and_predict_and_named(here: Path) -> None:
     argmax = evaluate("--json", "e.json")
     assert argmax["decode"] == "argmax"
-    iou = evaluate(*["--json", "e.json", "--overwrite", "--decode", "iou"])
+    iou = evaluate(*["--json", "e.json", "--overwrite", "--label-rule", "iou"])
     assert iou["decode"] == "iou"
     assert iou["confusion"] != argmax["confusion"]
     labels = []
     for decode in ("argmax", "iou"):
-        arguments = f"predict data/images/val --model one.safetensors --decode {decode} --out"
+        arguments = f"predict data/images/val --model one.safetensors --label-rule {decode} --out"
         assert run(*arguments.split(), decode) == 0
         labels.append((here / decode / "photo-0_label.png").read_bytes())
     assert labels[0] != labels[1]
@@ -77,7 +77,7 @@ def test_two_models_are_compared_in_table_json_and_page(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = "one.safetensors two.safetensors data --split val --json c.json --report c"
-    assert run("compare", *arguments.split(), "--decode", "argmax", "dice") == 0
+    assert run("compare", *arguments.split(), "--label-rule", "argmax", "dice") == 0
     said = json.loads((here / "c.json").read_text())
     assert said["miou"]["difference"] == said["miou"]["b"] - said["miou"]["a"]
     assert (said["how_a"]["decode"], said["how_b"]["decode"]) == ("argmax", "dice")
@@ -94,13 +94,13 @@ def test_two_models_are_compared_in_table_json_and_page(
         ("evaluate one.safetensors data --split val --boundary-ratio 7", "got 7"),
         ("evaluate one.safetensors data --split val --temperature-split val", "are scored too"),
         ("evaluate one.safetensors data --split val --temperature-split tran", "did you mean"),
-        ("evaluate one.safetensors data --split val --decode jaccard", "jaccard"),
-        ("predict data --model one.safetensors --decode jaccard", "jaccard"),
+        ("evaluate one.safetensors data --split val --label-rule jaccard", "jaccard"),
+        ("predict data --model one.safetensors --label-rule jaccard", "jaccard"),
         ("compare one.safetensors absent.safetensors data --split val", "absent.safetensors"),
         ("compare one.safetensors two.safetensors absent", "no such folder"),
         ("compare one.safetensors two.safetensors data --split vall", "did you mean 'val'"),
         ("compare one.safetensors street data --split val", "3 classes, the model 11"),
-        ("compare one.safetensors two.safetensors data --split val --decode iou", "decode"),
+        ("compare one.safetensors two.safetensors data --split val --label-rule iou", "label-rule"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(

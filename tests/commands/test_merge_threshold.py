@@ -1,4 +1,4 @@
-"""`--merge-tokens`, as it is typed."""
+"""`--merge-threshold`, as it is typed."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_predict_merges_in_torch_and_says_so(capsys: pytest.CaptureFixture) -> N
     command = f"predict {IMAGE} --model linear.safetensors --save label"
     assert run(*command.split(), "--out", "plain", "--runtime", "torch") == 0
     assert "merged" not in capsys.readouterr().out
-    assert run(*command.split(), "--out", "merged", "--merge-tokens", "0.8") == 0
+    assert run(*command.split(), "--out", "merged", "--merge-threshold", "0.8") == 0
     said = capsys.readouterr().out
     assert "runtime: torch" in said
     assert "tokens merged above a cosine of 0.8" in said
@@ -47,9 +47,9 @@ def test_predict_merges_in_torch_and_says_so(capsys: pytest.CaptureFixture) -> N
 @pytest.mark.usefixtures("here")
 def test_evaluate_and_compare_name_the_thresholds() -> None:
     command = "linear.safetensors data --split val --json"
-    assert run("evaluate", *command.split(), "e.json", "--merge-tokens", "0.8") == 0
+    assert run("evaluate", *command.split(), "e.json", "--merge-threshold", "0.8") == 0
     assert json.loads(Path("e.json").read_text())["merge_tokens"] == 0.8
-    given = f"compare linear.safetensors {command} c.json --report r --merge-tokens 1 0.8"
+    given = f"compare linear.safetensors {command} c.json --report r --merge-threshold 1 0.8"
     assert run(*given.split()) == 0
     compared = json.loads(Path("c.json").read_text())
     assert compared["how_a"]["merge_tokens"] == 1
@@ -62,9 +62,9 @@ def test_evaluate_and_compare_name_the_thresholds() -> None:
 def test_benchmark_measures_a_image_and_counts_what_is_left_to_do(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    command = f"benchmark linear.safetensors --photo {IMAGE} --size 64 64 --rounds 1 --json"
+    command = f"benchmark linear.safetensors --image {IMAGE} --size 64 64 --rounds 1 --json"
     found = []
-    for options in ("--runtime torch", "--merge-tokens 1", "--merge-tokens 0.5"):
+    for options in ("--runtime torch", "--merge-threshold 1", "--merge-threshold 0.5"):
         assert run(*command.split(), *options.split()) == 0
         found.append(json.loads(capsys.readouterr().out))
     plain, none_merged, merged = found
@@ -75,16 +75,19 @@ def test_benchmark_measures_a_image_and_counts_what_is_left_to_do(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (f"predict {IMAGE} --model linear.safetensors --merge-tokens 0", "above 0 and at most 1"),
-        (f"predict {IMAGE} --model linear.safetensors --merge-tokens nan", "got 'nan'"),
-        (f"predict {IMAGE} --model linear.safetensors --merge-tokens much", "much"),
         (
-            f"predict {IMAGE} --model linear.safetensors --merge-tokens 0.8 --runtime openvino",
+            f"predict {IMAGE} --model linear.safetensors --merge-threshold 0",
+            "above 0 and at most 1",
+        ),
+        (f"predict {IMAGE} --model linear.safetensors --merge-threshold nan", "got 'nan'"),
+        (f"predict {IMAGE} --model linear.safetensors --merge-threshold much", "much"),
+        (
+            f"predict {IMAGE} --model linear.safetensors --merge-threshold 0.8 --runtime openvino",
             "merged in torch, not in openvino",
         ),
-        ("evaluate linear.safetensors data --split val --merge-tokens 2", "got 2.0"),
-        ("benchmark linear.safetensors --merge-tokens 0.8", "name one with --photo"),
-        ("benchmark linear.safetensors --photo absent.jpg", "absent.jpg"),
+        ("evaluate linear.safetensors data --split val --merge-threshold 2", "got 2.0"),
+        ("benchmark linear.safetensors --merge-threshold 0.8", "name one with --image"),
+        ("benchmark linear.safetensors --image absent.jpg", "absent.jpg"),
     ],
 )
 @pytest.mark.usefixtures("here")

@@ -82,12 +82,12 @@ def test_a_image_belongs_to_one_shard_by_its_name() -> None:
 def test_shards_make_the_files_of_a_plain_run(labelled: list[bytes]) -> None:
     assert run(*COMMAND, *SAVE, "--out", "plain") == 0
     for shard in "123":
-        assert run(*COMMAND, *SAVE, "--out", "out", "--shards", "3", "--shard", shard) == 0
+        assert run(*COMMAND, *SAVE, "--out", "out", "--parts", "3", "--part", shard) == 0
     assert len(labelled) == 24
     lists = {name for name in outputs("out") if name.startswith(("coco", "failed"))}
     expected = {f"coco-{shard}-of-3.json" for shard in "123"}
     assert lists == expected | {f"failed-{shard}-of-3.jsonl" for shard in "123"}
-    assert run(*COMMAND, *SAVE, "--out", "out", "--shards", "3") == 0
+    assert run(*COMMAND, *SAVE, "--out", "out", "--parts", "3") == 0
     assert len(labelled) == 24, "all was done: only the files of all images are written"
     found = outputs("out")
     assert {name: found[name] for name in outputs("plain")} == outputs("plain")
@@ -99,14 +99,14 @@ def test_a_image_that_failed_is_listed_and_tried_again(
 ) -> None:
     good = (here / "photos/0.png").read_bytes()
     (here / "photos/0.png").write_bytes(b"broken")
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 3
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 3
     (line,) = (here / "predictions/failed.jsonl").read_text().splitlines()
     assert json.loads(line)["photo"] == "photos/0.png"
     assert "0.png is no image" in json.loads(line)["problem"]
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 3
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 3
     (here / "photos/0.png").write_bytes(good)
     capsys.readouterr()
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 0
     assert "1 failed before" in capsys.readouterr().out
     assert (here / "predictions/failed.jsonl").read_text() == ""
     assert len(labelled) == len(set(labelled)) == 12
@@ -115,14 +115,14 @@ def test_a_image_that_failed_is_listed_and_tried_again(
 def test_a_image_that_changed_and_one_that_lost_a_file_are_labelled_again(
     here: Path, labelled: list[bytes], capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 0
     before = outputs("predictions")
     (here / "predictions/deep/1_overlay.jpg").unlink()
     os.truncate("predictions/4_label.png", 0)  # as a power cut may leave it
     os.utime(here / "photos/2.png", ns=(0, 0))
     del labelled[:]
     capsys.readouterr()
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 0
     assert len(labelled) == 3
     assert "12 images, 9 done before, 1 changed since" in capsys.readouterr().out
     assert outputs("predictions") == before
@@ -132,44 +132,44 @@ def test_a_image_that_changed_and_one_that_lost_a_file_are_labelled_again(
 def test_other_options_are_said_and_refused_unless_all_is_made_anew(
     labelled: list[bytes], capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 0
     for change, message in (
-        (["--shards", "2", "--opacity", "0.7"], "opacity 0.5, now 0.7"),
-        (["--shards", "3"], "shards 2, now 3"),
-        (["--shards", "2", "--flip"], "protocol flip False, now True"),
-        (["--shards", "2", "--merge-tokens", "0.8"], "merge_tokens None, now 0.8"),
+        (["--parts", "2", "--opacity", "0.7"], "opacity 0.5, now 0.7"),
+        (["--parts", "3"], "shards 2, now 3"),
+        (["--parts", "2", "--flip"], "protocol flip False, now True"),
+        (["--parts", "2", "--merge-threshold", "0.8"], "merge_tokens None, now 0.8"),
     ):
         assert run(*COMMAND, *SAVE, *change) == 2
         assert message in capsys.readouterr().err
     save(Segmenter(make_spec(depth=1)).eval(), "model.safetensors", overwrite=True)
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 2
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 2
     assert "model '" in capsys.readouterr().err
     assert len(labelled) == 12
-    assert run(*COMMAND, *SAVE, "--shards", "2", "--overwrite") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "2", "--overwrite") == 0
     assert len(labelled) == 24
 
 
 def test_a_shard_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixture) -> None:
-    assert run(*COMMAND, *SAVE, "--shards", "2") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "2") == 0
     with ShardRecord(here / "predictions", 1, 2, ""):
-        assert run(*COMMAND, *SAVE, "--shards", "2", "--shard", "1") == 2
-        assert "shard 1 of 2 is being worked on by another process" in capsys.readouterr().err
-        assert run(*COMMAND, *SAVE, "--shards", "2", "--shard", "2") == 0
+        assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "1") == 2
+        assert "part 1 of 2 is being worked on by another process" in capsys.readouterr().err
+        assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "2") == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--shard", "1"], "give --shards too"),
-        (["--shards", "0"], "--shards is 1 or more"),
-        (["--shards", "2", "--shard", "3"], "--shard from 1 to it; got 2 and 3"),
-        (["--shards", "201"], "at most 200 shards are taken in turn"),
-        (["--shards", "2", "--gallery"], "leave --shards out"),
-        (["--shards", "2", "--fps", "5"], "shards are of images alone"),
-        (["--shards", "2", "--video", "labels"], "shards are of images alone"),
-        (["film.mp4", "--shards", "2"], "film.mp4 is a video: shards are of images alone"),
-        (["--shards", "2", "--out", "photos"], "photos lies in the output folder"),
-        (["--shards", "2", "--save", "x"], "'x' is not known"),
+        (["--part", "1"], "give --parts too"),
+        (["--parts", "0"], "--parts is 1 or more"),
+        (["--parts", "2", "--part", "3"], "--part from 1 to it; got 2 and 3"),
+        (["--parts", "201"], "at most 200 parts are taken in turn"),
+        (["--parts", "2", "--gallery"], "leave --parts out"),
+        (["--parts", "2", "--fps", "5"], "parts are of images alone"),
+        (["--parts", "2", "--video", "labels"], "parts are of images alone"),
+        (["film.mp4", "--parts", "2"], "film.mp4 is a video: parts are of images alone"),
+        (["--parts", "2", "--out", "photos"], "photos lies in the output folder"),
+        (["--parts", "2", "--save", "x"], "'x' is not known"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -185,7 +185,7 @@ def test_files_of_the_user_are_kept(here: Path, capsys: pytest.CaptureFixture) -
     mine = here / "predictions/0_label.png"
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 2
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 2
     assert "0_label.png exists and was not written by an earlier run" in capsys.readouterr().err
     assert mine.read_bytes() == b"mine"
 
@@ -193,14 +193,14 @@ def test_files_of_the_user_are_kept(here: Path, capsys: pytest.CaptureFixture) -
 def test_a_record_that_is_damaged_or_a_link_is_one_line(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 0
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 0
     record = here / "predictions/.segmenter-shards/1-of-1.sqlite"
     record.write_bytes(b"no database " * 100)
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 2
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 2
     assert "1-of-1.sqlite cannot be used" in capsys.readouterr().err
     record.parent.rename(here / "elsewhere")
     record.parent.symlink_to(here / "elsewhere")
-    assert run(*COMMAND, *SAVE, "--shards", "1") == 2
+    assert run(*COMMAND, *SAVE, "--parts", "1") == 2
     assert "is a link" in capsys.readouterr().err
 
 
@@ -222,11 +222,11 @@ def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
 ) -> None:
     write_images(here / "batch", 200)
     command = [*(each.replace("photos", "batch") for each in COMMAND), *SAVE]
-    assert run(*command, "--out", "unbroken", "--shards", "2") == 0
+    assert run(*command, "--out", "unbroken", "--parts", "2") == 0
     del labelled[:]
     workers = [
         subprocess.Popen(
-            [sys.executable, "-u", "-m", "segmenter", *command, "--shards", "2", "--shard", shard],
+            [sys.executable, "-u", "-m", "segmenter", *command, "--parts", "2", "--part", shard],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -248,10 +248,10 @@ def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
     assert 98 <= num_done < 200
 
     for shard in "12":
-        assert run(*command, "--shards", "2", "--shard", shard) == 0
+        assert run(*command, "--parts", "2", "--part", shard) == 0
     assert len(labelled) == len(set(labelled)) == 200 - num_done
     for _ in range(2):
-        assert run(*command, "--shards", "2") == 0
+        assert run(*command, "--parts", "2") == 0
     assert len(labelled) == 200 - num_done, "run twice, nothing is computed again"
     found, expected = outputs("predictions"), outputs("unbroken")
     assert {name: found[name] for name in expected} == expected

@@ -89,7 +89,7 @@ def test_of_large_images_one_window_is_looked_at() -> None:
         ("data/images --depth 5", "of 4 blocks, 1 to 4 can stay"),
         ("data/images --blocks 1 2", "numbers from 0 to 3"),
         ("data/images --mlp-ratio 9", "mlp_ratio is at least"),
-        ("data/images --depth 2 --max-photos 1", "--max-photos is at least 2"),
+        ("data/images --depth 2 --max-images 1", "--max-images is at least 2"),
         ("data/images/val/photo-0.png --depth 2", "give at least 2 images"),
         ("nothing --depth 2", "nothing"),
         ("data/images --depth 2 --device abacus", "device 'abacus' cannot be used"),

@@ -9,7 +9,7 @@ from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_S
 from tests.helpers.command_line import refused
 
 
-@pytest.mark.parametrize("shards", [[], ["--shards", "2"]])
+@pytest.mark.parametrize("shards", [[], ["--parts", "2"]])
 @pytest.mark.parametrize(
     "given",
     ["rtsp://host/1", "http://host/a.mp4", "HTTPS://host/%d.jpg", "https:/host/*.mp4", "srt://h:1"],

@@ -1,6 +1,5 @@
 """Every path of every command, given what it cannot be: one line, exit status 2, and no waiting."""
 
-import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import refused
-from tests.helpers.command_words import COMMANDS, leaves
+from tests.helpers.command_words import COMMANDS, arguments_of, leaves, words_for
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
 from tests.helpers.skips import NOT_HERE
@@ -21,18 +20,16 @@ GOOD = {
     "recipe": "recipe.yaml",
     "images": "data/images",
     "image": "photo.png",
-    "photo": "photo.png",
     "source": "model.safetensors",
     "name": "hf:owner/name",
     "folder": "data",
     "out": "new.safetensors",
-} | dict.fromkeys(("model", "a", "b", "start"), "model.safetensors")
+} | dict.fromkeys(("model", "a", "b", "from"), "model.safetensors")
 NO_PATHS = {
-    *("split", "temperature_split", "device", "protocol", "save", "patch", "class_name", "host"),
-    *("name", "decode", "scales", "fps"),
+    *("split", "temperature_split", "device", "protocol", "save", "patch", "class", "host"),
+    *("name", "scales", "fps"),
 }
 OUTPUTS = {"out", "json", "report"}
-FLAGS = {"folder": "--data", "start": "--from", "class_name": "--class"}
 MORE = {"prune": ["--depth", "1"], "predict": ["--runtime", "torch"], "train": ["--out", "new"]}
 NO_INPUTS = ["pipe", "/dev/null", "missing", "photo.png/inside", "loop"]
 
@@ -54,30 +51,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def paths() -> Iterator[tuple[str, str]]:
     """Every command with every argument that names a file or folder."""
-    for command, function in COMMANDS.items():
-        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-            is_path = name not in NO_PATHS and leaves(parameter.annotation) & {str, Path}
-            if is_path and parameter.kind is not parameter.VAR_KEYWORD:
+    for command in COMMANDS:
+        for name, argument in arguments_of(command).items():
+            if name not in NO_PATHS and leaves(argument.hint) & {str, Path}:
                 yield command, name
 
 
 def line(command: str, argument: str, word: str) -> list[str]:
     """A command line in which all is right but one path."""
-    positional, flags = [], list(MORE.get(command, []) if argument != "out" else [])
-    for name, parameter in inspect.signature(COMMANDS[command], eval_str=True).parameters.items():
-        needed = parameter.default is parameter.empty or name in {"model", "recipe", "images"}
-        if parameter.kind is parameter.VAR_KEYWORD or not (needed or name == argument):
-            continue
-        given = word if name == argument else GOOD[name]
-        if command == "prepare" and name == "name":
-            given = "ade20k"
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            flags += [FLAGS.get(name, "--" + name.replace("_", "-")), given]
-        else:
-            positional.append(given)
+    given = {}
+    for name, each in arguments_of(command).items():
+        if each.required or name in {"model", "recipe", "images", argument}:
+            given[name] = [word if name == argument else GOOD[name]]
+    if command == "prepare" and argument != "name":
+        given["name"] = ["ade20k"]
+    more = list(MORE.get(command, []) if argument != "out" else [])
     if argument == "onnxruntime_web":
-        flags += ["--format", "web"]
-    return [command, *positional, *flags]
+        more += ["--format", "web"]
+    return [*words_for(command, given), *more]
 
 
 INPUTS = [(command, name) for command, name in paths() if name not in OUTPUTS]

@@ -55,7 +55,7 @@ def num_tokens(predictor: Predictor, images: list[np.ndarray]) -> list[int]:
 def test_images_of_a_batch_get_what_each_gets_alone(
     model: Segmenter, images: list[np.ndarray], protocol: str
 ) -> None:
-    predictor = Predictor(model, protocol=PROTOCOLS[protocol], merge_tokens=0.8)
+    predictor = Predictor(model, protocol=PROTOCOLS[protocol], merge_threshold=0.8)
     assert len(set(num_tokens(predictor, images))) > 1, "images are to differ in their tokens"
     for together, image in zip(predictor(images), images, strict=True):
         np.testing.assert_array_equal(together, predictor(image))
@@ -66,7 +66,7 @@ def test_at_1_probabilities_are_those_without_merging(
     model: Segmenter, images: list[np.ndarray], protocol: str
 ) -> None:
     plain, merging = (
-        Predictor(model, protocol=PROTOCOLS[protocol], merge_tokens=threshold)
+        Predictor(model, protocol=PROTOCOLS[protocol], merge_threshold=threshold)
         for threshold in (None, 1.0)
     )
     np.testing.assert_allclose(
@@ -79,7 +79,7 @@ def test_a_model_that_is_used_elsewhere_does_not_merge_there(
 ) -> None:
     plain = Predictor(model)
     before = plain.probabilities(images[3])
-    merging = Predictor(model, merge_tokens=0.5)
+    merging = Predictor(model, merge_threshold=0.5)
     merged = merging.probabilities(images[3])
     np.testing.assert_array_equal(plain.probabilities(images[3]), before)
     np.testing.assert_array_equal(Predictor(model).probabilities(images[3]), before)
@@ -92,7 +92,7 @@ def test_a_model_that_is_used_elsewhere_does_not_merge_there(
 def test_images_of_any_size_are_merged(
     model: Segmenter, size: tuple[int, int], precision: str
 ) -> None:
-    predictor = Predictor(model, merge_tokens=0.2, precision=precision)
+    predictor = Predictor(model, merge_threshold=0.2, precision=precision)
     assert predictor(np.zeros((*size, 3), dtype=np.uint8)).shape == size
 
 
@@ -100,7 +100,7 @@ def test_images_of_any_size_are_merged(
 def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -> None:
     model = Segmenter(make_spec(depth=1))
     save(model, tmp_path / "model.safetensors")
-    runtime = Predictor(tmp_path / "model.safetensors", merge_tokens=0.8).runtime
+    runtime = Predictor(tmp_path / "model.safetensors", merge_threshold=0.8).runtime
     assert runtime.name == "torch"
     assert runtime.precision == open_runtime(tmp_path / "model.safetensors").precision
     assert runtime.describe().endswith("on cpu, tokens merged above a cosine of 0.8")
@@ -110,17 +110,17 @@ def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, 80.0, float("nan"), float("inf")])
 def test_what_is_no_threshold_is_refused(model: Segmenter, threshold: float) -> None:
     with pytest.raises(UserError, match=r"above 0 and at most 1, such as 0.8; got "):
-        Predictor(model, merge_tokens=threshold)
+        Predictor(model, merge_threshold=threshold)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "torch-compile"])
 def test_other_runtimes_are_refused(model: Segmenter, runtime: str) -> None:
     with pytest.raises(UserError, match=f"merged in torch, not in {runtime}"):
-        Predictor(model, runtime=runtime, merge_tokens=0.8)
+        Predictor(model, runtime=runtime, merge_threshold=0.8)
 
 
 def test_an_exported_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"its name is looked at first")
     with pytest.raises(UserError, match=r"not in .*model.onnx, which is exported"):
-        Predictor(path, merge_tokens=0.8)
+        Predictor(path, merge_threshold=0.8)

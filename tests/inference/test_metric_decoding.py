@@ -151,7 +151,7 @@ def test_certain_labels_stay_and_an_empty_image_is_empty() -> None:
 
 def test_a_predictor_gives_the_labels_of_its_own_probabilities(image: np.ndarray) -> None:
     model = Segmenter(make_spec()).eval()
-    predictor = Predictor(model, decode="iou")
+    predictor = Predictor(model, label_rule="iou")
     labels, probabilities = predictor.labels_and_probabilities(image)
     expected = decode_probabilities(Predictor(model).probabilities(image), "iou")
     np.testing.assert_array_equal(labels, expected)
@@ -165,6 +165,6 @@ def test_a_predictor_gives_the_labels_of_its_own_probabilities(image: np.ndarray
 def test_rows_and_unknown_choices_are_refused(image: np.ndarray) -> None:
     model = Segmenter(make_spec()).eval()
     with pytest.raises(UserError, match="one of argmax, iou, dice, got 'jaccard'"):
-        Predictor(model, decode="jaccard")
+        Predictor(model, label_rule="jaccard")
     with pytest.raises(UserError, match="needs an image whole"):
-        next(Predictor(model, decode="iou").label_rows(image))
+        next(Predictor(model, label_rule="iou").label_rows(image))

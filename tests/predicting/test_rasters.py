@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
+from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
 from segmenter.predicting.predict_all import run_prediction
 from segmenter.predicting.rasters import is_raster, label_raster
 from tests.helpers.models import decided, make_spec
@@ -25,6 +27,7 @@ CRS = "EPSG:32633"
 SLIDE = Protocol(window=64, stride=48)
 PEAK_MEMORY = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
@@ -176,15 +179,13 @@ def test_predict_labels_maps_beside_images(
     write_raster(inputs / "map.tif", make_pixels(100, 90))
     Image.fromarray(make_pixels(20, 30)).save(inputs / "photo.png")
     options = {
-        "opacity": 0.5,
-        "flip": None,
-        "device": "cpu",
-        "runtime": "torch",
-        "precision": "float32",
+        "labelling": Labelling(),
+        "compute": Compute(runtime="torch", precision="float32"),
+        "video": VideoOptions(),
     }
-    options |= {"ids": "index", "gallery": False, "overwrite": False}
+    output = ImageOutput(out=tmp_path / "out")
     given = ([str(inputs)], str(tmp_path / "model.safetensors"))
-    assert run_prediction(*given, tmp_path / "out", **options) == 0
+    assert run_prediction(*given, output=output, **options) == 0
     written = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert written == {
         "map_label.tif",
@@ -194,11 +195,11 @@ def test_predict_labels_maps_beside_images(
     }
     assert "[2/2]" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows images"):
-        run_prediction(*given, tmp_path / "other", **{**options, "gallery": True})
-    run_prediction(*given, tmp_path / "out", **options)  # ours, so it may be replaced
+        run_prediction(*given, output=replace(output, gallery=True), **options)
+    run_prediction(*given, output=output, **options)  # ours, so it may be replaced
     (tmp_path / "out" / "map_label.tif").write_bytes(b"mine")
     with pytest.raises(UserError, match=r"map_label\.tif exists"):
-        run_prediction(*given, tmp_path / "out", **options)
+        run_prediction(*given, output=output, **options)
 
 
 @pytest.mark.slow

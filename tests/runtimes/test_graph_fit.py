@@ -15,6 +15,7 @@ from segmenter.errors import UserError
 from segmenter.extras.export.write import openvino_files
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts, add_facts
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.open_runtime import open_runtime
@@ -162,7 +163,7 @@ def test_an_onnx_file_that_is_not_what_its_facts_say_is_refused(
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match=message) as refused:
-        open_runtime(path, runtime, "float32")
+        open_runtime(path, Compute(runtime=runtime, precision="float32"))
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -186,7 +187,7 @@ def test_openvino_files_that_are_not_what_their_facts_say_are_refused(
 ) -> None:
     change, message = CHANGES[name]
     with pytest.raises(UserError, match=message):
-        open_runtime(write_openvino(tmp_path, graph, change), precision="float32")
+        open_runtime(write_openvino(tmp_path, graph, change), Compute(precision="float32"))
 
 
 def test_openvino_files_that_do_not_belong_together_are_refused(

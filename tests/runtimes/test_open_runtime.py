@@ -19,6 +19,7 @@ from segmenter.evaluation.evaluate import evaluate
 from segmenter.files import optional
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes import openvino as openvino_graphs
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
@@ -67,7 +68,7 @@ def difference(runtime: Runtime, model: Segmenter, size: tuple[int, int]) -> flo
 def test_float32_gives_the_models_own_logits_at_any_size(
     name: str, path: Path, model: Segmenter
 ) -> None:
-    runtime = open_runtime(path, name, "float32")
+    runtime = open_runtime(path, Compute(runtime=name, precision="float32"))
     assert max(difference(runtime, model, size) for size in SIZES) < 1e-4
 
 
@@ -89,15 +90,15 @@ def test_every_kind_of_model_becomes_the_same_graph(
     name: str, decoder: str, spec: dict[str, object]
 ) -> None:
     model = make_model(decoder=decoder, **spec)
-    runtime = open_runtime(model, name, "float32")
+    runtime = open_runtime(model, Compute(runtime=name, precision="float32"))
     assert max(difference(runtime, model, size) for size in SIZES) < 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_bundled_model_gives_the_same_logits_in_every_runtime(name: str) -> None:
-    model = open_runtime("street", "torch", "float32").model
-    runtime = open_runtime("street", name, "float32")
+    model = open_runtime("street", Compute(runtime="torch", precision="float32")).model
+    runtime = open_runtime("street", Compute(runtime=name, precision="float32"))
     assert (
         max(difference(runtime, model, size) for size in [(360, 480), (99, 301), (14, 14)]) < 1e-3
     )
@@ -108,7 +109,7 @@ def test_the_bundled_model_gives_the_same_logits_in_every_runtime(name: str) -> 
 def test_every_runtime_gives_images_of_any_size_label_maps_of_their_size(
     name: str, size: tuple[int, int], path: Path
 ) -> None:
-    runtime = open_runtime(path, name, "float32")
+    runtime = open_runtime(path, Compute(runtime=name, precision="float32"))
     image = np.zeros((*size, 3), dtype=np.uint8)
     for protocol in (Protocol(), Protocol(short_side=32, window=64, stride=48, flip=True)):
         assert Predictor(runtime, protocol=protocol)(image).shape == size
@@ -117,7 +118,7 @@ def test_every_runtime_gives_images_of_any_size_label_maps_of_their_size(
 def test_bfloat16_is_near_float32_but_not_the_same(path: Path, model: Segmenter) -> None:
     if openvino_graphs.usable_precision("auto") != "bfloat16":
         pytest.skip(f"{NOT_HERE}: a CPU with bfloat16")
-    rough = open_runtime(path, "openvino", "bfloat16")
+    rough = open_runtime(path, Compute(runtime="openvino", precision="bfloat16"))
     assert 1e-5 < difference(rough, model, (64, 64)) < 0.2
 
 
@@ -163,9 +164,9 @@ def test_without_openvino_auto_takes_what_is_installed(
     absent.add("onnxscript")
     assert open_runtime(path).name == "torch"
     with pytest.raises(UserError, match=r"openvino, onnxscript, not installed; .*\[fast\]"):
-        open_runtime(path, "openvino")
+        open_runtime(path, Compute(runtime="openvino"))
     with pytest.raises(UserError, match=r"onnxscript, not installed; .*\[export\]"):
-        open_runtime(path, "onnxruntime")
+        open_runtime(path, Compute(runtime="onnxruntime"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_without_openvino_auto_takes_what_is_installed(
 )
 def test_what_cannot_be_run_is_said(path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_runtime(path, **options)
+        open_runtime(path, Compute(**options))
 
 
 def test_a_provider_that_falls_back_is_an_error(
@@ -196,13 +197,13 @@ def test_a_provider_that_falls_back_is_an_error(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", FellBack)
     with pytest.raises(UserError, match="cannot compute on cpu: it has AzureExecutionProvider"):
-        open_runtime(path, "onnxruntime")
+        open_runtime(path, Compute(runtime="onnxruntime"))
 
 
 def test_weights_are_read_into_torch_only_when_asked_for(
     path: Path, model: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_runtime(path, "openvino", "float32")  # now it is in the cache
+    open_runtime(path, Compute(runtime="openvino", precision="float32"))  # now it is in the cache
     loads = []
     read = own.read
     monkeypatch.setattr(own, "read", lambda *a, **k: loads.append(a) or read(*a, **k))
@@ -215,12 +216,14 @@ def test_weights_are_read_into_torch_only_when_asked_for(
 
 @pytest.mark.slow
 def test_other_weights_are_not_taken_from_the_cache(path: Path, tmp_path: Path) -> None:
-    open_runtime(path, "openvino", "float32")
+    open_runtime(path, Compute(runtime="openvino", precision="float32"))
     other = make_model()
     with torch.no_grad():
         other.get_parameter("decoder.norm_logits.bias").add_(1)
     save(other, tmp_path / "other.safetensors")
-    runtime = open_runtime(tmp_path / "other.safetensors", "openvino", "float32")
+    runtime = open_runtime(
+        tmp_path / "other.safetensors", Compute(runtime="openvino", precision="float32")
+    )
     assert difference(runtime, other, (64, 64)) < 1e-4
 
 
@@ -230,7 +233,7 @@ def test_what_is_no_graph_is_refused_in_one_line() -> None:
 
 
 def test_threads_share_one_runtime(path: Path, model: Segmenter) -> None:
-    runtime = open_runtime(path, "openvino", "float32")
+    runtime = open_runtime(path, Compute(runtime="openvino", precision="float32"))
     pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda one: runtime.patch_logits(one[None]), pixels))

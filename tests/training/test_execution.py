@@ -11,10 +11,10 @@ from torch.amp import GradScaler
 from segmenter import UserError
 from segmenter.commands import run_training as train_command
 from segmenter.commands.run_training import run_training
+from segmenter.options import Execution
 from segmenter.recipe import read_recipe
 from segmenter.training import launch, loop
 from segmenter.training.launch import check_execution, exact_algorithms
-from segmenter.training.parallel import Execution
 from segmenter.training.signals import Stopped
 from tests.helpers.runs import equal, make_recipe, stop_after
 
@@ -103,8 +103,8 @@ def test_deterministic_is_on_for_the_run_alone(data_set: Path) -> None:
 @pytest.mark.parametrize(
     ("execution", "precision", "problem"),
     [
-        (Execution(shard=True), "float16", "set precision to bfloat16"),
-        (Execution(shard=True, compile=True), "float32", "do not go together"),
+        (Execution(fsdp=True), "float16", "set precision to bfloat16"),
+        (Execution(fsdp=True, compile=True), "float32", "do not go together"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -12,8 +12,8 @@ import torch
 
 from segmenter import UserError
 from segmenter.commands.run_training import run_training
+from segmenter.options import Execution
 from segmenter.recipe import Recipe
-from segmenter.training.parallel import Execution
 from segmenter.training.processes import (
     SINGLE_PROCESS,
     Processes,
@@ -76,7 +76,7 @@ def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder
         "one": (1, 1, ()),
         "two": (2, 1, ()),
         "parts": (1, 2, ()),
-        "shards": (2, 1, ["--shard"]),
+        "shards": (2, 1, ["--fsdp"]),
     }
     for name, (count, accumulate, flags) in runs.items():
         recipe = make_recipe(root, **long, accumulate=accumulate)
@@ -94,7 +94,7 @@ def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], ["--shard"]], ids=["copies", "shards"])
+@pytest.mark.parametrize("flags", [[], ["--fsdp"]], ids=["copies", "shards"])
 def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_same_bits(
     root: Path, flags: list[str]
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_run_of_two_processes_goes_on_in_one(root: Path) -> None:
     recipe = make_recipe(root, **RANDOM, schedule={"steps": 14})
     assert drive(recipe, root / "two", 2) == 0
     stop = ["--at", "4", "--send", str(int(signal.SIGTERM))]
-    assert drive(recipe, root / "broken", 2, "--shard", *stop) == 143
+    assert drive(recipe, root / "broken", 2, "--fsdp", *stop) == 143
     assert drive(recipe, root / "broken", 1, "--resume") == 0
     whole, first = read_trace(root / "broken.0"), trace(root / "two", 2)
     for step in range(5, 15):
@@ -201,8 +201,8 @@ def test_processes_that_cannot_have_a_gpu_each_are_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="2 processes need a GPU each, but 1 are here"):
         run_training(recipe, data_set / "run", "cuda", devices=2)
-    with pytest.raises(UserError, match="--shard is for several processes"):
-        run_training(recipe, data_set / "run", execution=Execution(shard=True))
+    with pytest.raises(UserError, match="--fsdp is for several processes"):
+        run_training(recipe, data_set / "run", execution=Execution(fsdp=True))
     assert not (data_set / "run").exists()
 
 

@@ -6,12 +6,12 @@ Cyclopts reads 2.5 as 2, 0x10 as 16, and an empty path as the current folder.
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import cyclopts
-from cyclopts import CycloptsError, Token
+from cyclopts import Argument, CycloptsError, MissingArgumentError, Token
 
 from segmenter.errors import UserError
 
@@ -40,7 +40,7 @@ def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
         WordError: If a number is not written in plain decimal digits or is not finite, or if a text
             or path is empty, too long for a file system, or holds control characters.
     """
-    leaves = set(get_args(type_)) or {type_}
+    leaves = set(_leaves(type_))
     check = next((check for leaf, check in _CHECKS.items() if leaf in leaves), None)
     for token in tokens if check else ():
         problem = check(token.value) if check else None
@@ -49,13 +49,30 @@ def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
     return cyclopts.convert(type_, tokens)
 
 
+def _leaves(type_: Any) -> Iterator[Any]:
+    """Give the types inside one such as `tuple[float, ...] | None`; choices are no types."""
+    inner = () if get_origin(type_) is Literal else get_args(type_)
+    if not inner:
+        yield type_
+    for each in inner:
+        yield from _leaves(each)
+
+
 def problem_of(mistake: CycloptsError) -> str:
     """The line that says what is wrong with a command line."""
     word = mistake.__cause__
+    argument = mistake.argument
+    if isinstance(mistake, MissingArgumentError) and argument and _is_positional(argument):
+        command = " ".join(mistake.command_chain or ())
+        return f"{argument.name.lstrip('-').upper()} is missing (see `segmenter {command} --help`)"
     if not isinstance(word, WordError):
         return f"{mistake} (see `segmenter --help`)"
-    name = mistake.argument.name if mistake.argument else "an argument"
+    name = argument.name if argument else "an argument"
     return f"{word.keyword or name} {word}"
+
+
+def _is_positional(argument: Argument) -> bool:
+    return argument.field_info.is_positional
 
 
 def text_problem(text: str) -> str | None:

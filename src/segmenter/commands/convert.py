@@ -1,9 +1,10 @@
-"""Arguments of `segmenter convert`."""
+"""`segmenter convert`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from segmenter.commands.values import DONE
+from segmenter import options
+from segmenter.commands.flags import Output, flat
 
 
 def convert(
@@ -11,38 +12,32 @@ def convert(
     out: Path,
     *,
     gpus: int | None = None,
-    classes: Path | None = None,
+    classes: Annotated[options.ClassesFile, flat("Data")] = options.ClassesFile(),
     variant: Path | None = None,
     normalization: Literal["vit", "deit"] | None = None,
-    window: int | None = None,
-    stride: int | None = None,
-    overwrite: bool = False,
-) -> int:
-    """Turn a checkpoint of another code base into a model file, or its config into a recipe.
+    windows: Annotated[options.Windows, flat("Evaluation protocol")] = options.Windows(),
+    output: Output = options.Output(),
+) -> None:
+    """Run `segmenter convert`.
 
     Args:
         source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; or a
             `.yml` config of PaddleSeg (read with its `_base_`), or a `variant.yml`.
         out: The file to write: a model, by custom `NAME.safetensors`, or a recipe, `NAME.yaml`.
-        gpus: How many GPUs a config of PaddleSeg was run on; its batch size is that of one.
-        classes: A `classes.yaml`, where the file does not say what its classes are.
+        gpus: Number of GPUs that a config of PaddleSeg was run on; its batch size is that of one.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
-        normalization: Without any `variant.yml`: mean and std, 0.5 (vit) or ImageNet's (deit).
-        window: Without any `variant.yml`: side of the sliding window.
-        stride: Without any `variant.yml`: distance of neighbouring windows.
-        overwrite: Replace a file that is there.
+        normalization: Mean and standard deviation where there is no `variant.yml`: 0.5 (vit) or
+            ImageNet's (deit); --window and --stride then say the rest.
     """
     from segmenter.checkpoints.foreign.convert_checkpoint import run_conversion
 
     run_conversion(
         source,
         out,
-        classes_file=classes,
+        classes_file=classes.classes,
         variant_file=variant,
         normalization=normalization,
-        window=window,
-        stride=stride,
+        windows=windows,
         gpus=gpus,
-        overwrite=overwrite,
+        overwrite=output.overwrite,
     )
-    return DONE

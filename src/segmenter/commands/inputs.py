@@ -1,8 +1,7 @@
 """No command writes over what it reads."""
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,27 @@ from segmenter.errors import UserError
 _OUTPUTS = ("out", "json", "report")
 
 
-def keeping_inputs(command: Callable[..., int]) -> Callable[..., int]:
-    """The command, which refuses an output that is one of its inputs, whatever --overwrite says."""
-    signature = inspect.signature(command)
+def check_outputs(arguments: Mapping[str, Any]) -> None:
+    """Refuse an output that is one of a command's inputs, whatever --overwrite says.
 
-    @functools.wraps(command)
-    def kept(*positional: Any, **named: Any) -> int:
-        given = signature.bind(*positional, **named).arguments
-        for output in _OUTPUTS:
-            if isinstance(given.get(output), Path):
-                _check_no_input(output, given)
-        return command(*positional, **named)
+    Args:
+        arguments: Values of a command's parameters; fields of options objects are looked at.
 
-    return kept
+    Raises:
+        UserError: If one would be lost.
+    """
+    given = dict(_flattened(arguments))
+    for output in _OUTPUTS:
+        if isinstance(given.get(output), Path):
+            _check_no_input(output, given)
+
+
+def _flattened(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in arguments.items():
+        if is_dataclass(value):
+            yield from ((field.name, getattr(value, field.name)) for field in fields(value))
+        else:
+            yield name, value
 
 
 def _check_no_input(output: str, given: dict[str, Any]) -> None:

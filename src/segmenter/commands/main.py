@@ -1,64 +1,53 @@
-"""The `segmenter` command: one function per subcommand, no logic of its own."""
+"""The `segmenter` command: run one of the table's commands, and answer each mistake in one line."""
 
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from segmenter.commands.arguments import convert_strictly, problem_of
-from segmenter.commands.benchmark import benchmark
-from segmenter.commands.check import check
-from segmenter.commands.compare import compare
-from segmenter.commands.convert import convert
-from segmenter.commands.evaluate import evaluate
-from segmenter.commands.explain import explain
-from segmenter.commands.export import export
-from segmenter.commands.inputs import keeping_inputs
-from segmenter.commands.predict import predict
-from segmenter.commands.prepare import prepare
-from segmenter.commands.prune import prune
-from segmenter.commands.serve import serve
-from segmenter.commands.share import card, models, push
+from segmenter.commands.inputs import check_outputs
 from segmenter.commands.streams import OutputError, guarded_streams, silence_output
-from segmenter.commands.train import train
-from segmenter.commands.values import USER_ERROR
-from segmenter.errors import EarlyExit, UserError
+from segmenter.commands.table import GROUPS, RENAMED
+from segmenter.errors import USER_ERROR, EarlyExit, UserError
 from segmenter.text import visible
 
 _INTERRUPTED, _READER_HAS_GONE = 130, 141  # as shells count what a signal ends
 
-app = App(
-    name="segmenter",
-    help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
-    help_format="plaintext",  # the overview has no markup, and rich.markdown takes long to import
-    default_parameter=Parameter(converter=convert_strictly),
-)
-for command in (
-    check,
-    train,
-    evaluate,
-    compare,
-    predict,
-    convert,
-    prepare,
-    export,
-    prune,
-    benchmark,
-    explain,
-    serve,
-    models,
-    card,
-    push,
-):
-    app.command(keeping_inputs(command), help_format="markdown")
+
+def _make_app() -> App:
+    app = App(
+        name="segmenter",
+        help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
+        help_format="plaintext",  # the overview has no markup, and rich.markdown imports slowly
+        default_parameter=Parameter(
+            converter=convert_strictly, consume_multiple=True, negative_iterable=()
+        ),
+    )
+    for title, commands in GROUPS.items():
+        group = Group.create_ordered(title)
+        for name, command in commands.items():
+            module, _, function = command.where.partition(":")
+            app.command(
+                f"segmenter.commands.{module}:{function or module}",
+                name=name,
+                group=group,
+                help=command.help,
+                help_epilogue=command.epilogue(name),
+                help_format="markdown",
+            )
+    return app
+
+
+app = _make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; a mistake of the user is one line, a bug of ours a traceback.
 
     Args:
-        arguments: What follows `segmenter`; none: what the process was started with.
+        arguments: What follows `segmenter`; None: what the process was started with.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with guarded_streams():
@@ -83,7 +72,9 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
     try:
         tokens = [_long(token) for token in tokens]
         _check_flags(tokens)
-        return app(tokens, exit_on_error=False, print_error=False)
+        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        check_outputs(bound.arguments)
+        return command(*bound.args, **bound.kwargs)
     except SystemExit as ended:
         return ended.code
     except CycloptsError as mistake:
@@ -107,9 +98,12 @@ def _long(token: str) -> str:
 
 
 def _check_flags(tokens: Sequence[str]) -> None:
-    """Refuse `--model FILE --model.decoder mask`: a section of the recipe is no single value."""
+    """Refuse flags of 0.1.0, and `--model FILE --model.decoder mask`: a section is no value."""
     flags = [token.partition("=")[0] for token in tokens if token.startswith("--")]
     for flag in flags:
+        renamed = RENAMED.get(f"{tokens[0]} {flag}") or RENAMED.get(flag)
+        if renamed is not None:
+            raise UserError(f"{flag} is now {renamed}")
         inner = next((other for other in flags if other.startswith(f"{flag}.")), None)
         if inner is not None and flag != "--data":  # which stands for data.root
             raise UserError(

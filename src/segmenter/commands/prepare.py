@@ -1,12 +1,12 @@
-"""Arguments of `segmenter prepare`."""
+"""`segmenter prepare`."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from segmenter.commands.values import DONE, PARTLY_DONE
 from segmenter.data.published import SETS
+from segmenter.errors import PARTLY_DONE
 
 
 def prepare(
@@ -14,16 +14,15 @@ def prepare(
     folder: Path,
     *,
     download: bool = False,
-) -> int:
-    """Bring a published data set into the layout that is read: unpack, convert, check.
+) -> int | None:
+    """Run `segmenter prepare`.
 
     Args:
-        name: The data set.
         folder: Where its archives lie, or are downloaded to, and are unpacked; nothing in it is
             replaced.
-        download: Get missing archives from the net.
+        download: Download missing archives.
     """
     from segmenter.data.published.prepare_set import run_preparation
 
     is_whole = run_preparation(name, folder, may_download=download)
-    return DONE if is_whole else PARTLY_DONE
+    return None if is_whole else PARTLY_DONE

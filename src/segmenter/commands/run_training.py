@@ -13,6 +13,7 @@ from rich.console import Console
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import survey_data
 from segmenter.files.outputs import write_new
+from segmenter.options import Execution
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
 from segmenter.training.launch import (
@@ -26,7 +27,6 @@ from segmenter.training.launch import (
 from segmenter.training.log.lines import Log, log_to
 from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import train
-from segmenter.training.parallel import Execution
 from segmenter.training.prepare import Run, Survey, prepare
 from segmenter.training.processes import check_division, init_processes, processes_from_env
 from segmenter.training.run_folder import check_run_folder, own_folder
@@ -38,7 +38,7 @@ def run_training(
     device: str | None = None,
     *,
     devices: int | None = None,
-    execution: Execution = Execution(),  # noqa: B008 - it is frozen
+    execution: Execution = Execution(),
     resume: bool = False,
     allow_config_change: bool = False,
 ) -> int:

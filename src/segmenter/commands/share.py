@@ -1,50 +1,40 @@
-"""Arguments of `segmenter card`, `segmenter push` and `segmenter models`."""
+"""`segmenter card`, `segmenter push` and `segmenter models`."""
 
 from pathlib import Path
 
-from segmenter.commands.values import DONE
+from segmenter import options
+from segmenter.commands.flags import Model, Output
 
 
-def card(model: str) -> int:
-    """Print the card of a model: Markdown, from the scores, classes and recipe that it carries.
-
-    Args:
-        model: A bundled name, a model file, or hf:owner/name.
-    """
+def card(model: Model) -> None:
+    """Run `segmenter card`."""
     from segmenter.extras.sharing.share_model import run_card
 
     print(run_card(model), end="")
-    return DONE
 
 
 def push(
-    model: str,
+    model: Model,
     name: str,
     *,
     card: Path | None = None,
     public: bool = False,
-    overwrite: bool = False,
-) -> int:
-    """Bring a model and its card to the Hugging Face Hub.
-
-    A new repository is private. The token is the one of `hf auth login`, or HF_TOKEN.
+    output: Output = options.Output(),
+) -> None:
+    """Run `segmenter push`.
 
     Args:
-        model: A bundled name, or a model file.
         name: Where it goes: hf:owner/name.
         card: Text of the card, instead of what `segmenter card` prints.
-        public: Let all see the repository, where it is made anew.
-        overwrite: Replace another model or card that is there.
+        public: Let everyone see the repository, if this creates it.
     """
     from segmenter.extras.sharing.share_model import run_push
 
-    run_push(model, name, card_file=card, public=public, overwrite=overwrite)
-    return DONE
+    run_push(model, name, card_file=card, public=public, overwrite=output.overwrite)
 
 
-def models() -> int:
-    """List the models that need no network: bundled ones, and those of the hub in its cache."""
+def models() -> None:
+    """Run `segmenter models`."""
     from segmenter.extras.sharing.share_model import run_listing
 
     run_listing()
-    return DONE

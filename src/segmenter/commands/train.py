@@ -1,12 +1,41 @@
-"""Arguments of `segmenter train`."""
+"""`segmenter train`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from segmenter import options
 from segmenter.commands.arguments import WordError
+from segmenter.commands.flags import flat
 from segmenter.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run learns from; each is a field of the recipe too."""
+
+    folder: Annotated[str | None, Parameter(name="--data")] = None
+    """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
+    such as `ade20k:data/ADEChallengeData2016` (recipe: data.root)."""
+    start: Annotated[str | None, Parameter(name="--from")] = None
+    """Model or encoder to start from (recipe: model.weights)."""
+    partial: bool | None = None
+    """Load the tensors that match and initialise the others (recipe:
+    model.allow_partial_weights)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Where a run is kept, and whether it resumes."""
+
+    out: Path | None = None
+    """Folder to write to. [default: `runs/` and the recipe's name]"""
+    resume: bool = False
+    """Resume from the newest checkpoint in the folder of the run."""
+    allow_config_change: bool = False
+    """Resume even though the recipe or the data changed."""
 
 
 def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
@@ -23,41 +52,38 @@ def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
 def train(
     recipe: str = "finetune",
     *,
-    folder: Annotated[str | None, Parameter(name="--data")] = None,
-    start: Annotated[str | None, Parameter(name="--from")] = None,
-    partial: bool | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    allow_config_change: bool = False,
-    device: str | None = None,
-    devices: int | None = None,
-    shard: bool = False,
-    compile: bool = False,
-    deterministic: bool = False,
-    **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1)],
+    start: Annotated[Start, flat("Data and start")] = Start(),
+    run: Annotated[RunFolder, flat("Run")] = RunFolder(),
+    hardware: Annotated[options.Hardware, flat("Computation")] = options.Hardware(),
+    execution: Annotated[options.Execution, flat("Computation")] = options.Execution(),
+    **fields: Annotated[Any, Parameter(converter=_field, n_tokens=1, show=False)],
 ) -> int:
-    """Train a model from a recipe, or from a folder of images and masks alone.
+    """Run `segmenter train`.
 
     Args:
         recipe: A packaged recipe's name, or a YAML file.
-        folder: Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a
-            published one, such as `ade20k:data/ADEChallengeData2016` (recipe: data.root).
-        start: A model or encoder to start from (recipe: model.weights).
-        partial: Load the tensors that match; initialise the others (recipe:
-            model.allow_partial_weights).
-        out: Folder of the run; without it, `runs/` and the recipe's name.
-        resume: Go on from the newest checkpoint in the folder of the run.
-        allow_config_change: Go on though recipe or images are not those of the run so far.
-        device: Where to compute: cpu (the default of one process), cuda, cuda:1, mps.
-        devices: Processes on this machine, each with a share of the batch: one for each GPU if
-            there are any, else on the CPU. For several machines, start with torchrun.
-        shard: Keep a part of the weights in each process (fully_shard), for models that are large.
-        compile: Compile the model with torch.compile; needs a C++ compiler.
-        deterministic: Only algorithms that give the same bits each time; slower on a GPU.
-        fields: Any field of the recipe, such as `--schedule.steps 2000` or `--batch_size 4`.
     """
     from segmenter.recipe import read_recipe
 
+    checked = read_recipe(recipe, _changes(start, fields))
+    root = Path(checked.data.root)
+    if start.folder is None and ":" not in checked.data.root and not root.exists():
+        raise UserError(f"no such folder: {root}; say where the data set is with --data FOLDER")
+    from segmenter.commands.run_training import run_training  # torch: seconds
+
+    return run_training(
+        checked,
+        run.out,
+        hardware.device,
+        devices=hardware.devices,
+        execution=execution,
+        resume=run.resume,
+        allow_config_change=run.allow_config_change,
+    )
+
+
+def _changes(start: Start, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be changed in the recipe, nested as in its file."""
     given: dict[str, Any] = {"data": {}, "model": {}}
     for key, value in fields.items():
         given[key] = given.get(key, {}) | value if isinstance(value, dict) else value
@@ -66,21 +92,12 @@ def train(
             raise UserError(
                 f"--{key} is a section of the recipe; name a field of it, --{key}.FIELD VALUE"
             )
-    if folder is not None:
-        given["data"]["root"] = folder
-    if start is not None:
-        given["model"]["weights"] = start
-    if partial is not None:
-        given["model"]["allow_partial_weights"] = partial
-    checked = read_recipe(recipe, given)
-    from segmenter.commands.run_training import Execution, run_training  # torch: seconds
-
-    return run_training(
-        checked,
-        out,
-        device,
-        devices=devices,
-        execution=Execution(shard=shard, compile=compile, deterministic=deterministic),
-        resume=resume,
-        allow_config_change=allow_config_change,
+    short = (
+        ("data", "root", start.folder),
+        ("model", "weights", start.start),
+        ("model", "allow_partial_weights", start.partial),
     )
+    for section, field, value in short:
+        if value is not None:
+            given[section][field] = value
+    return given

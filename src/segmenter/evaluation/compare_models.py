@@ -1,6 +1,7 @@
 """`segmenter compare`: two models on the same images."""
 
-from pathlib import Path
+from dataclasses import replace
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.evaluate_model import (
+    chosen_protocol,
     data_classes,
     how_computed,
     open_model,
@@ -19,9 +21,8 @@ from segmenter.evaluation.evaluate_model import (
 from segmenter.evaluation.reports.comparison_page import write_comparison
 from segmenter.evaluation.reports.score_tables import print_lines
 from segmenter.files.outputs import write_json
-from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
-from segmenter.inference.protocols import find_protocol
+from segmenter.options import Compute, Data, LabelRule, Report, Views
 from segmenter.pages import open_report
 from segmenter.terminal import escape, progress_bar
 from segmenter.text import percent, span
@@ -30,44 +31,45 @@ _NUM_NAMED = 5
 """Images that are named in the terminal."""
 
 
+class Side(NamedTuple):
+    """One of the two models."""
+
+    model: str
+    label_rule: LabelRule
+    threshold: float | None
+    """The cosine above which its tokens are merged; None: none are."""
+
+
 def run_comparison(
-    a: str,
-    b: str,
+    a: Side,
+    b: Side,
     data: str,
     *,
-    split: str | None,
-    json_file: Path | None,
-    report_folder: Path | None,
-    classes_file: Path | None,
-    protocol: str | None,
-    decode: tuple[Decode, Decode],
-    merge_tokens: tuple[float, float] | None = None,
-    device: str,
-    runtime: str | None,
-    precision: str,
-    overwrite: bool,
+    which: Data,
+    views: Views,
+    compute: Compute,
+    report: Report,
 ) -> Comparison:
-    """Score two models on one split, print how they differ, write what was asked for.
+    """Evaluate two models on one split, print how they differ, write what was asked for.
 
     Raises:
         UserError: If models, data, protocol, device or outputs do not allow it.
     """
-    report = open_report(report_folder, json_file, overwrite=overwrite)
+    page = open_report(report)
     one, two = (
-        open_model(model, runtime, precision, device, threshold)
-        for model, threshold in zip((a, b), merge_tokens or (None, None), strict=True)
+        open_model(side.model, replace(compute, merge_threshold=side.threshold)) for side in (a, b)
     )
-    folder = open_data(data, data_classes(data, classes_file, one.spec))
+    folder = open_data(data, data_classes(data, which.classes, one.spec))
     classes = folder.classes.with_image_bits(one.spec.classes.image_bits)
-    name, items = scored_items(folder, split, one.spec)
-    if scored_items(folder, split, two.spec)[1] != items:
+    name, items = scored_items(folder, which.split, one.spec)
+    if scored_items(folder, which.split, two.spec)[1] != items:
         raise UserError(
-            f"{a} and {b} held out different images for val; compare them on images that neither "
-            "was trained on: name another split, or give a list of images as data"
+            f"{a.model} and {b.model} held out different images for val; compare them on images "
+            "that neither was trained on: name another split, or give a list of images as data"
         )
     predictors = (
-        Predictor(one, protocol=find_protocol(protocol, one.spec), decode=decode[0]),
-        Predictor(two, protocol=find_protocol(protocol, two.spec), decode=decode[1]),
+        Predictor(one, protocol=chosen_protocol(views, one.spec), label_rule=a.label_rule),
+        Predictor(two, protocol=chosen_protocol(views, two.spec), label_rule=b.label_rule),
     )
     with progress_bar("comparing", 2 * len(items)) as advance:
         comparison = Comparison(
@@ -77,18 +79,18 @@ def run_comparison(
             )
         )
     context = {
-        "a": a,
-        "b": b,
+        "a": a.model,
+        "b": b.model,
         "data": data,
         "split": name,
         "how_a": how_computed(predictors[0]),
         "how_b": how_computed(predictors[1]),
     }
-    if json_file:
-        write_json(json_file, comparison.to_json(context), overwrite=overwrite)
+    if report.json:
+        write_json(report.json, comparison.to_json(context), overwrite=report.overwrite)
     print_comparison(comparison)
-    if report:
-        path = write_comparison(comparison, predictors, items, classes, report, context)
+    if page:
+        path = write_comparison(comparison, predictors, items, classes, page, context)
         print(f"report: {path}")
     return comparison
 

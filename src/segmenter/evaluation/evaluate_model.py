@@ -19,10 +19,10 @@ from segmenter.evaluation.extra_metrics import Statistics
 from segmenter.evaluation.reports.evaluation_page import write_report
 from segmenter.evaluation.reports.score_tables import print_scores, print_statistics
 from segmenter.files.outputs import write_json
-from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol, find_protocol
-from segmenter.model import ModelSpec
+from segmenter.model import ModelSpec, Protocol
+from segmenter.options import Compute, Data, ExtraMetrics, Labelling, Report, Views
 from segmenter.pages import open_report
 from segmenter.recipe import make_recipe
 from segmenter.runtimes.open_runtime import open_runtime
@@ -34,84 +34,86 @@ def run_evaluation(
     model: str,
     data: str,
     *,
-    split: str | None,
-    json_file: Path | None,
-    report_folder: Path | None,
-    classes_file: Path | None,
-    protocol: str | None,
-    protocol_changes: dict[str, Any],
-    device: str,
-    runtime: str | None,
-    precision: str,
-    overwrite: bool,
-    statistics: bool = False,
-    boundary_ratio: float | None = None,
-    temperature_split: str | None = None,
-    decode: Decode = "argmax",
-    merge_tokens: float | None = None,
+    which: Data,
+    views: Views,
+    labelling: Labelling,
+    metrics: ExtraMetrics,
+    compute: Compute,
+    report: Report,
 ) -> Evaluation:
-    """Score a model on one split, print the scores, write what was asked for.
+    """Evaluate a model on one split, print the scores, write what was asked for.
 
     Raises:
         UserError: If model, data, protocol, device or outputs do not allow it.
     """
-    report = open_report(report_folder, json_file, overwrite=overwrite)
-    if boundary_ratio is not None and not 0 < boundary_ratio <= 1:
+    page = open_report(report)
+    ratio = metrics.boundary_ratio
+    if ratio is not None and not 0 < ratio <= 1:
         raise UserError(
             f"--boundary-ratio is a share of an image's diagonal, above 0 and at most 1, such as "
-            f"{DEFAULT_RATIO}; got {boundary_ratio}"
+            f"{DEFAULT_RATIO}; got {ratio}"
         )
-    computing = open_model(model, runtime, precision, device, merge_tokens)
+    computing = open_model(model, compute)
     spec = computing.spec
-    chosen = change_protocol(find_protocol(protocol, spec), protocol_changes)
-    folder = open_data(data, data_classes(data, classes_file, spec))
-    name, items = scored_items(folder, split, spec)
+    chosen = chosen_protocol(views, spec, flip=labelling.flip)
+    folder = open_data(data, data_classes(data, which.classes, spec))
+    name, items = scored_items(folder, which.split, spec)
     classes = folder.classes.with_image_bits(spec.classes.image_bits)
-    predictor = Predictor(computing, protocol=chosen, decode=decode)
+    predictor = Predictor(computing, protocol=chosen, label_rule=labelling.label_rule)
     counted = None
-    if statistics or boundary_ratio is not None or temperature_split is not None:
-        temperature = None
-        if temperature_split is not None:
-            fitted = other_items(folder, temperature_split, spec, items)
-            with progress_bar("fitting temperature", len(fitted)) as advance:
-                temperature = fit_temperature(predictor, fitted, classes, on_image=advance)
-        counted = Statistics(
-            classes,
-            boundary_ratio=DEFAULT_RATIO if boundary_ratio is None else boundary_ratio,
-            temperature=temperature,
-            fitted_on=temperature_split,
-        )
+    if metrics.is_wanted:
+        split = metrics.temperature_split
+        fitted = None if split is None else other_items(folder, split, spec, items)
+        counted = _extra_metrics(metrics, predictor, fitted, classes)
     with progress_bar("evaluating", len(items)) as advance:
         evaluation = evaluate(
             predictor, items, classes, on_image=lambda _: advance(), statistics=counted
         )
-    context = {
-        "model": model,
-        "data": data,
-        "split": name,
-        **how_computed(predictor),
-    }
-    if json_file:
-        write_json(json_file, evaluation.to_json(context), overwrite=overwrite)
+    context = {"model": model, "data": data, "split": name, **how_computed(predictor)}
+    if report.json:
+        write_json(report.json, evaluation.to_json(context), overwrite=report.overwrite)
     print_scores(evaluation)
     if evaluation.statistics:
         print_statistics(evaluation.statistics)
-    if report:
-        path = write_report(evaluation, predictor, items, classes, report, context)
+    if page:
+        path = write_report(evaluation, predictor, items, classes, page, context)
         print(f"report: {path}")
     return evaluation
 
 
-def open_model(
-    model: str,
-    runtime: str | None,
-    precision: str,
-    device: str,
-    merge_tokens: float | None = None,
-) -> Runtime:
-    """A model, in torch where no runtime is named and the file does not decide."""
-    default = "auto" if is_exported(Path(model)) else "torch"
-    return open_runtime(model, runtime or default, precision, device, merge_tokens)
+def _extra_metrics(
+    metrics: ExtraMetrics,
+    predictor: Predictor,
+    fitted: Sequence[Item] | None,
+    classes: Classes,
+) -> Statistics:
+    """Return what counts the metrics that take longer, with a temperature fitted on `fitted`."""
+    temperature = None
+    if fitted is not None:
+        with progress_bar("fitting temperature", len(fitted)) as advance:
+            temperature = fit_temperature(predictor, fitted, classes, on_image=advance)
+    ratio = metrics.boundary_ratio
+    return Statistics(
+        classes,
+        boundary_ratio=DEFAULT_RATIO if ratio is None else ratio,
+        temperature=temperature,
+        fitted_on=metrics.temperature_split,
+    )
+
+
+def open_model(model: str, compute: Compute) -> Runtime:
+    """Open a model so that its scores do not depend on the machine, unless that is asked for."""
+    return open_runtime(model, compute.for_scores(is_exported=is_exported(Path(model))))
+
+
+def chosen_protocol(views: Views, spec: ModelSpec, *, flip: bool | None = None) -> Protocol:
+    """Return the protocol that options ask for.
+
+    Raises:
+        UserError: If it is unknown, or a value is impossible.
+    """
+    changes = views.changes() | ({} if flip is None else {"flip": flip})
+    return change_protocol(find_protocol(views.protocol, spec), changes)
 
 
 def how_computed(predictor: Predictor) -> dict[str, Any]:
@@ -119,8 +121,8 @@ def how_computed(predictor: Predictor) -> dict[str, Any]:
     computing = predictor.runtime
     return {
         "protocol": predictor.protocol.model_dump(mode="json"),
-        "decode": predictor.decode,
-        "merge_tokens": computing.merge_tokens,
+        "decode": predictor.label_rule,
+        "merge_tokens": computing.merge_threshold,
         "runtime": computing.name,
         "precision": computing.precision,
         "versions": {

@@ -25,16 +25,15 @@ would claim its likeliest, and an absent class that is predicted is a mistake th
 count.
 """
 
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, Int64
 from numpy import ndarray
 
-Decode = Literal["argmax", "iou", "dice"]
-"""How probabilities become labels: the most probable class at each pixel, or the labels of an image
-with the highest expected mean IoU or Dice."""
-DECODES: tuple[Decode, ...] = ("argmax", "iou", "dice")
+from segmenter.options import LabelRule
+
+LABEL_RULES: tuple[LabelRule, ...] = get_args(LabelRule)
 
 _MAX_ROUNDS = 30
 _MIN_RISE = 1e-6
@@ -42,18 +41,18 @@ _MIN_RISE = 1e-6
 
 def decode_probabilities(
     probabilities: Float[ndarray, "classes height width"],
-    decode: Decode,
+    label_rule: LabelRule,
     background_index: int | None = None,
 ) -> Int64[ndarray, "height width"]:
     """Label the pixels of one image.
 
     Args:
         probabilities: Of each class at each pixel; they sum to 1.
-        decode: What the labels are to be best in.
+        label_rule: What the labels are to be best in.
         background_index: What is no class, so that its score is not counted; none: all are.
     """
     labels = probabilities.argmax(axis=0)
-    if decode == "argmax" or labels.size == 0:
+    if label_rule == "argmax" or labels.size == 0:
         return labels
     classes = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(probabilities)))
     likely = probabilities[classes].reshape(len(classes), -1)
@@ -65,7 +64,7 @@ def decode_probabilities(
         picked = likely[chosen, np.arange(chosen.size)]
         num_right = np.bincount(chosen, weights=picked, minlength=len(classes))
         total = num_chosen + num_expected
-        union = total - num_right if decode == "iou" else total / 2
+        union = total - num_right if label_rule == "iou" else total / 2
         value = float((num_right / union)[is_counted].sum())
         if value < best + _MIN_RISE:
             break

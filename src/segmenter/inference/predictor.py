@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from segmenter.inference.labels import (
     band_margins,
     band_probabilities,
 )
-from segmenter.inference.metric_decoding import DECODES, Decode, decode_probabilities
+from segmenter.inference.metric_decoding import LABEL_RULES, decode_probabilities
 from segmenter.inference.protocols import change_protocol, find_protocol
 from segmenter.inference.resizing import ImageRows, checked_image, view_sizes
 from segmenter.inference.row_bands import Band, batch_size, image_bands, split_band
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.options import Compute, LabelRule
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
@@ -49,21 +50,15 @@ class Predictor:
 
     Args:
         model: A model, the bundled name or path of one, an exported file, or a runtime that holds
-            one already; `device`, `runtime`, `precision` and `merge_tokens` are then its own.
+            one already; `device` and what follows are then its own.
         protocol: How an image is fed to the model; none: as the model's own spec says. A name is
             that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
         flip: Whether to look at the mirrored image too; none: as the protocol says.
         scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
-        device: Where to compute, such as `cpu` or `cuda:0`.
-        runtime: What computes: `torch`, `torch-compile`, `openvino`, `onnxruntime`, or `auto`, the
-            fastest that is installed (a model object stays in torch).
-        precision: `float32`, the published numerics, or `bfloat16` for the matrix products; `auto`:
-            bfloat16 where OpenVINO or a GPU has it natively.
-        decode: Labels to give: `argmax`, the most probable; `iou` or `dice`, those expected to have
-            the highest mean IoU or Dice in the image (`metric_decoding.py`).
-        merge_tokens: Merge tokens whose cosine is above this, above 0 and at most 1, such as 0.8:
-            faster, for labels that are nearly the same (`model/token_merging.py`). In torch
-            alone, which `auto` then means.
+        label_rule: Labels to give: `argmax`, the most probable; `iou` or `dice`, those with the
+            highest expected mean IoU or Dice in the image (`metric_decoding.py`).
+        device, runtime, precision, merge_threshold: As in `options.Compute`; `auto` is what is
+            fastest here, and a model object stays in torch.
 
     Raises:
         UserError: If any of these cannot be used.
@@ -79,14 +74,22 @@ class Predictor:
         device: str | torch.device = "cpu",
         runtime: str = "auto",
         precision: str = "auto",
-        decode: str = "argmax",
-        merge_tokens: float | None = None,
+        label_rule: str = "argmax",
+        merge_threshold: float | None = None,
     ) -> None:
-        if decode not in DECODES:
-            raise UserError(f"decode must be one of {', '.join(DECODES)}, got {decode!r}")
-        self.decode: Decode = decode
+        if label_rule not in LABEL_RULES:
+            raise UserError(
+                f"label_rule must be one of {', '.join(LABEL_RULES)}, got {label_rule!r}"
+            )
+        self.label_rule: LabelRule = cast(LabelRule, label_rule)
         if isinstance(model, Segmenter | str | Path):
-            model = open_runtime(model, runtime, precision, device, merge_tokens)
+            compute = Compute(
+                device=str(device),
+                runtime=runtime,
+                precision=precision,
+                merge_threshold=merge_threshold,
+            )
+            model = open_runtime(model, compute)
         if not isinstance(model, Runtime):
             raise UserError(f"a model is a Segmenter, a name or a path, got {type(model).__name__}")
         self.runtime: Runtime = model
@@ -152,7 +155,7 @@ class Predictor:
         probabilities = self.probabilities(image)
         with enough_memory():
             background = self.classes.background_index
-            labels = decode_probabilities(probabilities, self.decode, background)
+            labels = decode_probabilities(probabilities, self.label_rule, background)
         return labels.astype(self.classes.label_dtype), probabilities
 
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
@@ -224,8 +227,10 @@ class Predictor:
         Raises:
             UserError: If the labels of a pixel are to depend on all others.
         """
-        if self.decode != "argmax":
-            raise UserError(f"decode {self.decode!r} needs an image whole; rows take 'argmax'")
+        if self.label_rule != "argmax":
+            raise UserError(
+                f"label_rule {self.label_rule!r} needs an image whole; rows take 'argmax'"
+            )
         for rows, (found,) in self._walk([image], ["labels"]):
             yield rows, found["labels"]
 
@@ -268,7 +273,7 @@ class Predictor:
         self, images: Sequence[ImageRows], wanted: Sequence[Quantity]
     ) -> Iterator[tuple[slice, list[Quantities]]]:
         """Walk down images of one size, and yield what is wanted of some rows of each."""
-        if self.decode != "argmax" and "labels" in wanted:  # they depend on all pixels
+        if self.label_rule != "argmax" and "labels" in wanted:  # they depend on all pixels
             yield slice(0, images[0].shape[0]), [self._decoded(each, wanted) for each in images]
             return
         with enough_memory():

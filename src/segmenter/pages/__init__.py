@@ -5,7 +5,6 @@ A page is a template beside the code that renders it; it extends `page.html.jinj
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
@@ -14,6 +13,7 @@ from numpy import ndarray
 
 from segmenter.drawing import encode_jpeg
 from segmenter.files.outputs import OutputFolder, check_new
+from segmenter.options import Report
 from segmenter.text import for_page, percent, span
 
 PAGE_NAME = "index.html"
@@ -62,19 +62,17 @@ def render_page(package: str, template: str, **values: Any) -> bytes:
     return page.encode(errors="backslashreplace")
 
 
-def open_report(
-    folder: Path | None, json_file: Path | None, *, overwrite: bool
-) -> OutputFolder | None:
+def open_report(output: Report) -> OutputFolder | None:
     """Return the folder of a page, if one is asked for, once page and JSON can be written.
 
     Raises:
         UserError: If something is in the way.
     """
-    report = OutputFolder(folder, overwrite=overwrite) if folder else None
+    report = OutputFolder(output.report, overwrite=output.overwrite) if output.report else None
     if report:
         report.check([PAGE_NAME])
-    if json_file:
-        check_new(json_file, overwrite=overwrite)
+    if output.json:
+        check_new(output.json, overwrite=output.overwrite)
     return report
 
 

@@ -17,10 +17,8 @@ from segmenter.classes import Classes
 from segmenter.drawing import encode_jpeg, label_png, overlay_with_legend, palette_png
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
+from segmenter.options import Ids
 from segmenter.predicting.annotations.annotation_files import SET_FORMATS, SetFormat, labelme_json
-
-Ids = Literal["index", "source"]
-"""What a label file holds: class indices, or the mask values of the user's own data set."""
 
 Needs = Literal["labels", "margins", "probabilities"]
 """What a format is made from."""

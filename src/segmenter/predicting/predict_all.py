@@ -14,18 +14,17 @@ from rich.table import Table
 
 from segmenter.checkpoints.hub import is_hub_name
 from segmenter.checkpoints.open import bundled_models
+from segmenter.classes import Classes
 from segmenter.data.decoding.image_formats import describe_passed_over
 from segmenter.data.pairing.find_images import find_images
-from segmenter.data.published import Benchmark
-from segmenter.data.video.frames import CameraFormat
 from segmenter.drawing import shown_classes
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
-from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
+from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
 from segmenter.pages import PAGE_NAME
 from segmenter.predicting.gallery import write_gallery
-from segmenter.predicting.image_outputs import IMAGE_COPY, Ids, ImageOutputs, parse_save
+from segmenter.predicting.image_outputs import IMAGE_COPY, ImageOutputs, parse_save
 from segmenter.predicting.images import Result, predict_files
 from segmenter.predicting.predict_videos import check_videos, find_videos, label_videos
 from segmenter.predicting.profiling import StageClock, num_cpus
@@ -34,7 +33,8 @@ from segmenter.predicting.remarks import Remarks, check_image_bits
 from segmenter.predicting.set_files import SetFiles
 from segmenter.predicting.submission import write_submission
 from segmenter.predicting.summary import Summary
-from segmenter.predicting.video import VideoOutput
+from segmenter.predicting.video import Video
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.terminal import escape
 from segmenter.text import percent, visible
 
@@ -42,23 +42,11 @@ from segmenter.text import percent, visible
 def run_prediction(
     images: Sequence[str],
     model: str,
-    out: Path,
     *,
-    save: str | None = None,
-    opacity: float,
-    ids: Ids,
-    gallery: bool,
-    submission: Benchmark | None = None,
-    video: VideoOutput = "overlay",
-    fps: float = 25.0,
-    camera_format: CameraFormat | None = None,
-    flip: bool | None,
-    decode: Decode = "argmax",
-    merge_tokens: float | None = None,
-    device: str,
-    runtime: str,
-    precision: str,
-    overwrite: bool,
+    output: ImageOutput,
+    labelling: Labelling,
+    compute: Compute,
+    video: VideoOptions,
     image_bits: int | None = None,
 ) -> int:
     """Label images and videos, print the share of each class; returns how many have a problem.
@@ -68,74 +56,110 @@ def run_prediction(
             is given are videos, and none has a frame that can be read.
     """
     check_given(images)
-    if submission and (gallery or save):
-        option = "--gallery" if gallery else "--save"
-        raise UserError(f"--submission writes label maps alone; leave {option} out")
-    chosen = parse_save(save)
-    if gallery and "overlay" not in chosen:
-        raise UserError("--gallery shows overlays; add overlay to --save")
-    videos, others = find_videos(images, fps=fps, camera_format=camera_format)
+    save = _chosen_save(output)
+    videos, others = find_videos(images, video)
     passed_over: Counter[str] = Counter()
     found = find_images(others, passed_over) if others else []
     print_passed_over(passed_over)
-    folder = OutputFolder(out, overwrite=overwrite)
-    predictor = open_predictor(
-        model,
-        flip=flip,
-        decode=decode,
-        merge_tokens=merge_tokens,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        image_bits=image_bits,
-    )
-    rasters = [] if submission else [(path, name) for path, name in found if is_raster(path)]
+    folder = OutputFolder(output.out, overwrite=output.overwrite)
+    predictor = open_predictor(model, labelling, compute, image_bits)
+    rasters = [] if output.submission else [each for each in found if is_raster(each[0])]
     maps = set(rasters)
     image_files = [image for image in found if image not in maps]
     if rasters:
-        check_rasters(rasters, folder, gallery=gallery, ids=ids, save=save, decode=decode)
-    also = (IMAGE_COPY,) if gallery else ()
-    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids, also)
+        check_rasters(rasters, folder, output, labelling)
+    outputs = image_outputs(predictor.classes, output, save)
     if videos:
-        if submission or gallery or save:
-            option = "--submission" if submission else "--gallery" if gallery else "--save"
-            raise UserError(f"{videos[0].path} is a video; leave {option} out")
+        _check_videos_alone(videos[0], output)
         check_videos(videos, predictor, folder, video)
     clock = StageClock()
     labelled: Iterator[Result] = iter(())
-    if submission:
-        labelled = write_submission(predictor, image_files, folder, submission, clock)
+    if output.submission:
+        labelled = write_submission(predictor, image_files, folder, output.submission, clock)
     elif image_files:
-        folder.check([PAGE_NAME] if gallery else [])
+        folder.check([PAGE_NAME] if output.gallery else [])
         labelled = predict_files(predictor, image_files, folder, outputs, clock)
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
-    of_videos = label_videos(predictor, videos, folder, output=video, opacity=opacity, ids=ids)
-    summary, results, num_failed = Summary(predictor.classes), [], 0
-    remarks = Remarks()
-    num_inputs, wrote = len(found) + len(videos), False
-    formats = () if submission else outputs.set_formats
+    of_videos = label_videos(predictor, videos, folder, video, output)
+    formats = () if output.submission else outputs.set_formats
+    run = Run(predictor.classes, len(found) + len(videos), keeps_results=output.gallery)
     with SetFiles(formats, predictor.classes, folder) as set_files:
-        for number, result in enumerate(chain(labelled, of_rasters, of_videos), start=1):
-            wrote = wrote or bool(result.outputs)
-            if not wrote and result.problem and number == len(videos) == num_inputs:
+        for result in chain(labelled, of_rasters, of_videos):
+            if run.is_in_vain(result) and not found:
                 raise UserError(result.problem)
-            report(result, number, num_inputs)
+            run.add(result)
             if result.problem is None:
-                summary.add(result.path, result.shares)
                 set_files.add(result.lines)
-            num_failed += result.problem is not None
-            remarks.add(result)
-            if gallery:
-                results.append(result)
-        print_shares(summary)
-        remarks.print()
-        print_usage(clock, num_inputs)
+        run.print_summary(clock)
         for path in set_files.write():
             print(f"all images: {path}")
-    if gallery:
-        print(f"gallery: {write_gallery(results, predictor.spec, folder)}")
-    print(f"results: {out}")
-    return num_failed
+    if output.gallery:
+        print(f"gallery: {write_gallery(run.results, predictor.spec, folder)}")
+    print(f"results: {output.out}")
+    return run.num_failed
+
+
+class Run:
+    """The results of a run, printed as they come and summed up at its end.
+
+    Args:
+        classes: Classes of the labels.
+        num_inputs: Number of results to come.
+        keeps_results: Whether `results` are kept, for a page of all.
+    """
+
+    def __init__(self, classes: Classes, num_inputs: int, *, keeps_results: bool) -> None:
+        self.results: list[Result] = []
+        self.num_failed = 0
+        self._num_inputs = num_inputs
+        self._keeps_results = keeps_results
+        self._num_done = 0
+        self._has_outputs = False
+        self._summary = Summary(classes)
+        self._remarks = Remarks()
+
+    def is_in_vain(self, result: Result) -> bool:
+        """Return whether this is the last result, and no input has given a file."""
+        is_last = self._num_done + 1 == self._num_inputs
+        return is_last and bool(result.problem) and not (self._has_outputs or result.outputs)
+
+    def add(self, result: Result) -> None:
+        """Report the next result."""
+        self._num_done += 1
+        self._has_outputs = self._has_outputs or bool(result.outputs)
+        report(result, self._num_done, self._num_inputs)
+        if result.problem is None:
+            self._summary.add(result.path, result.shares)
+        self.num_failed += result.problem is not None
+        self._remarks.add(result)
+        if self._keeps_results:
+            self.results.append(result)
+
+    def print_summary(self, clock: StageClock) -> None:
+        """Print the share of each class, what was said of images, and how long it took."""
+        print_shares(self._summary)
+        self._remarks.print()
+        print_usage(clock, self._num_inputs)
+
+
+def _chosen_save(output: ImageOutput) -> tuple[str, ...]:
+    """Return what is written for each image, after refusing what contradicts it."""
+    if output.submission and (output.gallery or output.save):
+        option = "--gallery" if output.gallery else "--save"
+        raise UserError(f"--submission writes label maps alone; leave {option} out")
+    chosen = parse_save(output.save)
+    if output.gallery and "overlay" not in chosen:
+        raise UserError("--gallery shows overlays; add overlay to --save")
+    return chosen
+
+
+def _check_videos_alone(video: Video, output: ImageOutput) -> None:
+    """Refuse what is for images, where there is a video."""
+    if output.submission or output.gallery or output.save:
+        option = (
+            "--submission" if output.submission else "--gallery" if output.gallery else "--save"
+        )
+        raise UserError(f"{video.path} is a video; leave {option} out")
 
 
 def print_passed_over(counts: Counter[str]) -> None:
@@ -151,26 +175,12 @@ def check_given(images: Sequence[str]) -> None:
 
 
 def open_predictor(
-    model: str,
-    *,
-    flip: bool | None,
-    decode: Decode,
-    merge_tokens: float | None,
-    device: str,
-    runtime: str,
-    precision: str,
-    image_bits: int | None = None,
+    model: str, labelling: Labelling, compute: Compute, image_bits: int | None = None
 ) -> Predictor:
     """Open a model for images that are labelled one beside the other, and say what it is."""
     cv2.setNumThreads(1)  # images are worked on side by side; so is what each thread spends known
     predictor = Predictor(
-        model,
-        flip=flip,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        decode=decode,
-        merge_tokens=merge_tokens,
+        open_runtime(model, compute), flip=labelling.flip, label_rule=labelling.label_rule
     )
     if image_bits is not None:
         predictor.image_bits = check_image_bits(image_bits)
@@ -181,25 +191,28 @@ def open_predictor(
     return predictor
 
 
+def image_outputs(classes: Classes, output: ImageOutput, save: tuple[str, ...]) -> ImageOutputs:
+    """Return the files to write of each image."""
+    also = (IMAGE_COPY,) if output.gallery else ()
+    return ImageOutputs(classes, output.out, save, output.opacity, output.ids, also)
+
+
 def check_rasters(
     rasters: Sequence[tuple[Path, str]],
     folder: OutputFolder,
-    *,
-    gallery: bool,
-    ids: Ids,
-    decode: Decode,
-    save: str | None,
+    output: ImageOutput,
+    labelling: Labelling,
 ) -> None:
     """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
     first = rasters[0][0]
-    if gallery:
+    if output.gallery:
         raise UserError(f"{first} is a map, and a gallery shows images; leave --gallery out")
-    if ids != "index":
+    if output.ids != "index":
         raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
-    if save is not None:
+    if output.save is not None:
         raise UserError(f"{first} is a map, of which labels alone are written; leave --save out")
-    if decode != "argmax":
-        raise UserError(f"{first} is a map, labelled piece by piece; leave --decode out")
+    if labelling.label_rule != "argmax":
+        raise UserError(f"{first} is a map, labelled piece by piece; leave --label-rule out")
     import_rasterio()
     folder.check(name + RASTER_ENDING for _, name in rasters)
 

@@ -1,4 +1,4 @@
-"""`segmenter predict --shards`: label any number of images, by parts, so that a run can go on."""
+"""`segmenter predict --parts`: label any number of images, by parts, so that a run can go on."""
 
 import hashlib
 import json
@@ -17,12 +17,13 @@ from segmenter.errors import UserError
 from segmenter.files.manifest import RECORDS_NAME
 from segmenter.files.outputs import OutputFolder, write_atomically
 from segmenter.files.regular import read_regular
-from segmenter.inference.metric_decoding import Decode
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.image_outputs import Ids, ImageOutputs, parse_save
+from segmenter.options import Compute, ImageOutput, Labelling, Parts, VideoOptions
+from segmenter.predicting.image_outputs import ImageOutputs, parse_save
 from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.predict_all import (
     check_given,
+    image_outputs,
     open_predictor,
     print_passed_over,
     print_shares,
@@ -39,89 +40,54 @@ from segmenter.predicting.summary import Summary
 from segmenter.text import visible
 
 _SETTINGS = "settings.json"
-_MOST_IN_TURN = 200
 _MAX_SETTINGS_BYTES = 1 << 20
-"""Shards whose records one process opens."""
+_MOST_IN_TURN = 200
+"""Parts whose records one process opens."""
 
 
-def run_shards(
+def run_parts(
     images: Sequence[str],
     model: str,
-    out: Path,
     *,
-    num_shards: int | None,
-    shard: int | None = None,
-    save: str | None = None,
-    opacity: float,
-    ids: Ids,
-    one_page: bool = False,
-    for_videos: bool = False,
-    flip: bool | None,
-    decode: Decode = "argmax",
-    merge_tokens: float | None = None,
-    device: str,
-    runtime: str,
-    precision: str,
-    overwrite: bool,
+    parts: Parts,
+    output: ImageOutput,
+    labelling: Labelling,
+    compute: Compute,
+    video: VideoOptions,
     image_bits: int | None = None,
 ) -> int:
-    """Label one shard of the images, or all in turn; returns how many could not be read.
+    """Label one part of the images, or all in turn; returns how many could not be read.
 
     Raises:
         UserError: If there are no images, if model, device or outputs do not allow it, or if the
             folder holds results of another model or of other options.
     """
     check_given(images)
-    if num_shards is None:
-        raise UserError(f"--shard {shard} is one of how many? give --shards too")
-    if num_shards < 1 or (shard is not None and not 1 <= shard <= num_shards):
-        raise UserError(
-            f"--shards is 1 or more, and --shard from 1 to it; got {num_shards} and {shard}"
-        )
-    if shard is None and num_shards > _MOST_IN_TURN:
-        raise UserError(
-            f"at most {_MOST_IN_TURN} shards are taken in turn, got {num_shards}; take fewer, or "
-            "each by its number with --shard"
-        )
-    if one_page:
-        raise UserError("--gallery and --submission are for images of one run; leave --shards out")
-    videos, _ = find_videos(images, fps=1.0, camera_format=None)
-    if for_videos or videos:
-        what = f"{videos[0].path} is a video" if videos else "--video, --fps, --camera-format"
-        raise UserError(f"{what}: shards are of images alone; leave --shards out")
-    chosen = parse_save(save)
-    check_apart(images, out)
-    folder = OutputFolder(out, overwrite=overwrite)
-    predictor = open_predictor(
-        model,
-        flip=flip,
-        decode=decode,
-        merge_tokens=merge_tokens,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        image_bits=image_bits,
-    )
+    num_parts = _check_parts(parts)
+    _check_images_alone(images, output, video)
+    save = parse_save(output.save)
+    check_apart(images, output.out)
+    folder = OutputFolder(output.out, overwrite=output.overwrite)
+    predictor = open_predictor(model, labelling, compute, image_bits)
     predictor.spec.encoder.require_rgb()
-    outputs = ImageOutputs(predictor.classes, out, chosen, opacity, ids)
-    which = "" if shard is None else f"-{shard}-of-{num_shards}"
+    outputs = image_outputs(predictor.classes, output, save)
+    which = "" if parts.part is None else f"-{parts.part}-of-{num_parts}"
     failed_name = f"failed{which}.jsonl"
     set_names = {
-        name: _with_shard(each.file_name, which) for name, each in outputs.set_formats.items()
+        name: _with_part(each.file_name, which) for name, each in outputs.set_formats.items()
     }
     folder.check([failed_name, *set_names.values()])
-    settings = agree_on_settings(out, predictor, outputs, num_shards, overwrite=overwrite)
+    settings = agree_on_settings(predictor, outputs, num_parts, overwrite=output.overwrite)
 
     clock, summary, num_done = StageClock(), Summary(predictor.classes), 0
     remarks = Remarks()
-    shards = range(1, num_shards + 1) if shard is None else [shard]
     with ExitStack() as stack:
         records = []
-        for each in shards:
-            record = stack.enter_context(ShardRecord(out, each, num_shards, settings))
+        for each in range(1, num_parts + 1) if parts.part is None else [parts.part]:
+            record = stack.enter_context(ShardRecord(output.out, each, num_parts, settings))
             records.append(record)
-            for result in label_shard(
-                record, images, predictor, outputs, clock, overwrite=overwrite
+            for result in label_part(
+                record, images, predictor, outputs, clock, overwrite=output.overwrite
             ):
                 num_done += 1
                 remarks.add(result)
@@ -137,8 +103,35 @@ def run_shards(
             print(
                 f"all images: {write_set_file(folder, name, format, read_lines, outputs.classes)}"
             )
-    print(f"results: {out}")
+    print(f"results: {output.out}")
     return num_failed
+
+
+def _check_parts(parts: Parts) -> int:
+    """Return the number of parts, after making sure that there can be so many."""
+    num_parts, part = parts.parts, parts.part
+    if num_parts is None:
+        raise UserError(f"--part {part} is one of how many? give --parts too")
+    if num_parts < 1 or (part is not None and not 1 <= part <= num_parts):
+        raise UserError(
+            f"--parts is 1 or more, and --part from 1 to it; got {num_parts} and {part}"
+        )
+    if part is None and num_parts > _MOST_IN_TURN:
+        raise UserError(
+            f"at most {_MOST_IN_TURN} parts are taken in turn, got {num_parts}; take fewer, or "
+            "each by its number with --part"
+        )
+    return num_parts
+
+
+def _check_images_alone(images: Sequence[str], output: ImageOutput, video: VideoOptions) -> None:
+    """Refuse videos, and what is for one run over all images."""
+    if output.gallery or output.submission is not None:
+        raise UserError("--gallery and --submission are for images of one run; leave --parts out")
+    videos, _ = find_videos(images, VideoOptions())
+    if videos or video != VideoOptions():
+        what = f"{videos[0].path} is a video" if videos else "--video, --fps, --camera-format"
+        raise UserError(f"{what}: parts are of images alone; leave --parts out")
 
 
 def check_apart(images: Sequence[str], out: Path) -> None:
@@ -147,19 +140,14 @@ def check_apart(images: Sequence[str], out: Path) -> None:
         base = before_wildcard(given)
         if base.resolve().is_relative_to(out.resolve()):
             raise UserError(
-                f"{given} lies in the output folder {out}; with --shards, give a folder of its own"
+                f"{given} lies in the output folder {out}; with --parts, give a folder of its own"
             )
 
 
 def agree_on_settings(
-    out: Path,
-    predictor: Predictor,
-    outputs: ImageOutputs,
-    num_shards: int,
-    *,
-    overwrite: bool,
+    predictor: Predictor, outputs: ImageOutputs, num_parts: int, *, overwrite: bool
 ) -> str:
-    """Note in the folder what its files depend on besides the images, the same for all shards.
+    """Note in the folder what its files depend on besides the images, the same for all parts.
 
     Returns:
         What stands for all of it.
@@ -175,17 +163,17 @@ def agree_on_settings(
             f"protocol {key}": each
             for key, each in predictor.protocol.model_dump(mode="json").items()
         },
-        "decode": predictor.decode,
+        "decode": predictor.label_rule,
         "image_bits": predictor.image_bits,
-        "merge_tokens": predictor.runtime.merge_tokens,
+        "merge_tokens": predictor.runtime.merge_threshold,
         "runtime": predictor.runtime.name,
         "precision": predictor.runtime.precision,
         "save": ",".join(outputs.save),
         "opacity": outputs.opacity,
         "ids": outputs.ids,
-        "shards": num_shards,
+        "shards": num_parts,
     }
-    path = out / RECORDS_NAME / _SETTINGS
+    path = outputs.root / RECORDS_NAME / _SETTINGS
     try:
         before = json.loads(read_regular(path, _MAX_SETTINGS_BYTES)) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +188,8 @@ def agree_on_settings(
     ]
     if changed and not overwrite:
         raise UserError(
-            f"{out} was begun with other options: {'; '.join(changed)}; give another folder, or "
-            "have all of it made anew with --overwrite"
+            f"{outputs.root} was begun with other options: {'; '.join(changed)}; give another "
+            "folder, or have all of it made anew with --overwrite"
         )
     text = json.dumps(settings, indent=1)
     if before != settings:
@@ -209,7 +197,7 @@ def agree_on_settings(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def label_shard(
+def label_part(
     record: ShardRecord,
     images: Sequence[str],
     predictor: Predictor,
@@ -218,7 +206,7 @@ def label_shard(
     *,
     overwrite: bool,
 ) -> Iterator[Result]:
-    """Label those images of a shard that are not done, and note what became of each."""
+    """Label those images of a part that are not done, and note what became of each."""
     passed_over: Counter[str] = Counter()
     record.list_images(walk_inputs(images, passed_over))
     print_passed_over(passed_over)
@@ -228,7 +216,7 @@ def label_shard(
     parts += [f"{count.done} done before"] * (count.done > 0)
     parts += [f"{count.changed} changed since"] * (count.changed > 0)
     parts += [f"{count.failed} failed before"] * (count.failed > 0)
-    print(f"shard {record.shard} of {record.num_shards}: {', '.join(parts)}")
+    print(f"part {record.shard} of {record.num_shards}: {', '.join(parts)}")
     labelled = label_images(
         predictor,
         images_only(record, predictor.classes),
@@ -248,7 +236,7 @@ def images_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, s
         if not is_raster(path):
             yield path, name
             continue
-        problem = f"{path} is a map, and --shards takes images; label it in a run of its own"
+        problem = f"{path} is a map, and --parts takes images; label it in a run of its own"
         record.add_result(Result(path, (), np.zeros(len(classes)), 0.0, problem, name))
         print(f"segmenter: {visible(str(problem))}", file=sys.stderr)
 
@@ -266,6 +254,6 @@ def write_failed(records: Sequence[ShardRecord], folder: OutputFolder, name: str
     return count
 
 
-def _with_shard(name: str, which: str) -> str:
+def _with_part(name: str, which: str) -> str:
     path = Path(name)
     return f"{path.stem}{which}{path.suffix}"

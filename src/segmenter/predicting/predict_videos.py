@@ -11,16 +11,15 @@ import numpy as np
 
 from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from segmenter.data.pairing.find_images import is_usable_name, refuse_address
-from segmenter.data.video.frames import Camera, CameraFormat, VideoFile, import_av
+from segmenter.data.video.frames import Camera, VideoFile, import_av
 from segmenter.data.video.image_sequence import find_sequence, is_sequence
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.image_outputs import Ids
+from segmenter.options import DEFAULT_FPS, DEFAULT_VIDEO, ImageOutput, VideoOptions
 from segmenter.predicting.images import Result
 from segmenter.predicting.video import (
     Video,
-    VideoOutput,
     label_video,
     output_names,
 )
@@ -29,15 +28,12 @@ from segmenter.training.signals import StopSignals
 _PROGRESS_SECONDS = 10.0
 
 
-def find_videos(
-    inputs: Sequence[str], *, fps: float, camera_format: CameraFormat | None
-) -> tuple[list[Video], list[str]]:
+def find_videos(inputs: Sequence[str], options: VideoOptions) -> tuple[list[Video], list[str]]:
     """Tell videos from images.
 
     Args:
         inputs: What was given: files, patterns, devices.
-        fps: Frames a second of image sequences.
-        camera_format: What cameras deliver; none: as their kind, or their content, says.
+        options: Frames a second of image sequences, and the format of cameras.
 
     Returns:
         Videos, and the inputs that are none. Folders are looked through for images alone.
@@ -52,11 +48,11 @@ def find_videos(
         if not mode:
             refuse_address(given)
         if stat.S_ISCHR(mode):
-            videos.append(Camera(path, path.name, camera_format or "v4l2"))
+            videos.append(Camera(path, path.name, options.camera_format or "v4l2"))
         elif stat.S_ISFIFO(mode):
-            videos.append(Camera(path, path.stem, camera_format))
+            videos.append(Camera(path, path.stem, options.camera_format))
         elif not mode and is_sequence(given):
-            videos.append(find_sequence(given, fps))
+            videos.append(find_sequence(given, DEFAULT_FPS if options.fps is None else options.fps))
         elif stat.S_ISREG(mode) and path.suffix.lower() in UNREAD_VIDEO_SUFFIXES:
             raise UserError(
                 f"{given} is a video of a kind that is not read; convert it, such as by "
@@ -86,7 +82,7 @@ def check_videos(
     videos: Sequence[Video],
     predictor: Predictor,
     folder: OutputFolder,
-    output: VideoOutput,
+    options: VideoOptions,
 ) -> None:
     """Refuse, before any work is done, what cannot be done with videos.
 
@@ -96,17 +92,17 @@ def check_videos(
     import_av()
     predictor.spec.encoder.require_rgb()
     names = (video.name for video in videos if is_usable_name(video.name))
-    folder.check(each for name in names for each in output_names(name, output))
+    folder.check(
+        each for name in names for each in output_names(name, options.video or DEFAULT_VIDEO)
+    )
 
 
 def label_videos(
     predictor: Predictor,
     videos: Sequence[Video],
     folder: OutputFolder,
-    *,
-    output: VideoOutput,
-    opacity: float,
-    ids: Ids,
+    options: VideoOptions,
+    output: ImageOutput,
 ) -> Iterator[Result]:
     """Label videos one after the other, until a signal; say how far each has come."""
     is_stopped = False
@@ -123,9 +119,9 @@ def label_videos(
                 predictor,
                 video,
                 folder,
-                output=output,
-                opacity=opacity,
-                ids=ids,
+                output=options.video or DEFAULT_VIDEO,
+                opacity=output.opacity,
+                ids=output.ids,
                 stopped=lambda signals=signals: signals.received is not None,
                 progress=_progress(video.path),
             )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain, count
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt
@@ -19,13 +19,12 @@ from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_lege
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.image_outputs import Ids, source_ids
+from segmenter.options import Ids, VideoOutput
+from segmenter.predicting.image_outputs import source_ids
 from segmenter.predicting.images import Result
 from segmenter.predicting.video_files import overlay_video
 
 Video = VideoFile | Camera | ImageSequence
-VideoOutput = Literal["overlay", "labels"]
-"""What is written: one video of overlays, or a PNG of labels for each frame."""
 
 _OVERLAY_ENDING, _LEGEND_ENDING = "_overlay.mp4", "_legend.jpg"
 _TIMES_ENDING, _LABEL_ENDING = "_labels/frames.csv", "_labels/{:06d}.png"

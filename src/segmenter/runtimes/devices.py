@@ -8,14 +8,14 @@ _PROCESSOR_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """What x86 and ARM processors call it."""
 
 
-def usable_device(device: str | torch.device) -> torch.device:
-    """The device, after making sure that tensors can live on it.
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """Return the device, the CPU if none is named, after making sure that tensors can live on it.
 
     Raises:
         UserError: If they cannot.
     """
     try:
-        place = torch.empty(0, device=device).device
+        place = torch.empty(0, device="cpu" if device is None else device).device
         if place.type == "meta":
             raise RuntimeError("it holds no numbers")
         return place

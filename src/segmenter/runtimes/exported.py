@@ -14,7 +14,7 @@ from segmenter.errors import UserError
 from segmenter.files.optional import require
 from segmenter.files.yaml import first_problem
 from segmenter.model.spec import ModelSpec
-from segmenter.runtimes.graph import Output
+from segmenter.options import GraphOutput
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
@@ -32,7 +32,7 @@ class ExportFacts(BaseModel):
 
     format: Literal[1] = 1
     spec: ModelSpec
-    output: Output = "logits"
+    output: GraphOutput = "logits"
     normalizes: bool = True
     """Whether the graph takes pixels of 0 to 255, or normalised images."""
 

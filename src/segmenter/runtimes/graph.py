@@ -9,7 +9,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import torch
@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from segmenter.errors import UserError
 from segmenter.files.optional import require
 from segmenter.model.segmenter import Segmenter
+from segmenter.options import GraphOutput
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Output = Literal["logits", "labels"]
-"""Scores of every patch, or the class of every pixel."""
 
 _MAX_GRAPH_BYTES = (1 << 31) - 1
 """What protobuf can hold in one file."""
@@ -35,7 +34,7 @@ _NOISY = r"(torch|onnxscript|copyreg)\b"
 class _Graph(nn.Module):
     """What the graph computes."""
 
-    def __init__(self, model: Segmenter, output: Output, *, normalizes: bool) -> None:
+    def __init__(self, model: Segmenter, output: GraphOutput, *, normalizes: bool) -> None:
         super().__init__()
         self.model = model
         self.output = output
@@ -60,7 +59,7 @@ def _labels(
 
 
 def to_onnx(
-    model: Segmenter, output: Output = "logits", *, normalizes: bool = True
+    model: Segmenter, output: GraphOutput = "logits", *, normalizes: bool = True
 ) -> "ModelProto":
     """Export a model as an ONNX graph; batch, height and width are free.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Run, last_line
 from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
@@ -23,18 +24,11 @@ class GraphRuntime(Runtime):
     A runtime of this kind says its `version`, settles the precision, and compiles a graph.
     """
 
-    def __init__(
-        self,
-        model: Segmenter | Path,
-        precision: str,
-        device: torch.device,
-        merge_tokens: float | None = None,
-    ) -> None:
+    def __init__(self, model: Segmenter | Path, compute: Compute, device: torch.device) -> None:
         source = model_source(model)
         self.spec = source.spec
-        self.precision = precision
         self.device = device
-        self.merge_tokens = merge_tokens
+        self._compute = compute
         self._source = source
         self._normalizes = source.facts.normalizes
         with source.named(device):
@@ -45,7 +39,7 @@ class GraphRuntime(Runtime):
     def compile(
         graph: bytes,
         weights: bytes | None,
-        precision: str,
+        compute: Compute,
         device: torch.device,
         facts: ExportFacts | None = None,
     ) -> Run:
@@ -54,7 +48,7 @@ class GraphRuntime(Runtime):
         Args:
             graph: The content of an ONNX file, or of another that the runtime's row `opens`.
             weights: The content of the file beside it; None where it has none, as ONNX.
-            precision: One that `settle_precision` gave.
+            compute: In a precision that `settle_precision` gave.
             device: Where to compute.
             facts: What the graph must be; None: it is not checked.
 
@@ -66,7 +60,7 @@ class GraphRuntime(Runtime):
         """Compile the graph of a source, which is made, or comes from the cache."""
         weights = source.exported.weights if source.exported else None
         return source.with_graph(
-            lambda graph: self.compile(graph, weights, self.precision, self.device, source.facts)
+            lambda graph: self.compile(graph, weights, self._compute, self.device, source.facts)
         )
 
     @cached_property

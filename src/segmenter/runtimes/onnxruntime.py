@@ -7,6 +7,7 @@ import torch
 from numpy import ndarray
 
 from segmenter.errors import UserError
+from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
 from segmenter.runtimes.graph_runtime import GraphRuntime
@@ -37,7 +38,7 @@ class OnnxRuntime(GraphRuntime):
     def compile(
         graph: bytes,
         weights: bytes | None,  # noqa: ARG004
-        precision: str,  # noqa: ARG004
+        compute: Compute,  # noqa: ARG004
         device: torch.device,
         facts: ExportFacts | None = None,
     ) -> Run:

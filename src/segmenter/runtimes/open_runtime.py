@@ -1,6 +1,7 @@
 """Opening a model in a runtime: which one, in what precision, on which device."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from segmenter.checkpoints.open import is_exported, resolve
 from segmenter.errors import UserError
 from segmenter.files.optional import require
 from segmenter.model import Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.runtime import Runtime
 from segmenter.runtimes.table import PRECISIONS, RUNTIME_NAMES, RUNTIMES, RuntimeRow
@@ -16,44 +18,37 @@ from segmenter.runtimes.table import PRECISIONS, RUNTIME_NAMES, RUNTIMES, Runtim
 
 def open_runtime(
     model: Segmenter | str | Path,
-    runtime: str = "auto",
-    precision: str = "auto",
-    device: str | torch.device = "cpu",
-    merge_tokens: float | None = None,
+    compute: Compute = Compute(),  # noqa: B008 - it is frozen
 ) -> Runtime:
     """Bring a model to where it is computed.
 
     Args:
         model: A model, the bundled name or path of one, or an exported file.
-        runtime: One of `RUNTIMES`, or `auto`: on a CPU the first of OpenVINO, ONNX Runtime and
-            torch that is installed; elsewhere torch. A model given as an object, whose weights may
-            change, stays in torch.
-        precision: `float32`, the published numerics; `bfloat16`, for matrix products; `auto`:
-            bfloat16 where OpenVINO or a GPU has it natively, else float32.
-        device: Where to compute, such as `cpu` or `cuda:0`.
-        merge_tokens: The cosine above which tokens are merged on their way through the encoder
-            (`model/token_merging.py`), above 0 and at most 1; None: no tokens are merged. Only
-            torch merges them.
+        compute: Device, runtime, precision and merge threshold. The runtime `auto` is on a CPU the
+            first of OpenVINO, ONNX Runtime and torch that is installed, and elsewhere torch; a
+            model given as an object, whose weights may change, stays in torch. The precision
+            `auto` is bfloat16 where OpenVINO or a GPU has it natively, else float32.
 
     Raises:
         UserError: If any of these cannot be used, or not together.
     """
+    runtime, precision = compute.runtime or "auto", compute.precision or "auto"
     if runtime not in RUNTIME_NAMES:
         raise UserError(f"no runtime {runtime!r}; choose from {', '.join(RUNTIME_NAMES)}")
     if precision not in PRECISIONS:
         raise UserError(f"no precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    place = usable_device(device)
+    place = usable_device(compute.device)
     source = model if isinstance(model, Segmenter) else resolve(model)
     automatic = _choose(source, place)
     row = automatic if runtime == "auto" else RUNTIMES[runtime]
-    if merge_tokens is not None:
+    if compute.merge_threshold is not None:
         row = _merging_row(source, runtime)
         # As without merging, so that merging alone makes the difference.
         precision = automatic.load().settle_precision(precision, place)
     _check(row, source, precision, place)
     implementation = row.load()
     settled = implementation.settle_precision(precision, place)
-    return implementation(source, settled, place, merge_tokens)
+    return implementation(source, replace(compute, precision=settled), place)
 
 
 def _choose(source: Segmenter | Path, device: torch.device) -> RuntimeRow:
@@ -78,7 +73,7 @@ def _merging_row(source: Segmenter | Path, runtime: str) -> RuntimeRow:
         asked = f"{source}, which is exported" if exported else runtime
         raise UserError(
             f"tokens are merged in {names}, not in {asked}; give a model file and --runtime "
-            f"{names}, or omit merge_tokens"
+            f"{names}, or omit merge_threshold"
         )
     return merging[runtime] if runtime != "auto" else next(iter(merging.values()))
 

@@ -11,6 +11,7 @@ import torch
 
 from segmenter.errors import UserError
 from segmenter.files.cache import cached
+from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
 from segmenter.runtimes.graph_runtime import GraphRuntime
@@ -45,12 +46,12 @@ class OpenVinoRuntime(GraphRuntime):
     def compile(
         graph: bytes,
         weights: bytes | None,
-        precision: str,
+        compute: Compute,
         device: torch.device,  # noqa: ARG004
         facts: ExportFacts | None = None,
     ) -> Run:
         """Compile an ONNX graph, or OpenVINO's own with its weights."""
-        return compile_graph(graph, weights, precision, facts)
+        return compile_graph(graph, weights, str(compute.precision), facts)
 
     def _open(self, source: Source) -> Run:
         self._lock = threading.Lock()  # one request at a time
@@ -95,14 +96,14 @@ def usable_precision(precision: str) -> str:
 
 
 def compile_graph(
-    graph: bytes, weights: bytes | None, precision: str, facts: ExportFacts | None = None
+    graph: bytes, weights: bytes | None, dtype: str, facts: ExportFacts | None = None
 ) -> Run:
     """Compile an ONNX graph, or OpenVINO's own with its weights.
 
     Args:
         graph: The content of the file.
         weights: Of OpenVINO's second file; none: the graph is ONNX.
-        precision: `float32` or `bfloat16`.
+        dtype: Arithmetic, `float32` or `bfloat16`.
         facts: What the graph must be; none: not looked at.
 
     Raises:
@@ -114,7 +115,7 @@ def compile_graph(
             model = core.read_model(io.BytesIO(graph))
         else:
             model = core.read_model(graph, weights)
-        compiled = core.compile_model(model, "CPU", _settings(precision))
+        compiled = core.compile_model(model, "CPU", _settings(dtype))
     except (RuntimeError, MemoryError) as error:
         raise UserError(f"OpenVINO cannot run this file: {last_line(error)}") from None
     if facts is not None:
@@ -128,14 +129,14 @@ WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
 
 
 def compile_cached(
-    key: str, with_graph: WithGraph, precision: str, max_bytes: int, facts: ExportFacts
+    key: str, with_graph: WithGraph, dtype: str, max_bytes: int, facts: ExportFacts
 ) -> Run:
     """Compile an ONNX graph for this processor, or take what was compiled before.
 
     Args:
         key: All that the graph depends on.
         with_graph: Called where nothing compiled is kept.
-        precision: `float32` or `bfloat16`.
+        dtype: Arithmetic, `float32` or `bfloat16`.
         max_bytes: What is kept is not larger.
         facts: What the graph must be.
     """
@@ -144,27 +145,27 @@ def compile_cached(
     core = openvino_core()
     processor = core.get_property("CPU", "FULL_DEVICE_NAME")
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    parts = ["openvino", openvino.__version__, processor, *capabilities, precision, key]
+    parts = ["openvino", openvino.__version__, processor, *capabilities, dtype, key]
 
     def compiled(graph: bytes) -> bytes:
         model = core.read_model(io.BytesIO(graph))
-        found = core.compile_model(model, "CPU", _settings(precision))
+        found = core.compile_model(model, "CPU", _settings(dtype))
         _check_ports(found, facts)
         check_trial(_run(found), facts)
         return _exported(found)
 
     def use(content: bytes) -> Run:
-        found = _imported(core, content, precision)
+        found = _imported(core, content, dtype)
         _check_ports(found, facts)
         return _run(found)
 
     return cached(json.dumps(parts), lambda: with_graph(compiled), use, max_bytes=max_bytes)
 
 
-def _settings(precision: str) -> dict[str, Any]:
+def _settings(dtype: str) -> dict[str, Any]:
     # OpenVINO's own default is bfloat16 wherever the processor has it.
     return {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": _HINTS[dtype],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
@@ -174,8 +175,8 @@ def _exported(compiled: "CompiledModel") -> bytes:
     return compiled.export_model().getvalue()
 
 
-def _imported(core: Any, content: bytes, precision: str) -> "CompiledModel":
-    return core.import_model(io.BytesIO(content), "CPU", _settings(precision))
+def _imported(core: Any, content: bytes, dtype: str) -> "CompiledModel":
+    return core.import_model(io.BytesIO(content), "CPU", _settings(dtype))
 
 
 def _run(compiled: "CompiledModel") -> Run:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.options import Compute
 
 Pixels = Shaped[Tensor, "batch channels height width"]
 PatchLogits = Float[Tensor, "batch classes rows columns"]
@@ -23,10 +24,9 @@ class Runtime(ABC):
 
     Args:
         model: A model, or the file of one; an exported file only where the row `opens` it.
-        precision: One that `settle_precision` gave.
+        compute: How it is computed, in a precision that `settle_precision` gave; with a merge
+            threshold only where the row says that the runtime `merges_tokens`.
         device: Where to compute; of a type that the row names.
-        merge_tokens: The cosine above which tokens are merged; None where the row does not say
-            that the runtime `merges_tokens`.
 
     Raises:
         UserError: If the model cannot be read, or the runtime cannot compute it.
@@ -34,18 +34,11 @@ class Runtime(ABC):
 
     name: str
     spec: ModelSpec
-    precision: str
     device: torch.device
-    merge_tokens: float | None
+    _compute: Compute
 
     @abstractmethod
-    def __init__(
-        self,
-        model: Segmenter | Path,
-        precision: str,
-        device: torch.device,
-        merge_tokens: float | None = None,
-    ) -> None: ...
+    def __init__(self, model: Segmenter | Path, compute: Compute, device: torch.device) -> None: ...
 
     @staticmethod
     @abstractmethod
@@ -55,6 +48,16 @@ class Runtime(ABC):
         Raises:
             UserError: If the device lacks the precision asked for.
         """
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic, `float32` or `bfloat16`."""
+        return str(self._compute.precision)
+
+    @property
+    def merge_threshold(self) -> float | None:
+        """The cosine above which tokens are merged; None: none are."""
+        return self._compute.merge_threshold
 
     @property
     @abstractmethod
@@ -77,6 +80,6 @@ class Runtime(ABC):
     def describe(self) -> str:
         """Return one line that says what computes: `openvino 2026.4.1, bfloat16, on cpu`."""
         line = f"{self.name} {self.version}, {self.precision}, on {self.device}"
-        if self.merge_tokens is not None:
-            line += f", tokens merged above a cosine of {self.merge_tokens}"
+        if self.merge_threshold is not None:
+            line += f", tokens merged above a cosine of {self.merge_threshold}"
         return line

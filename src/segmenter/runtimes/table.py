@@ -71,7 +71,7 @@ _ROWS = (
         is_automatic_on=("cpu",),
     ),
 )
-RUNTIMES = {row.name: row for row in _ROWS}
+RUNTIMES: dict[str, RuntimeRow] = {row.name: row for row in _ROWS}
 """Each runtime by its name; of two that `auto` may take, it takes the first."""
 RUNTIME_NAMES = ("auto", *RUNTIMES)
 PRECISIONS = ("auto", *dict.fromkeys(each for row in _ROWS for each in row.precisions))

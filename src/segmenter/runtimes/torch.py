@@ -11,6 +11,7 @@ from segmenter.checkpoints import load
 from segmenter.checkpoints.digests import digest_model
 from segmenter.model import Segmenter
 from segmenter.model.token_merging import check_threshold, merged_patch_logits
+from segmenter.options import Compute
 from segmenter.runtimes.devices import has_bfloat16
 from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
 
@@ -20,21 +21,14 @@ class TorchRuntime(Runtime):
 
     name = "torch"
 
-    def __init__(
-        self,
-        model: Segmenter | Path,
-        precision: str,
-        device: torch.device,
-        merge_tokens: float | None = None,
-    ) -> None:
-        if merge_tokens is not None:
-            check_threshold(merge_tokens)
+    def __init__(self, model: Segmenter | Path, compute: Compute, device: torch.device) -> None:
+        if compute.merge_threshold is not None:
+            check_threshold(compute.merge_threshold)
         loaded = model if isinstance(model, Segmenter) else load(model, device)
         self._model = loaded.to(device).eval()
         self.spec = loaded.spec
-        self.precision = precision
         self.device = device
-        self.merge_tokens = merge_tokens
+        self._compute = compute
 
     @staticmethod
     def settle_precision(precision: str, device: torch.device) -> str:
@@ -64,12 +58,11 @@ class TorchRuntime(Runtime):
         images = self.model.normalize(pixels.to(self.device))
         use_autocast = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
-            if self.merge_tokens is None:
+            threshold = self.merge_threshold
+            if threshold is None:
                 return self._scores(images).float()
             # Each image is left with another number of tokens, so each goes through alone.
-            scores = [
-                merged_patch_logits(self.model, one, self.merge_tokens) for one in images.split(1)
-            ]
+            scores = [merged_patch_logits(self.model, one, threshold) for one in images.split(1)]
             return torch.cat(scores).float()
 
     def _scores(self, images: Tensor) -> PatchLogits:

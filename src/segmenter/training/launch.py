@@ -22,8 +22,8 @@ import torch
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from segmenter.errors import UserError
+from segmenter.options import Execution
 from segmenter.runtimes.devices import usable_device
-from segmenter.training.parallel import Execution
 from segmenter.training.processes import Processes
 
 _PATIENCE_SECONDS = 30.0
@@ -92,12 +92,12 @@ def check_execution(execution: Execution, precision: str, num_processes: int) ->
     Raises:
         UserError: If it is so.
     """
-    if execution.shard and num_processes == 1:
-        raise UserError("--shard is for several processes; give --devices, or omit it")
-    if execution.shard and precision == "float16":
-        raise UserError("--shard does not scale float16's gradients; set precision to bfloat16")
-    if execution.shard and execution.compile:
-        raise UserError("--shard and --compile do not go together; omit one")
+    if execution.fsdp and num_processes == 1:
+        raise UserError("--fsdp is for several processes; give --devices, or omit it")
+    if execution.fsdp and precision == "float16":
+        raise UserError("--fsdp does not scale float16's gradients; set precision to bfloat16")
+    if execution.fsdp and execution.compile:
+        raise UserError("--fsdp and --compile do not go together; omit one")
     if not execution.compile:
         return
     compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,22 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Attention
+from segmenter.options import Execution
 from segmenter.training.processes import SINGLE_PROCESS, Processes
 
 _LONGEST_EXPLICIT = 1100
 """Tokens of a crop whose attention weights are kept for the backward pass."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is computed; what it computes stays the same, but for rounding."""
-
-    shard: bool = False
-    """Keep a part of each weight in each process, in place of a copy of the model."""
-    compile: bool = False
-    """Compile the model with torch.compile."""
-    deterministic: bool = False
-    """Only algorithms whose result does not depend on the order that threads run in."""
 
 
 class Outputs(NamedTuple):
@@ -75,15 +63,15 @@ class DistributedModel:
         self,
         model: Segmenter,
         processes: Processes = SINGLE_PROCESS,
-        execution: Execution = Execution(),
+        execution: Execution = Execution(),  # noqa: B008 - it is frozen
     ) -> None:
         self.module, self.processes = model, processes
         forward: nn.Module = ForwardPass(model)
-        if execution.shard:
+        if execution.fsdp:
             apply_fsdp(forward, processes)
         if execution.compile:
             forward.compile()
-        is_copied = processes.count > 1 and not execution.shard
+        is_copied = processes.count > 1 and not execution.fsdp
         self._forward = wrap_ddp(forward) if is_copied else forward
 
     @property
@@ -95,17 +83,16 @@ class DistributedModel:
         self,
         images: UInt8[Tensor, "batch channels height width"]
         | Float[Tensor, "batch channels height width"],
-        precision: str,
+        dtype: torch.dtype,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Outputs:
         """Return the outputs on crops of 0 to 255; upsampling is always float32.
 
         Args:
             images: RGB, not yet normalised, on the model's device.
-            precision: Of matrix products: `float32`, `bfloat16` or `float16`.
+            dtype: Of matrix products: float32, bfloat16 or float16.
             drop_path_scales: Factor of each residual branch, for each image.
         """
-        dtype = getattr(torch, precision)
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             logits, tokens = self._forward(self.module.normalize(images), drop_path_scales)
         size = (images.shape[2], images.shape[3])

@@ -144,7 +144,7 @@ def _describe(run: Run, found: Survey, log: Log) -> None:
     if num_unlabelled := len(stream.items) - stream.num_labelled:
         log(f"{num_unlabelled} images without labels, for the teacher to speak of")
     if processes.count > 1:
-        kept = "a part of the weights" if run.execution.shard else "a copy of the model"
+        kept = "a part of the weights" if run.execution.fsdp else "a copy of the model"
         log(f"{processes.count} processes on {run.model.mean.device.type}, {kept} in each")
     prefetched = bytes_ahead(
         recipe.batch_size,

@@ -51,6 +51,7 @@ def train_step(
     num_pixels = int(processes.sum(loss.num_pixels(batch.labels)))
     share = 1 / (recipe.accumulate * processes.count)
 
+    dtype = getattr(torch, recipe.precision)
     optimizer.zero_grad(set_to_none=True)
     own_loss = torch.zeros((), device=model.device)
     parts = split_batch(batch, recipe.accumulate)
@@ -59,9 +60,9 @@ def train_step(
         seed_dropout(recipe.seed, int(positions[0]))
         scales = draw_drop_path_scales(model.module.drop_rates, recipe.seed, positions)
         scales = None if scales is None else scales.to(model.device)
-        teacher_outputs = teacher(images, recipe.precision) if teacher else None
+        teacher_outputs = teacher(images, dtype) if teacher else None
         with model.gradient_exchange(is_on=number == len(parts)):
-            student_outputs = model(images, recipe.precision, scales)
+            student_outputs = model(images, dtype, scales)
             part_loss = loss(student_outputs.logits, labels, num_pixels, share)
             if teacher and teacher_outputs:
                 part_loss = part_loss + teacher.loss(student_outputs, teacher_outputs, share)

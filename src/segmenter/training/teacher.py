@@ -36,10 +36,10 @@ class Teacher:
         self,
         images: UInt8[Tensor, "batch channels height width"]
         | Float[Tensor, "batch channels height width"],
-        precision: str,
+        dtype: torch.dtype,
     ) -> Outputs:
         """Return the teacher's outputs on crops of 0 to 255; see `DistributedModel`."""
-        return self._forward(images, precision)
+        return self._forward(images, dtype)
 
     def loss(
         self, student_outputs: Outputs, teacher_outputs: Outputs, share: float

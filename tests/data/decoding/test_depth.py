@@ -19,6 +19,7 @@ from segmenter.data.pairing.items import Item
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
+from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
 from segmenter.predicting.predict_all import run_prediction
 from tests.helpers.models import make_classes
 from tests.helpers.runs import make_recipe
@@ -174,9 +175,13 @@ def test_predict_says_where_white_is(
     for number, bits in enumerate((12, 12, 16)):
         (tmp_path / f"{number}.png").write_bytes(encode(deep(bits)))
     save(tiny_model, tmp_path / "model.safetensors")
-    options = {"opacity": 0.5, "ids": "index", "gallery": False, "flip": None, "device": "cpu"}
-    options |= {"runtime": "torch", "precision": "float32", "overwrite": True}
-    given = ([str(tmp_path)], str(tmp_path / "model.safetensors"), tmp_path / "out")
+    options = {
+        "output": ImageOutput(out=tmp_path / "out", overwrite=True),
+        "labelling": Labelling(),
+        "compute": Compute(runtime="torch", precision="float32"),
+        "video": VideoOptions(),
+    }
+    given = ([str(tmp_path)], str(tmp_path / "model.safetensors"))
     assert run_prediction(*given, **options) == 0
     said = capsys.readouterr().out
     assert "2 images, the first" in said

@@ -15,6 +15,7 @@ from segmenter.data.masks.draft import draft_classes
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
+from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
 from segmenter.predicting.predict_all import run_prediction
 from tests.helpers.models import make_classes
 
@@ -107,15 +108,10 @@ def test_predict_says_that_the_first_page_is_labelled(
     run_prediction(
         [str(tmp_path)],
         str(tmp_path / "model.safetensors"),
-        tmp_path / "out",
-        opacity=0.5,
-        ids="index",
-        gallery=False,
-        flip=None,
-        device="cpu",
-        runtime="torch",
-        precision="float32",
-        overwrite=True,
+        output=ImageOutput(out=tmp_path / "out", overwrite=True),
+        labelling=Labelling(),
+        compute=Compute(runtime="torch", precision="float32"),
+        video=VideoOptions(),
     )
     said = capsys.readouterr().out
     assert "2 images" in said

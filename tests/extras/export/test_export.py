@@ -19,6 +19,7 @@ from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
 from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
+from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
@@ -90,7 +91,7 @@ def test_openvino_files_label_as_the_model_does(
     np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
     with pytest.raises(UserError, match="take --runtime auto or openvino, not onnxruntime"):
-        open_runtime(tmp_path / "model.xml", "onnxruntime")
+        open_runtime(tmp_path / "model.xml", Compute(runtime="onnxruntime"))
     (tmp_path / "model.bin").unlink()
     with pytest.raises(UserError, match=r"its weights in model\.bin beside it, which is missing"):
         read_exported(tmp_path / "model.xml")
@@ -119,7 +120,7 @@ def test_parity_fails_where_logits_or_shapes_differ(
 
 def test_torch_and_load_say_who_takes_an_exported_file(file: Path) -> None:
     with pytest.raises(UserError, match="is exported: take --runtime auto"):
-        open_runtime(file, "torch")
+        open_runtime(file, Compute(runtime="torch"))
     with pytest.raises(UserError, match="`Predictor`, `predict` and `evaluate` take it"):
         load(file)
     with pytest.raises(UserError, match="load the model it came from"):

@@ -13,6 +13,7 @@ from PIL import Image
 from segmenter.checkpoints import load, save
 from segmenter.commands.export import export
 from segmenter.data.decoding.decode import decode_image
+from segmenter.extras.export.formats import ExportOptions
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.protocol import Protocol
@@ -49,7 +50,8 @@ def export_page(model: Segmenter, folder: Path) -> Path:
     """Write a model's page; gives its folder."""
     save(model, folder / "tiny.safetensors")
     archive = runtime_archive()
-    export(str(folder / "tiny.safetensors"), folder / "page", format="web", onnxruntime_web=archive)
+    options = ExportOptions(format="web", onnxruntime_web=archive)
+    export(str(folder / "tiny.safetensors"), folder / "page", options=options)
     return folder / "page"
 
 

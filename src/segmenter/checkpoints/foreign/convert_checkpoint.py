@@ -13,6 +13,7 @@ from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.classes import Classes, read_classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
+from segmenter.options import Windows
 
 
 def run_conversion(
@@ -22,8 +23,7 @@ def run_conversion(
     classes_file: Path | None,
     variant_file: Path | None,
     normalization: str | None,
-    window: int | None,
-    stride: int | None,
+    windows: Windows,
     gpus: int | None,
     overwrite: bool,
 ) -> None:
@@ -37,7 +37,7 @@ def run_conversion(
     if not source.is_file():
         raise UserError(f"no such checkpoint or config: {source}")
     if source.suffix.lower() in CONFIG_SUFFIXES:
-        if any((classes_file, variant_file, normalization, window, stride)):
+        if any((classes_file, variant_file, normalization, windows != Windows())):
             raise UserError(
                 f"{source} is a config: --classes, --variant, --normalization, --window and "
                 "--stride are for checkpoints"
@@ -54,7 +54,7 @@ def run_conversion(
         source,
         out,
         read_classes(classes_file) if classes_file else None,
-        _variant(variant_file, normalization, window, stride),
+        _variant(variant_file, normalization, windows),
         overwrite=overwrite,
     )
 
@@ -95,11 +95,9 @@ def _convert_checkpoint(
     print("\n".join(lines))
 
 
-def _variant(
-    file: Path | None, normalization: str | None, window: int | None, stride: int | None
-) -> Variant | None:
+def _variant(file: Path | None, normalization: str | None, windows: Windows) -> Variant | None:
     """What stands in for the `variant.yml` beside a checkpoint of the paper's code, if anything."""
-    given = {"normalization": normalization, "window": window, "stride": stride}
+    given = {"normalization": normalization, "window": windows.window, "stride": windows.stride}
     missing = [name for name, value in given.items() if value is None]
     if file is not None:
         if len(missing) < len(given):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,12 +19,11 @@ from segmenter.data.decoding.decode import Limits
 from segmenter.data.decoding.orientation import turn
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
+from segmenter.options import CameraFormat
 
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)
 """Of a frame, in pixels: several are in memory at a time. A file may have any number of bytes."""
 
-CameraFormat = Literal["v4l2", "matroska", "mpegts", "mjpeg"]
-"""What a device or a pipe delivers; v4l2 is what cameras on Linux are."""
 
 _CONTAINERS = "mov,matroska,avi,mpegts"  # mov is mp4 too, and matroska webm
 _USUAL_RATE = Fraction(25)

@@ -21,6 +21,8 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.memory import peak_memory
 from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.options import Compute
+from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
 _PRODUCT_SIDE = 2048
@@ -32,10 +34,7 @@ def run_benchmark(
     size: tuple[int, int],
     *,
     image_file: Path | None = None,
-    merge_tokens: float | None = None,
-    runtime: str,
-    precision: str,
-    device: str,
+    compute: Compute,
     rounds: int,
     as_json: bool,
 ) -> None:
@@ -47,18 +46,11 @@ def run_benchmark(
     """
     if min(size) < 1 or rounds < 1:
         raise UserError(f"size and rounds are 1 or more, got {size} and {rounds}")
-    if merge_tokens is not None and image_file is None:
-        raise UserError("how many tokens are merged depends on the image; name one with --photo")
+    if compute.merge_threshold is not None and image_file is None:
+        raise UserError("how many tokens are merged depends on the image; name one with --image")
     image = colored_blocks(size) if image_file is None else read_image(image_file, size)
     start = time.perf_counter()
-    predictor = Predictor(
-        model,
-        protocol=_WHOLE,
-        runtime=runtime,
-        precision=precision,
-        device=device,
-        merge_tokens=merge_tokens,
-    )
+    predictor = Predictor(open_runtime(model, compute), protocol=_WHOLE)
     opening = time.perf_counter() - start
     found = measure(predictor, image, rounds) | {"model": model, "opening_seconds": opening}
     if as_json:
@@ -107,14 +99,14 @@ def measure(
     latencies = np.array(seconds["image_to_labels"])
     size = (image.shape[0], image.shape[1])
     flops = count_flops(predictor.spec, size)
-    if computing.merge_tokens is not None:
+    if computing.merge_threshold is not None:
         flops = count_merged_flops(computing, pixels)
     product_rate = float(np.median(products))
     return {
         "runtime": computing.describe(),
         "threads": torch.get_num_threads(),
         "size": list(size),
-        "merge_tokens": computing.merge_tokens,
+        "merge_tokens": computing.merge_threshold,
         "rounds": rounds,
         "parameters": count_parameters(predictor.spec),
         "flops": flops,

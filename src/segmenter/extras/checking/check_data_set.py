@@ -14,20 +14,14 @@ from segmenter.extras.checking.check import Check, check
 from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.findings import one_line
 from segmenter.files.outputs import write_json
+from segmenter.options import Report
 from segmenter.pages import open_report
 from segmenter.terminal import escape, progress_bar
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
-def run_check(
-    given: str,
-    *,
-    report_folder: Path | None,
-    json_file: Path | None,
-    workers: int | None,
-    overwrite: bool,
-) -> Check:
+def run_check(given: str, workers: int | None, output: Report) -> Check:
     """Read a data set once, print what is wrong, and write what was asked for.
 
     Raises:
@@ -35,7 +29,7 @@ def run_check(
     """
     if workers is not None and not 0 <= workers <= 256:
         raise UserError(f"--workers is from 0 (this process alone) to 256, got {workers}")
-    report = open_report(report_folder, json_file, overwrite=overwrite)
+    report = open_report(output)
     if split_name(given) is None:
         ask_for_classes(Path(given))
     data = open_data(given, keep_problems=True)
@@ -44,8 +38,8 @@ def run_check(
     with progress_bar("reading", total, *columns) as advance:
         found = check(data, given, workers, on_item=advance)
     print_check(found)
-    if json_file:
-        write_json(json_file, found.to_json(), overwrite=overwrite)
+    if output.json:
+        write_json(output.json, found.to_json(), overwrite=output.overwrite)
     if report:
         print(f"report: {write_page(found, data, report)}")
     return found

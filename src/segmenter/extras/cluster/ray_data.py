@@ -6,6 +6,7 @@ loaded once an actor. Nothing here imports Ray.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -16,7 +17,9 @@ from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.options import Compute
 from segmenter.predicting.images import Result, predict_files
+from segmenter.runtimes.open_runtime import open_runtime
 
 Batch = dict[str, ndarray]
 """Columns of rows, as `map_batches` hands them over by default."""
@@ -36,23 +39,14 @@ class LabelRows:
 
     Args:
         model: As for `Predictor`; a path must lead to the file on every machine.
-        device: As for `Predictor`.
-        runtime: As for `Predictor`.
-        precision: As for `Predictor`.
+        compute: Fields of `options.Compute`: `device`, `runtime`, `precision`, `merge_threshold`.
 
     Raises:
         UserError: If the model cannot be used.
     """
 
-    def __init__(
-        self,
-        model: str = "street",
-        *,
-        device: str = "cpu",
-        runtime: str = "auto",
-        precision: str = "auto",
-    ) -> None:
-        self._predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
+    def __init__(self, model: str = "street", **compute: Any) -> None:
+        self._predictor = Predictor(open_runtime(model, Compute(**compute)))
 
     def __call__(self, batch: Batch) -> Batch:
         """Label a batch.
@@ -115,26 +109,16 @@ class LabelFiles:
     Args:
         out: Folder for the results; what is there and is not ours is never replaced.
         model: As for `Predictor`; a path must lead to the file on every machine.
-        device: As for `Predictor`.
-        runtime: As for `Predictor`.
-        precision: As for `Predictor`.
+        compute: Fields of `options.Compute`: `device`, `runtime`, `precision`, `merge_threshold`.
 
     Raises:
         UserError: If model or folder cannot be used.
     """
 
-    def __init__(
-        self,
-        out: str,
-        model: str = "street",
-        *,
-        device: str = "cpu",
-        runtime: str = "auto",
-        precision: str = "auto",
-    ) -> None:
+    def __init__(self, out: str, model: str = "street", **compute: Any) -> None:
         self._out = Path(out)
         self._folder = OutputFolder(self._out)
-        self._predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
+        self._predictor = Predictor(open_runtime(model, Compute(**compute)))
 
     def __call__(self, batch: Batch) -> Batch:
         """Label a batch.

@@ -7,7 +7,9 @@ from segmenter.errors import UserError
 from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.options import Compute, Device
 from segmenter.pages import PAGE_NAME
+from segmenter.runtimes.open_runtime import open_runtime
 
 
 def run_explanation(
@@ -17,7 +19,7 @@ def run_explanation(
     *,
     patch: str | None,
     class_name: str | None,
-    device: str,
+    device: Device,
     overwrite: bool,
 ) -> Path:
     """Write the page; returns its path.
@@ -31,7 +33,7 @@ def run_explanation(
     folder.check([PAGE_NAME])
     if overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
         raise UserError(f"{image} lies in the output folder, and could be lost; give another --out")
-    predictor = Predictor(model, device=device, runtime="torch")
+    predictor = Predictor(open_runtime(model, Compute(device=device.device, runtime="torch")))
     pixels = decode_image(image, image_bits=predictor.image_bits)
     predictor.spec.encoder.require_rgb()
     write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)

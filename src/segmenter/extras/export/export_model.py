@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from segmenter.files.optional import require
 from segmenter.files.outputs import check_new_folder, write_json, write_new, write_new_folder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
+from segmenter.options import Compute, Data
 from segmenter.runtimes.exported import ExportFacts, read_exported
 from segmenter.runtimes.graph_runtime import graph_runtimes
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.parity import Parity, check_parity
 from segmenter.text import percent
 
+_EXACT = Compute(precision="float32")
 _MAX_MIOU_LOSS = 0.001
 """Of a float32 graph: 0.1 points, which no rounding explains."""
 
@@ -57,7 +60,7 @@ def export_model(model: str, out: Path, options: ExportOptions) -> None:
         found = check_export(model, export.computed, export.facts, trial)
         scores = None
         if options.data is not None:
-            scores = compare_scores(loaded, trial, options.data, options.split)
+            scores = compare_scores(loaded, trial, options.data, options)
     report = {
         "model": model,
         "format": options.format,
@@ -120,7 +123,7 @@ def check_export(name: str, model: Segmenter, facts: ExportFacts, path: Path) ->
     graph, weights = read_exported(path)[1:]
     cpu = torch.device("cpu")
     found = [
-        check_parity(model, facts, each.compile(graph, weights, "float32", cpu), each.name)
+        check_parity(model, facts, each.compile(graph, weights, _EXACT, cpu), each.name)
         for each in graph_runtimes(path.suffix)
     ]
     for parity in found:
@@ -130,20 +133,18 @@ def check_export(name: str, model: Segmenter, facts: ExportFacts, path: Path) ->
     return found
 
 
-def compare_scores(
-    model: Segmenter, exported: Path, data: str, split: str | None
-) -> dict[str, Any]:
+def compare_scores(model: Segmenter, exported: Path, data: str, which: Data) -> dict[str, Any]:
     """MIoU of the model and of its graph, on the same images.
 
     Raises:
         UserError: If the graph's is lower.
     """
-    folder = open_data(data, data_classes(data, None, model.spec))
-    name, items = scored_items(folder, split, model.spec)
+    folder = open_data(data, data_classes(data, which.classes, model.spec))
+    name, items = scored_items(folder, which.split, model.spec)
     mious = []
     for runtime in (
-        open_runtime(model, "torch", "float32"),
-        open_runtime(exported, "auto", "float32"),
+        open_runtime(model, replace(_EXACT, runtime="torch")),
+        open_runtime(exported, _EXACT),
     ):
         miou = evaluate(Predictor(runtime), items, folder.classes).scores.miou
         print(f"mIoU on {data}, {name}: {percent(miou)} in {runtime.name}")

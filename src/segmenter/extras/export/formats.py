@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segmenter.options import Data, GraphOutput, Output
+
 if TYPE_CHECKING:
     from segmenter.extras.export.export_format import ExportFormat
 
@@ -74,19 +76,18 @@ else:  # what the command line offers
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """How a model is exported."""
+class ExportOptions(Data, Output):
+    """How a model is exported, and on which images its graph is compared with it."""
 
     format: FormatName = "onnx"
-    output: Literal["logits", "labels"] = "logits"
-    """Scores of all patches, or a label a pixel."""
+    """Who reads it: any ONNX runtime, OpenVINO, NVIDIA's Triton server, or a browser (web), for
+    which it becomes a page that any web server can deliver."""
+    output: GraphOutput = "logits"
+    """Output of the graph: the logits of all patches, as `predict` and `evaluate` need them, or a
+    label a pixel."""
     normalize: bool = True
-    """Whether the graph takes pixels of 0 to 255, or normalised images."""
+    """Let the graph take pixels of 0 to 255 as float32, and normalise them itself."""
     data: str | None = None
-    """A data set to compare the mIoU of model and graph on."""
-    split: str | None = None
-    """Of the data set."""
+    """Also compare the mIoU of model and graph on this data set; see `evaluate`."""
     onnxruntime_web: Path | None = None
-    """ONNX Runtime for browsers, as `npm pack` wrote it."""
-    overwrite: bool = False
-    """Replace what an earlier export wrote."""
+    """ONNX Runtime for browsers, as `npm pack onnxruntime-web@VERSION` wrote it; for web."""

@@ -15,6 +15,7 @@ from segmenter.extras.pruning.prune import choose_blocks, prune
 from segmenter.files.outputs import check_new
 from segmenter.inference.resizing import resize_image, view_sizes
 from segmenter.model import Segmenter
+from segmenter.options import Device, SmallerModel
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.parity import best_class_agreement
 
@@ -28,12 +29,9 @@ def run_pruning(
     source: str,
     images: Sequence[str],
     out: Path,
+    smaller: SmallerModel,
+    device: Device,
     *,
-    depth: int | None,
-    blocks: Sequence[int] | None,
-    mlp_ratio: float | None,
-    max_photos: int,
-    device: str,
     overwrite: bool,
 ) -> None:
     """Prune a model, write it, and say what became of it.
@@ -42,25 +40,20 @@ def run_pruning(
         UserError: If model, images or what is asked for do not allow it.
     """
     check_new(out, overwrite=overwrite)
-    if depth is not None and blocks is not None:
-        raise UserError("give --depth, or say which blocks stay by --blocks, not both")
-    if depth is None and blocks is None and mlp_ratio is None:
-        raise UserError(
-            "nothing to prune: give --depth or --blocks, or --mlp-ratio, or one of each"
-        )
-    if max_photos < 2:
-        raise UserError(f"--max-photos is at least 2, got {max_photos}")
-    model = load(source, usable_device(device))
+    _check(smaller)
+    model = load(source, usable_device(device.device))
     spec = model.spec
     spec.encoder.require_rgb()
-    paths = _spread(sorted({path for path, _ in walk_inputs(images)}), max_photos)
+    paths = _spread(sorted({path for path, _ in walk_inputs(images)}), smaller.max_images)
     if len(paths) < 2:
         raise UserError("give at least 2 images: one is fitted to, another shows what is lost")
     held_out = paths[_HELD_OUT - 1 :: _HELD_OUT] or paths[-1:]
     fitted = [path for path in paths if path not in held_out]
-    ratio = spec.encoder.mlp_ratio if mlp_ratio is None else mlp_ratio
-    if depth is not None:
-        blocks = choose_blocks(model, _shown(model, _spread(fitted, _TO_CHOOSE_BY)), depth, ratio)
+    ratio = spec.encoder.mlp_ratio if smaller.mlp_ratio is None else smaller.mlp_ratio
+    blocks = smaller.blocks
+    if smaller.depth is not None:
+        shown = _shown(model, _spread(fitted, _TO_CHOOSE_BY))
+        blocks = choose_blocks(model, shown, smaller.depth, ratio)
     kept = list(range(spec.encoder.depth) if blocks is None else blocks)
     small = prune(model, _shown(model, fitted), kept, ratio)
     told = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
@@ -77,6 +70,18 @@ def run_pruning(
         f"{kept_labels:.1%} of the patches keep their label"
     )
     print(f"written: {out}; `segmenter evaluate` scores it, `segmenter train --from` goes on")
+
+
+def _check(smaller: SmallerModel) -> None:
+    """Refuse what does not say which blocks stay, or says it twice."""
+    if smaller.depth is not None and smaller.blocks is not None:
+        raise UserError("give --depth, or say which blocks stay by --blocks, not both")
+    if (smaller.depth, smaller.blocks, smaller.mlp_ratio) == (None, None, None):
+        raise UserError(
+            "nothing to prune: give --depth or --blocks, or --mlp-ratio, or one of each"
+        )
+    if smaller.max_images < 2:
+        raise UserError(f"--max-images is at least 2, got {smaller.max_images}")
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

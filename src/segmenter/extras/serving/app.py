@@ -39,6 +39,8 @@ from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.workload import check_workload
 from segmenter.inference.predictor import Predictor
+from segmenter.options import Compute
+from segmenter.runtimes.open_runtime import open_runtime
 
 log = logging.getLogger("segmenter.serving")
 
@@ -280,22 +282,18 @@ class Service:
         return JSONResponse(openapi(self.name, _VERSION))
 
 
-def open_service(
-    model: str, settings: ServiceSettings, *, device: str, runtime: str, precision: str
-) -> Service:
+def open_service(model: str, settings: ServiceSettings, compute: Compute) -> Service:
     """Bring a model to where it answers.
 
     Args:
         model: As for `Predictor`; its path names the model in paths of the protocol.
         settings: What is allowed.
-        device: As for `Predictor`.
-        runtime: As for `Predictor`.
-        precision: As for `Predictor`.
+        compute: How it is computed.
 
     Raises:
         UserError: If the model cannot be used, or does not take images.
     """
-    predictor = Predictor(model, device=device, runtime=runtime, precision=precision)
+    predictor = Predictor(open_runtime(model, compute))
     predictor.spec.encoder.require_rgb()
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
 

@@ -4,6 +4,7 @@ import socket
 
 from segmenter.errors import UserError
 from segmenter.files.optional import missing, require
+from segmenter.options import Compute
 
 _POSIX_ALONE = ("resource", "fcntl")
 """Modules of Python's own that Windows does not have."""
@@ -16,9 +17,7 @@ def run_service(
     port: int,
     *,
     max_requests: int,
-    device: str,
-    runtime: str,
-    precision: str,
+    compute: Compute,
 ) -> None:
     """Serve a model until the process is told to stop.
 
@@ -45,7 +44,7 @@ def run_service(
         is_local=_is_loopback(host),
         max_requests=max_requests,
     )
-    service = open_service(model, settings, device=device, runtime=runtime, precision=precision)
+    service = open_service(model, settings, compute)
     _check_address(host, port)
     if settings.token is None and not _is_loopback(host):
         print(f"note: everyone who reaches {host} can use it; set {TOKEN_VARIABLE} to a secret")

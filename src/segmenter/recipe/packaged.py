@@ -1,0 +1,30 @@
+"""The recipes that come with the package, as they are listed and printed."""
+
+import re
+
+from segmenter.errors import UserError
+from segmenter.files.yaml import nearest
+from segmenter.recipe.run import packaged_recipes
+
+
+def packaged_recipe_text(name: str) -> str:
+    """Return the file of a packaged recipe, with its comments.
+
+    Raises:
+        UserError: If no packaged recipe has this name.
+    """
+    packaged = packaged_recipes()
+    if name not in packaged:
+        raise UserError(
+            f"no packaged recipe {name!r}{nearest(name, list(packaged))}; there are "
+            f"{', '.join(packaged)}"
+        )
+    return packaged[name].read_text(encoding="utf-8")
+
+
+def recipe_summary(name: str) -> str:
+    """Return the first sentence of a packaged recipe's header, which follows its command."""
+    lines = packaged_recipe_text(name).splitlines()
+    count = next(index for index, line in enumerate(lines) if not line.startswith("#"))
+    header = " ".join(line.removeprefix("#").strip() for line in lines[1:count])
+    return re.split(r"(?<=\.)\s", header, maxsplit=1)[0]

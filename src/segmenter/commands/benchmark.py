@@ -1,6 +1,9 @@
 """`segmenter benchmark`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from segmenter.commands.flags import Compute, ComputeFlags, Model
 
@@ -8,7 +11,7 @@ from segmenter.commands.flags import Compute, ComputeFlags, Model
 def benchmark(
     model: Model = "street",
     *,
-    size: tuple[int, int] = (512, 512),
+    size: Annotated[tuple[int, int], Parameter(negative=())] = (512, 512),
     image: Path | None = None,
     compute: Compute = ComputeFlags(),
     rounds: int = 9,

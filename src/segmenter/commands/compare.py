@@ -14,11 +14,15 @@ def compare(
     b: Model,
     data: str,
     *,
-    label_rules: Annotated[tuple[LabelRule, LabelRule], Parameter(name="--label-rule")] = (
+    label_rules: Annotated[
+        tuple[LabelRule, LabelRule], Parameter(name="--label-rule", negative=())
+    ] = (
         "argmax",
         "argmax",
     ),
-    thresholds: Annotated[tuple[float, float] | None, Parameter(name="--merge-threshold")] = None,
+    thresholds: Annotated[
+        tuple[float, float] | None, Parameter(name="--merge-threshold", negative=())
+    ] = None,
     which: Data = options.Data(),
     views: Views = options.Views(),
     compute: Annotated[SharedCompute, flat("Computation")] = SharedCompute(),

@@ -28,7 +28,7 @@ class ComputeFlags(options.Compute):
 class SharedCompute(ComputeFlags):
     """Computation without a flag for merging tokens."""
 
-    merge_threshold: Annotated[None, Parameter(parse=False)] = None
+    merge_threshold: Annotated[float | None, Parameter(parse=False)] = None
 
 
 Model = Annotated[

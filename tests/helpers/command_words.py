@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args, get_origin
 
-from cyclopts import Argument
+from cyclopts import Argument, Parameter
 
 from segmenter.commands.main import app
 
@@ -11,12 +11,13 @@ COMMANDS = [name for name in app if not name.startswith("-")]
 
 def arguments_of(command: str) -> dict[str, Argument]:
     """What a command takes, by name, such as `model` or `merge_threshold`, as flags spell it."""
-    found = app[command].assemble_argument_collection()
+    default = Parameter.combine(app.default_parameter)
+    found = app[command].assemble_argument_collection(default_parameter=default)
     return {
         argument.name.lstrip("-").lower().replace("-", "_"): argument
         for argument in found
         if not argument.children and argument.field_info.kind.name != "VAR_KEYWORD"
-        if argument.name != "*"
+        if argument.name != "*" and argument.parse
     }
 
 

@@ -243,8 +243,8 @@ class ShardRecord:
         except sqlite3.Error as error:
             if "locked" in str(error):
                 raise UserError(
-                    f"shard {self.shard} of {self.num_shards} is being worked on by another "
-                    "process; take another shard, or wait for it"
+                    f"part {self.shard} of {self.num_shards} is being worked on by another "
+                    "process; take another part, or wait for it"
                 ) from None
             raise UserError(f"{self.path} cannot be used: {error}") from None
 

@@ -1,7 +1,7 @@
 """The encoder: a plain vision transformer that turns an image into patch tokens (section 3.1).
 
 One class covers AugReg ViTs, DeiT (also distilled), DeiT III, SigLIP 2, EVA-02, DINOv2 and DINOv3,
-with or without register tokens; in what they differ stands in `EncoderSpec`.
+with or without register tokens; `EncoderSpec` has a field for each difference.
 """
 
 import math
@@ -122,23 +122,23 @@ class Encoder(nn.Module):
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
         bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
-        """Take tokens through one block; `bias` is added to its attention scores."""
+        """Run one block on the tokens; `bias` is added to its attention scores."""
         return self.blocks[index](tokens, block_scales(drop_path_scales, index), rotation, bias)
 
     def one_per_patch(
         self, tokens: Float[Tensor, "batch tokens dim"]
     ) -> Float[Tensor, "batch _ dim"]:
-        """Return the tokens between two blocks, one for each patch: here, as they are."""
+        """Return one token for each patch, between two blocks; here none was merged."""
         return tokens
 
     def features(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ dim"]:
-        """Normalise tokens, and leave out the prefix tokens."""
+        """Normalise tokens and drop the prefix tokens."""
         return self.norm(tokens)[:, self.spec.num_prefix_tokens :]
 
 
 @runtime_checkable
 class EncoderParts(Protocol):
-    """What decoders build on: an `Encoder`, or one that merges tokens between its blocks.
+    """The interface of encoders: an `Encoder`, or one that merges tokens between its blocks.
 
     Its methods are those of `Encoder`.
     """
@@ -168,7 +168,7 @@ def run_blocks(
     rotation: Rotation | None = None,
     drop_path_scales: Float[Tensor, "branches batch"] | None = None,
 ) -> Float[Tensor, "batch _ dim"]:
-    """Take tokens through some of an encoder's blocks."""
+    """Run some of an encoder's blocks on the tokens."""
     for index in blocks:
         tokens = encoder.run_block(index, tokens, rotation, drop_path_scales)
     return tokens
@@ -180,7 +180,7 @@ def intermediate_features(
     out_indices: Sequence[int],
     drop_path_scales: Float[Tensor, "branches batch"] | None = None,
 ) -> tuple[Float[Tensor, "batch patches features"], Grid]:
-    """Encode images, and return the features after each of some blocks, side by side.
+    """Encode images and concatenate the features of several blocks along channels.
 
     Args:
         encoder: An encoder.
@@ -201,7 +201,7 @@ def intermediate_features(
 
 
 def block_scales(drop_path_scales: Tensor | None, block: int) -> Tensor | None:
-    """The rows of `drop_path_scales` that belong to one block."""
+    """Return the rows of `drop_path_scales` that belong to one block."""
     if drop_path_scales is None:
         return None
     return drop_path_scales[block * BRANCHES_PER_BLOCK : (block + 1) * BRANCHES_PER_BLOCK]
@@ -210,7 +210,7 @@ def block_scales(drop_path_scales: Tensor | None, block: int) -> Tensor | None:
 def resize_table(
     table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
 ) -> Float[Tensor, "1 dim new_rows new_columns"]:
-    """Fit the learned position table to another grid of patches."""
+    """Resize the learned position table to another grid of patches."""
     is_exporting = torch.compiler.is_exporting()
     if table.shape[2:] == grid and not is_exporting:
         return table
@@ -224,7 +224,7 @@ def resize_table(
 def _resize_by_products(
     table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
 ) -> Float[Tensor, "1 dim new_rows new_columns"]:
-    """What `F.interpolate` does with antialias; for graphs, as OpenVINO's operator differs."""
+    """Resize with antialias as two matrix products, for graphs: OpenVINO's operator differs."""
     rows, columns = (
         _smoothing_weights(old, new, spec.table_resize)
         for old, new in zip(table.shape[2:], grid, strict=True)
@@ -233,7 +233,7 @@ def _resize_by_products(
 
 
 def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"]:
-    """What each of `old` samples gives to each of `new`: Pillow's filters, as torch has them."""
+    """Return the weight of each old sample in each new one: Pillow's filters, as in torch."""
     ratio = float(old) / torch.arange(new).add(1).max()
     centers = (torch.arange(new) + 0.5) * ratio
     distances = (torch.arange(old) + 0.5 - centers[:, None]).abs() / ratio.clamp(min=1)
@@ -247,7 +247,7 @@ def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"
 
 
 def rotary_positions(grid: Grid, spec: EncoderSpec, device: torch.device) -> Rotation:
-    """Sine and cosine of each token's rotary position; prefix tokens have none and stay.
+    """Return the sine and cosine of each token's rotary position; prefix tokens are not rotated.
 
     Sources: facebookresearch/dinov3, `layers/rope_position_encoding.py`, where coordinates run
     from -1 to 1 on each axis whatever the grid; baaivision/EVA, `EVA-02/asuka/rope.py`, where they

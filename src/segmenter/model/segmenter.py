@@ -16,7 +16,7 @@ ImageSize = tuple[int, int]
 
 
 class Segmenter(nn.Module):
-    """A ViT encoder and a decoder, put together as `spec` says; weights start at random.
+    """A ViT encoder and a decoder, built from `spec` with random weights.
 
     Strudel, Garcia, Laptev, Schmid, "Segmenter: Transformer for Semantic Segmentation", ICCV 2021.
 
@@ -33,7 +33,7 @@ class Segmenter(nn.Module):
         self.spec = spec
         self.encoder = Encoder(spec.encoder)
         self.decoder = build_decoder(spec.decoder, spec.encoder, len(spec.classes.classes))
-        # Facts of the spec, not weights; they have values where weights are on the meta device.
+        # Part of the spec, not weights: they have values even where weights are on the meta device.
         for name in ("mean", "std"):
             values = torch.tensor(getattr(spec.normalization, name), device="cpu")
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
@@ -46,7 +46,7 @@ class Segmenter(nn.Module):
     def normalize(
         self, images: Shaped[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Bring pixel values of 0 to 255 to the range that the encoder was trained on."""
+        """Normalise pixel values of 0 to 255 with the mean and std of the spec."""
         return (images.float() - self.mean) / self.std
 
     def forward(
@@ -70,7 +70,7 @@ class Segmenter(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch of normalised images: `forward` without upsampling.
 
-        A decoder with cells scores each patch in that many rows and columns.
+        A decoder may give each patch several rows and columns of logits.
         """
         return self.decode(*self.encode(self.pad(images)))
 
@@ -79,7 +79,7 @@ class Segmenter(nn.Module):
         images: Float[Tensor, "batch channels height width"],
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens features"], Grid]:
-        """Turn normalised images, which `pad` has fitted to patches, into what `decode` takes.
+        """Encode normalised and padded images into the features that `decode` takes.
 
         Returns:
             Features of the patches, row by row; and the rows and columns of the patches.
@@ -96,8 +96,8 @@ class Segmenter(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch, from what `encode` returned.
 
-        A background is no class: its logit is 0 everywhere. A softmax over 0 and the logit of the
-        one class is that logit's sigmoid, and cross entropy over them is binary cross entropy.
+        Where the spec has a background, it is channel 0 with a logit of 0 everywhere: a softmax over
+        0 and the logit of the one class is that logit's sigmoid.
         """
         if drop_path_scales is not None:
             drop_path_scales = drop_path_scales[len(self.encoder.drop_rates) :]
@@ -109,7 +109,7 @@ class Segmenter(nn.Module):
     def upsample(
         self, logits: Float[Tensor, "batch classes rows columns"], size: ImageSize
     ) -> Float[Tensor, "batch classes height width"]:
-        """Bring patch logits to the size of the image they were made from."""
+        """Resize patch logits bilinearly to the size of their image."""
         height, width = size
         whole = (
             self.spec.upsampled_length(logits.shape[2], height),
@@ -125,7 +125,7 @@ class Segmenter(nn.Module):
         patch = self.spec.encoder.patch_size
         height, width = images.shape[2:]
         if self.spec.fit == "stretch":
-            # `max`, which can also be exported
+            # `max` that can be exported
             down, right = (cast(int, torch.sym_max(patch - side, 0)) for side in (height, width))
         else:
             down, right = -height % patch, -width % patch

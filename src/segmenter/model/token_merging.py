@@ -1,4 +1,4 @@
-"""Fewer tokens for the encoder: those that are alike go on as one.
+"""Token merging: between two blocks of the encoder, similar tokens become one.
 
 ALGM (Norouzi et al., "ALGM: Adaptive Local-then-Global Token Merging for Efficient Semantic
 Segmentation with Plain Vision Transformers", CVPR 2024), here on weights that were trained without
@@ -20,19 +20,19 @@ from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
 
 _TOKENS_AT_ONCE = 4096
-"""That are compared with half of all: a bound on memory, for large images."""
+"""Tokens that are compared with half of all tokens at once, to bound memory for large images."""
 
 
 def check_threshold(threshold: float) -> None:
     """Make sure that tokens can be merged above a cosine.
 
     Raises:
-        UserError: If it is none.
+        UserError: If the threshold is not a number above 0 and at most 1.
     """
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if not is_number or not 0 < threshold <= 1:
         raise UserError(
-            "merge_tokens is the cosine above which tokens are merged, above 0 and at most 1, such "
+            "merge_threshold is the cosine above which tokens are merged, above 0 and at most 1, such "
             f"as 0.8; got {threshold!r}"
         )
 

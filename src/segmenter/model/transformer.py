@@ -1,8 +1,8 @@
 """The transformer block that encoder and decoder share (paper, section 3.1).
 
-Stochastic depth is not drawn here. Whoever trains hands in `drop_path_scales`: for each residual
-branch and image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw can be a function of the
-seed, the step and the image alone.
+Stochastic depth is not drawn here. Training passes `drop_path_scales`, for each residual branch and
+image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw is a function of the seed and the position
+of the image in the run.
 """
 
 from typing import Literal
@@ -27,8 +27,8 @@ class Attention(nn.Module):
         self.num_heads = dim // HEAD_DIM
         self.dropout = dropout
         self.explicit_up_to = 0
-        """While it learns: up to how many tokens the weights are computed as they are written,
-        instead of by the fused function. Which one is faster is up to who trains."""
+        """In training, sequences of at most this many tokens are computed by plain matrix products
+        instead of the fused function; see `training.parallel.choose_attention`."""
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.project = nn.Linear(dim, dim)
 
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Let each token gather from all tokens; `bias` is added before the softmax."""
+        """Let each token attend to all tokens; `bias` is added before the softmax."""
         query, key, value = self._heads(tokens, rotation)
         dropout = self.dropout if self.training else 0.0
         is_explicit = query.requires_grad and query.shape[2] <= self.explicit_up_to
@@ -56,12 +56,12 @@ class Attention(nn.Module):
     def weights(
         self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """How much each token (third axis) takes from each (last axis); a row sums to 1."""
+        """Return the attention from each token (third axis) to each (last axis); rows sum to 1."""
         query, key, _ = self._heads(tokens, rotation)
         return (query @ key.transpose(-2, -1) * HEAD_DIM**-0.5).softmax(dim=-1)
 
     def _heads(self, tokens: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, each (batch, heads, tokens, HEAD_DIM)."""
+        """Return query, key and value, each (batch, heads, tokens, HEAD_DIM)."""
         query, key, value = (
             self.qkv(tokens).unflatten(2, (3, self.num_heads, HEAD_DIM)).permute(2, 0, 3, 1, 4)
         )
@@ -71,7 +71,7 @@ class Attention(nn.Module):
 
 
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
-    """Rotate each token by its position: a channel with the one half a head on (RoFormer)."""
+    """Rotate each token by its position; channel i pairs with i + HEAD_DIM / 2 (RoFormer)."""
     sine, cosine = rotation
     half = HEAD_DIM // 2  # slices, as OpenVINO does not take `chunk` here
     first, second = heads[..., :half], heads[..., half:]
@@ -91,12 +91,12 @@ class Mlp(nn.Sequential):
         self.dropout2 = nn.Dropout(dropout)
 
     def hidden(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes hidden"]:
-        """What the last linear layer is given, when no longer in training."""
+        """Return the input of the last linear layer, without dropout."""
         return self.activation(self.expand(tokens))
 
 
 class SwiGlu(nn.Module):
-    """A gate of SiLU times a value, both linear, and a linear layer after it (EVA-02, DINOv3)."""
+    """SwiGLU: `W3 (silu(W1 x) * W2 x)`, with an optional norm before W3 (EVA-02, DINOv3)."""
 
     def __init__(self, dim: int, hidden_dim: int, *, norm_eps: float | None = None) -> None:
         super().__init__()
@@ -105,17 +105,17 @@ class SwiGlu(nn.Module):
         self.reduce = nn.Linear(hidden_dim, dim)
 
     def forward(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
-        """Refine each token by itself."""
+        """Transform each token by itself."""
         return self.reduce(self.hidden(tokens))
 
     def hidden(self, tokens: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes hidden"]:
-        """What the last linear layer is given."""
+        """Return the input of the last linear layer."""
         gate, value = self.expand(tokens).chunk(2, dim=-1)
         return self.norm(F.silu(gate) * value)
 
 
 class LayerScale(nn.Module):
-    """One learned factor a channel (CaiT; used by DeiT III, DINOv2 and DINOv3)."""
+    """One learned factor per channel (CaiT; used by DeiT III, DINOv2 and DINOv3)."""
 
     def __init__(self, dim: int, initial: float = 1e-5) -> None:
         super().__init__()
@@ -161,13 +161,13 @@ class Block(nn.Module):
         rotation: Rotation | None = None,
         bias: Float[Tensor, "batch 1 tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Refine the tokens.
+        """Apply the block to tokens.
 
         Args:
             tokens: Of each image.
             drop_path_scales: Multiplies the two branches of each image.
-            rotation: By which the tokens are turned, where positions are rotary.
-            bias: Added to what each token (third axis) gives each (last axis) in attention.
+            rotation: Rotary position of each token, where the encoder has rotary positions.
+            bias: Added to the attention scores, before the softmax.
         """
         keep1, keep2 = (
             (1.0, 1.0) if drop_path_scales is None else drop_path_scales[:, :, None, None]
@@ -178,7 +178,7 @@ class Block(nn.Module):
     def attention_weights(
         self, tokens: Float[Tensor, "batch tokens channels"], rotation: Rotation | None = None
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """How much each of the tokens that come in takes from each; see `Attention.weights`."""
+        """Return the attention weights of this block for its input; see `Attention.weights`."""
         return self.attention.weights(self.norm1(tokens), rotation)
 
 

@@ -1,8 +1,8 @@
-"""The decoders: the settings of each, and where its class is. Nothing here needs torch.
+"""The settings of each decoder, and the name of its class. Nothing here needs torch.
 
 A decoder turns an encoder's features into one logit for each class and patch (paper, section 3.2).
-Its settings are what a recipe says under `model.decoder`, and what a model file says under
-`decoder`; each default stands here, once. To add a decoder, write a file beside this one with a
+Its settings are `model.decoder` of a recipe and `decoder` of a model file, and have their defaults
+here alone. To add a decoder, write a file beside this one with a
 subclass of `decoder.Decoder`, and put its settings here, among those of `DecoderSpec`.
 """
 
@@ -14,11 +14,11 @@ from segmenter.errors import UserError
 from segmenter.numbers import STRICT, Blocks, Epsilon, MlpRatio, OnlyWhole, Rate, Width
 
 _MAX_SCALED_CLASSES = 4
-"""Up to this many classes, a layer norm over them is too coarse for a new decoder."""
+"""With at most this many classes, new decoders scale cosines instead of normalising them."""
 
 
 class DecoderSettings(BaseModel):
-    """What the settings of every decoder have."""
+    """The settings of a decoder; each decoder has a subclass."""
 
     model_config = STRICT
 
@@ -27,7 +27,7 @@ class DecoderSettings(BaseModel):
 
     @property
     def encoder_blocks(self) -> int:
-        """How many blocks the encoder must have at least."""
+        """Smallest number of blocks that the encoder must have."""
         return 1
 
     @property
@@ -114,12 +114,12 @@ class MultiBlockLinearSpec(DecoderSettings):
     kind: Literal["multi-linear"] = "multi-linear"
     """The decoder; see docs/decoders.md."""
     blocks: Blocks = 4
-    """Encoder blocks whose outputs are concatenated along channels: evenly spaced, the last block
-    among them."""
+    """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
+    last block is always one of them."""
 
     @property
     def encoder_blocks(self) -> int:
-        """Those that it takes features from."""
+        """The number of blocks that it takes features from."""
         return self.blocks
 
 
@@ -133,7 +133,8 @@ class AttentionToMaskSpec(DecoderSettings):
     dim: Width | None = None
     """Channels, a multiple of 64. None: the encoder's width."""
     blocks: Blocks = 3
-    """Encoder blocks whose tokens are attended to: evenly spaced, the last one first."""
+    """Number of evenly spaced encoder blocks whose features are attended to, from the last block
+    backwards."""
     mlp_ratio: MlpRatio = 4.0
     """Hidden channels of each MLP, as a multiple of `dim`."""
     layer_norm_eps: Epsilon = 1e-5
@@ -141,7 +142,7 @@ class AttentionToMaskSpec(DecoderSettings):
 
     @property
     def encoder_blocks(self) -> int:
-        """Those that it takes features from."""
+        """The number of blocks that it takes features from."""
         return self.blocks
 
 
@@ -153,16 +154,16 @@ class EoMTSpec(DecoderSettings):
     kind: Literal["eomt"] = "eomt"
     """The decoder; see docs/decoders.md."""
     blocks: Blocks = 4
-    """The encoder's last blocks, which class tokens go through with the patches."""
+    """Number of the encoder's last blocks that class tokens go through with the patches."""
     cells: Annotated[Literal[1, 2, 4, 8], OnlyWhole] = 4
-    """Rows and columns of logits for each patch, made by learned doublings."""
+    """Rows and columns of logits for each patch, by learned upsampling."""
     masking: bool = True
-    """Whether class tokens see at first only patches that are already their class's. False is for a
-    start from a model whose class tokens are trained."""
+    """Whether class tokens attend at first only to patches predicted as their class. Set it to
+    False when starting from a model whose class tokens are trained."""
 
     @property
     def encoder_blocks(self) -> int:
-        """Those that the class tokens go through."""
+        """The number of blocks that the class tokens go through."""
         return self.blocks
 
     @property

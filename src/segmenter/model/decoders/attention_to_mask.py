@@ -1,8 +1,8 @@
-"""Attention to mask: how much a class token attends to a patch says how much it is of the class.
+"""Attention to mask: the attention of a class token to the patches is the mask of its class.
 
-SegViT (Zhang et al. 2022): one token a class attends to the patches of several encoder blocks, one
-after the other, and what it attends to is its mask. Here a class has one logit, the sum of its
-masks and of its presence in the image, and learns by the loss over pixels as in every decoder.
+SegViT (Zhang et al. 2022): one token per class attends to the features of several encoder
+blocks in turn, and its attention scores are its mask. Here a class has one logit per patch, the sum
+of its masks and of its presence in the image, trained by the loss over pixels like every decoder.
 """
 
 from typing import cast
@@ -21,7 +21,7 @@ from segmenter.numbers import HEAD_DIM
 
 
 class AttentionToMask(Decoder):
-    """Add up what one learned token per class attends to, block by block of the encoder."""
+    """Sum the attention scores of one learned token per class over several encoder blocks."""
 
     def __init__(self, spec: AttentionToMaskSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class AttentionToMask(Decoder):
             AttentionToMaskBlock(encoder.embed_dim, dim, spec) for _ in range(spec.blocks)
         )
         self.norm = nn.LayerNorm(dim, eps=spec.layer_norm_eps)
-        # No bias: what all classes have alike, a softmax over them does not see.
+        # No bias: a softmax ignores a constant that all classes share.
         self.presence = nn.Linear(dim, 1, bias=False)
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
@@ -57,7 +57,7 @@ class AttentionToMask(Decoder):
     def attention_weights(
         self, features: Float[Tensor, "batch patches features"], block: int
     ) -> Float[Tensor, "batch heads all_tokens all_tokens"]:
-        """Return how much class tokens take from patches in one block; patches take nothing."""
+        """Return the attention of class tokens to patches in one block; patches have none."""
         classes, _ = self.run_blocks(features, block)
         attending = cast(AttentionToMaskBlock, self.blocks[block])
         weights = attending.scores(classes, self._features_of(features, block)).softmax(dim=-1)
@@ -75,13 +75,13 @@ class AttentionToMask(Decoder):
         return classes, masks
 
     def _features_of(self, features: Tensor, block: int) -> Tensor:
-        """The features of the encoder block that a block attends to: the last one first."""
+        """Return the features that a block attends to; the first block attends to the last features."""
         num_blocks = len(self.blocks)
         return features.chunk(num_blocks, dim=-1)[num_blocks - 1 - block]
 
 
 class AttentionToMaskBlock(nn.Module):
-    """Let class tokens gather from patches, then an MLP, each on a residual branch."""
+    """Cross-attention from class tokens to patches, then an MLP, each on a residual branch."""
 
     def __init__(self, encoder_dim: int, dim: int, spec: AttentionToMaskSpec) -> None:
         super().__init__()
@@ -112,10 +112,10 @@ class AttentionToMaskBlock(nn.Module):
         classes: Float[Tensor, "batch classes dim"],
         patches: Float[Tensor, "batch patches encoder_dim"],
     ) -> Float[Tensor, "batch heads classes patches"]:
-        """How well each class token fits each patch, before the softmax."""
+        """Return the scaled product of each class token with each patch, before the softmax."""
         query, key = self._heads(self.query(self.norm1(classes))), self._heads(self.key(patches))
         return query @ key.transpose(-2, -1) * HEAD_DIM**-0.5
 
     def _heads(self, tokens: Tensor) -> Tensor:
-        """(batch, heads, tokens, HEAD_DIM)."""
+        """Split the channels into heads: (batch, heads, tokens, HEAD_DIM)."""
         return tokens.unflatten(2, (self.num_heads, HEAD_DIM)).transpose(1, 2)

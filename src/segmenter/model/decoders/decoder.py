@@ -1,4 +1,4 @@
-"""What every decoder is: the interface that the model, training and the viewers rely on."""
+"""The interface of decoders, which the model, training and the attention maps rely on."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -20,17 +20,18 @@ class Decoder(nn.Module):
     """Turn an encoder's features into one logit for each class and patch.
 
     A new decoder is a subclass with `forward` and `class_embeddings`; its settings stand in
-    `model/decoders/__init__.py`. What it does not override stays as it is here.
+    `model/decoders/__init__.py`. The rest has defaults for a decoder without
+    attention or state.
     """
 
     out_indices: Sequence[int]
-    """Blocks of the encoder whose features it takes, counted from 0, in rising order."""
+    """Encoder blocks whose features it takes, counted from 0, in rising order."""
     drop_rates: Sequence[float] = ()
     """Stochastic depth of each residual branch, in the order of `drop_path_scales`."""
     num_attention_blocks = 0
-    """Blocks of its own with attention between class tokens and patches."""
+    """Number of its own blocks with attention between class tokens and patches."""
     num_query_blocks = 0
-    """The encoder's last blocks that its class tokens go through with the patches."""
+    """Number of the encoder's last blocks that its class tokens go through with the patches."""
 
     def forward(
         self,
@@ -38,12 +39,12 @@ class Decoder(nn.Module):
         grid: Grid,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch, or each of its cells, from what `encode` returned."""
+        """Score each patch, or several rows and columns within it, from what `encode` returned."""
         raise NotImplementedError
 
     @property
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
-        """What patches are compared with: one vector for each class."""
+        """The vector of each class that patches are compared with."""
         raise NotImplementedError
 
     def encode(
@@ -66,14 +67,14 @@ class Decoder(nn.Module):
         images: Float[Tensor, "batch channels height width"],
         block: int,
     ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
-        """Return what one block of the encoder is given, counted from 0; see `Encoder.embed`."""
+        """Return the input of one encoder block, counted from 0; see `Encoder.embed`."""
         tokens, grid, rotation = encoder.embed(images)
         return run_blocks(encoder, tokens, range(block), rotation), grid, rotation
 
     def append_queries(
         self, tokens: Float[Tensor, "batch tokens dim"], rotation: Rotation | None
     ) -> tuple[Float[Tensor, "batch _ dim"], Rotation | None]:
-        """Put the class tokens after the tokens of an encoder that they go through."""
+        """Append the class tokens to the tokens of an encoder; see `num_query_blocks`."""
         raise NotImplementedError
 
     def attention_weights(
@@ -81,7 +82,7 @@ class Decoder(nn.Module):
         features: Float[Tensor, "batch patches features"],  # noqa: ARG002
         block: int,  # noqa: ARG002
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """Return how much each token takes from each in one of `num_attention_blocks`.
+        """Return the attention from each token to each in one of `num_attention_blocks`.
 
         Raises:
             UserError: If the decoder has no attention.
@@ -103,5 +104,5 @@ def build_decoder(settings: DecoderSettings, encoder: EncoderSpec, num_classes: 
 
 
 def evenly_spaced(count: int, depth: int) -> list[int]:
-    """Choose blocks of an encoder, counted from 0: evenly spaced, the last one among them."""
+    """Return `count` evenly spaced block indices of an encoder; the last block is always one."""
     return [depth * (number + 1) // count - 1 for number in range(count)]

@@ -1,9 +1,10 @@
-"""Class tokens inside the encoder: no decoder but a comparison at the end.
+"""EoMT: class tokens go through the encoder with the patches; the decoder only compares them.
 
-EoMT (Kerssies et al. 2025), in the form for semantic segmentation: one token a class joins the
-patches in the encoder's last blocks. While it learns, a token attends in these blocks only to
-patches that are already its class's; this masking is taken back block by block, and a trained model
-is a plain ViT. There is no loss on the masks in between: the last norm and comparison judge them.
+EoMT (Kerssies et al. 2025), in the form for semantic segmentation: one token per class joins the
+patches in the encoder's last blocks. At the start of training, a class token attends in these blocks
+only to patches that are predicted as its class. This masking is removed block by block, so a trained
+model is a plain ViT. The intermediate masks have no loss of their own; they are computed with the last
+norm and the same comparison as the output.
 """
 
 import math
@@ -19,7 +20,7 @@ from segmenter.model.encoder import EncoderParts, Grid, run_blocks
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation, initialize_linear_and_norm
 
-_LEAST_SEEN = 1e-6  # the share of attention that is left to masked patches, for finite numbers
+_LEAST_SEEN = 1e-6  # masked patches keep this share, so that its logarithm is finite
 _ANNEALING_POWER = 0.9
 
 
@@ -39,13 +40,13 @@ class EoMT(Decoder):
             nn.GELU(),
             nn.Linear(dim, dim, bias=False),
         )
-        # No bias here: what all classes have alike, a softmax over them does not see.
+        # No bias: a softmax ignores a constant that all classes share.
         self.presence = nn.Linear(dim, 1, bias=False)
         self.refine = nn.Sequential(*(Doubling(dim) for _ in range(int(math.log2(spec.cells)))))
         self._learns_masked = spec.masking
         self.masking: Tensor | None = None
-        """For training: how much is masked in each of the last blocks, 0 to 1; see `mask_shares`.
-        None: nothing."""
+        """In training, the masked share in each of the last blocks, 0 to 1; see `mask_shares`.
+        None: nothing is masked."""
         initialize_linear_and_norm(self)
         nn.init.trunc_normal_(self.class_tokens, std=0.02)
 
@@ -55,7 +56,7 @@ class EoMT(Decoder):
         grid: Grid,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each cell of a patch, from the patches of `grid`, then the class tokens."""
+        """Score each patch in `cells` rows and columns; class tokens follow the patches in `features`."""
         num_patches = grid[0] * grid[1]
         patches = self.refine(features[:, :num_patches].transpose(1, 2).unflatten(2, grid))
         classes = features[:, num_patches:]
@@ -85,7 +86,7 @@ class EoMT(Decoder):
         block: int,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
-        """Return what one block of the encoder is given, the class tokens after the patches."""
+        """Return the input of one block of the encoder, the class tokens after the patches."""
         joins_at = encoder.spec.depth - self.num_query_blocks
         tokens, grid, rotation = encoder.embed(images)
         first = range(min(joins_at, block))
@@ -119,14 +120,14 @@ class EoMT(Decoder):
     def attention_mask(
         self, features: Float[Tensor, "batch tokens dim"], grid: Grid, share: Float[Tensor, ""]
     ) -> Float[Tensor, "batch classes patches"]:
-        """Hide patches from the class tokens that they are not of; a share of 0 hides nothing.
+        """Hide from each class token the patches of other classes; a share of 0 hides nothing.
 
-        A patch is seen whole by a class whose probability there is at least an even share, and
-        less below that. EoMT hides at a threshold; without a step, rounding (as of a sum over
-        processes) cannot change what is seen.
+        A patch is fully visible to a class whose probability there is at least 1 / classes, and less
+        visible below that. EoMT has a threshold instead; without one, rounding (such as of a sum
+        over processes) cannot flip the visibility of a patch.
 
         Returns:
-            What is added to the scores of attention, before the softmax: 0 or less.
+            The bias that is added to attention scores before the softmax: 0 or less.
         """
         logits = F.adaptive_avg_pool2d(self.forward(features, grid), grid).flatten(2).float()
         is_of_class = (logits.softmax(dim=1) * logits.shape[1]).clamp(max=1)
@@ -142,10 +143,10 @@ class EoMT(Decoder):
 
 
 def mask_shares(progress: float, num_blocks: int) -> Float[Tensor, " num_blocks"] | None:
-    """How much is masked in each block at a point of a run, 0 (its start) to 1 (its end).
+    """Return the masked share of each block at a point of a run, 0 (its start) to 1 (its end).
 
     One block after the other is unmasked, between the first and the last of `num_blocks + 2` equal
-    parts of the run; none once nothing is masked.
+    parts of the run. Returns None once nothing is masked.
     """
     done = progress * (num_blocks + 2) - 1 - torch.arange(num_blocks)
     shares = (1 - done.clamp(0, 1)) ** _ANNEALING_POWER
@@ -170,5 +171,5 @@ class ChannelNorm(nn.LayerNorm):
     def forward(
         self, input: Float[Tensor, "batch dim rows columns"]
     ) -> Float[Tensor, "batch dim rows columns"]:
-        """Normalise each place by itself."""
+        """Normalise each position by itself."""
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -14,14 +14,14 @@ from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Block, initialize_linear_and_norm, rising_drop_rates
 
 _FIRST_SCALE = 10.0
-"""Lets a probability come close to 0 and 1 from the start; what can be learned is not bounded."""
+"""Large enough for probabilities near 0 and 1 from the start; learned without a bound."""
 
 
 class MaskTransformer(Decoder):
-    """Let one learned token per class attend to the patches, then compare the two.
+    """Let one learned token per class and the patches attend to each other, then compare them.
 
-    `masks = z_patches z_classes^T`, on unit vectors: the logit of a class at a patch is their
-    cosine similarity, normalised over classes, or scaled.
+    `masks = z_patches z_classes^T` of unit vectors (paper, section 3.2). The logit of a class at a
+    patch is their cosine similarity, followed by a layer norm over classes or by a learned scale.
     """
 
     def __init__(self, spec: MaskTransformerSpec, encoder: EncoderSpec, num_classes: int) -> None:
@@ -79,7 +79,7 @@ class MaskTransformer(Decoder):
     def attention_weights(
         self, features: Float[Tensor, "batch patches dim"], block: int
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """Return how much patches and class tokens take from each other in one block."""
+        """Return the attention between patches and class tokens in one block."""
         tokens = self.run_blocks(features, block)
         return cast(Block, self.blocks[block]).attention_weights(tokens)
 
@@ -89,7 +89,7 @@ class MaskTransformer(Decoder):
         count: int,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch tokens decoder_dim"]:
-        """Put the class tokens after the patches; take both through the first `count` blocks."""
+        """Append the class tokens to the patches and run the first `count` blocks on both."""
         tokens = self.project_in(features)
         classes = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         tokens = torch.cat([tokens, classes], dim=1)
@@ -99,7 +99,7 @@ class MaskTransformer(Decoder):
 
 
 class ScaledCosine(nn.Module):
-    """Turn cosines into logits by one learned scale, and a learned bias for each class."""
+    """Turn cosines into logits by a learned scale and a learned bias per class."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -107,5 +107,5 @@ class ScaledCosine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, cosines: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:
-        """Cosines in -1 to 1 become logits of about -10 to 10 at the start."""
+        """Scale cosines of -1 to 1; at the start, logits are -10 to 10."""
         return cosines.to(self.bias.dtype) * self.scale + self.bias

@@ -1,6 +1,6 @@
 """A linear layer on the tokens of several encoder blocks, standardised by channel.
 
-The head that DINOv2 and DINOv3 are measured with on segmentation.
+DINOv2 and DINOv3 are evaluated on segmentation with this head.
 """
 
 import torch
@@ -50,12 +50,12 @@ class MultiBlockLinear(Decoder):
 
 
 class RunningStatsNorm(nn.Module):
-    """Batch norm by the statistics of the batches before, in training as in use.
+    """Batch norm with running statistics, in training as in inference.
 
-    So an image's logits do not depend on the batch it comes in, nor on how the batch is cut into
-    parts or shared out over processes. The statistics have no gradient. They move after each step,
-    by those of the whole batch: `pop_batch_stats`, added up over processes, then `update`. There is
-    no gain and no offset, as a linear layer follows.
+    An image's logits therefore do not depend on its batch, nor on how the batch is split into parts
+    or over processes. The statistics have no gradient. Each step updates them from the whole batch:
+    `pop_batch_stats`, summed over processes, then `update`. There is no gain and no offset, because
+    a linear layer follows.
     """
 
     mean: Tensor

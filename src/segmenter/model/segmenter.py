@@ -96,8 +96,8 @@ class Segmenter(nn.Module):
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score every class at every patch, from what `encode` returned.
 
-        Where the spec has a background, it is channel 0 with a logit of 0 everywhere: a softmax over
-        0 and the logit of the one class is that logit's sigmoid.
+        Where the spec has a background, it is channel 0 with a logit of 0 everywhere: a softmax
+        over 0 and the logit of the one class is that logit's sigmoid.
         """
         if drop_path_scales is not None:
             drop_path_scales = drop_path_scales[len(self.encoder.drop_rates) :]

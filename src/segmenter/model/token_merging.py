@@ -32,8 +32,8 @@ def check_threshold(threshold: float) -> None:
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if not is_number or not 0 < threshold <= 1:
         raise UserError(
-            "merge_threshold is the cosine above which tokens are merged, above 0 and at most 1, such "
-            f"as 0.8; got {threshold!r}"
+            "merge_threshold is the cosine above which tokens are merged, above 0 and at most 1, "
+            f"such as 0.8; got {threshold!r}"
         )
 
 

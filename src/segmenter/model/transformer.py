@@ -1,8 +1,8 @@
 """The transformer block that encoder and decoder share (paper, section 3.1).
 
 Stochastic depth is not drawn here. Training passes `drop_path_scales`, for each residual branch and
-image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw is a function of the seed and the position
-of the image in the run.
+image 0 (dropped) or 1 / (1 - rate) (kept), so that a draw is a function of the seed and the
+position of the image in the run.
 """
 
 from typing import Literal

@@ -75,7 +75,7 @@ class AttentionToMask(Decoder):
         return classes, masks
 
     def _features_of(self, features: Tensor, block: int) -> Tensor:
-        """Return the features that a block attends to; the first block attends to the last features."""
+        """Return the features that a block attends to: the first block takes the last ones."""
         num_blocks = len(self.blocks)
         return features.chunk(num_blocks, dim=-1)[num_blocks - 1 - block]
 

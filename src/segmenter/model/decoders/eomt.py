@@ -1,10 +1,10 @@
 """EoMT: class tokens go through the encoder with the patches; the decoder only compares them.
 
 EoMT (Kerssies et al. 2025), in the form for semantic segmentation: one token per class joins the
-patches in the encoder's last blocks. At the start of training, a class token attends in these blocks
-only to patches that are predicted as its class. This masking is removed block by block, so a trained
-model is a plain ViT. The intermediate masks have no loss of their own; they are computed with the last
-norm and the same comparison as the output.
+patches in the encoder's last blocks. Early in training, a class token attends in these blocks only
+to patches that are predicted as its class. This masking is removed block by block, so a trained
+model is a plain ViT. The intermediate masks have no loss of their own; they are computed as the
+output is, by the last norm and the comparison.
 """
 
 import math
@@ -56,7 +56,7 @@ class EoMT(Decoder):
         grid: Grid,
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
-        """Score each patch in `cells` rows and columns; class tokens follow the patches in `features`."""
+        """Score each patch in `cells` rows and columns, from patches followed by class tokens."""
         num_patches = grid[0] * grid[1]
         patches = self.refine(features[:, :num_patches].transpose(1, 2).unflatten(2, grid))
         classes = features[:, num_patches:]
@@ -122,8 +122,8 @@ class EoMT(Decoder):
     ) -> Float[Tensor, "batch classes patches"]:
         """Hide from each class token the patches of other classes; a share of 0 hides nothing.
 
-        A patch is fully visible to a class whose probability there is at least 1 / classes, and less
-        visible below that. EoMT has a threshold instead; without one, rounding (such as of a sum
+        A patch is fully visible to a class whose probability there is at least 1 / classes, and
+        less below that. EoMT has a threshold instead; without one, rounding (such as of a sum
         over processes) cannot flip the visibility of a patch.
 
         Returns:

@@ -454,7 +454,7 @@ def test_another_encoder_needs_partial_which_the_recipe_of_the_run_keeps(
         for name in ("expand.weight", "expand.bias", "reduce.weight")
     )
     assert f"; 6 start fresh: {names}; 6 of {path} are left unused: {names}" in said
-    assert "partial: true" in (here / "runs/tiny/recipe.yaml").read_text()
+    assert "allow_partial_weights: true" in (here / "runs/tiny/recipe.yaml").read_text()
 
 
 def test_results_beside_their_images_are_not_labelled_again(here: Path) -> None:

@@ -3,9 +3,12 @@
 `python -m tests.commands.test_frozen` writes both files anew, for a commit that says why.
 """
 
+import re
 from collections.abc import Iterator
+from inspect import Parameter
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -24,10 +27,25 @@ def command_line() -> Iterator[str]:
     for command in sorted(COMMANDS):
         yield command
         for argument in arguments_of(command).values():
-            hint = str(argument.hint).replace("typing.", "").replace("pathlib._local.", "pathlib.")
-            hint = getattr(argument.hint, "__name__", hint) if hint.startswith("<") else hint
-            needed = "required" if argument.required else repr(argument.field_info.default)
-            yield f"  {' '.join(argument.names)}  {hint}  {needed}".replace("PosixPath", "Path")
+            default = argument.field_info.default
+            needed = (
+                "required" if argument.required or default is Parameter.empty else repr(default)
+            )
+            line = f"  {' '.join(argument.names)}  {spelled(argument.hint)}  {needed}"
+            yield re.sub("(Posix|Windows)Path", "Path", line)
+
+
+def spelled(hint: Any) -> str:
+    """A type in words that do not depend on the version of Python."""
+    inner = get_args(hint)
+    if not inner:
+        return "None" if hint is type(None) else hint.__name__
+    if get_origin(hint) is Literal:
+        return " ".join(inner)
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(spelled, inner))
+    names = ["..." if each is ... else spelled(each) for each in inner]
+    return f"{get_origin(hint).__name__}[{', '.join(names)}]"
 
 
 def recipe_fields(model: type[BaseModel] = Recipe, at: str = "") -> Iterator[str]:

@@ -29,7 +29,7 @@ class HubName(NamedTuple):
     repository: str
     """`owner/name`."""
     revision: str | None = None
-    """A branch, tag or commit; none: the newest state."""
+    """A branch, tag or commit; None: the newest state."""
 
     def __str__(self) -> str:
         """The name as it is given to `load`."""

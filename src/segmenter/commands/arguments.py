@@ -1,4 +1,4 @@
-"""Reading the words of the command line strictly: a number as it stands there, a path that can be.
+"""Strict parsing of command-line values: plain decimal numbers, and paths that can exist.
 
 Cyclopts reads 2.5 as 2, 0x10 as 16, and an empty path as the current folder.
 """
@@ -34,7 +34,7 @@ class WordError(UserError):
 
 
 def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
-    """Make of one argument's words a value of its type, as cyclopts does, after checking each.
+    """Convert one argument's words to its type, as cyclopts does, after checking each.
 
     Raises:
         WordError: If a number is not written in plain decimal digits or is not finite, or if a text
@@ -50,7 +50,7 @@ def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
 
 
 def _leaves(type_: Any) -> Iterator[Any]:
-    """Give the types inside one such as `tuple[float, ...] | None`; choices are no types."""
+    """Yield the types inside one such as `tuple[float, ...] | None`, but not `Literal` choices."""
     inner = () if get_origin(type_) is Literal else get_args(type_)
     if not inner:
         yield type_
@@ -59,7 +59,7 @@ def _leaves(type_: Any) -> Iterator[Any]:
 
 
 def problem_of(mistake: CycloptsError) -> str:
-    """The line that says what is wrong with a command line."""
+    """Return one line that says what is wrong with a command line."""
     word = mistake.__cause__
     argument = mistake.argument
     if isinstance(mistake, MissingArgumentError) and argument and _is_positional(argument):
@@ -76,7 +76,7 @@ def _is_positional(argument: Argument) -> bool:
 
 
 def text_problem(text: str) -> str | None:
-    """What keeps a text from naming anything: it is empty, or no file can have such a name."""
+    """Return why a text cannot be a name or a path, or None if it can."""
     if not text.strip():
         return "is empty; give it a value, or leave it out"
     if any(ord(character) < 32 or ord(character) == 127 for character in text):

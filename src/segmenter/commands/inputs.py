@@ -1,4 +1,4 @@
-"""No command writes over what it reads."""
+"""A check that no command overwrites its own input."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -11,13 +11,13 @@ _OUTPUTS = ("out", "json", "report")
 
 
 def check_outputs(arguments: Mapping[str, Any]) -> None:
-    """Refuse an output that is one of a command's inputs, whatever --overwrite says.
+    """Reject an output path that is one of a command's inputs, even with --overwrite.
 
     Args:
         arguments: Values of a command's parameters; fields of options objects are looked at.
 
     Raises:
-        UserError: If one would be lost.
+        UserError: If an input would be overwritten.
     """
     given = dict(_flattened(arguments))
     for output in _OUTPUTS:
@@ -46,7 +46,7 @@ def _check_no_input(output: str, given: dict[str, Any]) -> None:
 
 
 def _words(value: object) -> Iterator[str]:
-    """What could name a file among the values of an argument."""
+    """Yield the values of an argument that may name a file."""
     if isinstance(value, str | Path):
         yield str(value)
     elif isinstance(value, list | tuple):

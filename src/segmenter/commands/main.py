@@ -1,4 +1,4 @@
-"""The `segmenter` command: run one of the table's commands, and answer each mistake in one line."""
+"""The `segmenter` command: run a command of `table.py`, and report each mistake in one line."""
 
 import sys
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ app = _make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command; a mistake of the user is one line, a bug of ours a traceback.
+    """Run a command; a mistake of the user prints one line, a bug of ours a traceback.
 
     Args:
-        arguments: What follows `segmenter`; None: what the process was started with.
+        arguments: The words after `segmenter`; if None, those of this process.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with guarded_streams():
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(tokens: Sequence[str]) -> int | str | None:
-    """Run the command; returns its exit status, also where it cannot print what it has to."""
+    """Run the command and return its exit status, also if its output cannot be written."""
     try:
         status = _answer_mistakes(tokens)
         sys.stdout.flush()
@@ -68,7 +68,7 @@ def _run(tokens: Sequence[str]) -> int | str | None:
 
 
 def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
-    """Run the command; returns its exit status after a line on what went wrong."""
+    """Run the command and return its exit status; a mistake prints one line."""
     try:
         tokens = [_long(token) for token in tokens]
         _check_flags(tokens)
@@ -92,13 +92,13 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
 
 
 def _long(token: str) -> str:
-    """Write out `--model.decoder mask`, which is short for `--model.decoder.kind mask`."""
+    """Expand `--model.decoder mask`, which is short for `--model.decoder.kind mask`."""
     flag, equals, value = token.partition("=")
     return f"{flag}.kind{equals}{value}" if flag == "--model.decoder" else token
 
 
 def _check_flags(tokens: Sequence[str]) -> None:
-    """Refuse flags of 0.1.0, and `--model FILE --model.decoder mask`: a section is no value."""
+    """Reject flags of 0.1.0, and `--model FILE --model.decoder mask`: a section has no value."""
     flags = [token.partition("=")[0] for token in tokens if token.startswith("--")]
     for flag in flags:
         renamed = RENAMED.get(f"{tokens[0]} {flag}") or RENAMED.get(flag)

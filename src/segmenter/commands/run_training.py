@@ -45,13 +45,13 @@ def run_training(
     """Check the data, build the run, train; or start the processes that do.
 
     Args:
-        recipe: What to do.
-        out: Folder of the run; none: `runs/` and the recipe's name.
-        device: Where to compute; none: the CPU for one process, GPUs if there are any for more.
-        devices: Processes on this machine; none: this one, or those that torchrun started.
-        execution: How it is computed.
-        resume: Go on from the newest checkpoint.
-        allow_config_change: Though recipe or images changed.
+        recipe: The run.
+        out: Folder of the run; if None, `runs/` and the recipe's name.
+        device: Where to compute; if None, the CPU for one process, GPUs if available for more.
+        devices: Processes on this machine; if None, this one, or those that torchrun started.
+        execution: How the run is computed.
+        resume: Resume from the newest checkpoint.
+        allow_config_change: Resume even though the recipe or the data changed.
 
     Returns:
         Exit status.
@@ -61,7 +61,7 @@ def run_training(
         Stopped: If a signal ended it, after everything was saved.
     """
     if allow_config_change and not resume:
-        raise UserError("--allow-config-change is for a run that goes on; add --resume")
+        raise UserError("--allow-config-change is for resuming a run; add --resume")
     described = processes_from_env()
     check_devices(devices, described)
     num_processes = max(devices or 1, described.count)
@@ -102,7 +102,7 @@ def _launch(recipe: Recipe, count: int, arguments: list[str]) -> int:
 def _survey(
     recipe: Recipe, folder: Path, device: torch.device, log: Log, *, resume: bool
 ) -> Survey:
-    """Settle the precision, check trackers and folder, and read every image and mask.
+    """Resolve the precision, check trackers and folder, and read every image and mask.
 
     Raises:
         UserError: If trackers, the run's folder or the data set do not allow the run.
@@ -124,7 +124,7 @@ def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
 
 
 def _precision_on(device: torch.device, precision: str, log: Log) -> str:
-    """Return what a precision means on a device; warn if it is slow there."""
+    """Resolve `auto` for a device; warn if the precision is slow there."""
     is_native = has_bfloat16(device)
     if precision == "auto":
         return "bfloat16" if is_native else "float32"

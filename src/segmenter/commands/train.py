@@ -14,7 +14,7 @@ from segmenter.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run learns from; each is a field of the recipe too."""
+    """Data set and starting weights; each is also a field of the recipe."""
 
     folder: Annotated[str | None, Parameter(name="--data")] = None
     """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
@@ -28,7 +28,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """Where a run is kept, and whether it resumes."""
+    """Folder of a run, and whether to resume it."""
 
     out: Path | None = None
     """Folder to write to. [default: `runs/` and the recipe's name]"""
@@ -39,7 +39,7 @@ class RunFolder:
 
 
 def _field(_type: object, tokens: dict[str, Any] | list[Token]) -> Any:
-    """Take `--section.field VALUE` as a nested value; the recipe checks it."""
+    """Parse `--section.field VALUE` into a nested value; the recipe checks it."""
     if isinstance(tokens, dict):
         return {key: _field(_type, inner) for key, inner in tokens.items()}
     from segmenter.files.yaml import parse_value
@@ -83,7 +83,7 @@ def train(
 
 
 def _changes(start: Start, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what is to be changed in the recipe, nested as in its file."""
+    """Return the fields to change in the recipe, nested as in its file."""
     given: dict[str, Any] = {"data": {}, "model": {}}
     for key, value in fields.items():
         given[key] = given.get(key, {}) | value if isinstance(value, dict) else value

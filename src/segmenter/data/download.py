@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
 Progress = Callable[[int, int | None], None]
-"""Told how many bytes are done, of how many (none: the server does not say)."""
+"""Told how many bytes are done, of how many (None: the server does not say)."""
 
 
 def download(url: str, path: Path, sha1: str | None, on_bytes: Progress) -> str:
@@ -64,7 +64,7 @@ def verify(file: Path, sha1: str | None, record: Path | None = None) -> str:
     Args:
         file: The file.
         sha1: None where it is not known.
-        record: The path whose `.sha256` holds or gets the hash; none: that of the file itself.
+        record: The path whose `.sha256` holds or gets the hash; None: that of the file itself.
 
     Returns:
         Its SHA-256.

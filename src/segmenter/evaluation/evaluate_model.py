@@ -134,7 +134,7 @@ def how_computed(predictor: Predictor) -> dict[str, Any]:
 
 
 def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
-    """The classes given, or those of the data (none: it has them itself), or the model's."""
+    """The classes given, or those of the data (None: it has them itself), or the model's."""
     if classes_file is not None:
         return read_classes(classes_file)
     if split_name(data) is not None:

@@ -22,7 +22,7 @@ class Statistics:
     Args:
         classes: Of the data.
         boundary_ratio: Width of boundary regions, as a share of an image's diagonal.
-        temperature: Fitted on other images: calibration is told with it too; none: only as it is.
+        temperature: Fitted on other images: calibration is told with it too; None: only as it is.
         fitted_on: What it was fitted on.
     """
 

@@ -177,7 +177,7 @@ def scores(
         matrix: Counts over a whole data set; for the scores of one image, over that image.
         names: Class names, in the order of their indices.
         absent_rule: What a class counts that is in neither truth nor prediction.
-        background_index: What is no class, and so in no mean; none: all are classes.
+        background_index: What is no class, and so in no mean; None: all are classes.
 
     Raises:
         ValueError: If there are more or fewer names than classes.

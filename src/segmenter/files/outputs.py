@@ -130,7 +130,7 @@ class OutputFolder:
     Args:
         root: The folder; made when the first file is written.
         overwrite: Replace any file that is in the way.
-        notes: Which files are ours; none: a `Manifest` in the folder. Whoever gives their own sees
+        notes: Which files are ours; None: a `Manifest` in the folder. Whoever gives their own sees
             to it that no name is used twice, so that a million names need not be remembered.
 
     Raises:

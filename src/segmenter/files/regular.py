@@ -11,7 +11,7 @@ def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
 
     Args:
         path: The file, or a link to it.
-        max_bytes: Nothing of a larger file is read; none: no limit.
+        max_bytes: Nothing of a larger file is read; None: no limit.
 
     Raises:
         OSError: If it is missing, is no regular file, or is larger; `strerror` says which.

@@ -1,4 +1,4 @@
-"""Images in, label maps out, as a `Protocol` says: resized, through windows, mirrored, averaged."""
+"""From images to label maps by a `Protocol`: resize, slide windows, flip, average, label."""
 
 import itertools
 import time
@@ -36,11 +36,11 @@ from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
 Quantities = dict[Quantity, ndarray]
-"""What is wanted of an image or of some of its rows. Labels are uint8 or uint16 (height, width),
+"""Results for an image or for some of its rows. Labels are uint8 or uint16 (height, width),
 margins and confidence float32 (height, width), probabilities float32 (classes, height, width)."""
 
 _NUMBERS_AT_ONCE = 1 << 24
-"""Probabilities that are made at once: 64 MiB."""
+"""Probabilities computed at once: 64 MiB."""
 
 
 class Predictor:
@@ -49,16 +49,16 @@ class Predictor:
     A model object is put into eval mode and stays there.
 
     Args:
-        model: A model, the bundled name or path of one, an exported file, or a runtime that holds
-            one already; `device` and what follows are then its own.
-        protocol: How an image is fed to the model; none: as the model's own spec says. A name is
-            that of a published code base: `segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`.
-        flip: Whether to look at the mirrored image too; none: as the protocol says.
-        scales: Sizes to look at, relative to the protocol's; none: as the protocol says.
-        label_rule: Labels to give: `argmax`, the most probable; `iou` or `dice`, those with the
-            highest expected mean IoU or Dice in the image (`metric_decoding.py`).
-        device, runtime, precision, merge_threshold: As in `options.Compute`; `auto` is what is
-            fastest here, and a model object stays in torch.
+        model: A model, the bundled name or path of one, an exported file, or an open runtime, which
+            has its own device, runtime, precision and merge threshold.
+        protocol: How an image is fed to the model: a `Protocol`, or the name of a published one
+            (`segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`). If None, the model's own.
+        flip: Whether to average with the mirrored image. If None, as the protocol says.
+        scales: Sizes to average over, relative to the protocol's. If None, as the protocol says.
+        label_rule: `argmax` gives the most probable class at each pixel; `iou` and `dice` give the
+            labels with the highest expected mean IoU or Dice in the image (`metric_decoding.py`).
+        device, runtime, precision, merge_threshold: As in `options.Compute`. `auto` is the fastest
+            that is installed; a model object stays in torch.
 
     Raises:
         UserError: If any of these cannot be used.
@@ -95,28 +95,28 @@ class Predictor:
         self.runtime: Runtime = model
         self.device = self.runtime.device
         self.model_seconds = 0.0
-        """How long the model itself has run so far, without what is made of its logits."""
+        """Seconds that the model has run so far, without the work on its logits."""
         self.around_pass: Callable[[], AbstractContextManager[object]] = nullcontext
-        """Entered around each pass of windows through the model; may wait, or raise to give up."""
+        """Context entered around each forward pass; it may wait, or raise to cancel."""
         changes = {} if flip is None else {"flip": flip}
         changes |= {} if scales is None else {"scales": scales}
         self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
         self.image_bits = self.classes.image_bits
-        """Bits a sample that files are read with, if they have more than 8; none: each its own."""
+        """Bits per sample to read files with that have more than 8. If None, each file's own."""
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is."""
+        """Everything about the model but its weights."""
         return self.runtime.spec
 
     @property
     def model(self) -> Segmenter:
-        """The model in torch; where another runtime holds it, it is read for the first who asks."""
+        """The model in torch; with another runtime, it is read at the first request."""
         return self.runtime.model
 
     @property
     def classes(self) -> Classes:
-        """The classes that labels stand for."""
+        """The classes of the labels."""
         return self.spec.classes
 
     @overload
@@ -161,7 +161,7 @@ class Predictor:
     def probabilities(self, image: ndarray) -> Float[ndarray, "classes height width"]:
         """Return the probability of each class at each pixel of an image, 0 to 1.
 
-        Where there is one class: of the background and of the class.
+        For one class with a background: first the background, then the class.
 
         Args:
             image: As for `__call__`.
@@ -175,7 +175,7 @@ class Predictor:
     def confidence(self, image: ndarray) -> Float[ndarray, "height width"]:
         """Return the probability of the most probable class at each pixel of an image, 0 to 1.
 
-        The same as the highest of `probabilities`, without memory for those of all classes.
+        This is the maximum of `probabilities`, but needs no memory for all classes.
 
         Args:
             image: As for `__call__`.
@@ -189,14 +189,14 @@ class Predictor:
     def labels_and_margins(
         self, image: ndarray
     ) -> tuple[UInt[ndarray, "height width"], Float[ndarray, "height width"]]:
-        """Label every pixel of an image, and say how sure that is.
+        """Return the label map of an image and the margin of each label.
 
         Args:
             image: As for `__call__`.
 
         Returns:
-            The label map, and by how much the best class is more probable than the second at each
-            pixel: from 0, a tie, to 1.
+            The label map, and at each pixel the probability of the best class minus that of the
+            second: from 0, a tie, to 1.
 
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
@@ -205,7 +205,7 @@ class Predictor:
         return found["labels"], found["margins"]
 
     def rows(self, image: ndarray, *wanted: Quantity) -> Iterator[tuple[slice, Quantities]]:
-        """Yield what is wanted of an image, some rows at a time: all, once, from top to bottom.
+        """Yield results for an image, some rows at a time, from top to bottom.
 
         Args:
             image: As for `__call__`.
@@ -222,10 +222,10 @@ class Predictor:
         """Yield the labels of an image of any size, some rows at a time, from top to bottom.
 
         Args:
-            image: An array as for `__call__`, or what reads rows of one as they are asked for.
+            image: An array as for `__call__`, or an object that reads rows on demand.
 
         Raises:
-            UserError: If the labels of a pixel are to depend on all others.
+            UserError: If `label_rule` is not `argmax`: labels then depend on the whole image.
         """
         if self.label_rule != "argmax":
             raise UserError(
@@ -235,7 +235,7 @@ class Predictor:
             yield rows, found["labels"]
 
     def _whole(self, images: Sequence[object], *wanted: Quantity) -> list[Quantities]:
-        """Return what is wanted of whole images; neighbours of one size are computed together."""
+        """Return results for whole images; neighbours of one size are computed together."""
         whole: list[Quantities] = []
         with enough_memory():
             for batch in self._batches([self._checked(image) for image in images]):
@@ -248,7 +248,7 @@ class Predictor:
         return whole
 
     def _batches(self, images: Sequence[ndarray]) -> Iterator[list[ndarray]]:
-        """Put neighbours of one size together, as many as the model takes at once."""
+        """Group neighbours of one size, as many as the model takes at once."""
         for _, neighbours in itertools.groupby(images, key=lambda image: image.shape):
             same_size = list(neighbours)
             size = same_size[0].shape[:2]
@@ -259,7 +259,7 @@ class Predictor:
                 yield same_size[start : start + step]
 
     def _empty(self, size: tuple[int, ...], wanted: Sequence[Quantity]) -> Quantities:
-        """Make room for what is wanted of an image."""
+        """Allocate the results for an image."""
         found: Quantities = {}
         for each in wanted:
             shape = (len(self.classes), *size) if each == "probabilities" else size
@@ -272,7 +272,7 @@ class Predictor:
     def _walk(
         self, images: Sequence[ImageRows], wanted: Sequence[Quantity]
     ) -> Iterator[tuple[slice, list[Quantities]]]:
-        """Walk down images of one size, and yield what is wanted of some rows of each."""
+        """Walk down images of one size, and yield results for some rows of each."""
         if self.label_rule != "argmax" and "labels" in wanted:  # they depend on all pixels
             yield slice(0, images[0].shape[0]), [self._decoded(each, wanted) for each in images]
             return
@@ -289,7 +289,7 @@ class Predictor:
     def _found(
         self, band: Band, parts: Sequence[ViewLogits], wanted: Sequence[Quantity]
     ) -> Quantities:
-        """Return what is wanted of a band of one image."""
+        """Return results for a band of one image."""
         softmax = len(parts) > 1 and self.protocol.average == "probabilities"
         measures: dict[Quantity, Callable[..., ndarray]] = {
             "labels": partial(band_labels, dtype=self.classes.label_dtype),
@@ -300,7 +300,7 @@ class Predictor:
         return {each: measures[each](parts, softmax=softmax)[..., *band.inside] for each in wanted}
 
     def _decoded(self, image: ImageRows, wanted: Sequence[Quantity]) -> Quantities:
-        """Return what is wanted of an image whose labels are not the most probable classes."""
+        """Return results for an image with the label rule `iou` or `dice`."""
         labels, probabilities = self.labels_and_probabilities(image[:])
         found: Quantities = {"labels": labels, "probabilities": probabilities}
         if "margins" in wanted:

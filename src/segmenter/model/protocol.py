@@ -33,11 +33,11 @@ class Views(BaseModel):
     model_config = STRICT
 
     short_side: Side | None = None
-    """Resize the image, keeping its shape, to this short side; none: its own size."""
+    """Resize the image, keeping its shape, to this short side; None: its own size."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `short_side`."""
     window: Side | None = None
-    """Side of the sliding window, in pixels of the resized image; none: the whole at once."""
+    """Side of the sliding window, in pixels of the resized image; None: the whole at once."""
     stride: Side | None = None
     """Distance of neighbouring windows; at most the window."""
     blend: Literal["none", "linear"] = "none"
@@ -118,7 +118,7 @@ def published_protocol(
     Args:
         name: One of `PUBLISHED_PROTOCOLS`.
         window: Side of the windows: that of the crops the model was trained on.
-        stride: Used where the code base does not fix it; none: windows side by side.
+        stride: Used where the code base does not fix it; None: windows side by side.
         short_side: Of the resized image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
         max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
 

@@ -59,7 +59,7 @@ class EncoderSpec(BaseModel):
     """What the slowest rotation's period tends to, as a multiple of the fastest's."""
     rotary_grid: tuple[GridSide, GridSide] | None = None
     """Rows and columns that positions are counted on, whatever the image's own grid (EVA-02);
-    none: from -1 to 1 along each side, times two pi (DINOv3)."""
+    None: from -1 to 1 along each side, times two pi (DINOv3)."""
     layer_norm_eps: Epsilon = 1e-6
     layer_scale: bool = False
     mlp: Literal["gelu", "swiglu"] = "gelu"

@@ -1,4 +1,4 @@
-"""What `segmenter predict` writes of a labelled image: a table with a row for each format."""
+"""The files that `segmenter predict` writes for an image: a table with a row for each format."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,36 +21,36 @@ from segmenter.options import Ids
 from segmenter.predicting.annotations.annotation_files import SET_FORMATS, SetFormat, labelme_json
 
 Needs = Literal["labels", "margins", "probabilities"]
-"""What a format is made from."""
+"""Input of a format."""
 
 Encode = Callable[[], bytes]
-"""Gives the bytes of a file."""
+"""Returns the bytes of a file."""
 
 Stream = AbstractContextManager[Callable[[Float[ndarray, "classes rows width"]], None]]
-"""A file that takes the probabilities of an image from top to bottom."""
+"""Opens a file, and yields a function that appends rows of probabilities to it."""
 
 
 @dataclass
 class PredictedImage:
-    """An image on its way from one file to others: what was read, then what was found in it."""
+    """An image between reading and writing; the model fills `found` and `shares`."""
 
     path: Path
     name: str
-    """Of its files, without their endings."""
+    """Name of its output files, without their endings."""
     pixels: UInt8[ndarray, "height width 3"] = field(
         default_factory=lambda: np.empty((0, 0, 3), np.uint8)
     )
     remarks: tuple[str, ...] = ()
-    """What the user should know of how it was read; equal words for equal cases."""
+    """Remarks on how it was read; equal texts for equal cases."""
     found: dict[Needs, UInt[ndarray, "height width"]] = field(default_factory=dict)
     """`labels`, and `margins` if a format needs them: 0 for a tie of the two most probable classes,
     255 for certainty."""
     shares: Float[ndarray, " classes"] = field(default_factory=lambda: np.empty(0))
-    """Of each class in the pixels, 0 to 1."""
+    """Share of each class in the pixels, 0 to 1."""
     outputs: tuple[Path, ...] = ()
-    """Files that are written already."""
+    """Files already written."""
     seconds: float = 0.0
-    """Of work on it, without waiting in between."""
+    """Time of the work on it, without waiting."""
     problem: str | None = None
     """Why it could not be read or labelled."""
 
@@ -61,12 +61,12 @@ class PredictedImage:
 
 
 class ImageFormat(NamedTuple):
-    """A file that is written of each image: a row of `IMAGE_FORMATS`."""
+    """A file that is written for each image: a row of `IMAGE_FORMATS`."""
 
     ending: str
-    """What follows the image's name in that of the file."""
+    """Ending of the file, after the image's name."""
     encode: "Callable[[PredictedImage, ImageOutputs], Encode] | None" = None
-    """Draws the file, and returns what encodes it: another thread may do so."""
+    """Draws the file, and returns a function that encodes it, in any thread."""
     needs: Needs = "labels"
     stream: (
         Callable[
@@ -74,8 +74,8 @@ class ImageFormat(NamedTuple):
         ]
         | None
     ) = None
-    """In place of `encode`, for probabilities, of which no memory holds all: opens a file for an
-    image of some height and width, and takes (classes, rows, width) from top to bottom."""
+    """In place of `encode`, for probabilities, which may not fit in memory: opens a file for an
+    image of a given (height, width), and yields a function that appends (classes, rows, width)."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,18 @@ class ImageOutputs:
 
     classes: Classes
     root: Path
-    """Where they are written."""
+    """Folder to write to."""
     save: tuple[str, ...] = ("overlay", "color", "label")
     """Names of `IMAGE_FORMATS` and `SET_FORMATS`."""
     opacity: float = 0.5
-    """Of the colours in the overlay: 0 shows the image alone, 1 the colours alone."""
+    """Opacity of the colours in the overlay: 0 shows the image alone, 1 the colours alone."""
     ids: Ids = "index"
-    """What NAME_label.png holds."""
+    """Values of NAME_label.png; see `options.ImageOutput`."""
     also: tuple[ImageFormat, ...] = ()
-    """Formats that `--save` does not offer."""
+    """Further formats, which `--save` does not offer."""
 
     def __post_init__(self) -> None:
-        """Reject an opacity that cannot be."""
+        """Check the opacity."""
         if not 0 <= self.opacity <= 1:
             raise UserError(
                 f"opacity must be from 0 (image alone) to 1 (colours alone), got {self.opacity}"
@@ -107,25 +107,25 @@ class ImageOutputs:
 
     @property
     def formats(self) -> list[ImageFormat]:
-        """The files of each image."""
+        """Formats with a file for each image."""
         return [*(IMAGE_FORMATS[each] for each in self.save if each in IMAGE_FORMATS), *self.also]
 
     @property
     def set_formats(self) -> dict[str, SetFormat]:
-        """The files of all images together, by name."""
+        """Formats with one file for all images, by name."""
         return {each: SET_FORMATS[each] for each in self.save if each in SET_FORMATS}
 
     @property
     def needs(self) -> set[Needs]:
-        """What the files are made from; labels always are found."""
+        """Inputs of all formats; labels are always among them."""
         return {"labels", *(each.needs for each in self.formats)}
 
     def names(self, name: str) -> list[str]:
-        """Return the names of an image's files."""
+        """Return the file names of an image."""
         return [name + each.ending for each in self.formats]
 
     def draw(self, image: PredictedImage) -> dict[str, Encode]:
-        """Draw an image's files, and return what encodes each, by its name."""
+        """Draw an image's files; return the function that encodes each, by file name."""
         return {
             image.name + each.ending: each.encode(image, self)
             for each in self.formats
@@ -133,7 +133,7 @@ class ImageOutputs:
         }
 
     def lines(self, image: PredictedImage) -> dict[str, str]:
-        """Return what each file of all images says of this one, by the name of its format."""
+        """Return this image's line in each file of all images, by the name of the format."""
         name = image.name + image.path.suffix
         return {
             each: format.line(name, image.labels, self.classes)
@@ -168,7 +168,7 @@ def parse_save(text: str | None) -> tuple[str, ...]:
 def source_ids(
     labels: UInt[ndarray, "height width"], classes: Classes
 ) -> UInt[ndarray, "height width"] | UInt8[ndarray, "height width 3"]:
-    """Write class indices back as the mask values of the user's own data set.
+    """Map class indices to the mask values of the user's own data set.
 
     Grey values become uint8, or uint16 if one is above 255; colours become RGB.
     """
@@ -197,7 +197,7 @@ def probabilities_file(
         classes: Their names.
 
     Returns:
-        What takes the next rows.
+        A function that appends rows.
     """
     shape = (*size, len(classes))
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -241,7 +241,7 @@ def _margins(image: PredictedImage, _: ImageOutputs) -> Encode:
 
 
 def _labelme(image: PredictedImage, outputs: ImageOutputs) -> Encode:
-    """Name the image as it is seen from the folder of the file, with `/`."""
+    """Name the image relative to the folder of the file, with `/`."""
     folder = (outputs.root / image.name).parent
     try:
         name = Path(os.path.relpath(image.path, folder)).as_posix()
@@ -265,4 +265,4 @@ IMAGE_FORMATS: dict[str, ImageFormat] = {
     "labelme": ImageFormat(".json", _labelme),
 }
 IMAGE_COPY = ImageFormat("_photo.jpg", _image)
-"""The image itself, as a page shows it."""
+"""The image itself, for the gallery."""

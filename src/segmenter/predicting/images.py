@@ -74,7 +74,7 @@ def predict_files(
         predictor: What labels them; its model must take RGB.
         images: Images and their names; see `find_images`.
         folder: Where files are written.
-        outputs: Which; none: overlay, colours and label ids.
+        outputs: Which; None: overlay, colours and label ids.
         clock: Told where the time goes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`segmenter predict`: label images."""
+"""`segmenter predict` without `--parts`: label images, maps (GeoTIFF) and videos."""
 
 import sys
 from collections import Counter
@@ -49,7 +49,7 @@ def run_prediction(
     video: VideoOptions,
     image_bits: int | None = None,
 ) -> int:
-    """Label images and videos, print the share of each class; returns how many have a problem.
+    """Label images and videos, print the share of each class, and return the number that failed.
 
     Raises:
         UserError: If there are no images, or model, device or outputs do not allow it; if all that
@@ -100,7 +100,7 @@ def run_prediction(
 
 
 class Run:
-    """The results of a run, printed as they come and summed up at its end.
+    """The results of a run, printed as they come and summarised at its end.
 
     Args:
         classes: Classes of the labels.
@@ -119,7 +119,7 @@ class Run:
         self._remarks = Remarks()
 
     def is_in_vain(self, result: Result) -> bool:
-        """Return whether this is the last result, and no input has given a file."""
+        """Return whether this is the last result, it failed, and no input gave a file."""
         is_last = self._num_done + 1 == self._num_inputs
         return is_last and bool(result.problem) and not (self._has_outputs or result.outputs)
 
@@ -136,14 +136,14 @@ class Run:
             self.results.append(result)
 
     def print_summary(self, clock: StageClock) -> None:
-        """Print the share of each class, what was said of images, and how long it took."""
+        """Print the share of each class, remarks about images, and how long it took."""
         print_shares(self._summary)
         self._remarks.print()
         print_usage(clock, self._num_inputs)
 
 
 def _chosen_save(output: ImageOutput) -> tuple[str, ...]:
-    """Return what is written for each image, after refusing what contradicts it."""
+    """Return the formats to write for each image, after rejecting contradictory options."""
     if output.submission and (output.gallery or output.save):
         option = "--gallery" if output.gallery else "--save"
         raise UserError(f"--submission writes label maps alone; leave {option} out")
@@ -154,7 +154,7 @@ def _chosen_save(output: ImageOutput) -> tuple[str, ...]:
 
 
 def _check_videos_alone(video: Video, output: ImageOutput) -> None:
-    """Refuse what is for images, where there is a video."""
+    """Reject options that are for images alone if a video is given."""
     if output.submission or output.gallery or output.save:
         option = (
             "--submission" if output.submission else "--gallery" if output.gallery else "--save"
@@ -163,13 +163,13 @@ def _check_videos_alone(video: Video, output: ImageOutput) -> None:
 
 
 def print_passed_over(counts: Counter[str]) -> None:
-    """Say which images and videos were found that are not read."""
+    """Print how many images and videos were found that cannot be read."""
     if counts:
         print(f"note: {describe_passed_over(counts)}")
 
 
 def check_given(images: Sequence[str]) -> None:
-    """Refuse a command that names nothing to label."""
+    """Reject a command without images."""
     if not images:
         raise UserError("no images given; name images, folders, or patterns such as 'photos/*.jpg'")
 
@@ -177,8 +177,8 @@ def check_given(images: Sequence[str]) -> None:
 def open_predictor(
     model: str, labelling: Labelling, compute: Compute, image_bits: int | None = None
 ) -> Predictor:
-    """Open a model for images that are labelled one beside the other, and say what it is."""
-    cv2.setNumThreads(1)  # images are worked on side by side; so is what each thread spends known
+    """Open a model to label images in several threads; print its licence and runtime."""
+    cv2.setNumThreads(1)  # images are worked on in parallel, and each thread's time is counted
     predictor = Predictor(
         open_runtime(model, compute), flip=labelling.flip, label_rule=labelling.label_rule
     )
@@ -203,7 +203,7 @@ def check_rasters(
     output: ImageOutput,
     labelling: Labelling,
 ) -> None:
-    """Refuse, before any work is done, what cannot be done with GeoTIFFs."""
+    """Reject options that GeoTIFFs do not have, before any work is done."""
     first = rasters[0][0]
     if output.gallery:
         raise UserError(f"{first} is a map, and a gallery shows images; leave --gallery out")
@@ -218,7 +218,7 @@ def check_rasters(
 
 
 def report(result: Result, number: int, total: int) -> None:
-    """Say that an image is done, or why it is not."""
+    """Print that an image is done, or why it failed."""
     done = f"{result.seconds:.2f} s" if result.problem is None else "failed"
     if result.num_frames:
         done = f"{result.num_frames} frames, {result.seconds:.2f} s"
@@ -228,7 +228,7 @@ def report(result: Result, number: int, total: int) -> None:
 
 
 def print_shares(summary: Summary) -> None:
-    """Show which share of the pixels each class has, in the first images and over all."""
+    """Print the share of each class in the pixels of the first images, and the mean of all."""
     shares = summary.table()
     table = Table("image", "share of the pixels, in per cent")
     for image, row in zip(shares.images, shares.shares, strict=True):
@@ -242,18 +242,18 @@ def print_shares(summary: Summary) -> None:
 
 
 def print_usage(clock: StageClock, num_images: int) -> None:
-    """Say how long a run took, and what its processors did, if there was anything to do."""
+    """Print how long a run took and what the CPUs did, unless there was nothing to do."""
     if num_images == 0:
         return
     used = clock.usage()
     shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in used.shares.items())
     print(
         f"{num_images} done in {used.seconds:.1f} s, {used.num_busy:.2f} of {num_cpus()} "
-        f"processors busy: {shares}"
+        f"CPUs busy: {shares}"
     )
 
 
 def _largest_first(names: Sequence[str], shares: Float[ndarray, " classes"]) -> str:
-    """The classes that would not round to 0.0, such as `sky 60.1, tree 39.9`."""
+    """Return the classes that do not round to 0.0, such as `sky 60.1, tree 39.9`."""
     shown = (f"{names[index]} {percent(shares[index], 1)}" for index in shown_classes(shares))
     return escape(", ".join(shown))

@@ -18,9 +18,9 @@ class Usage(NamedTuple):
     seconds: float
     """From its first moment to now."""
     num_busy: float
-    """Processors that were at work, on average."""
+    """CPUs that were busy, on average."""
     shares: dict[str, float]
-    """Of the processors' time: decode, model, labels, draw, write; together 1."""
+    """Share of each stage in the CPU time: decode, model, labels, draw, write; together 1."""
 
 
 class StageClock:

@@ -1,4 +1,4 @@
-"""What a recipe says of the loss: a term over pixels, two that measure overlap, and a teacher."""
+"""The loss of a recipe: a term over pixels, two overlap terms, and distillation."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ ClassWeightRule = Literal["inverse", "inverse-root", "log"]
 
 
 class OhemRecipe(BaseModel):
-    """Online hard example mining: only the pixels that the model finds hardest have a loss.
+    """Online hard example mining: only the hardest pixels count in the loss.
 
     Give `keep` or `threshold`, not both.
     """
@@ -23,7 +23,7 @@ class OhemRecipe(BaseModel):
     threshold: Annotated[Real, numbers.INNER_SHARE] | None = None
     """Only pixels count whose own class has a probability below this."""
     min_kept: Annotated[Whole, numbers.PIXELS] = 10_000
-    """So many pixels count at least, the hardest ones; all of them where there are fewer."""
+    """Smallest number of pixels that count: the hardest ones, or all if there are fewer."""
 
     @model_validator(mode="after")
     def _check(self) -> "OhemRecipe":
@@ -33,7 +33,7 @@ class OhemRecipe(BaseModel):
 
 
 class TeacherRecipe(BaseModel):
-    """Distillation: a trained model shows what to answer (docs/distillation.md)."""
+    """Distillation from a trained model (docs/distillation.md)."""
 
     model_config = STRICT
 
@@ -42,18 +42,18 @@ class TeacherRecipe(BaseModel):
     weight: Annotated[Real, numbers.SOME_WEIGHT] = 1.0
     """Weight of the divergence from the teacher's class probabilities."""
     temperature: Annotated[Real, numbers.TEMPERATURE] = 1.0
-    """Both models' logits are divided by this first: above 1, unlikely classes count more."""
+    """Both models' logits are divided by this; above 1, unlikely classes count more."""
     tokens: Weight = 0.0
-    """Weight of the distance of the two models' tokens, as the decoder reads them, for a student
-    that was pruned from its teacher; 0: they are not compared."""
+    """Weight of the distance between the features of the two models, for a student that was pruned
+    from its teacher; 0: they are not compared."""
     unlabelled: str | None = None
-    """Folder of images without masks, which the teacher alone speaks of; none: labelled ones."""
+    """Folder of images without masks, which only the teacher labels. None: no such images."""
     unlabelled_crops: Annotated[Real, numbers.INNER_SHARE] = 0.25
-    """Share of crops that are taken from those images, if there are any."""
+    """Share of crops taken from the images in `unlabelled`."""
 
 
 class LossRecipe(BaseModel):
-    """What is minimised: a weighted sum of a term over pixels, Dice, Lovász, and a teacher's word.
+    """A weighted sum of a term over pixels, Dice, Lovász, and distillation from a teacher.
 
     The term over pixels is the cross entropy, as `class_weights`, `focal` and `ohem` change it; the
     three can be combined.
@@ -76,13 +76,13 @@ class LossRecipe(BaseModel):
     """Gamma of the focal loss: each pixel's cross entropy times (1 - p) ** gamma, p being the
     probability of its class; 0: plain cross entropy."""
     ohem: OhemRecipe | None = None
-    """Leave out the pixels that are easy; none: all of them count."""
+    """Leave out easy pixels. None: all pixels count."""
     dice: Weight = 0.0
     """Weight of 1 - soft Dice."""
     lovasz: Weight = 0.0
     """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
     teacher: TeacherRecipe | None = None
-    """A trained model to learn from, beside the labels; none: from the labels alone."""
+    """Distillation from a trained model, beside the labels. None: no distillation."""
 
     @model_validator(mode="after")
     def _check(self) -> "LossRecipe":
@@ -93,7 +93,7 @@ class LossRecipe(BaseModel):
             )
         given = self.class_weights
         if not isinstance(given, str):
-            numbers = given.values() if isinstance(given, dict) else given
-            if not any(numbers):
+            weights = given.values() if isinstance(given, dict) else given
+            if not any(weights):
                 raise ValueError("class_weights: at least one class must weigh more than 0")
         return self

@@ -1,4 +1,4 @@
-"""What a run trains: encoder, decoder, and where their weights come from."""
+"""The model of a recipe: encoder, decoder, and their starting weights."""
 
 from typing import Annotated, Literal
 
@@ -10,45 +10,45 @@ from segmenter.numbers import STRICT, Blocks, Epsilon, Rate, Whole
 
 
 def with_kind(given: object) -> object:
-    """Complete a decoder: a name stands for its defaults, and settings alone are of `mask`."""
+    """Add the `kind` of a decoder: a name alone means its defaults, and no name means `mask`."""
     if isinstance(given, str):
         return {"kind": given}
     return {"kind": "mask"} | given if isinstance(given, dict) else given
 
 
 class ModelRecipe(BaseModel):
-    """What is trained."""
+    """Encoder, decoder, and starting weights."""
 
     model_config = STRICT
 
     encoder: str | None = None
-    """timm's name of a plain ViT, such as `vit_small_patch16_384`; none: as in `weights`, which
+    """timm's name of a plain ViT, such as `vit_small_patch16_384`; None: as in `weights`, which
     must then be a model of this package."""
     encoder_depth: Blocks | None = None
-    """Keep only the first blocks of the encoder; none: all of them."""
+    """Keep only the first blocks of the encoder; None: all of them."""
     weights: str | None = None
-    """Where the run starts from: an encoder's file, `timm:NAME` (downloaded), or a whole model of
-    this package by name or path; none: random weights."""
+    """Starting weights: an encoder's file, `timm:NAME` (downloaded), or a whole model of
+    this package by name or path; None: random weights."""
     allow_partial_weights: bool = False
     """Load the tensors of `weights` that match by name and shape, and initialise the others. False:
     only what depends on the classes may differ, and position table, depth and channels are
     fitted."""
     patch_size: Annotated[Whole, numbers.PATCH_SIZE] | None = None
     """Side of a patch in pixels, to which the patch embedding is resized as it is loaded
-    (FlexiViT); none: as the weights have it."""
+    (FlexiViT); None: as the weights have it."""
     position_grid: Annotated[Whole, numbers.GRID_SIDE] | None = None
-    """Rows and columns of the position table, resized from the weights'; none: as they are."""
+    """Rows and columns of the position table, resized from the weights'; None: as they are."""
     position_resize: Literal["bicubic", "bilinear"] | None = None
-    """How the position table is fitted to another grid of patches; none: as the weights were
+    """How the position table is fitted to another grid of patches; None: as the weights were
     trained (bicubic for the named encoders)."""
     encoder_layer_norm_eps: Epsilon | None = None
-    """Epsilon of the encoder's layer norms; none: the architecture's own."""
+    """Epsilon of the encoder's layer norms; None: the architecture's own."""
     drop_path: Rate = 0.1
     """Stochastic depth of the encoder's last block, rising linearly from 0."""
     normalization: Literal["encoder", "half", "imagenet", "imagenet-rounded"] = "encoder"
     """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's (rounded: as the paper's code)."""
     fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
-    """What happens to images that are no multiple of the patch; see `ModelSpec.fit`."""
+    """How to treat images whose sides are not multiples of the patch; see `ModelSpec.fit`."""
     decoder: Annotated[DecoderSpec, BeforeValidator(with_kind)] = MaskTransformerSpec()
     """The decoder and its settings, such as `{kind: mask, depth: 2}`; its name alone for their
     defaults (docs/decoders.md)."""

@@ -1,4 +1,4 @@
-"""Fields of a recipe that 0.1.0 called otherwise: its files still load, its flags are answered."""
+"""Renamed fields of recipes: files of 0.1.0 still load, and its flags get the new name."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,9 +12,9 @@ _DECODERS = {
     "atm": ("blocks", "dim"),
     "eomt": ("blocks", "cells", "masking"),
 }
-"""The settings that each decoder of 0.1.0 had; in its recipes they stood beside the decoder."""
+"""Settings of each decoder of 0.1.0, where they were fields of `model`, as `decoder_depth`."""
 _REFUSED = {"blocks", "cells", "masking"}
-"""Settings that were refused for a decoder without them; the others were passed over."""
+"""Settings that 0.1.0 rejected for a decoder without them; others were ignored."""
 RENAMED = {
     "model.partial": "model.allow_partial_weights",
     **{
@@ -23,13 +23,13 @@ RENAMED = {
         for name in names
     },
 }
-"""What a field was called, and what it is called now."""
+"""Old name -> new name of each field."""
 REMOVED = {"model.in_channels": "images are read as RGB"}
-"""Fields that are gone, and why."""
+"""Removed fields, and why."""
 
 
 def refuse_old_names(fields: Iterable[str], source: str) -> None:
-    """Answer a field's old name with its new one.
+    """Reject old names of fields, with the new name in the message.
 
     Args:
         fields: Names with their sections, such as `model.decoder_blocks`.
@@ -46,10 +46,10 @@ def refuse_old_names(fields: Iterable[str], source: str) -> None:
 
 
 def upgrade(content: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return the content of a recipe in today's form; `source` says in errors where it comes from.
+    """Return the content of a recipe with today's fields; `source` names the recipe in errors.
 
     Raises:
-        UserError: If it mixes both forms, or asks for what is gone.
+        UserError: If it mixes old and new fields, or has a removed one.
     """
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):

@@ -1,7 +1,7 @@
-"""Everything a training run can be told, as one strict YAML file, typed and documented.
+"""The recipe: all settings of a training run, as one strict YAML file.
 
-A recipe is whole: no inheritance, no defaults hidden elsewhere than in this file. The resolved one
-is written into the run's folder and into the model it makes.
+Recipes have no inheritance, and defaults only in this folder and in the settings of decoders. The
+resolved recipe is written into the run's folder and into the model.
 """
 
 import math
@@ -27,7 +27,7 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class DataRecipe(BaseModel):
-    """What is trained on."""
+    """The data set and its splits."""
 
     model_config = STRICT
 
@@ -37,17 +37,17 @@ class DataRecipe(BaseModel):
     train: tuple[str, ...] = ("train",)
     """Splits to train on."""
     val: str | None = "val"
-    """Split to score during training; none: no scores, only the last model is kept."""
+    """Split to evaluate on during training. None: no scores; only the last model is kept."""
     hold_out: Annotated[Real, numbers.INNER_SHARE] = 0.1
     """Where the data has no `val` split: the share of `train` that takes its place, chosen by a
     hash of the file names."""
     max_unreadable: Share = 0.01
-    """Share of the training images that may turn out unreadable; others are drawn in their place,
-    and past the share the run stops."""
+    """Largest share of training images that may be unreadable. Others are drawn in their place;
+    above this share, the run stops."""
 
 
 class AugmentRecipe(BaseModel):
-    """How a training image becomes a crop."""
+    """Augmentation: how a training image becomes a crop; see `data/transforms.py`."""
 
     model_config = STRICT
 
@@ -58,15 +58,14 @@ class AugmentRecipe(BaseModel):
     scale_draw: Literal["uniform", "log-uniform", "quarters"] = "uniform"
     """How the factor is drawn; `quarters`: one of the multiples of 0.25 in the range."""
     scale_base: Side | None = None
-    """Factor 1 brings the short side to this, as far as `max_ratio` allows; none: the image's own
-    size."""
+    """Short side at factor 1, in pixels, as far as `max_ratio` allows. None: the image's own."""
     max_ratio: Ratio = 4.0
     """The long side is resized to at most this many times `scale_base`, times the factor."""
     flip: Share = 0.5
     """Share of crops that are mirrored left to right."""
     max_class_share: Share = 1.0
-    """Place the crop again, up to 10 times in all, while it has no labels, or one class has more
-    than this share of them; 1: take the first."""
+    """Draw the crop again, up to 10 times in all, while it has no labels or one class has more than
+    this share of them. 1: take the first."""
     rare_class_crops: Share = 0.0
     """Share of crops placed on a pixel of a rare class: its class is drawn evenly from those with
     less than `rare_class_below` of the training pixels."""
@@ -90,7 +89,7 @@ class AugmentRecipe(BaseModel):
 
 
 class OptimizerRecipe(BaseModel):
-    """How the weights move."""
+    """Optimizer, and the learning rate of each part of the model."""
 
     model_config = STRICT
 
@@ -99,15 +98,15 @@ class OptimizerRecipe(BaseModel):
     lr: Annotated[Real, numbers.LEARNING_RATE]
     """Learning rate of the encoder's last block, after warm-up."""
     relative_lr: bool = False
-    """Each tensor learns at the rate times its own root mean square at the start of the run, so
-    that all turn at the same pace, however large they are (Adafactor, section 8)."""
+    """Multiply the rate of each tensor by its root mean square at the start of the run, so that all
+    tensors change by the same proportion (Adafactor, section 8)."""
     decoder_lr_factor: Annotated[Real, numbers.FACTOR] = 1.0
     """The decoder's learning rate, as a multiple of `lr`."""
     layer_decay: Annotated[Real, numbers.SOME_SHARE] = 1.0
-    """Each encoder block learns at this multiple of the rate of the block above it."""
+    """Learning rate of each encoder block, as a multiple of the next block's."""
     frozen_blocks: Annotated[Whole, numbers.FROZEN_BLOCKS] | Literal["all"] = 0
-    """The patch embedding and this many first encoder blocks stay as they are; `all`: the whole
-    encoder, its last norm too."""
+    """Freeze the patch embedding and this many first encoder blocks; `all` freezes the whole
+    encoder, with its last norm."""
     weight_decay: Annotated[Real, numbers.WEIGHT_DECAY] = 0.0
     """Decay of weight matrices; biases, norms, tokens and positions have none."""
     momentum: Rate = 0.9
@@ -117,11 +116,11 @@ class OptimizerRecipe(BaseModel):
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     """AdamW's decay of the two moments."""
     clip_grad_norm: Annotated[Real, numbers.NORM] | None = None
-    """Largest norm of all gradients together; none: not clipped."""
+    """Clip the norm of all gradients to this. None: no clipping."""
 
 
 class ScheduleRecipe(BaseModel):
-    """How long, and how fast when."""
+    """Number of steps, and the learning rate over them."""
 
     model_config = STRICT
 
@@ -132,7 +131,7 @@ class ScheduleRecipe(BaseModel):
     power: Annotated[Real, numbers.POWER] = 0.9
     """The rate falls as (1 - step / steps) ** power."""
     final_lr: Annotated[Real, numbers.FINAL_RATE] = 0.0
-    """What `lr` falls to at the last step; other groups in proportion."""
+    """Value of `lr` at the last step; other parameter groups in proportion."""
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleRecipe":
@@ -144,12 +143,12 @@ class ScheduleRecipe(BaseModel):
 
 
 class ProtocolRecipe(Views):
-    """How the model is scored and used; stored in it as its protocol."""
+    """How the model is evaluated and used; stored in the model as its protocol."""
 
-    model_config = ConfigDict(strict=True)  # numbers as they are written, as everywhere here
+    model_config = ConfigDict(strict=True)  # no conversion of numbers, as in STRICT
 
     rules: PublishedName | None = None
-    """Score as a published code base does, with the sizes given here; none: our own rules."""
+    """Evaluate as a published code base does, with the sizes given here. None: our own rules."""
 
 
 class Recipe(BaseModel):
@@ -169,31 +168,32 @@ class Recipe(BaseModel):
     batch_size: Annotated[Whole, numbers.CROPS]
     """Crops in one optimizer update."""
     accumulate: Annotated[Whole, numbers.CROPS] = 1
-    """Parts a batch is computed in, one after the other, to save memory."""
+    """Parts of a batch, computed one after the other to save memory (gradient accumulation)."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the model's matrix products; weights are always float32. `auto`: bfloat16 where
     the device has it, else float32; the recipe in the run's folder says which. float16 scales the
     loss so that small gradients are not lost, and its models are scored in float32."""
     ema_decay: Rate = 0.0
-    """Keep and score a moving average of the weights; 0: the weights themselves."""
+    """Decay of a moving average of the weights, which is then evaluated and kept; 0: no average."""
     seed: Annotated[Whole, numbers.SEED] = 0
-    """All that is random is a function of this number and the step."""
+    """Seed; all random numbers are functions of it and the step."""
     workers: Annotated[Whole, numbers.WORKERS] = 2
-    """Processes that read and augment images; 0: the training process does it."""
+    """Processes that read and augment images; 0: the training process."""
     log_every: Steps = 20
     """Steps between two lines of the log."""
     evaluate_every: Steps = 1000
-    """Steps between two scores on `data.val`; also after the last step."""
+    """Steps between two evaluations on `data.val`; the last step is always followed by one."""
     save_every: Steps = 500
     """Steps between two checkpoints."""
     stop_after: Steps | None = None
-    """End the run after so many scores in a row without a new best; none: take all steps."""
+    """End the run after this many scores in a row without a new best (early stopping). None: take
+    all steps."""
     track: tuple[TrackerName, ...] = ()
-    """Where the run is shown beside its own log and page of curves; needs the extra `track`."""
+    """Experiment trackers to log to, beside the run's own log; needs the extra `track`."""
     provenance: str = ""
     """Stored in the model: where its data and starting weights come from."""
     license: str = ""
-    """Stored in the model: the terms its weights may be used under."""
+    """Stored in the model: the licence of its weights."""
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
@@ -217,12 +217,12 @@ class Recipe(BaseModel):
         return self
 
     def to_yaml(self) -> str:
-        """The text of a recipe file that reads back equal."""
+        """Return the text of a recipe file that reads back equal."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def packaged_recipes() -> dict[str, Path]:
-    """Name -> file of the recipes that come with the package."""
+    """Return the packaged recipes: name -> file."""
     folder = Path(__file__).parents[1] / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -235,7 +235,7 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
         changes: Fields to set, nested as in the file, such as `{"schedule": {"steps": 100}}`.
 
     Raises:
-        UserError: If there is no such recipe, or it says something that cannot be.
+        UserError: If there is no such recipe, or it is not valid.
     """
     packaged = packaged_recipes()
     path = packaged.get(name_or_path, Path(name_or_path))
@@ -266,7 +266,7 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
 
 
 def _names(changes: dict[str, Any], section: str = "") -> Iterator[str]:
-    """The fields that are set, such as `schedule.steps`."""
+    """Yield the fields that are set, such as `schedule.steps`."""
     for key, value in changes.items():
         field = section + key.replace("-", "_")
         if isinstance(value, dict):
@@ -276,7 +276,7 @@ def _names(changes: dict[str, Any], section: str = "") -> Iterator[str]:
 
 
 def _merge(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Set fields given on the command line; what is unknown is found when the recipe is checked."""
+    """Set fields given on the command line; the check of the recipe finds unknown ones."""
     merged = dict(content)
     for key, value in changes.items():
         field = key.replace("-", "_")

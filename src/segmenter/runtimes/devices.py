@@ -4,8 +4,8 @@ import torch
 
 from segmenter.errors import UserError
 
-_PROCESSOR_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-"""What x86 and ARM processors call it."""
+_CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Names of the capability on x86 and ARM CPUs."""
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
@@ -25,11 +25,10 @@ def usable_device(device: str | torch.device | None) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices in bfloat16 itself.
+    """Return whether a device multiplies matrices in bfloat16 natively.
 
-    Where it does not, torch computes them all the same, but on processors many times slower than in
-    float32 (docs/training.md, "Precision"). Of devices other than CUDA's and processors nothing is
-    known: False.
+    Where it does not, torch emulates bfloat16, on CPUs many times slower than float32
+    (docs/training.md, "Precision"). Returns False for devices other than CPUs and CUDA's.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):  # cards of one machine may differ
@@ -37,4 +36,4 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in _PROCESSOR_BFLOAT16)
+    return any(capabilities.get(name) for name in _CPU_BFLOAT16)

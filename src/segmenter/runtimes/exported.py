@@ -44,7 +44,7 @@ class Exported(NamedTuple):
     graph: bytes
     """ONNX, or OpenVINO's XML."""
     weights: bytes | None
-    """OpenVINO's weights; none: the graph is ONNX."""
+    """OpenVINO's weights; None: the graph is ONNX."""
 
 
 def add_facts(graph: "ModelProto", facts: ExportFacts) -> bytes:

@@ -52,7 +52,7 @@ def onnx_session(graph: bytes, device: torch.device, facts: ExportFacts | None =
     Args:
         graph: The content of an ONNX file.
         device: Where to compute.
-        facts: What the graph must be; none: not looked at.
+        facts: What the graph must be; None: not looked at.
 
     Raises:
         UserError: If ONNX Runtime cannot run it, or would run it elsewhere, or it is another graph.

@@ -1,4 +1,4 @@
-"""Opening a model in a runtime: which one, in what precision, on which device."""
+"""Open a model in a runtime: choose runtime, precision and device."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +20,7 @@ def open_runtime(
     model: Segmenter | str | Path,
     compute: Compute = Compute(),  # noqa: B008 - it is frozen
 ) -> Runtime:
-    """Bring a model to where it is computed.
+    """Open a model in the runtime that computes it.
 
     Args:
         model: A model, the bundled name or path of one, or an exported file.
@@ -79,7 +79,7 @@ def _merging_row(source: Segmenter | Path, runtime: str) -> RuntimeRow:
 
 
 def _check(row: RuntimeRow, source: Segmenter | Path, precision: str, device: torch.device) -> None:
-    """Refuse what a runtime cannot do, before it is imported.
+    """Reject what a runtime cannot do, before it is imported.
 
     Raises:
         UserError: Naming what it can do, or which other runtimes can do it.

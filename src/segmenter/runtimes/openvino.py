@@ -82,14 +82,14 @@ def openvino_core() -> "Core":
 
 
 def usable_precision(precision: str) -> str:
-    """The precision meant by `auto`: bfloat16 where the processor has it natively.
+    """Return the precision that `auto` means: bfloat16 if the CPU has it natively.
 
     Raises:
-        UserError: If bfloat16 is asked for and the processor lacks it.
+        UserError: If bfloat16 is asked for and the CPU lacks it.
     """
     native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not native:
-        raise UserError("this processor has no bfloat16 arithmetic; take --precision float32")
+        raise UserError("this CPU has no bfloat16 arithmetic; take --precision float32")
     if precision == "auto":
         return "bfloat16" if native else "float32"
     return precision
@@ -102,9 +102,9 @@ def compile_graph(
 
     Args:
         graph: The content of the file.
-        weights: Of OpenVINO's second file; none: the graph is ONNX.
+        weights: Of OpenVINO's second file; None: the graph is ONNX.
         dtype: Arithmetic, `float32` or `bfloat16`.
-        facts: What the graph must be; none: not looked at.
+        facts: What the graph must be; None: not looked at.
 
     Raises:
         UserError: If OpenVINO cannot run it, or it is another graph.
@@ -131,7 +131,7 @@ WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
 def compile_cached(
     key: str, with_graph: WithGraph, dtype: str, max_bytes: int, facts: ExportFacts
 ) -> Run:
-    """Compile an ONNX graph for this processor, or take what was compiled before.
+    """Compile an ONNX graph for this CPU, or take what was compiled before.
 
     Args:
         key: All that the graph depends on.
@@ -163,7 +163,7 @@ def compile_cached(
 
 
 def _settings(dtype: str) -> dict[str, Any]:
-    # OpenVINO's own default is bfloat16 wherever the processor has it.
+    # OpenVINO's own default is bfloat16 wherever the CPU has it.
     return {
         "INFERENCE_PRECISION_HINT": _HINTS[dtype],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

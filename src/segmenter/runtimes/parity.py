@@ -70,7 +70,7 @@ def check_parity(model: Segmenter, facts: ExportFacts, run: Run, runtime: str) -
     """Compare a graph with the model in torch float32, on three sizes and two batch sizes.
 
     Args:
-        model: On the processor, in eval mode.
+        model: On the CPU, in eval mode.
         facts: What the graph takes and gives.
         run: The graph.
         runtime: What to call it.

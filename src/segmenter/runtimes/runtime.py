@@ -1,4 +1,4 @@
-"""What a runtime is: the interface of whatever computes patch logits.
+"""The interface of runtimes, which compute patch logits from pixels.
 
 A new runtime is a class with this interface in a file of its own, and a row in
 `runtimes/table.py`. One that computes a graph derives from `GraphRuntime`
@@ -43,7 +43,7 @@ class Runtime(ABC):
     @staticmethod
     @abstractmethod
     def settle_precision(precision: str, device: torch.device) -> str:
-        """Return the precision to compute in: what `auto` means on a device, or what is asked.
+        """Return the precision to compute in: `auto` resolved for a device, or as given.
 
         Raises:
             UserError: If the device lacks the precision asked for.

@@ -1,4 +1,4 @@
-"""The runtimes, a row each: what one is called, needs and can do, known without importing it.
+"""The table of runtimes: name, requirements and capabilities of each, without importing it.
 
 Neither torch nor a runtime is imported here, so that the command line can read the names.
 """
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeRow:
-    """A runtime, as far as it is known before it is imported."""
+    """A runtime as it is known before its module is imported."""
 
     name: str
     home: str
     """Module and class that implement it, `module:Class`; see `runtimes/runtime.py`."""
     needs: tuple[str, ...] = ()
-    """Modules that it imports and that need not be installed."""
+    """Optional modules that it imports."""
     extra: str = ""
-    """The extra that installs them."""
+    """The extra that installs `needs`."""
     devices: tuple[str, ...] | None = None
-    """The types of device that it computes on; None: all that torch has."""
+    """Types of device that it computes on; None: all types of torch."""
     precisions: tuple[str, ...] = ("float32", "bfloat16")
     opens: tuple[str, ...] = ()
-    """Suffixes of the exported files that it opens; none: it takes model files alone."""
+    """Suffixes of the exported files that it opens; empty: it takes model files alone."""
     merges_tokens: bool = False
-    """Whether it can merge tokens on their way through the encoder."""
+    """Whether it can merge tokens between encoder blocks."""
     is_automatic_on: tuple[str, ...] = ()
-    """The types of device on which `auto` prefers it to torch, where it is installed."""
+    """Types of device on which `auto` prefers it to torch, if it is installed."""
 
     def missing(self) -> list[str]:
-        """Return the names of the modules that it needs and that are not installed."""
+        """Return the names of the modules in `needs` that are not installed."""
         return missing(self.needs)
 
     def runs_on(self, device_type: str) -> bool:
@@ -72,7 +72,7 @@ _ROWS = (
     ),
 )
 RUNTIMES: dict[str, RuntimeRow] = {row.name: row for row in _ROWS}
-"""Each runtime by its name; of two that `auto` may take, it takes the first."""
+"""Each runtime by its name; `auto` takes the first that qualifies."""
 RUNTIME_NAMES = ("auto", *RUNTIMES)
 PRECISIONS = ("auto", *dict.fromkeys(each for row in _ROWS for each in row.precisions))
 

@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom.
+"""The training loop; read it from top to bottom.
 
 Sample order, augmentation, stochastic depth, dropout and learning rate are functions of the seed
 and the step, so a run that resumes from a checkpoint gives the same bits as one that never stopped.
@@ -46,7 +46,7 @@ _MAX_NONFINITE_IN_A_ROW = 10
 def train(
     run: Run, console: Console, *, resume: bool = False, allow_config_change: bool = False
 ) -> Segmenter:
-    """Train until the recipe's last step, or until `stop_after` scores in a row are no new best.
+    """Train until the last step, or until `stop_after` scores in a row are no new best.
 
     Every process of the run calls this. Rank 0 writes `last.safetensors` into the run's folder, and
     `best.safetensors` where a split is evaluated.
@@ -55,9 +55,8 @@ def train(
         The last model, with averaged weights if the recipe asks for them.
 
     Raises:
-        UserError: If there is nothing to resume, the run to resume is another one, nothing can be
-            saved, too many images are unreadable, the loss was not finite ten times in a row, or a
-            batch cannot be divided among the processes.
+        UserError: If there is no run to resume or it differs, nothing can be saved, too many images
+            are unreadable, or the loss was not finite ten times in a row.
         Stopped: If a signal ended the run, after everything was saved.
     """
     recipe, processes, teacher = run.recipe, run.processes, run.teacher
@@ -133,7 +132,7 @@ def _evaluate(
     """Evaluate the model and keep the best one.
 
     Returns:
-        False if a signal broke it off: it is then done when the run resumes.
+        False if a signal interrupted it; the evaluation is repeated when the run resumes.
     """
 
     def break_off_if_told() -> None:
@@ -167,7 +166,7 @@ def _evaluate(
 
 
 def _read_batches(run: Run, state: TrainingState, stop: StopSignals, warn: Log) -> Generator[Batch]:
-    """Read this process's share of the batches that are left, until a signal comes."""
+    """Read this process's share of the remaining batches, until a signal arrives."""
     recipe, processes = run.recipe, run.processes
     num_crops = (recipe.schedule.steps - state.step) * recipe.batch_size
     limit = recipe.data.max_unreadable * len(run.stream.items)
@@ -186,7 +185,7 @@ def _read_batches(run: Run, state: TrainingState, stop: StopSignals, warn: Log) 
 def _next_batch(
     batches: Iterator[Batch], processes: Processes, report: TrainingReport
 ) -> Batch | None:
-    """Wait for the next batch; returns None if a signal ended the wait on any rank."""
+    """Return the next batch, or None if a signal ended the wait on any rank."""
 
     def wait() -> tuple[Batch | None, float]:
         start = time.perf_counter()
@@ -204,10 +203,10 @@ def _warn_or_end(
     processes: Processes,
     report: TrainingReport,
 ) -> None:
-    """Say that a step moved no weight.
+    """Report a step that was skipped because loss or gradients are not finite.
 
     Raises:
-        UserError: If that happened ten times in a row.
+        UserError: If ten steps in a row were skipped.
     """
     first = state.position - recipe.batch_size
     report.say(
@@ -233,6 +232,6 @@ def _describe_early_stop(state: TrainingState, recipe: Recipe) -> str:
 
 
 def _save_model(model: Segmenter, path: Path, scores: dict[str, Any]) -> None:
-    """Write a model of this run; the run may replace its own file."""
+    """Write a model of this run, replacing an earlier file of it."""
     model.spec = model.spec.model_copy(update={"scores": scores})
     save(model, path, overwrite=True)

@@ -27,7 +27,7 @@ class Loss:
     Args:
         recipe: Which terms, and how much of each.
         ignore_index: Label of pixels that do not count.
-        class_weights: Weight of each class in the term over pixels; none: all alike.
+        class_weights: Weight of each class in the term over pixels; None: all alike.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ def class_weights(
     names: Sequence[str],
     pixel_counts: Int64[ndarray, " classes"],
 ) -> Float[Tensor, " classes"] | None:
-    """How much the pixels of each class weigh; none: all alike.
+    """How much the pixels of each class weigh; None: all alike.
 
     Args:
         given: As `LossRecipe.class_weights` explains it.

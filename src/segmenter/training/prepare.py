@@ -1,4 +1,4 @@
-"""From a recipe to the objects it describes: the one file that knows both sides.
+"""Build the objects that a recipe describes.
 
 `prepare` comes first; the functions below build its parts.
 """
@@ -27,12 +27,12 @@ from segmenter.errors import UserError
 from segmenter.memory import gigabytes, total_memory
 from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
+from segmenter.options import Execution
 from segmenter.recipe import Recipe
 from segmenter.recipe.model import ModelRecipe
 from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
 from segmenter.training.model_spec import build_spec
-from segmenter.training.parallel import Execution
 from segmenter.training.processes import SINGLE_PROCESS, Processes
 from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
@@ -40,22 +40,22 @@ from segmenter.training.validation import Validation
 
 @dataclass(frozen=True)
 class Survey:
-    """What rank 0 finds out for all processes before anything is built."""
+    """What rank 0 has checked and counted for all processes before anything is built."""
 
     recipe: Recipe
-    """The recipe, its precision no longer `auto`."""
+    """The recipe, with its precision resolved if it was `auto`."""
     classes: Classes
     train: tuple[Item, ...]
     """Images and masks to train on."""
     val: tuple[Item, ...]
-    """Those to evaluate on; empty if the recipe names no split for it."""
+    """Images and masks to evaluate on; empty if the recipe names no split for it."""
     pixel_counts: Int64[ndarray, "images classes"]
     """Labelled pixels of each class in each image to train on."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a training run needs, and the folder that it writes."""
+    """Everything that a training run needs, and the folder that it writes to."""
 
     recipe: Recipe
     model: Segmenter
@@ -65,7 +65,7 @@ class Run:
     """Evaluates the model; None where the recipe names no split for it."""
     folder: Path
     identity: dict[str, Any]
-    """What may not change on resume: recipe, classes, names of the images, and the teacher."""
+    """What must not change on resume; see `run_identity`."""
     teacher: Teacher | None = None
     processes: Processes = SINGLE_PROCESS
     execution: Execution = field(default_factory=Execution)
@@ -122,10 +122,10 @@ def prepare(
 
 
 def _check_same_data(recipe: Recipe, found: Survey) -> None:
-    """Refuse a machine whose data set is another one.
+    """Reject a machine whose data set differs from that of rank 0.
 
     Raises:
-        UserError: If it is, or there is none.
+        UserError: If it differs, or is missing.
     """
     root = recipe.data.root
     if training_items(recipe, open_data(root)) != (found.train, found.val):
@@ -142,7 +142,7 @@ def _describe(run: Run, found: Survey, log: Log) -> None:
     num_train, num_val = len(found.train), len(found.val)
     log(f"{recipe.data.root}: {num_train} images to train on, {num_val} to score on")
     if num_unlabelled := len(stream.items) - stream.num_labelled:
-        log(f"{num_unlabelled} images without labels, for the teacher to speak of")
+        log(f"{num_unlabelled} images without labels, which only the teacher labels")
     if processes.count > 1:
         kept = "a part of the weights" if run.execution.fsdp else "a copy of the model"
         log(f"{processes.count} processes on {run.model.mean.device.type}, {kept} in each")
@@ -157,15 +157,15 @@ def _describe(run: Run, found: Survey, log: Log) -> None:
 
 
 def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
-    """Build the model a recipe describes and give it its starting weights.
+    """Build the model of a recipe and load its starting weights.
 
     Args:
         recipe: The run.
         classes: The classes of its data.
-        log: Shows which weights are loaded, which start fresh, and which are left unused.
+        log: Shows which weights are loaded, initialised, and left unused.
 
     Raises:
-        UserError: If the encoder is unknown, or the weights do not fit.
+        UserError: If the encoder is unknown, or the weights do not match.
     """
     given = recipe.model
     start = _starting_model(given)
@@ -182,10 +182,10 @@ def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
 
 
 def check_plan(recipe: Recipe, spec: ModelSpec) -> None:
-    """Refuse a run that no memory can hold, before anything of it is made.
+    """Reject a model or a step that exceeds the memory of the machine, before it is built.
 
     Raises:
-        UserError: With the figure.
+        UserError: With the memory that is needed.
     """
     with torch.device("meta"):
         model = Segmenter(spec)
@@ -260,7 +260,7 @@ def run_identity(
 
 
 def _starting_model(given: ModelRecipe) -> Segmenter | None:
-    """Read the whole model that `weights` names; None where it names an encoder alone."""
+    """Read the model that `weights` names; None if it names an encoder, or nothing."""
     weights = given.weights
     if weights is None or weights.startswith("timm:"):
         return None

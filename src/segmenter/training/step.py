@@ -1,4 +1,4 @@
-"""One optimizer update: loss, gradients, guard, step."""
+"""One optimizer update: forward, loss, backward, clip, step if all is finite."""
 
 import math
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     """Norm of all gradients together, before clipping."""
     is_finite: bool
-    """False if a number was NaN or infinite: the weights were then left as they were."""
+    """False if loss or gradients were NaN or infinite: the weights were not updated."""
 
 
 def train_step(
@@ -39,11 +39,11 @@ def train_step(
 
     Args:
         model: The model in training.
-        optimizer: Of its weights.
+        optimizer: Optimizer of its weights.
         batch: This process's share of the batch.
-        recipe: Seed, precision, accumulation and clipping.
-        loss: What is minimised.
-        scaler: Of the loss, for float16; if omitted, the loss is not scaled.
+        recipe: Gives seed, precision, accumulation and clipping.
+        loss: The loss to minimise, without the teacher's.
+        scaler: Loss scaler, for float16; if omitted, the loss is not scaled.
         teacher: A trained model to learn from, beside the labels.
     """
     scaler = scaler or GradScaler(enabled=False)
@@ -73,7 +73,7 @@ def train_step(
     scaler.unscale_(optimizer)
     grad_norm = _clip_gradients(model.module, recipe.optimizer.clip_grad_norm)
     batch_loss = processes.sum(float(own_loss))
-    # Both are the same in all processes, and so is what follows.
+    # Both are equal in all processes, so all of them step, or none.
     is_finite = math.isfinite(batch_loss) and math.isfinite(grad_norm)
     if is_finite:
         optimizer.step()
@@ -83,7 +83,7 @@ def train_step(
 
 
 def _clip_gradients(model: Segmenter, largest: float | None) -> float:
-    """Scale all gradients down to a norm of `largest` together; returns the norm before."""
+    """Clip the norm of all gradients to `largest`, and return the norm before."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     norm = torch.nn.utils.clip_grad_norm_(trained, largest or float("inf"))
     return float(to_full_tensor(norm))

@@ -98,7 +98,7 @@ class DecodedImage:
     pixels: UInt8[ndarray, "height width 3"]
     """RGB, upright."""
     bits: int | None = None
-    """Bits a sample of a file that does not fix them, as it was read; none: it does, as with 8."""
+    """Bits a sample of a file that does not fix them, as it was read; None: it does, as with 8."""
     num_pages: int = 1
     """Pages or frames in the file, of which this is the first; see `pages.count_pages`."""
     drops_band: bool = False
@@ -116,7 +116,7 @@ def decode_image(
     Args:
         source: A file, or the bytes of one.
         limits: What is refused unseen.
-        image_bits: Bits a sample of images that have more than 8; none: each file's own.
+        image_bits: Bits a sample of images that have more than 8; None: each file's own.
 
     Raises:
         UserError: If it is missing, cut, damaged, too large or not an image of a known kind.

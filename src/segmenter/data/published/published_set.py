@@ -16,7 +16,7 @@ class Split:
     masks: str | None
     """None: images that can only be predicted, because their masks are not published."""
     names: str | None = None
-    """A file with the name of an image (NAME.jpg) a line; none: all images in `images`."""
+    """A file with the name of an image (NAME.jpg) a line; None: all images in `images`."""
     image_ending: str = ""
     """What an image's name ends with, and ..."""
     mask_ending: str = ""
@@ -31,7 +31,7 @@ class Archive:
     url: str | None
     """None: it cannot be had without a login."""
     sha1: str | None = None
-    """As others have published it; none: not known."""
+    """As others have published it; None: not known."""
     into: str | None = "."
     """The folder it is unpacked into, inside the one it lies in; None: it is not unpacked."""
     convert: str | None = None

@@ -93,7 +93,7 @@ def check(
     Args:
         data: Opened with `keep_problems`.
         name: What to call it.
-        workers: Processes that read; 0: this one; none: as many as pay.
+        workers: Processes that read; 0: this one; None: as many as pay.
         on_item: Called for each image that was read.
     """
     splits, nested = independent_splits(data)

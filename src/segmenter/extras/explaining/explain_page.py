@@ -26,7 +26,7 @@ class Origin(NamedTuple):
     """From where attention is looked at: a patch, or the token of a class."""
 
     patch: tuple[int, int] | None
-    """Row and column, from 0; none: the patch in the middle."""
+    """Row and column, from 0; None: the patch in the middle."""
     class_name: str | None = None
     """Of the class whose token is followed in the decoder; its patch is the surest one."""
 

@@ -23,7 +23,7 @@ class FormatRow:
     home: str
     """Module and class that implement it, `module:Class`."""
     suffix: str = ""
-    """Of the file to write; none: a folder."""
+    """Suffix of the file to write; empty: a folder."""
     is_whole_folder: bool = False
     """Whether the folder holds nothing else, and is replaced as a whole."""
     needs: str

@@ -40,7 +40,7 @@ class LeastSquares:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, num_aims: int = 1) -> None:
-        # On the processor, as some devices have no float64.
+        # On the CPU, as some devices have no float64.
         self._prior = torch.cat([weight, bias[:, None]], dim=1).T.cpu().double()
         num_inputs = len(self._prior)
         self._inputs = self._prior.new_zeros(num_inputs, num_inputs)

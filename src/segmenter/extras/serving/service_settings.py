@@ -17,7 +17,7 @@ class ServiceSettings:
     """Bounds of a service; times in seconds."""
 
     token: str | None = None
-    """Required as `Authorization: Bearer TOKEN`, except for health; none: not required."""
+    """Required as `Authorization: Bearer TOKEN`, except for health; None: not required."""
     is_local: bool = False
     """Answer only requests that name this machine as their host, as browsers' pages from elsewhere
     cannot (DNS rebinding)."""

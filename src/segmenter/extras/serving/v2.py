@@ -50,7 +50,7 @@ class _Request(BaseModel):
     id: Annotated[str, Field(max_length=256)] | None = None
     inputs: Annotated[list[_Tensor], Field(min_length=1, max_length=1)]
     outputs: Annotated[list[_Output], Field(max_length=1)] = []
-    """What is asked for; none: all that there is, which is one."""
+    """Outputs that are asked for; empty: all, which is one."""
 
 
 def server_metadata(version: str) -> dict[str, Any]:

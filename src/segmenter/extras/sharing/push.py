@@ -68,7 +68,7 @@ def push_model(model: Path, card: str, name: HubName, *, public: bool, overwrite
 
 
 def _is_same(file: Any, content: Path | bytes) -> bool:
-    """Whether a file in a repository (none: it is not there) has a content, by the hub's hashes."""
+    """Whether a file in a repository (None: it is not there) has a content, by the hub's hashes."""
     if file is None:
         return False
     data = content.read_bytes() if isinstance(content, Path) else content

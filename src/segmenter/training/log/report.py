@@ -22,7 +22,7 @@ class TrainingReport:
     """Watch a run: times, means of the loss, and where they are shown and kept.
 
     Args:
-        folder: The run's; none: nothing is kept. Of several processes, one keeps the logs.
+        folder: The run's; None: nothing is kept. Of several processes, one keeps the logs.
         recipe: What is run.
         start: Steps done; what the logs hold of later ones is taken back.
         console: Where progress is shown.

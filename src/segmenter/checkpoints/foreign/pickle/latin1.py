@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-_PIECE = 1 << 18  # bytes at a time: what is made in between stays in the processor's cache
+_PIECE = 1 << 18  # bytes at a time: what is made in between stays in the CPU's cache
 _MAX_THREADS = 4
 
 

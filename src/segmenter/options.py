@@ -1,7 +1,8 @@
-"""What a command accepts, one frozen dataclass a concern.
+"""The options of all commands, one frozen dataclass per concern.
 
 The command line makes a flag of each field and shows its docstring as help; the object itself is
-handed down to the code that acts on it. Names, choices and defaults have their only home here.
+passed down to the code that acts on it. Choices that come from a table (runtimes, precisions,
+benchmarks) are added where the flags are made, in `commands/`.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ CameraFormat = Literal["v4l2", "matroska", "mpegts", "mjpeg"]
 GraphOutput = Literal["logits", "labels"]
 
 DEFAULT_FPS = 25.0
-"""Frames a second of an image sequence, which does not say it."""
+"""Frames a second of an image sequence, which does not store it."""
 DEFAULT_VIDEO: VideoOutput = "overlay"
 
 
@@ -50,7 +51,7 @@ class Compute(Device):
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:
-    """Which labels an image gets."""
+    """How the labels of an image are chosen."""
 
     flip: bool | None = None
     """Average with the mirrored image. [default: as the model's evaluation protocol says]"""
@@ -71,7 +72,7 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class Views(Windows):
-    """How images are fed to a model: a published protocol, and changes to its fields."""
+    """Evaluation protocol: a published one, and changes to its fields."""
 
     protocol: str | None = None
     """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg.
@@ -84,7 +85,7 @@ class Views(Windows):
     """Average over these sizes, such as `--scales 0.75 1 1.25`."""
 
     def changes(self) -> dict[str, Any]:
-        """Return the fields of the protocol that are to have other values."""
+        """Return the fields of the protocol to change, and their values."""
         fields = {name: getattr(self, name) for name in ("short_side", "window", "stride")}
         given = {name: value for name, value in fields.items() if value is not None}
         if self.scales is not None:
@@ -98,7 +99,7 @@ class Views(Windows):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassesFile:
-    """Where classes are read from."""
+    """File to read classes from."""
 
     classes: Path | None = None
     """File in the form of `classes.yaml`, for data or a checkpoint that has none, or instead."""
@@ -106,7 +107,7 @@ class ClassesFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Data(ClassesFile):
-    """Which labelled images of a data set are meant."""
+    """Which labelled images of a data set to use."""
 
     split: str | None = None
     """Which images of the data set. [default: test, or all where there is one split; val for a
@@ -115,7 +116,7 @@ class Data(ClassesFile):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraMetrics:
-    """What is counted beside IoU, Dice and accuracy."""
+    """Metrics besides IoU, Dice and accuracy."""
 
     statistics: bool = False
     """Also report boundary IoU, IoU by object size, calibration, and risk against coverage."""
@@ -128,13 +129,13 @@ class ExtraMetrics:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether any of it is asked for."""
+        """Whether any of these metrics is asked for."""
         return self.statistics or self.boundary_ratio is not None or bool(self.temperature_split)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What may be replaced."""
+    """Which files may be replaced."""
 
     overwrite: bool = False
     """Replace files that are there, also those that no earlier run of this command wrote."""
@@ -142,7 +143,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Output):
-    """Where findings are written."""
+    """Where results are written."""
 
     json: Path | None = None
     """File for everything that was measured."""
@@ -152,7 +153,7 @@ class Report(Output):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOutput(Output):
-    """What is written for each image."""
+    """Which files are written for each image, and how."""
 
     out: Path = Path("predictions")
     """Folder to write to."""
@@ -184,7 +185,7 @@ class VideoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Which part of a large batch is predicted."""
+    """Which part of a large batch to predict."""
 
     parts: int | None = None
     """Split a large batch into this many parts, by file name, and record what is done, so that the

@@ -1,4 +1,4 @@
-"""Large batches: shards that go on where they were stopped, each image once, byte for byte."""
+"""Large batches: parts that resume where they were stopped, each image once, byte for byte."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Quantities
 from segmenter.model import Segmenter
 from segmenter.predicting.images import Result
-from segmenter.predicting.shards import ShardRecord, shard_of
+from segmenter.predicting.part_record import PartRecord, part_of
 from tests.helpers.command_line import run
 from tests.helpers.models import make_spec
 
@@ -70,23 +70,23 @@ def outputs(folder: str) -> dict[str, bytes]:
     }
 
 
-def test_a_image_belongs_to_one_shard_by_its_name() -> None:
+def test_an_image_belongs_to_one_part_by_its_name() -> None:
     names = [f"{number}" for number in range(2000)]
-    counts = Counter(shard_of(name, 8) for name in names)
+    counts = Counter(part_of(name, 8) for name in names)
     assert set(counts) == set(range(1, 9))
     assert min(counts.values()) > 200
-    assert shard_of("a/b", 8) == 6, "never changes: machines and years must agree"
+    assert part_of("a/b", 8) == 6, "never changes: machines and years must agree"
 
 
 @pytest.mark.usefixtures("here")
-def test_shards_make_the_files_of_a_plain_run(labelled: list[bytes]) -> None:
+def test_parts_make_the_files_of_a_plain_run(labelled: list[bytes]) -> None:
     assert run(*COMMAND, *SAVE, "--out", "plain") == 0
-    for shard in "123":
-        assert run(*COMMAND, *SAVE, "--out", "out", "--parts", "3", "--part", shard) == 0
+    for part in "123":
+        assert run(*COMMAND, *SAVE, "--out", "out", "--parts", "3", "--part", part) == 0
     assert len(labelled) == 24
     lists = {name for name in outputs("out") if name.startswith(("coco", "failed"))}
-    expected = {f"coco-{shard}-of-3.json" for shard in "123"}
-    assert lists == expected | {f"failed-{shard}-of-3.jsonl" for shard in "123"}
+    expected = {f"coco-{part}-of-3.json" for part in "123"}
+    assert lists == expected | {f"failed-{part}-of-3.jsonl" for part in "123"}
     assert run(*COMMAND, *SAVE, "--out", "out", "--parts", "3") == 0
     assert len(labelled) == 24, "all was done: only the files of all images are written"
     found = outputs("out")
@@ -149,9 +149,9 @@ def test_other_options_are_said_and_refused_unless_all_is_made_anew(
     assert len(labelled) == 24
 
 
-def test_a_shard_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_part_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(*COMMAND, *SAVE, "--parts", "2") == 0
-    with ShardRecord(here / "predictions", 1, 2, ""):
+    with PartRecord(here / "predictions", 1, 2, ""):
         assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "1") == 2
         assert "part 1 of 2 is being worked on by another process" in capsys.readouterr().err
         assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "2") == 0
@@ -207,7 +207,7 @@ def test_a_record_that_is_damaged_or_a_link_is_one_line(
 def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff \xe2\x82.png")
     path.touch()
-    with ShardRecord(tmp_path / "out", 1, 1, "s") as record:
+    with PartRecord(tmp_path / "out", 1, 1, "s") as record:
         record.list_images([(path, path.stem)])
         assert list(record.pending()) == [(path, path.stem)]
         record.add_result(Result(path, (), np.array([0.25]), 0.0, name=path.stem))
@@ -226,11 +226,11 @@ def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
     del labelled[:]
     workers = [
         subprocess.Popen(
-            [sys.executable, "-u", "-m", "segmenter", *command, "--parts", "2", "--part", shard],
+            [sys.executable, "-u", "-m", "segmenter", *command, "--parts", "2", "--part", part],
             stdout=subprocess.PIPE,
             text=True,
         )
-        for shard in "12"
+        for part in "12"
     ]
     for worker in workers:
         assert worker.stdout is not None
@@ -240,15 +240,15 @@ def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
         worker.communicate(timeout=60)
     at_kill = outputs("predictions")
     with (
-        ShardRecord(here / "predictions", 1, 2, "") as one,
-        ShardRecord(here / "predictions", 2, 2, "") as two,
+        PartRecord(here / "predictions", 1, 2, "") as one,
+        PartRecord(here / "predictions", 2, 2, "") as two,
     ):
         query = "SELECT count(*) FROM done"
         num_done = sum(each._database.execute(query).fetchone()[0] for each in (one, two))
     assert 98 <= num_done < 200
 
-    for shard in "12":
-        assert run(*command, "--parts", "2", "--part", shard) == 0
+    for part in "12":
+        assert run(*command, "--parts", "2", "--part", part) == 0
     assert len(labelled) == len(set(labelled)) == 200 - num_done
     for _ in range(2):
         assert run(*command, "--parts", "2") == 0

@@ -9,15 +9,15 @@ from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_S
 from tests.helpers.command_line import refused
 
 
-@pytest.mark.parametrize("shards", [[], ["--parts", "2"]])
+@pytest.mark.parametrize("parts", [[], ["--parts", "2"]])
 @pytest.mark.parametrize(
     "given",
     ["rtsp://host/1", "http://host/a.mp4", "HTTPS://host/%d.jpg", "https:/host/*.mp4", "srt://h:1"],
 )
 def test_an_address_is_pointed_to_a_named_pipe(
-    given: str, shards: list[str], capsys: pytest.CaptureFixture
+    given: str, parts: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    error = refused(capsys, "predict", given, *shards)
+    error = refused(capsys, "predict", given, *parts)
     assert f"{given} is an address" in error
     assert "mkfifo" in error
 

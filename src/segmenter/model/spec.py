@@ -1,4 +1,4 @@
-"""What a model is, in full: everything that is needed to rebuild it, feed it and score it.
+"""The description of a model: everything that is needed to rebuild it, feed it and evaluate it.
 
 A `ModelSpec` travels as JSON inside the model file. Each detail in which the published Segmenter
 families differ is a field here, so that no code needs to know which family a model came from.
@@ -31,6 +31,8 @@ from segmenter.numbers import (
 )
 
 GridSide = Annotated[Whole, GRID_SIDE]
+SizePolicy = Literal["pad-crop", "pad-squeeze", "stretch"]
+"""How to treat images whose sides are not multiples of the patch; see `ModelSpec.fit`."""
 
 
 class EncoderSpec(BaseModel):
@@ -50,7 +52,7 @@ class EncoderSpec(BaseModel):
     position: Literal["table", "rotary", "both"] = "table"
     """A learned table added to the patches, a rotation of queries and keys, or both (EVA-02)."""
     table_grid: tuple[GridSide, GridSide] | None = None
-    """Rows and columns of the learned position table; none where positions are only rotary."""
+    """Rows and columns of the learned position table; None where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
     prefix_positions: bool = True
@@ -89,7 +91,7 @@ class EncoderSpec(BaseModel):
 
 
 class Normalization(BaseModel):
-    """What is subtracted from and divides each channel, on the scale 0 to 255."""
+    """Mean and standard deviation of each channel, on the scale 0 to 255."""
 
     model_config = STRICT
 
@@ -111,8 +113,8 @@ class ModelSpec(BaseModel):
     format: Literal[1] = 1
     encoder: EncoderSpec
     decoder: DecoderSpec
-    fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
-    """What happens to an image that is no multiple of the patch.
+    fit: SizePolicy = "pad-crop"
+    """How to treat an image whose sides are not multiples of the patch.
 
     `pad-crop`: zeros right and below, logits cropped (the paper's code; new models).
     `pad-squeeze`: zeros right and below, logits squeezed to the image (MMSegmentation).
@@ -149,7 +151,7 @@ class ModelSpec(BaseModel):
         return self
 
     def upsampled_length(self, num_logits: int, length: int) -> int:
-        """To which length a side's patch logits are resized, before it is cut to `length`."""
+        """Return the length that `num_logits` are resized to, before they are cut to `length`."""
         if self.fit != "pad-crop":
             return length
         return num_logits * self.encoder.patch_size // self.decoder.logits_per_patch_side

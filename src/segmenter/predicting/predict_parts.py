@@ -1,4 +1,4 @@
-"""`segmenter predict --parts`: label any number of images, by parts, so that a run can go on."""
+"""`segmenter predict --parts`: label any number of images in parts, so that a run can resume."""
 
 import hashlib
 import json
@@ -21,6 +21,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.options import Compute, ImageOutput, Labelling, Parts, VideoOptions
 from segmenter.predicting.image_outputs import ImageOutputs, parse_save
 from segmenter.predicting.images import Result, label_images
+from segmenter.predicting.part_record import PartRecord, merged_lines
 from segmenter.predicting.predict_all import (
     check_given,
     image_outputs,
@@ -35,7 +36,6 @@ from segmenter.predicting.profiling import StageClock
 from segmenter.predicting.rasters import is_raster
 from segmenter.predicting.remarks import Remarks
 from segmenter.predicting.set_files import write_set_file
-from segmenter.predicting.shards import ShardRecord, merged_lines
 from segmenter.predicting.summary import Summary
 from segmenter.text import visible
 
@@ -56,7 +56,7 @@ def run_parts(
     video: VideoOptions,
     image_bits: int | None = None,
 ) -> int:
-    """Label one part of the images, or all in turn; returns how many could not be read.
+    """Label one part of the images, or all in turn, and return how many could not be read.
 
     Raises:
         UserError: If there are no images, if model, device or outputs do not allow it, or if the
@@ -84,7 +84,7 @@ def run_parts(
     with ExitStack() as stack:
         records = []
         for each in range(1, num_parts + 1) if parts.part is None else [parts.part]:
-            record = stack.enter_context(ShardRecord(output.out, each, num_parts, settings))
+            record = stack.enter_context(PartRecord(output.out, each, num_parts, settings))
             records.append(record)
             for result in label_part(
                 record, images, predictor, outputs, clock, overwrite=output.overwrite
@@ -108,7 +108,7 @@ def run_parts(
 
 
 def _check_parts(parts: Parts) -> int:
-    """Return the number of parts, after making sure that there can be so many."""
+    """Return the number of parts, after checking it and the number of the part."""
     num_parts, part = parts.parts, parts.part
     if num_parts is None:
         raise UserError(f"--part {part} is one of how many? give --parts too")
@@ -125,7 +125,7 @@ def _check_parts(parts: Parts) -> int:
 
 
 def _check_images_alone(images: Sequence[str], output: ImageOutput, video: VideoOptions) -> None:
-    """Refuse videos, and what is for one run over all images."""
+    """Reject videos, and options that are for one run over all images."""
     if output.gallery or output.submission is not None:
         raise UserError("--gallery and --submission are for images of one run; leave --parts out")
     videos, _ = find_videos(images, VideoOptions())
@@ -135,7 +135,7 @@ def _check_images_alone(images: Sequence[str], output: ImageOutput, video: Video
 
 
 def check_apart(images: Sequence[str], out: Path) -> None:
-    """Refuse images in the folder of the results, which would be taken for images next time."""
+    """Reject images in the output folder, where results would be taken for images next time."""
     for given in images:
         base = before_wildcard(given)
         if base.resolve().is_relative_to(out.resolve()):
@@ -147,13 +147,13 @@ def check_apart(images: Sequence[str], out: Path) -> None:
 def agree_on_settings(
     predictor: Predictor, outputs: ImageOutputs, num_parts: int, *, overwrite: bool
 ) -> str:
-    """Note in the folder what its files depend on besides the images, the same for all parts.
+    """Record in the folder what its files depend on besides the images, equal for all parts.
 
     Returns:
-        What stands for all of it.
+        A digest of it.
 
     Raises:
-        UserError: If the folder was begun with others, unless `overwrite`.
+        UserError: If the folder was begun with other settings, unless `overwrite`.
     """
     spec = predictor.spec.model_dump_json()
     what = f"{spec}{predictor.runtime.digest()}".encode()
@@ -198,7 +198,7 @@ def agree_on_settings(
 
 
 def label_part(
-    record: ShardRecord,
+    record: PartRecord,
     images: Sequence[str],
     predictor: Predictor,
     outputs: ImageOutputs,
@@ -206,7 +206,7 @@ def label_part(
     *,
     overwrite: bool,
 ) -> Iterator[Result]:
-    """Label those images of a part that are not done, and note what became of each."""
+    """Label those images of a part that are not done, and record each result."""
     passed_over: Counter[str] = Counter()
     record.list_images(walk_inputs(images, passed_over))
     print_passed_over(passed_over)
@@ -216,7 +216,7 @@ def label_part(
     parts += [f"{count.done} done before"] * (count.done > 0)
     parts += [f"{count.changed} changed since"] * (count.changed > 0)
     parts += [f"{count.failed} failed before"] * (count.failed > 0)
-    print(f"part {record.shard} of {record.num_shards}: {', '.join(parts)}")
+    print(f"part {record.part} of {record.num_parts}: {', '.join(parts)}")
     labelled = label_images(
         predictor,
         images_only(record, predictor.classes),
@@ -230,8 +230,8 @@ def label_part(
         yield result
 
 
-def images_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, str]]:
-    """What is left to be labelled; maps are noted as failed, since they are no images."""
+def images_only(record: PartRecord, classes: Classes) -> Iterator[tuple[Path, str]]:
+    """Yield the images that are not done; maps (GeoTIFF) are recorded as failed."""
     for path, name in record.pending():
         if not is_raster(path):
             yield path, name
@@ -241,8 +241,8 @@ def images_only(record: ShardRecord, classes: Classes) -> Iterator[tuple[Path, s
         print(f"segmenter: {visible(str(problem))}", file=sys.stderr)
 
 
-def write_failed(records: Sequence[ShardRecord], folder: OutputFolder, name: str) -> int:
-    """List the images that could not be labelled, a line of JSON for each; returns how many."""
+def write_failed(records: Sequence[PartRecord], folder: OutputFolder, name: str) -> int:
+    """Write the images that could not be labelled as JSON lines, and return how many."""
     count = 0
     with folder.writing(name) as temporary, temporary.open("w", encoding="ascii") as file:
         for record in records:

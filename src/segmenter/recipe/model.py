@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from segmenter import numbers
 from segmenter.model.decoders import DecoderSpec, MaskTransformerSpec
+from segmenter.model.spec import SizePolicy
 from segmenter.numbers import STRICT, Blocks, Epsilon, Rate, Whole
 
 
@@ -47,7 +48,7 @@ class ModelRecipe(BaseModel):
     """Stochastic depth of the encoder's last block, rising linearly from 0."""
     normalization: Literal["encoder", "half", "imagenet", "imagenet-rounded"] = "encoder"
     """Mean and std: the encoder's own, 0.5 / 0.5, or ImageNet's (rounded: as the paper's code)."""
-    fit: Literal["pad-crop", "pad-squeeze", "stretch"] = "pad-crop"
+    fit: SizePolicy = "pad-crop"
     """How to treat images whose sides are not multiples of the patch; see `ModelSpec.fit`."""
     decoder: Annotated[DecoderSpec, BeforeValidator(with_kind)] = MaskTransformerSpec()
     """The decoder and its settings, such as `{kind: mask, depth: 2}`; its name alone for their

@@ -1,6 +1,6 @@
-"""What training minimises: a sum over pixels, and beside it Dice and Lovász, which measure overlap.
+"""The training loss: a sum over pixels, and two overlap terms, Dice and Lovász.
 
-Every term takes any floating type, and works in float32 at least.
+Every term takes any floating type, and computes in float32 at least.
 """
 
 import math
@@ -22,10 +22,10 @@ _MAX_SORTED_PIXELS = 2**16
 
 
 class Loss:
-    """The loss of a recipe, with what it needs to know of the classes.
+    """The loss of a recipe, for the classes of its data.
 
     Args:
-        recipe: Which terms, and how much of each.
+        recipe: Weights of the terms.
         ignore_index: Label of pixels that do not count.
         class_weights: Weight of each class in the term over pixels; None: all alike.
     """
@@ -41,7 +41,7 @@ class Loss:
         self.class_weights = class_weights
 
     def num_pixels(self, labels: Int[Tensor, "batch height width"]) -> int:
-        """By how many pixels the sum over the pixels of a batch is divided."""
+        """Return the number by which the sum over the pixels of a batch is divided."""
         if self.recipe.average == "all":
             return labels.numel()
         return int((labels != self.ignore_index).sum())
@@ -53,7 +53,7 @@ class Loss:
         num_pixels: int,
         share: float,
     ) -> Float[Tensor, ""]:
-        """The loss of a part of a batch; the parts add up to that of the batch.
+        """Return the loss of a part of a batch; the parts add up to that of the batch.
 
         The term over pixels is a sum over the part's pixels, divided by those of the whole batch:
         how the batch is cut makes no difference (but for OHEM, which compares the pixels of a
@@ -212,7 +212,7 @@ def class_weights(
     names: Sequence[str],
     pixel_counts: Int64[ndarray, " classes"],
 ) -> Float[Tensor, " classes"] | None:
-    """How much the pixels of each class weigh; None: all alike.
+    """Return the weight of each class in the term over pixels; None if all are equal.
 
     Args:
         given: As `LossRecipe.class_weights` explains it.

@@ -1,6 +1,6 @@
 """Distillation: a trained model, the teacher, guides the one in training (Hinton et al. 2015).
 
-Teacher and student see the same crops, so a teacher can also speak of images that have no labels.
+Teacher and student see the same crops, so a teacher can also label images that have no masks.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Teacher:
     """A trained model, and the loss that pulls a student's outputs towards its own.
 
     Args:
-        model: The trained model; it stays as it is.
+        model: The trained model; its weights are frozen.
         recipe: Weights and temperature of the loss.
     """
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from segmenter.model.architectures import ARCHITECTURES, HALF
 from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.model.protocol import Protocol
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
+from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization, SizePolicy
 
 _MAX_UNNAMED_CLASSES = 4096
 
@@ -55,7 +55,7 @@ class Family:
     """Fields of the encoder that shapes do not say."""
     decoder: dict[str, Any]
     """The same of a mask transformer."""
-    fit: Literal["pad-crop", "pad-squeeze", "stretch"]
+    fit: SizePolicy
     normalization: Normalization = HALF
 
     def wrote(self, state: Mapping[str, object]) -> bool:

@@ -1,10 +1,10 @@
-"""Large runs in shards: which image belongs to which, and what of a shard is done.
+"""The parts of a large run (`predict --parts`): which images belong to a part, and which are done.
 
-An image belongs to a shard by its name alone, so workers and machines need not agree on anything
-else, and an image more or less moves no other. Each shard has its own record, an SQLite file in the
-output folder that one process holds at a time. It lists the shard's images, what is done with
-what outcome, and which files were written; so a run that was killed goes on where it was, memory
-holds a few images however many there are, and runs of different shards share nothing.
+The name of an image alone decides its part, so workers and machines need not agree on anything
+else, and adding or removing an image moves no other. Each part has its own record, an SQLite file
+in the output folder that one process holds at a time. It lists the images of the part, which are
+done with what outcome, and which files were written. A killed run therefore resumes where it was,
+memory does not grow with the number of images, and runs of different parts share nothing.
 """
 
 import hashlib
@@ -42,39 +42,39 @@ NamesOf = Callable[[str], list[str]]
 """The files that are written under the name of an image."""
 
 
-def shard_of(name: str, num_shards: int) -> int:
-    """Return the shard, from 1 to `num_shards`, of the image with a name."""
+def part_of(name: str, num_parts: int) -> int:
+    """Return the part, from 1 to `num_parts`, of the image with a name."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") % num_shards + 1
+    return int.from_bytes(digest[:8], "big") % num_parts + 1
 
 
 class Count(NamedTuple):
-    """How far a shard is."""
+    """Progress of a part."""
 
     images: int
     done: int
     changed: int
-    """Done once, but the image is another one since."""
+    """Done once, but the image has changed since."""
     failed: int
     """Could not be labelled when it was last tried."""
 
 
-class ShardRecord:
-    """What is known of one shard; held by one process at a time.
+class PartRecord:
+    """The record of one part; held by one process at a time.
 
     Args:
         root: The output folder.
-        shard: From 1 to `num_shards`.
-        num_shards: How many there are.
-        settings: Stands for all that the files depend on, besides the image.
+        part: Number of the part, from 1 to `num_parts`.
+        num_parts: Number of parts.
+        settings: Digest of everything that the files depend on besides the image.
 
     Raises:
         UserError: If another process holds it, or the file cannot be used.
     """
 
-    def __init__(self, root: Path, shard: int, num_shards: int, settings: str) -> None:
-        self.path = root / RECORDS_NAME / f"{shard}-of-{num_shards}.sqlite"
-        self.shard, self.num_shards, self.settings = shard, num_shards, settings
+    def __init__(self, root: Path, part: int, num_parts: int, settings: str) -> None:
+        self.path = root / RECORDS_NAME / f"{part}-of-{num_parts}.sqlite"
+        self.part, self.num_parts, self.settings = part, num_parts, settings
         self._lock = threading.Lock()
         if self.path.parent.is_symlink():
             raise UserError(
@@ -99,7 +99,7 @@ class ShardRecord:
                 self._database.close()
                 raise
 
-    def __enter__(self) -> "ShardRecord":
+    def __enter__(self) -> "PartRecord":
         """Hold the record within a `with` block."""
         return self
 
@@ -108,7 +108,7 @@ class ShardRecord:
         self._database.close()
 
     def list_images(self, images: Iterable[tuple[Path, str]]) -> None:
-        """Take those of the images that belong to the shard as its list, in place of an older one.
+        """List those of the images that belong to the part, in place of an older list.
 
         Raises:
             UserError: If two images have the same name.
@@ -116,11 +116,11 @@ class ShardRecord:
         with self._transaction():
             self._database.execute("DELETE FROM photos")
             for path, name in images:
-                if shard_of(name, self.num_shards) == self.shard:
+                if part_of(name, self.num_parts) == self.part:
                     self._list(path, name)
 
     def forget_lost(self, names_of: NamesOf) -> None:
-        """Take as not done what has lost a file, or has an empty one, as after a power cut."""
+        """Count images as not done whose files are missing or empty, as after a power cut."""
         for (name,) in self._pages("SELECT name FROM done WHERE name > :after"):
             files = (self.path.parents[1] / each for each in names_of(_text(name)))
             if not all(map(_has_content, files)):
@@ -128,7 +128,7 @@ class ShardRecord:
                     self._database.execute("DELETE FROM done WHERE name = ?", (name,))
 
     def count(self) -> Count:
-        """Return how far the shard is."""
+        """Return the progress of the part."""
         done = f"SELECT count(*) FROM photos JOIN done ON {_IS_DONE}"
         once = "SELECT count(*) FROM photos JOIN done ON done.name = photos.name"
         failed = "SELECT count(*) FROM photos JOIN failed ON failed.name = photos.name"
@@ -243,14 +243,14 @@ class ShardRecord:
         except sqlite3.Error as error:
             if "locked" in str(error):
                 raise UserError(
-                    f"part {self.shard} of {self.num_shards} is being worked on by another "
+                    f"part {self.part} of {self.num_parts} is being worked on by another "
                     "process; take another part, or wait for it"
                 ) from None
             raise UserError(f"{self.path} cannot be used: {error}") from None
 
 
-def merged_lines(records: Sequence[ShardRecord], format: str) -> Iterator[str]:
-    """Yield what a file of all images says of each image of several shards, by name."""
+def merged_lines(records: Sequence[PartRecord], format: str) -> Iterator[str]:
+    """Yield what a file of all images says of each image of several parts, by name."""
     for _, line in heapq.merge(*(record.lines(format) for record in records)):
         yield line
 

@@ -68,12 +68,7 @@ class ImageFormat(NamedTuple):
     encode: "Callable[[PredictedImage, ImageOutputs], Encode] | None" = None
     """Draws the file, and returns a function that encodes it, in any thread."""
     needs: Needs = "labels"
-    stream: (
-        Callable[
-            [Path, tuple[int, int], Classes], AbstractContextManager[Callable[[ndarray], None]]
-        ]
-        | None
-    ) = None
+    stream: Callable[[Path, tuple[int, int], Classes], Stream] | None = None
     """In place of `encode`, for probabilities, which may not fit in memory: opens a file for an
     image of a given (height, width), and yields a function that appends (classes, rows, width)."""
 

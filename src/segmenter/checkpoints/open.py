@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_published, read_state
+from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
 from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import download_model, is_hub_name
 from segmenter.errors import UserError
@@ -105,8 +105,8 @@ def open_model(path: Path, device: str | torch.device = "cpu") -> Segmenter | No
     if kind == "tensors":
         model_file.read_metadata(path)  # which refuses a damaged file
         return None
-    published = read_published(path)
-    return published.build(str(path), device) if published else None
+    foreign = read_foreign_model(path)
+    return foreign.build(str(path), device) if foreign else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import segmenter
 from segmenter import UserError
 from segmenter.checkpoints.foreign.family import ForeignFile
 from segmenter.checkpoints.foreign.mmseg import read_mmseg
-from segmenter.checkpoints.foreign.read import read_published, read_state
+from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.class_lists import read_class_list
 from segmenter.model.decoders import MaskTransformerSpec
@@ -78,7 +78,7 @@ def test_the_spec_holds_the_numerics_of_each_family() -> None:
 def test_classes_come_from_the_file_or_the_data_set_or_are_numbered(tmp_path: Path) -> None:
     mmseg = segmenter.load(GOLDEN / "mmseg_mask/checkpoint.pth").spec.classes
     assert (mmseg.names[10], tuple(mmseg.colors[1])) == ("class10", (1, 2, 254))
-    numbered = read_published(GOLDEN / "paddleseg_mask/model.pdparams")
+    numbered = read_foreign_model(GOLDEN / "paddleseg_mask/model.pdparams")
     assert numbered is not None
     assert numbered.spec.classes.names[10] == "class-10"
     assert "--classes" in numbered.notes[0]
@@ -202,7 +202,7 @@ def test_a_missing_variant_says_what_is_missing_and_what_stands_in(tmp_path: Pat
     with pytest.raises(UserError, match=r"variant\.yml .* is missing.*--normalization"):
         segmenter.load(path)
     variant = Variant(normalization="deit", window=64, stride=32)
-    found = read_published(path, variant=variant)
+    found = read_foreign_model(path, variant=variant)
     assert found is not None
     spec = found.spec
     assert spec.normalization.std == (58.40, 57.12, 57.38)
@@ -247,7 +247,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
 def test_classes_of_another_number_are_refused() -> None:
     path = GOLDEN / "paddleseg_mask/model.pdparams"
     with pytest.raises(UserError, match="11 classes, and --classes gives 3"):
-        read_published(path, classes=make_classes(3))
-    found = read_published(path, classes=make_classes(11))
+        read_foreign_model(path, classes=make_classes(3))
+    found = read_foreign_model(path, classes=make_classes(11))
     assert found is not None
     assert found.notes == ()

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from segmenter.checkpoints import save
 from segmenter.checkpoints.foreign.convert_config import convert_config
 from segmenter.checkpoints.foreign.paddleseg.inherit import CONFIG_SUFFIXES
-from segmenter.checkpoints.foreign.read import read_published
+from segmenter.checkpoints.foreign.read import read_foreign_model
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.classes import Classes, read_classes
 from segmenter.errors import UserError
@@ -67,29 +67,29 @@ def _convert_checkpoint(
     *,
     overwrite: bool,
 ) -> None:
-    published = read_published(checkpoint, classes=classes, variant=variant)
-    if published is None:
+    foreign = read_foreign_model(checkpoint, classes=classes, variant=variant)
+    if foreign is None:
         raise UserError(
             f"{checkpoint} holds weights but no Segmenter; a bare encoder is the start of a "
             "training run: `segmenter train --from`"
         )
-    model = published.build(str(checkpoint))
+    model = foreign.build(str(checkpoint))
     save(model, out, overwrite=overwrite)
-    spec = published.spec
+    spec = foreign.spec
     names = spec.classes.names
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     protocol = spec.protocol
     lines = [
-        f"{checkpoint}: {published.family}",
+        f"{checkpoint}: {foreign.family}",
         f"encoder   {spec.encoder.architecture}, width {spec.encoder.embed_dim}, "
         f"{spec.encoder.depth} blocks, patch {spec.encoder.patch_size}",
         f"decoder   {spec.decoder.kind}",
         f"classes   {len(names)}: {shown}",
         f"protocol  {protocol.name}: short side {protocol.short_side}, window {protocol.window}, "
         f"stride {protocol.stride}",
-        f"tensors   {len(published.tensors)} read, {len(published.dropped)} dropped"
-        + (f": {', '.join(published.dropped)}" if published.dropped else ""),
-        *(f"note      {note}" for note in published.notes),
+        f"tensors   {len(foreign.tensors)} read, {len(foreign.dropped)} dropped"
+        + (f": {', '.join(foreign.dropped)}" if foreign.dropped else ""),
+        *(f"note      {note}" for note in foreign.notes),
         f"written   {out}",
     ]
     print("\n".join(lines))

@@ -1,4 +1,4 @@
-"""What all importers share: tensors out of stubs, and what can be read off their shapes."""
+"""What sets code bases apart, and the description of a model from the shapes of its tensors."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,63 +26,63 @@ _MAX_UNNAMED_CLASSES = 4096
 
 
 class ForeignFile(NamedTuple):
-    """A checkpoint of another code base, before it is known whose."""
+    """A checkpoint of another code base that is not yet identified."""
 
     path: Path
     state: Mapping[str, object]
-    """The table of weights, as stubs."""
+    """Its table of weights, as stubs."""
     content: Mapping[str, object]
-    """All that the file holds."""
+    """Everything that the file holds."""
     classes: Classes | None = None
-    """Those to take instead of what the file or the number of classes says."""
+    """Classes to use instead of what the file or the number of classes says."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A code base: what its Segmenters are known by, and what their shapes do not say."""
+    """A code base: how its checkpoints are recognised, and what their shapes do not say."""
 
     name: str
     origin: str
-    """Where a model comes from, in words, with `{}` for the name of its file."""
+    """Provenance of a model, with `{}` for the name of its file."""
     marks: frozenset[str]
-    """Tensors that each of its models has; it also has one of `heads`."""
+    """Tensors that all of its models have, beside one of `heads`."""
     heads: tuple[str, ...]
     dropped: str
-    """A pattern of tensors that the model has no use for."""
+    """Pattern of the names of tensors that are not used."""
     rules: Rules
-    """From its names to ours."""
+    """Renames its tensors to our names."""
     encoder: dict[str, Any]
-    """Fields of the encoder that shapes do not say."""
+    """Fields of `EncoderSpec` that shapes do not say."""
     decoder: dict[str, Any]
-    """The same of a mask transformer."""
+    """Fields of `MaskTransformerSpec` that shapes do not say."""
     fit: SizePolicy
     normalization: Normalization = HALF
 
-    def wrote(self, state: Mapping[str, object]) -> bool:
-        """Return whether a table of weights is one of its Segmenters."""
+    def matches(self, state: Mapping[str, object]) -> bool:
+        """Return whether a table of weights is a Segmenter of this code base."""
         return self.marks <= state.keys() and any(head in state for head in self.heads)
 
     def rename(self, tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
-        """Give tensors our names; return those kept, and the names of those dropped."""
+        """Rename tensors to our names; return those kept, and the names of those dropped."""
         kept, dropped = split_off(tensors, self.dropped)
         return rename(kept, self.rules), dropped
 
-    def publish(
+    def make_model(
         self,
         file: ForeignFile,
         tensors: Tensors,
         dropped: tuple[str, ...],
         protocol: Callable[[EncoderSpec, int], Protocol],
         listed: Callable[[int], Classes | None] = lambda _: None,
-    ) -> "Published":
-        """Describe a model by its tensors, which have our names.
+    ) -> "ForeignModel":
+        """Make a model from tensors with our names.
 
         Args:
-            file: Where they come from.
-            tensors: All of them.
-            dropped: The names there of those that are not taken.
-            protocol: Makes the protocol, of the encoder and the number of classes.
-            listed: The classes that the file says, if it says so many.
+            file: The checkpoint.
+            tensors: All tensors of the model.
+            dropped: Names, in the file, of tensors that are not used.
+            protocol: Returns the protocol for an encoder and a number of classes.
+            listed: Returns the classes that the file names, if their number is this.
 
         Raises:
             UserError: If it is no whole Segmenter, or `file.classes` are of another number.
@@ -102,21 +102,21 @@ class Family:
             protocol=protocol(encoder, count),
             provenance=f"imported from {self.origin.format(file.path.name)}",
         )
-        return Published(self.name, spec, tensors, dropped, notes)
+        return ForeignModel(self.name, spec, tensors, dropped, notes)
 
 
 @dataclass(frozen=True)
-class Published:
-    """A Segmenter of another code base: what it is, and its weights under our names."""
+class ForeignModel:
+    """A Segmenter of another code base: its spec, and its weights under our names."""
 
     family: str
     spec: ModelSpec
     tensors: Tensors
-    """Over the bytes of the file, where they can be."""
+    """Views of the bytes of the file, where possible."""
     dropped: tuple[str, ...]
-    """Tensors of the file that the model has no use for, by their names there."""
+    """Names, in the file, of tensors that are not used."""
     notes: tuple[str, ...] = ()
-    """What had to be assumed."""
+    """Assumptions that were made."""
 
     def build(self, source: str, device: str | torch.device = "cpu") -> Segmenter:
         """Make the model, in eval mode and float32, with memory of its own.

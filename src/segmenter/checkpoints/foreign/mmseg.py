@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.tensors import join_prefix, to_tensors
 from segmenter.classes import Classes
 from segmenter.data.published import set_of_count
@@ -53,7 +53,7 @@ MMSEG = Family(
 )
 
 
-def read_mmseg(file: ForeignFile) -> Published:
+def read_mmseg(file: ForeignFile) -> ForeignModel:
     """Turn the `state_dict` and `meta` of a file into a model of ours.
 
     Raises:
@@ -65,7 +65,7 @@ def read_mmseg(file: ForeignFile) -> Published:
     if linear is not None and linear.ndim == 4 and linear.shape[2:] == (1, 1):
         tensors["decoder.project.weight"] = linear[:, :, 0, 0]  # a convolution of one pixel
     meta = file.content.get("meta")
-    return MMSEG.publish(
+    return MMSEG.make_model(
         file,
         tensors,
         dropped,

@@ -1,10 +1,10 @@
-"""Models of other code bases, recognised by what their files hold."""
+"""Read models of other code bases, recognised by the content of their files."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
-from segmenter.checkpoints.foreign.family import ForeignFile, Published
+from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
@@ -21,25 +21,25 @@ _TABLES = (
     "state_dict_ema",
     "teacher",
 )
-"""Under which key of a file the table of weights may stand, if it is not the file itself; averaged
-weights only where there are no others."""
+"""Keys that may hold the table of weights, if the file itself is not the table; averaged weights
+only where there are no others."""
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What PyTorch puts before each name of a model that is trained on several GPUs, or compiled."""
+"""Prefixes of all names in a model that was trained on several GPUs, or compiled."""
 _MAX_NESTING = 3
 
 
-def read_published(
+def read_foreign_model(
     path: Path, *, classes: Classes | None = None, variant: Variant | None = None
-) -> Published | None:
+) -> ForeignModel | None:
     """Read a Segmenter of PaddleSeg, of the paper's code or of MMSegmentation.
 
     Args:
         path: The file.
-        classes: Instead of what the file or the number of classes says.
-        variant: Instead of the `variant.yml` beside a file of the paper's code.
+        classes: Use these instead of what the file or the number of classes says.
+        variant: Use this instead of the `variant.yml` beside a file of the paper's code.
 
     Returns:
-        The model; nothing if the file holds weights, but no Segmenter.
+        The model; None if the file holds weights, but no Segmenter.
 
     Raises:
         UserError: If the file is missing, damaged, dangerous, or holds no weights.
@@ -50,7 +50,7 @@ def read_published(
         return None
     state, content = read_state(path)
     file = ForeignFile(path, state, content, classes)
-    if RSTRUDEL.wrote(state):
+    if RSTRUDEL.matches(state):
         return read_rstrudel(file, variant)
     if variant is not None:
         raise UserError(
@@ -58,11 +58,11 @@ def read_published(
             "and --stride are for those alone"
         )
     readers = ((PADDLESEG, read_paddleseg), (MMSEG, read_mmseg))
-    return next((read(file) for family, read in readers if family.wrote(state)), None)
+    return next((read(file) for family, read in readers if family.matches(state)), None)
 
 
 def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """The table of weights in a `.pdparams`, `.pth` or `.npz`, and all that the file holds.
+    """Return the table of weights in a `.pdparams`, `.pth` or `.npz`, and all that the file holds.
 
     Raises:
         UserError: If the file is missing, damaged, dangerous, or holds no table.

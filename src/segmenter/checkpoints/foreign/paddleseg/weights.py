@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, Tensors, join_prefix, to_tensors
 from segmenter.errors import UserError
 from segmenter.model.protocol import published_protocol
@@ -42,7 +42,7 @@ PADDLESEG = Family(
 )
 
 
-def read_paddleseg(file: ForeignFile) -> Published:
+def read_paddleseg(file: ForeignFile) -> ForeignModel:
     """Turn the table of a `.pdparams` file into a model of ours.
 
     Raises:
@@ -53,7 +53,7 @@ def read_paddleseg(file: ForeignFile) -> Published:
     # Paddle keeps the weight of a linear layer as (in, out); nothing else has two axes.
     tensors = {name: value.T if value.ndim == 2 else value for name, value in tensors.items()}
     tensors, dropped = PADDLESEG.rename(tensors)
-    return PADDLESEG.publish(
+    return PADDLESEG.make_model(
         file,
         join_prefix(tensors, source),
         dropped,

@@ -7,7 +7,7 @@ Sources: rstrudel/segmenter `segm/model/vit.py`, `segm/model/decoder.py`, `segm/
 from dataclasses import replace
 from pathlib import Path
 
-from segmenter.checkpoints.foreign.family import Family, ForeignFile, Published
+from segmenter.checkpoints.foreign.family import Family, ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.rstrudel.variant import (
     DATA_SETS,
     VARIANT_NAME,
@@ -50,7 +50,7 @@ RSTRUDEL = Family(
 )
 
 
-def read_rstrudel(file: ForeignFile, variant: Variant | None = None) -> Published:
+def read_rstrudel(file: ForeignFile, variant: Variant | None = None) -> ForeignModel:
     """Turn the `model` table of a `checkpoint.pth` into a model of ours.
 
     Args:
@@ -66,20 +66,20 @@ def read_rstrudel(file: ForeignFile, variant: Variant | None = None) -> Publishe
     for name in ("decoder.project_patches.weight", "decoder.project_classes.weight"):
         if name in tensors and tensors[name].ndim == 2:
             tensors[name] = tensors[name].T  # used there as `tokens @ matrix`
-    published = _with_variant(known).publish(
+    found = _with_variant(known).make_model(
         file,
         join_prefix(tensors, source, _grid(known, tensors)),
         dropped,
         lambda _encoder, count: _protocol(known, count, source),
         lambda count: _listed_classes(known, count),
     )
-    width = published.spec.encoder.embed_dim
+    width = found.spec.encoder.embed_dim
     if known.num_heads not in (None, width // HEAD_DIM):
         raise UserError(
             f"{source}: variant.yml says {known.num_heads} heads for a width of {width}; only "
             f"heads of {HEAD_DIM} channels are known"
         )
-    return published
+    return found
 
 
 def _with_variant(variant: Variant) -> Family:

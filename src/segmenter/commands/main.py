@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with guarded_streams():
-        sys.exit(_run(tokens))
+        sys.exit(_run(tokens) or 0)
 
 
 def _run(tokens: Sequence[str]) -> int | str | None:

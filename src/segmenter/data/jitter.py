@@ -1,4 +1,4 @@
-"""Random changes of colour, as the published recipes make them: uint8 in, uint8 out."""
+"""Colour jitter of the published recipes, from uint8 to uint8."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ def jitter_colors(
     Args:
         image: 0 to 255.
         kind: PaddleSeg's jitter, the paper's (also MMSegmentation's), or none.
-        rng: Where the strength and order of the changes are drawn from.
+        rng: The only source of randomness.
     """
     if kind == "paddleseg":
         return _paddleseg(image, rng)

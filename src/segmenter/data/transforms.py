@@ -1,4 +1,4 @@
-"""From a labelled image to the square crop that is trained on.
+"""Augmentation: from a labelled image to the square crop that is trained on.
 
 The crop is placed first. Where the resized image would be much larger than it, only the part under
 the crop is resized; the result is that of resizing first.
@@ -26,14 +26,14 @@ _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize co
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Resize, crop, flip, change colours, pad: all drawn from the generator that is handed in."""
+    """Resize, crop, flip, jitter colours, pad; all random numbers come from the given generator."""
 
     augment: AugmentRecipe
-    """What is drawn, and from which ranges."""
+    """Settings: what is drawn, and from which ranges."""
     mean: tuple[float, ...]
-    """Of the images, 0 to 255, one value a channel; may fill what lies past an image."""
+    """Mean of the images per channel, 0 to 255; may fill the crop outside the image."""
     ignore_index: int
-    """The label there."""
+    """Label of the crop outside the image."""
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, focus_class: int | None = None
@@ -42,7 +42,7 @@ class CropTransform:
 
         Args:
             sample: The whole image.
-            rng: The only source of chance.
+            rng: The only source of randomness.
             focus_class: Place the crop on a random pixel of this class, if there is one.
         """
         size = self._draw_size((sample.labels.shape[0], sample.labels.shape[1]), rng)
@@ -55,7 +55,7 @@ class CropTransform:
         return self._pad(image, labels)
 
     def _draw_size(self, size: Size, rng: np.random.Generator) -> Size:
-        """The size that the whole image would be resized to."""
+        """Draw the size that the whole image is resized to."""
         low, high = self.augment.scale
         if self.augment.scale_draw == "quarters":
             factor = float(rng.integers(math.ceil(low * 4), math.floor(high * 4) + 1)) / 4
@@ -77,7 +77,7 @@ class CropTransform:
         rng: np.random.Generator,
         focus_class: int | None,
     ) -> tuple[slice, slice]:
-        """Rows and columns of the crop in the resized image."""
+        """Draw rows and columns of the crop in the resized image."""
         window = slice(0), slice(0)
         for _ in range(_MAX_DRAWS):
             row = column = None
@@ -93,7 +93,7 @@ class CropTransform:
         return window
 
     def _draw_span(self, length: int, inside: int | None, rng: np.random.Generator) -> slice:
-        """A crop's place on one axis, evenly from all, or from those that hold pixel `inside`."""
+        """Draw a crop's span on one axis, evenly from all, or from those with pixel `inside`."""
         last = max(length - self.augment.crop_size, 0)
         first = 0
         if inside is not None:
@@ -125,7 +125,7 @@ class CropTransform:
 def resize_window(
     image: UInt8[ndarray, "height width channels"], size: Size, rows: slice, columns: slice
 ) -> UInt8[ndarray, "window_height window_width channels"]:
-    """What `cv2.resize(image, size)` (bilinear) holds at `rows` and `columns`, and no more."""
+    """Return `cv2.resize(image, size)[rows, columns]` (bilinear), without resizing the rest."""
     if size == image.shape[:2]:
         return image[rows, columns]
     num_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
@@ -150,14 +150,14 @@ def resize_window(
 def resize_labels_window(
     labels: Shaped[ndarray, "height width"], size: Size, rows: slice, columns: slice
 ) -> Shaped[ndarray, "window_height window_width"]:
-    """What `cv2.resize(labels, size)` (nearest) holds at `rows` and `columns`, and no more."""
+    """Return `cv2.resize(labels, size)[rows, columns]` (nearest), without resizing the rest."""
     near_rows = _nearest(labels.shape[0], size[0])[rows]
     near_columns = _nearest(labels.shape[1], size[1])[columns]
     return np.take(labels[near_rows], near_columns, axis=1)
 
 
 def _source_span(source: int, resized: int, window: slice) -> tuple[float, float, slice]:
-    """Where a window of one resized axis lies on the source axis.
+    """Locate a window of one resized axis on the source axis.
 
     Returns:
         The part of the source that is needed, as the last; the place of the window's first pixel
@@ -171,7 +171,7 @@ def _source_span(source: int, resized: int, window: slice) -> tuple[float, float
 
 
 def _nearest(source: int, resized: int) -> Int64[ndarray, " resized"]:
-    """Source index of each resized pixel, with the very arithmetic of OpenCV's INTER_NEAREST."""
+    """Return the source index of each resized pixel, with the arithmetic of INTER_NEAREST."""
     places = np.floor(np.arange(resized) * (1 / (resized / source)))
     return np.minimum(places, source - 1).astype(np.int64)
 
@@ -182,7 +182,7 @@ def _draw_pixel(
     class_index: int,
     rng: np.random.Generator,
 ) -> tuple[int | None, int | None]:
-    """Row and column, in the resized image, of a random pixel of a class."""
+    """Draw a pixel of a class; return its row and column in the resized image."""
     rows, columns = (_nearest(*lengths) for lengths in zip(labels.shape, size, strict=True))
     # When an image shrinks, only some of its rows and columns are seen at all.
     seen_rows, seen_columns = np.unique(rows), np.unique(columns)
@@ -197,6 +197,6 @@ def _draw_pixel(
 
 
 def _draw_copy(places: Int64[ndarray, " resized"], source: int, rng: np.random.Generator) -> int:
-    """One of the resized pixels that copy a source pixel."""
+    """Draw one of the resized pixels that copy a source pixel."""
     first, end = np.searchsorted(places, source), np.searchsorted(places, source, side="right")
     return int(rng.integers(first, end))

@@ -1,4 +1,4 @@
-"""Predict every image of a split and count how it agrees with the truth."""
+"""Predict every image of a split and count the agreement with its mask."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from segmenter.model import Protocol
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How one image fared."""
+    """Scores of one image."""
 
     name: str
     miou: float | None
@@ -41,27 +41,27 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found on one split."""
+    """Scores and counts of one split."""
 
     matrix: ConfusionMatrix
     scores: Scores
     images: tuple[ImageScore, ...]
     """In the order of the items."""
     counts: ImageCounts
-    """Counts of each, in the same order."""
+    """Counts of each image, in the same order."""
     seconds: float
-    """Reading, predicting and counting, together."""
+    """Time of reading, predicting and counting together."""
     statistics: Statistics | None = None
-    """What else was counted, where it was asked for."""
+    """Further metrics, if asked for."""
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """How far the scores would move with other images; none of less than two images."""
+        """Confidence intervals of the scores; None for less than two images."""
         return self.counts.intervals()
 
     @property
     def means(self) -> dict[str, float | None]:
-        """What has an interval in `bootstrap.MEANS`, by its name there."""
+        """The scores that have an interval, by their names in `bootstrap.MEANS`."""
         return {
             "miou": self.scores.miou,
             "mean_accuracy": self.scores.mean_accuracy,
@@ -72,7 +72,7 @@ class Evaluation:
         }
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Return scores, counts and images as plain values, after what they hold for.
+        """Return context, scores, counts and images as plain values.
 
         Args:
             context: Model, data, split, protocol, versions and the like; its keys go first.
@@ -100,7 +100,7 @@ def evaluate(
     on_image: Callable[[ImageScore], None] | None = None,
     statistics: Statistics | None = None,
 ) -> Evaluation:
-    """Score a model on labelled images; the next image is read while one is predicted.
+    """Evaluate a model on labelled images; the next image is read while one is predicted.
 
     Args:
         predictor: Labels one image.

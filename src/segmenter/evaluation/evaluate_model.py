@@ -1,4 +1,4 @@
-"""`segmenter evaluate`: score a model on labelled images."""
+"""`segmenter evaluate`: evaluate a model on a data set, print and write the scores."""
 
 import platform
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def run_evaluation(
     compute: Compute,
     report: Report,
 ) -> Evaluation:
-    """Evaluate a model on one split, print the scores, write what was asked for.
+    """Evaluate a model on one split, print the scores, and write JSON and report if asked for.
 
     Raises:
         UserError: If model, data, protocol, device or outputs do not allow it.
@@ -87,7 +87,7 @@ def _extra_metrics(
     fitted: Sequence[Item] | None,
     classes: Classes,
 ) -> Statistics:
-    """Return what counts the metrics that take longer, with a temperature fitted on `fitted`."""
+    """Return the counters of further metrics, with a temperature fitted on `fitted`."""
     temperature = None
     if fitted is not None:
         with progress_bar("fitting temperature", len(fitted)) as advance:
@@ -102,7 +102,7 @@ def _extra_metrics(
 
 
 def open_model(model: str, compute: Compute) -> Runtime:
-    """Open a model so that its scores do not depend on the machine, unless that is asked for."""
+    """Open a model in torch and float32, unless options say otherwise, for reproducible scores."""
     return open_runtime(model, compute.for_scores(is_exported=is_exported(Path(model))))
 
 
@@ -117,7 +117,7 @@ def chosen_protocol(views: Views, spec: ModelSpec, *, flip: bool | None = None) 
 
 
 def how_computed(predictor: Predictor) -> dict[str, Any]:
-    """What else decides the scores of a model: protocol, decoding, runtime and versions."""
+    """Return what else decides the scores: protocol, label rule, runtime and versions."""
     computing = predictor.runtime
     return {
         "protocol": predictor.protocol.model_dump(mode="json"),
@@ -134,7 +134,7 @@ def how_computed(predictor: Predictor) -> dict[str, Any]:
 
 
 def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Classes | None:
-    """The classes given, or those of the data (None: it has them itself), or the model's."""
+    """Return the classes given, or the model's; None if the data set has its own."""
     if classes_file is not None:
         return read_classes(classes_file)
     if split_name(data) is not None:
@@ -145,10 +145,10 @@ def data_classes(data: str, classes_file: Path | None, spec: ModelSpec) -> Class
 def scored_items(
     folder: LabelledFolder, split: str | None, spec: ModelSpec
 ) -> tuple[str, tuple[Item, ...]]:
-    """The images to score on, and what to call them.
+    """Return the name of a split and its images.
 
-    Where `val` is asked for and the folder has none, these are the images that the model's own
-    training held out.
+    If `val` is asked for and the folder has none, these are the images that the training of the
+    model held out.
     """
     if split is None and folder.scored not in folder.splits and len(folder.splits) == 1:
         split = next(iter(folder.splits))
@@ -161,10 +161,10 @@ def scored_items(
 def other_items(
     folder: LabelledFolder, split: str, spec: ModelSpec, scored: Sequence[Item]
 ) -> tuple[Item, ...]:
-    """The images of a split that must share none with those that are scored.
+    """Return the images of a split that must share none with the scored images.
 
     Raises:
-        UserError: If they do.
+        UserError: If they share one.
     """
     items = scored_items(folder, split, spec)[1]
     masks = {item.mask for item in scored}

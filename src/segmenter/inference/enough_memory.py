@@ -1,4 +1,4 @@
-"""Short memory, as one line for the user."""
+"""Report a lack of memory in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from segmenter.errors import UserError
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Say in one line that memory is short, whichever library finds out."""
+    """Turn a lack of memory, in any library, into a `UserError`."""
     try:
         yield
     except (MemoryError, RuntimeError, cv2.error) as error:
@@ -23,6 +23,6 @@ def enough_memory() -> Iterator[None]:
         if not is_short:
             raise
         raise UserError(
-            "the image does not fit into memory at the size it is looked at; give a smaller "
+            "the image does not fit into memory at the size of the protocol; give a smaller "
             "short side or fewer scales, or an image of fewer pixels"
         ) from None

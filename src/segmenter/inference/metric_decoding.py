@@ -1,4 +1,4 @@
-"""From probabilities to the labels that are expected to score best, image by image.
+"""Label rules: the labels of an image with the highest expected mean IoU or Dice.
 
 The most probable class at each pixel maximises the expected share of right pixels, and no other
 score. IoU and Dice of a class depend on all pixels at once: where a class is small or in doubt, it
@@ -44,11 +44,11 @@ def decode_probabilities(
     label_rule: LabelRule,
     background_index: int | None = None,
 ) -> Int64[ndarray, "height width"]:
-    """Label the pixels of one image.
+    """Label the pixels of one image by a label rule.
 
     Args:
         probabilities: Of each class at each pixel; they sum to 1.
-        label_rule: What the labels are to be best in.
+        label_rule: The score to maximise, or `argmax`.
         background_index: What is no class, so that its score is not counted; None: all are.
     """
     labels = probabilities.argmax(axis=0)

@@ -1,4 +1,4 @@
-"""Which protocol is meant, by name or by fields."""
+"""Find an evaluation protocol by name, and change its fields."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from segmenter.model.protocol import published_protocol
 
 
 def find_protocol(protocol: Protocol | str | None, spec: ModelSpec) -> Protocol:
-    """Return the model's own protocol, or a published one for the windows that the model knows.
+    """Return the protocol given, a published one by name, or the model's own.
 
     Raises:
         UserError: If a name is not known.

@@ -1,4 +1,4 @@
-"""Where the windows lie that a large image is seen through, and how much each counts."""
+"""Positions of sliding windows over an image, and the weights that blend them."""
 
 from typing import NamedTuple
 
@@ -42,12 +42,12 @@ def window_grid(size: tuple[int, int], window: int, stride: int) -> WindowGrid:
 
 
 def window_weights(length: int, blend: str) -> Float64[ndarray, " length"]:
-    """Return how much each pixel along a window's side counts where windows overlap.
+    """Return the weight of each pixel along a window's side where windows overlap.
 
     Args:
-        length: Of the side.
-        blend: `none`: all the same; `linear`: less and less towards the border, next to nothing
-            there, so that one window fades into the next.
+        length: Length of the side, in pixels.
+        blend: `none` weighs all pixels alike; `linear` falls linearly towards the border, so that
+            one window fades into the next.
     """
     if blend == "none":
         return np.ones(length)

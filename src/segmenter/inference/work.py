@@ -1,4 +1,4 @@
-"""What an image costs under a protocol, counted before the first window goes through the model."""
+"""Estimate the cost of an image under a protocol, before the model runs."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How an image is fed to a model and scored: one `Protocol`, and the published ones as data.
+"""Evaluation protocols: how images are fed to a model and scored; published ones are a table.
 
 The three code bases that published Segmenters score in three ways. Each difference is a field, so
 that any of them can be changed alone; no code asks which code base a protocol comes from.
@@ -20,7 +20,7 @@ Scale = Annotated[Finite, SCALE]
 PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"]
 """Protocols of published code bases."""
 AbsentRule = Literal["skip", "one", "zero"]
-"""What the IoU of a class counts that is in neither truth nor prediction of a whole data set.
+"""IoU of a class that is in neither truth nor prediction of a whole data set.
 
 `skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
 (PaddleSeg 2.8).
@@ -28,7 +28,7 @@ AbsentRule = Literal["skip", "one", "zero"]
 
 
 class Views(BaseModel):
-    """What a model is shown of an image: the part of a protocol that a recipe chooses."""
+    """The part of a protocol that a recipe chooses: resize, windows, flip."""
 
     model_config = STRICT
 
@@ -61,9 +61,9 @@ class Protocol(Views):
     """How an image is fed to a model, and how its outputs become one label map and a score."""
 
     name: str = "plain"
-    """What it is called."""
+    """Name of the protocol, for messages and JSON."""
     resize_dtype: Literal["uint8", "float32"] = "uint8"
-    """Numbers the image has when it is resized."""
+    """Type of the pixels when the image is resized."""
     rounding: Literal["half-up", "half-even"] = "half-up"
     """How the sides of the resized image are rounded; `half-even` is Python's `round`."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
@@ -77,7 +77,7 @@ class Protocol(Views):
     """What scales resize: the image, each time anew and averaged at its own size; or the resized
     image once more, unrounded, with logits averaged at the resized image's size."""
     absent_classes: AbsentRule = "skip"
-    """What a class counts that is nowhere."""
+    """IoU of absent classes; see `AbsentRule`."""
 
 
 _SHORT_SIDE = 512
@@ -99,7 +99,7 @@ _RULES: dict[PublishedName, dict[str, Any]] = {
     },
 }
 _OVERLAP = {"segmenter-miou": 32, "mmseg": 32, "paddleseg": 0}
-"""By how many pixels neighbouring windows overlap, where the code base fixes it."""
+"""Overlap of neighbouring windows, in pixels, where the code base fixes it."""
 
 PUBLISHED_PROTOCOLS = tuple(_RULES)
 """Names that `published_protocol` knows."""
@@ -113,7 +113,7 @@ def published_protocol(
     short_side: int | None = _SHORT_SIDE,
     max_ratio: float = 4.0,
 ) -> Protocol:
-    """The protocol of a published code base, for windows of a size.
+    """Return the protocol of a published code base, for windows of a size.
 
     Args:
         name: One of `PUBLISHED_PROTOCOLS`.

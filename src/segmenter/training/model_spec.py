@@ -1,4 +1,4 @@
-"""From a recipe to the description of its model."""
+"""Build the `ModelSpec` that a recipe describes."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _RGB = 3
 
 
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
-    """Describe the model; `start` is the model it grows from, if it is one of ours."""
+    """Build the spec of a recipe's model; `start` is the spec of the model that it starts from."""
     given = recipe.model
     if len(classes) == 1:
         raise UserError(
@@ -52,7 +52,7 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
 
 
 def _protocol(recipe: Recipe) -> Protocol:
-    """The way of scoring that a recipe describes."""
+    """Return the evaluation protocol of a recipe."""
     given = recipe.protocol
     if given.rules is None:
         return Protocol(name=recipe.name, **given.model_dump(exclude={"rules"}))
@@ -69,7 +69,7 @@ def _protocol(recipe: Recipe) -> Protocol:
 
 
 def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
-    """The encoder and its normalisation, with what the recipe changes in it."""
+    """Return the encoder with the recipe's changes, and its normalisation."""
     if given.encoder is not None:
         encoder, own_normalization = find_architecture(_tagged(given))
     elif start is not None:
@@ -111,7 +111,7 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
 
 
 def _tagged(given: ModelRecipe) -> str:
-    """The encoder's name, with the tag of downloaded weights, as tags differ in normalisation."""
+    """Return the encoder's name with the tag of its weights, as tags differ in normalisation."""
     name, weights = str(given.encoder), str(given.weights)
     tag = weights.partition(".")[2] if weights.startswith("timm:") else ""
     return f"{name}.{tag}" if tag and "." not in name else name

@@ -27,7 +27,7 @@ AbsentRule = Literal["skip", "one", "zero"]
 """
 
 
-class Views(BaseModel):
+class ProtocolFields(BaseModel):
     """The part of a protocol that a recipe chooses: resize, windows, flip."""
 
     model_config = STRICT
@@ -47,7 +47,7 @@ class Views(BaseModel):
     """Average with the mirrored image."""
 
     @model_validator(mode="after")
-    def _check(self) -> "Views":
+    def _check(self) -> "ProtocolFields":
         if (self.window is None) != (self.stride is None):
             raise ValueError("window and stride go together: give both, or neither")
         if self.window is not None and self.stride is not None and self.stride > self.window:
@@ -57,7 +57,7 @@ class Views(BaseModel):
         return self
 
 
-class Protocol(Views):
+class Protocol(ProtocolFields):
     """How an image is fed to a model, and how its outputs become one label map and a score."""
 
     name: str = "plain"

@@ -82,7 +82,7 @@ def run_prediction(
     of_rasters = (label_raster(predictor, path, folder, name) for path, name in rasters)
     of_videos = label_videos(predictor, videos, folder, video, output)
     formats = () if output.submission else outputs.set_formats
-    run = Run(predictor.classes, len(found) + len(videos), keeps_results=output.gallery)
+    run = PredictionRun(predictor.classes, len(found) + len(videos), keeps_results=output.gallery)
     with SetFiles(formats, predictor.classes, folder) as set_files:
         for result in chain(labelled, of_rasters, of_videos):
             if run.is_in_vain(result) and not found:
@@ -99,7 +99,7 @@ def run_prediction(
     return run.num_failed
 
 
-class Run:
+class PredictionRun:
     """The results of a run, printed as they come and summarised at its end.
 
     Args:

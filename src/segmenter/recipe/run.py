@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segmenter import numbers
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, nearest, read_yaml
-from segmenter.model.protocol import PublishedName, Views
+from segmenter.model.protocol import ProtocolFields, PublishedName
 from segmenter.numbers import STRICT, Rate, Ratio, Real, Share, Side, Steps, Whole
 from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
@@ -142,7 +142,7 @@ class ScheduleRecipe(BaseModel):
         return self
 
 
-class ProtocolRecipe(Views):
+class ProtocolRecipe(ProtocolFields):
     """How the model is evaluated and used; stored in the model as its protocol."""
 
     model_config = ConfigDict(strict=True)  # no conversion of numbers, as in STRICT

@@ -23,9 +23,9 @@ calls = {
     "scales 5": lambda: segmenter.Predictor(street, scales=5),
     "device []": lambda: segmenter.Predictor(street, device=[]),
     "precision 5": lambda: segmenter.Predictor(street, precision=5),
-    "merge_tokens a word": lambda: segmenter.Predictor(street, merge_threshold="0.8"),
-    "merge_tokens True": lambda: segmenter.Predictor(street, merge_threshold=True),
-    "merge_tokens 80": lambda: segmenter.Predictor(street, merge_threshold=80),
+    "merge_threshold a word": lambda: segmenter.Predictor(street, merge_threshold="0.8"),
+    "merge_threshold True": lambda: segmenter.Predictor(street, merge_threshold=True),
+    "merge_threshold 80": lambda: segmenter.Predictor(street, merge_threshold=80),
     "no image": lambda: segmenter.Predictor(street)("photo.jpg"),
     "classes as colours": lambda: overlay(image, image[:, :, 0], street.spec.classes),
 }
@@ -43,3 +43,32 @@ for name, call in calls.items():
 def test_arguments_of_a_wrong_type_are_mistakes_of_the_user() -> None:
     done = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+OLD_KEYWORDS = """
+import inspect
+import warnings
+import segmenter
+
+model = segmenter.load("street-tiny")
+for old, now, value in (("decode", "label_rule", "iou"), ("merge_tokens", "merge_threshold", 0.8)):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        predictor = segmenter.Predictor(model, **{old: value})
+    assert value in (predictor.label_rule, predictor.runtime.merge_threshold)
+    (warning,) = warned
+    assert (warning.category, warning.filename) == (DeprecationWarning, "<string>")
+    assert str(warning.message) == f"{old} is now {now}"
+    try:
+        segmenter.Predictor(model, **{old: value, now: value})
+    except segmenter.UserError as error:
+        assert str(error) == f"{old} is the old name of {now}; give {now} alone"
+    else:
+        raise AssertionError(old)
+    assert now in inspect.signature(segmenter.Predictor).parameters
+"""
+
+
+def test_keywords_of_0_1_0_mean_what_they_are_called_now() -> None:
+    done = subprocess.run([sys.executable, "-c", OLD_KEYWORDS], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -109,7 +109,7 @@ def test_a_file_that_merges_is_computed_by_torch_which_is_said(tmp_path: Path) -
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, 80.0, float("nan"), float("inf")])
 def test_what_is_no_threshold_is_refused(model: Segmenter, threshold: float) -> None:
-    with pytest.raises(UserError, match=r"above 0 and at most 1, such as 0.8; got "):
+    with pytest.raises(UserError, match=r"^merge_threshold is .* and at most 1, such as 0.8; got "):
         Predictor(model, merge_threshold=threshold)
 
 

@@ -130,6 +130,7 @@ RENAMED = {
     "--merge-tokens": "--merge-threshold",
     "--decode": "--label-rule",
     "train --shard": "--fsdp",
+    "train --no-shard": "--no-fsdp",
     "predict --shard": "--part",
     "predict --shards": "--parts",
     "benchmark --photo": "--image",

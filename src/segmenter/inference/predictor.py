@@ -2,11 +2,12 @@
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import cast, overload
+from typing import ParamSpec, cast, overload
 
 import numpy as np
 import torch
@@ -41,6 +42,23 @@ margins and confidence float32 (height, width), probabilities float32 (classes, 
 
 _NUMBERS_AT_ONCE = 1 << 24
 """Probabilities computed at once: 64 MiB."""
+_RENAMED = {"decode": "label_rule", "merge_tokens": "merge_threshold"}
+"""Keywords of 0.1.0, and what they are called now."""
+_Arguments = ParamSpec("_Arguments")
+
+
+def _taking_old_keywords(function: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    @wraps(function)
+    def renaming(*args: _Arguments.args, **keywords: _Arguments.kwargs) -> None:
+        for old, now in _RENAMED.items():
+            if old in keywords:
+                if now in keywords:
+                    raise UserError(f"{old} is the old name of {now}; give {now} alone")
+                warnings.warn(f"{old} is now {now}", DeprecationWarning, stacklevel=2)
+                keywords[now] = keywords.pop(old)
+        function(*args, **keywords)
+
+    return renaming
 
 
 class Predictor:
@@ -64,6 +82,7 @@ class Predictor:
         UserError: If any of these cannot be used.
     """
 
+    @_taking_old_keywords
     def __init__(
         self,
         model: Segmenter | str | Path | Runtime,

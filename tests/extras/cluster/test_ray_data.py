@@ -1,5 +1,7 @@
 """Rows and files labelled as Ray's actors would, without Ray."""
 
+import importlib.util
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +99,10 @@ def test_a_file_of_the_users_is_not_replaced(model: str, folder: Path, tmp_path:
     with pytest.raises(UserError, match=r"0_label\.png exists"):
         LabelFiles(str(mine.parent), model, runtime="torch")(batch_of(folder))
     assert mine.read_text() == "precious"
+
+
+def test_the_names_in_the_documentation_of_0_1_0_are_the_same_code() -> None:
+    old = importlib.import_module("segmenter.cluster.ray_data")
+    assert old.__file__ == inspect.getfile(LabelRows)
+    assert old.photo_rows(["examples"]) == image_rows(["examples"])
+    assert importlib.util.find_spec("segmenter.cluster.ray_serve") is not None

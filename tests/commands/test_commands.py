@@ -368,7 +368,8 @@ def test_an_unknown_protocol_names_the_known_ones(
 def test_an_error_of_ours_does_not_leave_workers_behind(here: Path) -> None:
     code = (
         "from segmenter import commands\nfrom segmenter.training import loop\n"
-        "loop.train_step = lambda *_: 1 / 0\ncli.main(['train', 'tiny.yaml', '--workers', '2'])"
+        "loop.train_step = lambda *_: 1 / 0\n"
+        "commands.main(['train', 'tiny.yaml', '--workers', '2'])"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, timeout=60

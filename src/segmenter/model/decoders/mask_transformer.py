@@ -108,4 +108,6 @@ class ScaledCosine(nn.Module):
 
     def forward(self, cosines: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:
         """Scale cosines of -1 to 1; at the start, logits are -10 to 10."""
-        return cosines.to(self.bias.dtype) * self.scale + self.bias
+        scaled = cosines.to(self.bias.dtype) * self.scale
+        # The number of classes has to stand in a graph: OpenVINO adds no bias of 3 to an unknown.
+        return scaled.reshape(*cosines.shape[:-1], len(self.bias)) + self.bias

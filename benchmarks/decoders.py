@@ -1,11 +1,11 @@
 """Every decoder, and how much of the encoder learns: one recipe and budget, CamVid, one table.
 
-    python benchmarks/decoders.py data/camvid --encoder weights/vit_small_patch14_dinov2.safetensors
+    python benchmarks/decoders.py data/camvid --encoder dinov2-small
 
 Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for
 as many steps as all others (train and val, 468 images), scored on the test images, and timed by
 `segmenter benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and
-what was broken off goes on. docs/results.md holds the table.
+what was broken off goes on. docs/experiments/results.md holds the table.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 def main() -> None:
     """Train what is not trained yet, score all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="the CamVid folder; see docs/camvid.md")
+    parser.add_argument("data", help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=1100, help="updates of each run")
     parser.add_argument("--photos", type=int, help="test images to score; without it, all")

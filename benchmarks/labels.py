@@ -10,17 +10,19 @@ mirrored image, where no class can be dropped. Medians of interleaved rounds.
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from numpy import ndarray
+from results_file import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.inference.labels import band_labels
 from segmenter.inference.row_bands import image_bands
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
 
 SIDE, PATCH = 512, 16
 
@@ -37,7 +39,7 @@ def noise_logits(num_classes: int) -> Tensor:
     return torch.randn(1, num_classes, SIDE // PATCH, SIDE // PATCH)
 
 
-def ours(logits: Tensor, protocol: Protocol) -> ndarray:
+def ours(logits: Tensor, protocol: EvaluationProtocol) -> ndarray:
     """The label map as the package makes it, from one window."""
     labels = np.empty((SIDE, SIDE), dtype=np.uint16)
     image = np.empty((SIDE, SIDE, 1), dtype=np.uint8)
@@ -59,17 +61,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="a file such as results/labels.json")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     print(f"{SIDE} x {SIDE}, {given.threads} threads, median of {given.rounds} rounds, ms")
     print(f"{'classes':>8} {'smooth':>8} {'noise':>8} {'softmax':>8} {'plain':>8}")
+    rows = []
     for num_classes in (11, 150, 1000):
         smooth, noise = smooth_logits(num_classes), noise_logits(num_classes)
         tasks: dict[str, Callable[[], ndarray]] = {
-            "smooth": lambda smooth=smooth: ours(smooth, Protocol()),
-            "noise": lambda noise=noise: ours(noise, Protocol()),
-            "softmax": lambda noise=noise: ours(noise, Protocol(flip=True)),
+            "smooth": lambda smooth=smooth: ours(smooth, EvaluationProtocol()),
+            "noise": lambda noise=noise: ours(noise, EvaluationProtocol()),
+            "softmax": lambda noise=noise: ours(noise, EvaluationProtocol(flip=True)),
             "plain": lambda noise=noise: plain(noise),
         }
         assert (tasks["noise"]() != tasks["plain"]()).mean() < 1e-4
@@ -79,8 +83,11 @@ def main() -> None:
                 start = time.perf_counter()
                 task()
                 seconds[name].append(time.perf_counter() - start)
-        medians = [f"{1000 * median(each):8.1f}" for each in seconds.values()]
-        print(f"{num_classes:>8} {' '.join(medians)}")
+        medians = {name: round(1000 * median(each), 1) for name, each in seconds.items()}
+        rows.append({"classes": num_classes, **medians})
+        print(f"{num_classes:>8} {' '.join(f'{each:8.1f}' for each in medians.values())}")
+    if given.out:
+        save(given.out, {"rows": rows}, precision="float32")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from segmenter.classes import Classes
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.memory import peak_memory
-from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, ModelSpec, Segmenter
 from segmenter.model.decoders import LinearDecoderSpec
 from segmenter.model.spec import EncoderSpec, Normalization
 from segmenter.predicting.rasters import label_raster
@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(SEED)
-    predictor = Predictor(tiny_model(), protocol=Protocol(window=WINDOW, stride=WINDOW))
+    predictor = Predictor(tiny_model(), protocol=EvaluationProtocol(window=WINDOW, stride=WINDOW))
     predictor(np.zeros((WINDOW, WINDOW, 3), np.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.tif"

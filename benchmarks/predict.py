@@ -1,6 +1,6 @@
 """Label a folder of large images as `segmenter predict` does, and say what the processors did.
 
-    python benchmarks/predict.py [--photos 100] [--save overlay,color,label] [--one-after-other]
+    python benchmarks/predict.py [--photos 100] [--save overlay,label] [--one-after-other]
 
 The images are those of `examples/`, enlarged to 12 megapixels, with some noise so that their files
 have a camera's size. Printed: how busy the processors were from the first to the last image, the
@@ -23,7 +23,7 @@ from segmenter.data.pairing.find_images import find_images
 from segmenter.drawing import class_shares
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
-from segmenter.predicting.image_outputs import ImageOutputs, PredictedImage, parse_save
+from segmenter.label_files.image_outputs import ImageOutputs, PredictedImage, parse_save
 from segmenter.predicting.images import predict_files
 from segmenter.predicting.profiling import StageClock, Usage, num_cpus
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--size", default="3000x4000", help="HEIGHTxWIDTH")
     parser.add_argument("--model", default="street")
     parser.add_argument("--runtime", default="auto")
-    parser.add_argument("--save", default="overlay,color,label")
+    parser.add_argument("--save", default="overlay,label")
     parser.add_argument("--one-after-other", action="store_true")
     given = parser.parse_args()
     height, width = map(int, given.size.split("x"))

@@ -1,12 +1,12 @@
 """Which head, and which loss, for one or two classes: short runs on CamVid, as one Markdown table.
 
-    python benchmarks/two_classes.py data/camvid weights/vit_small_patch14_dinov2.safetensors
+    python benchmarks/two_classes.py data/camvid dinov2-small
 
 Two tasks are made from CamVid's 11 classes: road against all (a third of the pixels) and
 pedestrian against all (a rare class). Every run starts from the same encoder, of which only the
 last blocks are trained, sees the same images and crops (but for the runs that choose crops), and
 is scored on the same test images, spread evenly over the split. The runs are short: they rank
-choices, they do not say how good a model gets. docs/imbalance.md holds the table.
+choices, they do not say how good a model gets. docs/how-to/imbalance.md holds the table.
 """
 
 import argparse
@@ -73,7 +73,7 @@ SETTINGS = [
 def main() -> None:
     """Train and score every setting; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="the CamVid folder; see docs/camvid.md")
+    parser.add_argument("data", help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("weights", help="DINOv2 ViT-S/14")
     parser.add_argument("--steps", type=int, default=60, help="updates of each run")
     parser.add_argument("--batch-size", type=int, default=4, help="crops in an update")

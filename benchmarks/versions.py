@@ -4,8 +4,10 @@
     python benchmarks/versions.py ../old . --rounds 7
 
 Each measure runs in a process of its own with one checkout first on the path. Rounds alternate, and
-the order of the two changes from round to round. The table holds medians of the seconds, and the
-median, lowest and highest of the ratios of each round (new divided by old: above 1 is slower).
+the order of the two changes from round to round. Where a round is one image, two processes stay and
+take turns, image by image: a machine whose speed drifts over minutes slows both alike. The table
+holds medians of the seconds, and the median, lowest and highest of the ratios of each round (new
+divided by old: above 1 is slower).
 """
 
 import argparse
@@ -29,18 +31,16 @@ from segmenter import Predictor
 Predictor("street")(np.zeros((360, 480, 3), np.uint8))
 """
 LABELS = """
-import statistics, time
+import sys, time
 import numpy as np
 from segmenter import Predictor
 predictor = Predictor("street", runtime={runtime!r}, precision="float32")
 image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 predictor(image)
-seconds = []
-for _ in range(8):
-    start = time.perf_counter()
+for _ in sys.stdin:
+    start = time.process_time()
     predictor(image)
-    seconds.append(time.perf_counter() - start)
-print(statistics.median(seconds))
+    print(time.process_time() - start, flush=True)
 """
 STEPS = """
 import json, pathlib, runpy, sys
@@ -81,16 +81,20 @@ class Checkout:
     root: Path
     kept: Path
 
-    def run(self, *arguments: str) -> tuple[float, str]:
-        """Run Python; give the CPU seconds of it and its children, and what it prints."""
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Puts the checkout first on the path, with a cache of its own."""
+        return os.environ | {
             "PYTHONPATH": str(self.root / "src"),
             "XDG_CACHE_HOME": str(self.kept / "cache"),
         }
+
+    def run(self, *arguments: str) -> tuple[float, str]:
+        """Run Python; give the CPU seconds of it and its children, and what it prints."""
         before = os.times()
         done = subprocess.run(
             [sys.executable, *arguments],
-            env=environment,
+            env=self.environment,
             cwd=self.kept,
             check=True,
             stdout=subprocess.PIPE,
@@ -100,6 +104,17 @@ class Checkout:
         spent = after.children_user + after.children_system
         return spent - before.children_user - before.children_system, done.stdout
 
+    def stay(self, script: str) -> subprocess.Popen:
+        """Start a script that prints seconds for each line that it gets."""
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
 
 @dataclass
 class Measure:
@@ -107,6 +122,8 @@ class Measure:
 
     name: str
     seconds: Callable[[Checkout], float]
+    rounds_factor: int = 1
+    """How many rounds are taken for each that is asked for."""
     olds: list[float] = field(default_factory=list)
     news: list[float] = field(default_factory=list)
 
@@ -130,6 +147,23 @@ def printed(script: str, **values: str) -> Callable[[Checkout], float]:
         with tempfile.TemporaryDirectory(dir=checkout.kept) as folder:
             text = script.format(out=f"{folder}/run", **values)
             return float(checkout.run("-c", text)[1].split()[-1])
+
+    return run
+
+
+def taking_turns(script: str, **values: str) -> Callable[[Checkout], float]:
+    """Measure what a process that stays prints for each line."""
+    running: dict[Path, subprocess.Popen] = {}
+
+    def run(checkout: Checkout) -> float:
+        if checkout.root not in running:
+            running[checkout.root] = checkout.stay(script.format(**values))
+        process = running[checkout.root]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("next\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
 
     return run
 
@@ -158,8 +192,12 @@ def measures(data: Path) -> dict[str, Measure]:
         "help": Measure("`--help`, CPU s", whole_process("-m", "segmenter", "--help")),
         "first": Measure("first label, warm cache, CPU s", whole_process("-c", FIRST_LABEL)),
         "predict": Measure("`predict examples`, CPU s", whole_process(*predict)),
-        "openvino": Measure("512 x 512, OpenVINO float32, s", printed(LABELS, runtime="openvino")),
-        "torch": Measure("512 x 512, torch float32, s", printed(LABELS, runtime="torch")),
+        "openvino": Measure(
+            "512 x 512, OpenVINO float32, CPU s", taking_turns(LABELS, runtime="openvino"), 6
+        ),
+        "torch": Measure(
+            "512 x 512, torch float32, CPU s", taking_turns(LABELS, runtime="torch"), 6
+        ),
         "step": Measure("training step, float32, s", printed(STEPS, data=str(data))),
         "service": Measure(
             "service, 16 clients, s an image", printed(SERVICE, benchmarks=benchmarks)
@@ -187,7 +225,7 @@ def main() -> None:
         chosen = {name: chosen[name] for name in (asked.only or ",".join(chosen)).split(",")}
         print("| | old | new | ratio | of the rounds |", "|---|---|---|---|---|", sep="\n")
         for measure in chosen.values():
-            for number in range(asked.rounds):
+            for number in range(asked.rounds * measure.rounds_factor):
                 pairs = [(sides[0], measure.olds), (sides[1], measure.news)]
                 for checkout, results in pairs if number % 2 else reversed(pairs):
                     results.append(measure.seconds(checkout))

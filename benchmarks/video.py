@@ -21,7 +21,7 @@ from segmenter.data.video.frames import Frame, VideoFile
 from segmenter.extras.benchmarking.speed import colored_blocks, measure
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
 from segmenter.predicting.video import label_video
 from segmenter.runtimes.open_runtime import describe
 
@@ -50,7 +50,9 @@ def main() -> None:
     given = parser.parse_args()
     predictor = Predictor(
         given.model,
-        protocol=Protocol(name="benchmark"),  # frames go in whole, as in `segmenter benchmark`
+        protocol=EvaluationProtocol(
+            name="benchmark"
+        ),  # frames go in whole, as in `segmenter benchmark`
         device=given.device,
         runtime=given.runtime,
         precision=given.precision,

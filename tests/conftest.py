@@ -13,6 +13,8 @@ import torch
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
+from segmenter.runtimes import devices
+from segmenter.spelling import messages_name
 from tests.helpers.command_line import TINY_RUN
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.downloads import Server
@@ -29,6 +31,20 @@ torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wai
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _hidden_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests without the marker `gpu` compute on the CPU, whatever the machine has."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(devices, "_is_there", lambda _: False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _messages_of_the_command_line() -> Iterator[None]:
+    """Messages name options as flags, also where a test calls a function of the package."""
+    with messages_name("flags"):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

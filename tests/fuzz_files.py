@@ -8,7 +8,6 @@ memory and time; where that dies, hangs or raises anything but a `UserError`, th
 `build/fuzz`, and the exit status is 1.
 """
 
-import copy
 import json
 import logging
 import os
@@ -38,7 +37,7 @@ from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
 from tests.helpers.fuzzing import KEPT, asked, fuzz_in_processes, fuzz_settings, try_until
 from tests.helpers.models import make_spec
-from tests.helpers.mutations import Mutation, mutated, mutations
+from tests.helpers.mutations import Mutation, change_leaf, mutated, mutations
 from tests.helpers.relabel import read_header, write_header
 
 SEEDS = KEPT / "seeds"
@@ -68,24 +67,6 @@ def make_seeds() -> None:
     save(model, SEEDS / "model.safetensors", dtype="float16")
     for name, content in (("onnx", graph), ("xml", topology), ("bin", weights)):
         (SEEDS / f"model.{name}").write_bytes(content)
-
-
-def change_leaf(content: Any, place: float, value: Any) -> Any:
-    """JSON in which one value, at a place from 0 to 1, is another, or is gone."""
-    content = copy.deepcopy(content)
-    waiting: list[Any] = [content]
-    places: list[tuple[Any, Any]] = []
-    while waiting:
-        inner = waiting.pop()
-        keys = inner if isinstance(inner, dict) else range(len(inner))
-        places += [(inner, key) for key in keys]
-        waiting += [inner[key] for key in keys if isinstance(inner[key], dict | list)]
-    inner, key = places[int(place * len(places))]
-    if value == "gone":
-        del inner[key]
-    else:
-        inner[key] = value
-    return content
 
 
 def redescribed(name: str, place: float, value: Any, *, is_layout: bool) -> bytes:

@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from tests.helpers import hostile
 from tests.helpers.hostile import ATTACKS
 from tests.helpers.models import make_spec
@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     spec = make_spec(3).model_copy(
-        update={"protocol": Protocol(name="windows", window=512, stride=512)}
+        update={"protocol": EvaluationProtocol(name="windows", window=512, stride=512)}
     )
     predictor = Predictor(Segmenter(spec), runtime="torch", precision="float32")
     record = Record()

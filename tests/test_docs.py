@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 
 pytestmark = pytest.mark.skipif(
     not (REPOSITORY / "docs").is_dir(), reason=f"{NOT_HERE}: the repository"
@@ -73,8 +73,8 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_every_test_that_the_page_of_verification_names_exists() -> None:
-    page = (REPOSITORY / "docs/verified.md").read_text(encoding="utf-8")
-    named = re.findall(r"\[([^]]+)\]\(\.\./(tests/[^)]+)\)", page)
+    page = (REPOSITORY / "docs/verification/verified.md").read_text(encoding="utf-8")
+    named = re.findall(r"\[([^]]+)\]\((?:\.\./)+(tests/[^)]+)\)", page)
     assert named
     for words, file in named:
         name = re.sub(r"\W+", "_", words.lower())

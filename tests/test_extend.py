@@ -1,4 +1,4 @@
-"""The three diffs of docs/extend.md apply to this version, and what they add works."""
+"""The three diffs of docs/how-to/extend.md apply to this version, and what they add works."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
 PACKAGE = Path(segmenter.__file__).parent
-PAGE = REPOSITORY / "docs/extend.md"
+PAGE = REPOSITORY / "docs/how-to/extend.md"
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason=f"{NOT_HERE}: the repository")
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 import segmenter
 from segmenter import Predictor, UserError
+from segmenter.api.run_training import run_training
 from segmenter.checkpoints.foreign.family import choose_classes
 from segmenter.classes import Classes
 from segmenter.commands import app
-from segmenter.commands.run_training import run_training
 from segmenter.data.folder import open_folder, read_sample
 from segmenter.drawing import overlay_with_legend
 from segmenter.evaluation.evaluate import evaluate

@@ -27,6 +27,7 @@ def test_that_runs() -> None:
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "summary"),
     [

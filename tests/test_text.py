@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from segmenter import commands
 from segmenter.commands.streams import guarded_streams
-from segmenter.predicting.annotations.annotation_files import SET_FORMATS, labelme_json
-from segmenter.text import for_page, for_terminal, for_xml, visible
+from segmenter.label_files.annotations.annotation_files import SET_FORMATS, labelme_json
+from segmenter.text import duration, for_page, for_terminal, for_xml, visible
 from tests.helpers.models import make_classes
 
 HOSTILE = "ro\u202ead\u200b\x9b31m\u2028\u00ad\ufeff\u3164\U000e0041"
@@ -118,3 +118,20 @@ def test_an_error_shows_a_name_without_obeying_it(
     error = capsys.readouterr().err
     assert ascii(word)[1:-1] in error or "control characters" in error
     assert for_terminal(error) == error
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3540.0, "59 min"),
+        (3590.0, "1 h"),
+        (4800.0, "1 h 20 min"),
+        (2 * 86400.0, "2 d"),
+        (180000.0, "2 d 2 h"),
+    ],
+)
+def test_a_time_is_written_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""How much memory there is, so that what cannot fit is refused before it starts."""
+"""Measure memory, so that work that cannot fit is refused before it starts."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def total_memory() -> int:
     with suppress(ValueError, OSError, AttributeError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for path in _CGROUPS:
-        with suppress(ValueError, OSError):  # "max" is no number
+        with suppress(ValueError, OSError):  # "max" is not a number
             limits.append(int(Path(path).read_text()))
     with suppress(ImportError, ValueError, OSError):
         import resource
@@ -37,7 +37,7 @@ def peak_memory() -> int | None:
 
 @contextmanager
 def at_most(num_bytes: int) -> Iterator[None]:
-    """Let this process take so many bytes more, and no others, where the system can be told."""
+    """Limit the further memory of this process, in bytes, where the system can."""
     try:
         import resource
 

@@ -41,6 +41,7 @@ CHANNELS = Interval(ge=1, le=1024)
 GRID_SIDE = Interval(ge=1, le=1024)
 """Rows or columns of positions."""
 PREFIX_TOKENS = Interval(ge=0, le=64)
+QUERIES = Interval(ge=1, le=4096)
 MLP_RATIO = Interval(gt=0, le=64)
 EPSILON = Interval(ge=1e-12, le=0.1)
 """Of a layer norm."""
@@ -49,6 +50,9 @@ MEAN = Interval(ge=-1e6, le=1e6)
 """Of a channel, on the scale 0 to 255."""
 STD = Interval(ge=1e-3, le=1e6)
 
+PIXEL_VALUE = Interval(ge=-1e30, le=1e30)
+"""Of an image of floats."""
+
 SIDE = Interval(ge=1, le=16384)
 """Of a resized image or a window, in pixels."""
 CROP_SIDE = Interval(ge=1, le=8192)
@@ -56,8 +60,15 @@ RATIO = Interval(ge=1, le=1024)
 """Of a long side to a short one."""
 SCALE = Interval(ge=0.01, le=16)
 SCALES = Len(1, 64)
-"""How many scales are averaged over."""
+"""Number of scales that are averaged over."""
 AUGMENT_SCALE = Interval(ge=0.01, le=64)
+DEGREES = Interval(gt=0, le=180)
+SIGMA = Interval(gt=0, le=64)
+"""Of a blur, in pixels."""
+LEVEL_STD = Interval(gt=0, le=255)
+"""Of noise, on the scale 0 to 255."""
+JPEG_QUALITY = Interval(ge=1, le=100)
+GAMMA_LIMIT = Interval(gt=1, le=10)
 
 SHARE = Interval(ge=0, le=1)
 INNER_SHARE = Interval(gt=0, lt=1)

@@ -10,29 +10,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 LabelRule = Literal["argmax", "iou", "dice"]
-"""How probabilities become labels: the most probable class at each pixel, or the labels of an
+"""Rule by which probabilities become labels: the most probable class at each pixel, or those of an
 image with the highest expected mean IoU or Dice."""
 Ids = Literal["index", "source"]
 VideoOutput = Literal["overlay", "labels"]
 CameraFormat = Literal["v4l2", "matroska", "mpegts", "mjpeg"]
 GraphOutput = Literal["logits", "labels"]
+Unlabelled = Literal["background", "ignore"]
+Outlines = Literal["edges", "centres"]
+Palette = Literal["classes", "distinct"]
+Symmetry = Literal["none", "mirror", "flips", "d4"]
 
+AUTO_DEVICE = "auto"
+
+DEFAULT_RECIPE = "finetune"
+"""Packaged recipe of a run that names none."""
+DEFAULT_START = "dinov2-small"
+"""Encoder that a fit starts from where none is named."""
 DEFAULT_FPS = 25.0
 """Frames a second of an image sequence, which does not store it."""
 DEFAULT_VIDEO: VideoOutput = "overlay"
+DEFAULT_THRESHOLD = 0.5
+"""Probability from which a model of one class labels a pixel with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where to compute."""
+    """Device to compute on."""
 
-    device: str | None = None
-    """Device: `cpu`, `cuda`, `cuda:1`, `mps`. [default: cpu; the GPUs for `train --devices`]"""
+    device: str = AUTO_DEVICE
+    """Device: auto, a GPU if one is found (CUDA, then MPS), else the CPU; or `cpu`, `cuda`,
+    `cuda:1`, `mps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compute(Device):
-    """How a model is computed."""
+    """Device, runtime and arithmetic that compute a model."""
 
     runtime: str | None = None
     """Runtime; auto is the fastest that is installed. [default: auto; torch for scores]"""
@@ -50,51 +63,101 @@ class Compute(Device):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelling:
-    """How the labels of an image are chosen."""
+class Threshold:
+    """Probability from which on a pixel has the class, for models of one class."""
+
+    threshold: float | None = None
+    """For models of one class: label pixels with it where its probability is at or above this.
+    [default: 0.5]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orientations:
+    """Flipped and turned images to average over."""
+
+    symmetry: Symmetry | None = None
+    """Average over flipped and turned images: mirror, left to right; flips, of both axes; d4, flips
+    and quarter turns, for images without an up. [default: as the model's evaluation protocol says]
+    """
+
+    def orientations(self) -> dict[str, Any]:
+        """Return the fields of the evaluation protocol to change, and their values."""
+        return {} if self.symmetry is None else {"symmetry": self.symmetry}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedLabels(Orientations, Threshold):
+    """Rules by which a service chooses the labels of an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling(Orientations, Threshold):
+    """Rules by which the labels of an image are chosen."""
 
     flip: bool | None = None
-    """Average with the mirrored image. [default: as the model's evaluation protocol says]"""
+    """Average with the mirrored image; the same as `--symmetry mirror`. [default: as the model's
+    evaluation protocol says]"""
     label_rule: LabelRule = "argmax"
     """Labels to give: argmax, the most probable class at each pixel; iou or dice, the labels with
     the highest expected mean IoU or Dice over the classes of an image."""
 
+    def orientations(self) -> dict[str, Any]:
+        """Return the fields of the evaluation protocol to change, and their values."""
+        return super().orientations() | ({} if self.flip is None else {"flip": self.flip})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """How an image is cut into windows."""
+    """Sliding window of a checkpoint that has no `variant.yml`."""
 
     window: int | None = None
-    """Side of the sliding window, in pixels."""
+    """Side of the sliding window that the checkpoint was trained for, in pixels."""
     stride: int | None = None
-    """Distance of neighbouring windows, in pixels."""
+    """Distance of neighbouring windows that it was evaluated with, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views(Windows):
+class Sizes:
+    """Sizes and windows in which an image is shown to the model."""
+
+    window: int | None = None
+    """Side of the sliding window, in pixels; 0: the whole image at once. [default: as the model's
+    evaluation protocol says]"""
+    stride: int | None = None
+    """Distance of neighbouring windows, in pixels. [default: as the protocol says; the window where
+    that is smaller]"""
+    short_side: int | None = None
+    """Resize images to this short side first; 0: do not resize. [default: as the protocol says]"""
+    scales: tuple[float, ...] | None = None
+    """Average over these sizes, such as `--scales 0.75 1 1.25`. [default: as the protocol says]"""
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields of the evaluation protocol to change, and their values."""
+        fields = {name: getattr(self, name) for name in ("short_side", "window", "stride")}
+        given = {name: value for name, value in fields.items() if value is not None}
+        if self.scales is not None:
+            given["scales"] = self.scales
+        if self.window == 0:
+            given = {"stride": None} | given | {"window": None}
+        if self.short_side == 0:
+            given["short_side"] = None
+        return given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views(Sizes):
     """Evaluation protocol: a published one, and changes to its fields."""
 
     protocol: str | None = None
     """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg.
     [default: as the model itself says]"""
-    short_side: int | None = None
-    """Resize images to this short side first; 0: do not resize."""
     whole: bool = False
-    """Feed each image as a whole, without windows."""
-    scales: tuple[float, ...] | None = None
-    """Average over these sizes, such as `--scales 0.75 1 1.25`."""
+    """Feed each image as a whole, without windows; the same as `--window 0`."""
 
     def changes(self) -> dict[str, Any]:
         """Return the fields of the protocol to change, and their values."""
-        fields = {name: getattr(self, name) for name in ("short_side", "window", "stride")}
-        given = {name: value for name, value in fields.items() if value is not None}
-        if self.scales is not None:
-            given["scales"] = self.scales
-        if self.whole:
-            given |= {"window": None, "stride": None}
-        if self.short_side == 0:
-            given["short_side"] = None
-        return given
+        given = super().changes()
+        return {"stride": None} | given | {"window": None} if self.whole else given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +169,40 @@ class ClassesFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(ClassesFile):
-    """Which labelled images of a data set to use."""
+class Pairs:
+    """Patterns that pair images and masks."""
+
+    images: str | None = None
+    """Pattern of the images in the data set, such as `img/{}.jpg`, where `{}` is what the names of
+    image and mask share. [default: found from the names of folders and files]"""
+    masks: str | None = None
+    """Pattern of their masks, such as `labels/{}_mask.png`; only together with --images."""
+    pairing_note: bool = True
+    """Say in one line by which rule images and masks were paired, unless they have one name in
+    `images` and `masks`."""
+
+    def pattern_flags(self) -> tuple[str, ...]:
+        """Return the words of a command that name the patterns; none where there are none."""
+        patterns = {"--images": self.images, "--masks": self.masks}
+        return tuple(word for flag in patterns.items() if flag[1] for word in flag if word)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Pairs, ClassesFile):
+    """Labelled images of a data set to use."""
 
     split: str | None = None
-    """Which images of the data set. [default: test, or all where there is one split; val for a
+    """Split of the data set to use. [default: test, or all where there is one split; val for a
     published data set]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredData(Data):
+    """Labelled images to score, and the values of saved label maps."""
+
+    ids: Ids | None = None
+    """Values of saved label maps, where MODEL is a folder of them: class indices, or the mask
+    values of `classes.yaml`. [default: index]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +210,8 @@ class ExtraMetrics:
     """Metrics besides IoU, Dice and accuracy."""
 
     statistics: bool = False
-    """Also report boundary IoU, IoU by object size, calibration, and risk against coverage."""
+    """Also report boundary IoU, IoU by object size, calibration, and risk against coverage; for
+    models of one class also the scores at each threshold."""
     boundary_ratio: float | None = None
     """Width of boundary regions as a share of the image's diagonal; implies --statistics.
     [default: 0.02]"""
@@ -129,21 +221,30 @@ class ExtraMetrics:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether any of these metrics is asked for."""
+        """True if any of these metrics is asked for."""
         return self.statistics or self.boundary_ratio is not None or bool(self.temperature_split)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Which files may be replaced."""
+    """Permission to replace files."""
 
     overwrite: bool = False
     """Replace files that are there, also those that no earlier run of this command wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Output):
-    """Where results are written."""
+class DrawnOutput(Output):
+    """Colours of drawings."""
+
+    palette: Palette = "classes"
+    """Colours to draw with: those of the classes, or distinct ones, which differ
+    for any colour vision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(DrawnOutput):
+    """Files and folders for results."""
 
     json: Path | None = None
     """File for everything that was measured."""
@@ -152,14 +253,15 @@ class Report(Output):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOutput(Output):
-    """Which files are written for each image, and how."""
+class ImageOutput(DrawnOutput):
+    """Files to write for each image."""
 
     out: Path = Path("predictions")
     """Folder to write to."""
     save: str | None = None
-    """What to write, comma-separated: overlay, color, label (these three by default),
-    probabilities, margins, labelme, coco, coco-polygons, cvat, label-studio."""
+    """Files to write, comma-separated: overlay, label (these two by default), color, probabilities,
+    margins, labelme, coco, coco-polygons, cvat, label-studio. For maps: label (by default),
+    confidence, probabilities, gpkg, geojson."""
     opacity: float = 0.5
     """Opacity of the colours over the image, from 0 to 1."""
     ids: Ids = "index"
@@ -172,10 +274,10 @@ class ImageOutput(Output):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """How videos are read and written."""
+    """Reading and writing of videos."""
 
     video: VideoOutput | None = None
-    """What to write for a video: a video of overlays, or the label map of each frame.
+    """Output for a video: a video of overlays, or the label map of each frame.
     [default: overlay]"""
     fps: float | None = None
     """Frames a second of an image sequence such as `shots/frame-%04d.png`. [default: 25]"""
@@ -184,8 +286,22 @@ class VideoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """Files that are written for maps (GeoTIFF)."""
+
+    cog: bool = False
+    """Write rasters as cloud-optimised GeoTIFFs, with overviews."""
+    min_area: float = 0.0
+    """Join regions below this area, in square metres, to their largest neighbour before polygons
+    are drawn."""
+    simplify: float = 0.0
+    """Simplify polygons by this tolerance, in pixels; 1.5 removes most steps of pixels. Neighbours
+    keep their common borders."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Which part of a large batch to predict."""
+    """Part of a large batch to predict."""
 
     parts: int | None = None
     """Split a large batch into this many parts, by file name, and record what is done, so that the
@@ -195,8 +311,38 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Everything that `predict` accepts besides images and a model."""
+
+    output: ImageOutput = ImageOutput()
+    sizes: Sizes = Sizes()
+    labelling: Labelling = Labelling()
+    compute: Compute = Compute()
+    video: VideoOptions = VideoOptions()
+    parts: Parts = Parts()
+    maps: MapOptions = MapOptions()
+    image_bits: int | None = None
+    """See `predict --help`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Folder of a run, and whether to resume it."""
+
+    out: Path | None = None
+    """Folder to write to. [default: `runs/` and the recipe's name; a second run's ends in `-2`]"""
+    resume: bool = False
+    """Resume from the newest checkpoint in the folder of the run, with the recipe in it; without
+    --out, of the newest run."""
+    allow_config_change: bool = False
+    """Resume even though the recipe or the data changed."""
+    print_recipe: bool = False
+    """Print the whole recipe before the first step; it is in the folder of the run as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a training run is computed; its results stay the same but for rounding."""
+    """Computation of a training run; its results stay the same but for rounding."""
 
     fsdp: bool = False
     """Keep a part of the weights in each process (fully_shard), for large models."""
@@ -208,7 +354,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallerModel:
-    """How a model is pruned."""
+    """Size of a pruned model, and the images to prune it by."""
 
     depth: int | None = None
     """Number of blocks to keep; the command finds out which."""
@@ -222,8 +368,71 @@ class SmallerModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware(Device):
-    """Where a training run is computed."""
+    """Devices that compute a training run."""
 
     devices: int | None = None
     """Processes on this machine, each with a share of the batch: one for each GPU if there are any,
     else on the CPU. Start with torchrun for several machines. [default: 1]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """Rules by which an export of an annotation tool becomes a data set."""
+
+    images: Path | None = None
+    """Folder of the images. [default: found in SOURCE]"""
+    unlabelled: Unlabelled | None = None
+    """Meaning of pixels without a shape: background, a class, or ignore, left out of training and
+    scores. [default: asked if there are any]"""
+    outlines: Outlines = "edges"
+    """Meaning of coordinates of polygons: edges of pixels, as in COCO, or centres, as OpenCV's
+    contours have them. labelme and Supervisely always have centres."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapWindows(ClassesFile):
+    """Labels of maps, and the tiles that become a data set."""
+
+    labels: Path | None = None
+    """Labels of the maps: a vector file or mask raster, or a folder with one for each map.
+    [default: the folder labels or masks in SOURCE]"""
+    field: str | None = None
+    """Field of the vector files that holds the class. [default: class, or the only one]"""
+    tile: int = 512
+    """Side of the images to cut, in pixels."""
+    block: int = 4
+    """Side of the areas that go to one split as a whole, in tiles."""
+    val_share: float = 0.2
+    """Share of the tiles to score on."""
+    min_labelled: float = 0.05
+    """Share of labelled pixels from which on a tile is used."""
+    max_tiles: int | None = None
+    """Most tiles, spread evenly over the areas. [default: all]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitData(Pairs, ClassesFile):
+    """Which labelled images of a data set a decoder is fitted to."""
+
+    split: str | None = None
+    """Split to fit to. [default: train, or all where there is one split]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """The fit of a decoder."""
+
+    short_side: int | None = None
+    """Short side that images are shown at, in pixels. [default: chosen from the images and
+    masks]"""
+    minutes: float | None = None
+    """Minutes to train the last blocks of the encoder after the fit. The result is kept if it
+    labels images that were left out better. [default: the encoder stays frozen]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOutput(Output):
+    """Where the results of a fit are written."""
+
+    json: Path | None = None
+    """File for everything that was measured."""

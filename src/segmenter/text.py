@@ -25,8 +25,8 @@ def visible(text: str, *, keep: str = "") -> str:
     r"""Show as `\x1b`, `\u202e` or `\U000e0041` what has no ink of its own, or hides other text.
 
     These are control characters, marks of direction, characters of no width, line separators,
-    halves of surrogate pairs (bytes of a file name that are no UTF-8) and noncharacters. Letters of
-    all scripts, accents and emoji stay as they are; so do joiners inside emoji, and those that
+    halves of surrogate pairs (bytes of a file name that are not UTF-8) and noncharacters. Letters
+    of all scripts, accents and emoji stay as they are; so do joiners inside emoji, and those that
     Arabic and the scripts of India are spelled with.
 
     Args:
@@ -66,8 +66,22 @@ def span(ends: tuple[float, float] | None, digits: int = 2, sign: Literal["", "+
     return " to ".join(percent(end, digits, sign) for end in ends)
 
 
+def duration(seconds: float) -> str:
+    """Write a time in its two largest units, such as `45 s`, `12 min` or `1 h 20 min`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
 def for_page(value: object) -> object:
-    """What a page shows of a value: of text, visible characters; markup and numbers as they are.
+    """Return a value as a page shows it: text made visible, markup and numbers unchanged.
 
     It is the `finalize` of each Jinja environment.
     """
@@ -100,7 +114,7 @@ def for_xml(text: str) -> str:
 
 
 def _is_hidden(character: str, before: str, after: str) -> bool:
-    """Whether a character shows nothing between these two neighbours, of which either may miss."""
+    """Return True if a character is invisible between these neighbours; either may be absent."""
     code = ord(character)
     if character in _ZERO_WIDTH_JOINERS:
         joins_symbols = character == "\u200d" and _is_symbol(before) and _is_symbol(after)
@@ -124,5 +138,5 @@ def _is_symbol(character: str) -> bool:
 
 
 def _is_joined(character: str) -> bool:
-    """Whether a letter is of a script that joins its letters: from Arabic to those of India."""
+    """Return True for a letter of a script that joins letters: from Arabic to those of India."""
     return "\u0600" <= character <= "\u0dff" and unicodedata.category(character)[0] in "LM"

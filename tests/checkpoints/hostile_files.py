@@ -142,7 +142,7 @@ def f32(shape: list[int], start: int, end: int) -> dict:
 
 HISTORY = "mmengine.logging.history_buffer\nHistoryBuffer\n"
 CASES: dict[str, tuple[bytes, str]] = {
-    "system, protocol 0": (pickle.dumps(Calls(os.system, TOUCH), 0), "is no checkpoint"),
+    "system, protocol 0": (pickle.dumps(Calls(os.system, TOUCH), 0), "is not a checkpoint"),
     "system, protocol 2": (pickle.dumps(Calls(os.system, TOUCH), 2), r"posix\.system"),
     "system, protocol 4": (pickle.dumps({"a": Calls(os.system, TOUCH)}, 4), r"posix\.system"),
     "system, old style": (b"\x80\x02(S'" + TOUCH.encode() + b"'\nios\nsystem\n.", r"os\.system"),
@@ -159,7 +159,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     ),
     "getattr, then a call": (
         f"\x80\x02c__builtin__\ngetattr\nc{HISTORY}X\x03\x00\x00\x00min\x86R)R.".encode("latin1"),
-        "call of what is no function",
+        "call of what is not a function",
     ),
     "attributes of a stub": (b"\x80\x02cnumpy\nndarray\n}X\x04\x00\x00\x00callNsb.", "Global"),
     "copyreg extension": (b"\x80\x02\x82\x01.", "opcode"),
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "tuples of a long list": (tuple_bomb(), "a tuple of 10,000 items"),
     "one text encoded often": (text_bomb(), "holds a list"),
     "many tensors to leave out": (many_dropped(), "no encoder|no Segmenter|prefix"),
-    "a global that is no text": (b"\x80\x04K\x01K\x02\x93.", "damaged"),
+    "a global that is not a text": (b"\x80\x04K\x01K\x02\x93.", "damaged"),
     "a dotted global": (
         b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93.",
         r"collections\.OrderedDict\.__init__",
@@ -239,7 +239,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "outside of its storage": (claimed_tensor(strides=(9,)), "but there are 4"),
     "a shape that cannot be": (claimed_tensor(shape=(-4,)), r"of shape \(-4,\)"),
     "empty": (b"", "is empty"),
-    "a text": (b"no checkpoint at all", "is no checkpoint"),
+    "a text": (b"no checkpoint at all", "is not a checkpoint"),
     "no table": (pickle.dumps([1, 2], 2), "holds a list"),
     "a table without weights": (pickle.dumps({"epoch": 3}, 2), "no Segmenter"),
 }

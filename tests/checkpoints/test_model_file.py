@@ -117,10 +117,19 @@ def test_an_unknown_key_in_the_spec_is_named(tmp_path: Path, tiny_model: Segment
     segmenter.save(tiny_model, path)
     tensors, metadata = own.read_tensors(path)
     facts = json.loads(metadata["segmenter"])
-    facts["spec"]["fits"] = "pad-crop"
+    facts["spec"]["size_polic"] = "pad-crop"
     save_file(tensors, path, metadata={"segmenter": json.dumps(facts)})
-    with pytest.raises(UserError, match="unknown key 'fits', did you mean 'fit'"):
+    with pytest.raises(UserError, match="unknown key 'size_polic', did you mean 'size_policy'"):
         segmenter.load(path)
+
+
+def test_the_size_policy_has_in_files_the_name_that_0_1_0_reads(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter.save(Segmenter(make_spec(size_policy="stretch")), path)
+    spec = json.loads(own.read_metadata(path)["segmenter"])["spec"]
+    assert spec["fit"] == "stretch"
+    assert "size_policy" not in spec
+    assert segmenter.load(path).spec.size_policy == "stretch"
 
 
 def test_all_tensors_that_do_not_fit_are_listed() -> None:

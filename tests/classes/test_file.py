@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter.classes import Classes, read_classes
+from segmenter.classes.colors import distinct_colors
 from segmenter.errors import UserError
 
 STRICT = "{name: a, color: [128, 128, 128], values: [1]}"
@@ -66,7 +67,7 @@ def test_a_colour_may_be_a_mask_value_in_hex(tmp_path: Path) -> None:
         ("names: [sky, building]", "as the data.yaml of YOLO does"),
         ("names: 3", "unknown key 'names'"),
         ("classes: {sky: 0}", "classes: a list with an entry for each class"),
-        ("classes: [sky, road]", "classes.0: an entry has a name, a color and values"),
+        ("classes: [sky, road]", "classes.0: an entry has a name, values and"),
         ("classes:", "classes: a list"),
         (STRICT.join(["classes: [", "]"]).replace("name: a", "name: no"), 'in quotes: "no"'),
         ("classes: [{name: on, color: '#000', values: 1}]", 'in quotes: "yes"'),
@@ -117,3 +118,27 @@ def test_many_classes_are_checked_at_once(tmp_path: Path) -> None:
         f"  - {{name: c{index}, color: [0, 0, 0], values: [{index}]}}" for index in range(5000)
     )
     assert len(read(tmp_path, f"ignore: []\nclasses:\n{entries}\n")) == 5000
+
+
+def test_colours_may_be_left_out_and_are_chosen_always_the_same(tmp_path: Path) -> None:
+    text = "classes: [{name: a, values: [1]}, {name: b, values: 2}, {name: c, values: [3]}]"
+    found = read(tmp_path, text)
+    assert [info.color for info in found.classes] == list(map(tuple, distinct_colors(3).tolist()))
+    assert read(tmp_path, text) == found
+    assert read(tmp_path, found.to_yaml()) == found
+
+
+def test_a_chosen_colour_is_none_that_is_given(tmp_path: Path) -> None:
+    first = list(map(int, distinct_colors(1)[0]))
+    entries = [f"{{name: a, color: {first}, values: [0]}}"]
+    entries += [f"{{name: b{value}, values: [{value}]}}" for value in range(1, 20)]
+    found = read(tmp_path, f"classes: [{', '.join(entries)}]")
+    assert found.classes[0].color == tuple(first)
+    assert len({info.color for info in found.classes}) == 20
+
+
+def test_of_a_colour_mask_the_colour_left_out_is_the_masks_own(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, "classes: [{name: a, values: ['#ff8000']}, {name: b, values: [[0, 9, 0]]}]"
+    )
+    assert [info.color for info in found.classes] == [(255, 128, 0), (0, 9, 0)]

@@ -77,7 +77,7 @@ def test_a_text_or_path_can_name_something(
     monkeypatch.chdir(tmp_path)
     for word in NO_TEXTS:
         error = refused(capsys, *command_line(command, argument, word))
-        assert re.search("is empty|control characters|no text|longer than a name", error), error
+        assert re.search("is empty|control characters|not a text|longer than a name", error), error
     assert not list(tmp_path.iterdir())
 
 
@@ -125,3 +125,12 @@ def test_a_number_of_a_recipe_is_finite_and_neither_text_nor_true(field: str, ki
 def test_numbers_of_a_file_of_ours_are_written_as_people_write_them(text: str, value: Any) -> None:
     read = parse_value(text)
     assert (type(read), read) == (type(value), value)
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_an_unknown_option_points_to_the_help_of_its_command(
+    command: str, capsys: pytest.CaptureFixture
+) -> None:
+    flag = "--drfat" if command == "check" else "--device"  # train takes fields of any name
+    words = [command, *(["x"] if command == "check" else []), flag]
+    assert f"(see `segmenter {command} --help`)" in refused(capsys, *words)

@@ -52,8 +52,8 @@ def test_training_from_a_folder_alone_holds_images_out_and_starts_from_a_model(
     arguments = ["train", "--data", "data", "--from", "model.safetensors", *few, *shallow]
     assert run(*arguments, "--protocol.short_side", "64", "--workers", "0") == 0
     said = capsys.readouterr().err
-    assert "3 images to train on, 1 to score on" in said
-    assert "weights: model.safetensors" in said, "the recipe it ran is printed"
+    assert "data: 3 images to train on, 1 held out to evaluate on\n" in said
+    assert "start     model.safetensors" in said
     spec = segmenter.load("runs/finetune/best.safetensors").spec
     assert spec.encoder.embed_dim == 64
     assert spec.recipe["data"]["root"] == "data"
@@ -74,9 +74,22 @@ def test_training_from_a_folder_alone_holds_images_out_and_starts_from_a_model(
         ("evaluate model.safetensors absent", "no such folder: absent"),
         ("evaluate model.safetensors data --split vall", "did you mean 'val'"),
         (
-            "evaluate model.safetensors data --split val --window 32",
-            "window and stride go together",
+            "evaluate model.safetensors data --split val --stride 32",
+            "--stride 32 is the distance of windows, and images are shown whole here; give",
         ),
+        (
+            "predict data --model model.safetensors --window 0 --stride 5",
+            "whole here; leave it out",
+        ),
+        (
+            "evaluate model.safetensors data --whole --window 64",
+            "--whole and --window 64 contradict",
+        ),
+        ("predict data --model model.safetensors --scales 0", "--scales: "),
+        ("predict data --model model.safetensors --window 8", "less than one patch; this model"),
+        ("predict data --model model.safetensors --short-side -1", "--short-side: "),
+        ("predict data --model model.safetensors --device cpu:7", "there is: auto, cpu"),
+        ("predict data --model model.safetensors --window 32 --stride 64", "--stride 64 is larger"),
         ("evaluate model.safetensors data --split val --json tiny.yaml", "tiny.yaml exists"),
         ("train absent.yaml", "no recipe 'absent.yaml'"),
         ("train tiny.yaml --schedule.step 3", "did you mean 'steps'"),
@@ -106,7 +119,9 @@ def test_a_image_that_cannot_be_read_is_named_and_the_others_are_done(
 ) -> None:
     (here / "data/images/val/broken.jpg").write_bytes(b"no image")
     assert run("predict", "data/images/val", "--model", "model.safetensors") == 3
-    assert "broken.jpg" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "broken.jpg" in said
+    assert "4 of 5 done in" in said
     assert len(list((here / "predictions").glob("*_label.png"))) == 4
 
 
@@ -434,7 +449,7 @@ def test_a_run_starts_from_a_published_model(capsys: pytest.CaptureFixture) -> N
     text = TINY_RUN.format(root="data").replace("data/start.safetensors", str(start))
     Path("published.yaml").write_text(text)
     assert run("train", "published.yaml", "--out", "run") == 0
-    assert "2 start fresh: decoder.project.weight, decoder.project.bias" in capsys.readouterr().err
+    assert "2 start fresh: decoder.project.*; " in capsys.readouterr().err
 
 
 def test_another_encoder_needs_partial_which_the_recipe_of_the_run_keeps(
@@ -449,11 +464,7 @@ def test_another_encoder_needs_partial_which_the_recipe_of_the_run_keeps(
     save(Segmenter(make_spec(embed_dim=192, mlp_ratio=2.0)).eval(), path, overwrite=True)
     assert run(*deeper, "--model.encoder_depth", "2", "--partial") == 0
     said = capsys.readouterr().err
-    names = ", ".join(
-        f"encoder.blocks.{block}.mlp.{name}"
-        for block in (0, 1)
-        for name in ("expand.weight", "expand.bias", "reduce.weight")
-    )
+    names = "encoder.blocks.0-1.*"
     assert f"; 6 start fresh: {names}; 6 of {path} are left unused: {names}" in said
     assert "allow_partial_weights: true" in (here / "runs/tiny/recipe.yaml").read_text()
 
@@ -462,4 +473,4 @@ def test_results_beside_their_images_are_not_labelled_again(here: Path) -> None:
     command = ["predict", "data/images/val", "--out", "data/images/val"]
     for _ in range(2):
         assert run(*command, "--model", "model.safetensors") == 0
-        assert len(list((here / "data/images/val").glob("*.*g"))) == 4 * 4
+        assert len(list((here / "data/images/val").glob("*.*g"))) == 4 * 3

@@ -67,7 +67,7 @@ def test_a_published_data_set_is_trained_on(here: Path, capsys: pytest.CaptureFi
         "--optimizer.frozen_blocks 0"
     )
     assert run(*f"train --data ade20k:ade {few} {small}".split()) == 0
-    assert "ade20k:ade: 2 images to train on, 2 to score on" in capsys.readouterr().err
+    assert "ade20k:ade: 2 images to train on, 2 to evaluate on (val)" in capsys.readouterr().err
     assert "root: ade20k:ade\n" in (here / "runs/finetune/recipe.yaml").read_text()
 
 

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_data_set
-from tests.helpers.models import make_spec
+from tests.helpers.models import make_spec, one_class_model
 
 
 @pytest.fixture
@@ -87,6 +89,20 @@ def test_two_models_are_compared_in_table_json_and_page(
     assert "Who is right" in (here / "c" / "index.html").read_text("utf-8")
 
 
+def test_saved_maps_are_compared_as_the_model_that_wrote_them(here: Path) -> None:
+    predict = "predict data/images/val --model one.safetensors --save label --out maps"
+    assert run(*predict.split(), "--runtime", "torch", "--precision", "float32") == 0
+    compare = ("data", "--split", "val", "--json", "c.json", "--report", "c")
+    assert run("compare", "one.safetensors", "maps", *compare) == 0
+    said = json.loads((here / "c.json").read_text())
+    assert {image["difference"] for image in said["images"]} == {0.0}
+    assert said["how_b"]["ids"] == "index"
+    assert run("compare", "maps", "data/masks/val", *compare, "--overwrite") == 0
+    said = json.loads((here / "c.json").read_text())
+    assert said["miou"]["b"] == 1.0
+    assert "Who is right" in (here / "c" / "index.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +117,12 @@ def test_two_models_are_compared_in_table_json_and_page(
         ("compare one.safetensors two.safetensors data --split vall", "did you mean 'val'"),
         ("compare one.safetensors street data --split val", "3 classes, the model 11"),
         ("compare one.safetensors two.safetensors data --split val --label-rule iou", "label-rule"),
+        ("compare one.safetensors two.safetensors data --split val --ids index", "two models"),
+        (
+            "compare data/masks/val two.safetensors data --split val --label-rule dice iou",
+            "for models",
+        ),
+        ("compare data/masks/val data/masks/val data --split val --window 64", "for models"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
@@ -110,3 +132,50 @@ def test_a_mistake_is_answered_in_one_line(
     message: str,
 ) -> None:
     assert message in refused(capsys, *arguments.split())
+
+
+def test_thresholds_of_a_one_class_model_are_scored_and_the_best_is_named(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = one_class_model()
+    save(model, "one.safetensors", overwrite=True)
+    (here / "data/classes.yaml").write_text(model.spec.classes.to_yaml())
+    curve = evaluate("--json", "e.json", "--statistics", "--report", "r")["statistics"]
+    found = curve["threshold_curve"]
+    best = found["best_iou_at"]
+    assert f"best IoU at threshold {best:.2f} on this split" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert f"The IoU is highest at <b>{best:.2f}</b>" in (here / "r/index.html").read_text("utf-8")
+    for at in (best, 0.37, 0.9):
+        scored = evaluate("--json", "e.json", "--overwrite", "--threshold", str(at))
+        (expected,) = [each for each in found["scores"] if each["threshold"] == at]
+        assert scored["threshold"] == at
+        for key in ("precision", "recall", "iou", "dice"):
+            assert scored["classes"]["blue"][key] == pytest.approx(expected[key])
+
+
+def test_predict_labels_more_with_a_lower_threshold_and_refuses_it_for_several_classes(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    save(one_class_model(), "single.safetensors")
+    labelled = {}
+    for at in ("0.1", "0.9"):
+        predict = ["predict", "data/images/val", "--model", "single.safetensors", "--out", at]
+        assert run(*predict, "--save", "label", "--threshold", at) == 0
+        maps = sorted((here / at).glob("*_label.png"))
+        labelled[at] = sum(int((np.array(Image.open(path)) == 1).sum()) for path in maps)
+    assert labelled["0.1"] > labelled["0.9"]
+    capsys.readouterr()
+    several = ["predict", "data/images/val", "--model", "one.safetensors", "--threshold", "0.3"]
+    assert "is for a model of one class" in refused(capsys, *several)
+
+
+def test_lossy_masks_are_warned_of(here: Path, capsys: pytest.CaptureFixture) -> None:
+    mask = here / "data/masks/val/photo-0.png"
+    Image.new("L", (64, 64)).save(mask, format="JPEG")
+    assert evaluate("--json", "e.json")["num_images"] == 4
+    said = capsys.readouterr().err
+    assert (
+        "warning: 1 of 4 masks are JPEG or AVIF files, such as data/masks/val/photo-0.png" in said
+    )

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from segmenter.commands import main
-from segmenter.commands.table import GROUPS, RENAMED
+from segmenter.commands.command_table import GROUPS, RENAMED
 from segmenter.recipe import Recipe
 from tests.helpers.command_line import run
 from tests.helpers.command_words import COMMANDS, arguments_of

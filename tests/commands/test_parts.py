@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,14 @@ from segmenter.checkpoints import save
 from segmenter.inference import Predictor
 from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Quantities
+from segmenter.label_files.image_outputs import ImageOutputs
 from segmenter.model import Segmenter
+from segmenter.options import Labelling, PredictOptions
 from segmenter.predicting.images import Result
 from segmenter.predicting.part_record import PartRecord, part_of
+from segmenter.predicting.predict_parts import NOT_RECORDED, recorded_settings
 from tests.helpers.command_line import run
+from tests.helpers.command_words import arguments_of
 from tests.helpers.models import make_spec
 
 COMMAND = ["predict", "photos", "--model", "model.safetensors", "--runtime", "torch"]
@@ -61,7 +66,7 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def outputs(folder: str) -> dict[str, bytes]:
-    """Files that are no records of ours, nor what a kill left half written."""
+    """Files that are not records of ours, nor what a kill left half written."""
     files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -102,7 +107,7 @@ def test_a_image_that_failed_is_listed_and_tried_again(
     assert run(*COMMAND, *SAVE, "--parts", "2") == 3
     (line,) = (here / "predictions/failed.jsonl").read_text().splitlines()
     assert json.loads(line)["photo"] == "photos/0.png"
-    assert "0.png is no image" in json.loads(line)["problem"]
+    assert "0.png is not an image" in json.loads(line)["problem"]
     assert run(*COMMAND, *SAVE, "--parts", "2") == 3
     (here / "photos/0.png").write_bytes(good)
     capsys.readouterr()
@@ -135,9 +140,11 @@ def test_other_options_are_said_and_refused_unless_all_is_made_anew(
     assert run(*COMMAND, *SAVE, "--parts", "2") == 0
     for change, message in (
         (["--parts", "2", "--opacity", "0.7"], "opacity 0.5, now 0.7"),
-        (["--parts", "3"], "shards 2, now 3"),
-        (["--parts", "2", "--flip"], "protocol flip False, now True"),
-        (["--parts", "2", "--merge-threshold", "0.8"], "merge_tokens None, now 0.8"),
+        (["--parts", "3"], "parts 2, now 3"),
+        (["--parts", "2", "--flip"], "flip False, now True"),
+        (["--parts", "2", "--merge-threshold", "0.8"], "merge_threshold None, now 0.8"),
+        (["--parts", "2", "--short-side", "64"], "short_side None, now 64"),
+        (["--parts", "2", "--scales", "0.5", "1"], "scales [1.0], now [0.5, 1.0]"),
     ):
         assert run(*COMMAND, *SAVE, *change) == 2
         assert message in capsys.readouterr().err
@@ -147,6 +154,25 @@ def test_other_options_are_said_and_refused_unless_all_is_made_anew(
     assert len(labelled) == 12
     assert run(*COMMAND, *SAVE, "--parts", "2", "--overwrite") == 0
     assert len(labelled) == 24
+
+
+def test_every_option_of_predict_is_recorded_or_said_to_matter_to_no_file() -> None:
+    predictor = Predictor(Segmenter(make_spec(depth=1)))
+    outputs = ImageOutputs(predictor.classes, Path("out"))
+    recorded = recorded_settings(predictor, outputs, PredictOptions()).keys()
+    assert recorded.isdisjoint(NOT_RECORDED)
+    assert set(arguments_of("predict")) - {"images"} <= recorded | NOT_RECORDED
+
+
+def test_an_option_that_is_new_is_recorded_unasked() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class More(Labelling):
+        sharpness: float = 0.5
+
+    predictor = Predictor(Segmenter(make_spec(depth=1)))
+    outputs = ImageOutputs(predictor.classes, Path("out"))
+    options = PredictOptions(labelling=More(sharpness=0.7))
+    assert recorded_settings(predictor, outputs, options)["sharpness"] == 0.7
 
 
 def test_a_part_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixture) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import segmenter
 from segmenter.checkpoints import save
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.runtimes.parity import best_class_agreement
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_data_set
@@ -74,7 +74,9 @@ def test_what_is_pruned_can_be_scored_and_trained() -> None:
 @pytest.mark.usefixtures("here")
 def test_of_large_images_one_window_is_looked_at() -> None:
     whole = segmenter.load("whole.safetensors")
-    whole.spec = whole.spec.model_copy(update={"protocol": Protocol(window=32, stride=32)})
+    whole.spec = whole.spec.model_copy(
+        update={"protocol": EvaluationProtocol(window=32, stride=32)}
+    )
     save(whole, "windows.safetensors")
     command = "prune windows.safetensors data/images --out s.safetensors --depth 3"
     assert run(*command.split()) == 0

@@ -50,7 +50,6 @@ def test_a_video_beside_a_image(here, capsys: pytest.CaptureFixture[str]) -> Non
         "clip_overlay.mp4",
         "clip_legend.jpg",
         "photo_overlay.jpg",
-        "photo_color.png",
         "photo_label.png",
     }
     assert "[2/2] clip.mp4: 12 frames, " in capsys.readouterr().out
@@ -110,6 +109,7 @@ def test_a_video_that_ends_early_is_kept_and_status_3(
         (["clip.mkv"], "2 outputs would have the name"),
         (["none/*.mkv"], "no such file: none/*.mkv"),
         (["--camera-format", "hls"], "hls"),
+        (["--fps", "5"], "--fps 5 is for image sequences"),
         (["%d.png"], "fits no image"),
         (["x" * 300 + ".mp4"], "longer than a name of a file"),
     ],

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segmenter.class_lists import read_class_list
+from segmenter.data.annotations.rle import decode_region, unpack_runs
 from segmenter.data.published import context_masks
-from segmenter.data.published.context_masks import decode_region, unpack_runs, write_masks
+from segmenter.data.published.context_masks import write_masks
 from segmenter.data.published.open_data import open_data
 from segmenter.errors import UserError
 from tests.helpers.context_annotations import annotation, pack

@@ -48,17 +48,6 @@ def test_suffixes_may_be_in_capitals_and_hidden_files_are_not_seen(make_folder) 
     assert names(open_folder(root).items("all")) == ["a"]
 
 
-def test_a_png_mask_is_preferred_and_two_of_other_kinds_are_refused(make_folder) -> None:
-    root = make_folder("a")
-    write_pair(root / "masks" / "a.tif", None)
-    mask = open_folder(root).items("all")[0].mask
-    assert mask is not None
-    assert mask.suffix == ".png"
-    (root / "masks" / "a.png").rename(root / "masks" / "a.bmp")
-    with pytest.raises(UserError, match="masks of one image"):
-        open_folder(root)
-
-
 def test_two_images_that_share_a_mask_are_refused(make_folder) -> None:
     root = make_folder("a")
     write_pair(root / "images" / "a.jpg", None)
@@ -94,6 +83,14 @@ def test_missing_classes_are_asked_for_with_an_example_that_reads(make_folder) -
     with pytest.raises(UserError, match=r"no such file: .*classes\.yaml.*values: \[1\]"):
         open_folder(root)
     assert open_folder(root, classes).classes is classes
+
+
+def test_a_folder_in_the_place_of_the_classes_is_named(make_folder) -> None:
+    root = make_folder("a")
+    (root / "classes.yaml").unlink()
+    (root / "classes.yaml").mkdir()
+    with pytest.raises(UserError, match=r"classes\.yaml is a folder, not a file"):
+        open_folder(root)
 
 
 def test_links_in_a_circle_end(make_folder) -> None:
@@ -153,8 +150,10 @@ def test_faults_in_a_list_are_named_with_their_line(text, message, make_folder) 
 
 
 def test_a_file_that_is_no_list_is_refused(make_folder) -> None:
+    path = make_folder("a") / "train.txt"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match="not text"):
-        open_folder(make_folder("a") / "images" / "a.png")
+        open_folder(path)
 
 
 def test_held_out_items_are_the_same_in_any_order(tmp_path: Path) -> None:
@@ -233,5 +232,11 @@ def test_camvid_is_found_whole(camvid) -> None:
 def test_a_mask_in_a_format_that_is_not_read_is_counted_in_the_message(make_folder) -> None:
     root = make_folder("a", "b")
     (root / "masks" / "b.png").rename(root / "masks" / "b.npz")
-    with pytest.raises(UserError, match=r"b\.png has no mask.*1 file passed over.*\(1 \.npz\)"):
+    with pytest.raises(UserError, match=r"b\.png has no mask.*1 file skipped.*\(1 \.npz\)"):
         open_folder(root)
+
+
+def test_names_that_are_no_utf_8_are_held_out_too() -> None:
+    items = [Item(name, Path(name), None) for name in ("a", "\udcff", "ü")]
+    train, val = hold_out(items, 0.3)
+    assert len(train) + len(val) == 3

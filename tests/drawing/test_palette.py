@@ -8,39 +8,19 @@ import pytest
 from PIL import Image
 
 from segmenter.checkpoints import load
-from segmenter.drawing import color_picture, distinct_colors, label_png, palette_png
+from segmenter.classes.colors import distinct_colors
+from segmenter.drawing import color_picture, label_map_png, label_png, palette_png
 
 
 def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def lab(colors: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
-
-
-def test_a_palette_begins_with_the_shorter_palettes() -> None:
-    colors = distinct_colors(300)
-    for count in (0, 1, 20, 256, 257):
-        np.testing.assert_array_equal(distinct_colors(count), colors[:count])
-
-
-def test_thirty_colors_look_far_apart_and_differ_from_black_and_white() -> None:
-    black_and_white = np.array([[0, 0, 0], [255, 255, 255]], dtype=np.uint8)
-    points = lab(np.concatenate([distinct_colors(30), black_and_white]))
-    distances = np.linalg.norm(points[:, None] - points, axis=2)
-    np.fill_diagonal(distances, np.inf)
-    assert distances.min() > 15
-
-
-def test_as_many_colors_as_there_can_be_classes_all_differ() -> None:
-    assert len(np.unique(distinct_colors(65534), axis=0)) == 65534
-
-
+@pytest.mark.parametrize("encode", [palette_png, label_map_png])
 @pytest.mark.parametrize("count", [1, 2, 200, 255])
-def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count) -> None:
+def test_pixels_of_a_palette_file_are_indices_and_look_like_the_colors(count, encode) -> None:
     colors, labels = distinct_colors(count), np.array([[0, count - 1, 255]], dtype=np.uint8)
-    image = opened(palette_png(labels, colors, 255))
+    image = opened(encode(labels, colors, 255))
     np.testing.assert_array_equal(np.array(image), labels)
     expected = [[colors[0], colors[-1], [255, 255, 255]]]
     np.testing.assert_array_equal(np.array(image.convert("RGB")), expected)
@@ -56,6 +36,13 @@ def test_more_classes_than_a_palette_holds_become_colors() -> None:
     pixels = np.array(opened(palette_png(labels, colors, 65535)))
     np.testing.assert_array_equal(pixels, color_picture(labels, colors, 65535))
     np.testing.assert_array_equal(pixels[0], [colors[0], colors[299], [255, 255, 255]])
+
+
+def test_a_label_map_of_more_classes_than_a_palette_holds_is_grey_with_16_bits() -> None:
+    labels = np.array([[0, 299, 65535]], dtype=np.uint16)
+    image = opened(label_map_png(labels, distinct_colors(300), 65535))
+    assert image.mode == "I;16"
+    np.testing.assert_array_equal(np.array(image), labels)
 
 
 @pytest.mark.parametrize(

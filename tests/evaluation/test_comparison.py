@@ -9,7 +9,7 @@ import pytest
 
 from segmenter.evaluation.comparison import Comparison
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.evaluation.reports.comparison_page import write_comparison
+from segmenter.evaluation.reports.comparison_page import Label, write_comparison
 from segmenter.files.outputs import OutputFolder
 from tests.helpers.predictions import ReadsImage, with_names
 
@@ -30,6 +30,10 @@ class ReadsOther(ReadsImage):
     def __call__(self, image: np.ndarray) -> np.ndarray:
         labels = super().__call__(image)
         return np.concatenate([labels[:1], (labels[1:] + 2) % 3])
+
+
+def labels_of(predictor: ReadsImage) -> Label:
+    return lambda _, sample: predictor(sample.image)
 
 
 @pytest.fixture
@@ -102,9 +106,8 @@ def test_the_page_shows_both_and_where_they_differ_and_escapes_names(
     items = write_items([(true, true), (true, true * 0), (true.T, true.T)])
     predictors = ReadsImage(CLASSES), ReadsOther(CLASSES)
     found = Comparison(*(evaluate(each, items, CLASSES) for each in predictors))
-    path = write_comparison(
-        found, predictors, items, CLASSES, OutputFolder(tmp_path / "out"), CONTEXT
-    )
+    labels = labels_of(predictors[0]), labels_of(predictors[1])
+    path = write_comparison(found, labels, items, CLASSES, OutputFolder(tmp_path / "out"), CONTEXT)
     page = path.read_text("utf-8")
     assert set(re.findall(r"<h3>(photo-\d)</h3>", page)) == {"photo-0", "photo-1", "photo-2"}
     assert page.count("data:image/jpeg;base64") == 12
@@ -117,6 +120,20 @@ def test_the_page_shows_both_and_where_they_differ_and_escapes_names(
 
 def test_a_page_of_two_equal_models_shows_no_image(tmp_path: Path, compared) -> None:
     found = compared(ReadsImage(CLASSES), ReadsImage(CLASSES), 1)
-    predictors = ReadsImage(CLASSES), ReadsImage(CLASSES)
-    path = write_comparison(found, predictors, [], CLASSES, OutputFolder(tmp_path / "out"), CONTEXT)
+    labels = labels_of(ReadsImage(CLASSES)), labels_of(ReadsImage(CLASSES))
+    path = write_comparison(found, labels, [], CLASSES, OutputFolder(tmp_path / "out"), CONTEXT)
     assert "Nowhere: each image has the same mIoU" in path.read_text("utf-8")
+
+
+def test_the_page_says_the_difference_in_words(tmp_path: Path, write_items) -> None:
+    true = np.zeros((6, 10))
+    true[:3] = 1
+    items = write_items([(true, true), (true, true * 0), (true.T, true.T)])
+    predictors = ReadsImage(CLASSES), ReadsOther(CLASSES)
+    found = Comparison(*(evaluate(each, items, CLASSES) for each in predictors))
+    folder = OutputFolder(tmp_path / "out")
+    labels = labels_of(predictors[0]), labels_of(predictors[1])
+    page = write_comparison(found, labels, items, CLASSES, folder, CONTEXT).read_text("utf-8")
+    assert re.search(
+        r"The mIoU of B is \d+\.\d\d points below that of A; the interval of B - A", page
+    )

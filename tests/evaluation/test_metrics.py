@@ -148,6 +148,7 @@ def test_an_absent_class_is_named_and_counts_as_the_rule_says(rule, miou) -> Non
     found = score(3, *HALF_RIGHT, absent_rule=rule)
     assert found.absent == ("class 2",)
     assert found.miou == pytest.approx(miou)
+    assert found.absent_iou == {"skip": None, "one": 1, "zero": 0}[rule]
 
 
 def test_a_class_that_is_only_predicted_is_named_and_counts_zero() -> None:

@@ -258,7 +258,7 @@ def test_a_folder_is_replaced_only_if_asked_and_if_nothing_else_would_be_lost(
         write_new_folder(tmp_path / "page", {"a": b"5"}, overwrite=True)
     (tmp_path / "link").symlink_to(tmp_path / "page")
     for name in ("link", "page/a"):
-        with pytest.raises(UserError, match="no folder"):
+        with pytest.raises(UserError, match="not a folder"):
             write_new_folder(tmp_path / name, {"a": b"5"}, overwrite=True)
     assert (tmp_path / "page" / "a").read_bytes() == b"3"
 
@@ -284,6 +284,6 @@ def test_a_folder_whose_new_one_cannot_be_named_keeps_its_name(
 def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(UserError, match="no file that can be replaced"):
+    with pytest.raises(UserError, match="not a file that can be replaced"):
         write_new(pipe, b"data", overwrite=True)
     assert pipe.is_fifo()

@@ -3,6 +3,7 @@
 import http.server
 import os
 import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from tests.helpers.paths import REPOSITORY
 
 BROWSER = shutil.which("chromium")
 ARTEFACTS = REPOSITORY / "build" / "screenshots"
+AXE_VERSION = "4.10.3"
+"""Version of axe-core, which finds what keeps people from using a page."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -34,7 +37,7 @@ ADVISED = {
         "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-"""Headers that `docs/browser.md` tells to send."""
+"""Headers that `docs/how-to/browser.md` tells to send."""
 
 
 def runtime_archive() -> Path:
@@ -63,7 +66,7 @@ def static_server(folder: Path, headers: dict[str, str] | None = None) -> Iterat
 
     class Patient(http.server.ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """A browser that closes before it has read all is no fault."""
+            """A browser that closes before it has read all is not a fault."""
 
     with Patient(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -75,7 +78,7 @@ def static_server(folder: Path, headers: dict[str, str] | None = None) -> Iterat
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser without a window, and without a graphics processor."""
+    """A browser without a window, and without a GPU."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with sync_api.sync_playwright() as playwright:
         browser = launch(playwright.chromium, "--disable-gpu")
@@ -94,3 +97,27 @@ def watch(page: Any) -> list[str]:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
     return problems
+
+
+def axe_script() -> str:
+    """The script of axe-core, as `npm pack` wrote it; without it the test is skipped."""
+    path = REPOSITORY / "build" / f"axe-core-{AXE_VERSION}.tgz"
+    if not path.is_file():
+        pytest.skip(
+            f"needs {path.name}: `npm pack axe-core@{AXE_VERSION} --pack-destination build`"
+        )
+    with tarfile.open(path) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+def serious_findings(page: Any, axe: str) -> list[str]:
+    """What axe-core finds serious or critical in a page."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]

@@ -30,3 +30,16 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     assert error.startswith("segmenter: ")
     assert error.count("\n") == 1
     return error
+
+
+RUN_EACH = """
+import shlex, sys
+from segmenter.commands.main import main
+
+for line in sys.argv[1:]:
+    try:
+        main(shlex.split(line))
+    except SystemExit as ended:
+        print(f"status {ended.code or 0}: {line}", file=sys.stderr, flush=True)
+"""
+"""A script that runs each of its arguments as a command, and says how it ended."""

@@ -141,7 +141,7 @@ def cross_site(port: int, _until: threading.Event) -> None:
 
 
 def no_http(port: int, _until: threading.Event) -> None:
-    """Bytes that are no request."""
+    """Bytes that are not a request."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"\x16\x03\x01" * 1000)
         connection.recv(1000)

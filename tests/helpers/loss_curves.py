@@ -13,7 +13,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import GOLDEN
 from tests.helpers.runs import make_recipe

@@ -7,6 +7,7 @@ from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
+    EoMTQueriesSpec,
     EoMTSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
@@ -20,6 +21,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
     "eomt": EoMTSpec(blocks=1, cells=2),
+    "eomt-queries": EoMTQueriesSpec(queries=5, blocks=1, doublings=1, cells=4),
 }
 
 ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}
@@ -44,7 +46,7 @@ def make_spec(
     *,
     decoder: str = "linear",
     patch_size: int = 16,
-    fit: str = "pad-crop",
+    size_policy: str = "pad-crop",
     **encoder: object,
 ) -> ModelSpec:
     """A tiny model's spec; `encoder` replaces single fields of the `EncoderSpec`."""
@@ -59,7 +61,7 @@ def make_spec(
     return ModelSpec(
         encoder=spec,
         decoder=DECODERS[decoder],
-        fit=fit,
+        size_policy=size_policy,
         classes=make_classes(num_classes),
         normalization=Normalization(
             mean=(127.5,) * spec.in_channels, std=(127.5,) * spec.in_channels
@@ -72,3 +74,14 @@ def decided(model: Segmenter) -> Segmenter:
     with torch.no_grad():
         model.decoder.project.weight.mul_(20)
     return model
+
+
+def one_class_model() -> Segmenter:
+    """A random model of one class, value 2, against values 0 and 1; its logits differ."""
+    classes = Classes.model_validate(
+        {
+            "classes": [{"name": "blue", "color": [0, 0, 255], "values": [2]}],
+            "background": [0, 1],
+        }
+    )
+    return decided(Segmenter(make_spec(1).model_copy(update={"classes": classes})).eval())

@@ -1,6 +1,8 @@
-"""Changes to the bytes of a file, drawn at random."""
+"""Changes to the bytes of a file, or to a value of its JSON, drawn at random."""
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -34,3 +36,21 @@ def mutated(data: bytes, changes: list[Mutation]) -> bytes:
             put, after = what, at + (len(what) if kind == "change" else 0)
         data = data[:at] + put + data[after:]
     return data
+
+
+def change_leaf(content: Any, place: float, value: Any) -> Any:
+    """JSON in which one value, at a place from 0 to 1, is another, or is gone."""
+    content = copy.deepcopy(content)
+    waiting: list[Any] = [content]
+    places: list[tuple[Any, Any]] = []
+    while waiting:
+        inner = waiting.pop()
+        keys = inner if isinstance(inner, dict) else range(len(inner))
+        places += [(inner, key) for key in keys]
+        waiting += [inner[key] for key in keys if isinstance(inner[key], dict | list)]
+    inner, key = places[int(place * len(places))]
+    if value == "gone":
+        del inner[key]
+    else:
+        inner[key] = value
+    return content

@@ -1,4 +1,4 @@
-"""Files that are no images, are damaged, promise too much, or are images of an unusual kind.
+"""Files that are not images, are damaged, promise too much, or are images of an unusual kind.
 
 One table, for the command line and for HTTP: each file with the words it is refused with, or with
 the pixels it must be read as.
@@ -24,6 +24,7 @@ _ORIENTATION = 0x0112
 _PICTURE = Image.fromarray(IMAGE)
 _JPEG = encode(_PICTURE, "JPEG", quality=95)
 _PNG = encode(_PICTURE, "PNG")
+_JP2 = encode(_PICTURE, "JPEG2000")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ def _with_size(jpeg: bytes, height: int, width: int) -> bytes:
     return jpeg[:place] + struct.pack(">HH", height, width) + jpeg[place + 4 :]
 
 
+def _with_jp2_size(side: int) -> bytes:
+    """A JPEG 2000 file that states another size in its header and in its codestream."""
+    at, header = _JP2.index(b"\xff\x4f\xff\x51"), _JP2.index(b"ihdr") + 4
+    size = struct.pack(">II", side, side)
+    data = _JP2[:header] + size + _JP2[header + 8 : at + 8]
+    return data + size + _JP2[at + 16 :]
+
+
 def _bomb() -> bytes:
     """400 million pixels of one bit, in 48 kB."""
     rows = zlib.compress(b"\0" * (20_000 * (20_000 // 8 + 1)))
@@ -101,7 +110,7 @@ def _animation() -> bytes:
 
 
 def _refused() -> list[OddImage]:
-    damaged, unknown = "is cut, damaged or not an image", "is no image of a known kind"
+    damaged, unknown = "is cut, damaged or not an image", "is not an image of a known kind"
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 72, 3), dtype=np.uint8))
     return [
         OddImage("cut-jpeg.jpg", _half(_JPEG), damaged),
@@ -113,6 +122,11 @@ def _refused() -> list[OddImage]:
         OddImage("cut-tiff.tif", _half(encode(noise, "TIFF")), damaged),
         OddImage("cut-bmp.bmp", _half(encode(noise, "BMP")), damaged),
         OddImage("cut-gif.gif", _half(encode(noise, "GIF")), damaged),
+        OddImage("cut.jp2", _half(_JP2), damaged),
+        OddImage(
+            "short-of-a-byte.j2k", encode(_PICTURE, "JPEG2000", no_jp2=True)[:-1], "has no end"
+        ),
+        OddImage("huge-jpeg-2000.jp2", _with_jp2_size(65_500), "65500 x 65500 pixels"),
         OddImage("one-bit-bomb.png", _bomb(), "20000 x 20000 pixels"),
         OddImage("huge-header.jpg", _with_size(_JPEG, 65_500, 65_500), "65500 x 65500 pixels"),
         OddImage("text-bomb.png", _text_bomb(), damaged),
@@ -142,6 +156,7 @@ def _read() -> list[OddImage]:
         OddImage("grey.png", encode(Image.fromarray(GREY), "PNG"), pixels=grey),
         OddImage("two-frames.gif", _animation(), pixels=grey),
         OddImage("bmp.bmp", encode(_PICTURE, "BMP"), pixels=IMAGE),
+        OddImage("jpeg-2000.jp2", _JP2, pixels=IMAGE),
         OddImage("tiff.tif", encode(_PICTURE, "TIFF"), pixels=IMAGE),
         OddImage("data-behind.png", _PNG + b"PK\3\4" * 100, pixels=IMAGE),
     ]

@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from segmenter.data.published.open_data import open_data
-from segmenter.extras.checking.check import Check, check
+from segmenter.extras.checking.data_check import Check, check
 from tests.helpers.drawn_items import draw_image, draw_mask, write_item
 
 IMAGE, MASK = "images/train/a.png", "masks/train/a.png"
@@ -203,6 +203,19 @@ def with_fourth_band(root: Path) -> None:
     (root / IMAGE).unlink()
 
 
+def with_one_of_floats(root: Path) -> None:
+    values = np.random.default_rng(0).random(draw_mask(0).shape, np.float32)
+    Image.fromarray(values).save(root / "images/train/b.png", format="TIFF")
+
+
+def with_an_empty_band(root: Path) -> None:
+    """All images with a fourth band of zeros, as arrays: content tells the format."""
+    for path in sorted((root / "images").rglob("*.png")):
+        colors = np.array(Image.open(path).convert("RGB")).astype(np.uint16) * 16
+        with path.open("wb") as file:
+            np.save(file, np.dstack([colors, np.zeros_like(colors[:, :, :1])]))
+
+
 def with_pages(root: Path) -> None:
     page = Image.open(root / IMAGE)
     page.save(root / "images/train/a.tif", save_all=True, append_images=[page])
@@ -242,6 +255,8 @@ PLANTED: list[tuple[str, Callable[[Path], object]]] = [
     ("near-leak", like_image("val/f", lambda image: scaled(saved_again(image))[:, ::-1])),
     ("near-duplicate", like_image("train/f", saved_again)),
     ("dropped-band", with_fourth_band),
+    ("other-bands", with_one_of_floats),
+    ("constant-band", with_an_empty_band),
     ("several-pages", with_pages),
     ("deep-photo", deepened("train/a")),
     ("dark-depth", deepened_unevenly),

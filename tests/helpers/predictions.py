@@ -4,7 +4,7 @@ import numpy as np
 
 from segmenter.classes import Classes
 from segmenter.inference import Predictor
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
 from tests.helpers.models import make_classes
 
 LabelPair = tuple[np.ndarray, np.ndarray]
@@ -18,7 +18,7 @@ class ReadsImage(Predictor):
 
     def __init__(self, classes: Classes) -> None:
         self._classes = classes
-        self.protocol = Protocol()
+        self.protocol = EvaluationProtocol()
         self.num_seen = 0
 
     @property

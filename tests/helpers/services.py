@@ -43,14 +43,16 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
     assert server.started, "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield SimpleNamespace(
-            client=client,
-            predictor=predictor,
-            service=service,
-            port=port,
-            connections=server.server_state.connections,
-        )
-    server.should_exit = True
+        try:
+            yield SimpleNamespace(
+                client=client,
+                predictor=predictor,
+                service=service,
+                port=port,
+                connections=server.server_state.connections,
+            )
+        finally:  # a test that fails must not leave the thread running
+            server.should_exit = True
     thread.join(30)
 
 

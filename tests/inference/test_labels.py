@@ -13,8 +13,14 @@ from segmenter.inference.labels import band_labels, band_margins, band_probabili
 from segmenter.inference.resizing import mean_size, read_rows, resize_image, view_sizes
 from segmenter.inference.row_bands import image_bands
 from segmenter.inference.windows import window_starts, window_weights
-from segmenter.model import Protocol
-from tests.helpers.naive import naive_resize, naive_softmax
+from segmenter.model import EvaluationProtocol
+from tests.helpers.naive import (
+    naive_resize,
+    naive_softmax,
+    orientations_of,
+    oriented,
+    turned_back,
+)
 
 PATCH = 16
 
@@ -48,7 +54,7 @@ def make_image(size: tuple[int, int], seed: int = 0) -> ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 1), dtype=np.uint8)
 
 
-def labels_of(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+def labels_of(image: ndarray, protocol: EvaluationProtocol, model: FakeModel) -> ndarray:
     labels = np.full(image.shape[:2], 9999, dtype=np.uint16)
     for band in image_bands([image], protocol, model, upsampled_length):
         (parts,) = band.parts
@@ -57,28 +63,28 @@ def labels_of(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
     return labels
 
 
-def naive_scores(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarray:
+def naive_scores(image: ndarray, protocol: EvaluationProtocol, model: FakeModel) -> ndarray:
     """All scores at full size in float64, one window at a time."""
     size = image.shape[:2]
     views = []
     for first, view in view_sizes(size, protocol):
         resized = resize_image(image, first, protocol.resize_dtype)
         pixels = read_rows(resized, view, slice(0, view[0]))
-        for is_mirrored in (False, True) if protocol.flip else (False,):
-            seen = pixels[:, ::-1] if is_mirrored else pixels
+        for turns, is_mirrored in orientations_of(protocol):
+            seen = oriented(pixels, turns, is_mirrored)
+            size_seen = seen.shape[:2]
             window = protocol.window or max(view)
-            height, width = min(window, view[0]), min(window, view[1])
+            height, width = min(window, size_seen[0]), min(window, size_seen[1])
             weight = np.outer(*(window_weights(side, protocol.blend) for side in (height, width)))
-            total, weights = np.zeros((len(model.biases), *view)), np.zeros(view)
-            for top in window_starts(view[0], window, protocol.stride or window):
-                for left in window_starts(view[1], window, protocol.stride or window):
+            total, weights = np.zeros((len(model.biases), *size_seen)), np.zeros(size_seen)
+            for top in window_starts(size_seen[0], window, protocol.stride or window):
+                for left in window_starts(size_seen[1], window, protocol.stride or window):
                     box = slice(top, top + height), slice(left, left + width)
                     logits = model.logits(seen[box]).astype(np.float64)
                     whole = (logits.shape[1] * PATCH, logits.shape[2] * PATCH)
                     total[:, *box] += naive_resize(logits, whole)[:, :height, :width] * weight
                     weights[box] += weight
-            merged = total / weights
-            merged = merged[:, :, ::-1] if is_mirrored else merged
+            merged = turned_back(total / weights, turns, is_mirrored)
             views.append(naive_resize(naive_resize(merged, mean_size(size, protocol)), size))
     if len(views) > 1 and protocol.average == "probabilities":
         views = [naive_softmax(view) for view in views]
@@ -87,7 +93,7 @@ def naive_scores(image: ndarray, protocol: Protocol, model: FakeModel) -> ndarra
 
 class Case(NamedTuple):
     image: ndarray
-    protocol: Protocol
+    protocol: EvaluationProtocol
     model: FakeModel
 
 
@@ -99,13 +105,14 @@ def random_case(seed: int, *, longest: int, most_classes: int) -> Case:
     height, width = (int(side) for side in rng.integers(1, longest, 2))
     window = int(rng.integers(8, 80))
     slides = rng.random() < 0.7
-    protocol = Protocol(
+    protocol = EvaluationProtocol(
         short_side=int(rng.integers(16, longest)) if rng.random() < 0.5 else None,
         window=window if slides else None,
         stride=int(rng.integers(window // 2, window + 1)) if slides else None,
         blend=rng.choice(["none", "linear"]),
         average=rng.choice(["logits", "probabilities"]),
         flip=rng.random() < 0.4,
+        rotations=int(rng.choice([1, 1, 2, 4])),
         scales=tuple(rng.choice([0.5, 0.75, 1.0, 1.25, 1.75], rng.integers(1, 4), replace=False)),
         scales_of=rng.choice(["photo", "resized"]),
         small_image=rng.choice(["as-is", "enlarge"]),
@@ -145,7 +152,7 @@ def test_narrow_bands_and_small_groups_give_the_same_bits(
     average, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, model = make_image((150, 130)), FakeModel(20)
-    protocol = Protocol(window=64, stride=40, flip=True, average=average)
+    protocol = EvaluationProtocol(window=64, stride=40, symmetry="d4", average=average)
     whole = labels_of(image, protocol, model)
     monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
     monkeypatch.setattr(labels_module, "_GROUP_NUMBERS", 1)
@@ -153,7 +160,9 @@ def test_narrow_bands_and_small_groups_give_the_same_bits(
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-@pytest.mark.parametrize("protocol", [Protocol(), Protocol(window=48, stride=37, flip=True)])
+@pytest.mark.parametrize(
+    "protocol", [EvaluationProtocol(), EvaluationProtocol(window=48, stride=37, flip=True)]
+)
 def test_the_first_of_equal_classes_wins(protocol, average) -> None:
     model = FakeModel(7)
     model.speeds, model.biases = (np.tile(each, (3, 1, 1)) for each in (model.speeds, model.biases))
@@ -168,13 +177,13 @@ def test_the_first_of_equal_classes_wins(protocol, average) -> None:
 def test_broken_logits_still_give_labels() -> None:
     model = FakeModel(3)
     model.biases[1] = np.nan
-    assert (labels_of(make_image((40, 50)), Protocol(), model) < 3).all()
+    assert (labels_of(make_image((40, 50)), EvaluationProtocol(), model) < 3).all()
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_margins_are_those_between_the_two_most_probable_classes(average) -> None:
     image, model = make_image((60, 70)), FakeModel(5, roughness=0.5)
-    protocol = Protocol(window=48, stride=32, flip=True, average=average)
+    protocol = EvaluationProtocol(window=48, stride=32, flip=True, average=average)
     for band in image_bands([image], protocol, model, upsampled_length):
         (parts,) = band.parts
         softmax = average == "probabilities"
@@ -189,7 +198,7 @@ def test_margins_are_those_between_the_two_most_probable_classes(average) -> Non
 
 def test_one_class_is_certain() -> None:
     model = FakeModel(1)
-    (band,) = image_bands([make_image((20, 30))], Protocol(), model, upsampled_length)
+    (band,) = image_bands([make_image((20, 30))], EvaluationProtocol(), model, upsampled_length)
     assert (band_labels(band.parts[0], np.uint8, softmax=False) == 0).all()
     assert (band_margins(band.parts[0], softmax=False) == 1).all()
 
@@ -197,7 +206,7 @@ def test_one_class_is_certain() -> None:
 def test_only_windows_that_touch_a_band_are_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bands_module, "_BAND_NUMBERS", 1)
     image, model = make_image((640, 64)), FakeModel(3)
-    protocol = Protocol(window=64, stride=64)
+    protocol = EvaluationProtocol(window=64, stride=64)
     most = max(
         part.logits.shape[0]
         for band in image_bands([image], protocol, model, upsampled_length)

@@ -9,14 +9,14 @@ SCRIPT = """
 import resource, sys
 import numpy as np, torch
 from segmenter.inference import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from tests.helpers.models import make_spec
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 height, width, stride, flip = (int(given) for given in sys.argv[1:])
-protocol = Protocol(window=512, stride=stride, flip=bool(flip))
+protocol = EvaluationProtocol(window=512, stride=stride, flip=bool(flip))
 predictor = Predictor(Segmenter(make_spec(150, depth=1)), protocol=protocol)
 predictor(np.zeros((600, 600, 3), np.uint8))
 before = peak()

@@ -9,14 +9,14 @@ import torch
 from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.models import make_spec
 
 PROTOCOLS = {
-    "whole": Protocol(),
-    "windows": Protocol(window=48, stride=32),
-    "flip": Protocol(short_side=40, window=32, stride=24, flip=True, scales=(0.75, 1.5)),
+    "whole": EvaluationProtocol(),
+    "windows": EvaluationProtocol(window=48, stride=32),
+    "flip": EvaluationProtocol(short_side=40, window=32, stride=24, flip=True, scales=(0.75, 1.5)),
 }
 
 

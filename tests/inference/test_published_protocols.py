@@ -12,7 +12,7 @@ from segmenter.checkpoints import load
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from tests.helpers.paths import GOLDEN
 
 PADDLESEG = published_protocol("paddleseg", window=64, short_side=128)
@@ -44,8 +44,8 @@ def read_image(name: str) -> ndarray:
     return cv2.imread(str(GOLDEN / "paddleseg_eval" / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
 
 
-def changed(protocol: Protocol, **changes: object) -> Protocol:
-    return Protocol.model_validate({**protocol.model_dump(), **changes})
+def changed(protocol: EvaluationProtocol, **changes: object) -> EvaluationProtocol:
+    return EvaluationProtocol.model_validate({**protocol.model_dump(), **changes})
 
 
 @pytest.mark.parametrize("mode", PADDLESEG_MODES)

@@ -25,11 +25,20 @@ def test_the_last_window_is_moved_back_inside(length, window, stride, starts) ->
     assert window_starts(length, window, stride) == starts
 
 
+@pytest.mark.parametrize(
+    ("length", "starts"),
+    [(64, [0]), (65, [0, 1]), (100, [0, 36]), (128, [0, 64]), (150, [0, 43, 86])],
+)
+def test_even_windows_share_the_overlap(length: int, starts: list[int]) -> None:
+    assert window_starts(length, 64, 64, "even") == starts
+
+
 @given(st.data())
 def test_windows_cover_every_pixel_in_steps_of_at_most_the_stride(data) -> None:
     length, window = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 100))
     stride = data.draw(st.integers(1, window))
-    starts = window_starts(length, window, stride)
+    spacing = data.draw(st.sampled_from(["stride", "even"]))
+    starts = window_starts(length, window, stride, spacing)
     covered = np.zeros(length, dtype=int)
     for start in starts:
         assert 0 <= start <= max(length - window, 0)

@@ -10,9 +10,9 @@ import torch
 from segmenter import UserError
 from segmenter.inference import Predictor
 from segmenter.inference.work import check_work, count_work
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.recipe import make_recipe, read_recipe
-from segmenter.training.prepare import build_model
+from segmenter.training.prepare import build_model, starting_model
 from tests.helpers.models import make_classes, make_spec
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_a_look_that_takes_hours_is_refused_at_once(
     size: tuple[int, int], protocol: dict[str, Any], figure: str
 ) -> None:
     model = Segmenter(make_spec(embed_dim=192, depth=12))
-    predictor = Predictor(model, protocol=Protocol(**protocol))
+    predictor = Predictor(model, protocol=EvaluationProtocol(**protocol))
     start = time.process_time()
     with pytest.raises(UserError, match=figure):
         predictor(np.zeros((*size, 3), dtype=np.uint8))
@@ -40,7 +40,7 @@ def test_a_look_that_takes_hours_is_refused_at_once(
 def test_logits_that_no_memory_holds_are_refused() -> None:
     spec = make_spec(65534)
     with pytest.raises(UserError, match=r"at least [\d,]+\.\d GB of memory, and there are"):
-        check_work((40_000, 40_000), Protocol(), spec, CPU)
+        check_work((40_000, 40_000), EvaluationProtocol(), spec, CPU)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_logits_that_no_memory_holds_are_refused() -> None:
 def test_what_only_takes_long_is_not_refused(
     size: tuple[int, int], protocol: dict[str, Any]
 ) -> None:
-    check_work(size, Protocol(**protocol), make_spec(150, embed_dim=1024, depth=24), CPU)
+    check_work(size, EvaluationProtocol(**protocol), make_spec(150, embed_dim=1024, depth=24), CPU)
 
 
 def test_windows_are_counted_as_they_are_laid() -> None:
-    work = count_work((100, 200), Protocol(window=64, stride=48, flip=True), make_spec())
+    work = count_work((100, 200), EvaluationProtocol(window=64, stride=48, flip=True), make_spec())
     assert work.windows == 2 * 2 * 4
     assert work.pixels == work.windows * 64 * 64
 
@@ -88,4 +88,4 @@ def test_a_run_that_no_memory_holds_is_refused_at_once(
     content["augment"]["crop_size"] = 8192
     recipe = make_recipe(content, "test")
     with pytest.raises(UserError, match=figure):
-        build_model(recipe, make_classes(3), print)
+        build_model(recipe, make_classes(3), starting_model(recipe.model), print)

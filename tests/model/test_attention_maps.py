@@ -18,8 +18,8 @@ from tests.helpers.paths import GOLDEN
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 40 * 70).reshape(2, 3, 40, 70).sin()
 SPECS = {
     "class token": make_spec(decoder="mask"),
-    "distilled": make_spec(decoder="mask", num_prefix_tokens=2, fit="pad-squeeze"),
-    "no prefix": make_spec(decoder="mask", num_prefix_tokens=0, fit="stretch"),
+    "distilled": make_spec(decoder="mask", num_prefix_tokens=2, size_policy="pad-squeeze"),
+    "no prefix": make_spec(decoder="mask", num_prefix_tokens=0, size_policy="stretch"),
     "rotary": make_spec(
         decoder="mask",
         num_prefix_tokens=5,
@@ -82,7 +82,7 @@ def test_the_weights_of_every_block_give_what_its_attention_gives(name: str) -> 
 def test_every_token_has_its_place_and_takes_one_in_all(name: str, part: str) -> None:
     model = lively(name)
     maps = attention_maps(model, IMAGES, part=part)
-    rows, columns = (2, 4) if model.spec.fit == "stretch" else (3, 5)
+    rows, columns = (2, 4) if model.spec.size_policy == "stretch" else (3, 5)
     assert maps.grid == (rows, columns)
     assert maps.num_prefix == (model.spec.encoder.num_prefix_tokens if part == "encoder" else 0)
     assert maps.num_classes == (0 if part == "encoder" else 3)
@@ -131,3 +131,10 @@ def test_what_is_not_there_is_refused_by_name() -> None:
         maps.of_class(0)
     with pytest.raises(UserError, match="no prefix token 1: there are 1"):
         maps.of_prefix(1)
+
+
+def test_queries_are_not_taken_for_class_tokens() -> None:
+    maps = attention_maps(Segmenter(make_spec(decoder="eomt-queries")), torch.zeros(1, 3, 32, 32))
+    assert maps.num_classes == 0
+    with pytest.raises(UserError, match="no class token 0"):
+        maps.of_class(0)

@@ -87,7 +87,7 @@ def test_every_weights_of_timm_come_with_the_mean_and_std_they_were_trained_with
 
 
 def test_every_encoder_that_the_page_lists_is_built_and_none_is_left_out() -> None:
-    page = (REPOSITORY / "docs" / "encoders.md").read_text()
+    page = (REPOSITORY / "docs/reference/encoders.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
     assert listed == set(ARCHITECTURES)
 

@@ -13,7 +13,7 @@ from tests.helpers.models import DECODERS, make_spec
 @pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (15, 40), (32, 48), (33, 47)])
 def test_logits_have_the_images_size(decoder: str, fit: str, size: tuple[int, int]) -> None:
-    model = Segmenter(make_spec(decoder=decoder, fit=fit)).eval()
+    model = Segmenter(make_spec(decoder=decoder, size_policy=fit)).eval()
     assert model(torch.randn(2, 3, *size)).shape == (2, 3, *size)
 
 
@@ -22,21 +22,21 @@ def bilinear(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def test_pad_crop_pads_with_zeros_and_crops_the_logits() -> None:
-    model = Segmenter(make_spec(fit="pad-crop")).eval()
+    model = Segmenter(make_spec(size_policy="pad-crop")).eval()
     image = torch.randn(1, 3, 40, 20)
     padded = F.pad(image, (0, 12, 0, 8))
     torch.testing.assert_close(model(image), model(padded)[:, :, :40, :20])
 
 
 def test_pad_squeeze_squeezes_the_padded_grid_into_the_image() -> None:
-    model = Segmenter(make_spec(fit="pad-squeeze")).eval()
+    model = Segmenter(make_spec(size_policy="pad-squeeze")).eval()
     image = torch.randn(1, 3, 40, 20)
     padded = model.patch_logits(F.pad(image, (0, 12, 0, 8)))
     torch.testing.assert_close(model(image), bilinear(padded, (40, 20)))
 
 
 def test_stretch_does_not_see_the_remainder() -> None:
-    model = Segmenter(make_spec(fit="stretch")).eval()
+    model = Segmenter(make_spec(size_policy="stretch")).eval()
     image = torch.randn(1, 3, 40, 20)
     seen = model.patch_logits(image[:, :, :32, :16])
     torch.testing.assert_close(model(image), bilinear(seen, (40, 20)))
@@ -69,3 +69,12 @@ def test_normalize_brings_127_5_to_zero() -> None:
     torch.testing.assert_close(
         model.normalize(torch.full((1, 3, 2, 2), 255)).max(), torch.tensor(1.0)
     )
+
+
+def test_a_model_is_float32_whatever_torch_makes_by_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = Segmenter(make_spec())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.normalize(torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).dtype == torch.float32

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,23 @@ from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
+from segmenter.label_files.image_outputs import (
+    ImageOutputs,
+    PredictedImage,
+    encode_labels,
+    source_ids,
+)
 from segmenter.model import Segmenter
-from segmenter.predicting.image_outputs import ImageOutputs, PredictedImage, source_ids
+from segmenter.predicting.class_shares import Summary
 from segmenter.predicting.images import label_images, predict_files
+from segmenter.predicting.printing import print_shown_size
 from segmenter.predicting.profiling import StageClock, num_cpus
-from segmenter.predicting.summary import Summary
 from tests.helpers.models import make_classes, make_spec
 
 
 @pytest.fixture
 def image_folder(tmp_path: Path, image: np.ndarray) -> Path:
-    """A folder with `a.jpg`, `b.PNG`, `deep/er/c.png`, and what is to be passed over."""
+    """A folder with `a.jpg`, `b.PNG`, `deep/er/c.png`, and what is to be skipped."""
     root = tmp_path / "photos"
     (root / "deep" / "er").mkdir(parents=True)
     (root / ".hidden").mkdir()
@@ -49,6 +56,16 @@ def predictor() -> Predictor:
 
 def names(inputs: list[str]) -> list[str]:
     return [name for _, name in find_images(inputs)]
+
+
+@pytest.mark.parametrize(("num_images", "said"), [(31, ""), (40, "(20 looked at)")])
+def test_the_size_says_how_many_of_many_images_were_looked_at(
+    num_images: int, said: str, image_folder, predictor, capsys: pytest.CaptureFixture
+) -> None:
+    print_shown_size(predictor, [image_folder / "a.jpg"] * num_images)
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert ("looked at" in shown) == bool(said)
 
 
 def test_a_folder_is_searched_to_any_depth(image_folder) -> None:
@@ -136,13 +153,14 @@ def test_two_images_of_one_name_are_refused(image_folder) -> None:
         find_images([str(image_folder)])
 
 
-def test_three_files_are_written_for_each_image(image_folder, tmp_path: Path, predictor) -> None:
+def test_an_overlay_and_a_label_map_are_written_for_each_image(
+    image_folder, tmp_path: Path, predictor
+) -> None:
     folder = OutputFolder(tmp_path / "out")
     results = list(predict_files(predictor, find_images([str(image_folder)]), folder))
     assert [result.path.name for result in results] == ["a.jpg", "b.PNG", "c.png"]
     assert results[2].outputs == tuple(
-        tmp_path / "out" / "deep" / "er" / f"c_{ending}"
-        for ending in ("overlay.jpg", "color.png", "label.png")
+        tmp_path / "out" / "deep" / "er" / f"c_{ending}" for ending in ("overlay.jpg", "label.png")
     )
     assert all(result.problem is None and result.seconds > 0 for result in results)
 
@@ -153,9 +171,8 @@ def test_the_files_hold_the_label_map_of_the_image(
     images = [(image_folder / "b.PNG", "b")]
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"))
     labels = predictor(image)
-    overlay, color, label = (np.array(Image.open(path)) for path in result.outputs)
+    overlay, label = (np.array(Image.open(path)) for path in result.outputs)
     np.testing.assert_array_equal(label, labels)
-    np.testing.assert_array_equal(color, labels)
     assert overlay.shape[0] > 60
     np.testing.assert_allclose(result.shares, [(labels == index).mean() for index in range(3)])
 
@@ -187,9 +204,9 @@ def test_a_image_too_large_for_the_memory_does_not_stop_the_others(
 def test_files_in_the_way_are_refused_before_the_model_runs(
     image_folder, tmp_path: Path, predictor
 ) -> None:
-    (tmp_path / "b_color.png").write_bytes(b"mine")
+    (tmp_path / "b_label.png").write_bytes(b"mine")
     predictor.model.patch_logits = None
-    with pytest.raises(UserError, match=r"b_color\.png exists"):
+    with pytest.raises(UserError, match=r"b_label\.png exists"):
         predict_files(predictor, find_images([str(image_folder)]), OutputFolder(tmp_path))
 
 
@@ -204,7 +221,7 @@ def test_a_second_run_gives_the_same_files_and_passes_over_the_first_ones(
         )
         runs.append({path: path.read_bytes() for result in results for path in result.outputs})
     assert runs[0] == runs[1]
-    assert len(runs[0]) == 9
+    assert len(runs[0]) == 6
     assert names([f"{image_folder}/**/*.png"]) == ["deep/er/c"]
 
 
@@ -225,7 +242,7 @@ def test_source_ids_reach_the_label_file(image_folder, image, tmp_path: Path) ->
     images = [(image_folder / "b.PNG", "b")]
     outputs = ImageOutputs(classes, tmp_path / "out", ids="source")
     (result,) = predict_files(predictor, images, OutputFolder(tmp_path / "out"), outputs)
-    values = np.array(Image.open(result.outputs[2]))
+    values = np.array(Image.open(result.outputs[-1]))
     np.testing.assert_array_equal(values, np.array([7, 400, 9])[predictor(image)])
 
 
@@ -251,6 +268,17 @@ def test_source_ids_are_the_first_mask_value_of_each_class(values, expected, dty
     ids = source_ids(np.array([[0, 1]], dtype=np.uint8), make_value_classes(values))
     assert ids.dtype == dtype
     np.testing.assert_array_equal(ids, expected)
+
+
+def test_mask_values_are_the_pixels_and_the_colours_of_their_classes_are_seen() -> None:
+    labels = np.array([[0, 1, 2]], dtype=np.uint8)
+    classes = make_value_classes([[7], [255], [3, 4]])
+    image = Image.open(BytesIO(encode_labels(labels, classes, "source")))
+    np.testing.assert_array_equal(np.array(image), [[7, 255, 3]])
+    np.testing.assert_array_equal(np.array(image.convert("RGB")), classes.colors[None])
+    deep = make_value_classes([[7], [400], [3]])
+    image = Image.open(BytesIO(encode_labels(labels, deep, "source")))
+    np.testing.assert_array_equal(np.array(image), [[7, 400, 3]])
 
 
 def test_the_summary_lists_classes_that_occur_by_their_mean_share() -> None:
@@ -366,23 +394,23 @@ def test_the_shares_of_the_stages_make_up_the_whole(many, tmp_path: Path, predic
 
 
 def test_files_of_formats_that_are_not_read_are_counted_by_suffix(image_folder) -> None:
-    for name in ("a.heic", "deep/b.HEIC", "c.jp2", "clip.mp4", ".hidden.heic", "notes.txt"):
+    for name in ("a.heic", "deep/b.HEIC", "c.jxl", "clip.mp4", ".hidden.heic", "notes.txt"):
         (image_folder / name).parent.mkdir(exist_ok=True)
         (image_folder / name).write_bytes(b"x")
     counts = Counter()
     find_images([str(image_folder)], counts)
-    assert counts == {".heic": 2, ".jp2": 1, ".mp4": 1}
+    assert counts == {".heic": 2, ".jxl": 1, ".mp4": 1}
     assert describe_passed_over(counts) == (
-        "3 files passed over, in formats that are not read (2 .heic, 1 .jp2): convert them to "
-        "JPEG or PNG; 1 file passed over, videos (1 .mp4): give each video by its name"
+        "3 files skipped, in formats that are not read (2 .heic, 1 .jxl): convert them to "
+        "JPEG or PNG; 1 file skipped, videos (1 .mp4): give each video by its name"
     )
     of_pattern = Counter()
     find_images([f"{image_folder}/*"], of_pattern)
-    assert of_pattern == {".heic": 1, ".jp2": 1, ".mp4": 1}
+    assert of_pattern == {".heic": 1, ".jxl": 1, ".mp4": 1}
 
 
 @pytest.mark.parametrize("given", ["", "/*"])
 def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"holds no image; 1 file passed over, videos \(1 \.mp4\)"):
+    with pytest.raises(UserError, match=r"holds no image; 1 file skipped, videos \(1 \.mp4\)"):
         find_images([f"{tmp_path}{given}"])

@@ -13,10 +13,11 @@ from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
-from segmenter.model import Protocol, Segmenter
-from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
-from segmenter.predicting.predict_all import run_prediction
+from segmenter.model import EvaluationProtocol, Segmenter
+from segmenter.options import Compute, ImageOutput, PredictOptions, Sizes
 from segmenter.predicting.rasters import is_raster, label_raster
+from segmenter.predicting.run_prediction import run_prediction
+from tests.helpers.band_images import make_values, spec_of
 from tests.helpers.models import decided, make_spec
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
@@ -24,25 +25,25 @@ from rasterio.enums import ColorInterp  # noqa: E402
 
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
 CRS = "EPSG:32633"
-SLIDE = Protocol(window=64, stride=48)
+SLIDE = EvaluationProtocol(window=64, stride=48)
 PEAK_MEMORY = """
 import resource, sys
 from dataclasses import replace
 from pathlib import Path
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
 from segmenter.predicting import rasters
 
 rasters._CACHE_MB = 16  # of GDAL, which fills it first
 model, path, out = sys.argv[1:]
-predictor = Predictor(model, runtime="torch", protocol=Protocol(window=512, stride=512))
+predictor = Predictor(model, runtime="torch", protocol=EvaluationProtocol(window=512, stride=512))
 assert rasters.label_raster(predictor, Path(path), OutputFolder(Path(out)), "map").problem is None
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-def make_predictor(num_channels: int = 3, protocol: Protocol = SLIDE) -> Predictor:
+def make_predictor(num_channels: int = 3, protocol: EvaluationProtocol = SLIDE) -> Predictor:
     model = decided(Segmenter(make_spec(depth=1, in_channels=num_channels)))
     return Predictor(model, protocol=protocol)
 
@@ -170,6 +171,22 @@ def test_bands_without_a_georeference_are_labelled_too(tmp_path: Path) -> None:
     assert result.problem is None
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bands"), [("uint16", (4, 1)), ("float32", (1,)), ("int16", (2, 3, 1))]
+)
+def test_a_map_of_other_bands_is_labelled_as_its_values_are(
+    tmp_path: Path, dtype: str, bands: tuple[int, ...]
+) -> None:
+    values = make_values(100, 130, dtype=dtype)
+    image = spec_of(values, bands).with_range([0] * len(bands), [values.max()] * len(bands))
+    spec = make_spec(depth=1, in_channels=len(bands))
+    spec = spec.model_copy(update={"classes": spec.classes.with_image(image)})
+    predictor = Predictor(decided(Segmenter(spec)), protocol=SLIDE)
+    labels = label(predictor, write_raster(tmp_path / "map.tif", values), tmp_path / "out")
+    channels = values[:, :, [band - 1 for band in bands]]
+    np.testing.assert_array_equal(labels, predictor(channels))
+
+
 def test_predict_labels_maps_beside_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,35 +195,37 @@ def test_predict_labels_maps_beside_images(
     inputs.mkdir()
     write_raster(inputs / "map.tif", make_pixels(100, 90))
     Image.fromarray(make_pixels(20, 30)).save(inputs / "photo.png")
-    options = {
-        "labelling": Labelling(),
-        "compute": Compute(runtime="torch", precision="float32"),
-        "video": VideoOptions(),
-    }
     output = ImageOutput(out=tmp_path / "out")
+    options = PredictOptions(output=output, compute=Compute(runtime="torch", precision="float32"))
     given = ([str(inputs)], str(tmp_path / "model.safetensors"))
-    assert run_prediction(*given, output=output, **options) == 0
+    assert run_prediction(*given, options) == 0
     written = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert written == {
         "map_label.tif",
         "photo_label.png",
-        "photo_color.png",
         "photo_overlay.jpg",
     }
     assert "[2/2]" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows images"):
-        run_prediction(*given, output=replace(output, gallery=True), **options)
-    run_prediction(*given, output=output, **options)  # ours, so it may be replaced
+        run_prediction(*given, replace(options, output=replace(output, gallery=True)))
+    for sizes, message in (
+        (Sizes(short_side=64), "whose pixels are not resized; leave --short-side out"),
+        (Sizes(scales=(1.0, 2.0)), "leave --scales out"),
+        (Sizes(window=0), "labelled in windows; give --window a size"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run_prediction(*given, replace(options, sizes=sizes))
+    run_prediction(*given, options)  # ours, so it may be replaced
     (tmp_path / "out" / "map_label.tif").write_bytes(b"mine")
     with pytest.raises(UserError, match=r"map_label\.tif exists"):
-        run_prediction(*given, output=output, **options)
+        run_prediction(*given, options)
 
 
 @pytest.mark.slow
 def test_16_megapixels_by_windows(tmp_path: Path) -> None:
     pixels = np.tile(make_pixels(500, 400), (8, 10, 1))
     path = write_raster(tmp_path / "map.tif", pixels)
-    predictor = make_predictor(protocol=Protocol(window=400, stride=400))
+    predictor = make_predictor(protocol=EvaluationProtocol(window=400, stride=400))
     labels = label(predictor, path, tmp_path / "out")
     assert labels.shape == (4000, 4000)
     np.testing.assert_array_equal(labels[1000:2000], predictor(pixels)[1000:2000])

@@ -51,7 +51,9 @@ def test_each_pixel_is_the_id_of_its_label(
     (result,) = write_submission(predictor, images, OutputFolder(tmp_path / "out"), data_set)
     expected = tmp_path / "out" / f"{path.stem}.png"
     assert result.outputs == (expected,)
-    written = np.array(Image.open(expected))
+    opened = Image.open(expected)
+    assert opened.mode == "L"  # servers read grey values
+    written = np.array(opened)
     assert written.dtype == np.uint8
     assert (written == np.array(ids)[predictor(np.array(Image.open(path)))]).all()
     assert [each.name for each in expected.parent.glob("*.*") if each.name[0] != "."] == [

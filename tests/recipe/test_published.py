@@ -123,7 +123,7 @@ def test_the_model_is_the_published_one(name: str) -> None:
     tag = "fb_in1k" if is_deit else "augreg_in21k_ft_in1k"
     assert recipe.model.weights == f"timm:{expected}.{tag}"
     is_paddleseg = name in PADDLESEG
-    assert spec.fit == ("stretch" if is_paddleseg else "pad-crop")
+    assert spec.size_policy == ("stretch" if is_paddleseg else "pad-crop")
     assert spec.encoder.table_resize == ("bicubic" if is_paddleseg else "bilinear")
     if spec.decoder.kind == "mask":
         decoder = spec.decoder
@@ -236,7 +236,7 @@ def test_a_published_recipe_trains_on_its_data_set(
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason=f"{NOT_HERE}: the repository")
 def test_the_page_on_recipes_lists_each_with_its_scores_and_its_example_is_a_recipe() -> None:
-    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference/recipes.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     for name, published in ALL.items():
         row = next(row for row in rows if row.startswith(f"| `{name}` |"))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
@@ -131,8 +131,19 @@ def test_a_flag_with_an_old_name_is_answered_with_the_new_one(
         read_recipe(mixed)
 
 
+@pytest.mark.parametrize("decoder", ["mask", {"kind": "mask"}])
+def test_fit_is_read_as_the_size_policy_that_it_is_now(tmp_path: Path, decoder: object) -> None:
+    path = write(tmp_path, decoder=decoder, fit="stretch")
+    assert read_recipe(path).model.size_policy == "stretch"
+    with pytest.raises(UserError, match=r"model\.fit is now model\.size_policy$"):
+        read_recipe(path, {"model": {"fit": "stretch"}})
+    both = write(tmp_path, decoder=decoder, fit="stretch", size_policy="stretch")
+    with pytest.raises(UserError, match=r"model\.fit is now model\.size_policy$"):
+        read_recipe(both)
+
+
 def test_channels_other_than_rgb_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.in_channels is gone: images are read as RGB"):
+    with pytest.raises(UserError, match=r"model\.in_channels is gone: data\.bands says"):
         read_recipe(write(tmp_path, in_channels=4))
     with pytest.raises(UserError, match=r"model\.in_channels is gone"):
         read_recipe(write(tmp_path), {"model": {"in_channels": 3}})

@@ -10,7 +10,7 @@ from segmenter import UserError
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe, packaged_recipes, read_recipe
 from segmenter.training.model_spec import build_spec
-from segmenter.training.prepare import build_model
+from segmenter.training.prepare import build_model, starting_model
 from segmenter.training.processes import check_division
 from tests.helpers.models import make_classes
 
@@ -98,10 +98,21 @@ def test_what_cannot_be_is_named(path: Path, changes: dict, message: str) -> Non
     assert str(path) in str(caught.value)
 
 
-def test_fields_that_were_changed_are_named_beside_the_file(path: Path) -> None:
+def test_a_mistake_in_a_changed_field_is_said_before_the_file(path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_recipe(str(path), {"batch_size": 2, "schedule": {"steps": -1}})
-    assert str(caught.value).startswith(f"{path}, with batch_size, schedule.steps changed: ")
+    message = str(caught.value)
+    assert message.startswith("schedule.steps: ")
+    assert message.endswith(f"({path}, with batch_size, schedule.steps changed)")
+
+
+def test_a_packaged_recipe_is_named_without_the_path_of_its_file() -> None:
+    with pytest.raises(UserError) as caught:
+        read_recipe("finetune", {"schedule": {"steps": 10}})
+    assert str(caught.value) == (
+        "schedule: warmup_steps (30) must be less than steps (10); set schedule.warmup_steps as "
+        "well, such as to 1 (recipe finetune, with schedule.steps changed)"
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -113,7 +124,7 @@ def test_a_folder_of_images_is_learnt_on_one_two_or_four_gpus(processes: int) ->
 def test_an_unknown_encoder_is_answered_with_the_nearest(path: Path) -> None:
     recipe = read_recipe(str(path), {"model": {"encoder": "vit_smal_patch16_384"}})
     with pytest.raises(UserError, match="did you mean 'vit_small_patch16_384'"):
-        build_model(recipe, make_classes(2), print)
+        build_model(recipe, make_classes(2), starting_model(recipe.model), print)
 
 
 @pytest.mark.parametrize("rules", ["segmenter", "segmenter-miou", "mmseg", "paddleseg"])
@@ -140,7 +151,7 @@ def test_a_recipe_that_is_not_there_is_named_with_the_packaged_ones() -> None:
     [
         ("a: [1, 2", "line 1"),
         ("!!python/object/apply:os.system ['true']", "a tag"),
-        ("just text", "is no recipe"),
+        ("just text", "is not a recipe"),
         ("\n".join(["a: &x [1]"] + [f"b{i}: *x" for i in range(200)]), "aliases"),
         ("x" * (1 << 20 | 1), "larger than"),
     ],

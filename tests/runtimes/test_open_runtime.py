@@ -18,11 +18,13 @@ from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.files import optional
 from segmenter.inference import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.options import Compute
+from segmenter.runtimes import open_runtime as open_runtime_module
 from segmenter.runtimes import openvino as openvino_graphs
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
+from tests.helpers.command_line import run
 from tests.helpers.models import make_spec
 from tests.helpers.skips import NOT_HERE
 
@@ -78,8 +80,13 @@ def test_float32_gives_the_models_own_logits_at_any_size(
 @pytest.mark.parametrize(
     "spec",
     [
-        {"fit": "pad-squeeze", "table_antialias": True},
-        {"fit": "stretch", "table_antialias": True, "table_resize": "bilinear", "patch_size": 14},
+        {"size_policy": "pad-squeeze", "table_antialias": True},
+        {
+            "size_policy": "stretch",
+            "table_antialias": True,
+            "table_resize": "bilinear",
+            "patch_size": 14,
+        },
         {"table_resize": "bilinear", "prefix_positions": False, "num_prefix_tokens": 5},
         {"position": "rotary", "table_grid": None, "layer_scale": True},
         {"in_channels": 1, "embed_dim": 192, "table_grid": (24, 24)},
@@ -111,7 +118,10 @@ def test_every_runtime_gives_images_of_any_size_label_maps_of_their_size(
 ) -> None:
     runtime = open_runtime(path, Compute(runtime=name, precision="float32"))
     image = np.zeros((*size, 3), dtype=np.uint8)
-    for protocol in (Protocol(), Protocol(short_side=32, window=64, stride=48, flip=True)):
+    for protocol in (
+        EvaluationProtocol(),
+        EvaluationProtocol(short_side=32, window=64, stride=48, flip=True),
+    ):
         assert Predictor(runtime, protocol=protocol)(image).shape == size
 
 
@@ -145,6 +155,43 @@ def test_auto_takes_openvino_and_the_precision_that_the_processor_has(path: Path
     native = openvino_graphs.usable_precision("auto")
     assert (predictor.runtime.name, predictor.runtime.precision) == ("openvino", native)
     assert predictor.runtime.describe().startswith("openvino 20")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A device that is found beside the CPU; tensors on it have no numbers."""
+    meta = torch.device("meta")
+
+    def find(device: object = "auto") -> torch.device:
+        return meta if device in ("auto", None) else torch.empty(0, device=str(device)).device
+
+    monkeypatch.setattr(open_runtime_module, "usable_device", find)
+    return meta
+
+
+def test_with_a_gpu_auto_takes_it_and_torch(path: Path, gpu: torch.device) -> None:
+    runtime = open_runtime(path)
+    assert (runtime.name, runtime.device) == ("torch", gpu)
+    assert open_runtime(path, Compute(runtime="torch-compile")).device == gpu
+    assert open_runtime(path, Compute(device="cpu")).name == "openvino"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_runtime_of_graphs_stays_on_the_cpu_where_a_gpu_is_found(
+    path: Path, gpu: torch.device, name: str
+) -> None:
+    assert gpu != open_runtime(path, Compute(runtime=name)).device == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_exported_file_stays_on_the_cpu_where_a_gpu_is_found(path: Path, tmp_path: Path) -> None:
+    assert run("export", str(path), str(tmp_path / "model.onnx")) == 0
+    assert open_runtime(tmp_path / "model.onnx").device == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_model_object_stays_on_its_device_where_a_gpu_is_found(model: Segmenter) -> None:
+    assert Predictor(model).device == torch.device("cpu")
 
 
 def test_a_model_object_stays_in_torch_where_its_weights_may_change(model: Segmenter) -> None:
@@ -228,7 +275,7 @@ def test_other_weights_are_not_taken_from_the_cache(path: Path, tmp_path: Path) 
 
 
 def test_what_is_no_graph_is_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match="OpenVINO cannot run this file"):
+    with pytest.raises(UserError, match="OpenVINO cannot run this graph"):
         openvino_graphs.compile_graph(b"no graph", None, "float32")
 
 

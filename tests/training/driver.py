@@ -14,6 +14,7 @@ import torch
 from segmenter import commands
 from segmenter.training import loop
 from segmenter.training.step import train_step
+from tests.helpers.small_memory import fill_memory_above
 
 
 def read_trace(path: Path) -> dict[int, dict]:
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--at", type=int, default=0, help="send a signal during this update")
     parser.add_argument("--rank", default="0", help="in this process of the run")
     parser.add_argument("--to-parent", action="store_true", help="to what started it, instead")
+    parser.add_argument("--full-above", type=int, help="more crops fill the memory")
     parser.add_argument("--nan", type=int, default=0, help="the loss is NaN in this update")
     given, arguments = parser.parse_known_args()
     rank = os.environ.get("RANK", "0")
@@ -51,6 +53,8 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
         return result
 
+    if given.full_above is not None and rank == given.rank:
+        fill_memory_above(given.full_above)
     loop.train_step = traced
     torch.set_num_threads(1)
     commands.main(arguments)

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and a damaged one is passed over."""
+"""A checkpoint is whole or not there, and a damaged one is skipped."""
 
 import errno
 from pathlib import Path

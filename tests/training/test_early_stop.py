@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.signals import Stopped
 from segmenter.training.validation import Validation

@@ -9,8 +9,8 @@ import torch
 from torch.amp import GradScaler
 
 from segmenter import UserError
-from segmenter.commands import run_training as train_command
-from segmenter.commands.run_training import run_training
+from segmenter.api import run_training as train_command
+from segmenter.api.run_training import run_training
 from segmenter.options import Execution
 from segmenter.recipe import read_recipe
 from segmenter.training import launch, loop

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module
@@ -143,7 +143,7 @@ def test_training_goes_on_while_the_disk_is_full_twice(
     fail_to_save(monkeypatch, 2)
     recipe = make_recipe(data_set, **NO_SCORES, save_every=1)
     run_training(recipe, data_set / "run", "cpu", resume=False)
-    assert capsys.readouterr().err.count("No space left on device; training goes on") == 2
+    assert capsys.readouterr().err.count("No space left on device; training continues") == 2
     kept = sorted(path.name for path in (data_set / "run/checkpoints").iterdir())
     assert kept == ["step-00000005", "step-00000006"]
 

@@ -8,7 +8,7 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training import loop
@@ -129,7 +129,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nothing(data_set: 
     with pytest.raises(UserError, match="nothing to resume"):
         run_training(recipe, data_set / "run", "cpu", resume=True)
     run_training(recipe, data_set / "run", "cpu", resume=False)
-    with pytest.raises(UserError, match="holds a run; go on with --resume"):
+    with pytest.raises(UserError, match="holds a run; continue with --resume"):
         run_training(recipe, data_set / "run", "cpu", resume=False)
 
 

@@ -11,7 +11,7 @@ from segmenter.model.architectures import HALF, IMAGENET
 from segmenter.recipe import Recipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.parallel import Execution
-from segmenter.training.prepare import Survey, build_model, prepare
+from segmenter.training.prepare import Survey, build_model, prepare, starting_model
 from segmenter.training.processes import Processes
 from tests.helpers.models import make_classes
 from tests.helpers.runs import make_recipe
@@ -78,7 +78,7 @@ def test_normalisation_follows_the_tag_of_the_weights(tmp_path: Path) -> None:
 def test_a_model_grows_from_another_with_another_patch_size(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = make_recipe(tmp_path, model={"patch_size": 16})  # start.safetensors has patches of 8
-    model = build_model(recipe, make_classes(3), said.append)
+    model = build_model(recipe, make_classes(3), starting_model(recipe.model), said.append)
     assert model.encoder.patch_embed.kernel_size == (16, 16)
     assert "its patches of 8 pixels are resized to 16" in said[0]
 
@@ -97,3 +97,9 @@ def test_a_machine_that_holds_other_images_than_the_first_is_refused(data_set: P
             lambda: found,
             print,
         )
+
+
+def test_a_crop_below_a_patch_is_refused(tmp_path: Path) -> None:
+    recipe = of_tiny(tmp_path, {}, augment={"crop_size": 15})
+    with pytest.raises(UserError, match="crop_size is 15, smaller than a patch of 16 x 16 pixels"):
+        build_model(recipe, make_classes(3), None, print)

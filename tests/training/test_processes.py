@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api import run_training as run_training_module
+from segmenter.api.run_training import run_training
 from segmenter.options import Execution
 from segmenter.recipe import Recipe
+from segmenter.training.numbered_runs import claim_folder, newest_run
 from segmenter.training.processes import (
     SINGLE_PROCESS,
     Processes,
@@ -67,7 +69,7 @@ def scores(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["mask", "multi-linear", "eomt"])
+@pytest.mark.parametrize("decoder", ["mask", "eomt"])
 def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder: str) -> None:
     settings = {"dim": 64} if decoder == "mask" else {"blocks": 2}
     model = {**RANDOM["model"], "decoder": {"kind": decoder, **settings}}
@@ -168,13 +170,35 @@ def test_what_is_wrong_in_one_process_ends_all_with_one_line(
     assert "Traceback" not in said
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("status", [0, 2])
+def test_the_processes_of_a_run_get_its_folder_whatever_else_starts_meanwhile(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Path] = []
+
+    def launched(recipe: Recipe, _count: int, arguments: list[str]) -> int:
+        told.append(Path(arguments[arguments.index("--out") + 1]))
+        folders = [told[0], claim_folder(recipe.name)]
+        for folder in folders[1 if status else 0 :]:
+            (folder / "recipe.yaml").write_text(recipe.to_yaml())
+        return status
+
+    monkeypatch.setattr(run_training_module, "_launch", launched)
+    recipe = make_recipe(Path("data"))
+    ended = run_training(recipe, None, "cpu", devices=2)
+    assert (ended.status, [ended.folder]) == (status, told)
+    assert ended.folder.exists() == (status == 0)
+    assert newest_run(recipe.name)[0] != ended.folder
+
+
 @pytest.mark.slow
 def test_devices_starts_the_processes_of_a_run(root: Path, capfd: pytest.CaptureFixture) -> None:
     recipe = make_recipe(root, schedule={"steps": 2})
-    assert run_training(recipe, root / "run", "cpu", devices=2) == 0
+    assert run_training(recipe, root / "run", "cpu", devices=2).status == 0
     said = capfd.readouterr()
     assert said.out == f"{root / 'run/last.safetensors'}\n"
-    assert said.err.count("2 processes on cpu") == 1
+    assert said.err.count(", 2 processes, a copy of the model in each") == 1
 
 
 @pytest.mark.parametrize(

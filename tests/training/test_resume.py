@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe, read_recipe
 from tests.helpers.runs import make_recipe
 
@@ -45,6 +45,10 @@ def test_a_change_is_refused_with_the_difference_and_made_when_allowed(
     kept = read_recipe(str(finished / "run/recipe-from-step-00000002.yaml"))
     assert kept == short(finished, **change)
     assert read_recipe(str(finished / "run/recipe.yaml")) == short(finished)
+
+
+def test_whether_the_pairing_is_told_is_no_part_of_what_a_run_is(finished: Path) -> None:
+    resume(finished, data={"val": None, "pairing_note": False})
 
 
 def test_images_that_come_or_go_are_named(finished: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import segmenter
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.parallel import Outputs

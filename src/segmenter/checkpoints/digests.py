@@ -12,14 +12,14 @@ from segmenter.model.segmenter import Segmenter
 
 
 class Digests(NamedTuple):
-    """What tells one model from another."""
+    """Digests by which models differ."""
 
     weights: str
     """Over names and bytes: what files of 0.1.0 hold, blind to dtypes, shapes and spec."""
     content: str
     """Over names, dtypes, shapes, bytes and spec: equal only where the models are."""
     num_weights: int
-    """How many numbers the tensors hold."""
+    """Count of the numbers in the tensors."""
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]], spec: Mapping[str, Any]) -> Digests:

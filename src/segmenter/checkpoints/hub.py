@@ -1,30 +1,37 @@
 """Models on the Hugging Face Hub, by names such as `hf:owner/name` or `hf:owner/name@revision`.
 
-The network is asked only where such a name is given. Of a repository one file is read, which must
-be a model file of ours: nothing in it is executed.
+The network is asked only where such a name is given. Of a repository the file of weights is read,
+which must be a model of ours or of a code base that we know, and two files of settings beside it:
+nothing in them is executed.
 """
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import stays_inside
 
 MODEL_FILE = "model.safetensors"
-"""What the model's file is called in its repository."""
+"""Name of the model's file in its repository."""
 
+WEIGHT_FILES = (MODEL_FILE, "pytorch_model.bin")
+"""Names of files of weights, in the order in which they are looked for."""
+
+_SETTINGS = ("config.json", "preprocessor_config.json")
+"""Files of settings beside weights of other code bases; each may be absent."""
 _PREFIX = "hf:"
 _TIMEOUT = 10.0  # seconds, until the hub answers
 _NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^\s@]+))?", re.ASCII)
 
 
 class HubName(NamedTuple):
-    """Where a model lies on the hub."""
+    """Place of a model on the hub."""
 
     repository: str
     """`owner/name`."""
@@ -37,7 +44,7 @@ class HubName(NamedTuple):
 
 
 def is_hub_name(name: object) -> bool:
-    """Whether a model is named by its place on the hub; a file of such a name is `./hf:...`."""
+    """Return True for the name of a place on the hub; a file of such a name is `./hf:...`."""
     return isinstance(name, str) and name.startswith(_PREFIX)
 
 
@@ -69,19 +76,36 @@ def download_model(text: str) -> Path:
 
     Raises:
         UserError: If huggingface_hub is not installed, the model is not there or not open to the
-            user, the network is down, or the file is no model of ours.
+            user, the network is down, or the file is damaged.
     """
     name = parse_hub_name(text)
     hub = import_hub()
     which = {"repo_id": name.repository, "revision": name.revision}
     with hub_errors(name):
-        if hub.try_to_load_from_cache(filename=MODEL_FILE, **which) is None:
+        cached = (hub.try_to_load_from_cache(filename=each, **which) for each in WEIGHT_FILES)
+        if all(each is None for each in cached):
             # Says at once what the download itself would try again for half a minute.
             hub.HfApi().model_info(**which, timeout=_TIMEOUT)
-        path = Path(hub.hf_hub_download(filename=MODEL_FILE, **which))
-    if not model_file.is_model_file(path):
-        raise UserError(f"{MODEL_FILE} of {name} is damaged, or no model of this package")
+        path = _download_weights(hub, which)
+        if path.name == MODEL_FILE and not is_safetensors(path):
+            raise UserError(f"{MODEL_FILE} of {name} is damaged, or no model of this package")
+        if not model_file.is_model_file(path):
+            for settings in _SETTINGS:
+                with suppress(hub.errors.EntryNotFoundError, hub.errors.LocalEntryNotFoundError):
+                    hub.hf_hub_download(filename=settings, **which)
     return path
+
+
+def _download_weights(hub: Any, which: dict[str, Any]) -> Path:
+    """Bring the first of `WEIGHT_FILES` that a repository holds into the cache."""
+    first, second = WEIGHT_FILES
+    absent = hub.errors.RemoteEntryNotFoundError, hub.errors.LocalEntryNotFoundError
+    try:
+        return Path(hub.hf_hub_download(filename=first, **which))
+    except absent:
+        with suppress(*absent):
+            return Path(hub.hf_hub_download(filename=second, **which))
+        raise
 
 
 def import_hub() -> Any:
@@ -112,7 +136,7 @@ def hub_errors(name: HubName) -> Iterator[None]:
 
 
 def _reason(error: Any, errors: Any) -> str:
-    """Why a call of the client failed, and what to do."""
+    """Return the reason for which a call of the client failed, and the remedy."""
     if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) and error.__cause__:
         return _reason(error.__cause__, errors)  # the client's own words hide the cause
     login = "`hf auth login`, or HF_TOKEN"
@@ -120,7 +144,7 @@ def _reason(error: Any, errors: Any) -> str:
         (errors.GatedRepoError, f"its terms must be accepted on its page first, then {login}"),
         (errors.RepositoryNotFoundError, f"no such model, or a private one ({login})"),
         (errors.RevisionNotFoundError, "no such revision; give a branch, a tag or a commit"),
-        (errors.RemoteEntryNotFoundError, f"holds no {MODEL_FILE}, so it is no model of ours"),
+        (errors.RemoteEntryNotFoundError, f"holds no {MODEL_FILE}, so it is not a model of ours"),
         (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE forbids to ask"),
         (errors.LocalEntryNotFoundError, "not in the cache, and the hub cannot be reached"),
     )

@@ -16,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from segmenter.calls import check_types, checks_call
 from segmenter.checkpoints.digests import Digests, digest
 from segmenter.errors import UserError
+from segmenter.files.names import path_problem
 from segmenter.files.outputs import write_new
 from segmenter.files.yaml import first_problem
 from segmenter.memory import gigabytes, total_memory
@@ -34,6 +36,7 @@ _KINDS_OF_WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64
 """int64: how many batches a batch norm has seen."""
 
 
+@checks_call
 def save(
     model: Segmenter,
     path: str | Path,
@@ -51,10 +54,17 @@ def save(
 
     Raises:
         UserError: If the file exists or cannot be written.
+
+    Example:
+        model = segmenter.load("street")
+        segmenter.save(model, "copy.safetensors", dtype="float16")
     """
     if not isinstance(model, Segmenter) or not isinstance(path, str | Path):
         given = f"{type(model).__name__} and {type(path).__name__}"
         raise UserError(f"save takes a Segmenter and the path of a file, got {given}")
+    if problem := path_problem(path):
+        raise UserError(f"the path of a model {problem}")
+    check_types("save", {"overwrite": bool}, {"overwrite": overwrite})
     if dtype not in _DTYPES:
         raise UserError(f"dtype is {' or '.join(_DTYPES)}, got {dtype!r}")
     tensors = {
@@ -67,7 +77,7 @@ def save(
 
 
 def seal(spec: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """What a file says of itself: the spec, and the SHA-256 of spec and tensors."""
+    """Header of a model file: the spec, and the SHA-256 of spec and tensors."""
     found = digest(sorted(tensors.items()), spec)
     return {"spec": spec, _WEIGHTS_KEY: found.weights, _CONTENT_KEY: found.content}
 
@@ -95,7 +105,7 @@ def read(
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """What a model written by `save` says that it is; its weights are not looked at.
+    """Return the spec of a model written by `save`; its weights are not read.
 
     Raises:
         UserError: If the file is missing, damaged, or not one of ours.
@@ -114,7 +124,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def verify(path: Path) -> tuple[ModelSpec, Digests]:
-    """What a model written by `save` is, after all of the file was read, a tensor at a time.
+    """Read a whole model file, a tensor at a time, and return its spec and digests.
 
     Raises:
         UserError: If the file is missing, damaged, or not one of ours.
@@ -214,6 +224,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
+def read_names(path: Path) -> frozenset[str]:
+    """Read the names of all tensors of a safetensors file, and no tensor.
+
+    Raises:
+        UserError: If the file is missing, truncated or no safetensors file.
+    """
+    with _opened(path) as file:
+        return frozenset(file.keys())
+
+
 def is_model_file(path: Path) -> bool:
     """Return whether a readable safetensors file is a model that `save` wrote."""
     try:
@@ -258,7 +278,7 @@ def check_fit(
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether no number is NaN or infinite: then the extremes are neither, which takes one pass.
+    """Return True if no number is NaN or infinite: then the extremes are neither, in one pass.
 
     `isfinite` makes two tensors of the same size on its way, and takes twenty times as long.
     """

@@ -6,12 +6,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from segmenter.calls import checks_call
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_models
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
 from segmenter.checkpoints.foreign.tensors import to_tensors
-from segmenter.checkpoints.hub import download_model, is_hub_name
+from segmenter.checkpoints.hub import WEIGHT_FILES, download_model, is_hub_name
 from segmenter.errors import UserError
+from segmenter.files.names import path_problem
 from segmenter.files.yaml import nearest
 from segmenter.model.segmenter import Segmenter
 
@@ -19,17 +22,12 @@ FileKind = Literal["exported", "model", "tensors", "foreign"]
 """A graph that was exported; a model that `save` wrote; safetensors that hold no such model; what
 another code base wrote, by pickle or NumPy."""
 EXPORTED_SUFFIXES = (".onnx", ".xml")
-_FOLDER = Path(__file__).parents[1] / "bundled"
-
-
-def bundled_models() -> dict[str, Path]:
-    """Name -> file of the models inside the package."""
-    files = sorted(_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)
-    return {path.stem: path for path in files}
 
 
 def resolve(name_or_path: str | Path) -> Path:
     """The file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
+
+    Of a folder, such as Hugging Face's, it is the file of weights inside.
 
     Raises:
         UserError: If it is none of these, or cannot be downloaded.
@@ -38,17 +36,46 @@ def resolve(name_or_path: str | Path) -> Path:
         raise UserError(
             f"a model is a bundled name or the path of a file, got {type(name_or_path).__name__}"
         )
+    if problem := path_problem(name_or_path):
+        raise UserError(f"the name or path of a model {problem}")
     if isinstance(name_or_path, str) and is_hub_name(name_or_path):
         return download_model(name_or_path)
     bundled = bundled_models()
     if str(name_or_path) in bundled:
         return bundled[str(name_or_path)]
-    if not Path(name_or_path).is_file():
+    if str(name_or_path) in BUNDLED_ENCODERS:
         raise UserError(
-            f"no model {str(name_or_path)!r}{nearest(str(name_or_path), list(bundled))}: neither "
-            f"a file nor a bundled name ({', '.join(bundled)}), nor of the form hf:owner/name"
+            f"{name_or_path} is an encoder, not a model: it labels nothing until it is trained "
+            f"(segmenter train --data FOLDER --from {name_or_path}); bundled models are "
+            f"{', '.join(bundled)}"
+        )
+    if Path(name_or_path).is_dir():
+        return weights_in(Path(name_or_path))
+    if not Path(name_or_path).is_file():
+        near = nearest(str(name_or_path), [*bundled, *BUNDLED_ENCODERS])
+        raise UserError(
+            f"no model {str(name_or_path)!r}{near}: neither a file nor a bundled name "
+            f"({', '.join(bundled)}; {', '.join(BUNDLED_ENCODERS)} to start training from), nor of "
+            "the form hf:owner/name"
         )
     return Path(name_or_path)
+
+
+def weights_in(folder: Path) -> Path:
+    """Return the file of weights in a folder in the layout of Hugging Face.
+
+    Raises:
+        UserError: If there is none, or weights are split over several files.
+    """
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+        if (folder / f"{name}.index.json").is_file():
+            raise UserError(
+                f"{folder} holds weights in several files ({name}.index.json); save them in one, "
+                "with transformers' save_pretrained(max_shard_size='50GB')"
+            )
+    raise UserError(f"{folder} is a folder without {' or '.join(WEIGHT_FILES)}")
 
 
 def is_exported(path: Path) -> bool:
@@ -69,15 +96,27 @@ def file_kind(path: Path) -> FileKind:
     return "model" if model_file.is_model_file(path) else "tensors"
 
 
+@checks_call
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
     """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
-    Besides our own files, those of PaddleSeg, of the paper's code and of MMSegmentation are read,
-    whatever they are called; see docs/checkpoints.md.
+    Besides our own files, those of PaddleSeg, of the paper's code, of MMSegmentation and of EoMT
+    are read, whatever they are called, and folders of Hugging Face; see
+    docs/how-to/checkpoints.md.
+
+    Args:
+        name_or_path: A bundled name such as `street`, the path of a file, or `hf:owner/name`.
+        device: Where the weights shall be, such as `cpu` or `cuda:1`.
 
     Raises:
-        UserError: If there is no such model, or its file is damaged, dangerous or no Segmenter.
+        UserError: If the model does not exist, or its file is damaged, dangerous or not a
+            Segmenter.
+
+    Example:
+        model = segmenter.load("street")
+        model.spec.classes.names  # ('sky', 'building', 'pole', ...)
     """
+    _check_device(device)
     path = resolve(name_or_path)
     if is_exported(path):
         raise UserError(
@@ -93,6 +132,17 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmen
     return found
 
 
+def _check_device(device: str | torch.device) -> None:
+    """Refuse a device that is not there, before anything is read."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, ImportError):
+        raise UserError(
+            f"device {str(device)!r} cannot be used to load a model; give cpu, or cuda or mps "
+            "where they are there"
+        ) from None
+
+
 def open_model(path: Path, device: str | torch.device = "cpu") -> Segmenter | None:
     """Read the model in a file of weights; None if it holds weights, but no Segmenter.
 
@@ -102,9 +152,6 @@ def open_model(path: Path, device: str | torch.device = "cpu") -> Segmenter | No
     kind = file_kind(path)
     if kind == "model":
         return model_file.read(path, device)
-    if kind == "tensors":
-        model_file.read_metadata(path)  # which refuses a damaged file
-        return None
     foreign = read_foreign_model(path)
     return foreign.build(str(path), device) if foreign else None
 

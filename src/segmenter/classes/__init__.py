@@ -1,4 +1,4 @@
-"""What the classes of a data set or model are: names, colours, and the mask values behind them.
+"""The classes of a data set or model: their names, colours, and values in masks.
 
 This is the form of `classes.yaml`, and of the classes inside a model file. A label map holds
 class indices, 0 to K-1, and `Classes.ignore_index` where a pixel is not to be counted. Where there
@@ -24,11 +24,12 @@ from pydantic import (
 from segmenter.classes.file import strict_content
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, read_yaml
+from segmenter.image_spec import ImageSpec
 
 Byte = Annotated[int, Field(ge=0, le=255, strict=True)]
 Color = tuple[Byte, Byte, Byte]
 MaskValue = Annotated[int, Field(ge=0, le=65535, strict=True)] | Color
-"""What a mask file holds at one pixel: a grey value (8 or 16 bit), or an RGB triple."""
+"""Value of a mask file at one pixel: a grey value (8 or 16 bit), or an RGB triple."""
 
 NoData = Annotated[int, Field(gt=-(1 << 31), lt=0, strict=True)]
 """A negative value, which no class can have: it can only be ignored."""
@@ -59,11 +60,14 @@ class Classes(BaseModel):
     ignore: tuple[MaskValue | NoData, ...] = (255,)
     """Mask values of pixels that are left out of training and scores; also negative ones."""
     background: tuple[MaskValue, ...] = ()
-    """Mask values of all that is not the one class. Only with one class; it is no class itself: it
-    has no logit and no part in mean scores, and the image shows where it is."""
+    """Mask values of all that is not the one class. Only with one class. It is not a class itself:
+    it has no logit and no part in mean scores, and the image shows where it is."""
     image_bits: Annotated[int, Field(ge=8, le=16, strict=True)] | None = None
     """Bits a sample of those images that have more than 8; white is 2^image_bits - 1. None: found,
     by training once for all its images, so that they are in the model; else for each image."""
+    image: ImageSpec | None = None
+    """Bands, type and range of images that are not read as RGB of 8 bits. None: they are. Training
+    measures the range."""
 
     @model_serializer(mode="wrap")
     def _leave_out_none(self, serialize: Callable[[Any], Any]) -> dict[str, Any]:
@@ -102,7 +106,7 @@ class Classes(BaseModel):
 
     @property
     def by_index(self) -> tuple[ClassInfo, ...]:
-        """What each index of a label map stands for: the classes, or background and class."""
+        """The class of each index of a label map: the classes, or background and class."""
         if not self.background:
             return self.classes
         return (
@@ -112,7 +116,7 @@ class Classes(BaseModel):
 
     @property
     def background_index(self) -> int | None:
-        """The label that is no class; none where all are."""
+        """The label that is not a class; none where all are."""
         return 0 if self.background else None
 
     def present(self, labels: np.ndarray) -> list[int]:
@@ -125,6 +129,10 @@ class Classes(BaseModel):
         if self.image_bits is not None or bits is None:
             return self
         return self.model_copy(update={"image_bits": bits})
+
+    def with_image(self, image: ImageSpec | None) -> "Classes":
+        """Return the same classes, with images of these bands, type and range."""
+        return self.model_copy(update={"image": image})
 
     def __len__(self) -> int:
         """Number of indices in a label map, not counting what is ignored."""
@@ -152,7 +160,7 @@ class Classes(BaseModel):
 
     @property
     def is_rgb(self) -> bool:
-        """Whether mask files are read as colours instead of grey values."""
+        """True if mask files are read as colours instead of grey values."""
         return isinstance(self.classes[0].values[0], tuple)
 
     @property
@@ -188,6 +196,8 @@ class Classes(BaseModel):
             lines.append(f"background: {_flow(self.background)}")
         if self.image_bits is not None:
             lines.append(f"image_bits: {self.image_bits}")
+        if self.image is not None:
+            lines.append(f"image: {_flow(self.image.model_dump(mode='json'))}")
         lines.append("classes:")
         for info in self.classes:
             lines.append(

@@ -1,4 +1,4 @@
-"""What a person may write in a `classes.yaml`: brought to its strict form, or refused plainly."""
+"""Bring a `classes.yaml` as people write it to its strict form, or refuse it plainly."""
 
 import math
 import re
@@ -46,13 +46,33 @@ def strict_content(content: object) -> object:
 def _classes(given: object) -> list[object]:
     if not isinstance(given, list) or not given:
         raise ValueError(f"classes: a list with an entry for each class, {_EXAMPLE}{_got(given)}")
-    return [_entry(entry, f"classes.{index}") for index, entry in enumerate(given)]
+    return _with_colors([_entry(entry, f"classes.{index}") for index, entry in enumerate(given)])
 
 
-def _entry(given: object, where: str) -> object:
+def _with_colors(entries: list[dict[str, Any]]) -> list[object]:
+    """Choose the colours that are left out: of colour masks the mask's own, else distinct ones."""
+    drawn = [
+        {"color": color} | entry if (color := _mask_color(entry)) else entry for entry in entries
+    ]
+    if all("color" in entry for entry in drawn):
+        return list(drawn)
+    from segmenter.classes.colors import distinct_colors  # OpenCV, which most files do not need
+
+    colors = (entry["color"] for entry in drawn if "color" in entry)
+    given = [(red, green, blue) for red, green, blue in colors]
+    chosen = iter(distinct_colors(len(drawn) - len(given), given).tolist())
+    return [entry if "color" in entry else entry | {"color": next(chosen)} for entry in drawn]
+
+
+def _mask_color(entry: dict[str, Any]) -> list[int] | None:
+    first = next(iter(entry.get("values", ())), None)
+    return first if isinstance(first, list) else None
+
+
+def _entry(given: object, where: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ValueError(
-            f"{where}: an entry has a name, a color and values, such as "
+            f"{where}: an entry has a name, values and, if you like, a color, such as "
             f'"{{name: road, color: [128, 64, 128], values: [1]}}"{_got(given)}'
         )
     readers: dict[str, Callable[[object, str], object]] = {
@@ -135,7 +155,7 @@ def _hex(given: str) -> list[int]:
 
 
 def _of_yolo(names: object) -> str:
-    """What to say of a file with `names`, as YOLO has them."""
+    """Return the message on a file with `names`, as YOLO writes them."""
     pairs: Sequence[tuple[Any, Any]] = ()
     if isinstance(names, dict):
         pairs = list(islice(names.items(), 2))
@@ -159,7 +179,7 @@ def _got(given: object) -> str:
 
 
 def _short(given: object) -> str:
-    """What was given, as far as it is short."""
+    """Return a value as it was given, shortened if it is long."""
     if given is None:
         return "nothing"
     if isinstance(given, dict):

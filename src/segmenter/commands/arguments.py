@@ -4,7 +4,6 @@ Cyclopts reads 2.5 as 2, 0x10 as 16, and an empty path as the current folder.
 """
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ import cyclopts
 from cyclopts import Argument, CycloptsError, MissingArgumentError, Token
 
 from segmenter.errors import UserError
+from segmenter.files.names import shortened, text_problem
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095  # what file systems of Linux, macOS, Windows allow
 
 
 class WordError(UserError):
@@ -66,7 +65,8 @@ def problem_of(mistake: CycloptsError) -> str:
         command = " ".join(mistake.command_chain or ())
         return f"{argument.name.lstrip('-').upper()} is missing (see `segmenter {command} --help`)"
     if not isinstance(word, WordError):
-        return f"{mistake} (see `segmenter --help`)"
+        help_of = " ".join(("segmenter", *(mistake.command_chain or ()), "--help"))
+        return f"{mistake} (see `{help_of}`)"
     name = argument.name if argument else "an argument"
     return f"{word.keyword or name} {word}"
 
@@ -75,35 +75,16 @@ def _is_positional(argument: Argument) -> bool:
     return argument.field_info.is_positional
 
 
-def text_problem(text: str) -> str | None:
-    """Return why a text cannot be a name or a path, or None if it can."""
-    if not text.strip():
-        return "is empty; give it a value, or leave it out"
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        return f"may hold no control characters, got {_short(text)}"
-    try:
-        encoded = os.fsencode(text)
-    except UnicodeEncodeError:
-        return f"is no text that can be written, got {_short(text)}"
-    longest = max(len(part) for part in encoded.split(b"/"))
-    if longest > _MAX_NAME_BYTES or len(encoded) > _MAX_PATH_BYTES:
-        return (
-            f"is longer than a name of a file can be: {longest} bytes between slashes and "
-            f"{len(encoded)} in all, of which {_MAX_NAME_BYTES} and {_MAX_PATH_BYTES} are allowed"
-        )
-    return None
-
-
 def _whole_problem(text: str) -> str | None:
     if _WHOLE.fullmatch(text):
         return None
-    return f"takes a whole number in plain digits, such as 2, got {_short(text)}"
+    return f"takes a whole number in plain digits, such as 2, got {shortened(text)}"
 
 
 def _real_problem(text: str) -> str | None:
     if _REAL.fullmatch(text) and math.isfinite(float(text)):
         return None
-    return f"takes a finite number, such as 0.5, got {_short(text)}"
+    return f"takes a finite number, such as 0.5, got {shortened(text)}"
 
 
 _CHECKS: dict[type, Callable[[str], str | None]] = {
@@ -112,7 +93,3 @@ _CHECKS: dict[type, Callable[[str], str | None]] = {
     str: text_problem,
     Path: text_problem,
 }
-
-
-def _short(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:57] + "...")

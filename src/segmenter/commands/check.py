@@ -1,20 +1,41 @@
 """`segmenter check`."""
 
 from segmenter import options
-from segmenter.commands.flags import Report
+from segmenter.commands.flags import Device, Pairs, Report
 from segmenter.errors import PARTLY_DONE
 
 
 def check(
-    data: str, *, workers: int | None = None, report: Report = options.Report()
+    data: str,
+    *,
+    model: str | None = None,
+    doubts: bool = False,
+    draft: bool = False,
+    workers: int | None = None,
+    pairs: Pairs = options.Pairs(),
+    device: Device = options.Device(),
+    report: Report = options.Report(),
 ) -> int | None:
     """Run `segmenter check`.
 
     Args:
         data: Folder of the data set, a list file, or NAME:PATH of a published one.
+        model: Model whose predictions the labels are compared with, to list those that are
+            probably wrong. Its classes must be those of the data. [default: labels are not
+            compared]
+        doubts: Compare the labels without a model as well: each image with a fit to others, as
+            `fit` makes it.
+        draft: Write the missing `classes.yaml`, from the values of the masks; no file is replaced.
         workers: Processes that read. [default: as many as there are CPUs]
     """
     from segmenter.extras.checking.check_data_set import run_check
 
-    found = run_check(data, workers, report)
+    found = run_check(
+        *(data, workers, report),
+        draft=draft,
+        pairs=pairs,
+        model=model,
+        doubts=doubts,
+        device=device,
+    )
     return None if found.is_clean else PARTLY_DONE

@@ -5,13 +5,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from segmenter import options
-from segmenter.commands.flags import Data, Model, Report, SharedCompute, Views, flat
+from segmenter.commands.flags import Report, ScoredData, ScoredModel, SharedCompute, Views, flat
 from segmenter.options import LabelRule
 
 
 def compare(
-    a: Model,
-    b: Model,
+    a: ScoredModel,
+    b: ScoredModel,
     data: str,
     *,
     label_rules: Annotated[
@@ -20,10 +20,13 @@ def compare(
         "argmax",
         "argmax",
     ),
-    thresholds: Annotated[
+    merge_thresholds: Annotated[
         tuple[float, float] | None, Parameter(name="--merge-threshold", negative=())
     ] = None,
-    which: Data = options.Data(),
+    thresholds: Annotated[
+        tuple[float, float] | None, Parameter(name="--threshold", negative=())
+    ] = None,
+    which: ScoredData = options.ScoredData(),
     views: Views = options.Views(),
     compute: Annotated[SharedCompute, flat("Computation")] = SharedCompute(),
     report: Report = options.Report(),
@@ -34,15 +37,17 @@ def compare(
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one (`segmenter prepare --help` names them).
         label_rules: Labels that A and B give, each as for `evaluate`, such as `argmax iou`.
-        thresholds: Merge thresholds of A and B, each as for `evaluate`; `1 0.8` shows what merging
-            costs, as at 1 nothing is merged.
+        merge_thresholds: Merge thresholds of A and B, each as for `evaluate`; `1 0.8` shows what
+            merging costs, as at 1 nothing is merged.
+        thresholds: Thresholds of A and B, for models of one class, such as `0.5 0.3`.
     """
     from segmenter.evaluation.compare_models import Side, run_comparison
 
+    a_merge, b_merge = merge_thresholds or (None, None)
     a_threshold, b_threshold = thresholds or (None, None)
     run_comparison(
-        Side(a, label_rules[0], a_threshold),
-        Side(b, label_rules[1], b_threshold),
+        Side(a, label_rules[0], a_merge, a_threshold),
+        Side(b, label_rules[1], b_merge, b_threshold),
         data,
         which=which,
         views=views,

@@ -21,8 +21,9 @@ def convert(
     """Run `segmenter convert`.
 
     Args:
-        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; or a
-            `.yml` config of PaddleSeg (read with its `_base_`), or a `variant.yml`.
+        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; an EoMT as
+            a file, a folder or `hf:owner/name`; or a `.yml` config of PaddleSeg (read with its
+            `_base_`), or a `variant.yml`.
         out: The file to write: a model, by custom `NAME.safetensors`, or a recipe, `NAME.yaml`.
         gpus: Number of GPUs that a config of PaddleSeg was run on; its batch size is that of one.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
@@ -31,7 +32,7 @@ def convert(
     """
     from segmenter.checkpoints.foreign.convert_checkpoint import run_conversion
 
-    run_conversion(
+    converted = run_conversion(
         source,
         out,
         classes_file=classes.classes,
@@ -41,3 +42,4 @@ def convert(
         gpus=gpus,
         overwrite=output.overwrite,
     )
+    print(converted.summary)

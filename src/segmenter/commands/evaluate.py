@@ -4,20 +4,20 @@ from segmenter import options
 from segmenter.commands.flags import (
     Compute,
     ComputeFlags,
-    Data,
     ExtraMetrics,
     Labelling,
-    Model,
     Report,
+    ScoredData,
+    ScoredModel,
     Views,
 )
 
 
 def evaluate(
-    model: Model,
+    model: ScoredModel,
     data: str,
     *,
-    which: Data = options.Data(),
+    which: ScoredData = options.ScoredData(),
     views: Views = options.Views(),
     labelling: Labelling = options.Labelling(),
     metrics: ExtraMetrics = options.ExtraMetrics(),
@@ -30,9 +30,10 @@ def evaluate(
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one (`segmenter prepare --help` names them).
     """
-    from segmenter.evaluation.evaluate_model import run_evaluation
+    from segmenter.evaluation.evaluate_model import evaluate_model
+    from segmenter.evaluation.reports.score_tables import print_evaluation
 
-    run_evaluation(
+    evaluation, page = evaluate_model(
         model,
         data,
         which=which,
@@ -42,3 +43,4 @@ def evaluate(
         compute=compute,
         report=report,
     )
+    print_evaluation(evaluation, page)

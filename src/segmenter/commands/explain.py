@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from segmenter import options
-from segmenter.commands.flags import Device, Model, Output
+from segmenter.commands.flags import Device, DrawnOutput, Model
 
 
 def explain(
@@ -17,7 +17,7 @@ def explain(
     patch: str | None = None,
     class_name: Annotated[str | None, Parameter(name="--class")] = None,
     device: Device = options.Device(),
-    output: Output = options.Output(),
+    output: DrawnOutput = options.DrawnOutput(),
 ) -> None:
     """Run `segmenter explain`.
 
@@ -36,6 +36,6 @@ def explain(
         patch=patch,
         class_name=class_name,
         device=device,
-        overwrite=output.overwrite,
+        output=output,
     )
     print(page)

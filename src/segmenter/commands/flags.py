@@ -1,8 +1,8 @@
 """Options as flags: each options object is flattened, and its flags are shown under one title."""
 
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from functools import cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -16,35 +16,49 @@ def flat(title: str) -> Parameter:
     return Parameter(name="*", group=Group.create_ordered(title))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComputeFlags(options.Compute):
-    """Computation, with the runtimes and precisions there are."""
-
-    runtime: RuntimeName | None = None
-    precision: Precision | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedCompute(ComputeFlags):
-    """Computation without a flag for merging tokens."""
-
-    merge_threshold: Annotated[float | None, Parameter(parse=False)] = None
+def _retyped(kind: type, **types: Any) -> type:
+    """Return options whose fields have other types, such as the choices of a table."""
+    declared = [(name, type_, getattr(kind, name)) for name, type_ in types.items()]
+    return make_dataclass(
+        kind.__name__,
+        declared,
+        bases=(kind,),
+        namespace={"__module__": __name__},  # else it is taken for one of Python's own
+        frozen=True,
+        kw_only=True,
+    )
 
 
-Model = Annotated[
-    str,
-    Parameter(
-        help="Model: a bundled name such as `street`, a model file, `hf:owner/name`, or, where no "
-        "weights are needed, an exported file."
-    ),
+if TYPE_CHECKING:
+    ComputeFlags = SharedCompute = options.Compute
+else:
+    ComputeFlags = _retyped(options.Compute, runtime=RuntimeName | None, precision=Precision | None)
+    # For commands without a flag for merging tokens, or with one for each model.
+    SharedCompute = _retyped(
+        ComputeFlags, merge_threshold=Annotated[float | None, Parameter(parse=False)]
+    )
+
+_MODEL = (
+    "Model: a bundled name such as `street`, a model file, `hf:owner/name`, or, where no "
+    "weights are needed, an exported file."
+)
+Model = Annotated[str, Parameter(help=_MODEL)]
+ScoredModel = Annotated[
+    str, Parameter(help=f"{_MODEL} A folder of label maps, as `predict` saves them, is scored too.")
 ]
 Data = Annotated[options.Data, flat("Data")]
+Pairs = Annotated[options.Pairs, flat("Data")]
+ScoredData = Annotated[options.ScoredData, flat("Data")]
 Views = Annotated[options.Views, flat("Evaluation protocol")]
+Sizes = Annotated[options.Sizes, flat("Sizes")]
 Labelling = Annotated[options.Labelling, flat("Labels")]
+ServedLabels = Annotated[options.ServedLabels, flat("Labels")]
 ExtraMetrics = Annotated[options.ExtraMetrics, flat("More metrics")]
 Device = Annotated[options.Device, flat("Computation")]
 Compute = Annotated[ComputeFlags, flat("Computation")]
 Report = Annotated[options.Report, flat("Output")]
 Output = Annotated[options.Output, flat("Output")]
+DrawnOutput = Annotated[options.DrawnOutput, flat("Output")]
 Video = Annotated[options.VideoOptions, flat("Videos")]
+Maps = Annotated[options.MapOptions, flat("Maps")]
 Parts = Annotated[options.Parts, flat("Large batches")]

@@ -1,16 +1,18 @@
-"""The `segmenter` command: run a command of `table.py`, and report each mistake in one line."""
+"""The `segmenter` command: run a command of `command_table.py`; a mistake is one line."""
 
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from inspect import BoundArguments
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from segmenter.api.inputs import check_outputs
 from segmenter.commands.arguments import convert_strictly, problem_of
-from segmenter.commands.inputs import check_outputs
+from segmenter.commands.command_table import GROUPS, RENAMED
 from segmenter.commands.streams import OutputError, guarded_streams, silence_output
-from segmenter.commands.table import GROUPS, RENAMED
 from segmenter.errors import USER_ERROR, EarlyExit, UserError
+from segmenter.spelling import messages_name
 from segmenter.text import visible
 
 _INTERRUPTED, _READER_HAS_GONE = 130, 141  # as shells count what a signal ends
@@ -43,6 +45,21 @@ def _make_app() -> App:
 app = _make_app()
 
 
+def parse(words: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
+    """Return the function of a command line and its arguments, without a call.
+
+    Args:
+        words: The words after `segmenter`.
+
+    Raises:
+        UserError, CycloptsError: If they are not a command line.
+    """
+    tokens = [_long(word) for word in words]
+    _check_flags(tokens)
+    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    return command, bound
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command; a mistake of the user prints one line, a bug of ours a traceback.
 
@@ -50,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: The words after `segmenter`; if None, those of this process.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    with guarded_streams():
+    with guarded_streams(), messages_name("flags"):
         sys.exit(_run(tokens) or 0)
 
 
@@ -70,9 +87,7 @@ def _run(tokens: Sequence[str]) -> int | str | None:
 def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
     """Run the command and return its exit status; a mistake prints one line."""
     try:
-        tokens = [_long(token) for token in tokens]
-        _check_flags(tokens)
-        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        command, bound = parse(tokens)
         check_outputs(bound.arguments)
         return command(*bound.args, **bound.kwargs)
     except SystemExit as ended:

@@ -1,11 +1,20 @@
 """`segmenter predict`."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 from segmenter import options
-from segmenter.commands.flags import Compute, ComputeFlags, Labelling, Model, Parts, Video, flat
+from segmenter.commands.flags import (
+    Compute,
+    ComputeFlags,
+    Labelling,
+    Maps,
+    Model,
+    Parts,
+    Sizes,
+    Video,
+    flat,
+)
 from segmenter.data.published import Benchmark
 from segmenter.errors import PARTLY_DONE
 
@@ -22,9 +31,11 @@ def predict(
     model: Model = "street",
     image_bits: int | None = None,
     output: Annotated[ImageOutput, flat("Output")] = ImageOutput(),
+    sizes: Sizes = options.Sizes(),
     labelling: Labelling = options.Labelling(),
     compute: Compute = ComputeFlags(),
     video: Video = options.VideoOptions(),
+    maps: Maps = options.MapOptions(),
     parts: Parts = options.Parts(),
 ) -> int | None:
     """Run `segmenter predict`.
@@ -36,20 +47,17 @@ def predict(
             [default: as the model was trained, or the fewest that hold an image's largest value]
     """
     if parts == options.Parts():
-        from segmenter.predicting.predict_all import run_prediction
-
-        run = run_prediction
+        from segmenter.predicting.run_prediction import run_prediction as run
     else:
-        from segmenter.predicting.predict_parts import run_parts
-
-        run = partial(run_parts, parts=parts)
-    failed = run(
-        images,
-        model,
+        from segmenter.predicting.predict_parts import run_parts as run
+    given = options.PredictOptions(
         output=output,
+        sizes=sizes,
         labelling=labelling,
         compute=compute,
         video=video,
+        parts=parts,
+        maps=maps,
         image_bits=image_bits,
     )
-    return PARTLY_DONE if failed else None
+    return PARTLY_DONE if run(images, model, given) else None

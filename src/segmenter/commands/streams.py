@@ -11,17 +11,20 @@ from typing import Any, Literal
 from segmenter.text import for_terminal
 
 _STDERR = 2
+_READER_HAS_GONE = (
+    {errno.EPIPE} if os.name == "posix" else {errno.EPIPE, errno.EINVAL}  # Windows says EINVAL
+)
 
 
 class OutputError(Exception):
     """Standard output takes no more: its disk is full, it is closed, or its reader has gone.
 
-    Neither a `UserError`, which commands that go on with the next file catch, nor an `OSError`,
+    Neither a `UserError`, which commands catch to continue with the next file, nor an `OSError`,
     which is taken for a problem of the file being written.
     """
 
     def __init__(self, error: OSError) -> None:
-        self.reader_has_gone = error.errno == errno.EPIPE
+        self.reader_has_gone = error.errno in _READER_HAS_GONE
         super().__init__(
             f"standard output cannot be written: {error.strerror}; files that are written stay"
         )
@@ -50,7 +53,7 @@ class _Output:
 
     @property
     def rich_proxied_file(self) -> "_Output":
-        """Where rich writes, which asks for it by this name."""
+        """The stream that rich writes to, which asks for it by this name."""
         return type(self)(self._stream, for_rich=True)
 
     def __getattr__(self, name: str) -> Any:
@@ -68,7 +71,7 @@ class _Output:
 
 
 class _Messages(_Output):
-    """Standard error; where it takes nothing, nobody can be told, and the work goes on."""
+    """Standard error; if it accepts nothing, drop the text and continue."""
 
     def _obeyed(self) -> Literal["none", "colors", "styles"]:
         if not self._stream.isatty():

@@ -1,4 +1,4 @@
-"""How much more a rare class weighs, from its share of the pixels."""
+"""Weights of classes, from their shares of the pixels: a rare class weighs more."""
 
 from collections.abc import Callable
 

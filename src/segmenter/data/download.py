@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, and files compared with what is known of them."""
+"""Downloads that resume where they stopped, and files compared with what is known of them."""
 
 import hashlib
 import http.client
@@ -46,12 +46,12 @@ def download(url: str, path: Path, sha1: str | None, on_bytes: Progress) -> str:
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"{url} cannot be downloaded: {getattr(error, 'reason', error)}; run the same command "
-            "again to go on"
+            "again to continue"
         ) from None
     try:
         digest = verify(part, sha1, record=path)
     except UserError:
-        part.unlink()  # else the next run would go on with it
+        part.unlink()  # else the next run would continue it
         raise
     part.rename(path)
     _validator_file(part).unlink(missing_ok=True)
@@ -132,5 +132,5 @@ def _fetch(url: str, part: Path, on_bytes: Progress) -> None:
 
 
 def _validator_file(part: Path) -> Path:
-    """Where the server's mark of this version of the file is kept meanwhile."""
+    """File that keeps the server's mark of this version of the file meanwhile."""
     return part.with_name(f"{part.name}.version")

@@ -23,8 +23,10 @@ from segmenter.data.pairing.pair import find_pairs, folder_of, refuse_problems
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
+from segmenter.options import Pairs
 
 CLASSES_FILE = "classes.yaml"
+_NO_PATTERNS = Pairs()
 _PUBLISHED_SPLITS = {
     "training": "train",
     "train2017": "train",
@@ -46,7 +48,9 @@ class LabelledFolder:
     problems: tuple[Problem, ...] = ()
     """Files that were left out, and the like; errors only where problems were to be kept."""
     is_published: bool = False
-    """Whether it is one of the published data sets, whose splits are not the user's to change."""
+    """True: one of the published data sets, whose splits are not the user's to change."""
+    pairing_note: str = ""
+    """Rule by which images and masks were paired, in one line; empty for the plain one."""
 
     def items(self, *splits: str) -> tuple[Item, ...]:
         """The items of some splits, one split after the other.
@@ -55,7 +59,7 @@ class LabelledFolder:
         split: `training`, `validation`, `train2017`, `val2017`.
 
         Raises:
-            UserError: If there is no such split.
+            UserError: If the split does not exist.
         """
         names = [
             split if split in self.splits else _PUBLISHED_SPLITS.get(split, split)
@@ -72,7 +76,11 @@ class LabelledFolder:
 
 
 def open_folder(
-    root: Path, classes: Classes | None = None, *, keep_problems: bool = False
+    root: Path,
+    classes: Classes | None = None,
+    *,
+    keep_problems: bool = False,
+    pairs: Pairs = _NO_PATTERNS,
 ) -> LabelledFolder:
     """Find the items and classes of a data set; no image is opened yet.
 
@@ -81,13 +89,14 @@ def open_folder(
         classes: Instead of those in the folder's `classes.yaml`.
         keep_problems: Leave out what does not pair up, and say so in the result, instead of
             refusing the data set.
+        pairs: Patterns of images and masks, if the user names them outright.
 
     Raises:
         UserError: If it is in neither form, or images and masks do not pair up.
     """
-    found = find_pairs(root)
+    found = find_pairs(root, pairs)
     if not keep_problems:
-        refuse_problems(found, WAY_OUT)
+        refuse_problems(found, WAY_OUT if pairs.images is None else "")
     if classes is None:
         path = find_classes(root)
         if not has_classes(path):
@@ -96,11 +105,13 @@ def open_folder(
                 '"classes: [{name: road, color: [128, 64, 128], values: [1]}]"'
             )
         classes = read_classes(path)
-    return LabelledFolder(root, classes, found.splits, problems=found.problems)
+    return LabelledFolder(
+        root, classes, found.splits, problems=found.problems, pairing_note=found.note
+    )
 
 
 def find_classes(root: Path) -> Path:
-    """Where the `classes.yaml` of a data set, or of the one that a list belongs to, should be."""
+    """Return the path of the `classes.yaml` of a data set, or of the one that a list belongs to."""
     if root.is_dir():
         return root / CLASSES_FILE
     beside, of_set = root.parent / CLASSES_FILE, folder_of(root) / CLASSES_FILE
@@ -108,24 +119,31 @@ def find_classes(root: Path) -> Path:
 
 
 def has_classes(path: Path) -> bool:
-    """Whether there is such a file; an empty one counts as none.
+    """Return True if there is such a file; an empty one counts as none.
 
     The shell makes it before a draft is written into it.
+
+    Raises:
+        UserError: If a folder has its name.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder, not a file; rename it; the classes are a file of this name"
+        )
     if not path.is_file():
         return False
     with path.open("rb") as file:
         return bool(file.read(1 << 16).strip(b"\xef\xbb\xbf \t\r\n"))
 
 
-def find_splits(root: Path) -> dict[str, tuple[Item, ...]]:
+def find_splits(root: Path, pairs: Pairs = _NO_PATTERNS) -> dict[str, tuple[Item, ...]]:
     """The items of each split, without asking for classes.
 
     Raises:
         UserError: As `open_folder`.
     """
-    found = find_pairs(root)
-    refuse_problems(found, WAY_OUT)
+    found = find_pairs(root, pairs)
+    refuse_problems(found, WAY_OUT if pairs.images is None else "")
     return found.splits
 
 
@@ -134,11 +152,17 @@ def hold_out(items: Sequence[Item], share: float) -> tuple[tuple[Item, ...], tup
 
     Of two items or more, each side gets at least one.
     """
-    by_hash = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
+    by_hash = sorted(items, key=lambda item: _hash(item.name))
     num_val = min(max(round(len(items) * share), 1), len(items) - 1)
     held = set(by_hash[: max(num_val, 0)])
     train = tuple(item for item in items if item not in held)
     return train, tuple(item for item in items if item in held)
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(
+        name.encode(errors="surrogateescape")
+    ).digest()  # a name may hold bytes that are not UTF-8
 
 
 def read_sample(item: Item, classes: Classes) -> Sample:
@@ -147,7 +171,7 @@ def read_sample(item: Item, classes: Classes) -> Sample:
     Raises:
         UserError: If one cannot be read, they differ in size, or a mask value has no class.
     """
-    image = decode_image(item.image, image_bits=classes.image_bits)
+    image = decode_image(item.image, image_bits=classes.image_bits, image=classes.image)
     labels = read_labels(item, classes)
     check_sizes(item, (image.shape[0], image.shape[1]), (labels.shape[0], labels.shape[1]))
     return Sample(image, labels)
@@ -175,7 +199,7 @@ def check_sizes(item: Item, image_size: tuple[int, int], mask_size: tuple[int, i
 def size_problem(
     item: Item, image_size: tuple[int, int], mask_size: tuple[int, int]
 ) -> Problem | None:
-    """What is wrong with the (height, width) of a mask, if anything."""
+    """Return the problem with the (height, width) of a mask, if there is one."""
     if image_size == mask_size or item.mask is None:
         return None
     kind, hint = "size-differs", "save the mask at the size of its image"

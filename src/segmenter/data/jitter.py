@@ -1,10 +1,10 @@
-"""Colour jitter of the published recipes, from uint8 to uint8."""
+"""Colour jitter of the published recipes: from uint8 to uint8, and of levels as float32."""
 
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
 from segmenter.recipe import ColorJitter
@@ -27,6 +27,30 @@ def jitter_colors(
     if kind == "segmenter":
         return _segmenter(image, rng)
     return image
+
+
+def jitter_levels(
+    levels: Float32[ndarray, "height width channels"], kind: ColorJitter, rng: np.random.Generator
+) -> Float32[ndarray, "height width channels"]:
+    """Change brightness and contrast of an image of any channels; saturation and hue are of RGB.
+
+    All channels change alike, by the ranges of `jitter_colors`; nothing is rounded or clipped.
+
+    Args:
+        levels: 0 at the low end of each channel's range, 255 at its high end.
+        kind: Whose ranges: PaddleSeg's factors, the paper's shift and factor, or none.
+        rng: The only source of randomness.
+    """
+    if kind == "paddleseg":
+        for change in rng.permutation(["brightness", "contrast"]):
+            if rng.random() < 0.5:
+                middle = float(levels.mean()) if change == "contrast" else 0.0
+                levels = (levels - middle) * np.float32(rng.uniform(0.6, 1.4)) + middle
+    elif kind == "segmenter":
+        brightness = rng.uniform(-32, 32) if rng.random() < 0.5 else 0.0
+        contrast = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
+        levels = (levels + np.float32(brightness)) * np.float32(contrast)
+    return levels.astype(np.float32, copy=False)
 
 
 # paddleseg/transforms/transforms.py RandomDistort with ranges of 0.4, release 2.9

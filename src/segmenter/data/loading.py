@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -42,12 +42,12 @@ _MAX_NAMES_SHOWN = 8
 class Batch(NamedTuple):
     """Crops as training takes them, not yet normalised."""
 
-    images: UInt8[Tensor, "batch channels height width"]
-    """RGB, 0 to 255."""
+    images: Shaped[Tensor, "batch channels height width"]
+    """RGB, uint8 from 0 to 255; or float32 values of other images."""
     labels: Int64[Tensor, "batch height width"]
     """Class indices, or the ignore index."""
     positions: Int64[Tensor, " batch"]
-    """Where in the stream each crop stands."""
+    """Position of each crop in the stream."""
 
 
 class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
@@ -64,7 +64,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         unlabelled_crops: Share of crops that are taken from these, if there are any.
 
     Raises:
-        UserError: If there are no items.
+        UserError: If `items` is empty.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         }
 
     def __getitem__(self, position: int) -> tuple[Sample, tuple[Unreadable, ...]]:
-        """The crop at a position, 0 or above; there is no last one.
+        """The crop at a position, 0 or above, without end.
 
         An image that cannot be read is replaced by one that is drawn for this position.
 
@@ -142,7 +142,7 @@ def _read(item: Item, classes: Classes) -> Sample:
     """An image and its labels; without a mask, none of its pixels has one."""
     if item.mask is not None:
         return read_sample(item, classes)
-    image = decode_image(item.image, image_bits=classes.image_bits)
+    image = decode_image(item.image, image_bits=classes.image_bits, image=classes.image)
     return Sample(image, np.full(image.shape[:2], classes.ignore_index, classes.label_dtype))
 
 
@@ -200,7 +200,7 @@ def make_loader(
                 raise UserError(
                     f"the processes that read images died {num_deaths} times in a row ({error}), "
                     "for lack of memory or by an image that crashes the decoder; set workers to "
-                    f"0 or fewer than {workers}, and go on with --resume; they were reading "
+                    f"0 or fewer than {workers}, and continue with --resume; they were reading "
                     f"{_names(stream, in_work)}"
                 ) from None
             say(f"warning: a process that reads images died ({error}); reading starts again")
@@ -216,17 +216,20 @@ def _start_reading(
         for positions in batches:
             taken: list[Bytes] = []
             parts = _read_batch(stream, positions, partial(_take, taken))
-            yield _Read(_views(taken[0], parts.shape), parts.unreadable)
+            yield _Read(_views(taken[0], parts.shape, parts.dtype), parts.unreadable)
         return
     read = partial(_read_batch, stream)
     with contextlib.closing(read_in_processes(read, batches, workers, is_stopping)) as found:
         for parts, memory in found:
-            yield _Read(_views(memory, parts.shape), parts.unreadable)
+            yield _Read(_views(memory, parts.shape, parts.dtype), parts.unreadable)
 
 
-def bytes_ahead(batch_size: int, crop_size: int, channels: int, workers: int) -> int:
-    """Bytes of the batches that are on their way at most."""
-    return workers * BATCHES_AHEAD * _num_bytes((batch_size, channels, crop_size, crop_size))
+def bytes_ahead(
+    batch_size: int, crop_size: int, channels: int, workers: int, itemsize: int = 1
+) -> int:
+    """Bytes of the batches that are on their way at most; `itemsize` bytes a value."""
+    shape = (batch_size, channels, crop_size, crop_size)
+    return workers * BATCHES_AHEAD * _num_bytes(shape, itemsize)
 
 
 def _names(stream: SampleStream, positions: range) -> str:
@@ -253,10 +256,12 @@ class _Read(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What a batch is beside its bytes."""
+    """The shape and the places of a batch, beside its bytes."""
 
     shape: tuple[int, int, int, int]
     """Of the images: batch, channels, height, width."""
+    dtype: torch.dtype
+    """Of the images: uint8 or float32."""
     unreadable: tuple[Unreadable, ...]
 
 
@@ -265,26 +270,27 @@ def _read_batch(stream: SampleStream, positions: list[int], take: TakeMemory) ->
     samples, unreadable = zip(*(stream[each] for each in positions), strict=True)
     height, width, channels = samples[0].image.shape
     shape = (len(samples), channels, height, width)
-    batch = _views(take(_num_bytes(shape)), shape)
+    dtype = torch.uint8 if samples[0].image.dtype == np.uint8 else torch.float32
+    batch = _views(take(_num_bytes(shape, dtype.itemsize)), shape, dtype)
     for index, sample in enumerate(samples):
         cv2.split(sample.image, list(batch.images[index].numpy()))
         batch.labels[index].numpy()[:] = sample.labels
     batch.positions[:] = torch.tensor(positions, dtype=torch.int64)
-    return _Parts(shape, sum(unreadable, ()))
+    return _Parts(shape, dtype, sum(unreadable, ()))
 
 
-def _views(memory: Bytes, shape: tuple[int, int, int, int]) -> Batch:
+def _views(memory: Bytes, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Batch:
     """A batch that lies in one piece of memory: labels, positions, images."""
     size, _, height, width = shape
-    num_images = math.prod(shape)
+    num_images = math.prod(shape) * dtype.itemsize
     numbers = memory[:-num_images].view(torch.int64)
     labels = numbers[:-size].view(size, height, width)
-    return Batch(memory[-num_images:].view(shape), labels, numbers[-size:])
+    return Batch(memory[-num_images:].view(dtype).view(shape), labels, numbers[-size:])
 
 
-def _num_bytes(shape: tuple[int, int, int, int]) -> int:
+def _num_bytes(shape: tuple[int, int, int, int], itemsize: int) -> int:
     size, _, height, width = shape
-    return math.prod(shape) + 8 * size * (height * width + 1)
+    return math.prod(shape) * itemsize + 8 * size * (height * width + 1)
 
 
 def _take(taken: list[Bytes], size: int) -> Bytes:

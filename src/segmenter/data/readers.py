@@ -32,7 +32,7 @@ from torch import Tensor
 from segmenter.errors import UserError
 
 Parts = TypeVar("Parts")
-"""What a process says of a batch; pickled."""
+"""Message of a process about a batch; pickled."""
 
 BATCHES_AHEAD = 2
 """Batches that each process may have on their way."""
@@ -43,7 +43,7 @@ Bytes = UInt8[Tensor, " bytes"]
 """The memory of a batch."""
 
 TakeMemory = Callable[[int], Bytes]
-"""Gives memory of so many bytes for a batch; called once for each."""
+"""Gives memory of this number of bytes for a batch; called once for each."""
 
 
 class ReaderDied(Exception):  # noqa: N818 - nothing is lost, it is read again
@@ -156,7 +156,7 @@ class _Reader:
 
 
 def _read_all(read: Read[Any], batches: Sequence[list[int]], connection: Connection) -> None:
-    """What a reading process does, each time that it is allowed another batch."""
+    """Read a batch, each time that another is allowed, in a reading process."""
     _become_reader()
     status = 0
     try:
@@ -220,7 +220,7 @@ def _mapped(file: int, size: int) -> Bytes:
 
 
 def _memory_file(size: int) -> int:
-    """A new file of so many bytes that lies in memory alone.
+    """A new file of this number of bytes that lies in memory alone.
 
     Raises:
         OSError, AttributeError: If the system has none.
@@ -266,7 +266,7 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 def shared_memory_note(needed: int) -> str | None:
-    """What to say where /dev/shm has less room than so many bytes; none elsewhere.
+    """Return the message where /dev/shm has less room than this many bytes; elsewhere None.
 
     Training goes without it. Others in the same container may not: NCCL, for one.
     """

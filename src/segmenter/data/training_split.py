@@ -1,4 +1,4 @@
-"""Which images of a folder a recipe trains on, and which it holds out."""
+"""Split a folder into the images that a recipe trains on and those that it holds out."""
 
 from segmenter.data.folder import Item, LabelledFolder, hold_out
 from segmenter.errors import UserError

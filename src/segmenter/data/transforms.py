@@ -6,14 +6,24 @@ the crop is resized; the result is that of resizing first.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
-from segmenter.data.jitter import jitter_colors
+from segmenter.data.jitter import jitter_colors, jitter_levels
+from segmenter.data.operations import (
+    Draws,
+    change_pixels,
+    cut_out,
+    draw_operations,
+    rotation_matrix,
+    turn,
+)
 from segmenter.data.sample import Sample
+from segmenter.image_spec import ImageSpec, by_opencv
 from segmenter.recipe import AugmentRecipe
 
 Size = tuple[int, int]
@@ -26,7 +36,7 @@ _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize co
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Resize, crop, flip, jitter colours, pad; all random numbers come from the given generator."""
+    """Resize, crop, turn, change colours, pad; all random numbers come from the given generator."""
 
     augment: AugmentRecipe
     """Settings: what is drawn, and from which ranges."""
@@ -34,6 +44,8 @@ class CropTransform:
     """Mean of the images per channel, 0 to 255; may fill the crop outside the image."""
     ignore_index: int
     """Label of the crop outside the image."""
+    image: ImageSpec | None = None
+    """Bands, type and range of the images; None: RGB of 8 bits."""
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, focus_class: int | None = None
@@ -45,14 +57,76 @@ class CropTransform:
             rng: The only source of randomness.
             focus_class: Place the crop on a random pixel of this class, if there is one.
         """
+        draws = draw_operations(self.augment, rng)
         size = self._draw_size((sample.labels.shape[0], sample.labels.shape[1]), rng)
         rows, columns = self._draw_window(sample.labels, size, rng, focus_class)
-        image = resize_window(sample.image, size, rows, columns)
-        labels = resize_labels_window(sample.labels, size, rows, columns)
+        if "rotate" in draws:
+            most = self.augment.rotate_degrees
+            degrees = draws["rotate"].uniform(-most, most)
+            image, labels = self._rotate_window(sample, size, (rows, columns), degrees)
+        else:
+            image = resize_window(sample.image, size, rows, columns)
+            labels = resize_labels_window(sample.labels, size, rows, columns)
         if rng.random() < self.augment.flip:
-            image, labels = cv2.flip(image, 1).reshape(image.shape), labels[:, ::-1]
-        image = jitter_colors(image, self.augment.color, rng)
-        return self._pad(image, labels)
+            image, labels = by_opencv(partial(cv2.flip, flipCode=1), image), labels[:, ::-1]
+        image, labels = turn(image, labels, draws)
+        if self.image is None:
+            image = jitter_colors(image, self.augment.color, rng)
+            return self._pad(*self._change(image, labels, draws))
+        levels = jitter_levels(self.image.stretch(image), self.augment.color, rng)
+        padded = self._pad(*self._change(levels, labels, draws))
+        return Sample(self.image.unstretch(padded.image), padded.labels)
+
+    def _change(
+        self,
+        image: Shaped[ndarray, "height width channels"],
+        labels: Shaped[ndarray, "height width"],
+        draws: Draws,
+    ) -> Sample:
+        """Change colours and cut out a square; levels are 0 to 255."""
+        if not draws:
+            return Sample(image, labels)
+        fill = self._fill(image.shape[2])
+        image = change_pixels(image, self.augment, fill, draws)
+        if "cutout" in draws:
+            filled = fill, self.ignore_index
+            image, labels = cut_out(image, labels, self.augment, filled, draws["cutout"])
+        return Sample(image, labels)
+
+    def _rotate_window(
+        self, sample: Sample, size: Size, window: tuple[slice, slice], degrees: float
+    ) -> Sample:
+        """Cut a window that is turned about its centre; outside the image labels are ignored.
+
+        The image is mirrored at its edges, because what has no label needs no fill of its own.
+        """
+        rows, columns = window
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        cos, sin = (abs(each(math.radians(degrees))) for each in (math.cos, math.sin))
+        near_rows = _widen(rows, height * cos + width * sin, size[0])
+        near_columns = _widen(columns, width * cos + height * sin, size[1])
+        center = (
+            rows.start + (height - 1) / 2 - near_rows.start,
+            columns.start + (width - 1) / 2 - near_columns.start,
+        )
+        to_source = rotation_matrix(height, width, center, degrees)
+        rotate = partial(
+            cv2.warpAffine,
+            M=to_source,
+            dsize=(width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        image = by_opencv(rotate, resize_window(sample.image, size, near_rows, near_columns))
+        labels = cv2.warpAffine(
+            resize_labels_window(sample.labels, size, near_rows, near_columns),
+            to_source,
+            (width, height),
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=self.ignore_index,
+        )
+        return Sample(image, np.asarray(labels))
 
     def _draw_size(self, size: Size, rng: np.random.Generator) -> Size:
         """Draw the size that the whole image is resized to."""
@@ -103,17 +177,17 @@ class CropTransform:
 
     def _pad(
         self,
-        image: UInt8[ndarray, "height width channels"],
+        image: Shaped[ndarray, "height width channels"],
         labels: Shaped[ndarray, "height width"],
     ) -> Sample:
+        """Fill a crop that reaches past the image; levels are 0 to 255."""
         height, width = labels.shape
         side, channels = self.augment.crop_size, image.shape[2]
         if height == width == side:
             return Sample(image, labels)
         # Whole rows are filled: numpy is slow at filling pixel by pixel.
-        color = (_GREY,) * channels if self.augment.pad_value == "grey" else self.mean
-        padding = np.tile([int(value + 0.5) for value in color], side).astype(np.uint8)
-        rows = np.empty((side, side * channels), dtype=np.uint8)
+        padding = np.tile(self._fill(channels), side).astype(image.dtype)
+        rows = np.empty((side, side * channels), dtype=image.dtype)
         rows[:height, : width * channels] = image.reshape(height, -1)
         rows[:height, width * channels :] = padding[width * channels :]
         rows[height:] = padding
@@ -121,30 +195,33 @@ class CropTransform:
         padded_labels[:height, :width] = labels
         return Sample(rows.reshape(side, side, channels), padded_labels)
 
+    def _fill(self, channels: int) -> Int64[ndarray, " channels"]:
+        """Return the level of each channel outside the image."""
+        color = (_GREY,) * channels if self.augment.pad_value == "grey" else self.mean
+        return np.array([int(value + 0.5) for value in color])
+
 
 def resize_window(
-    image: UInt8[ndarray, "height width channels"], size: Size, rows: slice, columns: slice
-) -> UInt8[ndarray, "window_height window_width channels"]:
+    image: Shaped[ndarray, "height width channels"], size: Size, rows: slice, columns: slice
+) -> Shaped[ndarray, "window_height window_width channels"]:
     """Return `cv2.resize(image, size)[rows, columns]` (bilinear), without resizing the rest."""
     if size == image.shape[:2]:
         return image[rows, columns]
     num_pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
     if size[0] * size[1] <= _WARP_COST * num_pixels:
-        whole = np.asarray(cv2.resize(image, size[::-1])).reshape(*size, image.shape[2])
-        return whole[rows, columns]
+        return by_opencv(partial(cv2.resize, dsize=size[::-1]), image)[rows, columns]
     first_row, step_row, near_rows = _source_span(image.shape[0], size[0], rows)
     first_column, step_column, near_columns = _source_span(image.shape[1], size[1], columns)
     to_source = np.array([[step_column, 0, first_column], [0, step_row, first_row]])
     window = (columns.stop - columns.start, rows.stop - rows.start)
-    resized = cv2.warpAffine(
-        image[near_rows, near_columns],
-        to_source,
-        window,
+    resize = partial(
+        cv2.warpAffine,
+        M=to_source,
+        dsize=window,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    # OpenCV drops an axis of one channel.
-    return np.asarray(resized).reshape(window[1], window[0], image.shape[2])
+    return by_opencv(resize, image[near_rows, near_columns])
 
 
 def resize_labels_window(
@@ -168,6 +245,12 @@ def _source_span(source: int, resized: int, window: slice) -> tuple[float, float
     last = (window.stop - 0.5) * step - 0.5
     needed = slice(max(math.floor(first) - 1, 0), min(math.ceil(last) + 2, source))
     return first - needed.start, step, needed
+
+
+def _widen(window: slice, length: float, most: int) -> slice:
+    """Lengthen a window of an axis evenly to both sides, as far as the axis reaches."""
+    extra = max(math.ceil((length - (window.stop - window.start)) / 2), 0) + 1
+    return slice(max(window.start - extra, 0), min(window.stop + extra, most))
 
 
 def _nearest(source: int, resized: int) -> Int64[ndarray, " resized"]:

@@ -1,4 +1,4 @@
-"""Zip and tar archives unpacked so that a stopped run goes on, and nothing is replaced."""
+"""Zip and tar archives unpacked so that a stopped run continues, and nothing is replaced."""
 
 import lzma
 import os
@@ -37,6 +37,16 @@ class _Member:
     read: Callable[[], bytes]
 
 
+def count_bytes(archive: Path) -> int:
+    """Return how many bytes the files of an archive have, as it claims.
+
+    Raises:
+        UserError: If the archive is damaged.
+    """
+    with _opened(archive) as members:
+        return sum(member.size for member in members)
+
+
 def unpack(archive: Path, into: Path, on_file: Callable[[int, int], None]) -> None:
     """Write the files of an archive into a folder; those that are there are left as they are.
 
@@ -72,7 +82,7 @@ def unpack(archive: Path, into: Path, on_file: Callable[[int, int], None]) -> No
 
 
 def _is_there(target: Path, size: int) -> bool:
-    """Whether an earlier run wrote this file; refuse one that is not as in the archive."""
+    """Return True if an earlier run wrote this file; refuse one that is not as in the archive."""
     if not os.path.lexists(target):
         return False
     if target.is_file() and target.stat().st_size == size:

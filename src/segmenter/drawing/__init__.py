@@ -8,17 +8,28 @@ from segmenter.drawing.overlay import (
     shown_classes,
     smaller_size,
 )
-from segmenter.drawing.palette import color_picture, distinct_colors, label_png, palette_png
+from segmenter.drawing.palette import (
+    color_picture,
+    color_table,
+    indexed_png,
+    label_map_png,
+    label_png,
+    palette_png,
+    recolored,
+)
 
 __all__ = [
     "class_shares",
     "color_picture",
-    "distinct_colors",
+    "color_table",
     "encode_jpeg",
+    "indexed_png",
+    "label_map_png",
     "label_png",
     "overlay",
     "overlay_with_legend",
     "palette_png",
+    "recolored",
     "shown_classes",
     "smaller_size",
 ]

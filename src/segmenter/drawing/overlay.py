@@ -19,10 +19,10 @@ _SHARE_COLOR = (95, 99, 104)
 _SWATCH_OUTLINE = (190, 194, 198)
 _BORDER_OPACITY = 0.6
 _UNDER_BORDER = (np.arange(256) * (1 - _BORDER_OPACITY) + 255 * _BORDER_OPACITY).astype(np.uint8)
-"""What a white border makes of each value of red, green or blue."""
+"""Value of red, green or blue after a white border is blended over it."""
 _MIN_TEXT_SIZE = 13  # pixels; smaller letters of the built-in font run together
 _TEXT_PER_SIDE = 0.02  # text size for each pixel of the image's mean side
-_SIDE_PER_BORDER = 900  # a border grows by one pixel for so many of the image's mean side
+_SIDE_PER_BORDER = 900  # a border grows by one pixel per 900 pixels of the image's mean side
 _MAX_NAME_WIDTH = 12.0  # this and the next four in text sizes
 _NAME_INDENT = 1.6
 _ROW_HEIGHT = 1.6
@@ -84,7 +84,7 @@ def overlay_with_legend(
 ) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
     """Draw `overlay` with the classes that occur, the largest first: colour, name, share.
 
-    A background is no class, so it is neither painted nor listed.
+    A background is not a class, so it is neither painted nor listed.
 
     The legend stands below a wide image and to the right of a tall one; its text grows with the
     image. An image too small for a legible legend gets a margin.
@@ -172,7 +172,7 @@ def _painted(
 
 
 def _class_borders(labels: UInt[ndarray, "height width"]) -> ndarray:
-    """Where one class meets another, as thick as suits the size of the picture."""
+    """Return the pixels where one class meets another, as thick as suits the picture's size."""
     borders = np.zeros(labels.shape, dtype=np.uint8)
     borders[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     borders[1:] |= labels[1:] != labels[:-1]

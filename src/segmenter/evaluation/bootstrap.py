@@ -1,4 +1,4 @@
-"""How far scores would move with other images of the same kind: the bootstrap over images.
+"""Estimate confidence intervals of scores by the bootstrap over images.
 
 As many images as there are get drawn with replacement, again and again, and are scored together;
 the middle 95 % of these scores is the interval (Efron's percentile bootstrap). Images are drawn
@@ -34,8 +34,8 @@ MEANS = {
     "photo_miou": "mIoU, mean over images",
     "photo_mean_dice": "mean Dice, mean over images",
 }
-"""What has an interval beside the IoU of each class, and how it is called: four of `Scores`, and
-two means of `ImageScore` over images."""
+"""Scores that have an interval beside the IoU of each class, and their titles: four of `Scores`,
+and two means of `ImageScore` over images."""
 
 
 class Interval(NamedTuple):
@@ -118,7 +118,7 @@ class ImageCounts:
 
     @property
     def _counted(self) -> Bool[ndarray, " classes"]:
-        """Which labels are classes: all but a background."""
+        """Return the labels that are classes: all but a background."""
         return np.arange(self.counts.shape[2]) != self.background_index
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration error, and the temperature that mends it.
+"""Measure the calibration error, and fit the temperature that lowers it.
 
 The confidence of a pixel is the probability of the class that it is labelled with. Pixels fall into
 15 bins of equal width by confidence, over all images; the expected calibration error (ECE) is the
@@ -37,7 +37,7 @@ class Bin:
 
 
 class Reliability:
-    """How often pixels of each confidence are right, summed over images."""
+    """Counts of right pixels by confidence, summed over images."""
 
     def __init__(self) -> None:
         self.pixels: Int64[ndarray, " bins"] = np.zeros(NUM_BINS, dtype=np.int64)
@@ -86,7 +86,7 @@ class TemperatureFit:
 
         Args:
             probabilities: At each pixel.
-            labels_true: Its class; what is no class does not count.
+            labels_true: Its class; what is not a class does not count.
         """
         places = np.flatnonzero(labels_true.ravel() < len(probabilities))
         if len(places) > _NUM_SAMPLED:

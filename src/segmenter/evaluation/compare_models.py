@@ -1,43 +1,71 @@
-"""`segmenter compare`: two models on the same images."""
+"""`segmenter compare`: two models, or label maps that were saved, on the same images."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+from numpy import ndarray
 from rich.console import Console
 from rich.table import Table
 
-from segmenter.data.published.open_data import open_data
+from segmenter.checkpoints.license import terms_note
+from segmenter.classes import Classes
+from segmenter.data.folder import Item
+from segmenter.data.sample import Sample
+from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference
-from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.evaluate import Evaluation, ImageScore, evaluate
 from segmenter.evaluation.evaluate_model import (
     chosen_protocol,
-    data_classes,
     how_computed,
     open_model,
+    open_scored,
     scored_items,
+    warn_of_lossy_masks,
+    warn_of_training_images,
 )
 from segmenter.evaluation.reports.comparison_page import write_comparison
 from segmenter.evaluation.reports.score_tables import print_lines
+from segmenter.evaluation.saved_maps import (
+    SavedMaps,
+    check_without_model,
+    evaluate_maps,
+    is_folder_of_maps,
+)
 from segmenter.files.outputs import write_json
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Compute, Data, LabelRule, Report, Views
+from segmenter.inference.protocols import scoring_protocol
+from segmenter.model import EvaluationProtocol
+from segmenter.options import (
+    Compute,
+    ExtraMetrics,
+    Labelling,
+    LabelRule,
+    Report,
+    ScoredData,
+    Views,
+)
 from segmenter.pages import open_report
-from segmenter.terminal import escape, progress_bar
+from segmenter.terminal import escape, timed_progress
 from segmenter.text import percent, span
 
+OnImage = Callable[[ImageScore], None]
 _NUM_NAMED = 5
 """Images that are named in the terminal."""
 
 
 class Side(NamedTuple):
-    """One of the two models."""
+    """One of the two models, or a folder of label maps."""
 
     model: str
-    label_rule: LabelRule
-    threshold: float | None
+    label_rule: LabelRule = "argmax"
+    merge_threshold: float | None = None
     """The cosine above which its tokens are merged; None: none are."""
+    threshold: float | None = None
+    """Probability from which a model of one class labels a pixel with it; None: 0.5."""
 
 
 def run_comparison(
@@ -45,60 +73,143 @@ def run_comparison(
     b: Side,
     data: str,
     *,
-    which: Data,
+    which: ScoredData,
     views: Views,
     compute: Compute,
     report: Report,
 ) -> Comparison:
     """Evaluate two models on one split, print how they differ, write what was asked for.
 
+    A folder of label maps may stand for a model.
+
     Raises:
         UserError: If models, data, protocol, device or outputs do not allow it.
     """
     page = open_report(report)
-    one, two = (
-        open_model(side.model, replace(compute, merge_threshold=side.threshold)) for side in (a, b)
-    )
-    folder = open_data(data, data_classes(data, which.classes, one.spec))
-    classes = folder.classes.with_image_bits(one.spec.classes.image_bits)
-    name, items = scored_items(folder, which.split, one.spec)
-    if scored_items(folder, which.split, two.spec)[1] != items:
+    sides = (a, b)
+    _check_maps(sides, which, views, compute)
+    predictors = [None if _is_maps(side) else _open(side, views, compute) for side in sides]
+    models = [predictor for predictor in predictors if predictor is not None]
+    spec = models[0].spec if models else None
+    _say(sides, predictors)
+    folder = open_scored(data, which, spec)
+    classes = folder.classes
+    if spec is not None:
+        classes = classes.with_image_bits(spec.classes.image_bits).with_image(spec.image)
+    name, items = scored_items(folder, which.split, spec)
+    if any(scored_items(folder, which.split, each.spec)[1] != items for each in models):
         raise UserError(
             f"{a.model} and {b.model} held out different images for val; compare them on images "
             "that neither was trained on: name another split, or give a list of images as data"
         )
-    predictors = (
-        Predictor(one, protocol=chosen_protocol(views, one.spec), label_rule=a.label_rule),
-        Predictor(two, protocol=chosen_protocol(views, two.spec), label_rule=b.label_rule),
+    for side, predictor in zip(sides, predictors, strict=True):
+        if predictor is not None:
+            warn_of_training_images(side.model, items)
+    warn_of_lossy_masks(items)
+    protocol = models[0].protocol if models else scoring_protocol(views.protocol)
+    one, two = (
+        _OfModel(predictor)
+        if predictor is not None
+        else _OfMaps(SavedMaps(Path(side.model), items, classes, which.ids or "index"), protocol)
+        for side, predictor in zip(sides, predictors, strict=True)
     )
-    with progress_bar("comparing", 2 * len(items)) as advance:
+    with timed_progress(f"comparing on {len(items)} images", 2 * len(items)) as advance:
         comparison = Comparison(
-            *(
-                evaluate(predictor, items, classes, on_image=lambda _: advance())
-                for predictor in predictors
-            )
+            one.evaluate(items, classes, lambda _: advance()),
+            two.evaluate(items, classes, lambda _: advance()),
         )
     context = {
         "a": a.model,
         "b": b.model,
         "data": data,
         "split": name,
-        "how_a": how_computed(predictors[0]),
-        "how_b": how_computed(predictors[1]),
+        "how_a": one.how,
+        "how_b": two.how,
     }
     if report.json:
         write_json(report.json, comparison.to_json(context), overwrite=report.overwrite)
     print_comparison(comparison)
     if page:
-        path = write_comparison(comparison, predictors, items, classes, page, context)
+        drawn = recolored(classes, report.palette)
+        labels = (one.labels, two.labels)
+        path = write_comparison(comparison, labels, items, drawn, page, context)
         print(f"report: {path}")
     return comparison
+
+
+class _OfModel:
+    """Labels that a model predicts."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.how = how_computed(predictor)
+
+    def evaluate(self, items: Sequence[Item], classes: Classes, on_image: OnImage) -> Evaluation:
+        return evaluate(self._predictor, items, classes, on_image=on_image)
+
+    def labels(self, _: Item, sample: Sample) -> ndarray:
+        return self._predictor(sample.image)
+
+
+class _OfMaps:
+    """Labels that were saved; `protocol` says how classes count that are nowhere."""
+
+    def __init__(self, maps: SavedMaps, protocol: EvaluationProtocol) -> None:
+        self._maps = maps
+        self._protocol = protocol
+        self.how = {"ids": maps.ids, "absent_classes": protocol.absent_classes}
+
+    def evaluate(self, items: Sequence[Item], classes: Classes, on_image: OnImage) -> Evaluation:
+        return evaluate_maps(self._maps, items, classes, protocol=self._protocol, on_image=on_image)
+
+    def labels(self, item: Item, sample: Sample) -> ndarray:
+        return self._maps.read(item, sample.labels)
+
+
+def _is_maps(side: Side) -> bool:
+    return is_folder_of_maps(side.model)
+
+
+def _check_maps(
+    sides: tuple[Side, Side], which: ScoredData, views: Views, compute: Compute
+) -> None:
+    """Refuse options that say how a model predicts where label maps are given, and the reverse."""
+    are_maps = [_is_maps(side) for side in sides]
+    if which.ids is not None and not any(are_maps):
+        raise UserError("--ids is for a folder of label maps, and two models are given")
+    if all(are_maps):
+        check_without_model(sides[0].model, views, Labelling(), ExtraMetrics(), compute)
+    for side, is_maps in zip(sides, are_maps, strict=True):
+        if is_maps:
+            labelling = Labelling(label_rule=side.label_rule, threshold=side.threshold)
+            merging = Compute(merge_threshold=side.merge_threshold)
+            check_without_model(side.model, Views(), labelling, ExtraMetrics(), merging)
+
+
+def _open(side: Side, views: Views, compute: Compute) -> Predictor:
+    opened = open_model(side.model, replace(compute, merge_threshold=side.merge_threshold))
+    return Predictor(
+        opened,
+        protocol=chosen_protocol(views, opened.spec),
+        label_rule=side.label_rule,
+        threshold=side.threshold,
+    )
+
+
+def _say(sides: Sequence[Side], predictors: Sequence[Predictor | None]) -> None:
+    """Print the device, and the terms of each model."""
+    pairs = zip(sides, predictors, strict=True)
+    models = [(side, predictor) for side, predictor in pairs if predictor is not None]
+    lines = [predictor.runtime.describe_device() for _, predictor in models[:1]]
+    lines += [terms_note(side.model, each.spec.license) or "" for side, each in models]
+    for line in dict.fromkeys(filter(None, lines)):
+        print(line)
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Show the differences of each class and over all."""
     found = comparison.intervals
-    table = Table("", "A", "B", "B less A", "interval", title="in per cent; classes: IoU")
+    table = Table("", "A", "B", "B - A", "interval", title="in per cent; classes: IoU")
     for name, (one, two) in comparison.means.items():
         interval = span(found.means[name], sign="+") if found else "-"
         shown = (percent(one), percent(two), percent(difference(one, two), sign="+"), interval)

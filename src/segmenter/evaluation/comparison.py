@@ -11,7 +11,7 @@ from segmenter.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """How two models fared on one image."""
+    """Scores of two models on one image."""
 
     index: int
     """Among the images."""
@@ -22,13 +22,13 @@ class ImageDifference:
 
     @property
     def difference(self) -> float:
-        """By how much the second is better."""
+        """Difference of the scores; above 0, the second is better."""
         return self.b - self.a
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found with two models, A and B, on the same images; differences are B less A."""
+    """Comparison of two models, A and B, on the same images; differences are B minus A."""
 
     a: Evaluation
     b: Evaluation
@@ -40,12 +40,12 @@ class Comparison:
 
     @property
     def means(self) -> dict[str, tuple[float | None, float | None]]:
-        """What A and B have in each of `bootstrap.MEANS`."""
+        """Return the scores of A and B in each of `bootstrap.MEANS`."""
         return {name: (self.a.means[name], self.b.means[name]) for name in MEANS}
 
     @property
     def verdict(self) -> str:
-        """What the interval of the mIoU's difference says, as a sentence."""
+        """Describe the interval of the mIoU's difference in a sentence."""
         interval = self.intervals and self.intervals.means["miou"]
         if interval is None:
             return "too few images to tell the models apart"

@@ -1,13 +1,15 @@
 """Predict every image of a split and count the agreement with its mask."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
@@ -17,9 +19,16 @@ from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import ImageCounts, Intervals, image_counts
 from segmenter.evaluation.calibration import TemperatureFit
 from segmenter.evaluation.extra_metrics import Statistics
-from segmenter.evaluation.metrics import ConfusionMatrix, Scores, mean_of_defined, scores
+from segmenter.evaluation.metrics import (
+    ClassScores,
+    ConfusionMatrix,
+    Scores,
+    mean_of_defined,
+    scores,
+)
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
+from segmenter.text import percent
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class ImageScore:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Scores and counts of one split."""
 
@@ -53,6 +62,29 @@ class Evaluation:
     """Time of reading, predicting and counting together."""
     statistics: Statistics | None = None
     """Further metrics, if asked for."""
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU over the classes, from 0 to 1; None where no pixel is labelled."""
+        return self.scores.miou
+
+    @property
+    def per_class(self) -> dict[str, ClassScores]:
+        """Scores of each class, by its name."""
+        return {each.name: each for each in self.scores.classes}
+
+    @property
+    def confusion(self) -> Int64[ndarray, "classes classes"]:
+        """Pixels; a row for each true class, a column for each predicted one."""
+        return self.matrix.counts
+
+    def __repr__(self) -> str:
+        """Return the scores in one line, in per cent."""
+        scores = self.scores
+        return (
+            f"Evaluation({len(self.images)} images: mIoU {percent(scores.miou)}, mean accuracy "
+            f"{percent(scores.mean_accuracy)}, pixel accuracy {percent(scores.pixel_accuracy)})"
+        )
 
     @cached_property
     def intervals(self) -> Intervals | None:
@@ -110,24 +142,41 @@ def evaluate(
         statistics: Counts more of each image, from the probabilities of all classes at all pixels.
 
     Raises:
-        UserError: If there is no image, one cannot be read, or the classes are not the model's.
+        UserError: If no image is given, one cannot be read, or the classes are not the model's.
     """
     if not items:
         raise UserError("nothing to evaluate: the split has no images")
     check_classes(classes.names, predictor.classes.names)
-    classes = classes.with_image_bits(predictor.image_bits)
+    classes = read_like(predictor, classes)
+    labelled = _predicted(predictor, items, classes, statistics)
+    return count_agreement(
+        labelled, classes, predictor.protocol, on_image=on_image, statistics=statistics
+    )
+
+
+def count_agreement(
+    labelled: Iterable[tuple[Item, ndarray, ndarray]],
+    classes: Classes,
+    protocol: EvaluationProtocol,
+    *,
+    on_image: Callable[[ImageScore], None] | None = None,
+    statistics: Statistics | None = None,
+) -> Evaluation:
+    """Count where true and predicted labels agree, image by image.
+
+    Args:
+        labelled: Items, at least one, with their true and their predicted labels.
+        classes: Of both.
+        protocol: Says how classes count that are nowhere.
+        on_image: Called after each image, to show progress.
+        statistics: Told of the images before; kept in what is returned.
+    """
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     images, counts = [], []
-    for item, sample in _samples(items, classes):
+    for item, labels_true, labels in labelled:
         of_image = ConfusionMatrix(len(classes), classes.ignore_index)
-        with _naming(item):
-            if statistics is None:
-                labels = predictor(sample.image)
-            else:
-                labels, probabilities = predictor.labels_and_probabilities(sample.image)
-                statistics.add(sample.labels, labels, probabilities)
-        of_image.add(sample.labels, labels)
+        of_image.add(labels_true, labels)
         matrix.merge(of_image)
         counts.append(image_counts(of_image))
         images.append(
@@ -140,14 +189,29 @@ def evaluate(
             on_image(images[-1])
     return Evaluation(
         matrix=matrix,
-        scores=score_all(matrix, classes, predictor.protocol),
+        scores=score_all(matrix, classes, protocol),
         images=tuple(images),
-        counts=ImageCounts(
-            np.stack(counts), predictor.protocol.absent_classes, classes.background_index
-        ),
+        counts=ImageCounts(np.stack(counts), protocol.absent_classes, classes.background_index),
         seconds=time.perf_counter() - start,
         statistics=statistics,
     )
+
+
+def _predicted(
+    predictor: Predictor,
+    items: Sequence[Item],
+    classes: Classes,
+    statistics: Statistics | None,
+) -> Iterator[tuple[Item, ndarray, ndarray]]:
+    """Yield items with their true and their predicted labels."""
+    for item, sample in _samples(items, classes):
+        with _naming(item):
+            if statistics is None:
+                labels = predictor(sample.image)
+            else:
+                labels, probabilities = predictor.labels_and_probabilities(sample.image)
+                statistics.add(sample.labels, labels, probabilities)
+        yield item, sample.labels, labels
 
 
 def fit_temperature(
@@ -171,7 +235,7 @@ def fit_temperature(
     if not items:
         raise UserError("nothing to fit a temperature on: the split has no images")
     check_classes(classes.names, predictor.classes.names)
-    classes = classes.with_image_bits(predictor.image_bits)
+    classes = read_like(predictor, classes)
     fit = TemperatureFit()
     for item, sample in _samples(items, classes):
         with _naming(item):
@@ -184,6 +248,11 @@ def fit_temperature(
     return temperature
 
 
+def read_like(predictor: Predictor, classes: Classes) -> Classes:
+    """Return the classes of the data, with images read as the model reads them."""
+    return classes.with_image_bits(predictor.image_bits).with_image(predictor.classes.image)
+
+
 @contextmanager
 def _naming(item: Item) -> Iterator[None]:
     """Say which image a mistake is about."""
@@ -193,7 +262,7 @@ def _naming(item: Item) -> Iterator[None]:
         raise UserError(f"{item.name}: {error}") from None
 
 
-def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: Protocol) -> Scores:
+def score_all(matrix: ConfusionMatrix, classes: Classes, protocol: EvaluationProtocol) -> Scores:
     """Return scores over all images, by the rules of a protocol."""
     return scores(
         matrix,

@@ -1,4 +1,4 @@
-"""What `segmenter evaluate --statistics` adds to the scores, counted image by image.
+"""Compute the additional metrics of `segmenter evaluate --statistics`, image by image.
 
 Nothing of an image is kept but counts, so memory does not grow with their number.
 """
@@ -14,16 +14,19 @@ from segmenter.evaluation.boundaries import DEFAULT_RATIO, BoundaryCounts
 from segmenter.evaluation.calibration import NUM_BINS, Reliability, tempered
 from segmenter.evaluation.object_sizes import LIMITS, SIZES, SizeCounts
 from segmenter.evaluation.risk_coverage import COVERAGES, RiskCoverage
+from segmenter.evaluation.threshold_curve import ThresholdCurve
 
 
 class Statistics:
-    """Boundary IoU, IoU by object size, calibration, and risk against coverage.
+    """Boundary IoU, IoU by object size, calibration, risk against coverage, and thresholds.
 
     Args:
         classes: Of the data.
         boundary_ratio: Width of boundary regions, as a share of an image's diagonal.
-        temperature: Fitted on other images: calibration is told with it too; None: only as it is.
+        temperature: Fitted on other images: calibration is also reported with it, if given.
         fitted_on: What it was fitted on.
+        has_probabilities: Whether images come with them; without, calibration, risk and thresholds
+            are left out.
     """
 
     def __init__(
@@ -33,12 +36,17 @@ class Statistics:
         boundary_ratio: float = DEFAULT_RATIO,
         temperature: float | None = None,
         fitted_on: str | None = None,
+        has_probabilities: bool = True,
     ) -> None:
         self.classes = classes
         self.boundaries = BoundaryCounts(len(classes), classes.ignore_index, boundary_ratio)
         self.sizes = SizeCounts(len(classes), classes.ignore_index)
         self.reliability = Reliability()
         self.risk_coverage = RiskCoverage()
+        self.has_probabilities = has_probabilities
+        has_threshold = has_probabilities and classes.background_index is not None
+        self.threshold_curve = ThresholdCurve() if has_threshold else None
+        """Of a model of one class."""
         self.temperature = temperature
         self.fitted_on = fitted_on
         self.tempered_reliability = None if temperature is None else Reliability()
@@ -47,28 +55,39 @@ class Statistics:
         self,
         labels_true: Shaped[ndarray, "height width"],
         labels: Shaped[ndarray, "height width"],
-        probabilities: Float[ndarray, "classes height width"],
+        probabilities: Float[ndarray, "classes height width"] | None = None,
     ) -> None:
         """Count one image: its truth, the labels it got, and the probabilities behind them."""
         self.boundaries.add(labels_true, labels)
         self.sizes.add(labels_true, labels)
+        if probabilities is not None:
+            self._add_probabilities(labels_true, labels, probabilities)
+
+    def _add_probabilities(
+        self,
+        labels_true: Shaped[ndarray, "height width"],
+        labels: Shaped[ndarray, "height width"],
+        probabilities: Float[ndarray, "classes height width"],
+    ) -> None:
         is_labelled = labels_true != self.classes.ignore_index
         is_right = (labels_true == labels)[is_labelled]
         confidence = _confidence(probabilities, labels)[is_labelled]
         self.reliability.add(confidence, is_right)
         self.risk_coverage.add(confidence, is_right)
+        if self.threshold_curve is not None:
+            is_class = (labels_true == 1)[is_labelled]
+            self.threshold_curve.add(is_class, probabilities[1][is_labelled])
         if self.temperature is not None and self.tempered_reliability is not None:
             confidence = _confidence(tempered(probabilities, self.temperature), labels)
             self.tempered_reliability.add(confidence[is_labelled], is_right)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain values, with the settings it was made with; classes by name."""
-        return {
-            "boundary": self._boundary_json(),
-            "object_size": self._size_json(),
-            "calibration": self._calibration_json(),
-            "risk_coverage": self._risk_json(),
-        }
+        found = {"boundary": self._boundary_json(), "object_size": self._size_json()}
+        if self.has_probabilities:
+            found["calibration"] = self._calibration_json()
+            found["risk_coverage"] = self._risk_json()
+        return found | self._threshold_json()
 
     def _by_name(self, values: list[Any]) -> dict[str, Any]:
         return dict(zip(self.classes.names, values, strict=True))
@@ -111,6 +130,10 @@ class Statistics:
                 "bins_tempered": _bins_json(self.tempered_reliability),
             }
         return found
+
+    def _threshold_json(self) -> dict[str, Any]:
+        curve = self.threshold_curve
+        return {} if curve is None else {"threshold_curve": curve.to_json()}
 
     def _risk_json(self) -> dict[str, Any]:
         area, lowest = self.risk_coverage.area(), self.risk_coverage.lowest_area()

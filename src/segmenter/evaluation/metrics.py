@@ -1,4 +1,4 @@
-"""How well label maps agree with the truth: one matrix of pixel counts, and the scores in it.
+"""Score label maps against the ground truth: one confusion matrix, and the scores in it.
 
 All scores are ratios of whole pixel counts over the entire data set, in [0, 1]; a score that would
 be 0 / 0 is `None`, never NaN.
@@ -19,14 +19,14 @@ ABSENT_DICE: dict[AbsentRule, float | None] = {"skip": None, "one": 0.0, "zero":
 
 
 class ConfusionMatrix:
-    """How many pixels of each true class were predicted as each class, summed over images.
+    """Confusion matrix: pixels of each true class, by predicted class, summed over images.
 
     Args:
         num_classes: Classes to tell apart, not counting the ignore label.
         ignore_index: Pixels whose true label is this are not counted, whatever is predicted there.
 
     Raises:
-        ValueError: If there is no class, or `ignore_index` is one: its pixels would hide mistakes.
+        ValueError: Without a class, or if `ignore_index` is one: its pixels would hide mistakes.
     """
 
     def __init__(self, num_classes: int, ignore_index: int) -> None:
@@ -77,11 +77,10 @@ class ConfusionMatrix:
         self.counts += other.counts
 
 
-@dataclass(frozen=True)
-class ClassScores:
-    """How one class fared; a score is `None` where it would be 0 / 0."""
+@dataclass(frozen=True, kw_only=True)
+class OverlapScores:
+    """Scores of one class; a score is `None` where it would be 0 / 0."""
 
-    name: str
     iou: float | None
     """Intersection over union of its true and its predicted pixels."""
     dice: float | None
@@ -90,6 +89,13 @@ class ClassScores:
     """Share of the pixels predicted as this class that are."""
     recall: float | None
     """Share of the pixels of this class that are predicted as it; papers print it as accuracy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores(OverlapScores):
+    """Scores of one class of a data set, and how often it occurs."""
+
+    name: str
     pixels: int
     """Its pixels in the truth."""
     pixels_predicted: int
@@ -101,7 +107,7 @@ class ClassScores:
 
     @property
     def accuracy(self) -> float | None:
-        """What `mean_accuracy` is the mean of: the recall."""
+        """Return the recall; `mean_accuracy` is its mean."""
         return self.recall
 
     def to_json(self) -> dict[str, float | int | None]:
@@ -113,7 +119,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a confusion matrix says, as printed in papers but in [0, 1]."""
+    """Scores of a confusion matrix, as in papers but in [0, 1]."""
 
     miou: float | None
     """Mean IoU over classes; those in `absent` count as the rule says, `predicted_only` as 0."""
@@ -128,7 +134,7 @@ class Scores:
     classes: tuple[ClassScores, ...]
     """In the order of the class indices; the background too, where there is one."""
     background: str | None = None
-    """Name of what is no class: it counts in pixel accuracy and kappa, but in no mean."""
+    """Name of what is not a class: it counts in pixel accuracy and kappa, but in no mean."""
 
     @property
     def counted(self) -> tuple[ClassScores, ...]:
@@ -141,6 +147,11 @@ class Scores:
         return tuple(
             each.name for each in self.counted if not each.pixels and not each.pixels_predicted
         )
+
+    @property
+    def absent_iou(self) -> float | None:
+        """The IoU that the protocol gives absent classes; None where they are left out."""
+        return next((each.iou for each in self.counted if each.name in self.absent), None)
 
     @property
     def predicted_only(self) -> tuple[str, ...]:
@@ -177,7 +188,7 @@ def scores(
         matrix: Counts over a whole data set; for the scores of one image, over that image.
         names: Class names, in the order of their indices.
         absent_rule: What a class counts that is in neither truth nor prediction.
-        background_index: What is no class, and so in no mean; None: all are classes.
+        background_index: What is not a class, and so in no mean; None: all are classes.
 
     Raises:
         ValueError: If there are more or fewer names than classes.
@@ -191,10 +202,7 @@ def scores(
     classes = tuple(
         ClassScores(
             name=name,
-            iou=_ratio(both, true + predicted - both, undefined=ABSENT_IOU[absent_rule]),
-            dice=_ratio(2 * both, true + predicted, undefined=ABSENT_DICE[absent_rule]),
-            precision=_ratio(both, predicted),
-            recall=_ratio(both, true),
+            **overlap_scores(both, true, predicted, absent_rule),
             pixels=true,
             pixels_predicted=predicted,
             share=_ratio(true, total),
@@ -216,6 +224,25 @@ def scores(
         classes=classes,
         background=None if background_index is None else names[background_index],
     )
+
+
+def overlap_scores(
+    both: int, true: int, predicted: int, absent_rule: AbsentRule = "skip"
+) -> dict[str, float | None]:
+    """Compute the fields of `OverlapScores`.
+
+    Args:
+        both: Pixels that are of the class, and are predicted as it.
+        true: Pixels that are of the class.
+        predicted: Pixels that are predicted as it.
+        absent_rule: What a class counts that is in neither truth nor prediction.
+    """
+    return {
+        "iou": _ratio(both, true + predicted - both, undefined=ABSENT_IOU[absent_rule]),
+        "dice": _ratio(2 * both, true + predicted, undefined=ABSENT_DICE[absent_rule]),
+        "precision": _ratio(both, predicted),
+        "recall": _ratio(both, true),
+    }
 
 
 def mean_of_defined(values: Sequence[float | None]) -> float | None:

@@ -1,7 +1,7 @@
 """IoU by the size of objects, for labels without instances.
 
 The Segmenter paper gives mIoU of small, medium and large objects on ADE20K and does not say how
-they are told apart; here:
+they are separate; here:
 
 - an object is a connected component of one class in the truth (pixels that touch at a side or a
   corner), its size the number of its pixels in the image as it is, and the limits are COCO's:
@@ -48,7 +48,7 @@ class SizeCounts:
         self.wrong: Int64[ndarray, "sizes classes"] = np.zeros(shape, dtype=np.int64)
         """Pixels predicted as the class that are of another."""
         self.objects: Int64[ndarray, "sizes classes"] = np.zeros(shape, dtype=np.int64)
-        """How many there are in the truth."""
+        """Number of objects in the ground truth."""
 
     def add(
         self,

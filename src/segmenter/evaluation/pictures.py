@@ -8,6 +8,7 @@ from numpy import ndarray
 from segmenter.classes import Classes
 from segmenter.data.sample import Sample
 from segmenter.drawing import overlay, smaller_size
+from segmenter.image_spec import shown_pixels
 
 WRONG_COLOR = (214, 48, 49)
 UNLABELLED_COLOR = (46, 50, 58)
@@ -29,7 +30,8 @@ def draw_pictures(
         max_side: Larger pictures are made smaller, in pixels.
     """
     size = smaller_size(labels.shape, max_side)
-    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+    shown = shown_pixels(sample.image, classes.image)
+    image = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     true = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     is_labelled = true != classes.ignore_index
@@ -59,7 +61,8 @@ def draw_comparison(
         max_side: Larger pictures are made smaller, in pixels.
     """
     size = smaller_size(labels_a.shape, max_side)
-    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+    shown = shown_pixels(sample.image, classes.image)
+    image = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     true, a, b = (
         cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
         for labels in (sample.labels, labels_a, labels_b)

@@ -1,4 +1,4 @@
-"""What is gained by trusting only the pixels that a model is sure of: risk against coverage.
+"""Compute risk against coverage: the error among the pixels that a model is most sure of.
 
 Pixels of all images are ranked by confidence, the probability of the class that they are labelled
 with. Coverage c keeps the share c that is surest; the risk at c is the share of wrong pixels among
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""For which the risk is told."""
+"""Coverages for which the risk is reported."""
 
 _NUM_BINS = 4096
 _MAX_BITS = 24.0  # float32 knows no probability between 1 - 2**-24 and 1
@@ -24,7 +24,7 @@ _MAX_BITS = 24.0  # float32 knows no probability between 1 - 2**-24 and 1
 class RiskCoverage:
     """Right and wrong pixels by confidence, summed over images.
 
-    Confidences are told apart by log2(1 - confidence), in 4096 steps, since most are near 1. Pixels
+    Confidences are binned by log2(1 - confidence), in 4096 steps, since most are near 1. Pixels
     of one step count as ties: the share of wrong ones is the same in any part of them.
     """
 

@@ -1,1 +1,1 @@
-"""What stands beside the core, which never imports it: each part has a command of its own."""
+"""Parts beside the core, which never imports them: each has a command of its own."""

@@ -1,4 +1,4 @@
-"""What took seconds to make and can be made again, kept in the user's cache folder.
+"""Keep results that take seconds to compute in the user's cache folder.
 
 Each entry begins with the SHA-256 of its key, and of key and content together: what is damaged, or
 was put under another key, is made anew. Nothing is read or written where others could write, and
@@ -6,10 +6,12 @@ nothing but regular files of a bounded size.
 Entries are written aside and renamed, so that processes can share the folder.
 """
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from typing import TypeVar
 _MAGIC = b"segmenter cache 2\n"
 _HASH_BYTES = hashlib.sha256().digest_size
 _HEAD_BYTES = len(_MAGIC) + 2 * _HASH_BYTES
+_ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 MAX_CONTENT = (1 << 31) + (1 << 26)
 """Bytes of the largest content: a graph has at most 2 GiB."""
@@ -28,7 +31,7 @@ log = logging.getLogger("segmenter.cache")
 
 
 class _UnfitError(Exception):
-    """Why an entry, or the folder, is not used."""
+    """Reason for which an entry, or the folder, is not used."""
 
 
 def cache_folder() -> Path:
@@ -38,9 +41,14 @@ def cache_folder() -> Path:
     return home / "segmenter"
 
 
-def entry_path(key: str) -> Path:
-    """Where what is kept under a key lies."""
-    return cache_folder() / _hash(key.encode()).hex()
+def token_folder() -> Path:
+    """`$XDG_CACHE_HOME/segmenter-tokens`, for what encoders say of images."""
+    return cache_folder().with_name("segmenter-tokens")
+
+
+def entry_path(key: str, folder: Callable[[], Path] = cache_folder) -> Path:
+    """Return the path of the entry of a key."""
+    return folder() / _hash(key.encode()).hex()
 
 
 def cached(
@@ -49,8 +57,9 @@ def cached(
     use: Callable[[bytes], Opened],
     *,
     max_bytes: int = MAX_CONTENT,
+    folder: Callable[[], Path] = cache_folder,
 ) -> Opened:
-    """What `use` makes of the bytes kept under a key, or of those just made, which are kept.
+    """Return `use(content)` for the bytes kept under a key, or for those just made, which are kept.
 
     An entry that is damaged, another key's, no regular file, too large, or refused by `use` is
     made anew, and a line of the log says so; likewise where the folder is not the user's alone.
@@ -60,20 +69,21 @@ def cached(
         make: Called where nothing usable is kept.
         use: Called with the bytes; of kept ones, whatever it raises means that they are useless.
         max_bytes: No entry is larger.
+        folder: Gives the folder of the entries.
     """
     try:
-        kept = _read(key, max_bytes)
+        kept = _read(key, max_bytes, folder)
     except _UnfitError as reason:
         _say(str(reason))
     else:
         if kept is not None:
             try:
                 return use(kept)
-            except Exception:  # libraries raise what they like on bytes that are no graph
-                _say(f"the cache entry {entry_path(key)} cannot be used; made anew")
+            except Exception:  # libraries raise what they like on bytes that are not a graph
+                _say(f"the cache entry {entry_path(key, folder)} cannot be used; made anew")
     made = make()
     try:
-        _write(key, made)
+        _write(key, made, folder)
     except _UnfitError as reason:  # costs time at the next start only
         _say(str(reason))
     return use(made)
@@ -89,7 +99,7 @@ def _hash(data: bytes) -> bytes:
 
 
 def _head(key: str, content: bytes) -> bytes:
-    """What an entry begins with."""
+    """Return the first bytes of an entry."""
     of_key = _hash(key.encode())
     bound = hashlib.sha256(of_key)
     bound.update(content)
@@ -97,9 +107,9 @@ def _head(key: str, content: bytes) -> bytes:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse what is no folder, another user's, or may be written by others."""
+    """Refuse what is not a folder, another user's, or may be written by others."""
     if not folder.is_dir():
-        raise _UnfitError(f"the cache folder {folder} is no folder; nothing is kept")
+        raise _UnfitError(f"the cache folder {folder} is not a folder; nothing is kept")
     if os.name != "posix":
         return
     for found in (folder.lstat(), folder.stat()):
@@ -115,33 +125,33 @@ def _check_folder(folder: Path) -> None:
             )
 
 
-def _read(key: str, max_bytes: int) -> bytes | None:
-    """The content of an entry; none if there is no entry.
+def _read(key: str, max_bytes: int, folder: Callable[[], Path]) -> bytes | None:
+    """The content of an entry; None if it does not exist.
 
     Raises:
         _UnfitError: If it cannot be read, or is not to be trusted.
     """
     try:
-        path = entry_path(key)
+        path = entry_path(key, folder)
         if not os.path.lexists(path):
             return None
         _check_folder(path.parent)
         return _read_entry(path, key, max_bytes)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         raise _UnfitError(f"the cache cannot be read: {error}") from None
 
 
 def _read_entry(path: Path, key: str, max_bytes: int) -> bytes:
     """The content of an entry that is there, looked at before it is read."""
     if not path.is_file() or path.is_symlink():
-        raise _UnfitError(f"the cache entry {path} is no file; made anew")
+        raise _UnfitError(f"the cache entry {path} is not a file; made anew")
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # it may have been replaced just now
         flags |= getattr(os, name, 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise _UnfitError(f"the cache entry {path} is no file; made anew")
+            raise _UnfitError(f"the cache entry {path} is not a file; made anew")
         if _is_foreign(found):
             raise _UnfitError(f"the cache entry {path} may be written by others; made anew")
         if found.st_size > max_bytes + _HEAD_BYTES:
@@ -154,19 +164,19 @@ def _read_entry(path: Path, key: str, max_bytes: int) -> bytes:
 
 
 def _is_foreign(found: os.stat_result) -> bool:
-    """Whether others than the user can have written it."""
+    """Return True if others than the user can have written it."""
     is_posix = os.name == "posix"
     return is_posix and (found.st_uid != os.geteuid() or bool(found.st_mode & _OTHERS_MAY_WRITE))
 
 
-def _write(key: str, content: bytes) -> None:
+def _write(key: str, content: bytes, folder: Callable[[], Path]) -> None:
     """Keep a content, for the user alone.
 
     Raises:
         _UnfitError: If it cannot be written, or the folder is not to be trusted.
     """
     try:
-        path = entry_path(key)
+        path = entry_path(key, folder)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_folder(path.parent)
         descriptor, aside = tempfile.mkstemp(prefix=".segmenter-", suffix=".tmp", dir=path.parent)
@@ -180,8 +190,35 @@ def _write(key: str, content: bytes) -> None:
         finally:
             Path(aside).unlink(missing_ok=True)
     except FileExistsError:
-        raise _UnfitError(
-            f"the cache folder {cache_folder()} is no folder; nothing is kept"
-        ) from None
+        raise _UnfitError(f"the cache folder {folder()} is not a folder; nothing is kept") from None
     except (OSError, RuntimeError) as error:
         raise _UnfitError(f"nothing is kept for the next start: {error}") from None
+
+
+def shrink(folder: Callable[[], Path], max_bytes: int) -> None:
+    """Delete the entries of a folder that were written or marked longest ago, until the rest fits.
+
+    Nothing but entries is deleted; what cannot be is left.
+
+    Args:
+        folder: Gives the folder.
+        max_bytes: Bytes that all entries may have together.
+    """
+    with contextlib.suppress(OSError, RuntimeError):
+        entries = [
+            (each.stat(follow_symlinks=False), each.path)
+            for each in os.scandir(folder())
+            if _ENTRY_NAME.fullmatch(each.name)
+        ]
+        total = sum(facts.st_size for facts, _ in entries)
+        for facts, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
+            if total <= max_bytes:
+                break
+            Path(path).unlink(missing_ok=True)
+            total -= facts.st_size
+
+
+def mark(key: str, folder: Callable[[], Path]) -> None:
+    """Note that an entry was used now, so that `shrink` spares it."""
+    with contextlib.suppress(OSError, RuntimeError):
+        os.utime(entry_path(key, folder))

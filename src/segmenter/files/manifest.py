@@ -1,4 +1,4 @@
-"""Which files of an output folder are ours: a hidden file in it says so, for later runs."""
+"""Record the files of an output folder that are ours, in a hidden file, for later runs."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ Content = tuple[int, str]
 
 @runtime_checkable
 class Notes(Protocol):
-    """Where an output folder keeps which files are its own."""
+    """Name of the folder that holds the record of our files."""
 
     def add(self, name: str, content: Content) -> None:
         """Note that a file is about to get a content; an `OSError` if that cannot be done."""
@@ -58,7 +58,7 @@ def written_names(folder: Path) -> set[str]:
 
 
 def is_output_folder(folder: Path) -> bool:
-    """Whether runs of ours have written into a folder."""
+    """Return True if runs of ours have written into a folder."""
     return (folder / MANIFEST_NAME).exists() or (folder / RECORDS_NAME).exists()
 
 

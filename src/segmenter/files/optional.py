@@ -7,14 +7,22 @@ from typing import Any
 
 from segmenter.errors import UserError
 
+DISTRIBUTION = "vit-segmenter"
+"""The name of this package where pip looks it up."""
+
 
 def missing(modules: Iterable[str]) -> list[str]:
     """Return the names of those modules that are not installed."""
     return [module for module in modules if find_spec(module) is None]
 
 
+def install_lines(extra: str) -> str:
+    """Return what installs an extra: from the package index, and from a clone."""
+    return f"pip install '{DISTRIBUTION}[{extra}]' (in a clone: pip install '.[{extra}]')"
+
+
 def require(purpose: str, *modules: str, extra: str) -> None:
-    """Refuse to go on without modules that an extra installs.
+    """Raise an error without modules that an extra installs.
 
     Args:
         purpose: What needs them, in the singular, such as `a video`.
@@ -22,13 +30,13 @@ def require(purpose: str, *modules: str, extra: str) -> None:
         extra: The extra of this package that installs them.
 
     Raises:
-        UserError: Naming those that are not installed, and the command that installs them.
+        UserError: Naming those that are not installed, and the commands that install them.
     """
     absent = missing(modules)
     if absent:
         raise UserError(
             f"{purpose} needs {', '.join(absent)}, not installed; get it with: "
-            f"pip install 'vit-segmenter[{extra}]'"
+            f"{install_lines(extra)}"
         )
 
 
@@ -49,5 +57,5 @@ def import_optional(purpose: str, module: str, *, extra: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"{purpose} needs {module}, which fails to be imported: {str(error)[:200]}; install it "
-            f"again with: pip install 'vit-segmenter[{extra}]'"
+            f"again with: {install_lines(extra)}"
         ) from None

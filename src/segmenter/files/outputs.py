@@ -9,6 +9,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 
 from segmenter.errors import UserError
@@ -66,7 +67,7 @@ def check_new(path: Path, *, overwrite: bool) -> None:
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
     if path.exists() and not path.is_file():  # renaming over a device would replace it
-        raise UserError(f"{path} is no file that can be replaced; give another name")
+        raise UserError(f"{path} is not a file that can be replaced; give another name")
 
 
 def write_new_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
@@ -113,7 +114,7 @@ def check_new_folder(path: Path, names: Iterable[str], *, overwrite: bool) -> No
     if not overwrite:
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
     if path.is_symlink() or not path.is_dir():
-        raise UserError(f"{path} is no folder; give another name")
+        raise UserError(f"{path} is not a folder; give another name")
     strange = {each.name for each in path.iterdir()} - set(names)
     if strange:
         raise UserError(
@@ -239,7 +240,7 @@ class OutputFolder:
         return path
 
     def _wrote(self, name: str, path: Path) -> bool:
-        """Whether a file has a content that we gave it, or, as after a power cut, none."""
+        """Return True if a file has a content that we gave it or, as after a power cut, none."""
         known = self._notes.known(name)
         size = path.stat().st_size
         if known and size == 0:
@@ -248,7 +249,7 @@ class OutputFolder:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether a name with `/` between its parts means a file inside a folder, on any system."""
+    """Return True if a name, with `/` between its parts, stays inside a folder on any system."""
     return not (
         any(part in {"", ".", ".."} or PureWindowsPath(part).drive for part in name.split("/"))
         or "\\" in name
@@ -310,6 +311,15 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Force a folder and all in it to the disk, where the system can.
+
+    Many files at a time: the disk then gathers what they wait for.
+    """
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(sync_folder, (folder, *folder.rglob("*"))))  # a file is opened alike
 
 
 def _cannot_write(path: Path, error: Exception) -> UserError:

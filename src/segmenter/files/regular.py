@@ -14,7 +14,7 @@ def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
         max_bytes: Nothing of a larger file is read; None: no limit.
 
     Raises:
-        OSError: If it is missing, is no regular file, or is larger; `strerror` says which.
+        OSError: If it is missing, is not a regular file, or is larger; `strerror` says which.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:

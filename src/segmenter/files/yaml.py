@@ -25,9 +25,13 @@ _REAL = re.compile(
 )
 _OUR_WORDS = {
     "int_type": "must be a whole number, in plain digits",
+    "int_parsing": "must be a whole number, in plain digits",
+    "int_from_float": "must be a whole number, in plain digits",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
     "string_type": "must be text; put it in quotes",
+    "string_too_short": "is too short",
     "bool_type": "must be true or false",
     "list_type": "must be a list, such as [1, 2]",
     "tuple_type": "must be a list, such as [1, 2]",
@@ -67,7 +71,7 @@ _YAML_WORDS = {
 
 
 class StrictnessError(yaml.constructor.ConstructorError):
-    """What `StrictLoader` refuses, in our words."""
+    """Refusals of `StrictLoader`, in our words."""
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -150,7 +154,7 @@ def read_yaml(path: Path, loader: type[StrictLoader] = PlainLoader) -> Any:
 
 
 def _what_is_wrong(error: Exception) -> str:
-    """What a YAML library found, in words for whoever wrote the file."""
+    """Return a YAML library's finding, in words for the file's author."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", ""))
     if isinstance(error, StrictnessError):
         return problem
@@ -171,7 +175,7 @@ def _check_size_of_content(text: str, path: Path) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """Read one value from the command line as in a recipe; what is no YAML is plain text."""
+    """Read one value from the command line as in a recipe; what is not YAML is plain text."""
     try:
         return yaml.load(text, PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError, TypeError):
@@ -180,10 +184,7 @@ def parse_value(text: str) -> Any:
 
 def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     """Put the first finding of pydantic into one line: where, what, and the nearest valid key."""
-    findings = error.errors(include_url=False)
-    # A mistyped key is why another one is missing.
-    unknown = [finding for finding in findings if finding["type"] == "extra_forbidden"]
-    finding = unknown[0] if unknown else _of_best_member(findings)
+    finding = _first_finding(error)
     location, known = _follow(schema, finding["loc"])
     where = ".".join(location)
     if finding["type"] == "extra_forbidden":
@@ -204,7 +205,13 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
             f"choose from {', '.join(choices)}"
         )
     message = _OUR_WORDS.get(finding["type"], message[0].lower() + message[1:])
-    return f"{where}: {message}, got {_short(finding['input'])}"
+    place = f"{where}: " if where else ""
+    return f"{place}{message}, got {_short(finding['input'])}"
+
+
+def first_place(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Return the key that `first_problem` speaks of, with its sections; empty for no single one."""
+    return ".".join(_follow(schema, _first_finding(error)["loc"])[0])
 
 
 def nearest(given: str, known: Sequence[str]) -> str:
@@ -215,6 +222,13 @@ def nearest(given: str, known: Sequence[str]) -> str:
 
 def _short(value: object) -> str:
     return reprlib.repr(value)  # never the whole of it: a small file can describe a huge value
+
+
+def _first_finding(error: ValidationError) -> Any:
+    findings = error.errors(include_url=False)
+    # A mistyped key is why another one is missing.
+    unknown = [finding for finding in findings if finding["type"] == "extra_forbidden"]
+    return unknown[0] if unknown else _of_best_member(findings)
 
 
 def _of_best_member(findings: Sequence[Any]) -> Any:
@@ -249,7 +263,7 @@ def _follow(schema: type[BaseModel], location: Sequence[int | str]) -> tuple[lis
         parts.append(str(part))
         if isinstance(part, str):
             fields = models[""].model_fields if "" in models else {}
-            known = set(fields)
+            known = {name for name, field in fields.items() if not field.exclude}
             models = dict(_models_in(fields[part].annotation)) if part in fields else {}
     return parts, sorted(known)
 

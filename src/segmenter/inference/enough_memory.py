@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
-import torch
 
 from segmenter.errors import UserError
+from segmenter.runtimes.devices import is_out_of_memory
 
 
 @contextmanager
@@ -15,11 +15,10 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, cv2.error) as error:
-        is_short = (
-            isinstance(error, MemoryError | torch.OutOfMemoryError)
-            or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
-            or "can't allocate memory" in str(error)
-        )
+        if isinstance(error, cv2.error):
+            is_short = error.code == cv2.Error.StsNoMem
+        else:
+            is_short = is_out_of_memory(error)
         if not is_short:
             raise
         raise UserError(

@@ -1,4 +1,4 @@
-"""How patch logits make up a picture, along one axis.
+"""Interpolate patch logits to pixels, along one axis.
 
 Each step between patches and pixels is linear and separable: upsampling a window, the mean of
 overlapping windows, mirroring, resizing to the image. So is their composition, and each row or
@@ -30,9 +30,11 @@ class AxisMap(NamedTuple):
         weights = self.weights[after.indices] * after.weights[:, :, None]
         return _compact(indices.reshape(len(indices), -1), weights.reshape(len(weights), -1))
 
-    def mirrored(self) -> "AxisMap":
-        """Return this map with its targets in reverse order."""
-        return AxisMap(self.indices[::-1], self.weights[::-1])
+    def mirrored(self, num_sources: int | None = None) -> "AxisMap":
+        """Return this map with its targets in reverse order, and with its sources if counted."""
+        if num_sources is None:
+            return AxisMap(self.indices[::-1], self.weights[::-1])
+        return AxisMap(num_sources - 1 - self.indices[::-1, ::-1], self.weights[::-1, ::-1])
 
 
 def resize_axis(old: int, new: int) -> AxisMap:

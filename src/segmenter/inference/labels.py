@@ -5,11 +5,12 @@ patch logits around it (`interpolation.py`), so a class whose highest logit ther
 lowest can win no pixel of the tile. Mostly one to four classes are left, and only these are
 computed: the label map is that of the highest score at each pixel, at a fraction of the cost.
 
-That holds where logits are averaged over views. A mean of softmaxes is no weighted mean of logits:
-there, all classes are computed, some tiles at a time. So are probabilities and margins.
+That holds where logits are averaged over views. A mean of softmaxes is not a weighted mean of
+logits: there, all classes are computed, some tiles at a time. So are probabilities and margins.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,23 +20,29 @@ from numpy import ndarray
 from torch import Tensor
 
 from segmenter.inference.interpolation import TileWeights
+from segmenter.inference.threshold import is_at_least
 
 Quantity = Literal["labels", "margins", "confidence", "probabilities"]
-"""What can be asked of the pixels of an image."""
+"""Quantity to compute for the pixels of an image."""
 
 _GROUP_NUMBERS = 1 << 19
 """Scores that are computed at once: 2 MiB of float32, so that they stay in the cache."""
 
 _FEW_CLASSES = 32
 
+_ROUNDING = 1e-5
+"""Bound of the rounding error of a probability: nearer to a threshold, a tile is computed."""
+
 
 class ViewLogits(NamedTuple):
-    """What one view says about a band of tile rows. All parts of a band have the same tiles."""
+    """Logits of one view in a band of tile rows. All parts of a band have the same tiles."""
 
     logits: Float[Tensor, "rows columns classes"]
     """Of the patches of all windows that the band needs, as if windows lay side by side."""
     rows: TileWeights
     columns: TileWeights
+    are_scores: bool = False
+    """True: not logits but their exponentials, as `EvaluationProtocol.window_average` says."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -49,7 +56,7 @@ class ViewLogits(NamedTuple):
 
     def cut(self, tile_rows: slice) -> "ViewLogits":
         """Return what it says about some rows of tiles."""
-        return ViewLogits(self.logits, self.rows[tile_rows], self.columns)
+        return self._replace(rows=self.rows[tile_rows])
 
 
 def band_labels(
@@ -82,6 +89,36 @@ def band_labels(
     return _assembled(labels, grid)
 
 
+def band_labels_above(
+    parts: Sequence[ViewLogits],
+    threshold: float,
+    dtype: type[np.unsignedinteger],
+    *,
+    softmax: bool,
+) -> UInt[ndarray, "height width"]:
+    """Label each pixel of a band 1 where class 1, of two, is at least as probable as a threshold.
+
+    Only tiles are computed in which the probability may lie on both sides of it: the softmax over
+    two classes rises with the difference of their logits.
+
+    Args:
+        parts: What each view says.
+        threshold: A probability, above 0 and below 1.
+        dtype: Of the labels.
+        softmax: Whether probabilities are averaged over the views instead of logits.
+    """
+    grid, (height, width) = parts[0].grid, parts[0].tile_size
+    lowest, highest = _probability_bounds(parts, softmax=softmax)
+    is_above = lowest > threshold + _ROUNDING
+    is_open = (is_above | (highest < threshold - _ROUNDING)).logical_not()  # also if one is NaN
+    labels = np.empty((grid[0] * grid[1], width, height), dtype=dtype)
+    labels[:] = _numpy(is_above)[:, None, None]
+    for tiles in _in_groups(is_open.nonzero()[:, 0], parts):
+        probabilities = _mean_probabilities(parts, tiles, softmax=softmax)
+        labels[_numpy(tiles)] = is_at_least(_numpy(probabilities[..., 1]), threshold)
+    return _assembled(labels, grid)
+
+
 def band_probabilities(
     parts: Sequence[ViewLogits], *, softmax: bool
 ) -> Float[ndarray, "classes height width"]:
@@ -100,10 +137,28 @@ def band_confidence(
     return confidence
 
 
-def band_margins(parts: Sequence[ViewLogits], *, softmax: bool) -> Float[ndarray, "height width"]:
-    """Return by how much the best class is more probable than the second: 0, a tie, to 1."""
-    (margins,) = _of_probabilities(parts, _margin, softmax=softmax)
+def band_margins(
+    parts: Sequence[ViewLogits], threshold: float | None = None, *, softmax: bool
+) -> Float[ndarray, "height width"]:
+    """Return by how much the best class is more probable than the second: 0, a tie, to 1.
+
+    Args:
+        parts: What each view says.
+        threshold: If given, of class 1, of two: margins are 0 where its probability is this, and
+            rise to 1 on both sides.
+        softmax: Whether probabilities are averaged over the views instead of logits.
+    """
+    measure = _margin if threshold is None else partial(_margin_from, threshold)
+    (margins,) = _of_probabilities(parts, measure, softmax=softmax)
     return margins
+
+
+def _margin_from(
+    threshold: float, probabilities: Float[Tensor, "group width height 2"]
+) -> Float[Tensor, "group width height 1"]:
+    """Return the distance from the threshold, as a share of what is possible on that side."""
+    above = probabilities[..., 1:] - threshold
+    return torch.where(above >= 0, above / (1 - threshold), above / -threshold)
 
 
 def _margin(
@@ -173,24 +228,59 @@ def _may_win(parts: Sequence[ViewLogits]) -> Bool[Tensor, "tiles classes"]:
 def _tile_groups(parts: Sequence[ViewLogits]) -> Iterator[Int64[Tensor, " group"]]:
     """Yield all tiles of a band, as many at a time as all classes of their pixels allow."""
     rows, columns = parts[0].grid
+    yield from _in_groups(torch.arange(rows * columns, device=parts[0].logits.device), parts)
+
+
+def _in_groups(
+    tiles: Int64[Tensor, " tiles"], parts: Sequence[ViewLogits]
+) -> Iterator[Int64[Tensor, " group"]]:
+    """Yield some tiles, as many at a time as all classes of their pixels allow."""
     height, width = parts[0].tile_size
-    logits = parts[0].logits
-    step = max(1, _GROUP_NUMBERS // (height * width * logits.shape[2]))
-    yield from torch.arange(rows * columns, device=logits.device).split(step)
+    step = max(1, _GROUP_NUMBERS // (height * width * parts[0].logits.shape[2]))
+    yield from tiles.split(step)
+
+
+def _probability_bounds(
+    parts: Sequence[ViewLogits], *, softmax: bool
+) -> tuple[Float[Tensor, " tiles"], Float[Tensor, " tiles"]]:
+    """Return the lowest and the highest probability that class 1, of two, can have in each tile."""
+    lowest, highest = 0, 0
+    for part in parts:
+        difference = part.logits[..., 1] - part.logits[..., 0]
+        around = difference[part.rows.indices]
+        low = around.amin(dim=1)[:, part.columns.indices].amin(dim=2).flatten()
+        high = around.amax(dim=1)[:, part.columns.indices].amax(dim=2).flatten()
+        lowest = (low.sigmoid() if softmax else low) + lowest
+        highest = (high.sigmoid() if softmax else high) + highest
+    assert isinstance(lowest, Tensor)
+    assert isinstance(highest, Tensor)
+    lowest, highest = lowest / len(parts), highest / len(parts)
+    return (lowest, highest) if softmax else (lowest.sigmoid(), highest.sigmoid())
 
 
 def _mean_probabilities(
     parts: Sequence[ViewLogits], tiles: Int64[Tensor, " group"], *, softmax: bool
 ) -> Float[Tensor, "group width height classes"]:
-    """Return the mean of the views' softmaxes, or the softmax of the mean of their logits."""
+    """Return the mean of the views' softmaxes, or the softmax of the mean of their logits.
+
+    Where a part holds scores, their shares of the sum take the place of the softmax.
+    """
+    normalize = _shares if parts[0].are_scores else _softmax
     total = None
     for part in parts:
         scores = _tile_scores(part, tiles)
-        scores = _softmax(scores) if softmax else scores
+        scores = normalize(scores) if softmax else scores
         total = scores if total is None else total.add_(scores)
     assert total is not None
     total /= len(parts)
-    return total if softmax else _softmax(total)
+    return total if softmax else normalize(total)
+
+
+def _shares(
+    scores: Float[Tensor, "group width height classes"],
+) -> Float[Tensor, "group width height classes"]:
+    """Divide positive scores by their sum over classes."""
+    return scores / scores.sum(dim=-1, keepdim=True)
 
 
 def _softmax(

@@ -1,21 +1,24 @@
-"""What a protocol shows the model of an image: at which sizes, resized how."""
+"""Resize an image as its protocol asks."""
 
-from typing import NamedTuple, runtime_checkable
-from typing import Protocol as Interface
+from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
+from PIL import Image
 
 from segmenter.errors import UserError
+from segmenter.image_spec import by_opencv
 from segmenter.inference.interpolation import AxisMap, resize_axis
-from segmenter.model import Protocol
+from segmenter.model import EvaluationProtocol
 from segmenter.model.segmenter import ImageSize
 
 
 @runtime_checkable
-class ImageRows(Interface):
+class ImageRows(Protocol):
     """An image that is in memory, or is read a few rows at a time."""
 
     @property
@@ -29,7 +32,7 @@ class ImageRows(Interface):
 
 
 def checked_image(image: object, num_channels: int) -> ndarray:
-    """Refuse what is no image, and give a grey one the channels that the model takes.
+    """Refuse what is not an image, and give a grey one the channels that the model takes.
 
     Raises:
         UserError: If it is anything else than an array of uint8 with as many channels.
@@ -39,16 +42,39 @@ def checked_image(image: object, num_channels: int) -> ndarray:
             return np.broadcast_to(image[:, :, None], (*image.shape, num_channels))
         if image.ndim == 3 and image.shape[2] == num_channels:
             return image
+        if image.ndim == 3 and image.shape[2] == 1 and num_channels == 3:
+            return np.broadcast_to(image, (*image.shape[:2], num_channels))
     given = type(image).__name__
     if isinstance(image, ndarray):
         given = f"{image.dtype} of shape {image.shape}"
     raise UserError(
-        "an image must be a NumPy array of uint8 (0 to 255) and shape (height, width, "
-        f"{num_channels}), got {given}; convert it first"
+        "an image must be a path, a PIL image, a torch tensor, or a NumPy array of uint8 (0 to "
+        f"255) and shape (height, width, {num_channels}), got {given}; "
+        + _advice(image, num_channels)
     )
 
 
-def resized_size(size: tuple[int, ...], protocol: Protocol, scale: float = 1.0) -> ImageSize:
+def _advice(image: object, num_channels: int) -> str:
+    """Return what makes an image of what is none."""
+    if isinstance(image, str | bytes | bytearray) or hasattr(image, "read"):
+        return "open it with PIL.Image.open, or give the path of a file"
+    if not isinstance(image, ndarray):
+        several = isinstance(image, Iterable)
+        return "give several images as a list: list(images)" if several else "convert it first"
+    if image.ndim == 4:
+        return "give several images as a list: list(images)"
+    if image.ndim == 3 and image.shape[0] == num_channels:
+        return "put the channels last: image.transpose(1, 2, 0)"
+    if image.ndim == 3 and image.shape[2] > num_channels:
+        return f"leave channels out: image[:, :, :{num_channels}]"
+    if image.dtype.kind == "f":
+        return "scale it to 0 to 255 and round it, then image.astype(numpy.uint8)"
+    return "convert it first"
+
+
+def resized_size(
+    size: tuple[int, ...], protocol: EvaluationProtocol, scale: float = 1.0
+) -> ImageSize:
     """Return height and width of an image of `size` after the protocol's resize, times `scale`."""
     factor = scale
     if protocol.short_side is not None:
@@ -69,7 +95,7 @@ class ViewSize(NamedTuple):
     """and then, without rounding, to this; mostly the same."""
 
 
-def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
+def view_sizes(size: tuple[int, ...], protocol: EvaluationProtocol) -> list[ViewSize]:
     """Return the sizes by which an image of `size` (height, width) is brought to each scale."""
     if protocol.scales_of == "photo":
         images = [resized_size(size, protocol, scale) for scale in protocol.scales]
@@ -82,7 +108,7 @@ def view_sizes(size: tuple[int, ...], protocol: Protocol) -> list[ViewSize]:
     return [ViewSize(image, _large_enough(each, protocol)) for each in views]
 
 
-def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
+def mean_size(size: tuple[int, ...], protocol: EvaluationProtocol) -> ImageSize:
     """Return the size at which the views of an image of `size` are averaged."""
     if protocol.scales_of == "resized" and protocol.average == "logits":
         return resized_size(size, protocol)
@@ -90,7 +116,7 @@ def mean_size(size: tuple[int, ...], protocol: Protocol) -> ImageSize:
     return height, width
 
 
-def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
+def _large_enough(size: ImageSize, protocol: EvaluationProtocol) -> ImageSize:
     """Enlarge a size to that of the window, where the protocol enlarges small images."""
     height, width = size
     window = protocol.window
@@ -100,17 +126,45 @@ def _large_enough(size: ImageSize, protocol: Protocol) -> ImageSize:
     return (window, long_side) if height < width else (long_side, window)
 
 
-def resize_image(image: ImageRows, size: ImageSize, dtype: str) -> ImageRows:
-    """Resize bilinearly, without smoothing, as the models were trained; in `dtype` numbers.
+def resize_image(
+    image: ImageRows, size: ImageSize, dtype: str, resize_filter: str = "bilinear"
+) -> ImageRows:
+    """Resize bilinearly, as the models were trained; in `dtype` numbers.
 
-    An image that has the size already stays what it is.
+    An image that has the size already stays what it is. `resize_filter` is that of
+    `EvaluationProtocol`: without smoothing, or with Pillow's.
     """
     if image.shape[:2] == size:
         return image
     height, width = size
-    whole = np.ascontiguousarray(image[:].astype(dtype, copy=False))
-    resized = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(height, width, -1)
+    pixels = image[:]
+    if dtype == "uint8":
+        dtype = pixels.dtype.name  # whole numbers of the image's own type
+    whole = np.ascontiguousarray(pixels.astype(dtype, copy=False))
+    if resize_filter == "antialias":
+        return _resize_smoothly(whole, size)
+    resize = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_LINEAR)
+    return by_opencv(resize, whole)
+
+
+def _resize_smoothly(
+    pixels: Shaped[ndarray, "height width channels"], size: ImageSize
+) -> Shaped[ndarray, "new_height new_width channels"]:
+    """Resize by Pillow's bilinear filter, one channel after the other, in the same type."""
+    height, width = size
+    exact = pixels.dtype if pixels.dtype == np.uint8 else np.dtype(np.float32)
+    channels = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(channel, dtype=exact)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
+        for channel in np.moveaxis(pixels, -1, 0)
+    ]
+    resized = np.stack(channels, axis=-1)
+    if pixels.dtype.kind in "ui" and pixels.dtype != exact:
+        resized = resized.round()
+    return resized.astype(pixels.dtype, copy=False)
 
 
 def read_rows(

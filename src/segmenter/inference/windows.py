@@ -19,23 +19,32 @@ class WindowGrid(NamedTuple):
     """Height and width of every window, in pixels."""
 
 
-def window_starts(length: int, window: int, stride: int) -> list[int]:
+def window_starts(length: int, window: int, stride: int, spacing: str = "stride") -> list[int]:
     """Return the first pixel of each window along one side; together they cover it.
 
-    The last window is moved back inside the image, as in all published Segmenter code. A side that
+    The last window is moved back inside the image, as in all published Segmenter code; with
+    `spacing` `even`, so are the others, by as much less as they come before it (EoMT). A side that
     is no longer than the window has one window, at 0, which is as long as the side.
     """
     if length <= window:
         return [0]
-    return [*range(0, length - window, stride), length - window]
+    starts = [*range(0, length - window, stride), length - window]
+    if spacing == "stride":
+        return starts
+    last = len(starts) - 1
+    overlap = len(starts) * window - length  # of all neighbours together
+    step = window - overlap / last  # in this order, as EoMT's own code rounds it
+    return [*(int(number * step) for number in range(last)), length - window]
 
 
-def window_grid(size: tuple[int, int], window: int, stride: int) -> WindowGrid:
-    """Return the windows over an image of `size` (height, width)."""
+def window_grid(
+    size: tuple[int, int], window: int, stride: int, spacing: str = "stride"
+) -> WindowGrid:
+    """Return the windows over an image of `size` (height, width); see `window_starts`."""
     height, width = size
     return WindowGrid(
-        rows=window_starts(height, window, stride),
-        columns=window_starts(width, window, stride),
+        rows=window_starts(height, window, stride, spacing),
+        columns=window_starts(width, window, stride, spacing),
         height=min(window, height),
         width=min(window, width),
     )

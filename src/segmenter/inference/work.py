@@ -9,7 +9,7 @@ from segmenter.errors import UserError
 from segmenter.inference.resizing import view_sizes
 from segmenter.inference.row_bands import batch_size
 from segmenter.memory import gigabytes, total_memory
-from segmenter.model import ModelSpec, Protocol
+from segmenter.model import EvaluationProtocol, ModelSpec
 
 _MAX_HOURS = 1.0
 _MAX_TIMES = 256
@@ -40,7 +40,7 @@ class Work(NamedTuple):
         return self.operations / rate + self.windows * _WINDOW_SECONDS
 
 
-def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Work:
+def count_work(size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelSpec) -> Work:
     """Count what an image of `size` (height, width) takes."""
     encoder = spec.encoder
     patch, dim = encoder.patch_size, encoder.embed_dim
@@ -54,7 +54,7 @@ def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Wo
         ]
         rows, columns = (math.ceil(side / patch) for side in sides)
         tokens = rows * columns + encoder.num_prefix_tokens
-        number = math.prod(counts) * (2 if protocol.flip else 1)
+        number = math.prod(counts) * protocol.num_orientations
         windows += number
         pixels += number * rows * columns * patch**2
         operations += number * _window_operations(tokens, spec)
@@ -68,7 +68,7 @@ def count_work(size: tuple[int, ...], protocol: Protocol, spec: ModelSpec) -> Wo
 
 
 def check_work(
-    size: tuple[int, ...], protocol: Protocol, spec: ModelSpec, device: torch.device
+    size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelSpec, device: torch.device
 ) -> None:
     """Refuse what no memory or hour can hold.
 

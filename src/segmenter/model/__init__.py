@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from segmenter.model.protocol import Protocol
+from segmenter.model.protocol import EvaluationProtocol
 from segmenter.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from segmenter.model.segmenter import Segmenter
 
-__all__ = ["ModelSpec", "Protocol", "Segmenter"]
+__all__ = ["EvaluationProtocol", "ModelSpec", "Protocol", "Segmenter"]
+
+Protocol = EvaluationProtocol
+"""Name of `EvaluationProtocol` in 0.1.0."""
 
 
 def __getattr__(name: str) -> Any:

@@ -146,7 +146,7 @@ _NORMALIZATION_OF_TAG = {
     "mae": IMAGENET,
     "sat493m": SATELLITE,
 }
-"""What follows the dot in timm's name of weights that were trained with another normalisation."""
+"""Suffix, in timm's names, of weights that were trained with another normalisation."""
 
 
 def find_architecture(name: str) -> tuple[EncoderSpec, Normalization]:

@@ -1,42 +1,48 @@
-"""Where a model looks: the attention weights of any block, and what their tokens are."""
+"""Attention weights of any block, and the meaning of their tokens."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from segmenter.errors import UserError
 from segmenter.model.encoder import Grid
 from segmenter.model.segmenter import Segmenter
-from segmenter.model.transformer import Block
+from segmenter.model.transformer import Block, Rotation
 
+Part = Literal["encoder", "decoder"]
 _PARTS = ("encoder", "decoder")
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps:
-    """What every token of one block takes from every other, head by head.
+    """Attention weights of one block, from every token to every other, head by head.
 
     The tokens are, in this order: prefix tokens (class token, distillation token, registers),
     patches row by row, class tokens. The encoder has class tokens only where the decoder puts them
     into its last blocks (`eomt`), the decoder has no prefix.
+
+    Example:
+        maps = segmenter.attention_maps(model, images)
+        maps.of_patch(row=12, column=30)  # (batch, heads, rows, columns)
     """
 
     weights: Float[Tensor, "batch heads tokens tokens"]
-    """How much each token (third axis) takes from each (last axis); a row sums to 1, or is 0 where
-    a token takes nothing: the patches in the decoder `atm`."""
+    """Weights with which each token (third axis) attends to each (last axis); a row sums to 1, or
+    is 0 where a token attends to nothing: the patches in the decoder `atm`."""
     grid: Grid
     """Rows and columns of the patches; with the padding, where the image was padded."""
     num_prefix: int
     num_classes: int
 
     def of_patch(self, row: int, column: int) -> Float[Tensor, "batch heads rows columns"]:
-        """How much one patch takes from each patch.
+        """Return the weights with which one patch attends to each patch.
 
         Raises:
-            UserError: If there is no such patch.
+            UserError: If the patch does not exist.
         """
         rows, columns = self.grid
         if not (0 <= row < rows and 0 <= column < columns):
@@ -47,10 +53,10 @@ class AttentionMaps:
         return self._over_patches(self.num_prefix + row * columns + column)
 
     def of_class(self, index: int) -> Float[Tensor, "batch heads rows columns"]:
-        """How much the token of one class takes from each patch, where there are class tokens.
+        """Return the weights with which one class token attends to each patch.
 
         Raises:
-            UserError: If there is no such class.
+            UserError: If the class does not exist.
         """
         if not 0 <= index < self.num_classes:
             raise UserError(
@@ -61,10 +67,10 @@ class AttentionMaps:
         return self._over_patches(self.num_prefix + rows * columns + index)
 
     def of_prefix(self, index: int = 0) -> Float[Tensor, "batch heads rows columns"]:
-        """How much a prefix token takes from each patch; the first is the encoder's class token.
+        """Return a prefix token's weights on each patch; the first is the encoder's class token.
 
         Raises:
-            UserError: If there is no such token.
+            UserError: If the token does not exist.
         """
         if not 0 <= index < self.num_prefix:
             raise UserError(f"no prefix token {index}: there are {self.num_prefix}, from 0")
@@ -81,7 +87,7 @@ def attention_maps(
     model: Segmenter,
     images: Float[Tensor, "batch channels height width"],
     layer: int = -1,
-    part: Literal["encoder", "decoder"] = "encoder",
+    part: Part = "encoder",
 ) -> AttentionMaps:
     """Look up where each token of one block looks.
 
@@ -95,7 +101,12 @@ def attention_maps(
         part: Blocks of the encoder, or of a decoder that attends (`mask`, `atm`).
 
     Raises:
-        UserError: If there is no such block, or the decoder has none.
+        UserError: If the block does not exist, or the decoder has none.
+
+    Example:
+        model = segmenter.load("street")
+        images = model.normalize(torch.zeros(1, 3, 448, 448, dtype=torch.uint8))
+        segmenter.attention_maps(model, images, layer=5).weights.shape  # 1, heads, tokens, tokens
     """
     if part not in _PARTS:
         raise UserError(f"part is {' or '.join(_PARTS)}, got {part!r}")
@@ -108,8 +119,8 @@ def attention_maps(
             block = cast(Block, encoder.blocks[number])
             weights = block.attention_weights(tokens, rotation)
             num_prefix = encoder.spec.num_prefix_tokens
-            num_queries = tokens.shape[1] - num_prefix - grid[0] * grid[1]
-            return AttentionMaps(weights, grid, num_prefix, num_queries)
+            num_classes = _num_class_tokens(model, tokens, grid)
+            return AttentionMaps(weights, grid, num_prefix, num_classes)
         if not decoder.num_attention_blocks:
             raise UserError(
                 f"the decoder is {model.spec.decoder.kind}: it has no attention; "
@@ -119,6 +130,53 @@ def attention_maps(
         features, grid = model.encode(images)
         weights = decoder.attention_weights(features, number)
         return AttentionMaps(weights, grid, 0, len(model.spec.classes.classes))
+
+
+def all_attention_maps(
+    model: Segmenter, images: Float[Tensor, "batch channels height width"]
+) -> Iterator[tuple[Part, int, AttentionMaps]]:
+    """Yield the attention of each block, with its part and number; the model runs once.
+
+    They equal those of `attention_maps`, which runs the blocks before each one again.
+
+    Args:
+        model: In eval mode, as `load` gives it.
+        images: Normalised, as for the model itself.
+    """
+    inputs: list[tuple[Tensor, Rotation | None]] = []
+
+    def keep_input(_: nn.Module, given: tuple, named: dict[str, Any]) -> None:
+        tokens, *others = given
+        rotation = others[1] if len(others) > 1 else named.get("rotation")
+        inputs.append((tokens, rotation))
+
+    encoder, decoder = model.encoder, model.decoder
+    hooks = [
+        block.register_forward_pre_hook(keep_input, with_kwargs=True) for block in encoder.blocks
+    ]
+    try:
+        with torch.no_grad():
+            features, grid = model.encode(model.pad(images))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    num_prefix = encoder.spec.num_prefix_tokens
+    for number, (tokens, rotation) in enumerate(inputs):
+        with torch.no_grad():
+            weights = cast(Block, encoder.blocks[number]).attention_weights(tokens, rotation)
+        num_classes = _num_class_tokens(model, tokens, grid)
+        yield "encoder", number, AttentionMaps(weights, grid, num_prefix, num_classes)
+    for number in range(decoder.num_attention_blocks):
+        with torch.no_grad():
+            weights = decoder.attention_weights(features, number)
+        yield "decoder", number, AttentionMaps(weights, grid, 0, len(model.spec.classes.classes))
+
+
+def _num_class_tokens(model: Segmenter, tokens: Tensor, grid: Grid) -> int:
+    """Return how many of a block's tokens are class tokens; queries of another kind are none."""
+    if not model.decoder.queries_are_classes:
+        return 0
+    return tokens.shape[1] - model.encoder.spec.num_prefix_tokens - grid[0] * grid[1]
 
 
 def _block_number(layer: int, depth: int, part: str) -> int:

@@ -25,6 +25,8 @@ from segmenter.numbers import HEAD_DIM
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+"""Return True while a graph is exported; before torch 2.7, also while a model is compiled."""
 
 
 class Encoder(nn.Module):
@@ -211,10 +213,10 @@ def resize_table(
     table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
 ) -> Float[Tensor, "1 dim new_rows new_columns"]:
     """Resize the learned position table to another grid of patches."""
-    is_exporting = torch.compiler.is_exporting()
-    if table.shape[2:] == grid and not is_exporting:
+    exporting = is_exporting()
+    if table.shape[2:] == grid and not exporting:
         return table
-    if spec.table_antialias and is_exporting:
+    if spec.table_antialias and exporting:
         return _resize_by_products(table, grid, spec)
     return F.interpolate(
         table, grid, mode=spec.table_resize, antialias=spec.table_antialias, align_corners=False

@@ -6,11 +6,11 @@ that any of them can be changed alone; no code asks which code base a protocol c
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem, nearest
-from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, STRICT, Finite
+from segmenter.numbers import RATIO, SCALE, SCALES, SIDE, STRICT, Finite, OnlyWhole
 
 Side = Annotated[int, SIDE]
 Ratio = Annotated[Finite, RATIO]
@@ -25,10 +25,19 @@ AbsentRule = Literal["skip", "one", "zero"]
 `skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
 (PaddleSeg 2.8).
 """
+SymmetryName = Literal["none", "mirror", "flips", "d4"]
+SYMMETRIES: dict[SymmetryName, dict[str, Any]] = {
+    "none": {"flip": False, "rotations": 1},
+    "mirror": {"flip": True, "rotations": 1},
+    "flips": {"flip": True, "rotations": 2},
+    "d4": {"flip": True, "rotations": 4},
+}
+"""Fields of each symmetry: a group of flips and turns, whose results are averaged. `flips` has the
+flips of both axes (4 views), `d4` all symmetries of a square (8 views)."""
 
 
 class ProtocolFields(BaseModel):
-    """The part of a protocol that a recipe chooses: resize, windows, flip."""
+    """The part of a protocol that a recipe chooses: resize, windows, flips and turns."""
 
     model_config = STRICT
 
@@ -41,10 +50,28 @@ class ProtocolFields(BaseModel):
     stride: Side | None = None
     """Distance of neighbouring windows; at most the window."""
     blend: Literal["none", "linear"] = "none"
-    """How overlapping windows are merged: by the plain mean of their logits, as all published code
-    does, or by a mean in which a window counts less towards its border, so that it fades out."""
+    """Mean of the logits of overlapping windows: the plain mean, as in all published code, or one
+    in which a window counts less towards its border, so that it fades out."""
     flip: bool = False
     """Average with the mirrored image."""
+    rotations: Annotated[
+        Literal[1, 2, 4], OnlyWhole, Field(exclude_if=lambda rotations: rotations == 1)
+    ] = 1
+    """Average over turned images: 2, also by 180 degrees; 4, also by 90, 180 and 270 degrees; with
+    `flip`, over the mirror image of each."""
+    symmetry: Annotated[SymmetryName | None, Field(exclude=True)] = None
+    """Set `flip` and `rotations` to those of a symmetry: none, mirror, flips (of both axes), or d4
+    (flips and quarter turns). A model file has the two fields."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_symmetry(cls, content: Any) -> Any:
+        return with_symmetry(content)
+
+    @property
+    def num_orientations(self) -> int:
+        """Number of flipped and turned images that are averaged at each scale."""
+        return (1 + self.flip) * self.rotations
 
     @model_validator(mode="after")
     def _check(self) -> "ProtocolFields":
@@ -57,27 +84,62 @@ class ProtocolFields(BaseModel):
         return self
 
 
-class Protocol(ProtocolFields):
-    """How an image is fed to a model, and how its outputs become one label map and a score."""
+class EvaluationProtocol(ProtocolFields):
+    """Feed an image to a model, and turn its outputs into one label map and a score.
+
+    Example:
+        model = segmenter.load("street")
+        protocol = model.spec.protocol.model_copy(update={"window": 560, "stride": 420})
+        segmenter.Predictor(model, protocol=protocol)
+    """
 
     name: str = "plain"
     """Name of the protocol, for messages and JSON."""
     resize_dtype: Literal["uint8", "float32"] = "uint8"
     """Type of the pixels when the image is resized."""
     rounding: Literal["half-up", "half-even"] = "half-up"
-    """How the sides of the resized image are rounded; `half-even` is Python's `round`."""
+    """Rounding of the sides of the resized image; `half-even` is Python's `round`."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
     """An image with a side under the window: smaller windows, or its short side enlarged to one."""
     average: Literal["logits", "probabilities"] = "probabilities"
-    """What is averaged over flips and scales; overlapping windows always average logits.
-    Probabilities are averaged at the image's size."""
+    """Quantity to average over flips, turns and scales; see `window_average` for overlapping
+    windows. Probabilities are averaged at the image's size."""
     scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
     """Sizes to average over, relative to the others."""
     scales_of: Literal["photo", "resized"] = "photo"
-    """What scales resize: the image, each time anew and averaged at its own size; or the resized
+    """Input of the scales: the image, each time anew and averaged at its own size; or the resized
     image once more, unrounded, with logits averaged at the resized image's size."""
+    resize_filter: Literal["bilinear", "antialias"] = "bilinear"
+    """Weights of the resize: OpenCV's bilinear ones, or Pillow's, which smooth what shrinks."""
+    spacing: Literal["stride", "even"] = "stride"
+    """Windows are `stride` apart, the last one moved back inside the image; or as many windows are
+    evenly spread over the side (EoMT)."""
+    window_average: Literal["logits", "scores"] = "logits"
+    """Quantity to average over windows and to resize to the image. `scores` are the exponentials of
+    logits, for decoders whose logits are logarithms of scores (EoMT)."""
     absent_classes: AbsentRule = "skip"
     """IoU of absent classes; see `AbsentRule`."""
+
+
+def with_symmetry(content: Any) -> Any:
+    """Return the fields of a protocol with those of its symmetry, if it names one.
+
+    An unknown name stays, for the check of the fields.
+
+    Raises:
+        ValueError: If a field given beside the symmetry contradicts it.
+    """
+    name = content.get("symmetry") if isinstance(content, dict) else None
+    if not isinstance(name, str) or name not in SYMMETRIES:
+        return content
+    given = {key: value for key, value in content.items() if key != "symmetry"}
+    for field, value in SYMMETRIES[name].items():
+        if given.get(field, value) != value:
+            raise ValueError(
+                f"symmetry {name} means {field} {str(value).lower()}, got "
+                f"{str(given[field]).lower()}; give one of them"
+            )
+    return given | SYMMETRIES[name]
 
 
 _SHORT_SIDE = 512
@@ -112,7 +174,7 @@ def published_protocol(
     stride: int | None = None,
     short_side: int | None = _SHORT_SIDE,
     max_ratio: float = 4.0,
-) -> Protocol:
+) -> EvaluationProtocol:
     """Return the protocol of a published code base, for windows of a size.
 
     Args:
@@ -123,7 +185,7 @@ def published_protocol(
         max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
 
     Raises:
-        UserError: If there is no such protocol, or window and stride do not fit.
+        UserError: If the protocol does not exist, or window and stride do not fit.
     """
     if name not in _RULES:
         raise UserError(
@@ -142,6 +204,6 @@ def published_protocol(
         **_RULES[name],
     }
     try:
-        return Protocol.model_validate(fields)
+        return EvaluationProtocol.model_validate(fields)
     except ValidationError as error:
-        raise UserError(first_problem(error, Protocol)) from None
+        raise UserError(first_problem(error, EvaluationProtocol)) from None

@@ -7,8 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmenter.image_spec import HIGHEST_LEVEL, LOWEST_LEVEL
 from segmenter.model.decoders.decoder import build_decoder
-from segmenter.model.encoder import Encoder, Grid
+from segmenter.model.encoder import Encoder, Grid, is_exporting
 from segmenter.model.spec import ModelSpec
 
 ImageSize = tuple[int, int]
@@ -27,6 +28,8 @@ class Segmenter(nn.Module):
 
     mean: Tensor
     std: Tensor
+    low: Tensor
+    gain: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -35,8 +38,13 @@ class Segmenter(nn.Module):
         self.decoder = build_decoder(spec.decoder, spec.encoder, len(spec.classes.classes))
         # Part of the spec, not weights: they have values even where weights are on the meta device.
         for name in ("mean", "std"):
-            values = torch.tensor(getattr(spec.normalization, name), device="cpu")
+            numbers = getattr(spec.normalization, name)
+            values = torch.tensor(numbers, dtype=torch.float32, device="cpu")
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+        if spec.image is not None:
+            for name, values in zip(("low", "gain"), spec.image.scale(), strict=True):
+                scale = torch.tensor(values, device="cpu").view(1, -1, 1, 1)
+                self.register_buffer(name, scale, persistent=False)
 
     @property
     def drop_rates(self) -> list[float]:
@@ -46,8 +54,14 @@ class Segmenter(nn.Module):
     def normalize(
         self, images: Shaped[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Normalise pixel values of 0 to 255 with the mean and std of the spec."""
-        return (images.float() - self.mean) / self.std
+        """Normalise pixel values with the mean and std of the spec, on the scale 0 to 255.
+
+        Values of other images than RGB of 8 bits are first brought to that scale; see `ImageSpec`.
+        """
+        levels = images.float()
+        if self.spec.image is not None:
+            levels = stretch(levels, self.low, self.gain)
+        return (levels - self.mean) / self.std
 
     def forward(
         self,
@@ -124,11 +138,34 @@ class Segmenter(nn.Module):
         """Pad with zeros right and below, to whole patches (`stretch`: to one patch at least)."""
         patch = self.spec.encoder.patch_size
         height, width = images.shape[2:]
-        if self.spec.fit == "stretch":
+        if self.spec.size_policy == "stretch":
             # `max` that can be exported
             down, right = (cast(int, torch.sym_max(patch - side, 0)) for side in (height, width))
         else:
             down, right = -height % patch, -width % patch
-        if not torch.compiler.is_exporting() and not down and not right:
+        if not is_exporting() and not down and not right:
             return images
         return F.pad(images, (0, right, 0, down))
+
+
+def stretch(
+    values: Float[Tensor, "batch channels height width"],
+    low: Float[Tensor, "1 channels 1 1"],
+    gain: Float[Tensor, "1 channels 1 1"],
+) -> Float[Tensor, "batch channels height width"]:
+    """Bring values to levels, as `ImageSpec.stretch` does."""
+    return ((values - low) * gain).clamp(LOWEST_LEVEL, HIGHEST_LEVEL)
+
+
+def normalize(
+    images: Float[Tensor, "batch channels height width"], spec: ModelSpec
+) -> Float[Tensor, "batch channels height width"]:
+    """Normalise pixel values on the CPU as `Segmenter.normalize` does, without a model."""
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1)
+        for values in (spec.normalization.mean, spec.normalization.std)
+    )
+    if spec.image is not None:
+        low, gain = (torch.from_numpy(each).view(1, -1, 1, 1) for each in spec.image.scale())
+        images = stretch(images, low, gain)
+    return (images - mean) / std

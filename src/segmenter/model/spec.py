@@ -6,12 +6,13 @@ families differ is a field here, so that no code needs to know which family a mo
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from segmenter.classes import Classes
 from segmenter.errors import UserError
+from segmenter.image_spec import ImageSpec
 from segmenter.model.decoders import DecoderSpec
-from segmenter.model.protocol import Protocol
+from segmenter.model.protocol import EvaluationProtocol
 from segmenter.numbers import (
     CHANNELS,
     GRID_SIDE,
@@ -32,7 +33,7 @@ from segmenter.numbers import (
 
 GridSide = Annotated[Whole, GRID_SIDE]
 SizePolicy = Literal["pad-crop", "pad-squeeze", "stretch"]
-"""How to treat images whose sides are not multiples of the patch; see `ModelSpec.fit`."""
+"""Treatment of sides that are not multiples of the patch; see `ModelSpec.size_policy`."""
 
 
 class EncoderSpec(BaseModel):
@@ -56,9 +57,9 @@ class EncoderSpec(BaseModel):
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
     prefix_positions: bool = True
-    """Whether the prefix tokens have learned positions too (not in DINOv2 with registers)."""
+    """True: the prefix tokens have learned positions too (not in DINOv2 with registers)."""
     rotary_temperature: Annotated[Finite, ROTARY_TEMPERATURE] = 100.0
-    """What the slowest rotation's period tends to, as a multiple of the fastest's."""
+    """Limit of the slowest rotation's period, as a multiple of the fastest's."""
     rotary_grid: tuple[GridSide, GridSide] | None = None
     """Rows and columns that positions are counted on, whatever the image's own grid (EVA-02);
     None: from -1 to 1 along each side, times two pi (DINOv3)."""
@@ -66,7 +67,7 @@ class EncoderSpec(BaseModel):
     layer_scale: bool = False
     mlp: Literal["gelu", "swiglu"] = "gelu"
     mlp_norm: bool = False
-    """Whether SwiGLU has a layer norm before its last linear layer (EVA-02 from Base on)."""
+    """True: SwiGLU has a layer norm before its last linear layer (EVA-02 from Base on)."""
     qkv_bias: bool = True
     patch_bias: bool = True
     drop_path: Rate = 0.0
@@ -76,11 +77,6 @@ class EncoderSpec(BaseModel):
     def table_side(self) -> int | None:
         """Side in pixels of the largest square that has positions; None without a table."""
         return None if self.table_grid is None else min(self.table_grid) * self.patch_size
-
-    def require_rgb(self) -> None:
-        """Raise UserError unless the model takes images of three channels."""
-        if self.in_channels != 3:
-            raise UserError(f"images have 3 channels, this model takes {self.in_channels}")
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderSpec":
@@ -106,15 +102,25 @@ class Normalization(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """Everything about a model but its weights."""
+    """Everything about a model but its weights.
 
-    model_config = STRICT
+    Example:
+        spec = segmenter.load("street").spec
+        spec.encoder.patch_size, spec.decoder.kind, spec.license
+        segmenter.Segmenter(spec)  # the same model with random weights
+    """
+
+    model_config = STRICT | ConfigDict(serialize_by_alias=True)
 
     format: Literal[1] = 1
     encoder: EncoderSpec
     decoder: DecoderSpec
-    fit: SizePolicy = "pad-crop"
-    """How to treat an image whose sides are not multiples of the patch.
+    size_policy: SizePolicy = Field(
+        "pad-crop",
+        validation_alias=AliasChoices("fit", "size_policy"),
+        serialization_alias="fit",
+    )
+    """Treatment of an image whose sides are not multiples of the patch. Model files call it `fit`.
 
     `pad-crop`: zeros right and below, logits cropped (the paper's code; new models).
     `pad-squeeze`: zeros right and below, logits squeezed to the image (MMSegmentation).
@@ -122,13 +128,13 @@ class ModelSpec(BaseModel):
     """
     classes: Classes
     normalization: Normalization
-    protocol: Protocol = Protocol()
+    protocol: EvaluationProtocol = EvaluationProtocol()
     recipe: dict[str, Any] | None = None
     """The resolved recipe of the run that made the weights."""
     scores: dict[str, Any] = {}
-    """What was measured with these weights, each under a name that says on what."""
+    """Scores of these weights, each under a name that says on which data."""
     provenance: str = ""
-    """Where the weights and the data behind them come from."""
+    """Origin of the weights and of the data behind them."""
     license: str = ""
     """The terms of use of the weights, in one line; empty: not stated."""
 
@@ -139,9 +145,16 @@ class ModelSpec(BaseModel):
                 f"normalization has {len(self.normalization.mean)} channels, "
                 f"the encoder takes {self.encoder.in_channels}"
             )
+        if self.image is not None and self.image.channels != self.encoder.in_channels:
+            raise ValueError(
+                f"images have {self.image.channels} channels, "
+                f"the encoder takes {self.encoder.in_channels}"
+            )
         window, patch = self.protocol.window, self.encoder.patch_size
         if window is not None and window < patch:
             raise ValueError(f"protocol.window is {window}, less than one patch of {patch}")
+        if problem := self.score_problem(self.protocol):
+            raise ValueError(problem)
         num_asked = self.decoder.encoder_blocks
         if num_asked > self.encoder.depth:
             raise ValueError(
@@ -150,8 +163,34 @@ class ModelSpec(BaseModel):
             )
         return self
 
+    @property
+    def image(self) -> ImageSpec | None:
+        """Bands, type and range of the images that the model takes. None: RGB of 8 bits."""
+        return self.classes.image
+
+    def score_problem(self, protocol: EvaluationProtocol) -> str | None:
+        """Say why a protocol cannot average scores of this model, if it does."""
+        if protocol.window_average != "scores":
+            return None
+        if not self.decoder.gives_scores:
+            return f"window_average 'scores' is not for decoder {self.decoder.kind!r}; set 'logits'"
+        if self.classes.background:
+            return "window_average 'scores' is not for one class beside a background; set 'logits'"
+        return None
+
+    def require_files(self) -> None:
+        """Raise UserError if no image file has the channels that the model takes."""
+        if self.image is None and self.encoder.in_channels != 3:
+            raise UserError(f"images have 3 channels, this model takes {self.encoder.in_channels}")
+
+    def require_rgb(self) -> None:
+        """Raise UserError unless the model takes RGB images of 8 bits."""
+        self.require_files()
+        if self.image is not None:
+            raise UserError(f"RGB images of 8 bits are needed here; this model takes {self.image}")
+
     def upsampled_length(self, num_logits: int, length: int) -> int:
         """Return the length that `num_logits` are resized to, before they are cut to `length`."""
-        if self.fit != "pad-crop":
+        if self.size_policy != "pad-crop":
             return length
         return num_logits * self.encoder.patch_size // self.decoder.logits_per_patch_side

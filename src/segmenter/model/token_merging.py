@@ -94,7 +94,7 @@ class MergingEncoder:
 
 
 class Merging:
-    """Which tokens of one image are merged, on their way through the blocks.
+    """Keep track of the merged tokens of one image, on their way through the blocks.
 
     Args:
         threshold: Tokens whose cosine is above it are merged; at 1 none are.
@@ -199,7 +199,7 @@ def join_most_alike(
     if len(tokens) < 2:
         return joined
     directions = F.normalize(tokens.float(), dim=1)
-    with torch.autocast(tokens.device.type, enabled=False):  # bfloat16 is no match for 0.999
+    with torch.autocast(tokens.device.type, enabled=False):  # bfloat16 cannot tell 0.999 from 1
         best = [
             (some @ directions[1::2].T).max(dim=1)
             for some in directions[::2].split(_TOKENS_AT_ONCE)

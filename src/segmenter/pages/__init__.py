@@ -4,21 +4,28 @@ A page is a template beside the code that renders it; it extends `page.html.jinj
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
+from importlib.metadata import metadata
 from typing import Any
 
-from jaxtyping import UInt8
+import cv2
+import numpy as np
+from jaxtyping import UInt, UInt8
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from numpy import ndarray
 
-from segmenter.drawing import encode_jpeg
+from segmenter.drawing import encode_jpeg, label_png, smaller_size
 from segmenter.files.outputs import OutputFolder, check_new
 from segmenter.options import Report
-from segmenter.text import for_page, percent, span
+from segmenter.text import for_page, percent, span, visible
 
 PAGE_NAME = "index.html"
 
 _QUALITY = 85
+_MAX_MAP_SIDE = 160  # pixels of a map that names the class under the pointer
+_PACKAGE = "vit-segmenter"
 
 
 def template_environment(package: str, *, is_html: bool = True) -> Environment:
@@ -39,10 +46,17 @@ def template_environment(package: str, *, is_html: bool = True) -> Environment:
         keep_trailing_newline=not is_html,
     )
     environment.filters |= {
+        "code": _with_code,
         "css_color": css_color,
         "percent": percent,
         "plain": _plain,
         "span": span,
+    }
+    package_facts = metadata(_PACKAGE)
+    environment.globals |= {
+        "documentation": documentation,
+        "today": date.today().isoformat(),
+        "version": package_facts["Version"],
     }
     return environment
 
@@ -82,9 +96,49 @@ def data_uri(picture: UInt8[ndarray, "height width 3"]) -> str:
     return f"data:image/jpeg;base64,{content}"
 
 
+def label_map_uri(labels: UInt[ndarray, "height width"]) -> str:
+    """Return a link that holds a small label map, by which a page names what is pointed at.
+
+    Red and green of a pixel are the low and the high byte of its label.
+    """
+    size = smaller_size(labels.shape, _MAX_MAP_SIDE)
+    small = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)).astype(np.uint16)
+    bytes_of = np.stack([small & 255, small >> 8, np.zeros_like(small)], axis=2).astype(np.uint8)
+    return f"data:image/png;base64,{base64.b64encode(label_png(bytes_of)).decode()}"
+
+
+def shown_names(names: Iterable[str]) -> list[str]:
+    """Return names as a page shows them, for a script of the page."""
+    return [visible(name) for name in names]
+
+
+def documentation(page: str) -> str:
+    """Return the words that lead to a page of the documentation; a link if the site is known.
+
+    Args:
+        page: Its file without ending, such as `explanation/statistics`.
+    """
+    for each in metadata(_PACKAGE).get_all("Project-URL") or []:
+        label, _, address = each.partition(",")
+        if label.strip().lower() == "documentation":
+            link = Markup('<a href="{}/{}.html">{}</a>')
+            return link.format(address.strip().rstrip("/"), page, f"documentation, {page}")
+    return f"docs/{page}.md"
+
+
 def css_color(color: tuple[int, int, int]) -> str:
-    """Return an RGB colour as CSS has it, such as `#2a6fca`."""
+    """Return an RGB colour in CSS syntax, such as `#2a6fca`."""
     return "#" + bytes(color).hex()
+
+
+def _with_code(text: str) -> Markup:
+    """Return a text whose parts between backticks are code."""
+    parts = [escape(visible(part)) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick without a second one
+        return escape(visible(text))
+    inside = (Markup("<code>{}</code>").format(part) for part in parts[1::2])
+    parts[1::2] = inside
+    return Markup("").join(parts)
 
 
 def _plain(value: object) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -25,10 +26,19 @@ from segmenter.data.prefetch import prefetch
 from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
+from segmenter.image_spec import shown_pixels
 from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.image_outputs import Encode, ImageOutputs, PredictedImage, as_bytes
+from segmenter.label_files.image_outputs import (
+    PLAIN_OVERLAY,
+    Encode,
+    ImageOutputs,
+    PredictedImage,
+    as_bytes,
+)
+from segmenter.pages import label_map_uri
 from segmenter.predicting.profiling import StageClock, num_cpus
+from segmenter.predicting.sureness import Sureness, measure_sureness
 
 _MAX_READERS = 4
 _MAX_WRITERS = 8
@@ -36,9 +46,19 @@ _WAITING_PIXELS = 100_000_000
 """Of images that are read ahead, and of those being written: where images are large, fewer are."""
 
 
+class ImageView(NamedTuple):
+    """An image as the gallery shows it."""
+
+    size: tuple[int, int]
+    """Height and width, in pixels."""
+    sureness: Sureness
+    label_map: str
+    """A small label map, as a link; see `pages.label_map_uri`."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """What became of one image, or of one video."""
+    """Outcome of one image, or of one video."""
 
     path: Path
     outputs: tuple[Path, ...]
@@ -48,15 +68,17 @@ class Result:
     seconds: float
     """Of work on it: reading, labelling, writing, without waiting in between."""
     problem: str | None = None
-    """Why the image could not be labelled."""
+    """Reason for which the image could not be labelled."""
     name: str = ""
     """Of its files, without their endings."""
     lines: dict[str, str] = field(default_factory=dict)
-    """What files that tell of all images say of this one."""
+    """Entries of this image for the files that cover all images."""
     remarks: tuple[str, ...] = ()
-    """What the user should know of how it was read; equal words for equal cases."""
+    """Remarks on the way it was read; equal words for equal cases."""
     num_frames: int = 0
     """Of a video: frames that were labelled and written, also before a `problem`."""
+    view: ImageView | None = None
+    """For a gallery; None if none is written."""
 
 
 def predict_files(
@@ -71,7 +93,7 @@ def predict_files(
     An image that cannot be read, or whose name cannot be written, does not stop the others.
 
     Args:
-        predictor: What labels them; its model must take RGB.
+        predictor: What labels them; its model must take image files.
         images: Images and their names; see `find_images`.
         folder: Where files are written.
         outputs: Which; None: overlay, colours and label ids.
@@ -85,7 +107,7 @@ def predict_files(
             a file cannot be written.
     """
     outputs = outputs or ImageOutputs(predictor.classes, folder.root)
-    predictor.spec.encoder.require_rgb()
+    predictor.spec.require_files()
     names = (each for _, name in images if is_usable_name(name) for each in outputs.names(name))
     of_all = (each.file_name for each in outputs.set_formats.values())
     folder.check(chain(names, of_all))
@@ -158,8 +180,10 @@ def _read(predictor: Predictor, clock: StageClock, file: tuple[Path, str]) -> Pr
         )
         return image
     with _working_on(image), clock.measure("decode"):
-        decoded = read_image(image.path, image_bits=predictor.image_bits)
-        image.pixels, image.remarks = decoded.pixels, remarks_on(decoded)
+        wanted = predictor.spec.image
+        decoded = read_image(image.path, image_bits=predictor.image_bits, image=wanted)
+        image.channels, image.remarks = decoded.pixels, remarks_on(decoded)
+        image.pixels = shown_pixels(decoded.pixels, wanted)
     return image
 
 
@@ -196,11 +220,12 @@ def _label(
             for each in outputs.needs
             if each != "probabilities"
         }
-        for rows, found in predictor.rows(image.pixels, *outputs.needs):
+        for rows, found in predictor.rows(image.channels, *outputs.needs):
             for each, whole in image.found.items():
                 whole[rows] = found[each] if each == "labels" else as_bytes(found[each])
             for write in streams:
                 write(found["probabilities"])
+    image.channels = image.pixels  # others are not needed any more
     if image.problem is None:
         seconds = time.perf_counter() - start
         clock.add_labelling(seconds, predictor.model_seconds - model_start)
@@ -252,4 +277,11 @@ def _write(
         name=image.name,
         lines=lines,
         remarks=image.remarks,
+        view=_view(image) if PLAIN_OVERLAY in outputs.also else None,
     )
+
+
+def _view(image: PredictedImage) -> ImageView:
+    height, width = image.labels.shape
+    sureness = measure_sureness(image.labels, image.found["margins"])
+    return ImageView((height, width), sureness, label_map_uri(image.labels))

@@ -26,7 +26,7 @@ from segmenter.files.manifest import RECORDS_NAME, Content
 from segmenter.predicting.images import Result
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS photos (name BLOB PRIMARY KEY, path BLOB, size INT, mtime_ns INT);
+CREATE TABLE IF NOT EXISTS images (name BLOB PRIMARY KEY, path BLOB, size INT, mtime_ns INT);
 CREATE TABLE IF NOT EXISTS done
     (name BLOB PRIMARY KEY, size INT, mtime_ns INT, settings TEXT, shares BLOB);
 CREATE TABLE IF NOT EXISTS failed (name BLOB PRIMARY KEY, path BLOB, problem BLOB);
@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS lines (format TEXT, name BLOB, line BLOB, PRIMARY KEY
 CREATE TABLE IF NOT EXISTS files
     (name BLOB, size INT, sha256 TEXT, PRIMARY KEY (name, size, sha256)) WITHOUT ROWID;
 """
-_IS_DONE = """done.name = photos.name AND done.size = photos.size
-    AND done.mtime_ns = photos.mtime_ns AND done.settings = :settings"""
+_IS_DONE = """done.name = images.name AND done.size = images.size
+    AND done.mtime_ns = images.mtime_ns AND done.settings = :settings"""
 _PAGE = 500
 
 NamesOf = Callable[[str], list[str]]
@@ -114,7 +114,7 @@ class PartRecord:
             UserError: If two images have the same name.
         """
         with self._transaction():
-            self._database.execute("DELETE FROM photos")
+            self._database.execute("DELETE FROM images")
             for path, name in images:
                 if part_of(name, self.num_parts) == self.part:
                     self._list(path, name)
@@ -129,20 +129,20 @@ class PartRecord:
 
     def count(self) -> Count:
         """Return the progress of the part."""
-        done = f"SELECT count(*) FROM photos JOIN done ON {_IS_DONE}"
-        once = "SELECT count(*) FROM photos JOIN done ON done.name = photos.name"
-        failed = "SELECT count(*) FROM photos JOIN failed ON failed.name = photos.name"
+        done = f"SELECT count(*) FROM images JOIN done ON {_IS_DONE}"
+        once = "SELECT count(*) FROM images JOIN done ON done.name = images.name"
+        failed = "SELECT count(*) FROM images JOIN failed ON failed.name = images.name"
         with self._lock, self._naming():
             total, num_done, num_once, num_failed = (
                 self._database.execute(query, {"settings": self.settings}).fetchone()[0]
-                for query in ("SELECT count(*) FROM photos", done, once, failed)
+                for query in ("SELECT count(*) FROM images", done, once, failed)
             )
         return Count(total, num_done, num_once - num_done, num_failed)
 
     def pending(self) -> Iterator[tuple[Path, str]]:
         """Yield the images that are not done, by name."""
-        query = f"""SELECT photos.name, photos.path FROM photos LEFT JOIN done ON {_IS_DONE}
-            WHERE done.name IS NULL AND photos.name > :after"""
+        query = f"""SELECT images.name, images.path FROM images LEFT JOIN done ON {_IS_DONE}
+            WHERE done.name IS NULL AND images.name > :after"""
         for name, path in self._pages(query):
             yield _path(path), _text(name)
 
@@ -157,7 +157,7 @@ class PartRecord:
                 self._database.execute("INSERT INTO failed VALUES (?, ?, ?)", row)
                 return
             self._database.execute(
-                "INSERT INTO done SELECT name, size, mtime_ns, ?, ? FROM photos WHERE name = ?",
+                "INSERT INTO done SELECT name, size, mtime_ns, ?, ? FROM images WHERE name = ?",
                 (self.settings, result.shares.tobytes(), name),
             )
             for format, line in result.lines.items():
@@ -166,23 +166,23 @@ class PartRecord:
 
     def shares(self) -> Iterator[tuple[Path, Float[ndarray, " classes"]]]:
         """Yield the images that are done, by name, with the share of each class."""
-        query = f"""SELECT photos.name, photos.path, done.shares FROM photos JOIN done ON {_IS_DONE}
-            WHERE photos.name > :after"""
+        query = f"""SELECT images.name, images.path, done.shares FROM images JOIN done ON {_IS_DONE}
+            WHERE images.name > :after"""
         for _, path, shares in self._pages(query):
             yield _path(path), np.frombuffer(shares, dtype=np.float64)
 
     def failed(self) -> Iterator[tuple[Path, str]]:
         """Yield the images that could not be labelled, by name, and why."""
-        query = """SELECT failed.name, failed.path, problem FROM photos
-            JOIN failed ON failed.name = photos.name WHERE photos.name > :after"""
+        query = """SELECT failed.name, failed.path, problem FROM images
+            JOIN failed ON failed.name = images.name WHERE images.name > :after"""
         for _, path, problem in self._pages(query):
             yield _path(path), _text(problem)
 
     def lines(self, format: str) -> Iterator[tuple[bytes, str]]:
         """Yield what a file of all images says of each that is done, by name."""
-        query = f"""SELECT photos.name, line FROM photos JOIN done ON {_IS_DONE}
-            JOIN lines ON lines.name = photos.name AND lines.format = '{format}'
-            WHERE photos.name > :after"""
+        query = f"""SELECT images.name, line FROM images JOIN done ON {_IS_DONE}
+            JOIN lines ON lines.name = images.name AND lines.format = '{format}'
+            WHERE images.name > :after"""
         for name, line in self._pages(query):
             yield name, _text(line)
 
@@ -207,9 +207,9 @@ class PartRecord:
             size, mtime_ns = -1, -1  # whoever reads it says what is wrong
         row = (_bytes(name), _bytes(str(path)), size, mtime_ns)
         try:
-            self._database.execute("INSERT INTO photos VALUES (?, ?, ?, ?)", row)
+            self._database.execute("INSERT INTO images VALUES (?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
-            query = "SELECT path FROM photos WHERE name = ?"
+            query = "SELECT path FROM images WHERE name = ?"
             ((other,),) = self._database.execute(query, row[:1]).fetchall()
             if _path(other).absolute() != path.absolute():
                 raise same_result(_path(other), path, name) from None

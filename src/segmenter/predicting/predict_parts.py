@@ -6,37 +6,40 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import is_dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from segmenter.classes import Classes
 from segmenter.data.pairing.find_images import before_wildcard, walk_inputs
 from segmenter.errors import UserError
 from segmenter.files.manifest import RECORDS_NAME
 from segmenter.files.outputs import OutputFolder, write_atomically
 from segmenter.files.regular import read_regular
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Compute, ImageOutput, Labelling, Parts, VideoOptions
-from segmenter.predicting.image_outputs import ImageOutputs, parse_save
+from segmenter.label_files.image_outputs import ImageOutputs, parse_save
+from segmenter.label_files.set_files import write_set_file
+from segmenter.model import ModelSpec
+from segmenter.options import ImageOutput, MapOptions, Parts, PredictOptions, VideoOptions
+from segmenter.predicting.class_shares import Summary
 from segmenter.predicting.images import Result, label_images
+from segmenter.predicting.opening import check_given, image_outputs, open_predictor
 from segmenter.predicting.part_record import PartRecord, merged_lines
-from segmenter.predicting.predict_all import (
-    check_given,
-    image_outputs,
-    open_predictor,
+from segmenter.predicting.predict_videos import find_videos
+from segmenter.predicting.printing import (
+    NUM_HEADERS,
     print_passed_over,
     print_shares,
+    print_shown_size,
     print_usage,
     report,
 )
-from segmenter.predicting.predict_videos import find_videos
 from segmenter.predicting.profiling import StageClock
-from segmenter.predicting.rasters import is_raster
+from segmenter.predicting.rasters import is_raster, most_image_bands
 from segmenter.predicting.remarks import Remarks
-from segmenter.predicting.set_files import write_set_file
-from segmenter.predicting.summary import Summary
 from segmenter.text import visible
 
 _SETTINGS = "settings.json"
@@ -45,31 +48,24 @@ _MOST_IN_TURN = 200
 """Parts whose records one process opens."""
 
 
-def run_parts(
-    images: Sequence[str],
-    model: str,
-    *,
-    parts: Parts,
-    output: ImageOutput,
-    labelling: Labelling,
-    compute: Compute,
-    video: VideoOptions,
-    image_bits: int | None = None,
-) -> int:
+def run_parts(images: Sequence[str], model: str, options: PredictOptions) -> int:
     """Label one part of the images, or all in turn, and return how many could not be read.
 
     Raises:
-        UserError: If there are no images, if model, device or outputs do not allow it, or if the
+        UserError: If no images are found, if model, device or outputs do not allow it, or if the
             folder holds results of another model or of other options.
     """
+    output, parts = options.output, options.parts
     check_given(images)
     num_parts = _check_parts(parts)
-    _check_images_alone(images, output, video)
+    _check_images_alone(images, output, options.video)
+    if options.maps != MapOptions():
+        raise UserError("--cog, --min-area and --simplify are for maps; leave --parts out")
     save = parse_save(output.save)
     check_apart(images, output.out)
     folder = OutputFolder(output.out, overwrite=output.overwrite)
-    predictor = open_predictor(model, labelling, compute, image_bits)
-    predictor.spec.encoder.require_rgb()
+    predictor = open_predictor(model, options)
+    predictor.spec.require_files()
     outputs = image_outputs(predictor.classes, output, save)
     which = "" if parts.part is None else f"-{parts.part}-of-{num_parts}"
     failed_name = f"failed{which}.jsonl"
@@ -77,9 +73,14 @@ def run_parts(
         name: _with_part(each.file_name, which) for name, each in outputs.set_formats.items()
     }
     folder.check([failed_name, *set_names.values()])
-    settings = agree_on_settings(predictor, outputs, num_parts, overwrite=output.overwrite)
+    settings = agree_on_settings(
+        output.out, recorded_settings(predictor, outputs, options), overwrite=output.overwrite
+    )
+    first = islice(walk_inputs(images), 2 * NUM_HEADERS)  # enough to show that more may follow
+    print_shown_size(predictor, [path for path, _ in first])
 
-    clock, summary, num_done = StageClock(), Summary(predictor.classes), 0
+    clock, summary = StageClock(), Summary(predictor.classes)
+    num_images = num_done = 0
     remarks = Remarks()
     with ExitStack() as stack:
         records = []
@@ -89,14 +90,15 @@ def run_parts(
             for result in label_part(
                 record, images, predictor, outputs, clock, overwrite=output.overwrite
             ):
-                num_done += 1
+                num_images += 1
+                num_done += result.problem is None
                 remarks.add(result)
         for record in records:
             for path, shares in record.shares():
                 summary.add(path, shares)
         print_shares(summary)
         remarks.print()
-        print_usage(clock, num_done)
+        print_usage(clock, num_done, num_images)
         num_failed = write_failed(records, folder, failed_name)
         for format, name in set_names.items():
             read_lines = partial(merged_lines, records, format)
@@ -144,10 +146,49 @@ def check_apart(images: Sequence[str], out: Path) -> None:
             )
 
 
-def agree_on_settings(
-    predictor: Predictor, outputs: ImageOutputs, num_parts: int, *, overwrite: bool
-) -> str:
-    """Record in the folder what its files depend on besides the images, equal for all parts.
+NOT_RECORDED = frozenset(
+    {
+        *("out", "overwrite", "part", "device"),
+        *("gallery", "submission", "video", "fps", "camera_format"),  # refused with --parts
+        *("cog", "min_area", "simplify"),  # as well
+    }
+)
+"""Options of `predict` that the files of a part do not depend on; all others are recorded."""
+
+
+def recorded_settings(
+    predictor: Predictor, outputs: ImageOutputs, options: PredictOptions
+) -> dict[str, Any]:
+    """Return what the files of all parts depend on besides the images.
+
+    That is every option that is not `NOT_RECORDED`, with its value as it is settled, then the
+    model and its evaluation protocol.
+    """
+    given: dict[str, Any] = {}
+    for name, value in vars(options).items():
+        given |= vars(value) if is_dataclass(value) else {name: value}
+    spec = predictor.spec.model_dump_json()
+    what = f"{spec}{predictor.runtime.digest()}".encode()
+    protocol = predictor.protocol.model_dump(mode="json")
+    settled = {
+        "model": hashlib.sha256(what).hexdigest(),
+        "protocol": protocol.pop("name"),
+        **protocol,
+        "label_rule": predictor.label_rule,
+        "threshold": predictor.threshold,
+        "image_bits": predictor.image_bits,
+        "merge_threshold": predictor.runtime.merge_threshold,
+        "runtime": predictor.runtime.name,
+        "precision": predictor.runtime.precision,
+        "save": ",".join(outputs.save),
+    }
+    recorded = {name: value for name, value in given.items() if name not in NOT_RECORDED}
+    # As JSON reads them back, where a tuple is a list.
+    return json.loads(json.dumps(recorded | settled, default=str))
+
+
+def agree_on_settings(root: Path, settings: dict[str, Any], *, overwrite: bool) -> str:
+    """Record in an output folder what its files depend on, equal for all parts.
 
     Returns:
         A digest of it.
@@ -155,25 +196,7 @@ def agree_on_settings(
     Raises:
         UserError: If the folder was begun with other settings, unless `overwrite`.
     """
-    spec = predictor.spec.model_dump_json()
-    what = f"{spec}{predictor.runtime.digest()}".encode()
-    settings = {
-        "model": hashlib.sha256(what).hexdigest(),
-        **{
-            f"protocol {key}": each
-            for key, each in predictor.protocol.model_dump(mode="json").items()
-        },
-        "decode": predictor.label_rule,
-        "image_bits": predictor.image_bits,
-        "merge_tokens": predictor.runtime.merge_threshold,
-        "runtime": predictor.runtime.name,
-        "precision": predictor.runtime.precision,
-        "save": ",".join(outputs.save),
-        "opacity": outputs.opacity,
-        "ids": outputs.ids,
-        "shards": num_parts,
-    }
-    path = outputs.root / RECORDS_NAME / _SETTINGS
+    path = root / RECORDS_NAME / _SETTINGS
     try:
         before = json.loads(read_regular(path, _MAX_SETTINGS_BYTES)) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +211,7 @@ def agree_on_settings(
     ]
     if changed and not overwrite:
         raise UserError(
-            f"{outputs.root} was begun with other options: {'; '.join(changed)}; give another "
+            f"{root} was begun with other options: {'; '.join(changed)}; give another "
             "folder, or have all of it made anew with --overwrite"
         )
     text = json.dumps(settings, indent=1)
@@ -219,7 +242,7 @@ def label_part(
     print(f"part {record.part} of {record.num_parts}: {', '.join(parts)}")
     labelled = label_images(
         predictor,
-        images_only(record, predictor.classes),
+        images_only(record, predictor.spec),
         OutputFolder(outputs.root, overwrite=overwrite, notes=record),
         outputs,
         clock,
@@ -230,14 +253,14 @@ def label_part(
         yield result
 
 
-def images_only(record: PartRecord, classes: Classes) -> Iterator[tuple[Path, str]]:
+def images_only(record: PartRecord, spec: ModelSpec) -> Iterator[tuple[Path, str]]:
     """Yield the images that are not done; maps (GeoTIFF) are recorded as failed."""
     for path, name in record.pending():
-        if not is_raster(path):
+        if not is_raster(path, most_image_bands(spec)):
             yield path, name
             continue
         problem = f"{path} is a map, and --parts takes images; label it in a run of its own"
-        record.add_result(Result(path, (), np.zeros(len(classes)), 0.0, problem, name))
+        record.add_result(Result(path, (), np.zeros(len(spec.classes)), 0.0, problem, name))
         print(f"segmenter: {visible(str(problem))}", file=sys.stderr)
 
 

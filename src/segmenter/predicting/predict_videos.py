@@ -12,7 +12,7 @@ import numpy as np
 from segmenter.data.decoding.image_formats import UNREAD_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from segmenter.data.pairing.find_images import is_usable_name, refuse_address
 from segmenter.data.video.frames import Camera, VideoFile, import_av
-from segmenter.data.video.image_sequence import find_sequence, is_sequence
+from segmenter.data.video.image_sequence import ImageSequence, find_sequence, is_sequence
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
@@ -39,7 +39,7 @@ def find_videos(inputs: Sequence[str], options: VideoOptions) -> tuple[list[Vide
         Videos, and the inputs that are none. Folders are looked through for images alone.
 
     Raises:
-        UserError: If a pattern fits nothing, or the frames a second are impossible.
+        UserError: If a pattern fits nothing, or the frames a second are impossible or for none.
     """
     videos: list[Video] = []
     others = []
@@ -67,11 +67,20 @@ def find_videos(inputs: Sequence[str], options: VideoOptions) -> tuple[list[Vide
             if not matches:
                 raise UserError(f"no such file: {given}")
             videos += [VideoFile(match, match.stem) for match in matches]
+    _refuse_unused_fps(options.fps, videos)
     return list(dict.fromkeys(videos)), others
 
 
+def _refuse_unused_fps(fps: float | None, videos: Sequence[Video]) -> None:
+    if fps is not None and not any(isinstance(each, ImageSequence) for each in videos):
+        raise UserError(
+            f"--fps {fps:g} is for image sequences such as `frame-%04d.png`, and none is given; "
+            "leave it out"
+        )
+
+
 def _mode(given: str) -> int:
-    """What kind of file a path leads to; 0 if to none."""
+    """Return the mode of the file at a path, or 0 if there is none."""
     try:
         return os.stat(given).st_mode  # noqa: PTH116 - of a name too long, pathlib's raises as well
     except (OSError, ValueError):
@@ -90,7 +99,7 @@ def check_videos(
         UserError: If PyAV is missing, or options, model or a file in the way do not allow it.
     """
     import_av()
-    predictor.spec.encoder.require_rgb()
+    predictor.spec.require_rgb()
     names = (video.name for video in videos if is_usable_name(video.name))
     folder.check(
         each for name in names for each in output_names(name, options.video or DEFAULT_VIDEO)
@@ -130,7 +139,7 @@ def label_videos(
 
 
 def _progress(path: Path) -> Callable[[int], None]:
-    """What prints a line now and then."""
+    """Return a function that prints a line every few seconds."""
     start = last = time.monotonic()
 
     def report(num_frames: int) -> None:

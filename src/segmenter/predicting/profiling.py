@@ -1,4 +1,4 @@
-"""How busy the CPUs were, and with what."""
+"""Measure the use of the CPUs, by stage."""
 
 import os
 import threading
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
 Stage = Literal["decode", "draw", "write"]
-"""What runs in threads of its own, beside model and labels: read an image; make the pictures;
-encode them and bring them to the disk."""
+"""Stages with threads of their own, beside model and labels: read an image; draw the pictures;
+encode them and write them to the disk."""
 
 
 class Usage(NamedTuple):
-    """What a run used."""
+    """CPU time of a run, by stage."""
 
     seconds: float
     """From its first moment to now."""

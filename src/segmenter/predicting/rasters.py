@@ -2,14 +2,15 @@
 
 import contextlib
 import copy
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt
 from numpy import ndarray
 from PIL.TiffImagePlugin import (
     IMAGELENGTH,
@@ -18,16 +19,22 @@ from PIL.TiffImagePlugin import (
     ImageFileDirectory_v2,
 )
 
+from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
+from segmenter.image_spec import ImageSpec, sample_type
+from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.protocols import change_protocol
+from segmenter.model import ModelSpec
 from segmenter.predicting.images import Result
-
-RASTER_ENDING = "_label.tif"
-"""Of what is written for a raster."""
+from segmenter.predicting.maps.map_outputs import MAP_FORMATS, MapOutputs
+from segmenter.predicting.maps.place import Place, place_of
+from segmenter.predicting.maps.polygons import region_polygons
+from segmenter.predicting.maps.regions import ReadRows, find_regions
+from segmenter.predicting.maps.vector_files import VECTOR_FILES, Features
 
 _GEO_TAGS = (33550, 33922, 34264, 34735)
 """Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
@@ -35,12 +42,18 @@ _BIG = 43
 """In the header of a BigTIFF."""
 _MOST_IMAGE_BANDS = 4
 _BLOCK = 512
+_FEW_ROWS = 64
+"""Rows of a block of probabilities, of which a row of blocks of all classes is in memory."""
+_LEVELS = 250
+"""Shares of 0 to 1 are written as bytes of 0 to 250; 255 is no data."""
+_NO_SHARE = 255
 _DEFAULT_WINDOW = 512
 _CACHE_MB = 256
+_LABELS_ALONE = MapOutputs()
 
 
-def is_raster(path: Path) -> bool:
-    """Return whether a TIFF has a georeference, or is no image by its size or bands."""
+def is_raster(path: Path, most_bands: int = _MOST_IMAGE_BANDS) -> bool:
+    """Return whether a TIFF has a georeference, or is not an image by its size or bands."""
     if path.suffix.lower() not in {".tif", ".tiff"}:
         return False
     try:
@@ -55,13 +68,24 @@ def is_raster(path: Path) -> bool:
                 height * width > FILE_LIMITS.max_pixels or max(height, width) > FILE_LIMITS.max_side
             )
             is_map = any(tag in tags for tag in _GEO_TAGS)
-            return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > _MOST_IMAGE_BANDS
+            return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > most_bands
     except Exception:
         return False  # whoever reads it says what is wrong with it
 
 
-def label_raster(predictor: Predictor, path: Path, folder: OutputFolder, name: str) -> Result:
-    """Label a raster, and write the labels as a GeoTIFF with the same georeference.
+def most_image_bands(spec: ModelSpec) -> int:
+    """Return the bands up to which a TIFF without a georeference is an image for this model."""
+    return spec.image.file_bands if spec.image else _MOST_IMAGE_BANDS
+
+
+def label_raster(
+    predictor: Predictor,
+    path: Path,
+    folder: OutputFolder,
+    name: str,
+    outputs: MapOutputs = _LABELS_ALONE,
+) -> Result:
+    """Label a raster, and write rasters and polygons with the same georeference.
 
     Pixels are taken as they are: nothing is resized, the protocol's window slides over all of them.
     Where the raster has no data, neither has the label map.
@@ -69,36 +93,167 @@ def label_raster(predictor: Predictor, path: Path, folder: OutputFolder, name: s
     Args:
         predictor: What labels it; its model takes as many channels as the raster has bands.
         path: The raster; tiled ones are quickest.
-        folder: Where NAME_label.tif is written.
-        name: What the file is called.
+        folder: Where files such as NAME_label.tif are written, all of them or none.
+        name: What the files are called, without their endings.
+        outputs: Which files.
 
     Raises:
-        UserError: If rasterio is not installed, or the file cannot be written; a raster that cannot
+        UserError: If rasterio is not installed, or a file cannot be written; a raster that cannot
             be read is said in the result.
     """
     start = time.perf_counter()
     rasterio = import_rasterio()
     classes = predictor.classes
-    counts = np.zeros(classes.ignore_index + 1, dtype=np.int64)
     try:
         with (
             rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
-            _Raster(path, predictor.model.spec.encoder.in_channels) as raster,
-            folder.writing(name + RASTER_ENDING) as temporary,
-            _label_file(temporary, raster, predictor) as target,
+            _Raster(path, predictor.spec) as raster,
+            _scratch(folder) as scratch,
         ):
-            for top, labels in _in_blocks(_at_full_size(predictor).label_rows(raster)):
-                rows = slice(top, top + len(labels))
-                labels[raster.is_missing(rows)] = classes.ignore_index
-                counts += np.bincount(labels.ravel(), minlength=len(counts))
-                target.write(labels, 1, window=raster.window(rows))
+            place = place_of(raster.file, str(path)) if outputs.has_polygons else None
+            rasters: dict[Quantity, Path] = {
+                each: scratch / f"{each}.tif" for each in outputs.quantities
+            }
+            counts = _write_rasters(predictor, raster, rasters)
+            if place is not None:
+                _write_polygons(rasters, place, classes, outputs, Path(name).name)
+            written = _publish(rasters, scratch, folder, name, outputs)
     except (UserError, MemoryError) as error:
         problem = str(error) if isinstance(error, UserError) else f"{path} does not fit into memory"
         return Result(path, (), np.zeros(len(classes)), time.perf_counter() - start, problem)
     known = counts[: len(classes)]
     shares = known / max(int(known.sum()), 1)
-    output = folder.root / (name + RASTER_ENDING)
-    return Result(path, (output,), shares, time.perf_counter() - start)
+    return Result(path, written, shares, time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _scratch(folder: OutputFolder) -> Iterator[Path]:
+    """Give a folder on the disk of the results, which is gone afterwards."""
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".segmenter-", suffix=".tmp", dir=folder.root
+        ) as name:
+            yield Path(name)
+    except OSError as error:
+        raise UserError(f"{folder.root} cannot be written: {error.strerror}") from None
+
+
+def _write_rasters(
+    predictor: Predictor, raster: "_Raster", paths: Mapping[Quantity, Path]
+) -> Int[ndarray, " labels"]:
+    """Run the model, write a raster of each quantity, and return the pixels of each label."""
+    classes = predictor.classes
+    counts = np.zeros(classes.ignore_index + 1, dtype=np.int64)
+    with contextlib.ExitStack() as stack:
+        files: dict[Quantity, _RowWriter] = {
+            each: stack.enter_context(_quantity_file(path, raster, predictor, each))
+            for each, path in paths.items()
+        }
+        for rows, found in _at_full_size(predictor).rows(raster, *paths):
+            missing = raster.is_missing(rows)
+            labels = found["labels"]
+            labels[missing] = classes.ignore_index
+            counts += np.bincount(labels.ravel(), minlength=len(counts))
+            for each, file in files.items():
+                values = found[each]
+                if each != "labels":
+                    values = np.rint(values * _LEVELS).astype(np.uint8)
+                    values[..., missing] = _NO_SHARE
+                file.add(values)
+        for file in files.values():
+            file.finish()
+    return counts
+
+
+def _write_polygons(
+    rasters: Mapping[Quantity, Path],
+    place: Place,
+    classes: Classes,
+    outputs: MapOutputs,
+    layer: str,
+) -> None:
+    """Write the vector files of a map beside its rasters."""
+    ignored = classes.ignore_index
+    with contextlib.ExitStack() as stack:
+        read_labels = stack.enter_context(_reading(rasters["labels"]))
+        regions = find_regions(
+            place.size,
+            read_labels,
+            stack.enter_context(_reading(rasters["confidence"])),
+            min_pixels=outputs.min_area / place.pixel_area(),
+            ignore_index=ignored,
+        )
+        writers = [
+            stack.enter_context(open_file(rasters["labels"].with_suffix(f".{each}"), layer, place))
+            for each, open_file in VECTOR_FILES.items()
+            if each in outputs.save
+        ]
+        for polygons, numbers in region_polygons(
+            regions, read_labels, tolerance=outputs.tolerance, ignore_index=ignored
+        ):
+            class_ids = regions.labels[numbers]
+            features = Features(
+                polygons,
+                class_ids,
+                [classes.names[each] for each in class_ids],
+                place.areas(polygons),
+                regions.confidence[numbers] / _LEVELS,
+            )
+            for write in writers:
+                write(features)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[ReadRows]:
+    """Open a raster of one band; yield a function that reads rows."""
+    rasterio = import_rasterio()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        file = rasterio.open(path)
+    with file:
+        yield lambda top, bottom: file.read(
+            1, window=rasterio.windows.Window(0, top, file.width, bottom - top)
+        )
+
+
+def _publish(
+    rasters: Mapping[Quantity, Path],
+    scratch: Path,
+    folder: OutputFolder,
+    name: str,
+    outputs: MapOutputs,
+) -> tuple[Path, ...]:
+    """Move finished files to the results, and return their paths."""
+    written = []
+    for each in outputs.save:
+        quantity, file_name = MAP_FORMATS[each].quantity, name + MAP_FORMATS[each].ending
+        made = rasters[quantity] if quantity else rasters["labels"].with_suffix(f".{each}")
+        if outputs.cog and quantity:
+            made = _cloud_optimised(made, scratch / f"{each}.cog.tif")
+        with folder.writing(file_name) as temporary:
+            made.replace(temporary)
+        written.append(folder.root / file_name)
+    return tuple(written)
+
+
+def _cloud_optimised(path: Path, into: Path) -> Path:
+    """Copy a raster to a cloud-optimised GeoTIFF, with overviews."""
+    rasterio = import_rasterio()
+    is_labels = path.stem == "labels"
+    options = {
+        "compress": "deflate",
+        "blocksize": _BLOCK,
+        "overview_resampling": "nearest" if is_labels else "average",
+        "bigtiff": "if_safer",
+    }
+    try:
+        import_optional("a GeoTIFF", "rasterio.shutil", extra="geo").copy(
+            path, into, driver="COG", **options
+        )
+    except rasterio.errors.RasterioError as error:
+        raise UserError(f"the map cannot be written: {str(error).splitlines()[0]}") from None
+    return into
 
 
 def import_rasterio() -> Any:
@@ -113,12 +268,13 @@ def import_rasterio() -> Any:
 class _Raster:
     """A GeoTIFF whose rows are read as they are asked for; see `resizing.ImageRows`."""
 
-    def __init__(self, path: Path, num_channels: int) -> None:
+    def __init__(self, path: Path, spec: ModelSpec) -> None:
         self.path = path
+        self.dtype = np.dtype(spec.image.dtype if spec.image else np.uint8)
         with self._naming():
             self.file = import_rasterio().open(path, driver="GTiff")
         try:
-            self.bands = self._bands(num_channels)
+            self.bands = self._bands(spec.encoder.in_channels, spec.image)
         except UserError:
             self.file.close()
             raise
@@ -130,13 +286,15 @@ class _Raster:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def __getitem__(self, rows: slice, /) -> UInt8[ndarray, "rows width channels"]:
-        """Return some rows of all bands."""
+    def __getitem__(self, rows: slice, /) -> Shaped[ndarray, "rows width channels"]:
+        """Return some rows of all bands; 0 where a float is not a number."""
         with self._naming():
-            return np.moveaxis(self.file.read(self.bands, window=self.window(rows)), 0, 2)
+            values = self.file.read(self.bands, window=self.window(rows))
+        values = np.moveaxis(values, 0, 2).astype(self.dtype, copy=False)
+        return values if self.dtype.kind == "u" else np.nan_to_num(values, posinf=0, neginf=0)
 
     def is_missing(self, rows: slice) -> Bool[ndarray, "rows width"]:
-        """Return where there are no data: nodata in all bands, or transparent."""
+        """Return the pixels without data: nodata in all bands, or transparent."""
         with self._naming():
             return self.file.dataset_mask(window=self.window(rows)) == 0
 
@@ -145,10 +303,20 @@ class _Raster:
         start, stop, _ = rows.indices(self.file.height)
         return import_rasterio().windows.Window(0, start, self.file.width, stop - start)
 
-    def _bands(self, num_channels: int) -> list[int]:
+    def _chosen_bands(self, image: ImageSpec) -> list[int]:
+        """Return the numbers of the bands for a model that names them."""
+        types = {sample_type(np.dtype(each)) for each in self.file.dtypes}
+        found = f"{self.file.count} bands of {self.file.dtypes[0]}"
+        if self.file.count != image.file_bands or types != {image.dtype}:
+            raise UserError(f"{self.path} has {found}, but this model takes {image}")
+        return list(image.bands)
+
+    def _bands(self, num_channels: int, image: ImageSpec | None) -> list[int]:
         """Return the numbers of the bands for the model, from 1; one grey band may go thrice."""
         colors = [interpretation.name for interpretation in self.file.colorinterp]
         bands = [number for number, name in enumerate(colors, start=1) if name != "alpha"]
+        if image is not None:
+            return self._chosen_bands(image)
         if set(self.file.dtypes) != {"uint8"}:
             raise UserError(
                 f"{self.path} holds {self.file.dtypes[0]}; models take bytes of 0 to 255: scale it "
@@ -174,13 +342,44 @@ class _Raster:
             raise UserError(f"{self.path} is cut, damaged or no GeoTIFF: {reason}") from None
 
 
+class _RowWriter:
+    """Appends rows to a raster in whole blocks: a compressed block is best written once."""
+
+    def __init__(self, file: Any, block_rows: int) -> None:
+        self.file, self.block_rows = file, block_rows
+        self._top = 0
+        self._waiting: list[ndarray] = []
+
+    def add(self, rows: UInt[ndarray, "*bands rows width"]) -> None:
+        """Append rows of all bands."""
+        self._waiting.append(rows if rows.ndim == 3 else rows[None])
+        num_rows = sum(each.shape[1] for each in self._waiting)
+        if num_rows >= self.block_rows:
+            self._write(num_rows // self.block_rows * self.block_rows)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._write(sum(each.shape[1] for each in self._waiting))
+
+    def _write(self, num_rows: int) -> None:
+        if num_rows:
+            window = import_rasterio().windows.Window(0, self._top, self.file.width, num_rows)
+            whole = np.concatenate(self._waiting, axis=1)
+            self.file.write(whole[:, :num_rows], window=window)
+            self._top, self._waiting = self._top + num_rows, [whole[:, num_rows:]]
+
+
 @contextlib.contextmanager
-def _label_file(path: Path, raster: _Raster, predictor: Predictor) -> Iterator[Any]:
-    """Open a new tiled GeoTIFF with the place of `raster`, and colours and names of classes."""
+def _quantity_file(
+    path: Path, raster: _Raster, predictor: Predictor, quantity: Quantity
+) -> Iterator[_RowWriter]:
+    """Open a new tiled GeoTIFF with the place of `raster` for labels or shares."""
     rasterio = import_rasterio()
     classes = predictor.classes
+    is_labels, is_whole = quantity == "labels", quantity == "probabilities"
     height, width, _ = raster.shape
     points, points_crs = raster.file.gcps
+    block_rows = _FEW_ROWS if is_whole else _BLOCK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
@@ -190,42 +389,37 @@ def _label_file(path: Path, raster: _Raster, predictor: Predictor) -> Iterator[A
                 driver="GTiff",
                 height=height,
                 width=width,
-                count=1,
-                dtype=np.dtype(classes.label_dtype).name,
-                nodata=classes.ignore_index,
+                count=len(classes) if is_whole else 1,
+                dtype=np.dtype(classes.label_dtype).name if is_labels else "uint8",
+                nodata=classes.ignore_index if is_labels else _NO_SHARE,
                 crs=raster.file.crs,
                 transform=raster.file.transform,
                 tiled=True,
                 blockxsize=_BLOCK,
-                blockysize=_BLOCK,
+                blockysize=block_rows,
                 compress="deflate",
+                interleave="band",
                 bigtiff="if_safer",
             ) as target:
                 if points:
                     target.gcps = (points, points_crs)
-                if classes.label_dtype is np.uint8:
-                    colors = classes.colors.tolist()
-                    target.write_colormap(1, {i: (*color, 255) for i, color in enumerate(colors)})
-                target.update_tags(**{f"class_{i}": name for i, name in enumerate(classes.names)})
-                yield target
+                if is_labels:
+                    _name_classes(target, classes)
+                else:
+                    target.scales = (1 / _LEVELS,) * target.count
+                    target.descriptions = classes.names if is_whole else (quantity,)
+                yield _RowWriter(target, block_rows)
         except rasterio.errors.RasterioError as error:
             reason = (str(error).splitlines() or ["unknown"])[0]
             raise UserError(f"the labels of {raster.path} cannot be written: {reason}") from None
 
 
-def _in_blocks(
-    bands: Iterator[tuple[slice, UInt[ndarray, "rows width"]]],
-) -> Iterator[tuple[int, UInt[ndarray, "rows width"]]]:
-    """Yield bands of whole blocks and their first row: a compressed block is best written once."""
-    top, waiting = 0, None
-    for _, labels in bands:
-        waiting = labels if waiting is None else np.concatenate([waiting, labels])
-        num_rows = len(waiting) // _BLOCK * _BLOCK
-        if num_rows:
-            yield top, waiting[:num_rows]
-            top, waiting = top + num_rows, waiting[num_rows:]
-    if waiting is not None and len(waiting):
-        yield top, waiting
+def _name_classes(target: Any, classes: Classes) -> None:
+    """Give a label map the colours and names of the classes."""
+    if classes.label_dtype is np.uint8:
+        colors = classes.colors.tolist()
+        target.write_colormap(1, {i: (*color, 255) for i, color in enumerate(colors)})
+    target.update_tags(**{f"class_{i}": name for i, name in enumerate(classes.names)})
 
 
 def _at_full_size(predictor: Predictor) -> Predictor:

@@ -1,4 +1,4 @@
-"""How images were read, told once for all of a run."""
+"""Remarks on the reading of images, each printed once for a run."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ from segmenter.predicting.images import Result
 
 
 class Remarks:
-    """What is said of the images of a run: each remark once, with the number of its images."""
+    """Collect the remarks of a run: each once, with the number of its images."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

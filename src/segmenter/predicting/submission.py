@@ -8,7 +8,7 @@ from segmenter.data.published import Benchmark, find_set
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.predicting.image_outputs import IMAGE_FORMATS, ImageOutputs
+from segmenter.label_files.image_outputs import SOURCE_IDS, ImageOutputs
 from segmenter.predicting.images import Result, label_images
 from segmenter.predicting.profiling import StageClock
 
@@ -51,8 +51,7 @@ def write_submission(
                 f"{path}: {benchmark} takes {published.submission.form} as the name of an image; "
                 "give its own images"
             )
-    label_map = IMAGE_FORMATS["label"]._replace(ending=".png")
-    outputs = ImageOutputs(classes, folder.root, save=(), ids="source", also=(label_map,))
+    outputs = ImageOutputs(classes, folder.root, save=(), ids="source", also=(SOURCE_IDS,))
     folder.check(each for _, name in flat for each in outputs.names(name))
     return label_images(predictor, flat, folder, outputs, clock)
 

@@ -15,12 +15,12 @@ from segmenter.data.pairing.find_images import is_usable_name
 from segmenter.data.prefetch import prefetch
 from segmenter.data.video.frames import Camera, Frame, VideoFile, import_av
 from segmenter.data.video.image_sequence import ImageSequence
-from segmenter.drawing import encode_jpeg, label_png, overlay, overlay_with_legend
+from segmenter.drawing import encode_jpeg, overlay, overlay_with_legend
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
+from segmenter.label_files.image_outputs import encode_labels
 from segmenter.options import Ids, VideoOutput
-from segmenter.predicting.image_outputs import source_ids
 from segmenter.predicting.images import Result
 from segmenter.predicting.video_files import overlay_video
 
@@ -34,7 +34,7 @@ _BATCHES_AHEAD = 3
 
 
 class _Tally:
-    """How many frames there were so far, and the pixels of each class in them."""
+    """Count of frames so far, and of the pixels of each class in them."""
 
     def __init__(self, num_classes: int) -> None:
         self.num_frames = 0
@@ -169,7 +169,7 @@ def _pipeline(
 
     What is written from them is a fourth. What can wait between two is bounded.
     """
-    # On a CPU, several frames at once are no faster than one after the other.
+    # On a CPU, several frames at once take as long as one after the other.
     most = 1 if predictor.device.type == "cpu" else _MAX_BATCH
 
     def label(batch: list[Frame]) -> list[tuple[Frame, ndarray]]:
@@ -217,8 +217,7 @@ def _drawer(predictor: Predictor, output: VideoOutput, opacity: float, ids: Ids)
 
     def draw(frame: Frame, labels: UInt[ndarray, "height width"]) -> _Drawn:
         if output == "labels":
-            values = source_ids(labels, classes) if ids == "source" else labels
-            return _Drawn(frame, labels, label_png(values))
+            return _Drawn(frame, labels, encode_labels(labels, classes, ids))
         colors, background = classes.colors, classes.background_index
         return _Drawn(frame, labels, overlay(frame.pixels, labels, colors, opacity, background))
 

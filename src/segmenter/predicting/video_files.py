@@ -1,4 +1,4 @@
-"""What is written for a video: a video of overlays, or a folder of label maps with their times."""
+"""Write the files of a video: a video of overlays, or a folder of label maps with their times."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -33,7 +33,7 @@ class OhemRecipe(BaseModel):
 
 
 class TeacherRecipe(BaseModel):
-    """Distillation from a trained model (docs/distillation.md)."""
+    """Distillation from a trained model (docs/experiments/distillation.md)."""
 
     model_config = STRICT
 
@@ -68,7 +68,7 @@ class LossRecipe(BaseModel):
     class_weights: Literal["none", ClassWeightRule] | dict[str, Weight] | tuple[Weight, ...] = (
         "none"
     )
-    """How much the pixels of a class weigh. By a rule, 1 on average over the training pixels:
+    """Weight of the pixels of each class. By a rule, 1 on average over the training pixels:
     `inverse`, 1 / share of the pixels; `inverse-root`, 1 / sqrt(share); `log`, 1 / ln(1.02 +
     share), at most 50 before averaging (ENet, Paszke et al. 2016). Or numbers, used as they are: by
     class name (others weigh 1), or a list in the order of the classes."""

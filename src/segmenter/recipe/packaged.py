@@ -1,10 +1,16 @@
 """The recipes that come with the package, as they are listed and printed."""
 
 import re
+from pathlib import Path
 
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
-from segmenter.recipe.run import packaged_recipes
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """Return the packaged recipes: name -> file."""
+    folder = Path(__file__).parents[1] / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def packaged_recipe_text(name: str) -> str:

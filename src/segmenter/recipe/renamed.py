@@ -17,6 +17,7 @@ _REFUSED = {"blocks", "cells", "masking"}
 """Settings that 0.1.0 rejected for a decoder without them; others were ignored."""
 RENAMED = {
     "model.partial": "model.allow_partial_weights",
+    "model.fit": "model.size_policy",
     **{
         f"model.{'' if name == 'projection_init' else 'decoder_'}{name}": f"model.decoder.{name}"
         for names in _DECODERS.values()
@@ -24,7 +25,7 @@ RENAMED = {
     },
 }
 """Old name -> new name of each field."""
-REMOVED = {"model.in_channels": "images are read as RGB"}
+REMOVED = {"model.in_channels": "data.bands says which bands of the images the model sees"}
 """Removed fields, and why."""
 
 
@@ -58,8 +59,11 @@ def upgrade(content: dict[str, Any], source: str) -> dict[str, Any]:
     decoder = with_kind(model.get("decoder", {}))
     if not isinstance(decoder, dict):
         return content
-    if not is_flat or model.get("in_channels", 3) != 3:
-        refuse_old_names((f"model.{name}" for name in model), source)
+    names = [f"model.{name}" for name in model]
+    if "model.fit" in names and "model.size_policy" not in names:
+        names.remove("model.fit")  # which recipes had beside settings of decoders, too
+    if not is_flat or "model.fit" in names or model.get("in_channels", 3) != 3:
+        refuse_old_names(names, source)
     own = _DECODERS.get(str(decoder["kind"]), ())
     today = {}
     for name, value in model.items():

@@ -1,1 +1,1 @@
-"""What computes a model: torch, OpenVINO or ONNX Runtime, and the graphs they run."""
+"""Compute a model with torch, OpenVINO or ONNX Runtime."""

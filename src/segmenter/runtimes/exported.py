@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
 
 FACTS_KEY = "segmenter"
+LICENSE_KEY = "license"
+"""Metadata that other programs show of a graph; the facts hold it too."""
 _STANDARD_OPERATORS = ("", "ai.onnx")
 _CONTROL = ("Loop", "Scan", "TensorIterator", "If", "SequenceMap")
 """Operators that run other graphs, without an end or a way that could be known."""
 
 
 class ExportFacts(BaseModel):
-    """What an exported file says about itself."""
+    """Facts that an exported file carries about itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +36,7 @@ class ExportFacts(BaseModel):
     spec: ModelSpec
     output: GraphOutput = "logits"
     normalizes: bool = True
-    """Whether the graph takes pixels of 0 to 255, or normalised images."""
+    """True: the graph takes pixels of 0 to 255. False: normalised images."""
 
 
 class Exported(NamedTuple):
@@ -51,6 +53,8 @@ def add_facts(graph: "ModelProto", facts: ExportFacts) -> bytes:
     """Write the facts into an ONNX graph; returns the content of its file."""
     del graph.metadata_props[:]
     graph.metadata_props.add(key=FACTS_KEY, value=facts.model_dump_json())
+    if facts.spec.license:
+        graph.metadata_props.add(key=LICENSE_KEY, value=facts.spec.license)
     return graph.SerializeToString()
 
 
@@ -79,7 +83,7 @@ def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
 
     try:
         model = onnx.load_model_from_string(content)
-    except Exception:  # protobuf's errors, and those of texts that are no UTF-8
+    except Exception:  # protobuf's errors, and those of texts that are not UTF-8
         raise UserError(f"{path} is damaged or no ONNX file") from None
     facts = {entry.key: entry.value for entry in model.metadata_props}.get(FACTS_KEY)
     if facts is None:
@@ -105,7 +109,9 @@ def _check_graph(path: Path, graph: "GraphProto") -> None:
             )
     for node in graph.node:
         if node.domain not in _STANDARD_OPERATORS:
-            raise UserError(f"{path} is refused: {node.domain}.{node.op_type} is no ONNX operator")
+            raise UserError(
+                f"{path} is refused: {node.domain}.{node.op_type} is not an ONNX operator"
+            )
         if node.op_type in _CONTROL:
             raise UserError(f"{path} is refused: it has the operator {node.op_type}, ours do not")
         if any(attribute.HasField("sparse_tensor") for attribute in node.attribute):

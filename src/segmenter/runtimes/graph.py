@@ -1,7 +1,7 @@
 """From a model to an ONNX graph for any batch, height and width.
 
 Every other runtime starts from this one graph. The conditions in the model that depend on a size
-step aside while it is exported (`torch.compiler.is_exporting`): images are always padded and the
+step aside while it is exported (`is_exporting` of the encoder): images are always padded and the
 position table is always resized, by nothing if need be.
 """
 
@@ -9,7 +9,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import jaxtyping
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from segmenter.errors import UserError
-from segmenter.files.optional import require
+from segmenter.files.optional import install_lines, require
 from segmenter.model.segmenter import Segmenter
 from segmenter.options import GraphOutput
 
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+ModelOutput = GraphOutput | Literal["features"]
+"""Output of a graph: one that can be exported, or features, which are for `segmenter fit`."""
 _MAX_GRAPH_BYTES = (1 << 31) - 1
-"""What protobuf can hold in one file."""
+"""Largest size of a protobuf file, in bytes."""
 INPUT = "pixels"
+_OLDEST_TORCH = "2.11"
+"""Of torch 2.6, the exporter cannot resize a position table to a size that is not fixed."""
 _NOISY = r"(torch|onnxscript|copyreg)\b"
 
 
 class _Graph(nn.Module):
-    """What the graph computes."""
+    """The computation to export."""
 
-    def __init__(self, model: Segmenter, output: GraphOutput, *, normalizes: bool) -> None:
+    def __init__(self, model: Segmenter, output: ModelOutput, *, normalizes: bool) -> None:
         super().__init__()
         self.model = model
         self.output = output
@@ -43,8 +47,11 @@ class _Graph(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "batch channels height width"]
     ) -> Shaped[Tensor, " *axes"]:
-        """Patch logits, or the labels of all pixels."""
+        """Patch logits, the labels of all pixels, or the features of patches."""
         images = self.model.normalize(pixels) if self.normalizes else pixels
+        if self.output == "features":
+            features, grid = self.model.encode(self.model.pad(images))
+            return features.transpose(1, 2).unflatten(2, grid)
         logits = self.model.patch_logits(images)
         if self.output == "logits":
             return logits
@@ -59,21 +66,28 @@ def _labels(
 
 
 def to_onnx(
-    model: Segmenter, output: GraphOutput = "logits", *, normalizes: bool = True
+    model: Segmenter, output: ModelOutput = "logits", *, normalizes: bool = True
 ) -> "ModelProto":
     """Export a model as an ONNX graph; batch, height and width are free.
 
     Args:
         model: Its weights are copied.
         output: `logits`: (batch, classes, rows, columns), float32, one for each patch. `labels`:
-            (batch, height, width), int32.
+            (batch, height, width), int32. `features`: (batch, dim, rows, columns), float32, what
+            the decoder takes.
         normalizes: Whether the graph takes pixel values of 0 to 255 and normalises them itself, or
             normalised images; both float32, (batch, channels, height, width).
 
     Raises:
-        UserError: If onnx or onnxscript is not installed, or the model is larger than 2 GiB.
+        UserError: If onnx or onnxscript is not installed, torch is too old, or the model is larger
+            than 2 GiB.
     """
     require("a graph", "onnx", "onnxscript", extra="export")
+    if torch.__version__ < _OLDEST_TORCH:
+        raise UserError(
+            f"a graph needs torch {_OLDEST_TORCH}, and {torch.__version__} is installed; get it "
+            f"with: {install_lines('export')}, or compute in torch: --runtime torch"
+        )
     if 4 * sum(parameter.numel() for parameter in model.parameters()) > _MAX_GRAPH_BYTES - (
         1 << 24
     ):

@@ -1,4 +1,4 @@
-"""Whether a graph is the one that its facts describe: names, types and shapes, and a trial run.
+"""Check that a graph is the one its facts describe: names, types, shapes, and a trial run.
 
 What a graph declares of itself may be wrong, so a small picture goes through it too.
 """
@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy import ndarray
 
 from segmenter.errors import UserError
+from segmenter.model.segmenter import normalize
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph import INPUT
 
@@ -63,12 +65,11 @@ def check_trial(run: Run, facts: ExportFacts) -> None:
     patch, cells = spec.encoder.patch_size, spec.decoder.logits_per_patch_side
     shape = (_BATCH, spec.encoder.in_channels, _ROWS * patch, _COLUMNS * patch)
     pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    if spec.image is not None:
+        pixels = np.moveaxis(spec.image.unstretch(np.moveaxis(pixels, 1, -1)), -1, 1)
+        pixels = np.ascontiguousarray(pixels)
     if not facts.normalizes:
-        mean, std = (
-            np.array(each, dtype=np.float32)[:, None, None]
-            for each in (spec.normalization.mean, spec.normalization.std)
-        )
-        pixels = (pixels - mean) / std
+        pixels = normalize(torch.from_numpy(pixels), spec).numpy()
     try:
         found = run(pixels)
     except Exception as error:  # each runtime has its own errors
@@ -89,12 +90,12 @@ def check_trial(run: Run, facts: ExportFacts) -> None:
 
 
 def last_line(error: Exception) -> str:
-    """What a library says, in short."""
+    """Return the last line of a library's message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
 
 
 def _fits(port: Port, wanted: Port) -> bool:
-    """Whether the free lengths are free, and the others as wanted, or not said."""
+    """Return True if every length is as wanted, or left free by the graph."""
     return len(port.shape) == len(wanted.shape) and all(
         given is None or given == length
         for given, length in zip(port.shape, wanted.shape, strict=True)

@@ -1,4 +1,4 @@
-"""What runtimes that compute a graph have in common."""
+"""The common part of runtimes that compute a graph."""
 
 import hashlib
 from abc import abstractmethod
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
+from segmenter.model.segmenter import normalize
 from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Run, last_line
@@ -25,6 +26,7 @@ class GraphRuntime(Runtime):
     """
 
     def __init__(self, model: Segmenter | Path, compute: Compute, device: torch.device) -> None:
+        self._given = model.absolute() if isinstance(model, Path) else model
         source = model_source(model)
         self.spec = source.spec
         self.device = device
@@ -33,6 +35,10 @@ class GraphRuntime(Runtime):
         self._normalizes = source.facts.normalizes
         with source.named(device):
             self._run = self._open(source)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Open the model anew where this is unpickled: what was compiled stays in its process."""
+        return type(self), (self._given, self._compute, self.device)
 
     @staticmethod
     @abstractmethod
@@ -95,11 +101,7 @@ class GraphRuntime(Runtime):
         """Return pixels as the graph takes them."""
         if self._normalizes:
             return pixels.float().cpu().contiguous()
-        mean, std = (
-            torch.tensor(values).view(1, -1, 1, 1)
-            for values in (self.spec.normalization.mean, self.spec.normalization.std)
-        )
-        return ((pixels.float().cpu() - mean) / std).contiguous()
+        return normalize(pixels.float().cpu(), self.spec).contiguous()
 
 
 def graph_runtimes(suffix: str) -> list[type[GraphRuntime]]:

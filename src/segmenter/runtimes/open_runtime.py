@@ -10,10 +10,16 @@ from segmenter.checkpoints.open import is_exported, resolve
 from segmenter.errors import UserError
 from segmenter.files.optional import require
 from segmenter.model import Segmenter
-from segmenter.options import Compute
+from segmenter.options import AUTO_DEVICE, Compute
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.runtime import Runtime
-from segmenter.runtimes.table import PRECISIONS, RUNTIME_NAMES, RUNTIMES, RuntimeRow
+from segmenter.runtimes.table import (
+    PRECISIONS,
+    RUNTIME_NAMES,
+    RUNTIMES,
+    RuntimeRow,
+    automatic_runtime,
+)
 
 
 def open_runtime(
@@ -24,10 +30,12 @@ def open_runtime(
 
     Args:
         model: A model, the bundled name or path of one, or an exported file.
-        compute: Device, runtime, precision and merge threshold. The runtime `auto` is on a CPU the
-            first of OpenVINO, ONNX Runtime and torch that is installed, and elsewhere torch; a
-            model given as an object, whose weights may change, stays in torch. The precision
-            `auto` is bfloat16 where OpenVINO or a GPU has it natively, else float32.
+        compute: Device, runtime, precision and merge threshold. The device `auto` is the GPU that
+            is found, else the CPU; exported files and runtimes other than torch take the CPU.
+            The runtime `auto` is on a CPU the first of OpenVINO, ONNX Runtime and torch that is
+            installed, and elsewhere torch; a model given as an object, whose weights may change,
+            stays in torch and on its device. The precision `auto` is bfloat16 where OpenVINO or a
+            GPU has it natively, else float32.
 
     Raises:
         UserError: If any of these cannot be used, or not together.
@@ -37,8 +45,10 @@ def open_runtime(
         raise UserError(f"no runtime {runtime!r}; choose from {', '.join(RUNTIME_NAMES)}")
     if precision not in PRECISIONS:
         raise UserError(f"no precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    place = usable_device(compute.device)
+    if compute.device not in (None, AUTO_DEVICE):
+        usable_device(compute.device)  # refused before a model is fetched
     source = model if isinstance(model, Segmenter) else resolve(model)
+    place = _place(compute, source)
     automatic = _choose(source, place)
     row = automatic if runtime == "auto" else RUNTIMES[runtime]
     if compute.merge_threshold is not None:
@@ -51,17 +61,28 @@ def open_runtime(
     return implementation(source, replace(compute, precision=settled), place)
 
 
+def _place(compute: Compute, source: Segmenter | Path) -> torch.device:
+    """Return where to compute; `auto` is a GPU only for what torch computes.
+
+    Raises:
+        UserError: If the device named is not there.
+    """
+    if compute.device not in (None, AUTO_DEVICE):
+        return usable_device(compute.device)
+    if isinstance(source, Segmenter):
+        return usable_device(source.mean.device)
+    named = RUNTIMES.get(compute.runtime or "auto")
+    if is_exported(source) or (named is not None and named.devices is not None):
+        return torch.device("cpu")
+    return usable_device()
+
+
 def _choose(source: Segmenter | Path, device: torch.device) -> RuntimeRow:
     """Return the runtime that `auto` means."""
     if isinstance(source, Path) and is_exported(source):
         opening = [row for row in RUNTIMES.values() if source.suffix in row.opens]
         return min(opening, key=lambda row: (not row.runs_on(device.type), len(row.missing())))
-    preferred = [
-        row
-        for row in RUNTIMES.values()
-        if isinstance(source, Path) and device.type in row.is_automatic_on and not row.missing()
-    ]
-    return preferred[0] if preferred else RUNTIMES["torch"]
+    return automatic_runtime(device.type) if isinstance(source, Path) else RUNTIMES["torch"]
 
 
 def _merging_row(source: Segmenter | Path, runtime: str) -> RuntimeRow:

@@ -109,6 +109,13 @@ def compile_graph(
     Raises:
         UserError: If OpenVINO cannot run it, or it is another graph.
     """
+    return _run(_compiled(graph, weights, dtype, facts))
+
+
+def _compiled(
+    graph: bytes, weights: bytes | None, dtype: str, facts: ExportFacts | None
+) -> "CompiledModel":
+    """Compile a graph and check it; `compile_graph` documents the arguments."""
     core = openvino_core()
     try:
         if weights is None:
@@ -117,11 +124,11 @@ def compile_graph(
             model = core.read_model(graph, weights)
         compiled = core.compile_model(model, "CPU", _settings(dtype))
     except (RuntimeError, MemoryError) as error:
-        raise UserError(f"OpenVINO cannot run this file: {last_line(error)}") from None
+        raise UserError(f"OpenVINO cannot run this graph: {last_line(error)}") from None
     if facts is not None:
         _check_ports(compiled, facts)
         check_trial(_run(compiled), facts)
-    return _run(compiled)
+    return compiled
 
 
 WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
@@ -129,7 +136,7 @@ WithGraph = Callable[[Callable[[bytes], bytes]], bytes]
 
 
 def compile_cached(
-    key: str, with_graph: WithGraph, dtype: str, max_bytes: int, facts: ExportFacts
+    key: str, with_graph: WithGraph, dtype: str, max_bytes: int, facts: ExportFacts | None
 ) -> Run:
     """Compile an ONNX graph for this CPU, or take what was compiled before.
 
@@ -138,25 +145,28 @@ def compile_cached(
         with_graph: Called where nothing compiled is kept.
         dtype: Arithmetic, `float32` or `bfloat16`.
         max_bytes: What is kept is not larger.
-        facts: What the graph must be.
+        facts: What the graph must be; None: not looked at.
+
+    Raises:
+        UserError: If OpenVINO cannot run it.
     """
     import openvino
 
     core = openvino_core()
-    processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+    cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    parts = ["openvino", openvino.__version__, processor, *capabilities, dtype, key]
+    parts = ["openvino", openvino.__version__, cpu, *capabilities, dtype, key]
 
     def compiled(graph: bytes) -> bytes:
-        model = core.read_model(io.BytesIO(graph))
-        found = core.compile_model(model, "CPU", _settings(dtype))
-        _check_ports(found, facts)
-        check_trial(_run(found), facts)
-        return _exported(found)
+        try:
+            return _exported(_compiled(graph, None, dtype, facts))
+        except UserError as error:
+            raise UserError(f"{error}; take --runtime torch") from None
 
     def use(content: bytes) -> Run:
         found = _imported(core, content, dtype)
-        _check_ports(found, facts)
+        if facts is not None:
+            _check_ports(found, facts)
         return _run(found)
 
     return cached(json.dumps(parts), lambda: with_graph(compiled), use, max_bytes=max_bytes)

@@ -1,4 +1,4 @@
-"""Whether an exported graph computes what the model computes in torch."""
+"""Compare an exported graph with the model in torch."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -34,14 +34,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Parity:
-    """What was found in one runtime."""
+    """Result of the comparison in one runtime."""
 
     runtime: str
     cases: tuple[Case, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every case did."""
+        """Return True if every case agrees."""
         return all(case.passed for case in self.cases)
 
     @property
@@ -108,7 +108,7 @@ def best_class_agreement(
 
 
 def trial_sizes(model: Segmenter) -> list[ImageSize]:
-    """As the position table has it, and two others that are no multiple of the patch."""
+    """As the position table has it, and two others that are not a multiple of the patch."""
     patch = model.spec.encoder.patch_size
     rows, columns = model.spec.encoder.table_grid or (16, 16)
     return [
@@ -121,10 +121,11 @@ def trial_sizes(model: Segmenter) -> list[ImageSize]:
 def _trial_pixels(
     model: Segmenter, batch: int, size: ImageSize
 ) -> Float[torch.Tensor, "batch channels height width"]:
-    """Noise of 0 to 255."""
+    """Noise over the range of the images."""
     generator = torch.Generator().manual_seed(batch)
     shape = (batch, model.spec.encoder.in_channels, *size)
-    return torch.randint(0, 256, shape, generator=generator).float()
+    levels = torch.randint(0, 256, shape, generator=generator).float()
+    return levels if model.spec.image is None else levels / model.gain.cpu() + model.low.cpu()
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.options import Compute
+from segmenter.runtimes.devices import device_line
 
 Pixels = Shaped[Tensor, "batch channels height width"]
 PatchLogits = Float[Tensor, "batch classes rows columns"]
@@ -83,3 +84,7 @@ class Runtime(ABC):
         if self.merge_threshold is not None:
             line += f", tokens merged above a cosine of {self.merge_threshold}"
         return line
+
+    def describe_device(self) -> str:
+        """Return the line that says where is computed, and why there; see `device_line`."""
+        return device_line(self.device, self._compute.device, self.name)

@@ -24,7 +24,7 @@ _MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
 _GRAPH_BYTES = 1 << 26
 """Of a graph, beside its weights."""
 _OPENING_BYTES, _OPENING_FACTOR = 4 << 30, 16
-"""What opening an exported file may take, and how often its size beside."""
+"""Memory limit of opening an exported file: a fixed part, and a multiple of its size."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Source:
 
     spec: ModelSpec
     digests: Callable[[], Digests]
-    """Of what was read, whatever its file claims."""
+    """Digests of what was read, whatever its file claims."""
     load: Callable[[], Segmenter]
     """Gives the model of those digests, and no other."""
     exported: Exported | None = None
@@ -42,7 +42,7 @@ class Source:
 
     @property
     def facts(self) -> ExportFacts:
-        """What its graph must be."""
+        """Return the facts that its graph must meet."""
         return self.exported.facts if self.exported is not None else ExportFacts(spec=self.spec)
 
     @contextmanager
@@ -64,7 +64,7 @@ class Source:
             raise UserError(f"{self.path}: {error}; export it again") from None
 
     def with_graph(self, use: Callable[[bytes], Opened]) -> Opened:
-        """What `use` makes of the model as ONNX, from the cache if it was made before."""
+        """Return `use(graph)` for the model as ONNX, which the cache may already hold."""
         if self.exported is not None:
             return use(self.exported.graph)
         make = lambda: to_onnx(self.load()).SerializeToString()  # noqa: E731
@@ -72,12 +72,16 @@ class Source:
 
     def key(self) -> str:
         """All that the graph depends on: what was read, and what makes a graph of it."""
-        versions = {name: _version(name) for name in _MAKERS}
-        return json.dumps([self.digests().content, versions], sort_keys=True)
+        return json.dumps([self.digests().content, graph_makers()], sort_keys=True)
 
     def max_bytes(self) -> int:
         """No graph of this model takes more, compiled or not."""
         return min(8 * self.digests().num_weights + _GRAPH_BYTES, MAX_CONTENT)
+
+
+def graph_makers() -> dict[str, str]:
+    """Return the versions of the packages that make a graph of a model."""
+    return {name: _version(name) for name in _MAKERS}
 
 
 def model_source(model: Segmenter | Path) -> Source:

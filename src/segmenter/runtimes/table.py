@@ -30,7 +30,7 @@ class RuntimeRow:
     opens: tuple[str, ...] = ()
     """Suffixes of the exported files that it opens; empty: it takes model files alone."""
     merges_tokens: bool = False
-    """Whether it can merge tokens between encoder blocks."""
+    """True: it can merge tokens between encoder blocks."""
     is_automatic_on: tuple[str, ...] = ()
     """Types of device on which `auto` prefers it to torch, if it is installed."""
 
@@ -82,3 +82,11 @@ if TYPE_CHECKING:
 else:  # what the command line offers, without writing the names a second time
     RuntimeName = Literal[RUNTIME_NAMES]
     Precision = Literal[PRECISIONS]
+
+
+def automatic_runtime(device_type: str) -> RuntimeRow:
+    """Return the runtime that `auto` takes for a model file on a type of device, such as `cpu`."""
+    preferred = (
+        row for row in RUNTIMES.values() if device_type in row.is_automatic_on and not row.missing()
+    )
+    return next(preferred, RUNTIMES["torch"])

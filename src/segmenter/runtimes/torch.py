@@ -9,10 +9,11 @@ from torch import Tensor
 
 from segmenter.checkpoints import load
 from segmenter.checkpoints.digests import digest_model
+from segmenter.errors import UserError
 from segmenter.model import Segmenter
 from segmenter.model.token_merging import check_threshold, merged_patch_logits
 from segmenter.options import Compute
-from segmenter.runtimes.devices import has_bfloat16
+from segmenter.runtimes.devices import full_float32, has_bfloat16
 from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
 
 
@@ -25,6 +26,7 @@ class TorchRuntime(Runtime):
         if compute.merge_threshold is not None:
             check_threshold(compute.merge_threshold)
         loaded = model if isinstance(model, Segmenter) else load(model, device)
+        _check_dtypes(loaded)
         self._model = loaded.to(device).eval()
         self.spec = loaded.spec
         self.device = device
@@ -57,7 +59,10 @@ class TorchRuntime(Runtime):
         self.model.eval()
         images = self.model.normalize(pixels.to(self.device))
         use_autocast = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast):
+        with (
+            full_float32(self.device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast),
+        ):
             threshold = self.merge_threshold
             if threshold is None:
                 return self._scores(images).float()
@@ -67,6 +72,20 @@ class TorchRuntime(Runtime):
 
     def _scores(self, images: Tensor) -> PatchLogits:
         return self.model.patch_logits(images)
+
+
+def _check_dtypes(model: Segmenter) -> None:
+    """Refuse weights of half precision: images are float32, and autocast lowers the precision."""
+    halves = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if halves:
+        raise UserError(
+            f"the weights of the model are {_name(min(halves, key=str))}; give model.float(), and "
+            "--precision bfloat16 for speed"
+        )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 class CompiledTorchRuntime(TorchRuntime):

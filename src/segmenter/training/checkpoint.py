@@ -77,8 +77,8 @@ class CheckpointSaver:
         kept = f"the newest is {newest}" if newest else "there is none yet"
         if must_work or self._num_failed >= _MAX_FAILURES_IN_A_ROW:
             times = f" ({self._num_failed} times in a row)" if self._num_failed > 1 else ""
-            raise UserError(f"{problem}{times}; {kept}: free space, and go on with --resume")
-        self._say(f"warning: {problem}; training goes on, {kept}")
+            raise UserError(f"{problem}{times}; {kept}: free space, and continue with --resume")
+        self._say(f"warning: {problem}; training continues, {kept}")
         return False
 
 
@@ -155,10 +155,10 @@ def read_newest(
         except RecursionError:
             reason = f"{_STATE} is nested too deep"
         except MemoryError:
-            reason = "there is no memory for it"
+            reason = "memory does not suffice"
         except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             reason = " ".join(str(error).split())
-        warnings.append(f"{path} is damaged and passed over: {reason}")
+        warnings.append(f"{path} is damaged and skipped: {reason}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(
         f"nothing to resume: no checkpoint in {folder}{damaged}; start anew, with another --out"
@@ -180,7 +180,7 @@ def _step(path: Path) -> int:
 
 def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
     if path.is_symlink() or not path.is_dir():
-        raise DamagedError("it is no folder")
+        raise DamagedError("it is not a folder")
     state = json.loads(_read_file(path / _STATE, max_state))
     if not isinstance(state, dict) or state.pop("sha256", None) != _hash_json(state):
         raise DamagedError(f"{_STATE} does not match its SHA-256")

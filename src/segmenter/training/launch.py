@@ -13,7 +13,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,24 +24,29 @@ import torch
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from segmenter.errors import UserError
-from segmenter.options import Execution
+from segmenter.options import AUTO_DEVICE, Execution
 from segmenter.runtimes.devices import usable_device
 from segmenter.training.processes import Processes
 
 _PATIENCE_SECONDS = 30.0
 """For the other processes to save and end, after the first has ended; then they are killed."""
 _POLL_SECONDS = 0.05
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""Variable of the environment that cuBLAS reads when a GPU is first used."""
 
 
-def device_name(device: str | None, num_processes: int) -> str:
+def device_name(device: str, num_processes: int) -> str:
     """Return what the processes on this machine compute on: the device asked for, or GPUs if any.
+
+    One process of `auto` looks for a device itself.
 
     Raises:
         UserError: If several processes would share one GPU, or there are too few.
     """
     if num_processes == 1:
-        return device or "cpu"
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return device
+    gpus_or_cpu = "cuda" if torch.cuda.is_available() else "cpu"
+    name = gpus_or_cpu if device == AUTO_DEVICE else device
     if name == "cpu":
         return name
     if name != "cuda":
@@ -72,7 +79,7 @@ def check_devices(devices: int | None, processes: Processes) -> None:
         )
 
 
-def process_device(device: str | None, processes: Processes) -> torch.device:
+def process_device(device: str, processes: Processes) -> torch.device:
     """Return where this process computes.
 
     Raises:
@@ -118,14 +125,17 @@ def check_execution(execution: Execution, precision: str, num_processes: int) ->
 def exact_algorithms(wanted: bool) -> Iterator[None]:
     """Inside, torch takes algorithms that give the same bits each time, and warns of any other."""
     before = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    setting = os.environ.get(_CUBLAS)
     if wanted:
-        # cuBLAS reads this when a GPU is first used.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(_CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned_only)
+        if wanted and setting is None:
+            os.environ.pop(_CUBLAS, None)
 
 
 def launch(command: Sequence[str], count: int) -> int:
@@ -134,12 +144,14 @@ def launch(command: Sequence[str], count: int) -> int:
     Returns:
         0, or the exit status of the process that first ended with another one.
     """
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    has_libuv = sys.platform != "win32"  # torch's wheels for Windows were built without it
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, use_libuv=has_libuv)
     threads = str(max((os.cpu_count() or 1) // count, 1))
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store above is the meeting point
+        "USE_LIBUV": str(int(has_libuv)),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
@@ -181,9 +193,13 @@ def _first_failure(processes: Sequence[subprocess.Popen]) -> int:
 def _passing_signals_on(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
     def pass_on(number: int, _frame: object) -> None:
         for process in processes:
-            process.send_signal(number)
+            # Windows sends no interrupt to a process: a console interrupts all that run in it.
+            with contextlib.suppress(ValueError):
+                process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()  # which alone receives signals
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         yield
     finally:

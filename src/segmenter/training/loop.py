@@ -20,6 +20,7 @@ from segmenter.data.unreadable import UnreadableImages
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
+from segmenter.text import percent
 from segmenter.training.checkpoint import CheckpointSaver
 from segmenter.training.ema import WeightAverage
 from segmenter.training.log.lines import Log, log_to
@@ -46,7 +47,7 @@ _MAX_NONFINITE_IN_A_ROW = 10
 def train(
     run: Run, console: Console, *, resume: bool = False, allow_config_change: bool = False
 ) -> Segmenter:
-    """Train until the last step, or until `stop_after` scores in a row are no new best.
+    """Train until the last step, or until `stop_after` scores in a row are not a new best.
 
     Every process of the run calls this. Rank 0 writes `last.safetensors` into the run's folder, and
     `best.safetensors` where a split is evaluated.
@@ -55,7 +56,7 @@ def train(
         The last model, with averaged weights if the recipe asks for them.
 
     Raises:
-        UserError: If there is no run to resume or it differs, nothing can be saved, too many images
+        UserError: If the run to resume is missing or differs, nothing can be saved, too many images
             are unreadable, or the loss was not finite ten times in a row.
         Stopped: If a signal ended the run, after everything was saved.
     """
@@ -74,6 +75,7 @@ def train(
         run.folder if processes.is_rank_zero else None, recipe, start=state.step, console=console
     )
     warn = log_to(console if processes.is_rank_zero else Console(stderr=True))
+    state.limit.say = report.say
     saver, stop = CheckpointSaver(run.folder / CHECKPOINTS, warn), StopSignals()
     with stop, report, contextlib.closing(_read_batches(run, state, stop, warn)) as batches:
         # A new run saves where it starts; one that was stopped may have to evaluate first.
@@ -84,7 +86,9 @@ def train(
                 rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
                 set_learning_rate(optimizer, rate)
                 run.model.decoder.before_step(state.step / recipe.schedule.steps)
-                result = train_step(model, optimizer, batch, recipe, run.loss, scaler, teacher)
+                result = train_step(
+                    model, optimizer, batch, recipe, run.loss, scaler, teacher, state.limit
+                )
                 state.advance(recipe.batch_size, is_finite=result.is_finite)
                 if not result.is_finite:
                     _warn_or_end(result, state, recipe, processes, report)
@@ -134,8 +138,10 @@ def _evaluate(
     Returns:
         False if a signal interrupted it; the evaluation is repeated when the run resumes.
     """
+    count = report.evaluating(validation.num_rounds)
 
     def break_off_if_told() -> None:
+        count()
         if run.processes.any(stop.received is not None):
             raise Interrupted
 
@@ -155,7 +161,7 @@ def _evaluate(
         try:
             _save_model(model, run.folder / "best.safetensors", {"val": scores})
         except UserError as error:
-            report.say(f"warning: {error}; training goes on")
+            report.say(f"warning: {error}; training continues")
             return False
         return True
 
@@ -226,7 +232,7 @@ def _warn_or_end(
 def _describe_early_stop(state: TrainingState, recipe: Recipe) -> str:
     return (
         f"stopped at step {state.step} of {recipe.schedule.steps}: the last "
-        f"{state.scores_since_best} scores did not beat the best one, {state.best_miou:.4f} "
+        f"{state.scores_since_best} scores did not beat the best one, {percent(state.best_miou)} "
         f"(stop_after: {recipe.stop_after})"
     )
 

@@ -117,7 +117,7 @@ def focal_factor(cross_entropy: Float[Tensor, "*pixels"], gamma: float) -> Float
 def hard_pixels(
     cross_entropy: Float[Tensor, "*pixels"], is_labelled: Bool[Tensor, "*pixels"], ohem: OhemRecipe
 ) -> Bool[Tensor, "*pixels"]:
-    """Which pixels have a loss under OHEM (Shrivastava et al., CVPR 2016).
+    """Select the pixels that have a loss under OHEM (Shrivastava et al., CVPR 2016).
 
     Their sum is divided by all labelled pixels, not by those that are hard: so the parts of a batch
     add up. Pixels exactly as hard as the last one kept are kept too.

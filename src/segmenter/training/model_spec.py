@@ -5,17 +5,19 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from segmenter.checkpoints.bundled import BUNDLED_ENCODERS
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find_architecture
-from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
-from segmenter.recipe import Recipe
+from segmenter.recipe import Recipe, make_recipe
+from segmenter.recipe.auto import with_fields
 from segmenter.recipe.model import ModelRecipe
 
 _RGB = 3
-"""Channels of the images that training reads."""
+"""Channels of images without an `ImageSpec`."""
 
 
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
@@ -26,7 +28,8 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
             f"the data has one class, {classes.names[0]!r}, and nothing to tell it from; say in "
             'classes.yaml which mask values are all the rest, such as "background: [0]"'
         )
-    encoder, normalization = _encoder(given, start)
+    channels = classes.image.channels if classes.image else _RGB
+    encoder, normalization = _encoder(given, start, channels)
     frozen = recipe.optimizer.frozen_blocks
     if frozen != "all" and frozen > encoder.depth:
         raise UserError(
@@ -39,23 +42,51 @@ def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None)
         return ModelSpec(
             encoder=encoder,
             decoder=given.decoder.model_copy(update=settled),
-            fit=given.fit,
+            size_policy=given.size_policy,
             classes=classes,
             normalization=normalization,
             protocol=_protocol(recipe),
             recipe=recipe.model_dump(mode="json"),
-            provenance=recipe.provenance or (start.provenance if start else ""),
+            provenance=recipe.provenance or _provenance(given, start),
             license=recipe.license or (start.license if start else ""),
         )
     except ValidationError as error:
         raise UserError(f"recipe {recipe.name}: {first_problem(error, ModelSpec)}") from None
 
 
-def _protocol(recipe: Recipe) -> Protocol:
+def choose_decoder(recipe: Recipe, classes: Classes, start: ModelSpec | None) -> Recipe:
+    """Replace a decoder that is `auto`: that of the starting model if it has the same classes.
+
+    Args:
+        recipe: The run.
+        classes: Of its data.
+        start: Of the model that it starts from; None if it starts from an encoder.
+
+    Returns:
+        The recipe, its other `auto` fields as they were.
+    """
+    if "model.decoder" not in recipe.auto:
+        return recipe
+    decoder = recipe.model.decoder
+    if start is not None and start.classes.names == classes.names:
+        decoder = start.decoder
+    others = [field for field in recipe.auto if field != "model.decoder"]
+    values = dict.fromkeys(others, "auto") | {"model.decoder": decoder.model_dump(mode="json")}
+    return make_recipe(with_fields(recipe.model_dump(mode="json"), values), "the decoder chosen")
+
+
+def _provenance(given: ModelRecipe, start: ModelSpec | None) -> str:
+    """Return where the starting weights come from; empty if it is not known."""
+    if given.weights in BUNDLED_ENCODERS:
+        return BUNDLED_ENCODERS[given.weights].provenance
+    return start.provenance if start else ""
+
+
+def _protocol(recipe: Recipe) -> EvaluationProtocol:
     """Return the evaluation protocol of a recipe."""
     given = recipe.protocol
     if given.rules is None:
-        return Protocol(name=recipe.name, **given.model_dump(exclude={"rules"}))
+        return EvaluationProtocol(name=recipe.name, **given.model_dump(exclude={"rules"}))
     published = published_protocol(
         given.rules,
         window=given.window,
@@ -64,25 +95,23 @@ def _protocol(recipe: Recipe) -> Protocol:
         max_ratio=given.max_ratio,
     )
     # Some code bases fix their stride; a recipe says it, as it says every size.
-    asked = {"flip": given.flip, "stride": given.stride, "blend": given.blend}
+    fields = ("flip", "rotations", "stride", "blend")
+    asked = {field: getattr(given, field) for field in fields}
     return published.model_copy(update=asked)
 
 
-def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, Normalization]:
+def _encoder(
+    given: ModelRecipe, start: ModelSpec | None, channels: int
+) -> tuple[EncoderSpec, Normalization]:
     """Return the encoder with the recipe's changes, and its normalisation."""
     if given.encoder is not None:
         encoder, own_normalization = find_architecture(_tagged(given))
     elif start is not None:
         encoder, own_normalization = start.encoder, start.normalization
-    elif str(given.weights).startswith("timm:"):
-        encoder, own_normalization = find_architecture(str(given.weights).removeprefix("timm:"))
     else:
-        raise UserError(
-            f"model.encoder is missing, and model.weights ({given.weights}) is no whole model that "
-            "would say it; name the encoder, such as vit_small_patch16_384"
-        )
+        encoder, own_normalization = find_architecture(_architecture_of(given.weights))
     changes: dict[str, Any] = {
-        "in_channels": _RGB,
+        "in_channels": channels,
         "drop_path": given.drop_path,
     }
     if given.position_resize is not None:
@@ -106,8 +135,20 @@ def _encoder(given: ModelRecipe, start: ModelSpec | None) -> tuple[EncoderSpec, 
         "imagenet": IMAGENET,
         "imagenet-rounded": IMAGENET_ROUNDED,
     }
-    normalization = _widen(named[given.normalization], _RGB)
+    normalization = _widen(named[given.normalization], channels)
     return encoder.model_copy(update=changes), normalization
+
+
+def _architecture_of(weights: str | None) -> str:
+    """Return the name of the encoder that weights are for, where the weights tell it."""
+    if weights in BUNDLED_ENCODERS:
+        return BUNDLED_ENCODERS[weights].architecture
+    if str(weights).startswith("timm:"):
+        return str(weights).removeprefix("timm:")
+    raise UserError(
+        f"model.encoder is missing, and model.weights ({weights}) is not a whole model that says "
+        "it; name the encoder, such as vit_small_patch16_384"
+    )
 
 
 def _tagged(given: ModelRecipe) -> str:

@@ -1,6 +1,7 @@
 """One model on one process or several: copied to each of them (DDP), or sharded (`fully_shard`)."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Attention
 from segmenter.options import Execution
+from segmenter.runtimes.devices import full_float32
 from segmenter.training.processes import SINGLE_PROCESS, Processes
 
 _LONGEST_EXPLICIT = 1100
@@ -76,8 +78,13 @@ class DistributedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Return the device of the model."""
         return self.module.mean.device
+
+    @property
+    def is_sharded(self) -> bool:
+        """Return True if processes exchange weights in each pass: none can repeat one alone."""
+        return isinstance(self._forward, FSDPModule)
 
     def __call__(
         self,
@@ -93,7 +100,10 @@ class DistributedModel:
             dtype: Of matrix products: float32, bfloat16 or float16.
             drop_path_scales: Factor of each residual branch, for each image.
         """
-        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        with (
+            full_float32(images.device),
+            torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32),
+        ):
             logits, tokens = self._forward(self.module.normalize(images), drop_path_scales)
         size = (images.shape[2], images.shape[3])
         return Outputs(self.module.upsample(logits.float(), size), tokens)
@@ -135,7 +145,13 @@ def apply_fsdp(forward: ForwardPass, processes: Processes) -> None:
 
 def wrap_ddp(forward: nn.Module) -> DistributedDataParallel:
     """Copy the weights of rank 0 to the others; gradients will be averaged over the processes."""
-    return DistributedDataParallel(forward, gradient_as_bucket_view=True)
+    # Buffers change alike on all processes. Broadcast in a forward pass, they would keep the others
+    # waiting for one that has left the pass for want of memory.
+    wrapped = DistributedDataParallel(forward, gradient_as_bucket_view=True)
+    # Gradients of steps tried without exchange lie differently: a copy each, and no harm.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    wrapped.broadcast_buffers = False  # as an argument it is deprecated, its successor is of 2.13
+    return wrapped
 
 
 def to_full_tensor(tensor: Tensor) -> Tensor:

@@ -12,12 +12,15 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
+from segmenter.checkpoints.bundled import BUNDLED_ENCODERS
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.checkpoints.open import open_model, resolve
 from segmenter.classes import Classes
 from segmenter.data.folder import Item
 from segmenter.data.loading import SampleStream, bytes_ahead
+from segmenter.data.masks.region_widths import NO_SIZES, SizeFacts
+from segmenter.data.operations import skipped_operations
 from segmenter.data.pairing.find_images import find_images
 from segmenter.data.published.open_data import open_data
 from segmenter.data.readers import shared_memory_note
@@ -30,17 +33,19 @@ from segmenter.model.segmenter import Segmenter
 from segmenter.options import Execution
 from segmenter.recipe import Recipe
 from segmenter.recipe.model import ModelRecipe
+from segmenter.training.inherited_license import inherited_licenses, with_inherited_license
 from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
-from segmenter.training.model_spec import build_spec
+from segmenter.training.model_spec import build_spec, choose_decoder
 from segmenter.training.processes import SINGLE_PROCESS, Processes
+from segmenter.training.sizes import choose_sizes
 from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What rank 0 has checked and counted for all processes before anything is built."""
+    """Facts that rank 0 checks and counts for all processes before anything is built."""
 
     recipe: Recipe
     """The recipe, with its precision resolved if it was `auto`."""
@@ -51,6 +56,10 @@ class Survey:
     """Images and masks to evaluate on; empty if the recipe names no split for it."""
     pixel_counts: Int64[ndarray, "images classes"]
     """Labelled pixels of each class in each image to train on."""
+    sizes: SizeFacts = NO_SIZES
+    """Sizes of the images to train on, and of the regions in their masks."""
+    split_sizes: dict[str, int] = field(default_factory=dict)
+    """Images in each split of the data set, also those that the run does not use."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,13 @@ class Run:
     """Evaluates the model; None where the recipe names no split for it."""
     folder: Path
     identity: dict[str, Any]
-    """What must not change on resume; see `run_identity`."""
+    """Facts that must not change on resume; see `run_identity`."""
+    survey: Survey
+    """The data, as rank 0 found it."""
+    start: str
+    """Says where the weights start."""
+    licenses: dict[str, str] = field(default_factory=dict)
+    """Licence of each model that the run learns from, by its name in the recipe."""
     teacher: Teacher | None = None
     processes: Processes = SINGLE_PROCESS
     execution: Execution = field(default_factory=Execution)
@@ -98,9 +113,12 @@ def prepare(
     found = processes.on_rank_zero(survey)
     if not processes.is_rank_zero:
         _check_same_data(recipe, found)
-    is_precision_chosen = recipe.precision == "auto"
-    recipe = found.recipe
-    model = build_model(recipe, found.classes, log).to(device)
+    start = starting_model(recipe.model)
+    licenses = inherited_licenses(recipe, start)
+    recipe = with_inherited_license(_with_choices(found, start, log), licenses)
+    said: list[str] = []
+    model = build_model(recipe, found.classes, start, said.append).to(device)
+    del start  # the teacher is read next
     stream = build_stream(recipe, model, found.train, found.pixel_counts)
     teacher = recipe.loss.teacher and load_teacher(recipe.loss.teacher, model, device)
     run = Run(
@@ -111,14 +129,44 @@ def prepare(
         validation=Validation(found.val, recipe, processes) if found.val else None,
         folder=folder,
         identity=run_identity(recipe, found.classes, stream.items, teacher),
+        survey=found,
+        start="; ".join(said).removeprefix("starting from ") or "random weights",
+        licenses=licenses,
         teacher=teacher,
         processes=processes,
         execution=execution,
     )
-    _describe(run, found, log)
-    if is_precision_chosen:
-        log(f"precision auto: {recipe.precision} on this device ({device.type})")
+    if note := shared_memory_note(_bytes_ahead(recipe, model.spec)):
+        log(note)
+    skipped = skipped_operations(recipe.augment)
+    if skipped and (image := found.classes.image):
+        names = ", ".join(f"augment.{name}" for name in skipped)
+        log(f"note: {names}: skipped, because the images have {image.file_type}, not 8-bit RGB")
     return run
+
+
+def _bytes_ahead(recipe: Recipe, spec: ModelSpec) -> int:
+    """Return how much memory the crops take that are read ahead."""
+    return bytes_ahead(
+        recipe.batch_size,
+        recipe.augment.crop_size,
+        spec.encoder.in_channels,
+        recipe.workers,
+        itemsize=1 if spec.image is None else 4,
+    )
+
+
+def _with_choices(found: Survey, start: Segmenter | None, log: Log) -> Recipe:
+    """Return the recipe of the run, its `auto` fields chosen from the data and the start."""
+    start_spec, names = start.spec if start else None, found.classes.names
+    recipe = choose_decoder(found.recipe, found.classes, start_spec)
+    if not recipe.auto:
+        return recipe
+    spec = build_spec(recipe, found.classes, start_spec)
+    choice = choose_sizes(recipe, found.sizes, names, spec.encoder.patch_size)
+    if choice.reason:
+        log(choice.reason)
+    return choice.recipe
 
 
 def _check_same_data(recipe: Recipe, found: Survey) -> None:
@@ -128,47 +176,26 @@ def _check_same_data(recipe: Recipe, found: Survey) -> None:
         UserError: If it differs, or is missing.
     """
     root = recipe.data.root
-    if training_items(recipe, open_data(root)) != (found.train, found.val):
+    if training_items(recipe, open_data(root, pairs=recipe.data.pairs)) != (found.train, found.val):
         raise UserError(
             f"{root} does not hold the same images on all machines of the run; copy the data set "
             "to each of them, or put it where all can read it"
         )
 
 
-def _describe(run: Run, found: Survey, log: Log) -> None:
-    """Show the recipe, how much data there is, and how the run is computed."""
-    recipe, stream, processes = run.recipe, run.stream, run.processes
-    log(f"# the recipe of this run\n{recipe.to_yaml()}")
-    num_train, num_val = len(found.train), len(found.val)
-    log(f"{recipe.data.root}: {num_train} images to train on, {num_val} to score on")
-    if num_unlabelled := len(stream.items) - stream.num_labelled:
-        log(f"{num_unlabelled} images without labels, which only the teacher labels")
-    if processes.count > 1:
-        kept = "a part of the weights" if run.execution.fsdp else "a copy of the model"
-        log(f"{processes.count} processes on {run.model.mean.device.type}, {kept} in each")
-    prefetched = bytes_ahead(
-        recipe.batch_size,
-        recipe.augment.crop_size,
-        run.model.spec.encoder.in_channels,
-        recipe.workers,
-    )
-    if note := shared_memory_note(prefetched):
-        log(note)
-
-
-def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
+def build_model(recipe: Recipe, classes: Classes, start: Segmenter | None, log: Log) -> Segmenter:
     """Build the model of a recipe and load its starting weights.
 
     Args:
         recipe: The run.
         classes: The classes of its data.
+        start: What `starting_model` gives.
         log: Shows which weights are loaded, initialised, and left unused.
 
     Raises:
         UserError: If the encoder is unknown, or the weights do not match.
     """
     given = recipe.model
-    start = _starting_model(given)
     spec = build_spec(recipe, classes, start.spec if start else None)
     check_plan(recipe, spec)
     with torch.random.fork_rng(devices=[]):
@@ -182,10 +209,12 @@ def build_model(recipe: Recipe, classes: Classes, log: Log) -> Segmenter:
 
 
 def check_plan(recipe: Recipe, spec: ModelSpec) -> None:
-    """Reject a model or a step that exceeds the memory of the machine, before it is built.
+    """Reject crops below a patch, and a model or a step that exceeds the memory of the machine.
+
+    Nothing is built.
 
     Raises:
-        UserError: With the memory that is needed.
+        UserError: With the size or the memory that is needed.
     """
     with torch.device("meta"):
         model = Segmenter(spec)
@@ -193,6 +222,13 @@ def check_plan(recipe: Recipe, spec: ModelSpec) -> None:
     crops, side = recipe.batch_size // recipe.accumulate, recipe.augment.crop_size
     tokens = (-(-side // spec.encoder.patch_size)) ** 2
     memory = total_memory()
+    if side < spec.encoder.patch_size:
+        patch = spec.encoder.patch_size
+        raise UserError(
+            f"augment.crop_size is {side}, smaller than a patch of {patch} x {patch} pixels, of "
+            f"which crops are made; give at least {patch}, better a multiple of it such as "
+            f"{32 * patch}"
+        )
     plans = (
         (4 * num_weights, f"a model of {num_weights:,} weights", "make it narrower or shallower"),
         (
@@ -221,7 +257,7 @@ def build_stream(
     return SampleStream(
         items,
         classes,
-        CropTransform(recipe.augment, mean, classes.ignore_index),
+        CropTransform(recipe.augment, mean, classes.ignore_index, classes.image),
         seed=recipe.seed,
         pixel_counts=pixel_counts,
         unlabelled=_unlabelled(teacher.unlabelled) if teacher and teacher.unlabelled else (),
@@ -248,8 +284,9 @@ def run_identity(
 ) -> dict[str, Any]:
     """Return what must be the same on resume: recipe, classes, images, and the teacher."""
     fields = recipe.model_dump(mode="json")
-    for free in ("workers", "log_every", "save_every", "stop_after", "track"):
+    for free in ("workers", "log_every", "save_every", "stop_after", "track", "license"):
         del fields[free]
+    del fields["data"]["pairing_note"]
     described = classes.model_dump(mode="json")
     return {
         "recipe": fields,
@@ -259,9 +296,9 @@ def run_identity(
     }
 
 
-def _starting_model(given: ModelRecipe) -> Segmenter | None:
+def starting_model(given: ModelRecipe) -> Segmenter | None:
     """Read the model that `weights` names; None if it names an encoder, or nothing."""
     weights = given.weights
-    if weights is None or weights.startswith("timm:"):
+    if weights is None or weights.startswith("timm:") or weights in BUNDLED_ENCODERS:
         return None
     return open_model(resolve(weights))

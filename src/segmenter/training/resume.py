@@ -22,14 +22,14 @@ _FIXED = ("classes", "recipe.optimizer.name")
 """Fields that no flag allows to change: weights or their optimizer would not fit."""
 _MIN_STATE_BYTES = _MIN_PART_BYTES = 2**26
 _MAX_PART_OF_MODEL = 8
-"""A file of tensors has at most so many times the bytes of the model; AdamW's has two."""
+"""A file of tensors has at most this multiple of the model's bytes; AdamW's has two."""
 
 
 def resume_run(run: Run, state: TrainingState, log: Log, *, allow_config_change: bool) -> None:
     """Restore the newest checkpoint; a recipe that changed is kept beside the first one.
 
     Raises:
-        UserError: If there is no checkpoint, or it is of another run.
+        UserError: If no checkpoint is found, or it is of another run.
     """
     folder, processes = run.folder, run.processes
     found, changes = processes.on_all_ranks(
@@ -72,7 +72,7 @@ def find_checkpoint(
         The checkpoint, and what changed, as `name: before -> now`.
 
     Raises:
-        UserError: If there is no checkpoint, or the run is another one.
+        UserError: If no checkpoint is found, or the run is another one.
     """
 
     def check(found: Checkpoint) -> None:

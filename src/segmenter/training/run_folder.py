@@ -11,29 +11,29 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import filelock
+
+from segmenter.data.trained_on import TRAINED_ON
 from segmenter.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-try:
-    import msvcrt
-except ImportError:  # everywhere else
-    msvcrt = None
-
 CHECKPOINTS = "checkpoints"
-_REPLACED = ("last.safetensors", "best.safetensors", "log.jsonl", "log.csv", "curves.html")
+_REPLACED = (
+    "last.safetensors",
+    "best.safetensors",
+    "log.jsonl",
+    "log.csv",
+    "curves.html",
+    TRAINED_ON,
+)
 """Files that are written anew: a link in their place is replaced, not followed."""
 _OPENED = ("unreadable.jsonl", "trackers.json", ".lock")
-_BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 
 
 def check_run_folder(folder: Path, *, resume: bool) -> None:
     """Refuse a folder that a run cannot have for itself, or cannot save in.
 
     Raises:
-        UserError: If it holds another run or other files, if there is no run to resume, or if
+        UserError: If it holds another run or other files, if it holds no run to resume, or if
             something is in the way of what will be written.
     """
     try:
@@ -48,12 +48,12 @@ def _check_is_own(folder: Path, *, resume: bool) -> None:
     if in_the_way:
         raise UserError(f"{in_the_way} is a file; give another folder with --out")
     if os.path.lexists(folder) and not folder.is_dir():
-        raise UserError(f"{folder} is no folder; remove it, or give another one with --out")
+        raise UserError(f"{folder} is not a folder; remove it, or give another one with --out")
     has_run = (folder / "recipe.yaml").is_file()
     if resume and not has_run:
-        raise UserError(f"nothing to resume in {folder}: there is no run; start without --resume")
+        raise UserError(f"nothing to resume in {folder}: it holds no run; start without --resume")
     if not resume and has_run:
-        raise UserError(f"{folder} holds a run; go on with --resume, or give another --out")
+        raise UserError(f"{folder} holds a run; continue with --resume, or give another --out")
     if not resume and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} holds files; a run needs a new folder: give another --out")
 
@@ -62,7 +62,7 @@ def _check_nothing_in_the_way(folder: Path) -> None:
     checkpoints = folder / CHECKPOINTS
     if os.path.lexists(checkpoints) and not checkpoints.is_dir():
         raise UserError(
-            f"{checkpoints} is no folder, and checkpoints go there; move it away, and put the "
+            f"{checkpoints} is not a folder, and checkpoints go there; move it away, and put the "
             "folder of this run back if it has one"
         )
     for name in (*_REPLACED, *_OPENED):
@@ -73,7 +73,7 @@ def _check_nothing_in_the_way(folder: Path) -> None:
             continue
         if not stat.S_ISREG(mode) and not (stat.S_ISLNK(mode) and name in _REPLACED):
             raise UserError(
-                f"{path} is no regular file, and the run writes one there; move it away"
+                f"{path} is not a regular file, and the run writes one there; move it away"
             )
 
 
@@ -102,20 +102,16 @@ def own_folder(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 def _lock(lock: int, folder: Path, say: Callable[[str], None]) -> None:
     """Lock an open file until it is closed or the process ends, however it does."""
     try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        elif msvcrt is not None:
-            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
-        else:
-            say(f"warning: this system has no locks; see that no other process writes {folder}")
+        is_free = filelock.lock_descriptor(lock, blocking=False)
     except OSError as error:
-        if error.errno in _BUSY:
-            raise UserError(
-                f"{folder} is in use by another process; wait for it, or give another --out"
-            ) from None
         say(
             f"warning: {folder} cannot be locked ({error.strerror}); see that no other process "
             "writes into it"
+        )
+        return
+    if not is_free:
+        raise UserError(
+            f"{folder} is in use by another process; wait for it, or give another --out"
         )
 
 

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 import time
 from types import FrameType
 
 from segmenter.errors import EarlyExit
+from segmenter.notebook import is_notebook
 
 # A launcher passes on a signal that the scheduler or the terminal also sends: it is one signal.
 _SAME_SIGNAL_SECONDS = 0.5
@@ -17,10 +19,10 @@ class Stopped(EarlyExit):
     exit_status = 128 + signal.SIGTERM
     """143 for either signal: stopped, can be resumed."""
 
-    def __init__(self, step: int, *, is_told: bool = True) -> None:
-        sentence = (
-            f"stopped by a signal after step {step}; everything is saved, go on with --resume"
-        )
+    def __init__(self, step: int | None, *, is_told: bool = True) -> None:
+        after = "" if step is None else f" after step {step}; everything is saved"
+        mark = ";" if step is None else ","
+        sentence = f"stopped by a signal{after}{mark} continue with --resume"
         super().__init__(sentence if is_told else "")
 
 
@@ -29,7 +31,11 @@ class Interrupted(Exception):  # noqa: N818 - no error either
 
 
 class StopSignals:
-    """While entered, the first signal is only noted; a second one ends the process at once."""
+    """While entered, the first signal is only noted; a second one ends the process at once.
+
+    In a notebook, whose variables would be lost, the second raises `KeyboardInterrupt`. Outside the
+    main thread, which alone receives signals, none is noted.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -37,9 +43,9 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         """Take over the two signals."""
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,4 +57,6 @@ class StopSignals:
         if self.received is None:
             self.received, self._received_at = number, time.monotonic()
         elif time.monotonic() - self._received_at > _SAME_SIGNAL_SECONDS:
+            if is_notebook():
+                raise KeyboardInterrupt
             os._exit(128 + number)

@@ -1,6 +1,6 @@
 """The state of a run, which every step changes, and its form in a checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,8 +10,10 @@ from torch.amp import GradScaler
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import Checkpoint
+from segmenter.training.crop_limit import CropLimit
 from segmenter.training.ema import WeightAverage
 from segmenter.training.parallel import place_like, to_full_tensors
+from segmenter.training.verify import CROPS_AT_ONCE
 
 
 @dataclass
@@ -35,6 +37,8 @@ class TrainingState:
     """Steps in a row whose loss was not finite, up to now."""
     is_saved: bool = False
     """A checkpoint holds this state."""
+    limit: CropLimit = field(default_factory=CropLimit)
+    """The most crops at once; a resumed run starts with it, so that it rounds as it would have."""
 
     def is_early_stopped(self, recipe: Recipe) -> bool:
         """Return whether the last `stop_after` scores were no new best."""
@@ -85,6 +89,8 @@ class TrainingState:
             "scores_since_best": self.scores_since_best,
             "num_nonfinite": self.num_nonfinite,
         }
+        if self.limit.most:
+            counters[CROPS_AT_ONCE] = self.limit.most
         facts = {"run": identity, "counters": counters, "scaler": self.scaler.state_dict()}
         return Checkpoint(self.step, tensors, facts)
 
@@ -101,7 +107,9 @@ class TrainingState:
         self.average.restore(found.tensors["average"], self.model)
         if self.scaler.is_enabled() and found.facts["scaler"]:
             self.scaler.load_state_dict(found.facts["scaler"])
-        for name, value in found.facts["counters"].items():
+        counters = dict(found.facts["counters"])
+        self.limit.most = counters.pop(CROPS_AT_ONCE, 0)
+        for name, value in counters.items():
             setattr(self, name, value)
         self.step, self.is_saved = found.step, True
 

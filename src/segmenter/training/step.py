@@ -1,14 +1,18 @@
 """One optimizer update: forward, loss, backward, clip, step if all is finite."""
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.amp import GradScaler
 
 from segmenter.data.loading import Batch
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
+from segmenter.training.crop_limit import CropLimit
 from segmenter.training.losses import Loss
 from segmenter.training.parallel import DistributedModel, to_full_tensor
 from segmenter.training.randomness import draw_drop_path_scales, seed_dropout
@@ -34,8 +38,9 @@ def train_step(
     loss: Loss,
     scaler: GradScaler | None = None,
     teacher: Teacher | None = None,
+    limit: CropLimit | None = None,
 ) -> StepResult:
-    """Compute the gradients of one batch, in `recipe.accumulate` parts, and update the weights.
+    """Compute the gradients of one batch, in `recipe.accumulate` parts or more, and update weights.
 
     Args:
         model: The model in training.
@@ -45,41 +50,80 @@ def train_step(
         loss: The loss to minimise, without the teacher's.
         scaler: Loss scaler, for float16; if omitted, the loss is not scaled.
         teacher: A trained model to learn from, beside the labels.
+        limit: The most crops at once, which falls where they do not fit into memory.
+
+    Raises:
+        UserError: If one crop alone does not fit into memory.
     """
-    scaler = scaler or GradScaler(enabled=False)
+    scaler, limit = scaler or GradScaler(enabled=False), limit or CropLimit()
     processes = model.processes
     num_pixels = int(processes.sum(loss.num_pixels(batch.labels)))
-    share = 1 / (recipe.accumulate * processes.count)
+    passes = _Passes(model, recipe, loss, num_pixels, scaler, teacher)
 
-    dtype = getattr(torch, recipe.precision)
-    optimizer.zero_grad(set_to_none=True)
-    own_loss = torch.zeros((), device=model.device)
-    parts = split_batch(batch, recipe.accumulate)
-    for number, (images, labels, positions) in enumerate(parts, start=1):
-        images, labels = images.to(model.device), labels.to(model.device)
-        seed_dropout(recipe.seed, int(positions[0]))
-        scales = draw_drop_path_scales(model.module.drop_rates, recipe.seed, positions)
-        scales = None if scales is None else scales.to(model.device)
-        teacher_outputs = teacher(images, dtype) if teacher else None
-        with model.gradient_exchange(is_on=number == len(parts)):
-            student_outputs = model(images, dtype, scales)
-            part_loss = loss(student_outputs.logits, labels, num_pixels, share)
-            if teacher and teacher_outputs:
-                part_loss = part_loss + teacher.loss(student_outputs, teacher_outputs, share)
-            # Gradients are averaged over the processes; the batch's are their sum.
-            scaler.scale(part_loss * processes.count).backward()
-        own_loss += part_loss.detach()
+    def part_size() -> int:
+        return limit.part_size(len(batch.images), recipe.accumulate)
 
+    def compute(exchanges: bool) -> Float[Tensor, ""]:
+        optimizer.zero_grad(set_to_none=True)
+        model.module.decoder.discard_step()
+        return passes.run(split_batch(batch, part_size()), exchanges=exchanges)
+
+    own_loss = limit.fit(compute, part_size, model.device, processes, is_sharded=model.is_sharded)
     scaler.unscale_(optimizer)
     grad_norm = _clip_gradients(model.module, recipe.optimizer.clip_grad_norm)
     batch_loss = processes.sum(float(own_loss))
     # Both are equal in all processes, so all of them step, or none.
     is_finite = math.isfinite(batch_loss) and math.isfinite(grad_norm)
     if is_finite:
-        optimizer.step()
+        limit.update(optimizer.step, model.device)
     scaler.update()
     model.module.decoder.after_step(processes.all_reduce, is_finite=is_finite)
     return StepResult(batch_loss, grad_norm, is_finite)
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """The forward and backward passes of a step."""
+
+    model: DistributedModel
+    recipe: Recipe
+    loss: Loss
+    num_pixels: int
+    """Of the batch of all processes, by which the loss is divided."""
+    scaler: GradScaler
+    teacher: Teacher | None
+
+    def run(self, parts: list[Batch], *, exchanges: bool) -> Float[Tensor, ""]:
+        """Add up the gradients of the parts of this process, and return their loss.
+
+        Args:
+            parts: This process's share of the batch.
+            exchanges: Whether gradients are averaged over the processes with the last part.
+        """
+        own_loss = torch.zeros((), device=self.model.device)
+        num_crops = sum(len(part.images) for part in parts) * self.model.processes.count
+        for number, part in enumerate(parts, start=1):
+            with self.model.gradient_exchange(is_on=exchanges and number == len(parts)):
+                part_loss = self._loss(part, len(part.images) / num_crops)
+                # Gradients are averaged over the processes; the batch's are their sum.
+                self.scaler.scale(part_loss * self.model.processes.count).backward()
+            own_loss += part_loss.detach()
+        return own_loss
+
+    def _loss(self, part: Batch, share: float) -> Float[Tensor, ""]:
+        """Return the loss of a part, which is a share of the batch."""
+        model, recipe, teacher = self.model, self.recipe, self.teacher
+        dtype = getattr(torch, recipe.precision)
+        images, labels = part.images.to(model.device), part.labels.to(model.device)
+        seed_dropout(recipe.seed, int(part.positions[0]))
+        scales = draw_drop_path_scales(model.module.drop_rates, recipe.seed, part.positions)
+        scales = None if scales is None else scales.to(model.device)
+        teacher_outputs = teacher(images, dtype) if teacher else None
+        outputs = model(images, dtype, scales)
+        loss = self.loss(outputs.logits, labels, self.num_pixels, share)
+        if teacher and teacher_outputs:
+            loss = loss + teacher.loss(outputs, teacher_outputs, share)
+        return loss
 
 
 def _clip_gradients(model: Segmenter, largest: float | None) -> float:
@@ -89,7 +133,7 @@ def _clip_gradients(model: Segmenter, largest: float | None) -> float:
     return float(to_full_tensor(norm))
 
 
-def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
-    """Cut a batch into equal parts."""
-    parts = zip(*(tensor.chunk(num_parts) for tensor in batch), strict=True)
+def split_batch(batch: Batch, part_size: int) -> list[Batch]:
+    """Cut a batch into parts of this many crops; the last may be smaller."""
+    parts = zip(*(tensor.split(part_size) for tensor in batch), strict=True)
     return [Batch(*part) for part in parts]

@@ -90,6 +90,12 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
             f"the teacher {recipe.model} knows the classes {', '.join(theirs)}, but the data "
             f"have {', '.join(ours)}; a teacher must know the same ones in the same order"
         )
+    if model.spec.image != student.spec.image:
+        sees, wanted = (each.spec.image or "RGB images of 8 bits" for each in (model, student))
+        raise UserError(
+            f"the teacher {recipe.model} takes {sees}, but the student {wanted}, or values of "
+            "another range; a teacher must see what the student sees"
+        )
     if recipe.tokens:
         made, needed = _token_kind(model), _token_kind(student)
         if made != needed:
@@ -107,5 +113,6 @@ def _token_kind(model: Segmenter) -> str:
     others = "with" if model.decoder.num_query_blocks else "without"
     return (
         f"tokens of {encoder.embed_dim * len(model.decoder.out_indices)} numbers, for patches of "
-        f"{encoder.patch_size} pixels (fit: {model.spec.fit}), {others} class tokens among them"
+        f"{encoder.patch_size} pixels (size_policy: {model.spec.size_policy}), {others} class "
+        "tokens among them"
     )

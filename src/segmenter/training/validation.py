@@ -37,6 +37,11 @@ class Validation:
         self._items, self._processes = items, processes
         self._precision = "float32" if recipe.precision == "float16" else recipe.precision
 
+    @property
+    def num_rounds(self) -> int:
+        """Images that each process evaluates, or waits for."""
+        return len(self._items[:: self._processes.count])
+
     def evaluate(self, model: Segmenter, after_each: Callable[[], None]) -> dict[str, Any]:
         """Return the scores of a model, as JSON with `miou` in 0 to 1.
 
@@ -50,7 +55,6 @@ class Validation:
         """
         processes = self._processes
         share = self._items[processes.rank :: processes.count]
-        num_rounds = len(self._items[:: processes.count])
         predictor, classes, num_done = self._predictor(model), model.spec.classes, 0
 
         def count(_: ImageScore) -> None:
@@ -64,7 +68,7 @@ class Validation:
                 matrix = evaluate(predictor, share, classes, on_image=count).matrix
         except UserError as error:
             problem = error
-        for _ in range(num_rounds - num_done):
+        for _ in range(self.num_rounds - num_done):
             after_each()  # keeps the collective calls in step: others may have one image more
 
         processes.on_all_ranks(lambda: _raise(problem))

@@ -12,6 +12,8 @@ from segmenter.training.checkpoint import Checkpoint, DamagedError
 _PARTS = {"model", "optimizer", "average"}
 _COUNTERS = {"position", "scored_step", "scores_since_best", "num_nonfinite"}
 """Whole numbers from 0 up."""
+CROPS_AT_ONCE = "crops_at_once"
+"""A counter that a checkpoint has if memory was full once."""
 _BEST = "best_miou"
 _SCALER = GradScaler("cpu").state_dict().keys()
 _MAX_COUNT = 2**62
@@ -43,9 +45,9 @@ def _check_facts(facts: dict[str, Any]) -> None:
     images = run.get("photos")
     if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
         raise DamagedError("state.json does not name the images of the run")
-    if not isinstance(counters, dict) or counters.keys() != _COUNTERS | {_BEST}:
+    if not isinstance(counters, dict) or counters.keys() - {CROPS_AT_ONCE} != _COUNTERS | {_BEST}:
         raise DamagedError("state.json does not hold the counters of a run")
-    for name in sorted(_COUNTERS):
+    for name in sorted(counters.keys() - {_BEST}):
         value = counters[name]
         if type(value) is not int or not 0 <= value < _MAX_COUNT:
             raise DamagedError(f"{name} is {value!r:.40}, not a whole number from 0 up")

@@ -200,12 +200,14 @@ def test_paddlesegs_defaults_count_where_a_key_is_missing(capsys: pytest.Capture
     crops = {"type": "RandomPaddingCrop", "crop_size": [256, 256]}
     distort = {"type": "RandomDistort", "hue_range": 10}
     change("segmenter/linear.yml", model__backbone={"type": "VisionTransformer"})
-    change("segmenter/linear.yml", train_dataset={"transforms": [crops, distort]})
+    mirror = {"type": "RandomVerticalFlip"}
+    change("segmenter/linear.yml", train_dataset={"transforms": [crops, mirror, distort]})
     change("segmenter/linear.yml", model__type="LinearSegmenter")
     assert run("convert", "segmenter/linear.yml", "mine.yaml") == 0
     model, augment = read_recipe("mine.yaml").model, read_recipe("mine.yaml").augment
     assert (model.encoder, model.weights, model.drop_path) == ("vit_base_patch16_384", None, 0.0)
     assert (augment.scale, augment.flip, augment.color) == ((1.0, 1.0), 0.0, "paddleseg")
+    assert augment.flip_vertical == 0.1
     said = capsys.readouterr().out
     for line in (
         "model.backbone.qkv_bias: false, by default (here: true)",
@@ -251,8 +253,8 @@ def bomb() -> str:
     ("text", "message"),
     [
         ("a: [1, 2", "line 1"),
-        ("- 1", "is no config: it holds no `key: value` lines"),
-        ("model: 3", "is no config of PaddleSeg (with model and train_dataset) and no variant.yml"),
+        ("- 1", "is not a config: it holds no `key: value` lines"),
+        ("model: 3", "is neither a config of PaddleSeg (with model and train_dataset) nor a"),
         ("x" * (1 << 20 | 1), "larger than"),
         ("\n".join(["a: &x [1]"] + [f"b{i}: *x" for i in range(200)]), "aliases"),
         (bomb(), "more than 10000 values"),
@@ -315,7 +317,7 @@ def test_bases_that_double_at_each_level_are_refused(
     [
         ("segmenter/mask.yml segmenter/linear.yml", "segmenter/linear.yml exists"),
         ("absent.yml mine.yaml", "no such checkpoint or config: absent.yml"),
-        ("segmenter mine.yaml", "no such checkpoint or config: segmenter"),
+        ("segmenter mine.yaml", "segmenter is a folder without model.safetensors"),
         ("config.py mine.yaml", "is a Python config, which would have to be run"),
         ("segmenter/mask.yml mine.yaml --window 512", "is a config: --classes, --variant"),
         ("segmenter/mask.yml mine.yaml --gpus 0", "--gpus is at least 1, got 0"),

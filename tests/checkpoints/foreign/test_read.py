@@ -66,7 +66,7 @@ def test_the_spec_holds_the_numerics_of_each_family() -> None:
     assert [each.dropout for each in masks] == [0.0, 0.1, 0.0]
     assert [s.encoder.drop_path for s in (paddle, paper, mmseg)] == [0.1, 0.1, 0.1]
     assert [s.encoder.table_resize for s in (paddle, paper)] == ["bicubic", "bilinear"]
-    assert [s.fit for s in (paddle, paper, mmseg)] == ["stretch", "pad-crop", "pad-squeeze"]
+    assert [s.size_policy for s in (paddle, paper, mmseg)] == ["stretch", "pad-crop", "pad-squeeze"]
     assert [s.protocol.average for s in (paddle, paper)] == ["logits", "probabilities"]
     assert [s.protocol.name for s in (paddle, paper, mmseg)] == ["paddleseg", "segmenter", "mmseg"]
     assert distilled.encoder.num_prefix_tokens == 2

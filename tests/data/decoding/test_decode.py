@@ -183,6 +183,8 @@ def test_an_image_that_is_too_large_is_told_to_come_as_tiff(tmp_path: Path) -> N
             Image.new("1", (20_000, 11_000)).save(path, compression="group4")
         with pytest.raises(UserError, match=f"11000 x 20000 pixels; .*{said}"):
             decode_image(path)
+        with pytest.raises(UserError, match=r"11000 x 20000 pixels; .*cut mask and image into"):
+            decode_mask(path)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_an_image_that_is_too_large_is_told_to_come_as_tiff(tmp_path: Path) -> N
         (b"\xef\xbb\xbf<?xml version='1.0'?><svg>", "XML, perhaps SVG"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
         (b"PK\x03\x04", "a zip archive; unpack it"),
-        (b"\0" * 128 + b"DICM", "DICOM"),
+        (b"\0" * 128 + b"DICM", "a DICOM file"),
         (b'{"version": 5}', "JSON"),
         (b"%PDF-1.7", "PDF; save its page as PNG"),
     ],
@@ -331,7 +333,7 @@ def test_an_avif_image_is_turned_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("start", "name"),
-    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"P3 1 1", "plain-text")],
+    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\0\0\0\x0cJXL ", "JPEG XL"), (b"P3 1 1", "plain-text")],
 )
 def test_a_format_that_is_known_and_not_read_is_named(start, name, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(start + bytes(40))

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmenter.api.run_training import run_training
 from segmenter.checkpoints import load, save
 from segmenter.classes import Classes, read_classes
-from segmenter.commands.run_training import run_training
 from segmenter.data.decoding.decode import decode_image, decode_mask, read_image
 from segmenter.data.folder import open_folder
 from segmenter.data.pairing.items import Item
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
-from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
-from segmenter.predicting.predict_all import run_prediction
+from segmenter.options import Compute, ImageOutput, PredictOptions
+from segmenter.predicting.run_prediction import run_prediction
 from tests.helpers.models import make_classes
 from tests.helpers.runs import make_recipe
 
@@ -175,19 +176,17 @@ def test_predict_says_where_white_is(
     for number, bits in enumerate((12, 12, 16)):
         (tmp_path / f"{number}.png").write_bytes(encode(deep(bits)))
     save(tiny_model, tmp_path / "model.safetensors")
-    options = {
-        "output": ImageOutput(out=tmp_path / "out", overwrite=True),
-        "labelling": Labelling(),
-        "compute": Compute(runtime="torch", precision="float32"),
-        "video": VideoOptions(),
-    }
+    options = PredictOptions(
+        output=ImageOutput(out=tmp_path / "out", overwrite=True),
+        compute=Compute(runtime="torch", precision="float32"),
+    )
     given = ([str(tmp_path)], str(tmp_path / "model.safetensors"))
-    assert run_prediction(*given, **options) == 0
+    assert run_prediction(*given, options) == 0
     said = capsys.readouterr().out
     assert "2 images, the first" in said
     assert "read as 12: white is 4095" in said
     assert "read as 16" in said
-    assert run_prediction(*given, **options, image_bits=12) == 1
+    assert run_prediction(*given, replace(options, image_bits=12)) == 1
     assert "above 4095" in capsys.readouterr().err
 
 

@@ -15,8 +15,8 @@ from segmenter.data.masks.draft import draft_classes
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
-from segmenter.options import Compute, ImageOutput, Labelling, VideoOptions
-from segmenter.predicting.predict_all import run_prediction
+from segmenter.options import Compute, ImageOutput, PredictOptions
+from segmenter.predicting.run_prediction import run_prediction
 from tests.helpers.models import make_classes
 
 PAGES = [Image.fromarray(np.full((16, 24), value, np.uint8)) for value in (0, 1, 2)]
@@ -108,10 +108,10 @@ def test_predict_says_that_the_first_page_is_labelled(
     run_prediction(
         [str(tmp_path)],
         str(tmp_path / "model.safetensors"),
-        output=ImageOutput(out=tmp_path / "out", overwrite=True),
-        labelling=Labelling(),
-        compute=Compute(runtime="torch", precision="float32"),
-        video=VideoOptions(),
+        PredictOptions(
+            output=ImageOutput(out=tmp_path / "out", overwrite=True),
+            compute=Compute(runtime="torch", precision="float32"),
+        ),
     )
     said = capsys.readouterr().out
     assert "2 images" in said

@@ -1,4 +1,4 @@
-"""A file that says which images are of which split is read or refused, never passed over."""
+"""A file that says which images are of which split is read or refused, never skipped."""
 
 from pathlib import Path
 

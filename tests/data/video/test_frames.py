@@ -226,9 +226,9 @@ def test_a_sequence_is_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     ("pattern", "rate", "reason"),
     [
         ("%04d.png", 25.0, "fits no image"),
-        ("%d-%d.png", 25.0, "no pattern of an image sequence"),
-        ("%d/shot.png", 25.0, "no pattern of an image sequence"),
-        ("%d.txt", 25.0, "no pattern of an image sequence"),
+        ("%d-%d.png", 25.0, "not a pattern of an image sequence"),
+        ("%d/shot.png", 25.0, "not a pattern of an image sequence"),
+        ("%d.txt", 25.0, "not a pattern of an image sequence"),
         ("absent/%d.png", 25.0, "cannot be read: No such file"),
         ("%d.png", 0.0, "frames a second must be from 0.01 to 1000, got 0"),
         ("%d.png", 1e-300, "frames a second must be from 0.01"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from segmenter.classes import Classes
+from segmenter.data.folder import Item
+from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
 from segmenter.evaluation.reports.evaluation_page import write_report
@@ -28,7 +30,11 @@ def write_page(tmp_path, write_items):
         predictor, items = ReadsImage(classes), write_items(pairs)
         found = evaluate(predictor, items, classes)
         folder = OutputFolder(tmp_path / "report")
-        return write_report(found, predictor, items, classes, folder, context).read_text("utf-8")
+
+        def label(_: Item, sample: Sample) -> np.ndarray:
+            return predictor(sample.image)
+
+        return write_report(found, label, items, classes, folder, context).read_text("utf-8")
 
     return write
 
@@ -50,7 +56,7 @@ def shown_images(page: str) -> list[str]:
 class _Balance(HTMLParser):
     """Finds tags that are closed in the wrong order; a cell may be left open."""
 
-    LEFT_OPEN = ("meta", "img", "td")
+    LEFT_OPEN = ("meta", "img", "td", "input")
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,3 +159,11 @@ def test_a_page_of_someone_else_is_not_replaced(tmp_path: Path, write_page) -> N
     (tmp_path / "report" / PAGE_NAME).write_text("mine")
     with pytest.raises(UserError, match="--overwrite"):
         write_page(pairs_of([1]), with_names("a", "b", "c"))
+
+
+def test_headings_are_the_terms_of_the_field_and_bars_carry_intervals(write_page) -> None:
+    page = write_page(pairs_of([1, 5, 9]), with_names("a", "b", "c"))
+    assert "<h2>Confusion matrix</h2>" in page
+    assert page.count('<u style="left:') == 3
+    assert page.count(" data-map=") == 6
+    assert "· model street ·" in page

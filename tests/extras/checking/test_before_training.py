@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmenter.data.decoding.set_bands import find_image_spec
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.problems import KINDS, Severity
 from segmenter.data.published.open_data import open_data
 from segmenter.errors import UserError
-from segmenter.extras.checking.before_training import read_training_data
+from segmenter.extras.checking.before_training import read_training_data, survey_data
 from tests.helpers.drawn_items import draw_mask
 from tests.helpers.planted_faults import PLANTED, check_folder, cut
+from tests.helpers.runs import make_recipe
 
 
 def read(root: Path, **options: Any) -> LabelledFolder:
     data = open_data(str(root))
     train = data.items("train")
     val = data.items("val") if "val" in data.splits else ()
+    image = find_image_spec([item.image for item in train], None, data.classes.image)
+    data = replace(data, classes=data.classes.with_image(image))
     read_training_data(data, train, val, **options)
     return data
 
@@ -97,3 +101,28 @@ def test_rare_classes_of_camvid_are_those_of_its_description(camvid: Path) -> No
     counts = read_training_data(data, train, ()).pixel_counts.sum(axis=0)
     rare = {data.classes.names[index] for index in np.flatnonzero(counts < 0.02 * counts.sum())}
     assert rare == {"pole", "sign", "fence", "pedestrian", "bicyclist"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "advice"),
+    [("val/d", "add images to the split 'val'"), (None, "hold out more with --data.hold_out")],
+)
+def test_a_single_image_to_evaluate_on_is_warned_of(
+    kept: str | None, advice: str, clean: Path
+) -> None:
+    for kind in ("images", "masks"):
+        (clean / kind / "val/e.png").unlink()
+        if kept is None:
+            (clean / kind / "val/d.png").unlink()
+    lines: list[str] = []
+    survey_data(make_recipe(clean), lines.append)
+    (line,) = [line for line in lines if "one image is evaluated on" in line]
+    assert line.startswith("warning: ")
+    assert advice in line
+
+
+def test_images_of_which_no_pixel_is_labelled_are_not_trained_on(clean: Path) -> None:
+    for mask in (clean / "masks/train").iterdir():
+        Image.fromarray(np.full((96, 128), 255, dtype=np.uint8)).save(mask)
+    with pytest.raises(UserError, match="every pixel of the images to train on is ignored"):
+        survey_data(make_recipe(clean), print)

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -48,6 +50,7 @@ def test_the_json_is_the_same_each_time(clean: Path, tmp_path: Path) -> None:
         "near_duplicate_threshold",
         "findings",
         "splits",
+        "image",
         "suggestions",
     }
     assert [finding["kind"] for finding in found["findings"]] == ["leak", "photo-without-mask"][
@@ -71,7 +74,7 @@ def test_the_page_needs_nothing_from_outside_and_names_are_escaped(
     page = (tmp_path / "report/index.html").read_text()
     plain = re.sub(r"base64,[^\"]*", "", page)
     assert evil not in plain
-    assert "<script" not in plain
+    assert "<script>alert" not in plain
     assert not re.search(r"https?:|src=\"(?!data:)|url\(|@import|<link", plain)
     assert plain.count("<img") >= 3
     assert run("check", str(clean), "--report", str(tmp_path / "report")) == 3
@@ -161,7 +164,7 @@ def test_training_warns_of_what_its_masks_hold_before_the_first_step(
     said = capsys.readouterr().err
     ignored = said.index("warning: masks in which every pixel is ignored (1): ")
     missing = said.index("warning: classes that no mask of the training split holds (1): ")
-    assert max(ignored, missing) < said.index("# the recipe of this run")
+    assert max(ignored, missing) < said.index("data      ")
     assert "'class-2' is in no mask of the training images" in said
 
 
@@ -173,7 +176,7 @@ def test_a_draft_may_be_redirected_into_the_classes_of_its_own_folder(
     path.write_text(content)  # as the shell leaves it
     assert run("check", str(clean)) == 2
     said = capsys.readouterr()
-    assert "has no classes.yaml" in said.err
+    assert "classes.yaml is empty; it says which" in said.err
     path.write_text(said.out)
     assert run("check", str(clean)) == 0
 
@@ -182,3 +185,71 @@ def test_a_list_in_a_folder_of_lists_takes_the_classes_of_the_data_set(clean: Pa
     (clean / "splits").mkdir()
     (clean / "splits/train.txt").write_text("train/a\n")
     assert run("check", str(clean / "splits/train.txt")) == 0
+
+
+def test_a_draft_is_written_into_the_data_set_and_checked(
+    clean: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = clean / "classes.yaml"
+    path.unlink()
+    assert run("check", str(clean), "--draft") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"wrote {path} from the values of the masks: class-" in said
+    assert "no errors and no warnings" in said
+    assert path.read_text().startswith("# Drafted from the values in")
+
+
+def test_the_command_that_is_named_for_a_draft_does_it(
+    clean: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = clean.rename(clean.with_name("two words"))
+    (root / "classes.yaml").unlink()
+    patterns = ("--images", "images/{split}/{}.png", "--masks", "masks/{split}/{}.png")
+    assert run("check", str(root), *patterns) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    command = shlex.split(said.partition("or have `segmenter ")[2].partition("`")[0])
+    assert command == ["check", str(root), *patterns, "--draft"]
+    assert run(*command) == 0
+
+
+@pytest.mark.parametrize("content", ["classes: []", "# mine"])
+def test_a_draft_replaces_no_file(content: str, clean: Path, capsys: pytest.CaptureFixture) -> None:
+    (clean / "classes.yaml").write_text(content)
+    assert "a draft replaces no file" in refused(capsys, "check", str(clean), "--draft")
+    assert (clean / "classes.yaml").read_text() == content
+
+
+def test_a_draft_fills_an_empty_file(clean: Path, capsys: pytest.CaptureFixture) -> None:
+    path = clean / "classes.yaml"
+    path.write_text("\n")
+    assert f"{path} is empty; it says which" in refused(capsys, "check", str(clean))
+    assert run("check", str(clean), "--draft") == 0
+    assert path.read_text().startswith("# Drafted from the values in")
+
+
+def test_a_published_data_set_takes_no_draft(capsys: pytest.CaptureFixture) -> None:
+    assert "has its classes" in refused(capsys, "check", "ade20k:nowhere", "--draft")
+
+
+def test_the_page_says_what_to_fix_first_and_offers_the_list(clean: Path, tmp_path: Path) -> None:
+    unlisted_value(clean)
+    without("masks/val/e.png")(clean)
+    assert run("check", str(clean), "--report", str(tmp_path / "report")) == 3
+    page = (tmp_path / "report/index.html").read_text()
+    assert "3 of 5 images are usable for training; fix these 2 files first." in page
+    (listed,) = re.findall(r'download="files-to-fix.txt" href="data:text/plain[^,]*,([^"]*)"', page)
+    assert sorted(unquote(listed).split()) == sorted(
+        [str(clean / "images/val/e.png"), *(str(path) for path in (clean / "masks").rglob("a.png"))]
+    )
+    findings = page.partition("<h2>Images and their masks</h2>")[0]
+    assert findings.count('class="slider"') == 1  # the mask with the value, over its image
+
+
+def test_the_page_of_a_clean_set_shows_images_under_their_masks(
+    clean: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    assert run("check", str(clean), "--report", str(report)) == 0
+    page = (report / "index.html").read_text()
+    assert page.count('class="slider"') == 4
+    assert "Largest crops of recipes that show whole images, in place of windows" in page

@@ -11,7 +11,7 @@ from PIL import Image
 from segmenter.classes import Classes
 from segmenter.data.masks.problems import KINDS
 from segmenter.data.published.open_data import open_data
-from segmenter.extras.checking.check import check
+from segmenter.extras.checking.data_check import check
 from tests.helpers.drawn_items import draw_mask
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.planted_faults import (
@@ -60,7 +60,7 @@ def test_a_leak_of_a_published_data_set_is_a_warning(clean: Path) -> None:
 
 
 def test_every_kind_is_described() -> None:
-    page = REPOSITORY / "docs/check.md"
+    page = REPOSITORY / "docs/how-to/check.md"
     for name, kind in KINDS.items():
         row = f"| `{name}` | {kind.severity} | {kind.title} | {kind.advice} |"
         assert row in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A Ray of this machine's own: docs/cluster.md's examples, and the service behind its proxy.
+"""A Ray of this machine's own: docs/how-to/cluster.md's examples, and the service behind its proxy.
 
 Ray runs beside a process of its own, which is stopped with it: it starts a dozen others, sets
 handlers of signals, and warns of its own deprecated settings.
@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (the extra `ray`)"),
 ]
-DOCS = REPOSITORY / "docs" / "cluster.md"
+DOCS = REPOSITORY / "docs/how-to/cluster.md"
 START = """
 import ray
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20,

@@ -55,6 +55,15 @@ def test_rows_gain_what_the_predictor_says(model: str) -> None:
     assert [*rows["problem"]] == ["", "", ""]
 
 
+def test_rows_take_the_keywords_of_a_predictor(model: str) -> None:
+    image = make_image(40, 56)
+    keywords = {"runtime": "torch", "short_side": 64, "window": 32}
+    (labels,) = LabelRows(model, **keywords)({"image": column([image])})["labels"]
+    np.testing.assert_array_equal(labels, Predictor(model, **keywords)(image))
+    with pytest.raises(UserError, match="no option 'shortside', did you mean 'short_side'"):
+        LabelRows(model, shortside=64)
+
+
 def test_a_image_that_is_none_leaves_the_other_rows_as_they_are(model: str) -> None:
     good = encode(make_image())
     rows = LabelRows(model, runtime="torch")({"bytes": column([good, good[:90], b"", good])})

@@ -11,12 +11,12 @@ from segmenter.checkpoints import save
 from segmenter.commands import main
 from segmenter.errors import UserError
 from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
-from segmenter.extras.explaining.explain_page import Origin, write_explanation
+from segmenter.extras.explaining.explain_page import Origin, attention_picture, write_explanation
 from segmenter.extras.explaining.maps import attention, confidence, describe, seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.attention_maps import attention_maps
+from segmenter.model.attention_maps import all_attention_maps, attention_maps
 from tests.helpers.models import make_spec
 
 
@@ -100,6 +100,10 @@ def test_the_page_shows_every_head(
     pictures = list((tmp_path / "out").glob("*-head-*.png"))
     assert len(pictures) == heads
     assert all(picture.name in page for picture in pictures)
+    means = list((tmp_path / "out").glob("*-mean.png"))
+    assert (
+        page.count("-mean.png") == len(means) == len({p.name.split("-head")[0] for p in pictures})
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,3 +139,41 @@ def test_a_thin_image_has_no_more_patches_than_others() -> None:
     for shape in ((1, 65535, 3), (65535, 3, 3)):
         seen = seen_as_a_whole(predictor, np.zeros(shape, np.uint8))
         assert max(seen.shape) <= 2048 * 16
+
+
+def test_all_attention_maps_in_one_run_equal_those_of_each_block(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    pixels = seen_as_a_whole(predictor, image)
+    found = list(all_attention_maps(predictor.model, pixels))
+    depth = len(predictor.model.encoder.blocks) + predictor.model.decoder.num_attention_blocks
+    assert len(found) == depth
+    for part, number, maps in found:
+        expected = attention_maps(predictor.model, pixels, number, part)
+        assert (maps.grid, maps.num_classes) == (expected.grid, expected.num_classes)
+        torch.testing.assert_close(maps.weights, expected.weights)
+
+
+def test_a_class_that_is_not_in_the_image_is_said(image: np.ndarray, tmp_path: Path) -> None:
+    predictor = Predictor(Segmenter(make_spec(40)))
+    present = set(predictor.classes.present(predictor(image)))
+    absent = next(index for index in range(40) if index not in present)
+    folder = OutputFolder(tmp_path / "out")
+    remark = write_explanation(predictor, image, "a", Origin(None, f"class-{absent}"), folder)
+    assert remark is not None
+    assert f"no pixel of this image is labelled class-{absent}" in remark
+    assert remark[1:] in (tmp_path / "out/index.html").read_text()
+    there = Origin(None, f"class-{min(present)}")
+    folder = OutputFolder(tmp_path / "there")
+    assert write_explanation(predictor, image, "a", there, folder) is None
+
+
+def test_one_outlier_does_not_darken_the_other_patches() -> None:
+    predictor = Predictor(Segmenter(make_spec(4)))
+    pixels = seen_as_a_whole(predictor, np.zeros((160, 160, 3), np.uint8))
+    weights = np.full((10, 10), 0.5)
+    weights[0, 0] = 1000
+    dark = np.zeros((160, 160, 3), np.uint8)
+    drawn = attention_picture(dark, weights, predictor, pixels)
+    brightest, other = (drawn[at].astype(int).sum() for at in ((8, 8), (80, 80)))
+    assert other == pytest.approx(brightest, rel=0.1)

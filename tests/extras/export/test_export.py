@@ -1,20 +1,23 @@
 """An exported file computes what the model does, says what it is, and nothing else is run."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from segmenter import commands
 from segmenter.checkpoints import load, save
 from segmenter.errors import UserError
 from segmenter.extras.benchmarking.speed import count_flops, count_parameters
-from segmenter.extras.export.write import openvino_files
+from segmenter.extras.export.write import openvino_files, triton_config
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
@@ -118,6 +121,30 @@ def test_parity_fails_where_logits_or_shapes_differ(
     assert not check_parity(model, facts, lambda given: wrong(session(given)), "wrong").passed
 
 
+def test_an_exported_file_states_the_licence_to_other_programs_too(
+    model: Segmenter, graph: bytes
+) -> None:
+    spec = model.spec.model_copy(update={"license": 'Ask my "aunt".'})
+    facts = ExportFacts(spec=spec)
+    content = add_facts(onnx.load_model_from_string(graph), facts)
+    entries = onnx.load_model_from_string(content).metadata_props
+    assert {each.key: each.value for each in entries}["license"] == spec.license
+    topology = openvino_files(graph, facts)[1]
+    entry = ElementTree.fromstring(topology).find("./rt_info/license")
+    assert entry is not None
+    assert entry.get("value") == spec.license
+    config = triton_config("new", facts)
+    line = r'parameters { key: "license" value: { string_value: "Ask my \"aunt\"." } }'
+    assert line in config.splitlines()
+
+
+def test_an_export_without_a_licence_states_none(model: Segmenter, graph: bytes) -> None:
+    facts = ExportFacts(spec=model.spec)
+    entries = onnx.load_model_from_string(graph).metadata_props
+    assert [each.key for each in entries] == ["segmenter"]
+    assert "license" not in triton_config("new", facts)
+
+
 def test_torch_and_load_say_who_takes_an_exported_file(file: Path) -> None:
     with pytest.raises(UserError, match="is exported: take --runtime auto"):
         open_runtime(file, Compute(runtime="torch"))
@@ -177,7 +204,7 @@ def no_json(model: onnx.ModelProto) -> None:
         (external_in_a_branch, "lies outside the file"),
         (sparse, "sparse tensors"),
         (sparse_constant, "sparse tensors"),
-        (plug_in, r"com\.example\.\w+ is no ONNX operator"),
+        (plug_in, r"com\.example\.\w+ is not an ONNX operator"),
         (functions, "has functions"),
         (strangers, "was not written by `segmenter export`"),
         (other_facts, "embed_dim"),
@@ -239,12 +266,17 @@ def test_export_refuses_before_it_works(
 def test_export_writes_files_and_a_report_that_the_commands_take(
     tmp_path: Path, model: Segmenter, data_set: Path, format: str, capsys: pytest.CaptureFixture
 ) -> None:
+    model = copy.deepcopy(model)
+    model.spec = model.spec.model_copy(update={"license": "Ask my aunt."})
     save(model, tmp_path / "model.safetensors")
     name = {"onnx": "new.onnx", "openvino": "new.xml", "triton": "new"}[format]
     arguments = ["--format", format, "--data", str(data_set), "--split", "val"]
     assert run("export", str(tmp_path / "model.safetensors"), str(tmp_path / name), *arguments) == 0
-    assert "passed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "passed" in said
+    assert "is under these terms: Ask my aunt." in said
     report = json.loads((tmp_path / f"{name}.parity.json").read_text())
+    assert report["license"] == "Ask my aunt."
     assert report["miou"]["torch"] == pytest.approx(report["miou"]["exported"], abs=1e-3)
     file = tmp_path / name
     if format == "triton":
@@ -281,7 +313,7 @@ def test_a_graph_that_differs_is_not_written(
 @pytest.mark.parametrize("fit", ["pad-crop", "pad-squeeze", "stretch"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> None:
-    model = Segmenter(make_spec(5, depth=1, fit=fit, decoder="mask")).eval()
+    model = Segmenter(make_spec(5, depth=1, size_policy=fit, decoder="mask")).eval()
     facts = ExportFacts(spec=model.spec, output="labels", normalizes=False)
     graph = to_onnx(model, "labels", normalizes=False).SerializeToString()
     run = (
@@ -295,7 +327,7 @@ def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries"])
 def test_graphs_of_later_decoders_agree_with_torch(decoder: str) -> None:
     model = Segmenter(make_spec(5, decoder=decoder)).eval()
     facts = ExportFacts(spec=model.spec)
@@ -334,3 +366,13 @@ def test_the_published_architectures_are_exported_whole(name: str, decoder: str)
     graph = add_facts(to_onnx(model), facts)
     assert check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime").passed
     assert check_parity(model, facts, compile_graph(graph, None, "float32"), "openvino").passed
+
+
+def test_a_torch_that_is_too_old_for_a_graph_is_named(
+    model: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.9.1"))
+    with pytest.raises(
+        UserError, match=r"needs torch 2\.11, and 2\.9\.1 is installed.*--runtime torch"
+    ):
+        to_onnx(model)

@@ -22,7 +22,7 @@ from segmenter.extras.export.web import rounded_to_half, store_halves, strip_not
 from segmenter.extras.serving.page_files import browser_files, service_files
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.protocol import Protocol
+from segmenter.model.protocol import EvaluationProtocol
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
 from segmenter.runtimes.parity import best_class_agreement
@@ -131,8 +131,9 @@ def test_export_refuses_before_it_works(
     tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    flipped = Protocol(flip=True)
-    save(Segmenter(make_spec().model_copy(update={"protocol": flipped})), "flipped.safetensors")
+    for name, protocol in {"flipped": {"flip": True}, "turned": {"rotations": 4}}.items():
+        own = EvaluationProtocol.model_validate(protocol)
+        save(Segmenter(make_spec().model_copy(update={"protocol": own})), f"{name}.safetensors")
     save(Segmenter(make_spec(in_channels=1)), "grey.safetensors")
     Path("there").mkdir()
     web = ["--format", "web", "--onnxruntime-web", str(archive)]
@@ -144,6 +145,7 @@ def test_export_refuses_before_it_works(
         (["street", "new", *web, "--output", "labels"], "neither --output labels nor"),
         (["street", "new", *web, "--no-normalize"], "neither --output labels nor"),
         (["flipped.safetensors", "new", *web], "an image is looked at once"),
+        (["turned.safetensors", "new", *web], "rotations 4"),
         (["grey.safetensors", "new", *web], "images have 3 channels, this model takes 1"),
         (["street", "a.onnx", "--onnxruntime-web", str(archive)], "is for --format web"),
     ]:
@@ -177,7 +179,8 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
     capsys: pytest.CaptureFixture,
     image: np.ndarray,
 ) -> None:
-    model = Segmenter(make_spec().model_copy(update={"recipe": {"data": "/home/me"}})).eval()
+    known = {"recipe": {"data": "/home/me"}, "license": "Ask my aunt."}
+    model = Segmenter(make_spec().model_copy(update=known)).eval()
     if is_sensitive:
         with torch.no_grad():
             model.encoder.norm.weight.mul_(1e-8)  # less than 16 bits can hold, and then more
@@ -188,6 +191,8 @@ def test_the_folder_holds_what_the_page_checks_and_predict_takes_its_graph(
     assert run("export", *arguments, "--onnxruntime-web", str(archive)) == 0
     assert ("not taken" in capsys.readouterr().out) == is_sensitive
     facts = json.loads((folder / "model.json").read_text())
+    assert facts["license"] == "Ask my aunt."
+    assert "Ask my aunt." in (folder / "LICENSES.txt").read_text()
     for name, file in facts["files"].items():
         content = (folder / name).read_bytes()
         assert len(content) == file["bytes"]

@@ -21,7 +21,7 @@ from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.turns import Turns
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from tests.extras.serving.killer import spin_on_large
 from tests.helpers.models import make_spec
 from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
@@ -29,6 +29,8 @@ from tests.helpers.waiting import wait_until, work_for
 
 SMALL, LARGE = make_image(40, 56), make_image(160, 200)
 INFER = "/v2/models/tiny/infer"
+
+pytestmark = pytest.mark.slow  # each waits for deadlines
 
 
 def tensor(image: np.ndarray) -> tuple[bytes, dict[str, str]]:
@@ -69,7 +71,7 @@ def test_a_decoder_that_answers_with_another_array_is_ended(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
-    process = decoding._Process(1 << 32, None)
+    process = decoding._Process(1 << 32, decoding.Reading())
     monkeypatch.setattr(process, "_connection", ours)
     theirs.send_bytes(json.dumps({"shape": shape}).encode())
     with pytest.raises(decoding._DiedError):
@@ -137,7 +139,7 @@ class CountingPredictor(Predictor):
 
     def __init__(self) -> None:
         spec = make_spec(3).model_copy(
-            update={"protocol": Protocol(name="windows", window=32, stride=32)}
+            update={"protocol": EvaluationProtocol(name="windows", window=32, stride=32)}
         )
         super().__init__(Segmenter(spec))
         self.num_passes = 0
@@ -200,7 +202,7 @@ def assert_idle(served: SimpleNamespace, predictor: CountingPredictor) -> None:
 
 
 def test_a_row_of_pixels_that_would_be_enlarged_to_billions_is_refused(start: Start) -> None:
-    protocol = Protocol(window=512, stride=512, small_image="enlarge")
+    protocol = EvaluationProtocol(window=512, stride=512, small_image="enlarge")
     spec = make_spec(3).model_copy(update={"protocol": protocol})
     served = start(Predictor(Segmenter(spec)))
     for path in ("/segment", "/confidence", INFER):

@@ -10,9 +10,9 @@ import torch
 
 from segmenter.extras.serving.page_files import browser_files
 from segmenter.inference import Predictor
+from segmenter.label_files.annotations.outlines import find_regions
 from segmenter.model import Segmenter
-from segmenter.model.protocol import Protocol, published_protocol
-from segmenter.predicting.annotations.outlines import find_regions
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from tests.helpers.browser import BROWSER, chromium, static_server, watch
 from tests.helpers.models import decided, make_spec
 from tests.helpers.services import make_image
@@ -69,28 +69,32 @@ def score(model: Segmenter, pixels: list[float], size: list[int]) -> dict[str, A
 
 WINDOWS = {"window": 64, "stride": 40, "short_side": 72}
 CASES = {
-    "as it is": ((40, 56), Protocol(), "pad-crop"),
-    "enlarged": ((31, 50), Protocol(short_side=64), "pad-crop"),
-    "made smaller": ((200, 131), Protocol(short_side=64, resize_dtype="float32"), "pad-squeeze"),
-    "long": ((9, 300), Protocol(short_side=48, max_ratio=4), "stretch"),
-    "half even": ((50, 75), Protocol(short_side=49, rounding="half-even"), "pad-crop"),
-    "windows": ((90, 130), Protocol(**WINDOWS), "pad-crop"),
-    "fading windows": ((130, 90), Protocol(**WINDOWS, blend="linear"), "pad-squeeze"),
+    "as it is": ((40, 56), EvaluationProtocol(), "pad-crop"),
+    "enlarged": ((31, 50), EvaluationProtocol(short_side=64), "pad-crop"),
+    "made smaller": (
+        (200, 131),
+        EvaluationProtocol(short_side=64, resize_dtype="float32"),
+        "pad-squeeze",
+    ),
+    "long": ((9, 300), EvaluationProtocol(short_side=48, max_ratio=4), "stretch"),
+    "half even": ((50, 75), EvaluationProtocol(short_side=49, rounding="half-even"), "pad-crop"),
+    "windows": ((90, 130), EvaluationProtocol(**WINDOWS), "pad-crop"),
+    "fading windows": ((130, 90), EvaluationProtocol(**WINDOWS, blend="linear"), "pad-squeeze"),
     "paper": (
         (37, 90),
         published_protocol("segmenter", window=64, stride=48, short_side=48),
         "pad-crop",
     ),
     "paddleseg": ((70, 91), published_protocol("paddleseg", window=48, short_side=80), "stretch"),
-    "one pixel": ((1, 1), Protocol(), "pad-crop"),
-    "one row": ((1, 200), Protocol(), "pad-crop"),
+    "one pixel": ((1, 1), EvaluationProtocol(), "pad-crop"),
+    "one row": ((1, 200), EvaluationProtocol(), "pad-crop"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_labels_and_confidence_are_pythons(page: Any, case: str) -> None:
     size, protocol, fit = CASES[case]
-    spec = make_spec(7, fit=fit).model_copy(update={"protocol": protocol})
+    spec = make_spec(7, size_policy=fit).model_copy(update={"protocol": protocol})
     torch.manual_seed(1)
     model = decided(Segmenter(spec).eval())
     page.models.append(model)

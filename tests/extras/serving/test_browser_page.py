@@ -16,7 +16,7 @@ from segmenter.data.decoding.decode import decode_image
 from segmenter.extras.export.formats import ExportOptions
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.protocol import Protocol
+from segmenter.model.protocol import EvaluationProtocol
 from tests.helpers.browser import (
     ADVISED,
     ARTEFACTS,
@@ -57,9 +57,9 @@ def export_page(model: Segmenter, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model() -> Segmenter:
-    """Windows, of a size that is no multiple of the patch; three classes that are far apart."""
+    """Windows, of a size that is not a multiple of the patch; three classes that are far apart."""
     torch.manual_seed(0)
-    protocol = Protocol(short_side=110, window=90, stride=60)
+    protocol = EvaluationProtocol(short_side=110, window=90, stride=60)
     return decided(Segmenter(make_spec().model_copy(update={"protocol": protocol})).eval())
 
 
@@ -109,7 +109,7 @@ def label(page: Any, path: Path, to: Path) -> np.ndarray:
     with page.expect_download() as download:
         page.click("#save-mask")
     download.value.save_as(to / "mask.png")
-    return np.array(Image.open(to / "mask.png").convert("RGB"))[:, :, 0]
+    return np.array(Image.open(to / "mask.png"))
 
 
 def test_labels_agree_with_pythons_and_so_do_shares_and_outlines(
@@ -250,7 +250,7 @@ def test_where_the_graphics_processor_fails_the_processor_takes_over(
     with static_server(site) as address:
         page.goto(address)
         ready(page)
-        assert "Its graphics processor failed" in page.inner_text("#note")
+        assert "Its GPU failed" in page.inner_text("#note")
         page.set_input_files("#file", image_file)
         page.locator("#status", has_text="pixels").wait_for()
         page.close()
@@ -278,7 +278,7 @@ def test_webgpu_agrees_where_chromium_has_it_in_software(
 
 
 def test_the_guide_names_the_headers_that_are_tested() -> None:
-    guide = " ".join((REPOSITORY / "docs" / "browser.md").read_text(encoding="utf-8").split())
+    guide = " ".join((REPOSITORY / "docs/how-to/browser.md").read_text(encoding="utf-8").split())
     for name, value in ADVISED.items():
         assert f'add_header {name} "{value}";' in guide
 

@@ -112,7 +112,7 @@ REFUSED = {
     "objects as numbers": (tensor(b"[{},1,2]"), 422, "bad-data"),
     "half a character as an id": (sized(INFER, b'{"id": "\\ud800", "inputs": []}'), 422, None),
     "a form with another boundary": (form(BY_FILE, kind=b"boundary=y"), 400, "bad-form"),
-    "a form whose boundary is no text": (form(BY_FILE, kind=b"boundary=\xff"), 400, "bad-form"),
+    "a form whose boundary is not a text": (form(BY_FILE, kind=b"boundary=\xff"), 400, "bad-form"),
     "a part without a name": (form(b"X: y"), 400, "bad-form"),
     "a place that is none": (
         sized(SEGMENT.replace(b"segment", b"attention?row=nan&column=inf"), IMAGE),

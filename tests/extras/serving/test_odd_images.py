@@ -14,7 +14,7 @@ from segmenter import commands
 from segmenter.checkpoints import save
 from segmenter.data.decoding.decode import decode_image, read_header
 from segmenter.inference.predictor import Predictor
-from segmenter.model import Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, Segmenter
 from tests.helpers.models import make_spec
 from tests.helpers.odd_images import ODD_IMAGES, OddImage
 from tests.helpers.services import code_of, encode, labels_of, make_image, serving, serving_process
@@ -54,8 +54,8 @@ def by_name(image: OddImage) -> str:
     return image.name
 
 
-def test_the_set_has_the_28_files_of_the_fault_list() -> None:
-    assert len({Path(each.name).stem for each in ODD_IMAGES}) == 28
+def test_the_set_has_the_32_files_of_the_fault_list() -> None:
+    assert len({Path(each.name).stem for each in ODD_IMAGES}) == 32
 
 
 @pytest.mark.parametrize("image", READ, ids=by_name)
@@ -142,7 +142,7 @@ def test_what_promises_too_much_is_refused_within_100_ms_and_100_mb(tmp_path: Pa
         [sys.executable, "-c", MEASURE, *paths], check=True, capture_output=True, text=True
     )
     measured = [[float(value) for value in line.split()] for line in done.stdout.splitlines()]
-    assert len(measured) == len(bombs) == 3
+    assert len(measured) == len(bombs) == 4
     for seconds, num_bytes in measured:
         assert seconds < 0.1
         assert num_bytes < 100e6
@@ -151,7 +151,7 @@ def test_what_promises_too_much_is_refused_within_100_ms_and_100_mb(tmp_path: Pa
 @pytest.fixture
 def model_of_windows() -> Segmenter:
     spec = make_spec(3).model_copy(
-        update={"protocol": Protocol(name="windows", window=512, stride=512)}
+        update={"protocol": EvaluationProtocol(name="windows", window=512, stride=512)}
     )
     return Segmenter(spec)
 

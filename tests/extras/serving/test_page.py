@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmenter.inference.predictor import Predictor
+from segmenter.model import Segmenter
 from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
+from tests.helpers.models import make_spec
 from tests.helpers.services import Start, make_image
 
 pytestmark = [
@@ -80,8 +83,9 @@ def test_downloads_hold_the_labels(page: Any, image_file: Path, tmp_path: Path) 
     with page.expect_download() as download:
         page.click("#save-mask")
     download.value.save_as(tmp_path / "mask.png")
-    saved = np.array(Image.open(tmp_path / "mask.png").convert("RGB"))[:, :, 0]
-    np.testing.assert_array_equal(saved, labels)
+    saved, colors = Image.open(tmp_path / "mask.png"), page.served.predictor.classes.colors
+    np.testing.assert_array_equal(np.array(saved), labels)
+    np.testing.assert_array_equal(np.array(saved.convert("RGB")), colors[labels])
     with page.expect_download() as download:
         page.click("#save-polygons")
     download.value.save_as(tmp_path / "polygons.json")
@@ -106,8 +110,9 @@ def test_every_view_can_be_shown_and_a_patch_be_clicked(page: Any, image_file: P
 def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "<script>alert(1)</script>.jpg".replace("/", "")
     path.write_bytes(b"no image")
+    page.expected_problems = 1  # the service is asked for a picture, and refuses
     page.set_input_files("#file", path)
-    page.locator("#error", has_text="cannot read").wait_for()
+    page.locator("#error", has_text="not an image").wait_for()
 
 
 def test_the_camera_gives_a_image(page: Any) -> None:
@@ -115,3 +120,17 @@ def test_the_camera_gives_a_image(page: Any) -> None:
     page.locator("#shoot").wait_for()
     page.click("#shoot")
     page.locator("#status", has_text="pixels").wait_for()
+
+
+@pytest.mark.parametrize(("license", "is_shown"), [("Ask my aunt.", True), ("", False)])
+def test_the_licence_of_the_model_stands_below_the_title(
+    start: Start, license: str, is_shown: bool
+) -> None:
+    served = start(Predictor(Segmenter(make_spec().model_copy(update={"license": license}))))
+    with chromium() as browser:
+        opened = browser.new_page()
+        opened.goto(f"http://127.0.0.1:{served.port}/")
+        opened.locator("#model", has_text="class-0").wait_for()
+        shown = opened.locator("#license")
+        assert shown.is_visible() == is_shown
+        assert not is_shown or shown.inner_text() == f"Licence of the model: {license}"

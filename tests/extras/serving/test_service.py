@@ -18,28 +18,41 @@ from starlette.requests import Request
 from segmenter.extras.serving import departures, server
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.helpers.models import make_spec
-from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
+from tests.helpers.models import make_spec, one_class_model
+from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image, serving
 from tests.helpers.waiting import wait_until
 
 
-def test_the_label_png_is_what_the_predictor_says(start: Start) -> None:
-    served = start()
+@pytest.fixture(scope="module")
+def served() -> Iterator[SimpleNamespace]:
+    """One service for all tests that only send requests which leave no trace."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[SimpleNamespace]:
+    """One service that takes small images only."""
+    with serving(max_body_bytes=100_000, max_pixels=10_000) as running:
+        yield running
+
+
+def test_the_label_png_is_what_the_predictor_says(served: SimpleNamespace) -> None:
     image = make_image()
     response = served.client.post("/segment", content=encode(image), headers=PNG)
     assert response.headers["content-type"] == "image/png"
     np.testing.assert_array_equal(labels_of(response), served.predictor(image))
+    shown = np.array(Image.open(BytesIO(response.content)).convert("RGB"))
+    np.testing.assert_array_equal(shown, served.predictor.classes.colors[labels_of(response)])
 
 
-def test_a_form_is_taken_too(start: Start) -> None:
-    served = start()
+def test_a_form_is_taken_too(served: SimpleNamespace) -> None:
     image = make_image()
     response = served.client.post("/segment", files={"image": ("x.png", encode(image))})
     np.testing.assert_array_equal(labels_of(response), served.predictor(image))
 
 
-def test_json_holds_shares_and_masks_that_read_back(start: Start) -> None:
-    served = start()
+def test_json_holds_shares_and_masks_that_read_back(served: SimpleNamespace) -> None:
     image = make_image(seed=2)
     headers = PNG | {"accept": "text/html;q=0.9, application/json"}
     content = served.client.post("/segment", content=encode(image), headers=headers).json()
@@ -52,8 +65,7 @@ def test_json_holds_shares_and_masks_that_read_back(start: Start) -> None:
     assert sum(each["share"] for each in content["classes"]) == pytest.approx(1)
 
 
-def test_an_overlay_is_at_least_as_large_as_the_image(start: Start) -> None:
-    served = start()
+def test_an_overlay_is_at_least_as_large_as_the_image(served: SimpleNamespace) -> None:
     headers = PNG | {"accept": "image/jpeg"}
     response = served.client.post("/segment", content=encode(make_image(40, 56)), headers=headers)
     width, height = Image.open(BytesIO(response.content)).size
@@ -62,8 +74,7 @@ def test_an_overlay_is_at_least_as_large_as_the_image(start: Start) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (15, 15), (513, 511)])
-def test_labels_have_the_size_of_the_image(start: Start, size: tuple[int, int]) -> None:
-    served = start()
+def test_labels_have_the_size_of_the_image(served: SimpleNamespace, size: tuple[int, int]) -> None:
     response = served.client.post("/segment", content=encode(make_image(*size)), headers=PNG)
     assert labels_of(response).shape == size
 
@@ -91,12 +102,11 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_is_a_problem_with_a_code(start: Start, case: str) -> None:
+def test_a_refusal_is_a_problem_with_a_code(limited: SimpleNamespace, case: str) -> None:
     body, headers, status, code = REFUSALS[case]
-    served = start(max_body_bytes=100_000, max_pixels=10_000)
-    response = served.client.post("/segment", content=body, headers=headers)
+    response = limited.client.post("/segment", content=body, headers=headers)
     assert code_of(response) == (status, code)
-    assert served.client.get("/v2/health/ready").status_code == 200
+    assert limited.client.get("/v2/health/ready").status_code == 200
 
 
 def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
@@ -105,16 +115,15 @@ def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
     assert code_of(response) == (413, "body-too-large")
 
 
-def test_forms_have_few_parts_and_one_file(start: Start) -> None:
-    served = start()
+def test_forms_have_few_parts_and_one_file(served: SimpleNamespace) -> None:
     many = [("image", ("x.png", b"x"))] * 1001
     assert code_of(served.client.post("/segment", files=many)) == (400, "bad-form")
     two = [("image", ("x.png", b"x"))] * 2
     assert code_of(served.client.post("/segment", files=two)) == (422, "not-one-image")
 
 
-def test_unknown_paths_and_methods_are_problems(start: Start) -> None:
-    client = start().client
+def test_unknown_paths_and_methods_are_problems(served: SimpleNamespace) -> None:
+    client = served.client
     assert code_of(client.get("/nothing")) == (404, "not-found")
     assert code_of(client.get("/segment")) == (405, "method-not-allowed")
 
@@ -128,8 +137,7 @@ def test_a_token_is_required_for_all_but_health(start: Start) -> None:
     assert allowed.status_code == 200
 
 
-def test_tensors_give_the_same_labels_as_json_and_as_bytes(start: Start) -> None:
-    served = start()
+def test_tensors_give_the_same_labels_as_json_and_as_bytes(served: SimpleNamespace) -> None:
     images = np.stack([make_image(seed=1), make_image(seed=2)])
     expected = np.stack(served.predictor(list(images)))
     tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8"}
@@ -174,9 +182,9 @@ BAD_TENSORS = {
 
 
 @pytest.mark.parametrize("case", BAD_TENSORS)
-def test_a_bad_tensor_is_refused(start: Start, case: str) -> None:
+def test_a_bad_tensor_is_refused(served: SimpleNamespace, case: str) -> None:
     body, status, code = BAD_TENSORS[case]
-    response = start().client.post("/v2/models/tiny/infer", content=body)
+    response = served.client.post("/v2/models/tiny/infer", content=body)
     assert code_of(response) == (status, code)
 
 
@@ -386,3 +394,39 @@ def test_an_image_beyond_the_memory_of_its_process_is_refused(start: Start) -> N
     large = encode(np.zeros((5000, 5000, 3), np.uint8), "JPEG")
     assert code_of(served.client.post("/segment", content=large)) == (422, "bad-image")
     assert served.client.post("/segment", content=encode(make_image())).is_success
+
+
+TERMS = "Fragt die Großtante."
+
+
+def with_license(license: str) -> Predictor:
+    return Predictor(Segmenter(make_spec(3).model_copy(update={"license": license})))
+
+
+@pytest.mark.parametrize("path", ["/segment", "/confidence", "/attention?layer=0&row=0&column=0"])
+def test_what_a_model_with_terms_computed_has_them_in_a_header(start: Start, path: str) -> None:
+    served = start(with_license(TERMS))
+    response = served.client.post(path, content=encode(make_image()), headers=PNG)
+    assert response.status_code == 200
+    assert response.headers["x-model-license"] == r"Fragt die Gro\xdftante."
+
+
+@pytest.mark.parametrize("license", ["", "Apache-2.0 AND MIT"])
+def test_a_model_without_terms_adds_no_header(start: Start, license: str) -> None:
+    served = start(with_license(license))
+    response = served.client.post("/segment", content=encode(make_image()), headers=PNG)
+    assert "x-model-license" not in response.headers
+    assert served.client.get("/model.json").json()["license"] == license
+
+
+def test_the_licence_is_part_of_what_the_service_says_of_its_model(start: Start) -> None:
+    served = start(with_license(TERMS))
+    assert served.client.get("/model.json").json()["license"] == TERMS
+    model = served.client.get("/v2/models/tiny").json()
+    assert model["parameters"]["license"] == TERMS
+
+
+def test_the_threshold_is_part_of_what_the_service_says_of_its_model(start: Start) -> None:
+    served = start(Predictor(one_class_model(), threshold=0.3))
+    assert served.client.get("/model.json").json()["threshold"] == 0.3
+    assert served.client.get("/v2/models/tiny").json()["parameters"]["threshold"] == 0.3

@@ -11,6 +11,7 @@ from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import TINY_RUN, refused, run
 from tests.helpers.data_sets import write_data_set
+from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, write_folder
 from tests.helpers.hub import FakeHub, Repository
 from tests.helpers.models import make_spec
 
@@ -152,6 +153,22 @@ def test_damage_on_the_way_is_noticed(
     assert "me/new" not in hub.repositories
 
 
+def test_an_eomt_of_hugging_face_is_read_with_its_settings(hub: FakeHub, tmp_path: Path) -> None:
+    weights = torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True)
+    folder = write_folder(tmp_path / "eomt", of_hugging_face(weights))
+    repository = hub.repositories["them/eomt"] = Repository()
+    repository.add({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert segmenter.load("hf:them/eomt").spec == segmenter.load(folder).spec
+
+
+def test_an_eomt_of_tue_mps_is_read(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = hub.repositories["them/eomt"] = Repository()
+    repository.add({"pytorch_model.bin": (GOLDEN_EOMT / "pytorch_model.bin").read_bytes()})
+    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
+
+
 @pytest.mark.parametrize("content", [b"\x80\x04N.", b"PK\x03\x04", b""])
 @pytest.mark.usefixtures("model")
 def test_only_a_model_file_of_ours_is_read(
@@ -195,7 +212,7 @@ def test_a_push_that_may_not_be_is_one_line(
 ) -> None:
     assert "403, no rights here" in refused(capsys, "push", model, "hf:others/tiny")
     assert "main branch" in refused(capsys, "push", model, "hf:me/tiny@v1")
-    assert "no model file" in refused(capsys, "push", __file__, "hf:me/tiny")
+    assert "not a model file" in refused(capsys, "push", __file__, "hf:me/tiny")
     assert "absent.md" in refused(capsys, "push", model, "hf:me/tiny", "--card", "absent.md")
     monkeypatch.delenv("HF_TOKEN")
     assert "`hf auth login`" in refused(capsys, "push", model, "hf:me/tiny")

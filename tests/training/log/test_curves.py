@@ -59,7 +59,7 @@ def test_many_lines_are_averaged_in_groups_and_the_page_says_so() -> None:
     page = draw_page(losses(*(1.0 + i % 2 for i in range(1000))), "run", 10_000)
     assert "each point the mean of 3 lines of the log" in page
     assert len(paths(page)[0].split()) == 334
-    assert len(page) < 20_000
+    assert len(page) < 23_000
 
 
 def test_a_wide_range_above_zero_is_drawn_with_a_logarithmic_scale() -> None:
@@ -91,3 +91,10 @@ def test_the_name_is_escaped_and_nothing_comes_from_outside() -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<link|src=", page)
+
+
+def test_the_points_of_a_short_run_are_marked_at_whole_steps() -> None:
+    page = draw_page([{"step": 1, "train/loss": 3.0}, {"step": 2, "train/loss": 2.0}], "run", 2)
+    assert page.count('<i class="mark"') == 2
+    assert re.findall(r'<span class="step"[^>]*>([^<]*)<', page) == ["0", "1", "2"]
+    assert draw_page(losses(*map(float, range(1, 99))), "run", 1000).count('<i class="mark"') == 0

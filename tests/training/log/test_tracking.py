@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from segmenter import UserError
-from segmenter.commands.run_training import run_training
+from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe, TrackerName
 from segmenter.training.log import tracking
 from segmenter.training.log.tracking import TrackedRun, Trackers, require_trackers
@@ -94,7 +94,7 @@ def test_one_that_cannot_be_opened_is_a_warning(
     said: list[str] = []
     run = TrackedRun(data_set, make_recipe(data_set, track=["wandb"]), start=0)
     assert not Trackers(run, {}, said.append)
-    assert said == ["warning: wandb cannot be used (no route); training goes on"]
+    assert said == ["warning: wandb cannot be used (no route); training continues"]
 
 
 def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ _IN_BLOCKS = {
 
 
 def is_augreg(tensors: dict[str, Tensor]) -> bool:
-    """Whether arrays are those of an AugReg encoder."""
+    """Return True if arrays are those of an AugReg encoder."""
     return "embedding/kernel" in tensors
 
 
@@ -50,7 +50,7 @@ def rename_augreg_tensors(tensors: dict[str, Tensor], source: str) -> dict[str, 
         return _rename(tensors)
     except (RuntimeError, ValueError, IndexError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{source} is no whole AugReg encoder: {reason}") from None
+        raise UserError(f"{source} is not a whole AugReg encoder: {reason}") from None
 
 
 def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How timm stores EVA-02 (and DINOv3's SwiGLU), turned into joined layers and our rotation.
+"""Turn timm's tensors of EVA-02 (and DINOv3's SwiGLU) into joined layers and our rotation.
 
 EVA-02 turns neighbouring channels of a head together, and we, as DINOv3, those half a head apart.
 Queries and keys only meet in their product, which the order of their channels does not change: so

@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 from segmenter.model.spec import EncoderSpec
 
-_MAX_SIDE = 128  # of patches, in pixels; what a file claims beyond it is no patch
+_MAX_SIDE = 128  # of patches, in pixels; what a file claims beyond it is not a patch
 
 
 def fit_patch_embedding(weight: Tensor, spec: EncoderSpec) -> Tensor:
     """Bring the weight of a patch embedding to the channels and the patch size of an encoder.
 
-    What is no patch embedding stays as it is.
+    What is not a patch embedding stays as it is.
     """
     is_whole = weight.ndim == 4 and weight.numel() and weight.shape[2] == weight.shape[3]
     if not is_whole or max(weight.shape[2], spec.patch_size) > _MAX_SIDE:
@@ -24,7 +24,7 @@ def fit_patch_embedding(weight: Tensor, spec: EncoderSpec) -> Tensor:
 
 
 def tell_resize(weight: Tensor | None, spec: EncoderSpec) -> str:
-    """What to say of a patch embedding that `fit_patch_embedding` resized; empty if it did not."""
+    """Describe a patch embedding that `fit_patch_embedding` resized; empty if it did not."""
     if weight is None or weight.ndim != 4 or weight.shape[2] == spec.patch_size:
         return ""
     return f"; its patches of {weight.shape[2]} pixels are resized to {spec.patch_size}"

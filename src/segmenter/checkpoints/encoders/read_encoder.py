@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_encoders
 from segmenter.checkpoints.encoders.augreg import is_augreg, rename_augreg_tensors
+from segmenter.checkpoints.encoders.byte_planes import join_bytes
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
-from segmenter.checkpoints.encoders.fitting import account, choose
+from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, join_tokens, split_position_table
 from segmenter.checkpoints.open import read_weights
@@ -40,7 +42,7 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     Args:
         encoder: Whose parameters are replaced.
         source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
-            AugReg `.npz`, or `timm:NAME` to download.
+            AugReg `.npz`, the name of a bundled encoder, or `timm:NAME` to download.
         partial: Take only what fits by name and shape.
 
     Returns:
@@ -52,6 +54,8 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     """
     if source.startswith(_HUB_PREFIX):
         weights = _download(source.removeprefix(_HUB_PREFIX))
+    elif source in BUNDLED_ENCODERS:
+        weights = read_bundled_encoder(source)
     else:
         weights = _read_file(Path(source))
     tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
@@ -69,8 +73,8 @@ def rename_timm_tensors(
     """Give timm's tensors the names of `encoder`'s, and those its shapes that can be resized.
 
     Raises:
-        UserError: If prefix tokens are no tokens, or positions no grid; positions that are none
-            keep their name if `partial`.
+        UserError: If prefix tokens are not tokens, or positions not a grid. Positions that are
+            neither keep their name if `partial`.
     """
     spec = encoder.spec
     dropped = _classifier(weights)
@@ -117,6 +121,12 @@ def _classifier(weights: dict[str, Tensor]) -> list[str]:
         for name in weights
         if _CLASSIFIER.match(name) and (has_norm or not name.startswith("fc_norm."))
     ]
+
+
+def read_bundled_encoder(name: str) -> dict[str, Tensor]:
+    """Read the tensors of a bundled encoder, by timm's names; they are float16."""
+    planes = read_weights(bundled_encoders()[name])
+    return {tensor_name: join_bytes(each) for tensor_name, each in planes.items()}
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
-from segmenter.checkpoints.encoders.fitting import account, choose
+from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
@@ -30,8 +30,7 @@ def start_from(
         partial: Of the encoder, too, take only what has the same name and shape.
 
     Returns:
-        One line that says what was kept, what starts fresh, what is left unused, and under which
-        terms.
+        One line that says what was kept, what starts fresh, and what is left unused.
 
     Raises:
         UserError: If the encoders do not fit, naming every tensor that does not; with `partial`,
@@ -60,6 +59,4 @@ def start_from(
     said = account(source, wanted, kept, [*encoder, *decoder])
     said += tell_resize(weights[embedding], spec)
     model.load_state_dict(kept, strict=False)
-    if start.spec.license:
-        said += f"; terms of what grows from it: {start.spec.license}"
     return said

@@ -1,6 +1,7 @@
 """`segmenter convert`: a checkpoint becomes a model file of this package, a config a recipe."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,10 +11,22 @@ from segmenter.checkpoints.foreign.convert_config import convert_config
 from segmenter.checkpoints.foreign.paddleseg.inherit import CONFIG_SUFFIXES
 from segmenter.checkpoints.foreign.read import read_foreign_model
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
+from segmenter.checkpoints.hub import is_hub_name
+from segmenter.checkpoints.open import resolve
 from segmenter.classes import Classes, read_classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.options import Windows
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A file that was made from a checkpoint or a config."""
+
+    path: Path
+    """The model, or the recipe."""
+    summary: str
+    """Facts that were found in the source, one a line."""
 
 
 def run_conversion(
@@ -26,14 +39,16 @@ def run_conversion(
     windows: Windows,
     gpus: int | None,
     overwrite: bool,
-) -> None:
-    """Read a checkpoint or a config, say what it is, and write it as a model or as a recipe.
+) -> Converted:
+    """Read a checkpoint or a config, and write it as a model or as a recipe.
 
     Raises:
         UserError: If the file is damaged, dangerous or no Segmenter, or `out` is there.
     """
     if os.path.lexists(out) and not overwrite:
         raise UserError(f"{out} exists; give another name, or allow it with --overwrite")
+    if source.is_dir() or is_hub_name(str(source)):
+        source = resolve(str(source))
     if not source.is_file():
         raise UserError(f"no such checkpoint or config: {source}")
     if source.suffix.lower() in CONFIG_SUFFIXES:
@@ -42,21 +57,21 @@ def run_conversion(
                 f"{source} is a config: --classes, --variant, --normalization, --window and "
                 "--stride are for checkpoints"
             )
-        convert_config(source, out, gpus=gpus, overwrite=overwrite)
-        return
+        return Converted(out, convert_config(source, out, gpus=gpus, overwrite=overwrite))
     if source.suffix.lower() == ".py":
         raise UserError(
             f"{source} is a Python config, which would have to be run; only YAML is read"
         )
     if gpus is not None:
-        raise UserError(f"{source} is no config: --gpus is for configs of PaddleSeg")
-    _convert_checkpoint(
+        raise UserError(f"{source} is not a config: --gpus is for configs of PaddleSeg")
+    summary = _convert_checkpoint(
         source,
         out,
         read_classes(classes_file) if classes_file else None,
         _variant(variant_file, normalization, windows),
         overwrite=overwrite,
     )
+    return Converted(out, summary)
 
 
 def _convert_checkpoint(
@@ -66,7 +81,8 @@ def _convert_checkpoint(
     variant: Variant | None,
     *,
     overwrite: bool,
-) -> None:
+) -> str:
+    """Convert a checkpoint; return what was found in it, line by line."""
     foreign = read_foreign_model(checkpoint, classes=classes, variant=variant)
     if foreign is None:
         raise UserError(
@@ -92,11 +108,11 @@ def _convert_checkpoint(
         *(f"note      {note}" for note in foreign.notes),
         f"written   {out}",
     ]
-    print("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _variant(file: Path | None, normalization: str | None, windows: Windows) -> Variant | None:
-    """What stands in for the `variant.yml` beside a checkpoint of the paper's code, if anything."""
+    """Return the replacement of the `variant.yml` beside a checkpoint, if there is any."""
     given = {"normalization": normalization, "window": windows.window, "stride": windows.stride}
     missing = [name for name, value in given.items() if value is None]
     if file is not None:

@@ -12,8 +12,8 @@ from segmenter.files.outputs import write_new
 from segmenter.recipe import make_recipe
 
 
-def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool) -> None:
-    """Write a recipe, and say line by line what was taken and what has no counterpart.
+def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool) -> str:
+    """Write a recipe; return line by line what was taken and what has no counterpart.
 
     Args:
         source: A config of PaddleSeg, or a `variant.yml`.
@@ -41,7 +41,7 @@ def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool
         fields = paddleseg_fields(settings, gpus or 1)
     else:
         raise UserError(
-            f"{source} is no config of PaddleSeg (with model and train_dataset) and no "
+            f"{source} is neither a config of PaddleSeg (with model and train_dataset) nor a "
             "variant.yml (with net_kwargs)"
         )
     name = re.sub(r"[^\w .+-]|^\W", "_", out.stem)[:100]
@@ -52,13 +52,13 @@ def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool
     text = "".join(f"# {_line(line)}\n" for line in head) + recipe.to_yaml()
     write_new(out, text.encode(), overwrite=overwrite)
 
-    print(f"{source}: a config of {kind}")
+    summary = [f"{source}: a config of {kind}"]
     for title, lines in (("taken", settings.taken), ("no counterpart", settings.left)):
-        print(title if lines else f"{title}: nothing")
-        print("".join(f"  {_line(line)}\n" for line in lines), end="")
-    for note in notes:
-        print(f"note: {note}")
-    print(f"written: {out}")
+        summary += [
+            title if lines else f"{title}: nothing",
+            *(f"  {_line(line)}" for line in lines),
+        ]
+    return "\n".join([*summary, *(f"note: {note}" for note in notes), f"written: {out}"])
 
 
 def _line(text: str) -> str:

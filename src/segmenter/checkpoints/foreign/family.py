@@ -1,7 +1,7 @@
-"""What sets code bases apart, and the description of a model from the shapes of its tensors."""
+"""Describe the code bases, and derive a model's spec from the shapes of its tensors."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +10,16 @@ import torch
 from pydantic import ValidationError
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.rstrudel.variant import Variant
 from segmenter.checkpoints.foreign.tensors import Rules, Tensors, rename, split_off
 from segmenter.classes import Classes, ClassInfo
+from segmenter.classes.colors import distinct_colors
 from segmenter.data.published import set_of_count
-from segmenter.drawing.palette import distinct_colors
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import ARCHITECTURES, HALF
 from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
-from segmenter.model.protocol import Protocol
+from segmenter.model.protocol import EvaluationProtocol
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization, SizePolicy
 
@@ -35,6 +36,8 @@ class ForeignFile(NamedTuple):
     """Everything that the file holds."""
     classes: Classes | None = None
     """Classes to use instead of what the file or the number of classes says."""
+    variant: Variant | None = None
+    """Replaces the `variant.yml` beside a file of the paper's code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +58,14 @@ class Family:
     """Fields of `EncoderSpec` that shapes do not say."""
     decoder: dict[str, Any]
     """Fields of `MaskTransformerSpec` that shapes do not say."""
-    fit: SizePolicy
+    size_policy: SizePolicy
     normalization: Normalization = HALF
 
-    def matches(self, state: Mapping[str, object]) -> bool:
-        """Return whether a table of weights is a Segmenter of this code base."""
-        return self.marks <= state.keys() and any(head in state for head in self.heads)
+    def matches(self, state: Collection[str]) -> bool:
+        """Return whether tensors of these names are a Segmenter of this code base."""
+        return all(mark in state for mark in self.marks) and any(
+            head in state for head in self.heads
+        )
 
     def rename(self, tensors: Tensors) -> tuple[Tensors, tuple[str, ...]]:
         """Rename tensors to our names; return those kept, and the names of those dropped."""
@@ -72,7 +77,7 @@ class Family:
         file: ForeignFile,
         tensors: Tensors,
         dropped: tuple[str, ...],
-        protocol: Callable[[EncoderSpec, int], Protocol],
+        protocol: Callable[[EncoderSpec, int], EvaluationProtocol],
         listed: Callable[[int], Classes | None] = lambda _: None,
     ) -> "ForeignModel":
         """Make a model from tensors with our names.
@@ -85,7 +90,7 @@ class Family:
             listed: Returns the classes that the file names, if their number is this.
 
         Raises:
-            UserError: If it is no whole Segmenter, or `file.classes` are of another number.
+            UserError: If it is not a whole Segmenter, or `file.classes` are of another number.
         """
         source = str(file.path)
         encoder, decoder, count = describe(
@@ -96,7 +101,7 @@ class Family:
             source,
             encoder=encoder,
             decoder=decoder,
-            fit=self.fit,
+            size_policy=self.size_policy,
             classes=chosen,
             normalization=self.normalization,
             protocol=protocol(encoder, count),
@@ -145,43 +150,70 @@ def describe(
     Raises:
         UserError: If a tensor that says it is missing, or no such model can be.
     """
+    encoder_spec = describe_encoder(tensors, source, encoder)
+    if "decoder.class_tokens" not in tensors:
+        num_classes = shape_of(tensors, source, "decoder.project.weight", 2)[0]
+        return encoder_spec, LinearDecoderSpec(), num_classes
+    _, num_classes, dim = shape_of(tensors, source, "decoder.class_tokens", 3)
+    given = {"dim": dim, **_block_fields(tensors, source, "decoder", dim), **decoder}
+    try:
+        return encoder_spec, MaskTransformerSpec.model_validate(given), num_classes
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, EncoderSpec)}") from None
 
-    def shape(name: str, num_axes: int) -> tuple[int, ...]:
-        if name not in tensors or tensors[name].ndim != num_axes:
-            raise UserError(f"{source} does not fit a Segmenter: no {num_axes}-D {name}")
-        if 0 in tensors[name].shape:
-            raise UserError(f"{source} does not fit a Segmenter: {name} is empty")
-        return tuple(tensors[name].shape)
 
-    def block_fields(part: str, width: int) -> dict[str, Any]:
-        return {
-            "depth": _count_blocks(tensors, part),
-            "mlp_ratio": shape(f"{part}.blocks.0.mlp.expand.weight", 2)[0] / width,
-            "qkv_bias": f"{part}.blocks.0.attention.qkv.bias" in tensors,
-        }
+def describe_encoder(tensors: Tensors, source: str, given: dict[str, Any]) -> EncoderSpec:
+    """Describe an encoder, off the shapes of tensors with our names.
 
-    width, channels, patch, _ = shape("encoder.patch_embed.weight", 4)
-    rows, columns = shape("encoder.position_table", 4)[2:]
-    num_prefix = shape("encoder.prefix_tokens", 3)[1]
+    Args:
+        tensors: All of a model.
+        source: What to call them.
+        given: What shapes do not say, or what replaces what they say.
+
+    Raises:
+        UserError: If a tensor that says it is missing, or no such encoder can be.
+    """
+    width, channels, patch, _ = shape_of(tensors, source, "encoder.patch_embed.weight", 4)
+    has_table = given.get("position", "table") != "rotary"
     fields = {
         "patch_size": patch,
         "embed_dim": width,
         "in_channels": channels,
-        "num_prefix_tokens": num_prefix,
-        "table_grid": (rows, columns),
+        "num_prefix_tokens": shape_of(tensors, source, "encoder.prefix_tokens", 3)[1],
+        "table_grid": shape_of(tensors, source, "encoder.position_table", 4)[2:]
+        if has_table
+        else None,
         "patch_bias": "encoder.patch_embed.bias" in tensors,
-        **block_fields("encoder", width),
+        **_block_fields(tensors, source, "encoder", width),
     }
     fields["architecture"] = name_architecture(**fields)
     try:
-        encoder_spec = EncoderSpec.model_validate(fields | encoder)
-        if "decoder.class_tokens" not in tensors:
-            return encoder_spec, LinearDecoderSpec(), shape("decoder.project.weight", 2)[0]
-        _, num_classes, dim = shape("decoder.class_tokens", 3)
-        given = {"dim": dim, **block_fields("decoder", dim), **decoder}
-        return encoder_spec, MaskTransformerSpec.model_validate(given), num_classes
+        return EncoderSpec.model_validate(fields | given)
     except ValidationError as error:
         raise UserError(f"{source}: {first_problem(error, EncoderSpec)}") from None
+
+
+def shape_of(tensors: Tensors, source: str, name: str, num_axes: int) -> tuple[int, ...]:
+    """Return the shape of a tensor.
+
+    Raises:
+        UserError: If it is missing, is empty, or has another number of axes.
+    """
+    if name not in tensors or tensors[name].ndim != num_axes:
+        raise UserError(f"{source} does not fit a Segmenter: no {num_axes}-D {name}")
+    if 0 in tensors[name].shape:
+        raise UserError(f"{source} does not fit a Segmenter: {name} is empty")
+    return tuple(tensors[name].shape)
+
+
+def _block_fields(tensors: Tensors, source: str, part: str, width: int) -> dict[str, Any]:
+    """Describe the blocks of the encoder or the decoder."""
+    hidden = shape_of(tensors, source, f"{part}.blocks.0.mlp.expand.weight", 2)[0]
+    return {
+        "depth": _count_blocks(tensors, part),
+        "mlp_ratio": hidden / width,
+        "qkv_bias": f"{part}.blocks.0.attention.qkv.bias" in tensors,
+    }
 
 
 def whole_spec(source: str, **fields: Any) -> ModelSpec:

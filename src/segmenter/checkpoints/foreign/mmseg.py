@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from segmenter.checkpoints.foreign.family import Family, ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.tensors import join_prefix, to_tensors
 from segmenter.classes import Classes
+from segmenter.classes.colors import distinct_colors
 from segmenter.data.published import set_of_count
-from segmenter.drawing.palette import distinct_colors
-from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.model.spec import EncoderSpec
 
 _SHORT_SIDE = 512
@@ -49,7 +49,7 @@ MMSEG = Family(
     rules=_RULES,
     encoder={"layer_norm_eps": 1e-6, "table_resize": "bicubic", "drop_path": 0.1},
     decoder={"layer_norm_eps": 1e-5, "drop_path": 0.1},
-    fit="pad-squeeze",
+    size_policy="pad-squeeze",
 )
 
 
@@ -57,7 +57,7 @@ def read_mmseg(file: ForeignFile) -> ForeignModel:
     """Turn the `state_dict` and `meta` of a file into a model of ours.
 
     Raises:
-        UserError: If it is no whole Segmenter, or classes of another number are given.
+        UserError: If it is not a whole Segmenter, or classes of another number are given.
     """
     tensors, dropped = MMSEG.rename(to_tensors(file.state, file.path))
     tensors = join_prefix(tensors, str(file.path))
@@ -74,7 +74,7 @@ def read_mmseg(file: ForeignFile) -> ForeignModel:
     )
 
 
-def _protocol(encoder: EncoderSpec) -> Protocol:
+def _protocol(encoder: EncoderSpec) -> EvaluationProtocol:
     """Windows of the training size, which is that of the position table."""
     rows = encoder.table_grid[0] if encoder.table_grid else 1
     window = rows * encoder.patch_size

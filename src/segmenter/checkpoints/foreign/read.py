@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.eomt import EOMT, read_eomt
 from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
+from segmenter.checkpoints.foreign.hugging_face.eomt import (
+    HUGGING_FACE_EOMT,
+    read_hugging_face_eomt,
+)
 from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
@@ -12,6 +17,14 @@ from segmenter.checkpoints.foreign.rstrudel.weights import RSTRUDEL, Variant, re
 from segmenter.classes import Classes
 from segmenter.errors import UserError
 
+_READERS = (
+    (RSTRUDEL, read_rstrudel),
+    (PADDLESEG, read_paddleseg),
+    (MMSEG, read_mmseg),
+    (EOMT, read_eomt),
+    (HUGGING_FACE_EOMT, read_hugging_face_eomt),
+)
+"""Each code base, and what reads its files."""
 _TABLES = (
     "model",
     "state_dict",
@@ -22,7 +35,7 @@ _TABLES = (
     "teacher",
 )
 """Keys that may hold the table of weights, if the file itself is not the table; averaged weights
-only where there are no others."""
+only in the absence of others."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes of all names in a model that was trained on several GPUs, or compiled."""
 _MAX_NESTING = 3
@@ -31,7 +44,7 @@ _MAX_NESTING = 3
 def read_foreign_model(
     path: Path, *, classes: Classes | None = None, variant: Variant | None = None
 ) -> ForeignModel | None:
-    """Read a Segmenter of PaddleSeg, of the paper's code or of MMSegmentation.
+    """Read a model of PaddleSeg, of the paper's code, of MMSegmentation or of EoMT.
 
     Args:
         path: The file.
@@ -47,18 +60,20 @@ def read_foreign_model(
     if is_safetensors(path):
         if model_file.is_model_file(path):
             raise UserError(f"{path} is a model of this package already")
-        return None
-    state, content = read_state(path)
-    file = ForeignFile(path, state, content, classes)
-    if RSTRUDEL.matches(state):
-        return read_rstrudel(file, variant)
-    if variant is not None:
+        if not any(family.matches(model_file.read_names(path)) for family, _ in _READERS):
+            return None
+        content = state = model_file.read_tensors(path)[0]
+    else:
+        state, content = read_state(path)
+    found = next(((family, read) for family, read in _READERS if family.matches(state)), None)
+    if variant is not None and (found is None or found[0] is not RSTRUDEL):
         raise UserError(
-            f"{path} is no checkpoint of the paper's code: --variant, --normalization, --window "
+            f"{path} is not a checkpoint of the paper's code: --variant, --normalization, --window "
             "and --stride are for those alone"
         )
-    readers = ((PADDLESEG, read_paddleseg), (MMSEG, read_mmseg))
-    return next((read(file) for family, read in readers if family.matches(state)), None)
+    if found is None:
+        return None
+    return found[1](ForeignFile(path, state, content, classes, variant))
 
 
 def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:

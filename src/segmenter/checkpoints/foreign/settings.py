@@ -30,7 +30,7 @@ class Settings:
         self._values = dict(_flatten(content, ""))
 
     def __contains__(self, name: str) -> bool:
-        """Whether a value is given, and was not taken yet."""
+        """Return True if a value is given and not yet taken."""
         return name in self._values
 
     def peek(self, name: str) -> Any:
@@ -51,7 +51,7 @@ class Settings:
         return value
 
     def take_count(self, name: str, field: str, default: int | None = None) -> int:
-        """The same, for a whole number of at least 1; needed where there is no default.
+        """The same, for a whole number of at least 1; needed without a default.
 
         Raises:
             UserError: If it is none.
@@ -66,7 +66,7 @@ class Settings:
     def take_choice(
         self, name: str, field: str, choices: Mapping[str, Choice], default: str = ""
     ) -> Choice:
-        """What stands here for a name of theirs.
+        """Return our name for one of theirs.
 
         Raises:
             UserError: If it is not one of `choices`.

@@ -27,6 +27,8 @@ TIMM_BLOCK: Rules = (
 def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:
     """The arrays and tensors of a table of stubs; PaddlePaddle may wrap them as (name, array).
 
+    Tensors, as safetensors have them, stay as they are.
+
     Raises:
         UserError: If one is not what it claims, or all together claim more than the file holds.
     """
@@ -36,7 +38,11 @@ def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:
             value = value[1]
         if isinstance(value, Array | TensorClaim) and isinstance(name, str):
             claims[name] = value
-    tensors = {}
+    tensors = {
+        name: value
+        for name, value in table.items()
+        if isinstance(value, Tensor) and isinstance(name, str)
+    }
     left = path.stat().st_size
     for name, claim in claims.items():
         try:
@@ -73,7 +79,7 @@ def split_position_table(
     """Split (1, prefix + patches, dim) into prefix positions and (1, dim, rows, columns).
 
     Raises:
-        UserError: If the patches are no such grid, or no square one where none is given.
+        UserError: If the patches do not form this grid, or a square one if none is given.
     """
     if positions.ndim != 3 or positions.shape[0] != 1 or 0 in positions.shape:
         raise UserError(f"{source}: the position table has shape {tuple(positions.shape)}")

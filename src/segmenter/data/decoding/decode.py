@@ -6,7 +6,7 @@ never a picture; a header that promises too much is refused before a pixel is de
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
@@ -17,6 +17,18 @@ from numpy import ndarray
 from PIL import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from segmenter.data.decoding.bands import (
+    ZIP_MAGIC,
+    array_type,
+    as_sample_type,
+    check_samples,
+    check_type,
+    is_npz,
+    is_tiff,
+    picture_type,
+    read_array,
+    read_bands,
+)
 from segmenter.data.decoding.depth import (
     as_bytes,
     choose_bits,
@@ -26,24 +38,38 @@ from segmenter.data.decoding.depth import (
     is_white_zero,
     stated_bits,
 )
+from segmenter.data.decoding.dicom import (
+    is_dicom,
+    read_dicom_header,
+    read_dicom_rgb,
+    read_dicom_values,
+)
 from segmenter.data.decoding.image_formats import (
     NUM_MAGIC_BYTES,
     READ_FORMATS,
     describe_unread,
     find_opener,
 )
+from segmenter.data.decoding.jpeg2000 import (
+    Jpeg2000File,
+    check_jpeg2000,
+    layout_of,
+    read_jpeg2000_layout,
+)
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
 from segmenter.data.decoding.orientation import TURNS, read_orientation, upright
-from segmenter.data.decoding.pages import count_pages
+from segmenter.data.decoding.pages import count_pages, count_tiff_pages
 from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
-from segmenter.data.decoding.tiff_layout import drops_band, refuse_layout
+from segmenter.data.decoding.tiff_bands import read_layout, read_tiff
+from segmenter.data.decoding.tiff_layout import count_samples, drops_band, refuse_layout
 from segmenter.errors import UserError
+from segmenter.image_spec import ImageSpec, ImageType
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may promise before it is decoded; a service sets lower ones."""
+    """Limits of a file's claims before it is decoded; a service sets lower ones."""
 
     max_bytes: int = 200 << 20
     """Size of the file."""
@@ -51,28 +77,39 @@ class Limits:
     """Height and width, in pixels."""
     max_pixels: int = 200_000_000
     """Height times width."""
+    is_mask: bool = False
+    """The file is a mask, which is only read whole."""
 
 
 FILE_LIMITS = Limits()
 """For files on the user's own disk."""
 
+_RGB = ImageType(3, "uint8")
+_ORIENTATION = 274  # TIFF's tag
+_PILLOW_SAMPLES = 6
+"""Most samples per pixel of a TIFF that Pillow opens."""
+
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels."""
+    """Header of an image file: everything known before its pixels are decoded."""
 
     format: str
-    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, PPM."""
+    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, JPEG2000, PPM."""
     stored_size: tuple[int, int]
     """Width and height, before the image is turned upright."""
     orientation: int
     """Of EXIF: 1 where the image is upright, or nothing is said."""
     is_deep: bool = False
-    """Whether there are more than 8 bits a sample."""
+    """True: more than 8 bits a sample."""
     num_pages: int = 1
     """Pages or frames in the file; the first is read."""
     drops_band: bool = False
-    """Whether the file is a TIFF with a fourth band, which is not read."""
+    """True: a TIFF or JPEG 2000 file with a fourth band, which is not read."""
+    image_type: ImageType = _RGB
+    """Bands of the file, and the type of their values."""
+    is_rgb: bool = True
+    """True: the file can be read as RGB of 8 bits."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,12 +119,12 @@ class Header:
 
     @property
     def is_turned(self) -> bool:
-        """Whether the image is turned or mirrored when it is read."""
+        """Return True if the image is turned or mirrored when it is read."""
         return self.orientation in TURNS
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether turning the image upright makes rows of its columns."""
+        """Return True if turning the image upright makes rows of its columns."""
         return TURNS.get(self.orientation, (False,))[0]
 
 
@@ -95,20 +132,24 @@ class Header:
 class DecodedImage:
     """An image, and what was found out on the way to it."""
 
-    pixels: UInt8[ndarray, "height width 3"]
-    """RGB, upright."""
+    pixels: Shaped[ndarray, "height width channels"]
+    """Upright: RGB of 8 bits, or what an `ImageSpec` describes."""
     bits: int | None = None
     """Bits a sample of a file that does not fix them, as it was read; None: it does, as with 8."""
     num_pages: int = 1
     """Pages or frames in the file, of which this is the first; see `pages.count_pages`."""
     drops_band: bool = False
-    """Whether the file is a TIFF with a fourth band, which was not read."""
+    """True: the file is TIFF or JPEG 2000 with a fourth band, which was not read."""
 
 
 def decode_image(
-    source: Path | bytes, *, limits: Limits = FILE_LIMITS, image_bits: int | None = None
-) -> UInt8[ndarray, "height width 3"]:
-    """Decode an image to RGB, turned upright as its EXIF data say.
+    source: Path | bytes,
+    *,
+    limits: Limits = FILE_LIMITS,
+    image_bits: int | None = None,
+    image: ImageSpec | None = None,
+) -> Shaped[ndarray, "height width channels"]:
+    """Decode an image to RGB, turned upright as its EXIF data say; or to the channels of `image`.
 
     Alpha is dropped, grey is repeated, more than 8 bits a sample are brought to 8 (`depth.py` says
     where white lies), and of several frames or pages the first is taken.
@@ -117,15 +158,23 @@ def decode_image(
         source: A file, or the bytes of one.
         limits: What is refused unseen.
         image_bits: Bits a sample of images that have more than 8; None: each file's own.
+        image: Bands and type of the files, which are then read as they are; None: RGB of 8 bits.
+
+    Returns:
+        uint8 (height, width, 3), or as `image` says.
 
     Raises:
         UserError: If it is missing, cut, damaged, too large or not an image of a known kind.
     """
-    return read_image(source, limits=limits, image_bits=image_bits).pixels
+    return read_image(source, limits=limits, image_bits=image_bits, image=image).pixels
 
 
 def read_image(
-    source: Path | bytes, *, limits: Limits = FILE_LIMITS, image_bits: int | None = None
+    source: Path | bytes,
+    *,
+    limits: Limits = FILE_LIMITS,
+    image_bits: int | None = None,
+    image: ImageSpec | None = None,
 ) -> DecodedImage:
     """As `decode_image`, with what was found out on the way.
 
@@ -134,23 +183,75 @@ def read_image(
     """
     name, data = _read(source, limits)
     with _naming(name):
+        if is_dicom(data):
+            return _read_dicom(data, image, limits, name)
+        if image is not None:
+            return _read_channels(data, image, limits, name)
         file = BytesIO(data)
-        image = _open(file, name, limits)
-        found, num_pages, drops = None, count_pages(image, file), drops_band(image)
-        if image.format == "JPEG":
+        opened = _open(file, name, limits)
+        found, num_pages, drops = None, count_pages(opened, file), drops_band(opened)
+        if opened.format == "JPEG":
             pixels = simplejpeg.decode_jpeg(data, "RGB")
-        elif is_deep(image):
-            exact, stated = exact_bits(image), stated_bits(image, data)
-            load(image)
-            samples = deep_samples(image, data, name)
+        elif is_deep(opened):
+            exact, stated = exact_bits(opened), stated_bits(opened, data)
+            if layout_of(opened) is None:
+                load(opened)
+            samples = deep_samples(opened, data, name)
             bits = exact or choose_bits(samples, stated, image_bits, name)
             found = None if exact else bits
             pixels = as_bytes(samples, bits)
-            pixels = 255 - pixels if is_white_zero(image) else pixels
+            pixels = 255 - pixels if is_white_zero(opened) else pixels
         else:
-            load(image)
-            pixels = _rgb(image, name)
-        return DecodedImage(upright(pixels, read_orientation(image)), found, num_pages, drops)
+            load(opened)
+            pixels = _rgb(opened, name)
+        return DecodedImage(upright(pixels, read_orientation(opened)), found, num_pages, drops)
+
+
+def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> DecodedImage:
+    """Read the bands that `image` names, in the type of the file."""
+    orientation = num_pages = 1
+    if data.startswith((MAGIC, ZIP_MAGIC)):
+        size, found = array_type(BytesIO(data), name)
+        _check_claims(size, found, image, limits, name)
+        values = read_array(data, name)
+    elif is_tiff(data):
+        layout = read_layout(BytesIO(data), name)
+        _check_claims((layout.height, layout.width), layout.type, image, limits, name)
+        values = read_tiff(data, layout, name)
+        orientation = layout.tags.get(_ORIENTATION, 1)
+        num_pages = max(count_tiff_pages(BytesIO(data)), 1)
+    else:
+        opened = _open(BytesIO(data), name, limits)
+        _check_claims(opened.size[::-1], picture_type(opened), image, limits, name)
+        values = read_bands(data, opened, name)
+        orientation = read_orientation(opened)
+        num_pages = count_pages(opened, BytesIO(data))
+    channels = as_sample_type(image.choose(values), image.bands, name)
+    return DecodedImage(upright(channels, orientation), num_pages=num_pages)
+
+
+def _read_dicom(data: bytes, image: ImageSpec | None, limits: Limits, name: str) -> DecodedImage:
+    """Read the first frame of a DICOM file: as RGB through its window, or its rescaled values."""
+    found = read_dicom_header(BytesIO(data), name)
+    size = found.height, found.width
+    _check_size(size, name, limits)
+    if image is not None:
+        _check_claims(size, found.type, image, limits, name)
+    found = read_dicom_header(BytesIO(data), name, with_pixels=True)
+    if image is None:
+        return DecodedImage(read_dicom_rgb(found, name), num_pages=found.num_frames)
+    values = image.choose(read_dicom_values(found, name))
+    pixels = as_sample_type(values, image.bands, name)
+    return DecodedImage(pixels, num_pages=found.num_frames)
+
+
+def _check_claims(
+    size: tuple[int, ...], found: ImageType, image: ImageSpec, limits: Limits, name: str
+) -> None:
+    """Refuse, from its header, an image that is too large or not of the type that is wanted."""
+    _check_size(size, name, limits)
+    check_samples(size, found, limits.max_pixels, name)
+    check_type(found, image, name)
 
 
 def decode_mask(
@@ -172,6 +273,7 @@ def decode_mask(
         UserError: As for `decode_image`, if values are fractions or above 65535, and if the file
             holds several pages or frames.
     """
+    limits = replace(limits, is_mask=True)
     name, data = _read(path, limits)
     with _naming(name):
         if data.startswith(MAGIC):
@@ -180,6 +282,8 @@ def decode_mask(
         file = BytesIO(data)
         image = _open(file, name, limits)
         refuse_pages(count_pages(image, file), str(image.format), name)
+        if image.format == "JPEG2000":
+            raise UserError(f"{name} is JPEG 2000, which is not read as a mask; save it as PNG")
         if image.format == "JPEG":
             if image.mode == "L":
                 return simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0]
@@ -200,8 +304,28 @@ def count_pixels(data: bytes, *, limits: Limits = FILE_LIMITS) -> int:
     """
     name, data = _read(data, limits)
     with _naming(name):
+        height, width = _claimed_size(data, name, limits)
+        return height * width
+
+
+def _claimed_size(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
+    """Return height and width from the header of any image, as it is stored."""
+    try:
         width, height = _open(BytesIO(data), name, limits).size
-        return width * height
+        return height, width
+    except UserError:
+        if is_dicom(data):
+            found = read_dicom_header(BytesIO(data), name)
+            size = found.height, found.width
+        elif is_tiff(data):
+            layout = read_layout(BytesIO(data), name)
+            size = layout.height, layout.width
+        elif data.startswith((MAGIC, ZIP_MAGIC)):
+            size, _ = array_type(BytesIO(data), name)
+        else:
+            raise
+    _check_size(size, name, limits)
+    return size
 
 
 def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
@@ -212,20 +336,78 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
     """
     _check_bytes(path, limits)
     with _naming(str(path)), path.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC:
-            file.seek(0)
-            (height, width, *_), _, _ = read_shape(BytesIO(file.read(1 << 14)), str(path))
-            _check_size((height, width), str(path), limits)
-            return Header("NPY", (width, height), 1)
+        magic = file.read(NUM_MAGIC_BYTES)
         file.seek(0)
-        image = _open(file, str(path), limits)
+        if magic.startswith(MAGIC) or (magic.startswith(ZIP_MAGIC) and is_npz(path)):
+            size, found = array_type(file, str(path))
+            _check_size(size, str(path), limits)
+            return Header("NPY", (size[1], size[0]), 1, image_type=found, is_rgb=False)
+        if is_dicom(magic):
+            return _dicom_header(file, str(path), limits)
+        try:
+            image = _open(file, str(path), limits)
+        except UserError:
+            if not is_tiff(magic):
+                raise
+            return _bands_header(file, str(path), limits)
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
         orientation = read_orientation(image) if may_turn else 1
         pages = count_pages(image, file)
+        found = _type_in(image, file, str(path))
         return Header(
-            str(image.format), image.size, orientation, is_deep(image), pages, drops_band(image)
+            str(image.format),
+            image.size,
+            orientation,
+            is_deep(image),
+            pages,
+            drops_band(image),
+            found,
+            is_rgb=_has_white(image),
         )
+
+
+def _dicom_header(file: BufferedReader, name: str, limits: Limits) -> Header:
+    """Return the header of a DICOM file, which is a picture if it has 8 bits, unrescaled."""
+    found = read_dicom_header(file, name)
+    _check_size((found.height, found.width), name, limits)
+    return Header(
+        "DICOM",
+        (found.width, found.height),
+        1,
+        num_pages=found.num_frames,
+        image_type=found.type,
+        is_rgb=found.type.dtype == "uint8",
+    )
+
+
+def _has_white(image: ImageFile.ImageFile) -> bool:
+    """Return True if the type of the samples says how bright white is."""
+    layout = layout_of(image)
+    if layout is not None:
+        return not layout.is_signed
+    return image.mode not in {"I", "F"} or is_deep(image)
+
+
+def _type_in(image: ImageFile.ImageFile, file: BufferedReader, name: str) -> ImageType:
+    """Return bands and type of an image that Pillow opened."""
+    if image.format != "TIFF":
+        return picture_type(image)
+    try:
+        return read_layout(file, name).type
+    except UserError:  # such as a palette, or 1 bit a sample: a picture all the same
+        return picture_type(image)
+
+
+def _bands_header(file: BufferedReader, name: str, limits: Limits) -> Header:
+    """Return the header of a TIFF whose bands make no picture."""
+    layout = read_layout(file, name)
+    size = layout.height, layout.width
+    _check_size(size, name, limits)
+    pages = max(count_tiff_pages(file), 1)
+    return Header(
+        "TIFF", (size[1], size[0]), 1, num_pages=pages, image_type=layout.type, is_rgb=False
+    )
 
 
 def _check_bytes(path: Path, limits: Limits) -> None:
@@ -277,8 +459,12 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
     opener = find_opener(magic)
     if opener is None:
         unread = describe_unread(magic)
-        what = f"is {unread[0]}; {unread[1]}" if unread else "is no image of a known kind"
+        what = f"is {unread[0]}; {unread[1]}" if unread else "is not an image of a known kind"
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
+    if opener is TiffImageFile and count_samples(file) > _PILLOW_SAMPLES:
+        refuse_layout(file, name)  # Pillow would write to the terminal
+    if opener is Jpeg2000File:
+        check_jpeg2000(read_jpeg2000_layout(file, name), name)
     try:
         with quiet():
             image = opener(file)
@@ -301,7 +487,9 @@ def _check_size(shape: tuple[int, ...], name: str, limits: Limits) -> None:
 
 
 def _way_out(name: str, limits: Limits) -> str:
-    """What to do with an image on the user's own disk that is too large."""
+    """Remedy for an image on the user's own disk that is too large."""
+    if limits.is_mask:
+        return "; cut mask and image into smaller ones"
     if limits != FILE_LIMITS:
         return ""
     if name.lower().endswith((".tif", ".tiff")):

@@ -16,10 +16,12 @@ from jaxtyping import UInt8, UInt16
 from numpy import ndarray
 from PIL import ImageFile
 
+from segmenter.data.decoding.jpeg2000 import Jpeg2000File, layout_of
+from segmenter.data.decoding.jpeg2000_samples import read_jpeg2000_samples
 from segmenter.errors import UserError
 
 RANGES = (8, 10, 12, 14, 16)
-"""Bits a sample that are told from the largest sample of a file."""
+"""Bits per sample, found from the largest sample of a file."""
 _MAX_SHARE_ABOVE_WHITE = 0.01
 """A few samples above white are glare or dead pixels; more of them are another range."""
 _FIRST_CHUNKS = 1 << 16
@@ -32,20 +34,26 @@ def bits_for(largest: int) -> int:
 
 
 def is_deep(image: ImageFile.ImageFile) -> bool:
-    """Whether a file, of which only the header was read, holds more than 8 bits a sample."""
+    """Return True for more than 8 bits a sample; only the header has been read."""
+    layout = layout_of(image)
+    if layout is not None:
+        return layout.is_deep
     is_pgm = image.format == "PPM" and image.mode == "I"
     return image.mode.startswith("I;16") or ";16" in raw_mode(image) or is_pgm
 
 
 def exact_bits(image: ImageFile.ImageFile) -> int | None:
-    """How many bits the format gives each sample, if that is not 16; only the header was read."""
+    """Return the bits the format gives each sample, if not 16; only the header has been read."""
+    layout = layout_of(image)
+    if layout is not None:
+        return layout.bits if layout.bits < 16 else None
     if image.format == "PPM" and image.tile[0].codec_name != "raw":
         return 16  # Pillow brings what the header calls white to 65535
     return 12 if "I;12" in raw_mode(image) else None
 
 
 def stated_bits(image: ImageFile.ImageFile, data: bytes) -> int | None:
-    """How many significant bits a PNG says that its samples have (chunk sBIT); else none."""
+    """Return the significant bits that a PNG declares for its samples (chunk sBIT), or None."""
     place = data[:_FIRST_CHUNKS].find(b"sBIT") if image.format == "PNG" else -1
     if place < 4 or place > len(data) - 8:
         return None
@@ -61,13 +69,21 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
     what is needed, and are given back times 256. Else OpenCV reads the file, and must agree.
 
     Args:
-        image: Decoded.
+        image: Decoded, unless it is JPEG 2000.
         data: The bytes of its file.
         name: What errors call it.
 
     Raises:
         UserError: If the two do not agree.
     """
+    if isinstance(image, Jpeg2000File):
+        samples = read_jpeg2000_samples(image, data, name)
+        if samples.dtype != np.uint16:
+            raise UserError(
+                f"{name} holds signed values of {image.layout.bits} bits, which does not say how "
+                "bright white is; --data.bands all reads them as they are"
+            )
+        return samples[:, :, 0] if samples.shape[2] == 1 else samples[:, :, :3]
     if image.mode == "I":
         signed = np.array(image)
         if signed.min(initial=0) < 0:
@@ -98,7 +114,7 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
 def choose_bits(
     samples: UInt16[ndarray, "..."], stated: int | None, given: int | None, name: str
 ) -> int:
-    """How many bits hold the samples of a file; white is 2^bits - 1.
+    """Return the bits that hold the samples of a file; white is 2^bits - 1.
 
     Args:
         samples: Of the whole image.
@@ -147,11 +163,11 @@ def color_values(
 
 
 def raw_mode(image: ImageFile.ImageFile) -> str:
-    """How the pixels lie in the file, in Pillow's words, such as `RGB;16B`."""
+    """Return the raw mode of the pixels in the file, in Pillow's words, such as `RGB;16B`."""
     arguments: Any = image.tile[0].args if image.tile else None
     return arguments if isinstance(arguments, str) else str((arguments or [""])[0])
 
 
 def is_white_zero(image: ImageFile.ImageFile) -> bool:
-    """Whether 0 is white in a TIFF; Pillow turns only samples of 8 bits round."""
+    """Return True if 0 is white in a TIFF; Pillow inverts only samples of 8 bits."""
     return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0

@@ -12,14 +12,29 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-IMAGE_SUFFIXES = frozenset(
+from segmenter.data.decoding import jpeg2000
+
+_PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
     | {".avif", ".ppm", ".pgm", ".pnm"}
 )
+IMAGE_SUFFIXES = _PICTURE_SUFFIXES | {
+    ".jp2",
+    ".j2k",
+    ".j2c",
+    ".jpc",
+    ".jpf",
+    ".jpx",
+    ".dcm",
+    ".dicom",
+}
 """Suffixes, in lower case, of the image files that are read."""
 
-MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
+MASK_SUFFIXES = _PICTURE_SUFFIXES | {".npy"}
 """Suffixes, in lower case, of the mask files that are read."""
+
+ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
+"""Suffixes, in lower case, of arrays. They are images where a folder has no others."""
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".3gp", ".3g2"}
@@ -34,18 +49,18 @@ UNREAD_VIDEO_SUFFIXES = frozenset(
 """Suffixes, in lower case, of videos and playlists that are not read: they are refused by name."""
 
 UNREAD_SUFFIXES = frozenset(
-    {".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".svg", ".psd"}
+    {".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg", ".psd"}
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".exr", ".hdr"}
     | {".tga", ".ico", ".pcx", ".pbm", ".pfm", ".xcf", ".eps"}
-    | {".dcm", ".nii", ".npy", ".npz", ".ecw", ".sid", ".img", ".hdf", ".h5", ".mat", ".pdf"}
+    | {".nii", ".npy", ".npz", ".ecw", ".sid", ".img", ".hdf", ".h5", ".mat", ".pdf"}
 )
 """Suffixes, in lower case, of files that show something but are not read: they are reported."""
 
 _VIDEOS = VIDEO_SUFFIXES | UNREAD_VIDEO_SUFFIXES
 REPORTED_SUFFIXES = UNREAD_SUFFIXES | _VIDEOS
-"""Suffixes of files that a search for images passes over and counts."""
+"""Suffixes of files that a search for images skips and counts."""
 
-READ_FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, PPM and PGM"
+READ_FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, DICOM, PPM and PGM"
 """For messages."""
 
 LOSSY_FORMATS = frozenset({"JPEG", "AVIF"})
@@ -64,6 +79,7 @@ _OPENERS: dict[bytes, type[ImageFile.ImageFile]] = {
     # Not P1 to P3, whose numbers are text: a loop in Python would decode them.
     b"P5": PpmImageFile,
     b"P6": PpmImageFile,
+    **dict.fromkeys(jpeg2000.STARTS, jpeg2000.Jpeg2000File),
 }
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
 _CONVERT = "convert it to PNG"
@@ -71,8 +87,6 @@ _VIDEO = "give it the suffix of a video, such as .mp4 or .mkv, and its frames ar
 _SAVED_PAGE = "get the image itself: this is the answer of a web server"
 # What a file begins with -> what it is, and what to do.
 _UNREAD_STARTS: dict[bytes, tuple[str, str]] = {
-    b"\0\0\0\x0cjP  ": ("JPEG 2000", _CONVERT),
-    b"\xff\x4f\xff\x51": ("JPEG 2000", _CONVERT),
     b"\0\0\0\x0cJXL ": ("JPEG XL", _CONVERT),
     b"\xff\x0a": ("JPEG XL", _CONVERT),
     b"II\xbc": ("JPEG XR", _CONVERT),
@@ -132,7 +146,7 @@ def describe_unread(magic: bytes) -> tuple[str, str] | None:
     if magic.startswith(b"RIFF"):
         return ("a video (AVI)", _VIDEO) if magic[8:12] == b"AVI " else ("sound", "give an image")
     if magic[128:132] == b"DICM":
-        return "DICOM", _CONVERT
+        return "DICOM", "save it as PNG"
     text = magic.removeprefix(b"\xef\xbb\xbf").lstrip()
     return next(
         (
@@ -145,7 +159,7 @@ def describe_unread(magic: bytes) -> tuple[str, str] | None:
 
 
 def describe_passed_over(counts: Mapping[str, int]) -> str:
-    """How many files were passed over, by suffix, and what to do; empty if none were."""
+    """List the files that were skipped, by suffix, with the remedy; empty if there are none."""
     parts = []
     for is_video, what, remedy in (
         (False, "in formats that are not read", "convert them to JPEG or PNG"),
@@ -155,6 +169,6 @@ def describe_passed_over(counts: Mapping[str, int]) -> str:
         if found:
             each = ", ".join(f"{number} {suffix}" for suffix, number in sorted(found.items()))
             total = sum(found.values())
-            files = f"{total} {'file' if total == 1 else 'files'} passed over"
+            files = f"{total} {'file' if total == 1 else 'files'} skipped"
             parts.append(f"{files}, {what} ({each}): {remedy}")
     return "; ".join(parts)

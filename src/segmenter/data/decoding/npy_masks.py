@@ -1,6 +1,7 @@
 """Masks in `.npy` files, as labelling tools write them: read without executing anything."""
 
-from io import BytesIO
+from io import BufferedReader, BytesIO
+from zipfile import ZipExtFile
 
 import numpy as np
 from jaxtyping import Shaped
@@ -9,15 +10,18 @@ from numpy import ndarray
 from segmenter.errors import UserError
 
 MAGIC = b"\x93NUMPY"
-"""What such a file begins with."""
+"""First bytes of a `.npy` file."""
 _MAX_HEADER = 10_000
 
+ArrayFile = BytesIO | BufferedReader | ZipExtFile
+"""The source of an array."""
 
-def read_shape(file: BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns lie first, and type, from the header.
+
+def read_header(file: ArrayFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns lie first, and type, of any array.
 
     Raises:
-        UserError: If it holds anything else than an image of numbers.
+        UserError: If the file has a version that is not read.
     """
     version = np.lib.format.read_magic(file)
     read = (
@@ -27,7 +31,16 @@ def read_shape(file: BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtyp
     )
     if version not in {(1, 0), (2, 0)}:
         raise UserError(f"{name} is a .npy file of version {version}; 1.0 and 2.0 are read")
-    shape, is_fortran, dtype = read(file, max_header_size=_MAX_HEADER)
+    return read(file, max_header_size=_MAX_HEADER)
+
+
+def read_shape(file: BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns lie first, and type, from the header of a mask.
+
+    Raises:
+        UserError: If it holds anything else than an image of numbers.
+    """
+    shape, is_fortran, dtype = read_header(file, name)
     is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in {1, 3})
     if dtype.kind not in "buif" or dtype.itemsize > 8 or not is_image or min(shape) < 1:
         sides = " x ".join(map(str, shape)) or "no sides"

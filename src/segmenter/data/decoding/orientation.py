@@ -1,14 +1,14 @@
-"""Which way up an image is: what EXIF data say, and turning pixels accordingly."""
+"""Read the orientation of an image from its EXIF data, and turn its pixels upright."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from numpy import ndarray
-from PIL import ImageFile
+from PIL import Image
 
 from segmenter.data.decoding.pillow_warnings import quiet
 
 _EXIF_ORIENTATION = 0x0112
-# Orientation -> what `turn` is told.
+# Orientation -> the arguments of `turn`.
 TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -20,7 +20,7 @@ TURNS = {
 }
 
 
-def read_orientation(image: ImageFile.ImageFile) -> int:
+def read_orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 where there is none; Pillow has turned a TIFF by itself."""
     if image.format == "TIFF":
         return 1
@@ -34,15 +34,18 @@ def read_orientation(image: ImageFile.ImageFile) -> int:
 
 
 def upright(
-    pixels: UInt8[ndarray, "height width 3"], orientation: int
-) -> UInt8[ndarray, "upright_height upright_width 3"]:
+    pixels: Shaped[ndarray, "height width channels"], orientation: int
+) -> Shaped[ndarray, "upright_height upright_width channels"]:
     """Turn pixels as an orientation says."""
     return turn(pixels, *TURNS[orientation]) if orientation in TURNS else pixels
 
 
 def turn(
-    pixels: UInt8[ndarray, "height width 3"], swap: bool, flip_rows: bool, flip_columns: bool
-) -> UInt8[ndarray, "turned_height turned_width 3"]:
+    pixels: Shaped[ndarray, "height width channels"],
+    swap: bool,
+    flip_rows: bool,
+    flip_columns: bool,
+) -> Shaped[ndarray, "turned_height turned_width channels"]:
     """Swap rows and columns first, then reverse the rows, then the columns, each if asked for."""
     pixels = pixels.transpose(1, 0, 2) if swap else pixels
     pixels = pixels[::-1] if flip_rows else pixels

@@ -1,6 +1,6 @@
-"""How many images a file holds: pages of a TIFF, frames of an animation.
+"""Count the images in a file: pages of a TIFF, frames of an animation.
 
-The first is read. So whoever takes the rest for masks or images of their own must be told.
+The first is read. A remark names the rest, which may be masks or images of their own.
 """
 
 import struct
@@ -19,7 +19,7 @@ _OLD_REDUCED = 2
 
 
 def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> int:
-    """How many images a file holds, at most 1000; of a GIF with several frames, 2.
+    """Count the images in a file, at most 1000; a GIF with several frames counts as 2.
 
     Previews and transparency masks of a TIFF, which say that they are such, do not count.
 
@@ -30,7 +30,7 @@ def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> i
     if image.format == "TIFF":
         place = file.tell()
         try:
-            return max(_count_tiff_pages(file), 1)
+            return max(count_tiff_pages(file), 1)
         finally:
             file.seek(place)
     if image.format == "GIF":
@@ -39,8 +39,8 @@ def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> i
     return min(int(getattr(image, "n_frames", 1)), _MOST_PAGES)
 
 
-def _count_tiff_pages(file: BytesIO | BufferedReader) -> int:
-    """The first page and those after it that are neither previews nor masks; stops at damage."""
+def count_tiff_pages(file: BytesIO | BufferedReader) -> int:
+    """Count the first page and those after it that are neither previews nor masks."""
     file.seek(0)
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
@@ -70,7 +70,7 @@ def _count_tiff_pages(file: BytesIO | BufferedReader) -> int:
 
 
 def _is_extra(tags: bytes, order: str, entry: int) -> bool:
-    """Whether a page says that it is a preview of another, or its transparency mask."""
+    """Return True if a page is marked as the preview or the transparency mask of another."""
     for at in range(0, len(tags) - entry + 1, entry):
         tag, kind = struct.unpack_from(order + "HH", tags, at)
         if tag in (_NEW_SUBFILE_TYPE, _SUBFILE_TYPE):

@@ -1,11 +1,11 @@
-"""Pillow's remarks on metadata are silenced in one place: they say nothing that a user can mend."""
+"""Pillow's remarks on metadata are silenced in one place: users cannot act on them."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 _lock = Lock()
 
@@ -25,7 +25,7 @@ def quiet() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def load(image: ImageFile.ImageFile) -> None:
+def load(image: Image.Image) -> None:
     """Decode the pixels, outside the lock where Pillow looks at nothing else meanwhile."""
     if image.format in {"TIFF", "GIF"}:
         with quiet():

@@ -67,7 +67,7 @@ def _refuse_stretched(image: ImageFile.ImageFile, name: str) -> None:
 
 
 def _grey_step(image: ImageFile.ImageFile) -> int:
-    """How far apart Pillow spreads the values of grey files with 2 or 4 bits a pixel."""
+    """Return the factor by which Pillow spreads the values of grey files of 2 or 4 bits."""
     return {"L;2": 85, "L;4": 17}.get(raw_mode(image)[:3], 1)
 
 

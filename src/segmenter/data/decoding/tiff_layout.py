@@ -1,4 +1,4 @@
-"""What a TIFF holds that is whole, but not read as an image: bands and types of other kinds."""
+"""Describe a TIFF that is intact but is not an image to us: bands and types of other kinds."""
 
 import warnings
 from io import BufferedReader, BytesIO
@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import (
     ImageFileDirectory_v2,
 )
 
+from segmenter.data.decoding.jpeg2000 import layout_of
 from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
@@ -26,28 +27,47 @@ def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
     layout = _describe(file)
     if layout is not None:
         raise UserError(
-            f"{name} holds {layout}, in a layout that is no image; write 1 or 3 bands of 8 bits, "
-            "such as with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
+            f"{name} holds {layout}, in a layout that is not an image; write 1 or 3 bands of 8 "
+            "bits, such as with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
         ) from None
 
 
 def drops_band(image: ImageFile.ImageFile) -> bool:
-    """Whether a file, of which only the header was read, is a TIFF with a fourth band."""
+    """Return True for a fourth band that is not read as RGB; only the header has been read."""
+    layout = layout_of(image)
+    if layout is not None:
+        return layout.bands == 4 and image.mode != "CMYK"
     num_bands = getattr(image, "tag_v2", {}).get(SAMPLESPERPIXEL, 1)
     return image.format == "TIFF" and num_bands == 4 and image.mode != "CMYK"
+
+
+def count_samples(file: BytesIO | BufferedReader) -> int:
+    """Return the samples per pixel of a TIFF, 0 if its tags are damaged; the position stays."""
+    place = file.tell()
+    try:
+        return int(_read_tags(file).get(SAMPLESPERPIXEL, 1))
+    except Exception:  # whatever damage does to tags
+        return 0
+    finally:
+        file.seek(place)
+
+
+def _read_tags(file: BytesIO | BufferedReader) -> ImageFileDirectory_v2:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.seek(0)
+        header = file.read(8)
+        header += file.read(8) if header[2] == _BIG or header[3] == _BIG else b""
+        tags = ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+    return tags
 
 
 def _describe(file: BytesIO | BufferedReader) -> str | None:
     """Bands and type of a TIFF, such as `5 bands of uint8`; none if its tags are damaged."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file.seek(0)
-            header = file.read(8)
-            header += file.read(8) if header[2] == _BIG or header[3] == _BIG else b""
-            tags = ImageFileDirectory_v2(header)
-            file.seek(tags.next)
-            tags.load(file)
+        tags = _read_tags(file)
         number = int(tags.get(SAMPLESPERPIXEL, 1))
         bits = tags.get(BITSPERSAMPLE, (1,))
         kind = tags.get(SAMPLEFORMAT, (1,))

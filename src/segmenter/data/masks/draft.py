@@ -14,11 +14,11 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from segmenter.classes import NO_DATA, Classes, ClassInfo, Color
+from segmenter.classes.colors import distinct_colors
 from segmenter.data.decoding.decode import decode_mask, read_header
 from segmenter.data.decoding.image_formats import LOSSY_FORMATS
 from segmenter.data.folder import Item
 from segmenter.data.masks.values import drop_equal_channels, pack_colors
-from segmenter.drawing import distinct_colors
 from segmenter.errors import UserError
 
 _MAX_CLASSES = 1024
@@ -35,21 +35,21 @@ _LOSSY_SHARE = 0.005
 _LOSSY_REACH = 32
 """Lossy compression makes values as far as this from those of classes."""
 _LEAST_COVERED = 0.5
-"""Values that are kept have at least this share of the pixels, or masks are no masks."""
+"""Values that are kept have at least this share of the pixels, or masks are not masks."""
 _HEADING = "# Drafted from the values in {} masks: look it through, and give the classes names.\n"
 _CAUSES = {
     True: "compression (JPEG or AVIF)",
     False: "smooth edges (anti-aliasing, or resizing that is not by nearest neighbour)",
 }
 _NO_MASKS = (
-    "{}: the masks read up to here hold more than {} values, which are no classes; were they "
+    "{}: the masks read up to here hold more than {} values, which are not classes; were they "
     "resized smoothly, or saved as JPEG? Export them again as PNG, without anti-aliasing"
 )
 
 
 @dataclass
 class _Values:
-    """What a number of masks hold."""
+    """The values in a number of masks."""
 
     num_masks: int = 0
     num_lossy: int = 0
@@ -88,7 +88,7 @@ def draft_classes(items: Sequence[Item], limit: int = 200) -> str:
         limit: Masks that are read, spread evenly over the items.
 
     Raises:
-        UserError: If there is no mask, one cannot be read, or they hold too many values.
+        UserError: If masks are missing or unreadable, or hold too many values.
     """
     masks = [item.mask for item in items if item.mask is not None]
     if not masks:
@@ -131,7 +131,7 @@ def _without_noise(
     """Values that are classes, in order, and what to say of those that are not.
 
     Raises:
-        UserError: If there are too many, or it cannot be told which are classes.
+        UserError: If there are too many, or classes cannot be recognised.
     """
     total = sum(values.pixels.values())
     pixels = values.pixels
@@ -182,7 +182,7 @@ def _peaks(pixels: Counter[int], is_rgb: bool) -> list[int]:
 
 
 def _are_apart(values: _Values, pixels: Counter[int], kept: list[int]) -> bool:
-    """Whether no value beside those that are kept covers area, and might be a class too."""
+    """Return True if no value beside those that are kept covers area, and might be a class too."""
     total = sum(pixels.values())
     return len(kept) > 1 and all(
         value in kept or count < 2 * _LOSSY_SHARE * total or 3 * values.inner[value] < count

@@ -3,16 +3,18 @@
 The one place where masks are examined, for `segmenter check` and before training.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
 from segmenter.classes import Classes, MaskValue
 from segmenter.data.decoding.decode import Header, decode_mask, read_header
 from segmenter.data.folder import size_problem
 from segmenter.data.masks.problems import Problem
+from segmenter.data.masks.region_widths import SizeFacts, region_widths
 from segmenter.data.masks.values import MANY_UNKNOWN_VALUES, MaskError, map_values
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
@@ -22,22 +24,34 @@ _KEPT_VALUES = 16
 _RARE_SHARE = 0.002
 """Unknown values come from smoothing if the median one has at most this share of the pixels."""
 _BLENDED_SHARE = 0.15
-"""Masks with more of their borders blended were smoothed; measured in docs/check.md."""
+"""Masks with more of their borders blended were smoothed; measured in docs/how-to/check.md."""
 _MIN_BORDER_PIXELS = 100
-"""Where there are fewer, their share says nothing."""
+"""With fewer of them, their share says nothing."""
 _SIXTEEN_BIT_STEP = 257
 """8 bits stretched to 16: 255 becomes 65535."""
 
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What one mask holds."""
+    """The content of one mask."""
 
     pixel_counts: Int64[ndarray, " classes"]
     """Pixels of each class; zeros where the mask cannot be used."""
     num_pixels: int
     """Of all pixels, with those that are ignored; 0 where the mask cannot be used."""
     problems: tuple[Problem, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    """Height and width; zeros where the mask cannot be used."""
+    widths: Float32[ndarray, " classes"] | None = None
+    """See `region_widths`; None where the mask cannot be used."""
+
+
+def gather_sizes(masks: Iterable[MaskFacts | None], num_classes: int) -> SizeFacts:
+    """Return the sizes of the masks that can be used, and of the regions in them."""
+    usable = [(mask.size, mask.widths) for mask in masks if mask and mask.widths is not None]
+    sizes = np.array([size for size, _ in usable], dtype=np.int64).reshape(-1, 2)
+    widths = np.array([each for _, each in usable], dtype=np.float32)
+    return SizeFacts(sizes, widths.reshape(-1, num_classes))
 
 
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
@@ -110,7 +124,8 @@ def inspect_mask(
         )
         if is_so
     )
-    return MaskFacts(counts, labels.size, problems)
+    size = labels.shape[0], labels.shape[1]
+    return MaskFacts(counts, labels.size, problems, size, region_widths(labels, len(classes)))
 
 
 def _size_problems(
@@ -119,7 +134,7 @@ def _size_problems(
     image_size: tuple[int, int] | None,
     mask_size: tuple[int, int],
 ) -> tuple[Problem, ...]:
-    """Whether image and mask lie upon each other, as far as sizes and EXIF data tell."""
+    """Check that image and mask lie upon each other, as far as sizes and EXIF data tell."""
     if image_size is None or item.mask is None:
         return ()
     problem = size_problem(item, image_size, mask_size)
@@ -140,7 +155,7 @@ def _constant(counts: Int64[ndarray, " classes"], classes: Classes) -> str:
 def _kind_of(
     error: MaskError, raw: Shaped[ndarray, "height width *channels"], classes: Classes
 ) -> str:
-    """Which fault made the unknown values of a mask."""
+    """Return the fault that made the unknown values of a mask."""
     if not error.values:
         return error.kind
     if raw.dtype == np.uint16 and all(_is_stretched(value, classes) for value, _ in error.values):
@@ -151,7 +166,7 @@ def _kind_of(
 
 
 def _is_stretched(value: MaskValue, classes: Classes) -> bool:
-    """Whether a 16-bit value is the value of a class, stretched from 8 bits."""
+    """Return True if a 16-bit value is the value of a class, stretched from 8 bits."""
     if not isinstance(value, int) or value % _SIXTEEN_BIT_STEP:
         return False
     return bool(classes.grey_table()[value // _SIXTEEN_BIT_STEP] >= 0)

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set: the kinds of problems, how grave each is, and its remedy."""
+"""The kinds of problems of a data set, the severity of each, and its remedy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from segmenter.classes import MaskValue
 
 
 class Severity(StrEnum):
-    """How grave a problem is, the gravest first."""
+    """Severity of a problem, the gravest first."""
 
     ERROR = "error"
     """Training or scoring would stop at it, or the score would be worthless."""
@@ -25,9 +25,9 @@ class Kind:
 
     severity: Severity
     title: str
-    """What is found, in the plural."""
+    """The cases that are found, in the plural."""
     advice: str
-    """What to do about it."""
+    """The remedy, as an instruction."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Problem:
 
     @property
     def severity(self) -> Severity:
-        """How grave it is."""
+        """The severity of its kind."""
         return KINDS[self.kind].severity
 
 
@@ -69,11 +69,15 @@ KINDS: dict[str, Kind] = {
     "same-name": Kind(
         _ERROR, "images that share a mask with another", "rename one image and its mask"
     ),
-    "several-masks": Kind(_ERROR, "images with several masks", "keep one mask for each image"),
+    "several-masks": Kind(
+        _ERROR,
+        "images with several masks",
+        "keep one mask for each image, or say which with --images and --masks",
+    ),
     "photo-without-mask": Kind(
         _ERROR,
         "images without a mask",
-        "add masks/NAME.png for each images/NAME.jpg, or take the images out",
+        "add the mask that is expected for each, or take the images out",
     ),
     "size-differs": Kind(
         _ERROR, "masks that have not the size of their image", "export image and mask at one size"
@@ -82,6 +86,11 @@ KINDS: dict[str, Kind] = {
         _ERROR,
         "masks that were not turned with their image",
         "turn the masks as the images' EXIF data say, or remove the EXIF orientation",
+    ),
+    "other-bands": Kind(
+        _ERROR,
+        "images with other bands, or of another type, than the first",
+        "export all images alike, or take these out",
     ),
     "unknown-values": Kind(
         _ERROR,
@@ -116,7 +125,7 @@ KINDS: dict[str, Kind] = {
     "published-leak": Kind(
         _WARNING,
         "images that are in two splits of a published data set",
-        "none, if scores are to be compared with published ones; they are a little too good",
+        "keep them to compare with published scores, which are a little too high",
     ),
     "near-leak": Kind(
         _WARNING,
@@ -128,7 +137,7 @@ KINDS: dict[str, Kind] = {
     ),
     "format-not-read": Kind(
         _WARNING,
-        "files passed over",
+        "files skipped",
         "convert images and masks to JPEG or PNG, or take the files out",
     ),
     "duplicate": Kind(
@@ -162,6 +171,11 @@ KINDS: dict[str, Kind] = {
         "images that turn dark, as others fill more of their 16 bits",
         "set image_bits in classes.yaml to the bits that most of them need, or scale them alike",
     ),
+    "constant-band": Kind(
+        _WARNING,
+        "bands with one value in nearly all pixels",
+        "leave them out with data.bands, as in --data.bands '[1, 2, 3]'",
+    ),
     "class-missing": Kind(
         _WARNING,
         "classes that no mask of the training split holds",
@@ -179,21 +193,25 @@ KINDS: dict[str, Kind] = {
         "frames of a video do; keep them together in one split",
     ),
     "turned-photo": Kind(
-        _NOTE, "images turned upright by their EXIF data", "none: their masks fit them upright"
+        _NOTE,
+        "images turned upright by their EXIF data",
+        "nothing to do: their masks fit them upright",
     ),
     "dropped-band": Kind(
         _NOTE,
         "images with a fourth band, of which the first three are read",
-        "none if it is transparency; no model sees it",
+        "nothing if it is transparency; --data.bands all trains on every band",
     ),
     "deep-photo": Kind(
         _NOTE,
         "images with more than 8 bits a sample",
-        "none if white is right; image_bits in classes.yaml sets it",
+        "nothing if the white level is correct; image_bits in classes.yaml sets it",
     ),
-    "grey-as-rgb": Kind(_NOTE, "grey masks saved with three channels", "none: they are read right"),
+    "grey-as-rgb": Kind(
+        _NOTE, "grey masks saved with three channels", "nothing to do: they are read correctly"
+    ),
     "sixteen-bit-format": Kind(
-        _NOTE, "masks with 16 bits a pixel where 8 do", "none: they are read right"
+        _NOTE, "masks with 16 bits a pixel where 8 do", "nothing to do: they are read correctly"
     ),
     "nested-split": Kind(
         _NOTE, "splits that are made of others", "they are not looked at a second time"

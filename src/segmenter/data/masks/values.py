@@ -9,11 +9,11 @@ from jaxtyping import Int32, Shaped
 from numpy import ndarray
 
 from segmenter.classes import NO_DATA, Classes, MaskValue
-from segmenter.drawing import distinct_colors
+from segmenter.classes.colors import distinct_colors
 from segmenter.errors import UserError
 
 MANY_UNKNOWN_VALUES = 8
-"""More unknown values than this in one mask are no forgotten class but a spoilt mask."""
+"""More unknown values than this in one mask are not a forgotten class but a spoilt mask."""
 
 
 class MaskError(UserError):
@@ -143,7 +143,7 @@ def _count_values(
 
 
 def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classes) -> str:
-    """What the unknown values are, and the line of YAML that makes the commonest known."""
+    """Name the unknown values, and the line of YAML that makes the commonest known."""
     value, count = values[0]
     commonest = _plain(value)
     rest = ""
@@ -154,7 +154,7 @@ def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classe
     if len(values) > 1:
         others = f" (and {len(values) - 1} more such values)"
     if len(values) > MANY_UNKNOWN_VALUES:
-        others += "; so many come from a mask that was resized smoothly or saved as JPEG"
+        others += "; their number suggests a mask that was resized smoothly or saved as JPEG"
     ignore = [*map(_plain, classes.ignore), commonest]
     if isinstance(commonest, int) and commonest < 0:
         return (

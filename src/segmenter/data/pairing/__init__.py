@@ -1,1 +1,1 @@
-"""Which images and masks a folder holds, and which belong together."""
+"""Find the images and masks of a folder, and pair them."""

@@ -4,9 +4,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from segmenter.data.decoding.image_formats import (
+    ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
     REPORTED_SUFFIXES,
     describe_passed_over,
@@ -26,7 +28,7 @@ def find_images(
 ) -> list[tuple[Path, str]]:
     """Find images, and a name for what is made of each, in the order of the names.
 
-    Hidden files and folders, and folders that an earlier run wrote into, are passed over.
+    Hidden files and folders, and folders that an earlier run wrote into, are skipped.
 
     Args:
         inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
@@ -78,15 +80,15 @@ def refuse_address(given: str) -> None:
         raise UserError(
             f"{given} is an address, and nothing is read from the net; download the file, or have "
             "ffmpeg write the stream into a named pipe: `mkfifo live.ts`, `ffmpeg -y -i ADDRESS "
-            "-c copy -f mpegts live.ts`, and give live.ts (docs/video.md)"
+            "-c copy -f mpegts live.ts`, and give live.ts (docs/how-to/video.md)"
         )
     if given.isdecimal():
         raise UserError(
             f"no such file or folder: {given}; a camera is given by its device, such as "
-            "/dev/video0 (docs/video.md)"
+            "/dev/video0 (docs/how-to/video.md)"
         )
     if given.startswith("/dev/video"):
-        raise UserError(f"there is no camera at {given}; `ls /dev/video*` shows those there are")
+        raise UserError(f"no camera at {given}; list the cameras with `ls /dev/video*`")
 
 
 def before_wildcard(given: str) -> Path:
@@ -99,7 +101,7 @@ def before_wildcard(given: str) -> Path:
 
 
 def is_usable_name(name: str) -> bool:
-    """Whether results can be written under the name of an image, on any system."""
+    """Return True if results can be written under the name of an image, on any system."""
     last = name.rsplit("/", 1)[-1]
     return stays_inside(name) and len(os.fsencode(last)) <= _MAX_NAME_BYTES
 
@@ -119,11 +121,13 @@ def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]
         refuse_address(given)
         raise UserError(f"no such file or folder: {given}")
     num_parts = len(base.parts)
-    is_empty = True
-    for image in images:
-        is_empty = False
+    first = next(images, None)
+    if first is None:
+        images = _arrays_in(path, passed_over)
+        first = next(images, None)
+    for image in chain(() if first is None else (first,), images):
         yield image, "/".join((*image.parts[num_parts:-1], image.stem))
-    if is_empty:
+    if first is None:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         others = describe_passed_over(passed_over)
         raise UserError(
@@ -131,7 +135,17 @@ def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]
         )
 
 
-def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+def _arrays_in(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """Yield the arrays in a folder, which holds no image of another kind."""
+    if folder.is_dir() and any(passed_over[each] for each in ARRAY_SUFFIXES):
+        for suffix in ARRAY_SUFFIXES:
+            passed_over.pop(suffix, None)
+        yield from _walk(folder, Counter(), ARRAY_SUFFIXES)
+
+
+def _walk(
+    folder: Path, passed_over: Counter[str], suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> Iterator[Path]:
     """Images in a folder to any depth; links are followed, but no folder is entered twice."""
     entered = {os.path.realpath(folder)}
     ours = written_names(folder)  # results may lie beside the images they were made from
@@ -143,7 +157,7 @@ def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
         entered.add(real)
         return True
 
-    for image in walk_images(folder, enters, passed_over=passed_over):
+    for image in walk_images(folder, enters, suffixes=suffixes, passed_over=passed_over):
         if not ours or image.relative_to(folder).as_posix() not in ours:
             yield image
 
@@ -160,20 +174,20 @@ def _match(pattern: Path, passed_over: Counter[str]) -> tuple[Iterator[Path], Pa
     except ValueError as error:
         raise UserError(f"pattern {pattern}: {error}") from None
 
+    named = {pattern.suffix.lower()} & ARRAY_SUFFIXES  # as in shots/*.npy
+
     def is_wanted(path: Path) -> bool:
+        suffix = path.suffix.lower()
         is_seen = not path.name.startswith(".") and path.is_file()
-        if is_seen and path.suffix.lower() in REPORTED_SUFFIXES:
-            passed_over[path.suffix.lower()] += 1
+        if is_seen and suffix in REPORTED_SUFFIXES - named:
+            passed_over[suffix] += 1
         folders = [base / parent for parent in path.relative_to(base).parents][:-1]
-        return _is_image(path) and path.is_file() and not any(map(_is_passed_over, folders))
+        is_image = suffix in IMAGE_SUFFIXES | named
+        return is_image and is_seen and not any(map(_is_passed_over, folders))
 
     return filter(is_wanted, matches), base
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
 def _is_passed_over(folder: Path) -> bool:
-    """Whether a folder is hidden, or holds what an earlier run wrote."""
+    """Return True if a folder is hidden, or holds what an earlier run wrote."""
     return folder.name.startswith(".") or is_output_folder(folder)

@@ -24,6 +24,8 @@ class Pairing:
     splits: dict[str, tuple[Item, ...]]
     """Items of each split, in the order of their names or of the list."""
     problems: tuple[Problem, ...] = ()
+    note: str = ""
+    """By which rule they were paired, in one line; empty for `images/NAME` and `masks/NAME`."""
 
 
 def without_mask(image: Path, expected: Path) -> Problem:

@@ -1,4 +1,4 @@
-"""Where the images and the masks of a data set lie: the names of folders and the endings of files.
+"""Layouts of data sets: the names of folders of images and masks, and the endings of files.
 
 The tables here are all there is: what is not in them takes a list.
 """
@@ -18,14 +18,18 @@ MASK_FOLDERS = (
 )
 """Names of a folder of masks, the likeliest first."""
 MASK_ENDINGS = ("", "_mask", "_masks", "_segmentation", "_seg", "_label", "_labels", "_gt", "_L")
-"""What may stand behind the name of an image in the name of its mask."""
+"""Endings of a mask's name after the name of its image."""
 LAYOUT = (
     "a data set is a folder with images/NAME.jpg, masks/NAME.png and classes.yaml (split folders "
-    "such as images/train and masks/train, or train/images and train/masks, are welcome); or write "
-    "a list such as train.txt, whose lines name an image and its mask"
+    "such as images/train and masks/train, or train/images and train/masks, are welcome); or name "
+    "both by --images and --masks, or write a list such as train.txt, whose lines name an image "
+    "and its mask"
 )
 
-WAY_OUT = "; or write a list, such as train.txt, whose lines name an image and its mask"
+WAY_OUT = (
+    "; or name both by --images and --masks, or write a list, such as train.txt, whose lines name "
+    "an image and its mask"
+)
 """For messages on images and masks that do not pair up."""
 
 
@@ -37,6 +41,8 @@ class Place:
     masks: Path
     split: str = ""
     """Empty if the folders hold all splits."""
+    files: tuple[tuple[Path, ...], tuple[Path, ...]] | None = None
+    """Images and masks, where both lie in one folder; None: all that the folders hold."""
 
 
 def find_places(root: Path) -> list[Place]:
@@ -65,10 +71,20 @@ def find_places(root: Path) -> list[Place]:
     return places
 
 
-def mask_name(name: str, file_name: str, names: Mapping[str, object]) -> str | None:
-    """The name of an image's mask among those that there are; none if there is none."""
-    candidates = (name + ending for ending in MASK_ENDINGS)
-    return next((each for each in (*candidates, file_name) if each in names), None)
+def mask_names(
+    name: str, file_name: str, names: Mapping[str, object], images: Mapping[str, object]
+) -> list[str]:
+    """Return the names of an image's masks among those that there are; one if all is clear.
+
+    Args:
+        name: Of the image, without suffix.
+        file_name: The same with its suffix.
+        names: Of all masks, without suffix.
+        images: Names of all images, whose masks are not second ones of another image.
+    """
+    endings = (name + ending for ending in MASK_ENDINGS[1:])
+    candidates = (name, *(each for each in endings if each not in images), file_name)
+    return [each for each in candidates if each in names]
 
 
 def choose_ending(names: Sequence[tuple[str, str]], masks: Mapping[str, object]) -> str | None:

@@ -43,18 +43,18 @@ class Header:
     """The first line of a table: at which place image, mask and split stand."""
 
     mark: str | None
-    """What stands between fields; None: blanks."""
+    """Separator of fields; None: blanks."""
     places: dict[str, int]
 
     @property
     def is_plain(self) -> bool:
-        """Whether lines can be read as without a header: an image and perhaps a mask, no more."""
+        """True if lines read as without a header: an image and perhaps a mask, no more."""
         plain = self.places in ({"image": 0}, {"image": 0, "mask": 1})
         return plain and self.mark is None
 
     @property
     def is_of_interest(self) -> bool:
-        """Whether the table says more of images than their names: masks, or splits."""
+        """True if the table says more of images than their names: masks, or splits."""
         return bool({"mask", "split"} & self.places.keys())
 
     def fields(self, line: str) -> dict[str, str]:
@@ -69,10 +69,10 @@ def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
     Args:
         path: The text.
-        errors: What becomes of bytes that are no characters, as in `bytes.decode`.
+        errors: What becomes of bytes that are not characters, as in `bytes.decode`.
 
     Raises:
-        UserError: If it cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
+        UserError: If it cannot be read, or is not a text in UTF-8, UTF-16 or UTF-32.
     """
     try:
         content = read_regular(path)
@@ -83,7 +83,7 @@ def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
         text = content.decode(encoding or _without_bom(content), errors)
     except UnicodeDecodeError:
         raise UserError(
-            f"{path} is no list of images: it is not text in UTF-8 or UTF-16; save it as UTF-8"
+            f"{path} is not a list of images: it is not text in UTF-8 or UTF-16; save it as UTF-8"
         ) from None
     lines = enumerate(re.split(r"\r\n|\r|\n", text), start=1)
     found = [(number, line.strip(" \ufeff\f\v")) for number, line in lines if line.strip()]
@@ -127,7 +127,7 @@ def readings(line: str) -> Iterator[tuple[str, ...]]:
 
 
 def plain_reading(line: str) -> tuple[str, ...]:
-    """How a line is read where no reading names files: at tabs, or else commas, or else blanks."""
+    """Split a line of which no reading names files: at tabs, or else commas, or else blanks."""
     mark = next((mark for mark in _MARKS if mark in line), None)
     return tuple(field for field in _split(line, mark) if field)
 
@@ -165,7 +165,7 @@ def _split(line: str, mark: str | None) -> list[str]:
 
 
 def _column(field: str) -> str | None:
-    """What a column of this name holds; none if that is not known."""
+    """Return the kind of a column of this name; None if it is not known."""
     words = re.findall("[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", field).lower())
     if not words or not all(word in _FILLERS for word in words):
         return None

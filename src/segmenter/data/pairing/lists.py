@@ -14,7 +14,7 @@ from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.file_names import FileNames, composed, find_file
 from segmenter.data.pairing.items import Item, Pairing, without_mask
-from segmenter.data.pairing.layouts import mask_name
+from segmenter.data.pairing.layouts import mask_names
 from segmenter.data.pairing.list_text import (
     Header,
     plain_reading,
@@ -61,6 +61,8 @@ class ListReader:
         self._root = root
         self._images = images
         self._masks = masks
+        self.pairs_by_name = False
+        """True if a list leaves the pairing of images and masks to their names."""
 
     def find_lists(self) -> list[Path]:
         """The lists of the data set: beside its folders, or in a folder such as `splits`."""
@@ -95,7 +97,7 @@ class ListReader:
         return Pairing(splits, tuple(problems))
 
     def _is_list(self, path: Path) -> bool:
-        """Whether a text must be a list by its name, or is one by what its lines name."""
+        """Return True if a text must be a list by its name, or is one by what its lines name."""
         if is_split_name(path.stem):
             return True
         try:
@@ -113,7 +115,7 @@ class ListReader:
                 return True
         header = None if header and header.is_plain else header
         rows = [self._line(line, header, path) for line in lines[:_MAX_SAMPLED]]
-        is_table = path.suffix.lower() in {".csv", ".tsv"}  # of which most are no lists
+        is_table = path.suffix.lower() in {".csv", ".tsv"}  # of which most are not lists
         found = [row for row in rows if not isinstance(row, str)]
         if is_table and not any(row.mask or row.split for row in found):
             return len(found) == len(rows) and all(len(plain_reading(line)) == 1 for line in lines)
@@ -149,31 +151,39 @@ class ListReader:
     def _pair(self, rows: list[tuple[str, "_Row"]], read: _Read) -> None:
         """Make items; where no line names a mask, masks are those of the images' names."""
         by_name = not any(row.mask for _, row in rows) and any(
-            self._mask_of(row.image) for _, row in rows
+            self._masks_of(row.image) for _, row in rows
         )
+        self.pairs_by_name |= by_name
         masks: dict[Path, Path | None] = {}
         for split, row in rows:
-            mask = self._mask_of(row.image) if by_name else row.mask
+            found = self._masks_of(row.image) if by_name else [row.mask]
+            mask = next(iter(found), None)
             if by_name and mask is None:
                 expected = self._masks.folder / f"{row.name}.png"
                 read.problems.append(without_mask(row.image, expected))
                 continue
+            if len(found) > 1:
+                message = (
+                    f"{found[0]} and {found[1]} are masks of one image; remove one, or name the "
+                    "mask in the list, behind its image"
+                )
+                files = tuple(path for path in found if path)
+                read.problems.append(Problem("several-masks", message, files))
             if mask != masks.setdefault(row.image, mask):
                 message = f"{row.image} is listed with {masks[row.image]} and {mask}; keep one"
                 read.problems.append(Problem("several-masks", message, (row.image,)))
                 continue
             read.items.setdefault(split, []).append(Item(row.name, row.image, mask))
 
-    def _mask_of(self, image: Path) -> Path | None:
+    def _masks_of(self, image: Path) -> list[Path]:
+        """The masks that an image has by its name: one, if all is clear."""
         if not image.is_relative_to(self._images.folder):
-            return None
+            return []
         name = image.relative_to(self._images.folder).with_suffix("").as_posix()
         file = image.relative_to(self._images.folder).as_posix()
-        names = self._masks.by_name
-        found = names.get(mask_name(composed(name), composed(file), names) or "", [])
-        return next((path for path in found if path.suffix.lower() == ".png"), None) or next(
-            iter(found), None
-        )
+        names, images = self._masks.by_name, self._images.by_name
+        found = mask_names(composed(name), composed(file), names, images)
+        return [path for each in found for path in names[each]]
 
     def _line(self, line: str, header: Header | None, path: Path) -> "_Row | str":
         """The files that a line names, or what is wrong with it."""
@@ -227,9 +237,6 @@ class ListReader:
         if file is not None:
             return file
         found = names.find(name, split)
-        pngs = [each for each in found if each.suffix.lower() == ".png"]
-        if names is self._masks and len(pngs) == 1:
-            found = pngs
         if len(found) > 1:
             return f"{name!r} may be {found[0]} or {found[1]}; write which, with folder and suffix"
         if not found:
@@ -253,7 +260,7 @@ def _words(stem: str) -> list[str]:
 
 
 def is_split_name(stem: str) -> bool:
-    """Whether a list of this name must be of a split: `train`, `val_list`."""
+    """Return True if a list of this name must be of a split: `train`, `val_list`."""
     words = _words(stem)
     return any(word in SPLITS for word in words) and all(
         word in SPLITS | _FILLERS for word in words

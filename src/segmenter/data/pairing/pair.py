@@ -5,31 +5,65 @@ check lists them all.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from segmenter.data.decoding.image_formats import MASK_SUFFIXES, describe_passed_over
+from segmenter.data.decoding.image_formats import (
+    ARRAY_SUFFIXES,
+    MASK_SUFFIXES,
+    describe_passed_over,
+)
 from segmenter.data.masks.problems import Problem, errors_in
 from segmenter.data.pairing.annotation_exports import recognise_export
-from segmenter.data.pairing.file_names import FileNames
+from segmenter.data.pairing.file_names import FileNames, composed
 from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask
 from segmenter.data.pairing.layouts import IMAGE_FOLDERS, LAYOUT, Place, choose_ending, find_places
 from segmenter.data.pairing.lists import ListReader
+from segmenter.data.pairing.name_rules import SAME_NAME, FittingRule, NameRule, find_rules
+from segmenter.data.pairing.pairing_notes import (
+    PlacePairs,
+    ambiguity,
+    describe_pairing,
+    place_patterns,
+)
+from segmenter.data.pairing.patterns import check_pairs, find_by_pattern
+from segmenter.data.pairing.rivals import (
+    refuse_rival_folders,
+    rival_rule,
+    second_masks,
+    several_masks,
+)
 from segmenter.data.pairing.unread_lists import refuse_unread_lists
 from segmenter.data.pairing.walking import walk_images
+from segmenter.data.pairing.wider_layouts import find_beside, find_wider_places
 from segmenter.errors import UserError
+from segmenter.options import Pairs
 
 _ONLY_SPLIT = "all"
 
 
-def find_pairs(root: Path) -> Pairing:
+_NO_PAIRS = Pairs()
+
+
+def find_pairs(root: Path, pairs: Pairs = _NO_PAIRS) -> Pairing:
     """The items of each split, in either form of a data set.
 
     Lists win over folders: a folder of images with a `train.txt` beside it is split by the list.
 
+    Args:
+        root: The data set.
+        pairs: Patterns of images and masks, if the user names them outright.
+
     Raises:
-        UserError: If `root` is in neither form.
+        UserError: If `root` is in neither form, or it is not clear what belongs together.
     """
+    check_pairs(pairs)
+    found = _find_pairs(root) if pairs.images is None else _pair_by_pattern(root, pairs)
+    return found if pairs.pairing_note else replace(found, note="")
+
+
+def _find_pairs(root: Path) -> Pairing:
     if root.is_file():
         export = recognise_export(root)
         if export:
@@ -40,20 +74,63 @@ def find_pairs(root: Path) -> Pairing:
     reader = _list_reader(root)
     lists = reader.find_lists()
     if lists:
-        found = reader.read(lists)
-        if len(found.splits) == 1:
-            refuse_unread_lists(root, lists, reader.masks)
-        return found
-    places = find_places(root)
+        return _read_lists(root, reader, lists)
+    counts: Counter[str] = Counter()
+    places = find_places(root) or find_wider_places(root)
     if not places:
         export = recognise_export(root)
         if export:
             raise UserError(export)
-        name = "masks" if (root / "images").is_dir() else "images"
-        raise UserError(f"{root} has no folder {name!r}; {LAYOUT}")
-    found = _pair_folders(root, places)
+        places = find_beside(root, counts)
+    if not places:
+        raise UserError(_without_places(root))
+    refuse_rival_folders(root, [place for place in places if place.files is None])
+    found = _pair_folders(root, places, counts)
     if found.splits.keys() == {_ONLY_SPLIT}:
-        refuse_unread_lists(root, (), reader.masks)
+        is_apart = len(places) == 1 and places[0].files is None
+        refuse_unread_lists(root, (), places[0].masks if is_apart else reader.masks)
+    return found
+
+
+def _without_places(root: Path) -> str:
+    """Return the error for a folder that is not a data set; inside one, name the folder to give."""
+    above = root.absolute().parent
+    inside = {path for place in find_places(above) for path in (place.images, place.masks)}
+    if root.absolute() in inside:
+        return f"{root} is one folder of a data set; give the folder that holds it, {above}"
+    name = "masks" if (root / "images").is_dir() else "images"
+    return f"{root} has no folder {name!r}; {LAYOUT}"
+
+
+def _read_lists(root: Path, reader: ListReader, lists: Sequence[Path]) -> Pairing:
+    found = reader.read(lists)
+    if reader.pairs_by_name:
+        refuse_rival_folders(root, find_places(root))
+    if len(found.splits) == 1:
+        refuse_unread_lists(root, lists, reader.masks)
+    return found
+
+
+def _pair_by_pattern(root: Path, pairs: Pairs) -> Pairing:
+    """The items that patterns name; a list beside them would contradict.
+
+    Raises:
+        UserError: If the data set is a list or has one, or nothing fits.
+    """
+    if not root.is_dir():
+        what = "is a list, which names its images itself" if root.is_file() else "is not a folder"
+        raise UserError(f"{root} {what}; --images and --masks are for a folder")
+    lists = _list_reader(root).find_lists()
+    if lists:
+        raise UserError(
+            f"{lists[0]} is a list of images; give the list itself, or move it out of the data set "
+            "to have --images and --masks name them"
+        )
+    counts: Counter[str] = Counter()
+    items, problems = find_by_pattern(root, pairs, counts)
+    found = Pairing(_by_split(items), (*problems, *_not_read(root, counts)))
+    if found.splits.keys() == {_ONLY_SPLIT}:
+        refuse_unread_lists(root, (), root / "masks")
     return found
 
 
@@ -77,7 +154,7 @@ def refuse_problems(found: Pairing, way_out: str = "") -> None:
     """Raise the first error in how images and masks pair up, if there is any.
 
     Raises:
-        UserError: The error, and for how many images there is no mask.
+        UserError: The error, and the number of images without a mask.
     """
     errors = errors_in(found.problems)
     if not errors:
@@ -95,55 +172,133 @@ def refuse_problems(found: Pairing, way_out: str = "") -> None:
     )
 
 
-def _pair_folders(root: Path, places: Sequence[Place]) -> Pairing:
+def _not_read(root: Path, counts: Counter[str]) -> list[Problem]:
+    """Say how many files of formats that are not read there are, if there are any."""
+    message = f"{root}: {describe_passed_over(counts)}"
+    return [Problem("format-not-read", message, (root,))] if counts else []
+
+
+def _pair_folders(root: Path, places: Sequence[Place], counts: Counter[str]) -> Pairing:
     """Items of all folders; the folders in `images` are splits if no image lies beside."""
-    counts: Counter[str] = Counter()
     items: dict[str, Item] = {}
     problems: list[Problem] = []
-    for place in places:
-        for name, item in _pair_place(place, problems, counts).items():
-            full = f"{place.split}/{name}" if place.split else name
+    paired = [_pair_place(root, place, problems, counts) for place in places]
+    for of_place in paired:
+        for name, item in of_place.items.items():
+            full = f"{of_place.place.split}/{name}" if of_place.place.split else name
             items[full] = Item(full, item.image, item.mask)
     problems.sort(key=lambda problem: problem.paths)
-    if counts:
-        message = f"{root}: {describe_passed_over(counts)}"
-        problems.append(Problem("format-not-read", message, (root,)))
-    return Pairing(_by_split(items), tuple(problems))
+    problems += _not_read(root, counts)
+    return Pairing(_by_split(items), tuple(problems), describe_pairing(paired))
 
 
-def _pair_place(place: Place, problems: list[Problem], counts: Counter[str]) -> dict[str, Item]:
-    """The items of two folders, by their names."""
-    found = walk_images(place.images, passed_over=counts)
-    images = sorted(found, key=lambda path: path.as_posix())
-    if not images:
-        raise UserError(f"no image in {place.images}; {describe_passed_over(counts) or LAYOUT}")
-    masks: dict[str, list[Path]] = {}
-    in_masks = walk_images(place.masks, suffixes=MASK_SUFFIXES, passed_over=counts)
-    for path in sorted(in_masks):
-        masks.setdefault(_name(path, place.masks), []).append(path)
-    names = {image: _name(image, place.images) for image in images}
-    files = [(name, image.relative_to(place.images).as_posix()) for image, name in names.items()]
-    ending = choose_ending(files, masks)
+def _pair_place(
+    root: Path, place: Place, problems: list[Problem], counts: Counter[str]
+) -> PlacePairs:
+    """The items of two folders, by their names.
 
+    Raises:
+        UserError: If no image is found, or two rules fit.
+    """
+    images, in_masks = place.files or _files_in(place, counts)
+    masks = _by_name(in_masks, place.masks)
+    files = {image: image.relative_to(place.images).as_posix() for image in images}
+    rule, masks = _choose_rule(root, place, files, masks)
     items: dict[str, Item] = {}
-    taken = set()
-    for (name, file), image in zip(files, images, strict=True):
-        mask_name = file if ending is None else name + ending
-        taken.add(mask_name)
+    taken: dict[str, str] = {}
+    for image, file in files.items():
+        name = _name(image, place.images)
+        mask_name = file if rule is None else _mask_name(rule, name, masks)
+        taken[mask_name] = name
         if name in items:
             problems.append(same_name(items[name].image, image))
         elif mask_name not in masks:
             problems.append(without_mask(image, place.masks / f"{mask_name}.png"))
         else:
-            mask, *others = _png_or_all(masks[mask_name])
-            items[name] = Item(name, image, mask)
-            if others:
-                message = f"{mask} and {others[0]} are masks of one image; keep one"
-                problems.append(Problem("several-masks", message, (mask, *others)))
-    for name in masks.keys() - taken:
-        message = f"{masks[name][0]} has no image; expected {place.images / name}.jpg"
-        problems.append(Problem("mask-without-photo", message, tuple(masks[name])))
-    return items
+            items[name] = Item(name, image, masks[mask_name][0])
+    found = PlacePairs(place, items, len(images), rule, place_patterns(root, place, rule, items))
+    left_over = masks.keys() - taken.keys()
+    rival = rival_rule(left_over, items)
+    if rival is not None:
+        pairs = {image: mask for mask, image in taken.items() if image in items}
+        chosen = FittingRule(rule or NameRule(mask=("", images[0].suffix)), pairs)
+        raise UserError(ambiguity(root, place, (chosen, rival), files, masks))
+    problems += [
+        several_masks(masks[name], found.patterns) for name in taken if len(masks.get(name, ())) > 1
+    ]
+    problems += _left_over(found, {name: masks[name] for name in left_over}, files.values())
+    return found
+
+
+def _left_over(
+    found: PlacePairs, masks: Mapping[str, list[Path]], files: Collection[str]
+) -> list[Problem]:
+    """The problems of masks that no image took: second ones of an image, or without an image."""
+    problems: list[Problem] = []
+    second = dict(second_masks(masks.keys(), found.items, files))
+    for name, paths in masks.items():
+        if name in second:
+            mask = second[name].mask
+            problems.append(several_masks([*([mask] if mask else []), *paths], found.patterns))
+            continue
+        expected = found.place.images / ((found.rule and found.rule.image_of(name)) or name)
+        message = f"{paths[0]} has no image; expected {expected}.jpg"
+        problems.append(Problem("mask-without-photo", message, tuple(paths)))
+    return problems
+
+
+def _by_name(masks: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
+    """Masks by their names; of several with one name, that of the commonest format comes first."""
+    suffixes = Counter(path.suffix for path in masks)
+    found: dict[str, list[Path]] = {}
+    for path in sorted(masks, key=lambda path: (-suffixes[path.suffix], path.suffix != ".png")):
+        found.setdefault(_name(path, folder), []).append(path)
+    return found
+
+
+def _files_in(place: Place, counts: Counter[str]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    found = walk_images(place.images, passed_over=counts)
+    images = sorted(found, key=lambda path: path.as_posix())
+    if not images:
+        images = sorted(walk_images(place.images, suffixes=ARRAY_SUFFIXES))
+        for suffix in {path.suffix.lower() for path in images}:
+            counts.pop(suffix, None)
+    if not images:
+        raise UserError(f"no image in {place.images}; {describe_passed_over(counts) or LAYOUT}")
+    masks = walk_images(place.masks, suffixes=MASK_SUFFIXES, passed_over=counts)
+    return tuple(images), tuple(sorted(masks))
+
+
+def _choose_rule(
+    root: Path, place: Place, files: dict[Path, str], masks: dict[str, list[Path]]
+) -> tuple[NameRule | None, dict[str, list[Path]]]:
+    """Choose how masks are named; where no known ending fits all, the rule is found.
+
+    Returns:
+        The rule, None for masks such as `NAME.jpg.png`; and the masks, by the names to look up.
+
+    Raises:
+        UserError: If two rules fit.
+    """
+    names = [(_name(image, place.images), file) for image, file in files.items()]
+    ending = choose_ending(names, masks)
+    if ending is None:
+        return None, masks
+    if ending or all(name in masks for name, _ in names):
+        return NameRule(mask=("", ending)), masks
+    by_composed: dict[str, list[Path]] = {}
+    for name, paths in masks.items():
+        by_composed.setdefault(composed(name), []).extend(paths)
+    rules = find_rules({composed(name) for name, _ in names}, by_composed)
+    if len(rules) > 1:
+        raise UserError(ambiguity(root, place, rules, files, by_composed))
+    return (rules[0].rule if rules else SAME_NAME), by_composed
+
+
+def _mask_name(rule: NameRule, name: str, masks: dict[str, list[Path]]) -> str:
+    """The name that an image's mask has or should have."""
+    forms = [rule.mask_of(form) for form in (name, composed(name))]
+    return next((each for each in forms if each in masks), forms[0]) or name
 
 
 def _by_split(items: dict[str, Item]) -> dict[str, tuple[Item, ...]]:
@@ -159,11 +314,6 @@ def _by_split(items: dict[str, Item]) -> dict[str, tuple[Item, ...]]:
     for name, item in items.items():
         splits.setdefault(name.split("/")[0], []).append(item)
     return {split: tuple(members) for split, members in splits.items()}
-
-
-def _png_or_all(candidates: list[Path]) -> list[Path]:
-    """The masks of an image, only the PNGs where there are any."""
-    return [path for path in candidates if path.suffix.lower() == ".png"] or candidates
 
 
 def _name(path: Path, folder: Path) -> str:

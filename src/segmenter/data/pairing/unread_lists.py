@@ -75,13 +75,13 @@ def _is_named_as_list(path: Path, splits: Collection[str]) -> bool:
 
 
 def _has_flag(path: Path) -> bool:
-    """Whether the first line names a column such as `is_valid`."""
+    """Return True if the first line names a column such as `is_valid`."""
     first = read_lines(path, errors="replace")[:1]
     return any(_FLAG.fullmatch(field) for _, line in first for field in plain_reading(line))
 
 
 def _names_splits(path: Path) -> bool:
-    """Whether each line names a split, or the first line two of them or a flag of one."""
+    """Return True if each line names a split, or the first line two of them or a flag of one."""
     try:
         lines = read_lines(path, errors="replace")[: _MAX_SAMPLED + 1]
     except UserError:

@@ -18,7 +18,7 @@ def walk_images(
 ) -> Iterator[Path]:
     """Images in a folder and those in it, by name; links are followed, but not in circles.
 
-    Hidden files and folders are passed over.
+    Hidden files and folders are skipped.
 
     Args:
         folder: Where to look.

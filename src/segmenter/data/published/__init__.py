@@ -47,6 +47,6 @@ def find_set(name: str) -> PublishedSet:
 
 
 def set_of_count(num_classes: int) -> PublishedSet | None:
-    """Return the data set with so many classes, where published Segmenters were trained on one."""
+    """Return the data set with this number of classes that published Segmenters were trained on."""
     trained = (each for each in SETS.values() if each.has_checkpoints)
     return next((each for each in trained if len(each.classes()) == num_classes), None)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
+from segmenter.data.annotations.rle import decode_region
 from segmenter.data.published.pascal_context import LISTS, MASKS
 from segmenter.errors import UserError
 from segmenter.files.outputs import write_atomically
@@ -36,7 +37,7 @@ _IMAGE_NAME = re.compile(r"(\w+)\.jpg")
 def write_masks(annotations: Path, root: Path, on_image: Callable[[int, int], None]) -> None:
     """Write the mask of each image, and then the lists of both splits.
 
-    Masks and lists that are there are left as they are, so that a stopped run goes on.
+    Existing masks and lists are left as they are, so that a stopped run continues.
 
     Args:
         annotations: `trainval_merged.json`.
@@ -92,44 +93,6 @@ def paint(
             raise ValueError(f"a region of {packed['size']} pixels in an image of {list(size)}")
         mask[decode_region(packed["counts"], size)] = _VALUES[category]
     return mask
-
-
-def decode_region(counts: str, size: tuple[int, int]) -> Bool[ndarray, "height width"]:
-    """Which pixels a packed region covers.
-
-    Args:
-        counts: Run lengths, outside first, down one column after the other.
-        size: Height and width.
-    """
-    runs = unpack_runs(counts)
-    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
-        raise ValueError(f"run lengths do not add up to {size[0]} x {size[1]} pixels")
-    is_inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(is_inside, runs).reshape(size[1], size[0]).T
-
-
-def unpack_runs(counts: str) -> Int64[ndarray, " runs"]:
-    """Run lengths out of COCO's text.
-
-    A number is some characters of 5 bits each, the lowest first: 32 is set where more follow, and
-    16 in the last one is the sign. From the fourth on, a run is stored as the difference to the
-    run before the last.
-    """
-    codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
-    if not len(codes) or (codes < 0).any() or (codes > 63).any() or codes[-1] & 32:
-        raise ValueError("run lengths are no text of COCO's kind")
-    ends = np.flatnonzero((codes & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("a run length has more than 32 bits")
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
-    numbers = np.add.reduceat((codes & 31) << shifts, starts)
-    numbers -= np.where(codes[ends] & 16, np.int64(1) << 5 * lengths, 0)
-    runs = numbers.copy()
-    runs[1::2] = np.cumsum(numbers[1::2])
-    runs[2::2] = np.cumsum(numbers[2::2])
-    return runs
 
 
 def _name(image: dict[str, Any]) -> str:

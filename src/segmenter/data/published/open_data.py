@@ -12,13 +12,20 @@ from segmenter.data.pairing.walking import walk_images
 from segmenter.data.published import SETS, find_set
 from segmenter.data.published.published_set import PublishedSet, Split
 from segmenter.errors import UserError
+from segmenter.options import Pairs
+
+_NO_PATTERNS = Pairs()
 
 # Two characters or more before the colon: `C:\data` is a drive.
 _NAMED = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL)
 
 
 def open_data(
-    given: str, classes: Classes | None = None, *, keep_problems: bool = False
+    given: str,
+    classes: Classes | None = None,
+    *,
+    keep_problems: bool = False,
+    pairs: Pairs = _NO_PATTERNS,
 ) -> LabelledFolder:
     """Find the items and classes of what a user names: NAME:PATH, a folder, or a list file.
 
@@ -26,13 +33,18 @@ def open_data(
         given: As the user wrote it.
         classes: Instead of those of the data set.
         keep_problems: As `open_folder` has it.
+        pairs: As `open_folder` has it; a published data set takes none.
 
     Raises:
         UserError: If the name is unknown, or the folder is not laid out as it should be.
     """
     named = split_name(given)
     if named is None:
-        return open_folder(Path(given), classes, keep_problems=keep_problems)
+        return open_folder(Path(given), classes, keep_problems=keep_problems, pairs=pairs)
+    if pairs.images is not None or pairs.masks is not None:
+        raise UserError(
+            f"{given} has a layout of its own; --images and --masks are for other folders"
+        )
     return open_published(*named, classes, keep_problems=keep_problems)
 
 
@@ -40,7 +52,7 @@ def split_name(given: str) -> tuple[PublishedSet, Path] | None:
     """The published data set and the folder in `NAME:PATH`; nothing where no name is given.
 
     Raises:
-        UserError: If there is no data set of this name.
+        UserError: If no data set has this name.
     """
     match = _NAMED.fullmatch(given)
     if match is None:
@@ -61,7 +73,7 @@ def open_published(
     *,
     keep_problems: bool = False,
 ) -> LabelledFolder:
-    """Find the items of a data set; splits that are not there are passed over.
+    """Find the items of a data set; splits that are not there are skipped.
 
     Args:
         published: Which one.
@@ -144,7 +156,7 @@ def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no list of names: it is not text (UTF-8)") from None
+        raise UserError(f"{path} is not a list of names: it is not text (UTF-8)") from None
     present = set(files)
     listed: list[str] = []
     problems: list[Problem] = []

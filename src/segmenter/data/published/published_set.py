@@ -1,4 +1,4 @@
-"""How a published data set is described; each file beside this one describes one."""
+"""Description of a published data set; each file beside this one describes one."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Where the images and masks of one split lie, as paths inside the data set."""
+    """Places of the images and masks of one split, as paths inside the data set."""
 
     images: str
     masks: str | None
@@ -18,9 +18,9 @@ class Split:
     names: str | None = None
     """A file with the name of an image (NAME.jpg) a line; None: all images in `images`."""
     image_ending: str = ""
-    """What an image's name ends with, and ..."""
+    """Ending of an image's name, which its mask's name does not have."""
     mask_ending: str = ""
-    """... what its mask's name has instead."""
+    """Ending of a mask's name, in place of `image_ending`."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class Archive:
     into: str | None = "."
     """The folder it is unpacked into, inside the one it lies in; None: it is not unpacked."""
     convert: str | None = None
-    """What makes masks of one that is not unpacked, as `module:function`; see `prepare_set`."""
+    """Maker of masks that no archive holds, as `module:function`; see `prepare_set`."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What the server of a benchmark takes: PNGs with the mask values of the data set."""
+    """Submission to the server of a benchmark: PNGs with the mask values of the data set."""
 
     file_name: re.Pattern[str] | None = None
-    """How the name of an image begins, by which the server finds it; None: by any name."""
+    """Prefix of an image's name, by which the server finds it. None: any name."""
     form: str = ""
     """The same in words, for messages."""
 
 
 @dataclass(frozen=True)
 class PaperScoring:
-    """How the paper's own code, rstrudel/segmenter, names a data set and resizes its images."""
+    """Name and resizing of a data set in the paper's own code, rstrudel/segmenter."""
 
     name: str
     short_side: int
@@ -71,16 +71,16 @@ class PublishedSet:
     layout: str
     """The layout in words, for messages."""
     folder: str
-    """Where the data set lies after its archives were unpacked."""
+    """Folder of the data set after its archives are unpacked."""
     archives: tuple[Archive, ...]
     site: str
-    """Where its terms stand, and where its archives come from."""
+    """Page with its terms, which is also the source of its archives."""
     has_checkpoints: bool = False
-    """Whether Segmenters trained on it are published; what has as many classes is one of them."""
+    """True: Segmenters trained on it are published; a model with as many classes is one of them."""
     rstrudel: PaperScoring | None = None
     """None: the paper's own code does not have it."""
     paddleseg: str | None = None
-    """What PaddleSeg calls it; None: its configs of Segmenter do not have it."""
+    """PaddleSeg's name for it. None: its configs of Segmenter do not have it."""
     submission: Submission | None = None
     """None: no server scores its test images from label maps."""
 
@@ -92,5 +92,5 @@ class PublishedSet:
 
     @property
     def default_root(self) -> str:
-        """Where recipes look for it."""
+        """Return the folder in which recipes look for it."""
         return f"data/{self.name if self.folder == '.' else self.folder}"

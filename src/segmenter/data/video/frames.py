@@ -33,7 +33,7 @@ _SLACK_FRAMES = Fraction(3, 2)
 
 
 class VideoTiming(NamedTuple):
-    """What holds for all frames of a video."""
+    """Properties of all frames of a video."""
 
     tick: Fraction
     """In seconds; times are multiples of it."""
@@ -47,7 +47,7 @@ class Frame(NamedTuple):
     pixels: UInt8[ndarray, "height width 3"]
     """RGB, 0 to 255, upright."""
     time: Fraction
-    """When it is shown, in seconds."""
+    """Time at which it is shown, in seconds."""
     timing: VideoTiming
     pixel_aspect: Fraction = Fraction(1)
     """Width of a pixel over its height."""
@@ -59,7 +59,7 @@ class VideoFile:
 
     path: Path
     name: str
-    """What its results are called."""
+    """Stem of the names of its results."""
 
     def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
         """Decode all frames, one after the other.
@@ -188,7 +188,7 @@ def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         UserError: After the last frame, if some are missing.
     """
     errors = import_av().FFmpegError
-    packets = container.demux()  # of sound too: it may go on for longer than the pictures
+    packets = container.demux()  # of sound too: it may last longer than the pictures
     end, num_damaged, reason = Fraction(0), 0, None
     while True:
         try:
@@ -221,7 +221,7 @@ def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
 
 
 def _turn(frame: Any) -> tuple[bool, bool, bool]:
-    """What `decode.turn` is to do, so that a frame is upright as its display matrix says.
+    """Return the arguments of `decode.turn` that make a frame upright, by its display matrix.
 
     The matrix (ISO/IEC 14496-12, 6.2.2) sends column and row (x, y) to (a x + c y, b x + d y).
     Quarter turns and mirrors are followed; of any other angle, the nearest.
@@ -236,5 +236,5 @@ def _turn(frame: Any) -> tuple[bool, bool, bool]:
 
 
 def _reason(error: Exception) -> str:
-    """What FFmpeg says, without the name of the file."""
+    """Return FFmpeg's message, without the name of the file."""
     return str(getattr(error, "strerror", None) or error)

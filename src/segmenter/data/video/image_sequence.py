@@ -22,7 +22,7 @@ class ImageSequence:
     path: Path
     """The pattern."""
     name: str
-    """What its results are called."""
+    """Stem of the names of its results."""
     images: tuple[Path, ...]
     """In the order of their numbers."""
     rate: Fraction
@@ -60,7 +60,7 @@ class ImageSequence:
 
 
 def is_sequence(given: str) -> bool:
-    """Whether a name that no file has is the pattern of an image sequence."""
+    """Return True if a name that no file has is the pattern of an image sequence."""
     return _NUMBER.search(given) is not None
 
 
@@ -83,8 +83,8 @@ def find_sequence(given: str, frames_a_second: float) -> ImageSequence:
     numbers = [len(_NUMBER.findall(text)) for text in (given, path.name)]
     if numbers != [1, 1] or path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UserError(
-            f"{given} is no pattern of an image sequence: the file's name has one number, such as "
-            "in 'shots/frame-%04d.png'"
+            f"{given} is not a pattern of an image sequence: the file's name has one number, such "
+            "as in 'shots/frame-%04d.png'"
         )
     before, width, after = _NUMBER.split(path.name)
     digits = rf"\d{{{width},}}" if width else r"\d+"

@@ -1,12 +1,14 @@
 """One page that compares two models: scores with intervals, classes, and images side by side."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from numpy import ndarray
+
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
+from segmenter.data.sample import Sample
 from segmenter.evaluation.bootstrap import LEVEL, MEANS, NUM_RESAMPLES, Interval
 from segmenter.evaluation.comparison import Comparison, ImageDifference, difference
 from segmenter.evaluation.pictures import (
@@ -17,9 +19,12 @@ from segmenter.evaluation.pictures import (
     draw_comparison,
 )
 from segmenter.files.outputs import OutputFolder
-from segmenter.inference.predictor import Predictor
-from segmenter.pages import PAGE_NAME, data_uri, render_page
+from segmenter.pages import PAGE_NAME, data_uri, label_map_uri, render_page, shown_names
+from segmenter.pages.axes import round_steps
+from segmenter.text import percent, span
 
+Label = Callable[[Item, Sample], ndarray]
+"""Labels that a model or a folder of label maps gives an image."""
 _NUM_SHOWN = 12
 _MAX_SIDE = 640  # of a picture in the page, in pixels
 _COLORS = {
@@ -46,13 +51,13 @@ class _Image(NamedTuple):
     """One image as it is shown."""
 
     score: ImageDifference
-    pictures: list[tuple[str, str]]
-    """Caption and data URI."""
+    pictures: list[tuple[str, str, str]]
+    """Caption, data URI, and label map that names the classes; empty if it shows none."""
 
 
 def write_comparison(
     comparison: Comparison,
-    predictors: tuple[Predictor, Predictor],
+    labels: tuple[Label, Label],
     items: Sequence[Item],
     classes: Classes,
     folder: OutputFolder,
@@ -64,7 +69,7 @@ def write_comparison(
 
     Args:
         comparison: What was found.
-        predictors: What it was found with, A and B.
+        labels: Gives the labels of an image, by A and by B.
         items: What it was found on, in the same order.
         classes: Of the data.
         folder: Gets the page.
@@ -90,8 +95,12 @@ def write_comparison(
         widest=_widest(rows),
         reach=_reach(comparison.images),
         context=context,
+        names=(_short(context["a"]), _short(context["b"])),
+        licenses=" · ".join(_licenses(context)),
+        in_words=_in_words(means[0]),
+        class_names=shown_names(classes.names),
         seconds=comparison.a.seconds + comparison.b.seconds,
-        images=[_image(each, predictors, items[each.index], classes) for each in shown],
+        images=[_image(each, labels, items[each.index], classes) for each in shown],
         colors=_COLORS,
     )
     return folder.write(PAGE_NAME, page)
@@ -129,24 +138,50 @@ def _widest(rows: Sequence[_Row]) -> float:
     return max(ends, default=0.0) or 1.0
 
 
-def _reach(images: Sequence[ImageDifference]) -> tuple[float, float]:
-    """Return where the axes of the images' mIoU begin and end: whole tenths around all."""
-    values = [value for image in images for value in (image.a, image.b)]
-    low = math.floor(10 * min(values, default=0.0)) / 10
-    return low, max(math.ceil(10 * max(values, default=1.0)) / 10, low + 0.1)
+def _reach(images: Sequence[ImageDifference]) -> list[float]:
+    """Return ticks around the mIoU of all images, in per cent."""
+    values = [100 * value for image in images for value in (image.a, image.b)]
+    return round_steps(min(values, default=0.0), max(values, default=100.0), 5)
+
+
+def _short(model: str) -> str:
+    """Return the name of a model without its folders."""
+    return Path(model).name or model
+
+
+def _licenses(context: Mapping[str, Any]) -> list[str]:
+    """Return the licences of the two models, each once."""
+    given = (context[side].get("license") for side in ("how_a", "how_b"))
+    return list(dict.fromkeys(filter(None, given)))
+
+
+def _in_words(miou: _Row) -> str:
+    """Return the difference in mIoU as a sentence."""
+    if miou.difference is None:
+        return "No class occurs, so mIoU cannot be compared."
+    points = percent(abs(miou.difference))
+    side = "above" if miou.difference > 0 else "below"
+    said = f"The mIoU of B is {points} points {side} that of A"
+    if miou.difference == 0:
+        said = "Both models have the same mIoU"
+    if miou.interval is None:
+        return f"{said}."
+    return f"{said}; the interval of B - A is {span(miou.interval, sign='+')} points."
 
 
 def _image(
     score: ImageDifference,
-    predictors: tuple[Predictor, Predictor],
+    labels: tuple[Label, Label],
     item: Item,
     classes: Classes,
 ) -> _Image:
     """Read and predict an image again, and draw it."""
     sample = read_sample(item, classes)
-    a, b = (predictor(sample.image) for predictor in predictors)
+    a, b = (label(item, sample) for label in labels)
     views = draw_comparison(sample, a, b, classes, _MAX_SIDE)
+    shown = {"Truth": sample.labels, "A": a, "B": b}
+    maps = {caption: label_map_uri(labels) for caption, labels in shown.items()}
     return _Image(
         score,
-        [(caption, data_uri(picture)) for caption, picture in views.items()],
+        [(caption, data_uri(picture), maps.get(caption, "")) for caption, picture in views.items()],
     )

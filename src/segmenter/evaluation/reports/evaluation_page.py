@@ -1,7 +1,7 @@
 """One page to look at: the scores, what is taken for what, the worst and the best images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,21 +11,24 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, read_sample
+from segmenter.data.sample import Sample
 from segmenter.evaluation.bootstrap import LEVEL, NUM_RESAMPLES
 from segmenter.evaluation.evaluate import Evaluation, ImageScore
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.evaluation.pictures import UNLABELLED_COLOR, WRONG_COLOR, draw_pictures
 from segmenter.files.outputs import OutputFolder
-from segmenter.inference.predictor import Predictor
-from segmenter.pages import PAGE_NAME, data_uri, render_page
+from segmenter.pages import PAGE_NAME, data_uri, label_map_uri, render_page, shown_names
+from segmenter.pages.axes import round_steps
 from segmenter.text import LEAST_SHOWN_SHARE
 
+Label = Callable[[Item, Sample], ndarray]
+
 _NUM_SHOWN = 8
-"""So many of the worst images, and so many of the best."""
+"""Number of the worst images, and of the best."""
 _MAX_SIDE = 640  # of a picture in the page, in pixels: 64 of them stay well under 15 MB
 _NUM_MISTAKES = 10
 _MAX_NUMBERED = 20  # with more classes the cells of the matrix are too small for numbers
-_CELL_SIDES = {6: 64, 12: 46, _MAX_NUMBERED: 38}  # up to so many classes: side in pixels
+_CELL_SIDES = {6: 64, 12: 46, _MAX_NUMBERED: 38}  # up to this number of classes: side in pixels
 _SMALL_CELL = 13
 
 
@@ -56,15 +59,15 @@ class _Image(NamedTuple):
     """One image as it is shown."""
 
     score: ImageScore
-    pictures: list[tuple[str, str]]
-    """Caption and data URI."""
+    pictures: list[tuple[str, str, str]]
+    """Caption, data URI, and label map that names the classes; empty if it shows none."""
     classes: list[tuple[str, tuple[int, int, int], float | None]]
     """Name, colour and IoU in this image of the classes that occur, the largest first."""
 
 
 def write_report(
     evaluation: Evaluation,
-    predictor: Predictor,
+    label: Label,
     items: Sequence[Item],
     classes: Classes,
     folder: OutputFolder,
@@ -72,11 +75,11 @@ def write_report(
 ) -> Path:
     """Write one page that holds everything, pictures too, so that it can be mailed.
 
-    The images it shows are read and predicted once more.
+    The images it shows are read and labelled once more.
 
     Args:
         evaluation: What was found.
-        predictor: What it was found with.
+        label: Gives the labels that were evaluated, for an item and its sample.
         items: What it was found on, in the same order.
         classes: Of the data.
         folder: Gets the page.
@@ -102,15 +105,17 @@ def write_report(
         colors={info.name: info.color for info in classes.by_index},
         statistics=statistics and statistics.to_json(),
         risk_curve=risk_curve,
-        risk_top=max([risk for _, risk in risk_curve], default=0.0) or 1.0,
+        hundred=round_steps(0, 100, 5),
+        risk_ticks=round_steps(0, 100 * max((risk for _, risk in risk_curve), default=0) or 1),
         context=context,
+        class_names=shown_names(classes.names),
         lead=_lead(context),
         rows=_cells(counts, classes.names),
         cell_side=next((s for n, s in _CELL_SIDES.items() if len(classes) <= n), _SMALL_CELL),
         has_numbers=len(classes) <= _MAX_NUMBERED,
         mistakes=_mistakes(counts, classes.names),
-        worst=[_image(evaluation.images[i], predictor, items[i], classes) for i in worst],
-        best=[_image(evaluation.images[i], predictor, items[i], classes) for i in best],
+        worst=[_image(evaluation.images[i], label, items[i], classes) for i in worst],
+        best=[_image(evaluation.images[i], label, items[i], classes) for i in best],
         wrong_color=WRONG_COLOR,
         unlabelled_color=UNLABELLED_COLOR,
     )
@@ -166,10 +171,10 @@ def _mistakes(counts: Int64[ndarray, "classes classes"], names: Sequence[str]) -
     return mistakes
 
 
-def _image(score: ImageScore, predictor: Predictor, item: Item, classes: Classes) -> _Image:
-    """Read and predict an image again, and draw it."""
+def _image(score: ImageScore, label: Label, item: Item, classes: Classes) -> _Image:
+    """Read and label an image again, and draw it."""
     sample = read_sample(item, classes)
-    labels = predictor(sample.image)
+    labels = label(item, sample)
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
     matrix.add(sample.labels, labels)
     found = scores(matrix, classes.names).classes
@@ -181,5 +186,8 @@ def _image(score: ImageScore, predictor: Predictor, item: Item, classes: Classes
         if each.pixels or each.pixels_predicted
     ]
     views = draw_pictures(sample, labels, classes, _MAX_SIDE)
-    pictures = [(caption, data_uri(picture)) for caption, picture in views.items()]
+    maps = {"Truth": label_map_uri(sample.labels), "Prediction": label_map_uri(labels)}
+    pictures = [
+        (caption, data_uri(picture), maps.get(caption, "")) for caption, picture in views.items()
+    ]
     return _Image(score, pictures, shown)

@@ -1,1 +1,1 @@
-"""How fast a model is on this machine, and how far that is from the limit."""
+"""Measure the speed of a model on this machine, and its distance from the hardware limit."""

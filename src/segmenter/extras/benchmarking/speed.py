@@ -1,5 +1,6 @@
 """`segmenter benchmark`: how fast a model is here, where the time goes, what the limit is."""
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -9,24 +10,26 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from segmenter.checkpoints.license import terms_note
 from segmenter.data.decoding.decode import decode_image
 from segmenter.drawing import encode_jpeg
 from segmenter.errors import UserError
+from segmenter.image_spec import ImageSpec
 from segmenter.inference.predictor import Predictor
 from segmenter.memory import peak_memory
-from segmenter.model import ModelSpec, Protocol, Segmenter
+from segmenter.model import EvaluationProtocol, ModelSpec, Segmenter
 from segmenter.options import Compute
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.runtime import Runtime
 
 _PRODUCT_SIDE = 2048
-_WHOLE = Protocol(name="benchmark")
+_WHOLE = EvaluationProtocol(name="benchmark")
 
 
 def run_benchmark(
@@ -52,7 +55,16 @@ def run_benchmark(
     start = time.perf_counter()
     predictor = Predictor(open_runtime(model, compute), protocol=_WHOLE)
     opening = time.perf_counter() - start
-    found = measure(predictor, image, rounds) | {"model": model, "opening_seconds": opening}
+    if predictor.spec.image is not None:
+        image = _with_bands(image, predictor.spec.image)
+    license = predictor.spec.license
+    if (note := terms_note(model, license)) and not as_json:
+        print(note)
+    found = measure(predictor, image, rounds) | {
+        "model": model,
+        "license": license or None,
+        "opening_seconds": opening,
+    }
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -67,21 +79,44 @@ def colored_blocks(size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
     return coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
 
 
+def _with_bands(
+    image: UInt8[ndarray, "height width 3"], wanted: ImageSpec
+) -> Shaped[ndarray, "height width channels"]:
+    """Repeat the colours of an image over the channels that a model takes, within their ranges."""
+    levels = image[:, :, np.arange(wanted.channels) % 3]
+    return wanted.unstretch(levels).astype(wanted.dtype)
+
+
+def _alone(wanted: ImageSpec) -> ImageSpec:
+    """Return the spec of files that hold the channels alone."""
+    bands = tuple(range(1, wanted.channels + 1))
+    return wanted.model_copy(update={"file_bands": wanted.channels, "bands": bands})
+
+
+def _npy(values: ndarray) -> bytes:
+    """Encode an image of any bands as a `.npy` file."""
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=False)
+    return file.getvalue()
+
+
 def read_image(path: Path, size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
     """An image, brought to a size."""
     return cv2.resize(decode_image(path), size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def measure(
-    predictor: Predictor, image: UInt8[ndarray, "height width 3"], rounds: int
+    predictor: Predictor, image: Shaped[ndarray, "height width channels"], rounds: int
 ) -> dict[str, Any]:
     """Time the steps from an encoded image to its labels, round by round; medians count."""
     computing = predictor.runtime
-    encoded = encode_jpeg(image)
+    wanted = predictor.spec.image and _alone(predictor.spec.image)
+    encoded = encode_jpeg(image) if wanted is None else _npy(image)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    pixels = pixels if wanted is None else pixels.float()
     pixels = pixels.to(computing.device)
     steps: dict[str, Callable[[], object]] = {
-        "decode": lambda: decode_image(encoded),
+        "decode": lambda: decode_image(encoded, image=wanted),
         "model": lambda: computing.patch_logits(pixels),
         "image_to_labels": lambda: predictor(image),
     }
@@ -103,6 +138,7 @@ def measure(
         flops = count_merged_flops(computing, pixels)
     product_rate = float(np.median(products))
     return {
+        "device": computing.describe_device().removeprefix("device: "),
         "runtime": computing.describe(),
         "threads": torch.get_num_threads(),
         "size": list(size),
@@ -127,7 +163,7 @@ def measure(
 
 
 def count_parameters(spec: ModelSpec) -> int:
-    """How many numbers were learned."""
+    """Return the number of learned parameters."""
     return sum(parameter.numel() for parameter in _outline(spec).parameters())
 
 
@@ -162,7 +198,7 @@ def _product_rate(runtime: Runtime) -> float:
 
 
 def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    """How long a step takes, to its end."""
+    """Return the seconds of a step, to its end."""
     start = time.perf_counter()
     step()
     if device.type == "cuda":
@@ -181,6 +217,7 @@ def _print(found: dict[str, Any]) -> None:
     height, width = found["size"]
     latency, shares = found["latency_seconds"], found["shares"]
     lines = [
+        f"device       {found['device']}",
         f"model        {found['model']}: {found['parameters'] / 1e6:.1f} million parameters, "
         f"{found['flops'] / 1e9:.1f} GFLOP for {height} x {width}",
         f"runtime      {found['runtime']}, {found['threads']} threads",

@@ -2,17 +2,26 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from segmenter.data.decoding.set_bands import (
+    Quantiles,
+    constant_bands,
+    find_image_spec,
+    range_lines,
+    with_measured_range,
+)
 from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.inspection import gather_sizes
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Problem, Severity
+from segmenter.data.masks.region_widths import SizeFacts
 from segmenter.data.pairing.items import Item
 from segmenter.data.published.open_data import open_data, split_name
 from segmenter.data.training_split import training_items
@@ -25,17 +34,26 @@ from segmenter.recipe import Recipe
 from segmenter.training.log.lines import Log
 from segmenter.training.prepare import Survey
 
+_ONE_SCORED = (
+    "warning: one image is evaluated on, which says little of the model, and chooses the best one "
+    "by chance; {}"
+)
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the items of a run hold."""
+    """Survey of the items of a run."""
 
     pixel_counts: Int64[ndarray, "items classes"]
     """Pixels of each class in each item to train on; ignored pixels are not counted."""
     problems: tuple[Problem, ...]
-    """What training does not stop at."""
+    """Problems that do not stop training."""
     deep_images: dict[Path, int]
     """Images with more than 8 bits a sample, and the bits that each needs; see `set_depth`."""
+    sizes: SizeFacts
+    """Sizes of the images to train on, and of the regions in their masks."""
+    quantiles: tuple[Quantiles, ...] = ()
+    """Of the values of each image to train on, where they are not RGB of 8 bits."""
 
 
 def survey_data(recipe: Recipe, log: Log) -> Survey:
@@ -49,23 +67,48 @@ def survey_data(recipe: Recipe, log: Log) -> Survey:
         UserError: If it has no classes yet, after a draft of them was printed; or if something in
             it is wrong.
     """
-    root = recipe.data.root
+    root, pairs = recipe.data.root, recipe.data.pairs
     if split_name(root) is None:
-        ask_for_classes(Path(root))
-    data = open_data(root)
+        ask_for_classes(Path(root), pairs)
+    data = open_data(root, pairs=pairs)
+    if data.pairing_note:
+        log(data.pairing_note)
     train, val = training_items(recipe, data)
+    given = data.classes.image
+    image = find_image_spec([item.image for item in train], recipe.data.bands, given)
+    data = replace(data, classes=data.classes.with_image(image))
     found = read_training_data(
         data, train, val, workers=recipe.workers, max_unreadable=recipe.data.max_unreadable
     )
+    if not found.pixel_counts.any() and recipe.loss.teacher is None:
+        raise UserError(
+            f"{root}: every pixel of the images to train on is ignored, so nothing can be learned; "
+            "label them, or look at `ignore` in classes.yaml"
+        )
     absent = missing_classes(found.pixel_counts.sum(axis=0), data.classes, "the training images")
-    for finding in group((*found.problems, *absent)):
+    constant = constant_bands(image, found.quantiles) if image else []
+    if image is not None:
+        image = image if image == given else with_measured_range(image, found.quantiles)
+        for line in range_lines(image):
+            log(line)
+    for finding in group((*found.problems, *absent, *constant)):
         if finding.severity is not Severity.NOTE or finding.kind == "dropped-band":
             log(f"{finding.severity}: {one_line(finding)}")
+    if len(val) == 1:
+        log(_ONE_SCORED.format(_way_to_more(recipe, data)))
     if depth := describe_bits(found.deep_images, data.classes.image_bits):
         log(depth)
     bits = set_bits(found.deep_images, data.classes.image_bits)
-    classes = data.classes.model_copy(update={"image_bits": bits})
-    return Survey(recipe, classes, train, val, found.pixel_counts)
+    classes = data.classes.model_copy(update={"image_bits": bits, "image": image})
+    split_sizes = {name: len(items) for name, items in data.splits.items()}
+    return Survey(recipe, classes, train, val, found.pixel_counts, found.sizes, split_sizes)
+
+
+def _way_to_more(recipe: Recipe, data: LabelledFolder) -> str:
+    """Say how more images are evaluated on."""
+    if recipe.data.val in data.splits:
+        return f"add images to the split {recipe.data.val!r}"
+    return "label more images, or hold out more with --data.hold_out, such as 0.3"
 
 
 def read_training_data(
@@ -108,7 +151,10 @@ def read_training_data(
     none = np.zeros(len(data.classes), dtype=np.int64)
     counts = [mask.pixel_counts if (mask := found[item].mask) else none for item in train]
     table = np.array(counts, dtype=np.int64).reshape(len(train), len(data.classes))
-    return TrainingData(table, tuple(problems), deep_images([*train, *val], found))
+    sizes = gather_sizes((found[item].mask for item in train), len(data.classes))
+    quantiles = tuple(each for item in train if (each := found[item].quantiles) is not None)
+    deep = deep_images([*train, *val], found)
+    return TrainingData(table, tuple(problems), deep, sizes, quantiles)
 
 
 def _spared(
@@ -129,7 +175,7 @@ def _spared(
         first = min(spared, key=lambda problem: problem.paths)
         raise UserError(
             f"{len(spared)} images cannot be read, more than data.max_unreadable allows; the "
-            f"first: {first.message}; mend or remove them"
+            f"first: {first.message}; repair or remove them"
         )
     return spared
 

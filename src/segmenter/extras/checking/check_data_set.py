@@ -1,48 +1,143 @@
 """`segmenter check`: read a data set once, and say all that is wrong with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
-from segmenter.data.masks.missing_classes import ask_for_classes
+from segmenter.checkpoints.license import terms_note
+from segmenter.data.decoding.set_bands import range_lines
+from segmenter.data.folder import LabelledFolder
+from segmenter.data.masks.missing_classes import ask_for_classes, write_draft
 from segmenter.data.masks.problems import Severity
 from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
-from segmenter.extras.checking.check import Check, check
 from segmenter.extras.checking.check_page import write_page
+from segmenter.extras.checking.data_check import Check, check
+from segmenter.extras.checking.data_problems import independent_splits
+from segmenter.extras.checking.doubt_pictures import NUM_SHOWN, describe_region, draw_doubts
+from segmenter.extras.checking.doubtful_labels import (
+    Doubts,
+    check_model_classes,
+    find_doubts,
+    num_steps,
+    with_masks,
+)
 from segmenter.extras.checking.findings import one_line
+from segmenter.extras.checking.label_reference import (
+    FitReference,
+    LabelReference,
+    ModelReference,
+    fit_reference,
+)
 from segmenter.files.outputs import write_json
-from segmenter.options import Report
+from segmenter.inference.predictor import Predictor
+from segmenter.options import DEFAULT_START, Compute, Device, Pairs, Report
 from segmenter.pages import open_report
-from segmenter.terminal import escape, progress_bar
+from segmenter.runtimes.devices import usable_device
+from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.terminal import escape, progress_bar, show, timed_progress
+from segmenter.text import visible
 
+_NO_PATTERNS = Pairs()
+_AUTO_DEVICE = Device()
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
-def run_check(given: str, workers: int | None, output: Report) -> Check:
+def run_check(
+    given: str,
+    workers: int | None,
+    output: Report,
+    *,
+    draft: bool = False,
+    pairs: Pairs = _NO_PATTERNS,
+    model: str | None = None,
+    doubts: bool = False,
+    device: Device = _AUTO_DEVICE,
+) -> Check:
     """Read a data set once, print what is wrong, and write what was asked for.
 
+    Args:
+        given: The data set, as the user wrote it.
+        workers: Processes that read; if None, as many as there are CPUs.
+        output: JSON and page to write.
+        draft: Write a `classes.yaml` from the masks first; there must be none.
+        pairs: Which image and which mask belong together.
+        model: That labels are compared with, if any.
+        doubts: Compare labels without a model too: with fits to the other images.
+        device: Where it is computed.
+
     Raises:
-        UserError: If there is no data set, or an output cannot be written.
+        UserError: If no data set is found, or an output cannot be written.
+    """
+    found, page = check_data_set(
+        *(given, workers, output),
+        draft=draft,
+        pairs=pairs,
+        model=model,
+        doubts=doubts,
+        device=device,
+    )
+    print_check(found)
+    if found.doubts:
+        print_doubts(found.doubts)
+    if page:
+        print(f"report: {page}")
+    return found
+
+
+def check_data_set(
+    given: str,
+    workers: int | None,
+    output: Report,
+    *,
+    draft: bool = False,
+    pairs: Pairs = _NO_PATTERNS,
+    model: str | None = None,
+    doubts: bool = False,
+    device: Device = _AUTO_DEVICE,
+) -> tuple[Check, Path | None]:
+    """Read a data set once, and write what was asked for; see `run_check`.
+
+    Returns:
+        What was found, and the page of the report.
+
+    Raises:
+        UserError: If no data set is found, or an output cannot be written.
     """
     if workers is not None and not 0 <= workers <= 256:
         raise UserError(f"--workers is from 0 (this process alone) to 256, got {workers}")
     report = open_report(output)
-    if split_name(given) is None:
-        ask_for_classes(Path(given))
-    data = open_data(given, keep_problems=True)
+    is_published = split_name(given) is not None
+    if draft and is_published:
+        raise UserError(f"{given} has its classes; --draft is for a folder without classes.yaml")
+    if draft:
+        print(write_draft(Path(given), pairs))
+    elif not is_published:
+        ask_for_classes(Path(given), pairs)
+    data = open_data(given, keep_problems=True, pairs=pairs)
+    if data.pairing_note:
+        print(visible(data.pairing_note))
+    reference = None
+    if model is not None:
+        reference = ModelReference(_open_predictor(model, device.device), model)
+        check_model_classes(reference.predictor, data.classes, model, given)
     total = len({item for items in data.splits.values() for item in items})
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar("reading", total, *columns) as advance:
         found = check(data, given, workers, on_item=advance)
-    print_check(found)
+    cards = None
+    if doubts and reference is None:
+        reference = _fit_reference(data, given, device.device)
+    if reference is not None:
+        compared = _find_doubts(reference, data, given)
+        found = replace(found, doubts=compared)
+        cards = draw_doubts(compared, reference) if report else None
     if output.json:
         write_json(output.json, found.to_json(), overwrite=output.overwrite)
-    if report:
-        print(f"report: {write_page(found, data, report)}")
-    return found
+    return found, write_page(found, data, report, cards) if report else None
 
 
 def print_check(found: Check) -> None:
@@ -60,6 +155,8 @@ def print_check(found: Check) -> None:
             escape(split.name), str(split.num_images), str(split.num_usable), sizes, share
         )
     console.print(table)
+    for line in range_lines(found.classes.image) if found.classes.image else ():
+        console.print(escape(line), highlight=False, soft_wrap=True)
     for finding in found.findings:
         style = _STYLES[finding.severity]
         console.print(
@@ -68,9 +165,49 @@ def print_check(found: Check) -> None:
             soft_wrap=True,
         )
         console.print(f"  -> {escape(finding.advice)}", highlight=False, soft_wrap=True)
-    crops = " or ".join(
-        f"{side} (patch size {patch})" for patch, side in found.suggestions.crop_sizes.items()
-    )
-    if crops:
-        console.print(f"suggested augment.crop_size: {crops}", highlight=False)
+    for line in found.size_lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(found.verdict, highlight=False)
+
+
+def print_doubts(doubts: Doubts) -> None:
+    """Show the first doubtful images and regions, and how many more there are."""
+    console = Console()
+    console.print(escape(doubts.summary), highlight=False, soft_wrap=True)
+    for image in doubts.images[:NUM_SHOWN]:
+        line = f"  {image.item.name} ({image.split}): {image.reason}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for place, doubt in enumerate(doubts.regions[:NUM_SHOWN], start=1):
+        where = f"{doubt.item.name} ({doubt.split})"
+        line = f"{place:4}. {where}: {describe_region(doubt, doubts.classes)}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _open_predictor(model: str, device: str) -> Predictor:
+    """Open the model that labels are compared with; print the terms of its licence."""
+    predictor = Predictor(open_runtime(model, Compute(device=device)))
+    if note := terms_note(model, predictor.spec.license):
+        print(note)
+    return predictor
+
+
+def _fit_reference(data: LabelledFolder, given: str, device: str) -> FitReference:
+    """Fit to the images with masks, in folds."""
+    splits, _ = independent_splits(data)
+    items = list(with_masks(splits))
+    return fit_reference(items, data.classes, given, DEFAULT_START, usable_device(device), show)
+
+
+def _find_doubts(reference: LabelReference, data: LabelledFolder, given: str) -> Doubts:
+    """Compare all masks with a reference, and find the folder that `segmenter label` would open."""
+    from segmenter.extras.labelling.label_folder import find_image_folder
+
+    splits, _ = independent_splits(data)
+    number = num_steps(len(with_masks(splits)))
+    with timed_progress("comparing labels", number) as advance:
+        found = find_doubts(reference, splits, data.classes, advance)
+    try:
+        folder = find_image_folder(Path(given)) if Path(given).is_dir() else None
+    except UserError:
+        folder = None
+    return replace(found, image_folder=folder)

@@ -1,27 +1,32 @@
-"""The page of a data check: findings with thumbnails, and charts of classes and sizes."""
+"""The page of a data check: what to fix first, findings with pictures, classes and sizes."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image, decode_mask
+from segmenter.data.decoding.set_bands import range_lines
 from segmenter.data.folder import LabelledFolder
-from segmenter.data.masks.problems import Problem
+from segmenter.data.masks.problems import Problem, Severity
 from segmenter.data.masks.values import MaskError, map_known_values
+from segmenter.data.pairing.items import Item
 from segmenter.drawing import smaller_size
 from segmenter.errors import UserError
-from segmenter.extras.checking.check import Check
+from segmenter.extras.checking.data_check import Check
+from segmenter.extras.checking.doubt_pictures import DoubtCards
 from segmenter.extras.checking.findings import Finding
 from segmenter.extras.checking.split_facts import SplitFacts
 from segmenter.files.outputs import OutputFolder
+from segmenter.image_spec import shown_pixels
 from segmenter.pages import PAGE_NAME, data_uri, render_page
+from segmenter.text import visible
 
 _NUM_PICTURED = 4
 """Problems of one kind that are shown with pictures."""
@@ -31,53 +36,69 @@ _NUM_PICTURES = 4
 """Of one problem."""
 _NUM_VALUES = 10
 _NUM_SIZES = 8
-_MAX_SIDE = 240
+_NUM_SAMPLES = 4
+"""Images that are shown under their masks, whatever was found."""
+_MAX_SIDE = 640
+_OPACITY = 0.6
 _UNKNOWN_COLOR = (255, 0, 200)
 _IGNORED_COLOR = (46, 50, 58)
-_MIN_SHARE = 1e-5  # where the axis of shares begins
+
+
+class _Picture(NamedTuple):
+    """A file as it is shown."""
+
+    name: str
+    source: str | None
+    """Data URI; None if the file cannot be drawn."""
+    size: tuple[int, int] = (1, 1)
+    """Height and width of the picture, in pixels."""
+    over: str | None = None
+    """Data URI of the same image with its mask over it, if they fit."""
 
 
 class _Card(NamedTuple):
     """A problem as it is shown."""
 
     message: str
-    pictures: list[tuple[str, str | None]]
-    """File name, and data URI; none if the file cannot be drawn."""
+    pictures: list[_Picture]
 
 
-class _Dot(NamedTuple):
-    """A split's share of a class, on the axis of shares."""
+class _Share(NamedTuple):
+    """The part of a split that a class has."""
 
-    split: int
-    x: float
-    """0 to 1 along the axis."""
-    text: str
+    share: float | None
+    """Of its labelled pixels, 0 to 1; None if it has none."""
+    masks: int
+    num_usable: int
 
 
 class _Row(NamedTuple):
-    """A class in the chart of shares."""
+    """A class in the table of shares."""
 
     name: str
     color: tuple[int, int, int]
-    dots: list[_Dot]
+    shares: list[_Share]
+    """In the order of the splits."""
 
 
 class _Size(NamedTuple):
-    """An image size in the chart of sizes."""
+    """An image size, and how many images have it."""
 
     width: int
     height: int
     count: int
-    radius: float
 
 
-def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path:
+def write_page(
+    check: Check, data: LabelledFolder, folder: OutputFolder, doubts: DoubtCards | None = None
+) -> Path:
     """Write one page that holds everything, pictures too, so that it can be mailed.
 
     Args:
         check: What was found.
         data: What it was found in; images and masks that are shown are read once more.
         folder: Gets the page.
+        doubts: Labels that are probably wrong, as they are shown.
 
     Returns:
         The path of the page.
@@ -85,85 +106,166 @@ def write_page(check: Check, data: LabelledFolder, folder: OutputFolder) -> Path
     Raises:
         UserError: If it cannot be written.
     """
-    masks = {item.mask for items in data.splits.values() for item in items if item.mask}
-    sizes = _sizes(check.splits)
+    items = [item for members in data.splits.values() for item in members]
+    images = {item.mask: item.image for item in items if item.mask}
+    to_fix = _files_to_fix(check.findings)
     page = render_page(
         "segmenter.extras.checking",
         "check.html.jinja",
         check=check,
-        findings=[(each, _cards(each, masks, check.classes)) for each in check.findings],
+        doubts=doubts,
+        in_short=_in_short(check, items, len(to_fix)),
+        to_fix=to_fix,
+        to_fix_uri=_text_uri(to_fix),
+        findings=[(each, _cards(each, images, check)) for each in check.findings],
+        samples=_samples(images, check.classes),
         num_listed=_NUM_LISTED,
         num_pictured=_NUM_PICTURED,
         num_values=_NUM_VALUES,
+        unknown_color=_UNKNOWN_COLOR,
+        ignored_color=_IGNORED_COLOR,
         rows=_rows(check),
-        ticks=[(_along(share), f"{100 * share:g} %") for share in (1e-4, 1e-3, 0.01, 0.1, 1.0)],
-        sizes=sizes,
-        largest=max((max(size.width, size.height) for size in sizes), default=1),
+        sizes=_sizes(check.splits),
         num_sizes=_NUM_SIZES,
         names=check.classes.names,
+        range_lines=range_lines(check.classes.image) if check.classes.image else [],
     )
     return folder.write(PAGE_NAME, page)
 
 
-def _cards(finding: Finding, masks: set[Path], classes: Classes) -> list[_Card]:
-    return [_card(problem, masks, classes) for problem in finding.problems[:_NUM_PICTURED]]
+def _samples(images: Mapping[Path, Path], classes: Classes) -> list[_Picture]:
+    """Draw some images under their masks, spread over all splits."""
+    masks = list(images)
+    spread = masks[:: max(len(masks) // _NUM_SAMPLES, 1)][:_NUM_SAMPLES]
+    drawn = (picture for mask in spread for picture in _pictures(mask, images, classes))
+    return [picture for picture in drawn if picture.over]
 
 
-def _card(problem: Problem, masks: set[Path], classes: Classes) -> _Card:
-    pictures = []
-    for path in problem.paths[:_NUM_PICTURES]:
-        if path.suffix.lower() == ".txt":
-            continue
-        try:
-            drawn = _mask_picture(path, classes) if path in masks else _image_picture(path)
-        except UserError:
-            drawn = None
-        pictures.append((path.name, None if drawn is None else data_uri(drawn)))
-    return _Card(problem.message, pictures)
+def _in_short(check: Check, items: Sequence[Item], num_to_fix: int) -> str:
+    """Say how many images are usable, and how many files to fix first."""
+    usable = sum(split.num_usable for split in check.splits)
+    without_mask = {
+        path
+        for finding in check.findings
+        if finding.kind == "photo-without-mask"
+        for problem in finding.problems
+        for path in problem.paths
+    }
+    left_out = without_mask - {item.image for item in items}
+    total = sum(split.num_images for split in check.splits) + len(left_out)
+    fix = "; nothing must be fixed"
+    if num_to_fix:
+        fix = f"; fix {'this file' if num_to_fix == 1 else f'these {num_to_fix} files'} first"
+    return f"{usable} of {total} images are usable for training{fix}."
 
 
-def _image_picture(path: Path) -> UInt8[ndarray, "height width 3"]:
-    image = decode_image(path)
-    return cv2.resize(image, smaller_size(image.shape, _MAX_SIDE), interpolation=cv2.INTER_AREA)
+def _files_to_fix(findings: Sequence[Finding]) -> list[str]:
+    """Return the files with an error, each once, in the order of the findings."""
+    paths = (
+        str(path)
+        for finding in findings
+        if finding.severity is Severity.ERROR
+        for problem in finding.problems
+        for path in problem.paths
+    )
+    return list(dict.fromkeys(paths))
 
 
-def _mask_picture(path: Path, classes: Classes) -> UInt8[ndarray, "height width 3"]:
-    """The mask in the colours of its classes; what has no class stands out, however small."""
-    raw = decode_mask(path, apply_palette=classes.is_rgb)
+def _text_uri(lines: Sequence[str]) -> str:
+    """Return a link that holds a text file."""
+    text = "".join(f"{visible(line)}\n" for line in lines)
+    return f"data:text/plain;charset=utf-8,{quote(text)}"
+
+
+def _cards(finding: Finding, images: Mapping[Path, Path], check: Check) -> list[_Card]:
+    return [_card(problem, images, check) for problem in finding.problems[:_NUM_PICTURED]]
+
+
+def _card(problem: Problem, images: Mapping[Path, Path], check: Check) -> _Card:
+    paths = [path for path in problem.paths if path.suffix.lower() != ".txt"]
+    # An image whose mask is shown as well is drawn under it.
+    covered = {images[path] for path in paths if path in images}
+    shown = [path for path in paths if path not in covered]
+    pictures = [picture for path in shown for picture in _pictures(path, images, check.classes)]
+    return _Card(_short_message(problem.message, check.data), pictures[:_NUM_PICTURES])
+
+
+def _short_message(message: str, data: str) -> str:
+    """Return a message without the folder of the data set before its paths."""
+    folder = data.partition(":")[2] if not Path(data).exists() and ":" in data else data
+    return message.replace(f"{Path(folder)}/", "") if len(folder) > 1 else message
+
+
+def _pictures(path: Path, images: Mapping[Path, Path], classes: Classes) -> list[_Picture]:
+    """Draw a mask over its image; or both side by side, if they differ in size."""
+    mask = _labels(path, classes) if path in images else None
+    image = _image(images.get(path, path), classes)
+    if mask is None:
+        return [_picture(path.name, image)]
+    if image is None or image.shape[:2] != mask.shape:
+        name = images[path].name
+        return [_picture(name, image), _picture(path.name, _drawn(mask, classes))]
+    size = smaller_size(image.shape, _MAX_SIDE)
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    over = cv2.addWeighted(small, 1 - _OPACITY, _drawn(mask, classes), _OPACITY, 0)
+    over[_has_unknown(mask, size)] = _UNKNOWN_COLOR
+    return [_Picture(path.name, data_uri(small), small.shape[:2], data_uri(np.asarray(over)))]
+
+
+def _picture(name: str, drawn: UInt8[ndarray, "height width 3"] | None) -> _Picture:
+    if drawn is None:
+        return _Picture(name, None)
+    size = smaller_size(drawn.shape, _MAX_SIDE)
+    small = np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA))
+    return _Picture(name, data_uri(small), small.shape[:2])
+
+
+def _image(path: Path, classes: Classes) -> UInt8[ndarray, "height width 3"] | None:
     try:
-        labels = map_known_values(raw, classes, source=str(path))
-    except MaskError:
-        return _image_picture(path)
-    size = smaller_size(raw.shape, _MAX_SIDE)
+        return shown_pixels(decode_image(path, image=classes.image), classes.image)
+    except UserError:
+        return None
+
+
+def _labels(path: Path, classes: Classes) -> Int32[ndarray, "height width"] | None:
+    """Return the labels of a mask, -1 where a value has no class; None if it cannot be read."""
+    try:
+        raw = decode_mask(path, apply_palette=classes.is_rgb)
+        return map_known_values(raw, classes, source=str(path))
+    except (UserError, MaskError):
+        return None
+
+
+def _drawn(
+    labels: Int32[ndarray, "height width"], classes: Classes
+) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
+    """The mask in the colours of its classes; what has no class stands out, however small."""
+    size = smaller_size(labels.shape, _MAX_SIDE)
     small = np.array(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), dtype=np.int32)
-    unknown = (labels < 0).astype(np.float32)
-    has_unknown = np.asarray(cv2.resize(unknown, size, interpolation=cv2.INTER_AREA))
     is_class = (small >= 0) & (small < len(classes))
     drawn = np.full((*small.shape, 3), _IGNORED_COLOR, dtype=np.uint8)
     drawn[is_class] = np.take(classes.colors, small[is_class], axis=0)
-    drawn[has_unknown > 0] = _UNKNOWN_COLOR
+    drawn[_has_unknown(labels, size)] = _UNKNOWN_COLOR
     return drawn
+
+
+def _has_unknown(labels: Int32[ndarray, "height width"], size: tuple[int, int]) -> ndarray:
+    """Return where a picture of (width, height) `size` covers a value without a class."""
+    unknown = (labels < 0).astype(np.float32)
+    return np.asarray(cv2.resize(unknown, size, interpolation=cv2.INTER_AREA)) > 0
 
 
 def _rows(check: Check) -> list[_Row]:
     """A row for each class: its share of the labelled pixels in each split."""
     rows = []
     for index, info in enumerate(check.classes.by_index):
-        dots = []
-        for place, split in enumerate(check.splits):
+        shares = []
+        for split in check.splits:
             total = int(split.pixel_counts.sum())
-            if total:
-                share = int(split.pixel_counts[index]) / total
-                masks = f"{split.mask_counts[index]} of {split.num_usable} masks"
-                text = f"{split.name}: {100 * share:.3g} % of its pixels, in {masks}"
-                dots.append(_Dot(place, _along(share), text))
-        rows.append(_Row(info.name, info.color, dots))
+            share = int(split.pixel_counts[index]) / total if total else None
+            shares.append(_Share(share, int(split.mask_counts[index]), split.num_usable))
+        rows.append(_Row(info.name, info.color, shares))
     return rows
-
-
-def _along(share: float) -> float:
-    """Where a share lies on a logarithmic axis, 0 to 1."""
-    return 1 - math.log10(max(share, _MIN_SHARE)) / math.log10(_MIN_SHARE)
 
 
 def _sizes(splits: Sequence[SplitFacts]) -> list[_Size]:
@@ -173,6 +275,4 @@ def _sizes(splits: Sequence[SplitFacts]) -> list[_Size]:
         for size, count in split.sizes:
             counts[size] = counts.get(size, 0) + count
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [
-        _Size(width, height, count, 3 + 2 * math.log10(count)) for (height, width), count in ordered
-    ]
+    return [_Size(width, height, count) for (height, width), count in ordered]

@@ -1,4 +1,4 @@
-"""What is wrong with a data set whose items are read: the one place that says it.
+"""List the problems of a data set whose items are read: the one place that does.
 
 `segmenter check` shows it, and `segmenter train` refuses what is an error.
 """

@@ -30,17 +30,17 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """How grave it is."""
+        """Return its severity."""
         return KINDS[self.kind].severity
 
     @property
     def title(self) -> str:
-        """What is found, in words."""
+        """Describe the finding."""
         return KINDS[self.kind].title
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """Return the remedy."""
         return KINDS[self.kind].advice
 
     @cached_property

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 from numpy import ndarray
 
 NUM_BITS = 256
 MAX_DISTANCE = 32
-"""Images whose hashes differ in at most so many bits are alike; measured in docs/check.md."""
+"""Images whose hashes differ in at most this number of bits are alike; see docs/how-to/check.md."""
 
 _REDUCED_SIDE, _NUM_FREQUENCIES = 64, 16
 _MIN_CONTRAST = 2.0
@@ -28,7 +28,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What images are compared by."""
+    """Fingerprint by which images are compared."""
 
     digest: bytes
     """Of all pixels: equal only for equal images."""
@@ -49,9 +49,17 @@ class Match(NamedTuple):
     is_mirrored: bool
 
 
-def fingerprint(image: UInt8[ndarray, "height width 3"]) -> Fingerprint:
-    """What an image, upright and RGB, is compared by."""
-    digest = digest_pixels(image)
+def fingerprint(
+    image: UInt8[ndarray, "height width 3"],
+    pixels: Shaped[ndarray, "height width channels"] | None = None,
+) -> Fingerprint:
+    """Compute the fingerprint of an image, upright and RGB.
+
+    Args:
+        image: The picture that is hashed.
+        pixels: All values of the image; None: the picture itself.
+    """
+    digest = digest_pixels(image if pixels is None else pixels)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     size = (_REDUCED_SIDE, _REDUCED_SIDE)
     reduced = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -60,7 +68,7 @@ def fingerprint(image: UInt8[ndarray, "height width 3"]) -> Fingerprint:
     return Fingerprint(digest, _hash(reduced), _hash(reduced[:, ::-1].copy()))
 
 
-def digest_pixels(image: UInt8[ndarray, "height width 3"]) -> bytes:
+def digest_pixels(image: Shaped[ndarray, "height width channels"]) -> bytes:
     """16 bytes that only images of the same size and pixels share."""
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)

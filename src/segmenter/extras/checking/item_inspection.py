@@ -1,30 +1,32 @@
-"""What is learned from one image and its mask when both are read whole."""
+"""Inspect one image and its mask, both read whole."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Shaped, UInt8
 from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import read_image
+from segmenter.data.decoding.set_bands import Quantiles, type_problem, value_quantiles
 from segmenter.data.masks.inspection import MaskFacts, inspect_header, inspect_mask
 from segmenter.data.masks.problems import Problem, errors_in
 from segmenter.data.pairing.items import Item
 from segmenter.errors import UserError
 from segmenter.extras.checking.fingerprint import Fingerprint, digest_pixels, fingerprint
+from segmenter.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one image is like."""
+    """Facts of one image."""
 
     size: tuple[int, int]
     """Height and width, upright."""
-    mean: Float64[ndarray, "3"]
-    """Of its red, green and blue, 0 to 255."""
-    variance: Float64[ndarray, "3"]
+    mean: Float64[ndarray, " channels"]
+    """Of its red, green and blue, 0 to 255; or of its channels."""
+    variance: Float64[ndarray, " channels"]
     fingerprint: Fingerprint
 
 
@@ -40,9 +42,11 @@ class Inspection:
     digest: bytes | None = None
     """Of the pixels of the image; none if it cannot be read."""
     has_header: bool = True
-    """Whether the file of the image says what it is."""
+    """True: the file of the image declares its kind."""
     bits: int | None = None
     """Bits a sample that were found; none where there are 8, or the file fixes them."""
+    quantiles: Quantiles | None = None
+    """Of the values of an image that is not RGB of 8 bits."""
 
 
 def inspect(item: Item, classes: Classes, *, quickly: bool = False) -> Inspection:
@@ -54,34 +58,56 @@ def inspect(item: Item, classes: Classes, *, quickly: bool = False) -> Inspectio
         quickly: Omit what only a report needs; the problems are the same.
     """
     header, problems = inspect_header(item)
-    facts = digest = size = bits = None
-    if header is not None:
+    facts = digest = size = bits = quantiles = None
+    if classes.image is not None:
+        problems = tuple(each for each in problems if each.kind != "dropped-band")
+    other = header and type_problem(item.image, header, classes.image)
+    if other is not None:
+        problems += (other,)
+    elif header is not None:
         try:
-            decoded = read_image(item.image, image_bits=classes.image_bits)
+            decoded = read_image(item.image, image_bits=classes.image_bits, image=classes.image)
             pixels, bits = decoded.pixels, decoded.bits
             size = pixels.shape[0], pixels.shape[1]
-            facts = None if quickly else _image_facts(pixels)
+            picture = pixels
+            if classes.image is not None:
+                quantiles = value_quantiles(pixels)
+                picture = _picture(pixels, classes.image, quantiles)
+            facts = None if quickly else _image_facts(pixels, picture)
             digest = digest_pixels(pixels) if facts is None else facts.fingerprint.digest
         except UserError as error:
             problems = (Problem("unreadable-photo", str(error), (item.image,)),)
     mask = None if item.mask is None else inspect_mask(item, classes, header, size)
     problems += mask.problems if mask else ()
-    return Inspection(facts, mask, problems, digest, header is not None, bits)
+    return Inspection(facts, mask, problems, digest, header is not None, bits, quantiles)
 
 
 def unread(item: Item) -> Inspection:
-    """What is known of an image that ended the process which decoded it, or whose mask did."""
+    """Describe an image that ended the process which decoded it, or whose mask did."""
     message = f"{item.image} or its mask ended the process that read it, perhaps for want of memory"
     return Inspection(None, None, (Problem("unreadable-photo", message, (item.image,)),))
 
 
 def is_usable(inspection: Inspection) -> bool:
-    """Whether the item can be trained on."""
+    """Return True if the item can be trained on."""
     return inspection.mask is not None and not errors_in(inspection.problems)
 
 
-def _image_facts(image: UInt8[ndarray, "height width 3"]) -> ImageFacts:
-    mean, deviation = cv2.meanStdDev(image)
-    variance = np.square(deviation[:, 0])
-    size = image.shape[0], image.shape[1]
-    return ImageFacts(size, mean[:, 0], variance, fingerprint(image))
+def _picture(
+    pixels: Shaped[ndarray, "height width channels"], image: ImageSpec, quantiles: Quantiles
+) -> UInt8[ndarray, "height width 3"]:
+    """Return three channels over the range of this one image: that of the set is not known yet."""
+    if image.dtype != "uint8" and len(quantiles):
+        image = image.with_range(quantiles[1], quantiles[-2])
+    return image.show(pixels)
+
+
+def _image_facts(
+    pixels: Shaped[ndarray, "height width channels"], picture: UInt8[ndarray, "height width 3"]
+) -> ImageFacts:
+    moments = [cv2.meanStdDev(channel) for channel in cv2.split(pixels)]
+    mean = np.array([each.item() for each, _ in moments])
+    variance = np.square([each.item() for _, each in moments])
+    size = pixels.shape[0], pixels.shape[1]
+    found = fingerprint(picture, pixels)
+    return ImageFacts(size, mean, variance, found)

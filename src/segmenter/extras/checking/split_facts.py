@@ -1,4 +1,4 @@
-"""What a data set is like: classes, sizes and colours of each split, and what follows for a run."""
+"""Describe a data set: classes, sizes and colours of each split, and settings that suit them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from numpy import ndarray
 
 from segmenter.classes import Classes
 from segmenter.data.class_weights import CLASS_WEIGHT_RULES, weights_by_rule
+from segmenter.data.masks.inspection import gather_sizes
 from segmenter.data.masks.problems import Problem
+from segmenter.data.masks.region_widths import SizeFacts
 from segmenter.extras.checking.item_inspection import Inspection, is_usable
 
 _MAX_CROP = 512
@@ -22,7 +24,7 @@ _FITTING_SHARE = 0.9
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What one split is like."""
+    """Facts of one split."""
 
     name: str
     num_images: int
@@ -35,14 +37,16 @@ class SplitFacts:
     """Pixels that are ignored."""
     sizes: tuple[tuple[tuple[int, int], int], ...]
     """(Height, width) and how many images have it, the commonest first."""
-    mean: Float64[ndarray, "3"] | None
-    """Of red, green and blue over all pixels, 0 to 255; none without readable images."""
-    std: Float64[ndarray, "3"] | None
+    mean: Float64[ndarray, " channels"] | None
+    """Of red, green and blue over all pixels, 0 to 255, or of the channels; none without images."""
+    std: Float64[ndarray, " channels"] | None
+    regions: SizeFacts
+    """Sizes of the usable masks, and of the regions in them."""
 
 
 @dataclass(frozen=True)
 class Suggestions:
-    """What to begin a recipe with, from the training split."""
+    """Fields of a recipe that suit the training split."""
 
     split: str
     class_weights: dict[str, Float64[ndarray, " classes"]]
@@ -85,6 +89,7 @@ def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) ->
         sizes=tuple(sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))),
         mean=mean,
         std=std,
+        regions=gather_sizes(masks, num_classes),
     )
 
 
@@ -104,7 +109,7 @@ def missing_classes(
 
 
 def suggest(training: SplitFacts) -> Suggestions:
-    """What to begin a recipe with."""
+    """Return fields of a recipe that suit the data."""
     sides = [min(size) for size, count in training.sizes for _ in range(count)]
     crop_sizes = {}
     if sides:

@@ -17,9 +17,7 @@ from segmenter.drawing import class_shares
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Compute
 from segmenter.predicting.images import Result, predict_files
-from segmenter.runtimes.open_runtime import open_runtime
 
 Batch = dict[str, ndarray]
 """Columns of rows, as `map_batches` hands them over by default."""
@@ -39,14 +37,14 @@ class LabelRows:
 
     Args:
         model: As for `Predictor`; a path must lead to the file on every machine.
-        compute: Fields of `options.Compute`: `device`, `runtime`, `precision`, `merge_threshold`.
+        options: Other keywords of `Predictor`, such as `device`, `short_side` or `threshold`.
 
     Raises:
         UserError: If the model cannot be used.
     """
 
-    def __init__(self, model: str = "street", **compute: Any) -> None:
-        self._predictor = Predictor(open_runtime(model, Compute(**compute)))
+    def __init__(self, model: str = "street", **options: Any) -> None:
+        self._predictor = Predictor(model, **options)
 
     def __call__(self, batch: Batch) -> Batch:
         """Label a batch.
@@ -80,7 +78,7 @@ class LabelRows:
         for each in given:
             try:
                 if isinstance(each, bytes):
-                    each = decode_image(each, image_bits=self._predictor.image_bits)
+                    each = self._decode(each)
                 images.append(each)
                 found.append("")
             except (UserError, MemoryError) as error:
@@ -91,6 +89,10 @@ class LabelRows:
             labels = [self._one(image) for image in images]
         left = iter(labels)
         return [problem or next(left) for problem in found]
+
+    def _decode(self, data: bytes) -> ndarray:
+        predictor = self._predictor
+        return decode_image(data, image_bits=predictor.image_bits, image=predictor.spec.image)
 
     def _one(self, image: ndarray) -> ndarray | str:
         try:
@@ -109,16 +111,16 @@ class LabelFiles:
     Args:
         out: Folder for the results; what is there and is not ours is never replaced.
         model: As for `Predictor`; a path must lead to the file on every machine.
-        compute: Fields of `options.Compute`: `device`, `runtime`, `precision`, `merge_threshold`.
+        options: Other keywords of `Predictor`, such as `device`, `short_side` or `threshold`.
 
     Raises:
         UserError: If model or folder cannot be used.
     """
 
-    def __init__(self, out: str, model: str = "street", **compute: Any) -> None:
+    def __init__(self, out: str, model: str = "street", **options: Any) -> None:
         self._out = Path(out)
         self._folder = OutputFolder(self._out)
-        self._predictor = Predictor(open_runtime(model, Compute(**compute)))
+        self._predictor = Predictor(model, **options)
 
     def __call__(self, batch: Batch) -> Batch:
         """Label a batch.

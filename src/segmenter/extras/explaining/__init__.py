@@ -1,1 +1,1 @@
-"""What a model bases its labels on: attention, confidence, and how it tells classes apart."""
+"""Explain the labels of a model: attention, confidence, class embeddings."""

@@ -1,4 +1,4 @@
-"""How a model tells classes and patches apart: singular and principal directions of its tokens."""
+"""Project class and patch embeddings onto their singular and principal directions."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -9,7 +9,7 @@ from segmenter.model import Segmenter
 
 
 def class_embeddings(model: Segmenter) -> Float[Tensor, "classes dim"]:
-    """What each class is compared with: its learned token, or its row of the linear layer."""
+    """Return the embedding of each class: its learned token, or its row of the linear layer."""
     return model.decoder.class_embeddings.detach()
 
 

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from segmenter.checkpoints.license import terms_note
 from segmenter.data.decoding.decode import decode_image
+from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.extras.explaining.explain_page import Origin, write_explanation
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Compute, Device
+from segmenter.options import Compute, Device, DrawnOutput
 from segmenter.pages import PAGE_NAME
 from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.terminal import progress_bar
+from segmenter.text import visible
 
 
 def run_explanation(
@@ -20,7 +24,7 @@ def run_explanation(
     patch: str | None,
     class_name: str | None,
     device: Device,
-    overwrite: bool,
+    output: DrawnOutput,
 ) -> Path:
     """Write the page; returns its path.
 
@@ -29,14 +33,26 @@ def run_explanation(
     """
     if patch is not None and class_name is not None:
         raise UserError("give --patch or --class, not both")
-    folder = OutputFolder(out, overwrite=overwrite)
+    folder = OutputFolder(out, overwrite=output.overwrite)
     folder.check([PAGE_NAME])
-    if overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
+    if output.overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
         raise UserError(f"{image} lies in the output folder, and could be lost; give another --out")
     predictor = Predictor(open_runtime(model, Compute(device=device.device, runtime="torch")))
+    print(predictor.runtime.describe_device())
+    if note := terms_note(model, predictor.spec.license):
+        print(note)
+    predictor.spec.require_rgb()
     pixels = decode_image(image, image_bits=predictor.image_bits)
-    predictor.spec.encoder.require_rgb()
-    write_explanation(predictor, pixels, image.name, Origin(_patch(patch), class_name), folder)
+    predictor.classes = recolored(predictor.classes, output.palette)
+    model_parts = predictor.model
+    num_blocks = len(model_parts.encoder.blocks) + model_parts.decoder.num_attention_blocks
+    origin = Origin(_patch(patch), class_name)
+    with progress_bar("drawing the attention of each block", num_blocks) as advance:
+        remark = write_explanation(
+            predictor, pixels, image.name, origin, folder, model=model, on_block=advance
+        )
+    if remark:
+        print(f"note: {visible(remark)}")
     return out / PAGE_NAME
 
 

@@ -1,25 +1,30 @@
-"""`explain`: one page and PNGs of what a model looks at in an image."""
+"""`explain`: one page and its pictures of what a model looks at in an image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt, UInt8
 from numpy import ndarray
 
-from segmenter.drawing import label_png, overlay
+from segmenter.classes import Classes, ClassInfo, Color
+from segmenter.drawing import class_shares, label_png, overlay, shown_classes
 from segmenter.errors import UserError
 from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
 from segmenter.extras.explaining.maps import seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
-from segmenter.model.attention_maps import AttentionMaps, attention_maps
-from segmenter.pages import PAGE_NAME, render_page
+from segmenter.model.attention_maps import AttentionMaps, all_attention_maps
+from segmenter.pages import PAGE_NAME, label_map_uri, render_page, shown_names
 
-_SIDE = 320  # of the small pictures, in pixels
+_SIDE = 640  # of the pictures, in pixels
+_HEAD_SIDE = 320  # of those of single heads
+_TOP_QUANTILE = 0.99
+"""Patches above this share of all are brightest, so that one outlier does not darken the others."""
 _MARK = (255, 255, 255)
+_NUM_NEAREST = 3
 
 
 class Origin(NamedTuple):
@@ -32,9 +37,11 @@ class Origin(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """One block's picture files."""
+    """The picture files of one block."""
 
     name: str
+    mean: str
+    """The mean over the heads."""
     heads: list[str]
 
 
@@ -44,8 +51,11 @@ def write_explanation(
     name: str,
     origin: Origin,
     folder: OutputFolder,
-) -> None:
-    """Write `index.html` and its PNGs.
+    *,
+    model: str = "",
+    on_block: Callable[[], object] = lambda: None,
+) -> str | None:
+    """Write `index.html` and its pictures.
 
     Args:
         predictor: The model.
@@ -53,63 +63,138 @@ def write_explanation(
         name: What the page calls it.
         origin: From where to look.
         folder: Where to write.
+        model: What the page calls the model.
+        on_block: Called after each block, to show progress.
+
+    Returns:
+        A remark for the user; None if there is none.
 
     Raises:
-        UserError: If there is no such patch or class, or a file cannot be written.
+        UserError: If the patch or class does not exist, or a file cannot be written.
     """
     pixels = seen_as_a_whole(predictor, image)
-    height, width = (side * _SIDE // max(pixels.shape[2:]) or 1 for side in pixels.shape[2:])
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     labels = predictor(image)
     classes = predictor.classes
     drawn = overlay(image, labels, classes.colors, background_index=classes.background_index)
     patch, class_index = _place(predictor, pixels, origin)
-
+    small = _resized(image, pixels.shape[2:], _SIDE)
     folder.write("photo.png", label_png(small))
-    folder.write(
-        "labels.png",
-        label_png(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)),
-    )
-    tokens = _uncovered(token_colors(predictor.model, pixels), predictor, pixels, (height, width))
+    folder.write("labels.png", label_png(_resized(drawn, pixels.shape[2:], _SIDE)))
+    tokens = _uncovered(token_colors(predictor.model, pixels), predictor, pixels, small.shape[:2])
     folder.write("tokens.png", label_png(tokens))
+    view = _View(predictor, pixels, patch, small, _resized(image, pixels.shape[2:], _HEAD_SIDE))
     layers = []
-    for part, number, maps in _all_maps(predictor, pixels):
-        index = class_index if maps.num_classes else None
-        weights = maps.of_patch(*patch) if index is None else maps.of_class(index)
-        if not weights.any():
-            continue  # in the decoder `atm` patches take nothing
-        heads = []
-        for head, weight in enumerate(weights[0].cpu().numpy()):
-            picture = _over(small, weight, predictor, pixels)
-            if index is None:
-                _mark(picture, patch, predictor, pixels)
-            heads.append(f"{part}-{number + 1}-head-{head + 1}.png")
-            folder.write(heads[-1], label_png(picture))
-        layers.append(_Layer(f"{part} {number + 1}", heads))
+    for part, number, maps in all_attention_maps(predictor.model, pixels):
+        layer = _write_layer(view, f"{part}-{number + 1}", maps, class_index, folder)
+        if layer is not None:
+            layers.append(layer._replace(name=f"{part} block {number + 1}".capitalize()))
+        on_block()
+    remark = _remark(origin.class_name, labels, classes)
     page = render_page(
         "segmenter.extras.explaining",
         "explain.html.jinja",
         name=name,
+        model=model,
+        remark=remark,
         origin=f"patch {patch[0]},{patch[1]}",
         class_name=origin.class_name,
+        license=predictor.spec.license,
         layers=layers,
+        size=small.shape[:2],
+        label_map=label_map_uri(labels),
+        class_names=shown_names(classes.names),
+        legend=_legend(labels, classes),
         **_class_values(predictor),
     )
     folder.write(PAGE_NAME, page)
+    return remark
+
+
+class _View(NamedTuple):
+    """The picture under the attention."""
+
+    predictor: Predictor
+    pixels: Float[torch.Tensor, "1 3 seen_height seen_width"]
+    patch: tuple[int, int]
+    image: UInt8[ndarray, "height width 3"]
+    small_image: UInt8[ndarray, "small_height small_width 3"]
+    """For single heads."""
+
+
+def _write_layer(
+    view: _View, name: str, maps: AttentionMaps, class_index: int | None, folder: OutputFolder
+) -> _Layer | None:
+    """Write the pictures of one block; None where the origin attends to nothing."""
+    index = class_index if maps.num_classes else None
+    weights = maps.of_patch(*view.patch) if index is None else maps.of_class(index)
+    if not weights.any():
+        return None  # in the decoder `atm` patches take nothing
+    weights = weights[0].cpu().numpy()
+    named = {f"{name}-mean.png": (view.image, weights.mean(axis=0))}
+    named |= {
+        f"{name}-head-{head + 1}.png": (view.small_image, weight)
+        for head, weight in enumerate(weights)
+    }
+    for file, (image, weight) in named.items():
+        picture = attention_picture(image, weight, view.predictor, view.pixels)
+        if index is None:
+            _mark(picture, view.patch, view.predictor, view.pixels)
+        folder.write(file, label_png(picture))
+    mean, *heads = named
+    return _Layer(name, mean, heads)
+
+
+def _resized(
+    picture: UInt8[ndarray, "height width 3"], seen: Sequence[int], side: int
+) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
+    """Resize a picture to the shape that the model saw, with `side` as its long side."""
+    height, width = (each * side // max(seen) or 1 for each in seen)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _remark(
+    class_name: str | None, labels: UInt[ndarray, "height width"], classes: Classes
+) -> str | None:
+    """Say so if no pixel has the class that is asked for."""
+    if class_name is None or (labels == classes.names.index(class_name)).any():
+        return None
+    return (
+        f"no pixel of this image is labelled {class_name}: the patch shown is the one where it is "
+        "most probable"
+    )
+
+
+def _legend(
+    labels: UInt[ndarray, "height width"], classes: Classes
+) -> list[tuple[str, Color, float]]:
+    """Return name, colour and share of the classes in the image, the largest first."""
+    shares = class_shares(labels, len(classes))
+    found = [(classes.by_index[index], shares[index]) for index in shown_classes(shares)]
+    return [(info.name, info.color, float(share)) for info, share in found]
 
 
 def _class_values(predictor: Predictor) -> dict[str, Any]:
     """Return what the page shows of how the model tells classes apart."""
     classes, decoder = predictor.classes.classes, predictor.model.decoder
-    names = [info.name for info in classes]
     points = zip(classes, class_map(predictor.model).tolist(), strict=True)
-    similarity = class_similarity(predictor.model).cpu().tolist()
+    similarity = class_similarity(predictor.model).cpu().numpy()
     return {
-        "has_class_tokens": decoder.num_query_blocks + decoder.num_attention_blocks > 0,
-        "names": names,
+        "has_class_tokens": decoder.queries_are_classes
+        and decoder.num_query_blocks + decoder.num_attention_blocks > 0,
         "points": [(info.name, info.color, point) for info, point in points],
-        "similarity": list(zip(names, similarity, strict=True)),
+        "nearest": [
+            (info.name, info.color, _nearest(row, index, classes))
+            for index, (info, row) in enumerate(zip(classes, similarity, strict=True))
+        ],
     }
+
+
+def _nearest(
+    cosines: Float[ndarray, " classes"], index: int, classes: Sequence[ClassInfo]
+) -> list[tuple[str, float]]:
+    """Return name and cosine of the classes that are most similar to one."""
+    order = [other for other in np.argsort(-cosines, kind="stable").tolist() if other != index]
+    return [(classes[other].name, float(cosines[other])) for other in order[:_NUM_NEAREST]]
 
 
 def _place(
@@ -137,25 +222,15 @@ def _place(
     return (row, column), None
 
 
-def _all_maps(
-    predictor: Predictor, pixels: Float[torch.Tensor, "1 3 height width"]
-) -> Iterator[tuple[str, int, AttentionMaps]]:
-    """The attention of every block, one after the other."""
-    model = predictor.model
-    for number in range(len(model.encoder.blocks)):
-        yield "encoder", number, attention_maps(model, pixels, number, "encoder")
-    for number in range(model.decoder.num_attention_blocks):
-        yield "decoder", number, attention_maps(model, pixels, number, "decoder")
-
-
-def _over(
+def attention_picture(
     image: UInt8[ndarray, "height width 3"],
     weights: Float[ndarray, "rows columns"],
     predictor: Predictor,
     pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
 ) -> UInt8[ndarray, "height width 3"]:
-    """Attention over the image, bright where it is strong; the strongest patch is brightest."""
-    shares = (weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
+    """Attention over the image, bright where it is strong; one patch of a hundred is brightest."""
+    top = max(float(np.quantile(weights, _TOP_QUANTILE, method="lower")), 1e-12)
+    shares = (np.clip(weights / top, 0, 1) * 255).astype(np.uint8)
     heat = cv2.applyColorMap(shares, cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
     heat = _uncovered(np.ascontiguousarray(heat), predictor, pixels, image.shape[:2])
     return cv2.addWeighted(image, 0.4, heat, 0.6, 0)

@@ -1,29 +1,36 @@
-"""Where a model looks in an image, and how sure it is."""
+"""Compute the attention and confidence maps of an image."""
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from numpy import ndarray
 
+from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.resizing import resize_image, resized_size
 from segmenter.model.attention_maps import attention_maps
+from segmenter.text import visible
 
-_MAX_PATCHES = 2048  # the weights of all heads between so many patches take 100 MB
+_MAX_PATCHES = 2048  # the weights of all heads between 2048 patches take 100 MB
 
 
 def describe(predictor: Predictor, name: str) -> dict[str, Any]:
-    """What the page needs to know of the model: classes, colours, and its layers."""
+    """Return what the page shows of the model: licence, classes, colours and layers."""
     model = predictor.model
     depths = {"encoder": len(model.encoder.blocks), "decoder": model.decoder.num_attention_blocks}
     classes = predictor.classes
     return {
         "name": name,
+        "license": visible(predictor.spec.license),
+        "version": version("vit-segmenter"),
+        "provenance": visible(predictor.spec.provenance),
         "classes": list(classes.names),
         "colors": classes.colors.tolist(),
+        "distinct_colors": recolored(classes, "distinct").colors.tolist(),
         "layers": [
             {"name": f"{part} {index + 1}", "part": part}
             for part, depth in depths.items()
@@ -33,7 +40,7 @@ def describe(predictor: Predictor, name: str) -> dict[str, Any]:
 
 
 def confidence(
-    predictor: Predictor, image: UInt8[ndarray, "height width 3"]
+    predictor: Predictor, image: Shaped[ndarray, "height width channels"]
 ) -> UInt8[ndarray, "height width"]:
     """Probability of the class that each pixel got, 0 to 255."""
     return (predictor.confidence(image) * 255).round().astype(np.uint8)
@@ -41,12 +48,12 @@ def confidence(
 
 def attention(
     predictor: Predictor,
-    image: UInt8[ndarray, "height width 3"],
+    image: Shaped[ndarray, "height width channels"],
     layer: int,
     place: tuple[float, float] | None,
     class_index: int | None,
 ) -> dict[str, Any]:
-    """What a patch, or the token of a class, takes from each patch, head by head.
+    """Return the attention of a patch, or of a class token, to each patch, head by head.
 
     The image is seen as a whole, resized as the model's protocol says, and smaller where it would
     have too many patches.
@@ -63,7 +70,7 @@ def attention(
         multiples of the image's; and the patch that was meant.
 
     Raises:
-        UserError: If there is no such layer, place or class.
+        UserError: If the layer, place or class does not exist.
     """
     model = predictor.model
     depth = len(model.encoder.blocks)
@@ -96,8 +103,8 @@ def attention(
 
 
 def seen_as_a_whole(
-    predictor: Predictor, image: UInt8[ndarray, "height width 3"]
-) -> Float[torch.Tensor, "1 3 seen_height seen_width"]:
+    predictor: Predictor, image: Shaped[ndarray, "height width channels"]
+) -> Float[torch.Tensor, "1 channels seen_height seen_width"]:
     """The image as the model takes it, normalised, at once instead of through windows."""
     model = predictor.model
     height, width = resized_size(image.shape[:2], predictor.protocol)

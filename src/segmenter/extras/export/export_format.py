@@ -1,4 +1,4 @@
-"""What an export format is: the interface of whatever writes a model for others."""
+"""The interface of an export format, which writes a model for other programs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from segmenter.runtimes.exported import ExportFacts
 
 @dataclass(frozen=True)
 class Export:
-    """What is to be written, once it is known to compute what the model does."""
+    """Content to write, once it is known to compute what the model does."""
 
     contents: dict[Path, bytes]
     """Each file, in the order in which they are written."""
     graph: Path
     """The file that runtimes open."""
     computed: Segmenter
-    """What the graph computes: the model, or with other weights."""
+    """Model that the graph computes, perhaps with other weights."""
     facts: ExportFacts
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the report says beside parity and scores."""
+    """Entries of the report beside parity and scores."""
     remarks: Sequence[str] = ()
     """Lines for the user."""
 

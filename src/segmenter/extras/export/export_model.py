@@ -2,17 +2,18 @@
 
 import os
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.data.published.open_data import open_data
+from segmenter.checkpoints.license import terms_note
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import evaluate
-from segmenter.evaluation.evaluate_model import data_classes, scored_items
+from segmenter.evaluation.evaluate_model import open_scored, scored_items
 from segmenter.extras.export.export_format import Export, ExportFormat
 from segmenter.extras.export.formats import FORMATS, ExportOptions, FormatRow
 from segmenter.files.optional import require
@@ -26,18 +27,36 @@ from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.runtimes.parity import Parity, check_parity
 from segmenter.text import percent
 
-_EXACT = Compute(precision="float32")
+Log = Callable[[str], object]
+"""Shows one line."""
+
+_EXACT = Compute(device="cpu", precision="float32")
 _MAX_MIOU_LOSS = 0.001
 """Of a float32 graph: 0.1 points, which no rounding explains."""
 
 
-def export_model(model: str, out: Path, options: ExportOptions) -> None:
-    """Export, check, and only then put the files where they belong; print the report.
+@dataclass(frozen=True)
+class Exported:
+    """The files of an exported model, and how it was compared with the model."""
+
+    files: tuple[Path, ...]
+    """The files that were written, or the folder of a page."""
+    report: Path
+    """JSON of the comparison."""
+    parity: tuple[Parity, ...]
+    """Agreement of the graph with the model, in each runtime."""
+    miou: dict[str, Any] | None
+    """mIoU of model and graph, from 0 to 1, if a data set was given."""
+
+
+def export_model(model: str, out: Path, options: ExportOptions, log: Log = print) -> Exported:
+    """Export, check, and only then put the files where they belong.
 
     Args:
         model: A bundled name, or a model file.
         out: The file or folder to write.
         options: The format, and how the graph is made.
+        log: Shows a line of the report.
 
     Raises:
         UserError: If the model cannot be exported, a file is in the way, or the graph differs from
@@ -55,17 +74,19 @@ def export_model(model: str, out: Path, options: ExportOptions) -> None:
     _check_free(row, format, out, report_path, overwrite=options.overwrite)
     loaded = load(model)
     export = format.build(loaded, model, out, options)
-    with tempfile.TemporaryDirectory() as folder:
+    # A runtime may still have the trial mapped, and Windows removes no such file.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         trial = _write_trial(export, Path(folder))
-        found = check_export(model, export.computed, export.facts, trial)
+        found = check_export(model, export.computed, export.facts, trial, log)
         scores = None
         if options.data is not None:
-            scores = compare_scores(loaded, trial, options.data, options)
+            scores = compare_scores(loaded, trial, options.data, options, log)
     report = {
         "model": model,
         "format": options.format,
         "output": options.output,
         "normalizes": options.normalize,
+        "license": export.facts.spec.license,
         "torch": torch.__version__,
         "parity": [parity.to_json() for parity in found],
         **export.notes,
@@ -73,10 +94,13 @@ def export_model(model: str, out: Path, options: ExportOptions) -> None:
     }
     written = _write(row, export, out, overwrite=options.overwrite)
     write_json(report_path, report, overwrite=options.overwrite)
+    if note := terms_note(model, export.facts.spec.license):
+        print(note)
     for remark in export.remarks:
-        print(remark)
+        log(remark)
     for path in (*written, report_path):
-        print(f"written: {path}")
+        log(f"written: {path}")
+    return Exported(tuple(written), report_path, tuple(found), scores)
 
 
 def _check_free(
@@ -114,7 +138,9 @@ def _write(row: FormatRow, export: Export, out: Path, *, overwrite: bool) -> lis
     return [*export.contents]
 
 
-def check_export(name: str, model: Segmenter, facts: ExportFacts, path: Path) -> list[Parity]:
+def check_export(
+    name: str, model: Segmenter, facts: ExportFacts, path: Path, log: Log
+) -> list[Parity]:
     """Compare an exported file with its model, in all runtimes that can open it here.
 
     Raises:
@@ -127,19 +153,22 @@ def check_export(name: str, model: Segmenter, facts: ExportFacts, path: Path) ->
         for each in graph_runtimes(path.suffix)
     ]
     for parity in found:
-        _print(parity)
-    if not all(parity.passed for parity in found):
-        raise UserError(f"{name}: the graph differs from the model, see above; not written")
+        log(_describe(parity))
+    failed = "; ".join(_describe(parity) for parity in found if not parity.passed)
+    if failed:
+        raise UserError(f"{name}: the graph differs from the model ({failed}); not written")
     return found
 
 
-def compare_scores(model: Segmenter, exported: Path, data: str, which: Data) -> dict[str, Any]:
+def compare_scores(
+    model: Segmenter, exported: Path, data: str, which: Data, log: Log
+) -> dict[str, Any]:
     """MIoU of the model and of its graph, on the same images.
 
     Raises:
         UserError: If the graph's is lower.
     """
-    folder = open_data(data, data_classes(data, which.classes, model.spec))
+    folder = open_scored(data, which, model.spec)
     name, items = scored_items(folder, which.split, model.spec)
     mious = []
     for runtime in (
@@ -147,7 +176,7 @@ def compare_scores(model: Segmenter, exported: Path, data: str, which: Data) -> 
         open_runtime(exported, _EXACT),
     ):
         miou = evaluate(Predictor(runtime), items, folder.classes).scores.miou
-        print(f"mIoU on {data}, {name}: {percent(miou)} in {runtime.name}")
+        log(f"mIoU on {data}, {name}: {percent(miou)} in {runtime.name}")
         mious.append(miou)
     torch_miou, graph_miou = mious
     if torch_miou is not None and torch_miou - graph_miou > _MAX_MIOU_LOSS:
@@ -157,9 +186,9 @@ def compare_scores(model: Segmenter, exported: Path, data: str, which: Data) -> 
     return {"data": data, "split": name, "torch": torch_miou, "exported": graph_miou}
 
 
-def _print(parity: Parity) -> None:
+def _describe(parity: Parity) -> str:
     difference = parity.largest_difference
-    print(
+    return (
         f"{parity.runtime}: {len(parity.cases)} shapes"
         + ("" if difference is None else f", largest difference {difference:.1e}")
         + f", {100 * parity.label_agreement:.3f} % of labels the same: "

@@ -25,7 +25,7 @@ class FormatRow:
     suffix: str = ""
     """Suffix of the file to write; empty: a folder."""
     is_whole_folder: bool = False
-    """Whether the folder holds nothing else, and is replaced as a whole."""
+    """True: the folder holds nothing else, and is replaced as a whole."""
     needs: str
     """The runtime's module, in which the graph is compared with the model."""
     extra: str
@@ -77,10 +77,10 @@ else:  # what the command line offers
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(Data, Output):
-    """How a model is exported, and on which images its graph is compared with it."""
+    """Options of an export, and of the images on which graph and model are compared."""
 
     format: FormatName = "onnx"
-    """Who reads it: any ONNX runtime, OpenVINO, NVIDIA's Triton server, or a browser (web), for
+    """Target of the files: ONNX runtimes, OpenVINO, NVIDIA's Triton server, or a browser (web), for
     which it becomes a page that any web server can deliver."""
     output: GraphOutput = "logits"
     """Output of the graph: the logits of all patches, as `predict` and `evaluate` need them, or a

@@ -49,7 +49,7 @@ _FILES = {
 }
 
 RUNTIME_FILES = tuple(_FILES)
-"""Names beside the page: a script and its program for processors, and the same for WebGPU."""
+"""Names beside the page: a script and its program for the CPU, and the same for WebGPU."""
 
 
 def read_onnxruntime_web(archive: Path | None) -> dict[str, bytes]:

@@ -1,14 +1,16 @@
-"""What the page that computes in a browser needs of a model: a small graph, and `model.json`."""
+"""Write the files of the page that computes in a browser: a small graph, and `model.json`."""
 
 import base64
 import copy
 import hashlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.extras.export.onnxruntime_web import RUNTIME_FILES
 from segmenter.model import ModelSpec, Segmenter
@@ -29,12 +31,21 @@ def check_browser_model(spec: ModelSpec) -> None:
     Raises:
         UserError: If it takes other than RGB, or its protocol looks at an image more than once.
     """
-    spec.encoder.require_rgb()
+    spec.require_rgb()
     protocol = spec.protocol
-    if protocol.flip or protocol.scales != (1.0,):
+    plain = {"resize_filter": "bilinear", "spacing": "stride", "window_average": "logits"}
+    found = protocol.model_dump(include=set(plain))
+    if found != plain:
+        shown = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise UserError(
+            f"the page in a browser does not know what the model's protocol asks for ({shown}); "
+            "`segmenter serve` shows images to this model"
+        )
+    if protocol.num_orientations > 1 or protocol.scales != (1.0,):
         raise UserError(
             "in a browser an image is looked at once, but the model's protocol has "
-            f"flip {protocol.flip} and scales {list(protocol.scales)}; set them to false and [1.0]"
+            f"flip {protocol.flip}, rotations {protocol.rotations} and scales "
+            f"{list(protocol.scales)}; set them to false, 1 and [1.0]"
         )
 
 
@@ -89,11 +100,15 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
     spec = model.spec
     return {
         "name": visible(name),
+        "license": visible(spec.license),
         "classes": [visible(each) for each in spec.classes.names],
+        "version": version("vit-segmenter"),
+        "provenance": visible(spec.provenance),
         "colors": spec.classes.colors.tolist(),
+        "distinct_colors": recolored(spec.classes, "distinct").colors.tolist(),
         "layers": [],  # the graph does not give attention
         "protocol": spec.protocol.model_dump(mode="json"),
-        "fit": spec.fit,
+        "fit": spec.size_policy,
         "cell": spec.encoder.patch_size / spec.decoder.logits_per_patch_side,  # pixels of one logit
         "files": {
             file: {"bytes": len(files[file]), "sha256": hashlib.sha256(files[file]).hexdigest()}

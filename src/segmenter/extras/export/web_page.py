@@ -46,7 +46,7 @@ class WebPage(ExportFormat):
         """Make the graph with weights of 16 bits, if the labels stay the same."""
         check_browser_model(model.spec)
         runtime = read_onnxruntime_web(options.onnxruntime_web)
-        computed, agreement = _smallest(model)
+        computed, agreement, remark = _smallest(model)
         # What goes to everyone does not say where the model's data lay.
         spec = model.spec.model_copy(update={"recipe": None})
         facts = ExportFacts(spec=spec)
@@ -60,19 +60,18 @@ class WebPage(ExportFormat):
         files[_FACTS_NAME] = json.dumps(described, separators=(",", ":")).encode()
         notes = {"onnxruntime_web": VERSION, "label_agreement_of_16_bit_weights": agreement}
         contents = {out / file: content for file, content in files.items()}
-        return Export(contents, out / GRAPH_NAME, computed, facts, notes, _sizes(files))
+        return Export(contents, out / GRAPH_NAME, computed, facts, notes, [remark, *_sizes(files)])
 
 
-def _smallest(model: Segmenter) -> tuple[Segmenter, float]:
-    """The model with weights of 16 bits if its labels stay the same, and how far they do."""
+def _smallest(model: Segmenter) -> tuple[Segmenter, float, str]:
+    """The model, of 16 bits if its labels stay the same, how far they do, and a remark."""
     rounded = rounded_to_half(model)
     agreement = best_class_agreement(model, rounded)
     keeps = agreement >= _MIN_AGREEMENT
-    print(
-        f"16-bit weights: {100 * agreement:.3f} % of labels the same: "
-        + ("taken" if keeps else "not taken, weights stay float32 and the download twice as long")
+    remark = f"16-bit weights: {100 * agreement:.3f} % of labels the same: " + (
+        "taken" if keeps else "not taken, weights stay float32 and the download twice as long"
     )
-    return (rounded, agreement) if keeps else (model, agreement)
+    return (rounded if keeps else model), agreement, remark
 
 
 def _terms(name: str, spec: ModelSpec) -> str:
@@ -82,12 +81,18 @@ def _terms(name: str, spec: ModelSpec) -> str:
         f"ONNX Runtime Web {VERSION} (onnxruntime-*): Copyright (c) Microsoft Corporation, MIT "
         "License.\n"
         "The page: Segmenter, Apache License 2.0.\n"
+        "The sample images (sample-*.jpg): mvtb-data 1.6.1, Peter Corke, MIT License.\n"
     )
+
+
+def _is_always_loaded(name: str) -> bool:
+    """Return whether each visitor downloads a file; samples are for those who ask for them."""
+    return name not in RUNTIME_FILES and not name.endswith(".jpg")
 
 
 def _sizes(files: dict[str, bytes]) -> list[str]:
     """Say how much a visitor downloads; the runtime is fetched for one of the two alone."""
-    shared = sum(len(files[name]) for name in files if name not in RUNTIME_FILES)
+    shared = sum(len(files[name]) for name in files if _is_always_loaded(name))
     lines = []
     for backend in ("wasm", "webgpu"):
         own = sum(len(files[name]) for name in RUNTIME_FILES if f"-{backend}." in name)

@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from segmenter.checkpoints import load, save
+from segmenter.checkpoints.license import terms_note
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.pairing.find_images import walk_inputs
 from segmenter.errors import UserError
-from segmenter.extras.pruning.prune import choose_blocks, prune
+from segmenter.extras.pruning.least_squares_pruning import choose_blocks, prune
 from segmenter.files.outputs import check_new
 from segmenter.inference.resizing import resize_image, view_sizes
 from segmenter.model import Segmenter
 from segmenter.options import Device, SmallerModel
-from segmenter.runtimes.devices import usable_device
+from segmenter.runtimes.devices import device_line, usable_device
 from segmenter.runtimes.parity import best_class_agreement
 
 _HELD_OUT = 5
-"""Every so many images one is not fitted to, and shows what is lost."""
+"""One image in this number is not fitted to, and shows what is lost."""
 _TO_CHOOSE_BY = 8
 """Images by which blocks are chosen; the order of their losses shows with few."""
 
@@ -41,9 +42,11 @@ def run_pruning(
     """
     check_new(out, overwrite=overwrite)
     _check(smaller)
-    model = load(source, usable_device(device.device))
+    place = usable_device(device.device)
+    model = load(source, place)
+    print(device_line(place, device.device))
     spec = model.spec
-    spec.encoder.require_rgb()
+    spec.require_files()
     paths = _spread(sorted({path for path, _ in walk_inputs(images)}), smaller.max_images)
     if len(paths) < 2:
         raise UserError("give at least 2 images: one is fitted to, another shows what is lost")
@@ -69,7 +72,9 @@ def run_pruning(
         f"fitted to {len(fitted)} images; in those held out ({len(held_out)}), "
         f"{kept_labels:.1%} of the patches keep their label"
     )
-    print(f"written: {out}; `segmenter evaluate` scores it, `segmenter train --from` goes on")
+    if note := terms_note(str(out), spec.license):
+        print(note)
+    print(f"written: {out}; next: `segmenter evaluate`, or `segmenter train --from`")
 
 
 def _check(smaller: SmallerModel) -> None:
@@ -95,9 +100,10 @@ def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
     protocol = model.spec.protocol
     device = next(model.parameters()).device
     for number, path in enumerate(paths):
-        decoded = decode_image(path, image_bits=model.spec.classes.image_bits)
+        classes = model.spec.classes
+        decoded = decode_image(path, image_bits=classes.image_bits, image=classes.image)
         sizes = view_sizes(decoded.shape[:2], protocol)[0]
-        resized = resize_image(decoded, sizes.image, protocol.resize_dtype)
+        resized = resize_image(decoded, sizes.image, protocol.resize_dtype, protocol.resize_filter)
         pixels = resize_image(resized, sizes.view, "float32")[:]
         if protocol.window is not None:
             rng = np.random.default_rng(number)

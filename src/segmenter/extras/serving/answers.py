@@ -1,4 +1,4 @@
-"""What the service answers: a label PNG, an overlay, or JSON, as the request accepts."""
+"""Make the answers of the service: a label PNG, an overlay, or JSON, as the request accepts."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from jaxtyping import UInt, UInt8
 from numpy import ndarray
 
 from segmenter.classes import Classes
-from segmenter.drawing import class_shares, encode_jpeg, label_png, overlay_with_legend
+from segmenter.data.annotations.rle import masks_rle
+from segmenter.drawing import class_shares, encode_jpeg, label_map_png, overlay_with_legend
 from segmenter.extras.serving.refusals import RequestError
-from segmenter.predicting.annotations.outlines import find_regions
-from segmenter.predicting.annotations.rle import masks_rle
+from segmenter.label_files.annotations.outlines import find_regions
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Labelled:
     image: UInt8[ndarray, "height width 3"]
     labels: UInt[ndarray, "height width"]
     classes: Classes
+
+
+def _label_map(labelled: Labelled) -> bytes:
+    classes = labelled.classes
+    return label_map_png(labelled.labels, classes.colors, classes.ignore_index)
 
 
 def _overlay(labelled: Labelled) -> bytes:
@@ -55,7 +60,7 @@ def _json(labelled: Labelled) -> bytes:
 
 
 ANSWERS: dict[str, Callable[[Labelled], bytes]] = {
-    "image/png": lambda labelled: label_png(labelled.labels),
+    "image/png": _label_map,
     "image/jpeg": _overlay,
     "application/json": _json,
 }

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy import ndarray
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from segmenter.drawing import label_png
+from segmenter.drawing import encode_jpeg, label_png
 from segmenter.errors import UserError
 from segmenter.extras.explaining.maps import attention, confidence, describe
 from segmenter.extras.serving import v2
 from segmenter.extras.serving.answers import ANSWERS, Labelled, choose_answer
+from segmenter.extras.serving.application import make_application
 from segmenter.extras.serving.batching import Batcher
 from segmenter.extras.serving.body import read_body, read_image
 from segmenter.extras.serving.decoding import DecodePool
@@ -32,14 +32,15 @@ from segmenter.extras.serving.departures import until_gone
 from segmenter.extras.serving.gate import check_content_type, check_origin, check_token
 from segmenter.extras.serving.heap import Heap
 from segmenter.extras.serving.openapi import openapi
-from segmenter.extras.serving.page_answers import SAFE_HEADERS, page_answers
+from segmenter.extras.serving.page_answers import SAFE_HEADERS, license_headers, page_answers
 from segmenter.extras.serving.places import Place, Places
 from segmenter.extras.serving.prometheus import CONTENT_TYPE, ServiceMetrics
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.workload import check_workload
+from segmenter.image_spec import shown_pixels
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Compute
+from segmenter.options import Compute, ServedLabels, Sizes
 from segmenter.runtimes.open_runtime import open_runtime
 
 log = logging.getLogger("segmenter.serving")
@@ -65,10 +66,11 @@ class Service:
         self.metrics = ServiceMetrics()
         self.places = Places(settings.max_requests, lambda count: self.metrics.in_flight.set(count))
         self.is_draining = False
-        self.decoder = DecodePool(settings, predictor.image_bits)
+        self.decoder = DecodePool(settings, predictor.image_bits, predictor.spec.image)
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
         self._heap = Heap(self._large)
         self.batcher = Batcher(predictor, settings, self.metrics.batch_size.observe)
+        self._terms = license_headers(predictor.spec.license)
 
     @property
     def num_in_flight(self) -> int:
@@ -83,6 +85,7 @@ class Service:
             self._route("/segment", "POST", self._segment, is_work=True),
             self._route("/confidence", "POST", self._confidence, is_work=True),
             self._route("/attention", "POST", self._attention, is_work=True),
+            self._route("/picture", "POST", self._picture, is_work=True),
             self._route(f"{model}/infer", "POST", self._infer, is_work=True),
             self._route("/v2/health/live", "GET", self._live, is_open=True),
             self._route("/v2/health/ready", "GET", self._ready, is_open=True),
@@ -95,13 +98,7 @@ class Service:
             *(self._route(f"/{name}", "GET", page[name], is_open=True) for name in page),
             self._route("/", "GET", page["index.html"], is_open=True),
         ]
-        application = Starlette(
-            routes=routes,
-            lifespan=self._lifespan,
-            exception_handlers={HTTPException: self._http_problem},
-        )
-        application.router.redirect_slashes = False  # a redirect would pass no check
-        return application
+        return make_application(routes, self._lifespan, self.settings)
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -135,7 +132,7 @@ class Service:
                 response = RequestError(
                     500, "internal-error", "the request failed by a fault of the service"
                 ).response()
-            for header, value in SAFE_HEADERS.items():
+            for header, value in (SAFE_HEADERS | (self._terms if is_work else {})).items():
                 response.headers.setdefault(header, value)
             self.metrics.requests.labels(path, str(response.status_code)).inc()
             self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
@@ -172,7 +169,8 @@ class Service:
             image = await self._decode(request, data)
             self._check_workload(request, [image])
             (labels,) = await self.batcher.label([image])
-            labelled = Labelled(image, labels, self.predictor.classes)
+            picture = shown_pixels(image, self.predictor.spec.image)
+            labelled = Labelled(picture, labels, self.predictor.classes)
             return await self._off_loop([image], ANSWERS[kind], labelled)
 
         content = await until_gone(request, work())
@@ -204,6 +202,17 @@ class Service:
         except UserError as error:
             raise RequestError(422, "bad-request", str(error)) from None
 
+    async def _picture(self, request: Request) -> Response:
+        """An image in, its picture as JPEG out: for a browser that cannot read the image."""
+        data = await read_image(request, self.settings)
+
+        async def work() -> bytes:
+            image = await self._decode(request, data)
+            picture = shown_pixels(image, self.predictor.spec.image)
+            return await self._off_loop([image], encode_jpeg, picture)
+
+        return Response(await until_gone(request, work()), media_type="image/jpeg")
+
     async def _decode(self, request: Request, data: bytes) -> ndarray:
         return await self.decoder.decode(data, lambda: self.places.take_large(request.state.place))
 
@@ -222,7 +231,8 @@ class Service:
         return await loop.run_in_executor(threads, function, *arguments)
 
     async def _describe(self, _request: Request) -> Response:
-        return JSONResponse(await asyncio.to_thread(describe, self.predictor, self.name))
+        content = await asyncio.to_thread(describe, self.predictor, self.name)
+        return JSONResponse(content | {"threshold": self.predictor.threshold})
 
     async def _infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
@@ -245,21 +255,15 @@ class Service:
     ) -> tuple[str | None, ndarray]:
         """The id and the images of a request; its body is forgotten."""
         body = await read_body(request, self.settings)
-        channels = self.predictor.spec.encoder.in_channels
         threads = self._large if len(body) > _LARGE_BODY else None
         loop = asyncio.get_running_loop()
-        reading = partial(v2.read_request, body, json_bytes, channels, self.settings)
+        spec = self.predictor.spec
+        reading = partial(
+            v2.read_request,
+            *(body, json_bytes, spec.encoder.in_channels, self.settings),
+            dtype=v2.sample_dtype(spec),
+        )
         return await until_gone(request, loop.run_in_executor(threads, reading))
-
-    def _http_problem(self, request: Request, error: Any) -> Response:
-        """Starlette's own refusals (no such path, wrong method) in our form."""
-        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-        problem = RequestError(error.status_code, code, str(error.detail), error.headers)
-        try:
-            check_origin(request, self.settings)
-        except RequestError as first:
-            problem = first
-        return problem.response()
 
     async def _live(self, _request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -272,8 +276,9 @@ class Service:
         return JSONResponse(v2.server_metadata(_VERSION))
 
     async def _model_metadata(self, _request: Request) -> Response:
-        channels = self.predictor.spec.encoder.in_channels
-        return JSONResponse(v2.model_metadata(self.name, self.predictor.classes, channels))
+        return JSONResponse(
+            v2.model_metadata(self.name, self.predictor.spec, self.predictor.threshold)
+        )
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
@@ -282,19 +287,28 @@ class Service:
         return JSONResponse(openapi(self.name, _VERSION))
 
 
-def open_service(model: str, settings: ServiceSettings, compute: Compute) -> Service:
+def open_service(
+    model: str,
+    settings: ServiceSettings,
+    compute: Compute,
+    *,
+    labels: ServedLabels = ServedLabels(),  # noqa: B008 - it is frozen
+    sizes: Sizes = Sizes(),  # noqa: B008 - it is frozen
+) -> Service:
     """Bring a model to where it answers.
 
     Args:
         model: As for `Predictor`; its path names the model in paths of the protocol.
         settings: What is allowed.
         compute: How it is computed.
+        labels: Threshold and symmetry, as for `Predictor`.
+        sizes: Changes to the size and the windows in which it is shown images.
 
     Raises:
         UserError: If the model cannot be used, or does not take images.
     """
-    predictor = Predictor(open_runtime(model, compute))
-    predictor.spec.encoder.require_rgb()
+    predictor = Predictor(open_runtime(model, compute), **vars(labels), **vars(sizes))
+    predictor.spec.require_files()
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
 
 

@@ -21,11 +21,11 @@ class _Waiting:
     image: ndarray
     result: asyncio.Future[Any]
     function: Callable[..., Any] | None = None
-    """What is done with the image, if not labelled with others."""
+    """Work to do on the image alone. None: it is labelled in a batch."""
     arguments: tuple[Any, ...] = ()
 
     def goes_with(self, other: "_Waiting") -> bool:
-        """Whether both may be in one batch."""
+        """Return True if both may be in one batch."""
         alone = self.function or other.function
         return self is other or (not alone and self.image.shape == other.image.shape)
 
@@ -69,7 +69,7 @@ class Batcher:
         return await self._wait(image, function, arguments)
 
     def is_large(self, images: Sequence[ndarray]) -> bool:
-        """Whether images of one request are computed in slices."""
+        """Return True if images of one request are computed in slices."""
         return sum(map(self._count_pixels, images)) > self._settings.large_pixels
 
     def _count_pixels(self, image: ndarray) -> int:
@@ -142,7 +142,7 @@ class Batcher:
             await asyncio.sleep(left)
 
     def _most_alike(self, first: _Waiting) -> int:
-        """How many images of this size a batch may have: as many pixels as two large ones."""
+        """Return the largest batch of images of this size: as many pixels as two large images."""
         if first.function:
             return 1
         fitting = 2 * self._settings.large_pixels // max(1, self._count_pixels(first.image))

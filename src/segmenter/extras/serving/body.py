@@ -27,7 +27,7 @@ async def read_body(request: Request, settings: ServiceSettings) -> bytes:
     limit = settings.max_body_bytes
     length = request.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
-        raise RequestError(400, "bad-content-length", "Content-Length is no number of bytes")
+        raise RequestError(400, "bad-content-length", "Content-Length is not a number of bytes")
     if int(length) > limit:
         raise _too_large(limit)
     body = bytearray()  # a list of parts would leave holes in the heap behind

@@ -1,9 +1,8 @@
-"""What runs in a process that decodes images: one at a time, within memory and CPU time."""
+"""The process that decodes images: one at a time, within memory and CPU time."""
 
 import contextlib
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,6 +14,11 @@ from numpy import ndarray
 
 from segmenter.data.decoding.decode import Limits, count_pixels
 from segmenter.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows, where `segmenter serve` says that it does not run
+    resource = None
 
 _MAX_SCANS = 100
 """Of a JPEG; cameras and programs write about 10."""
@@ -48,7 +52,7 @@ def answer_requests(connection: Connection, memory: int, decode: Decode) -> None
 def _answer(
     data: bytes, request: dict[str, Any], decode: Decode
 ) -> tuple[dict[str, Any], ndarray | None]:
-    """What becomes of a file, and its pixels."""
+    """Return the outcome of a file, and its pixels."""
     limits = Limits(request["max_bytes"], request["max_side"], request["max_pixels"])
     signal.setitimer(signal.ITIMER_PROF, request["seconds"])
     try:
@@ -83,12 +87,14 @@ def limit_process(memory: int) -> None:
     """Bound the memory that this process takes from now on, and leave signals to the service."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if resource is None:
+        return
     with contextlib.suppress(ValueError, OSError):
-        limit = _address_space() + memory
+        limit = _address_space(resource.getpagesize()) + memory
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _address_space() -> int:
+def _address_space(page_bytes: int) -> int:
     """Bytes that this process has mapped: its libraries, and those of a script that started it."""
     pages = Path("/proc/self/statm")
-    return int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
+    return int(pages.read_text().split()[0]) * page_bytes if pages.exists() else 0

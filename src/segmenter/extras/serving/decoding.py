@@ -14,25 +14,47 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from numpy import ndarray
 
 from segmenter.data.decoding.decode import Limits, decode_image
 from segmenter.extras.serving.decode_process import answer_requests
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
+from segmenter.image_spec import ImageSpec
 
 _END_TIMEOUT = 1.0  # seconds, for an image whose request is over
+
+
+class Reading(NamedTuple):
+    """The way a model reads images."""
+
+    bits: int | None = None
+    """Bits per sample of images with more than 8; None: each file's own."""
+    image: ImageSpec | None = None
+    """None: as RGB of 8 bits."""
+
+    @property
+    def array(self) -> tuple[int, np.dtype]:
+        """Return the channels and the type of an array of pixels."""
+        if self.image is None:
+            return 3, np.dtype(np.uint8)
+        return self.image.channels, np.dtype(self.image.dtype)
 
 
 class DecodePool:
     """Processes that turn the bytes of images into pixels, started when they are needed."""
 
-    def __init__(self, settings: ServiceSettings, image_bits: int | None = None) -> None:
-        self._settings, self._image_bits = settings, image_bits
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        image_bits: int | None = None,
+        image: ImageSpec | None = None,
+    ) -> None:
+        self._settings, self._reading = settings, Reading(image_bits, image)
         count = settings.decode_processes
         self._free, self._free_for_large = (
             asyncio.Semaphore(count),
@@ -46,7 +68,7 @@ class DecodePool:
 
     async def decode(
         self, data: bytes, note_large: Callable[[], None] = lambda: None
-    ) -> UInt8[ndarray, "height width 3"]:
+    ) -> Shaped[ndarray, "height width channels"]:
         """Decode one image.
 
         Args:
@@ -54,7 +76,7 @@ class DecodePool:
             note_large: Called before a large image is decoded; may refuse it.
 
         Raises:
-            RequestError: 422 if the bytes are no image that may be decoded.
+            RequestError: 422 if the bytes are not an image that may be decoded.
         """
         pixels = await self._decode_once(data, self._settings.large_pixels)
         if pixels is not None:
@@ -130,7 +152,7 @@ class DecodePool:
             raise
 
     def _start(self) -> "_Process":
-        process = _Process(self._settings.decode_memory, self._image_bits)
+        process = _Process(self._settings.decode_memory, self._reading)
         self._all.add(process)
         if self._is_closed:
             process.kill()
@@ -148,12 +170,13 @@ class _DiedError(Exception):
 class _Process:
     """One process, for one image at a time."""
 
-    def __init__(self, memory: int, image_bits: int | None) -> None:
+    def __init__(self, memory: int, reading: Reading) -> None:
+        self._reading = reading
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=answer_requests,
-            args=(theirs, memory, partial(_decode, image_bits=image_bits)),
+            args=(theirs, memory, partial(_decode, reading=reading)),
             daemon=True,
         )
         self._process.start()
@@ -191,9 +214,10 @@ class _Process:
     def _receive(self, shape: list[int], limits: Limits) -> ndarray:
         """Pixels, straight into their array."""
         height, width, channels = shape
-        if channels != 3 or height * width > limits.max_pixels:  # an image may have taken it over
+        wanted, dtype = self._reading.array
+        if channels != wanted or height * width > limits.max_pixels:  # an image may own it now
             raise EOFError
-        pixels = np.empty(shape, np.uint8)
+        pixels = np.empty(shape, dtype)
         view = pixels.data.cast("B") if pixels.size else memoryview(b"")
         position = 0
         while position < len(view):
@@ -213,9 +237,9 @@ class _Process:
 
 
 def _decode(
-    data: bytes, limits: Limits, image_bits: int | None = None
-) -> UInt8[ndarray, "height width 3"]:
-    return decode_image(data, limits=limits, image_bits=image_bits)
+    data: bytes, limits: Limits, reading: Reading
+) -> Shaped[ndarray, "height width channels"]:
+    return decode_image(data, limits=limits, image_bits=reading.bits, image=reading.image)
 
 
 def _too_hard(what: str) -> RequestError:

@@ -1,4 +1,4 @@
-"""Who may ask: a token, the right host, and no page of another site in between.
+"""Admit requests: with the token, for the right host, and from no page of another site.
 
 A browser sends what any page tells it to, to loopback too, without asking where the request is
 "simple". It says in `Sec-Fetch-Site` and `Origin` on whose behalf; other clients send neither.
@@ -14,7 +14,7 @@ from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 
 _LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
-_OWN_SITES = {"same-origin", "none"}  # none: typed into the address bar, or a bookmark
+_OWN_SITES = {"same-origin", "none"}  # "none" means typed into the address bar, or a bookmark
 
 
 def check_origin(request: Request, settings: ServiceSettings) -> None:
@@ -82,7 +82,7 @@ def check_content_type(request: Request, allowed: tuple[str, ...]) -> str:
 
 
 def _is_followed_link(request: Request) -> bool:
-    """Whether a person follows a link to the page, which no script of the other site then reads."""
+    """Return True if a person follows a link to the page; no script of the other site reads it."""
     return (
         request.method == "GET"
         and request.scope["path"] == "/"  # the URL is put together from what the client calls us
@@ -92,7 +92,7 @@ def _is_followed_link(request: Request) -> bool:
 
 
 def _is_origin_of(origin: str, host: str) -> bool:
-    """Whether a page of this origin came from this host; TLS may end at a proxy in between."""
+    """Return True if a page of this origin is from this host; TLS may end at a proxy between."""
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -67,7 +67,7 @@ def find_end(text: bytes, start: int) -> int:
     if close and text.count(b"[", start, close) == text.count(b"]", start, close):
         return close
     if end == len(text):
-        raise RequestError(400, "bad-json", "the body is no JSON: it ends inside data")
+        raise RequestError(400, "bad-json", "the body is not JSON: it ends inside data")
     what = _OTHER.get(text[end : end + 1], f"the byte 0x{text[end]:02x}")
     raise _refused(f"byte {end} of the JSON begins {what}")
 
@@ -95,7 +95,7 @@ def read_numbers(
 
 
 def _depth(text: bytes, span: slice, shape: Sequence[int]) -> int:
-    """How deep the first number stands: in a flat list, or as deep as the shape says."""
+    """Return the depth of the first number: 1 in a flat list, else the length of the shape."""
     opening = _OPENING.match(text, span.start, span.stop)
     depth = opening.group().count(b"[") if opening else 0
     if depth not in (1, len(shape)):
@@ -115,7 +115,7 @@ class _Reader:
     shape: tuple[int, ...]
     """That the numbers must have."""
     levels: int
-    """How deep each number stands."""
+    """Depth of each number."""
 
     def __post_init__(self) -> None:
         self.values = np.empty(prod(self.shape), np.uint8)

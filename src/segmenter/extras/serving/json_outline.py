@@ -26,16 +26,16 @@ class Outline:
     """A body in which each list of numbers is replaced by 0."""
 
     content: Any
-    """What `json` makes of it."""
+    """The body, parsed by `json`."""
     spans: list[slice]
-    """Where the lists stand in the body."""
+    """Spans of the lists in the body."""
 
 
 def read_outline(body: bytes) -> Outline:
     """Parse a body but for the numbers of its tensors.
 
     Raises:
-        RequestError: 400 if it is no JSON, 413 or 422 if it holds too much beside the numbers.
+        RequestError: 400 if it is not JSON, 413 or 422 if it holds too much beside the numbers.
     """
     spans = _find_numbers(body)
     parts, position = [], 0
@@ -46,7 +46,7 @@ def read_outline(body: bytes) -> Outline:
         text = b"".join([*parts, body[position:]]).decode("utf-8")
         content = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError):
-        raise RequestError(400, "bad-json", "the body is no JSON") from None
+        raise RequestError(400, "bad-json", "the body is not JSON") from None
     return Outline(content, spans)
 
 
@@ -59,7 +59,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _find_numbers(body: bytes) -> list[slice]:
-    """Where the lists of numbers stand, by the marks outside of them."""
+    """Return the spans of the lists of numbers, by the marks outside of them."""
     spans: list[slice] = []
     keys: list[bytes | None] = []  # of each object and list that is open: the key read last
     position = num_cut = 0

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from segmenter.extras.serving.page_answers import LICENSE_HEADER
+
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _REFUSALS = {
     "400": "The request cannot be read.",
@@ -28,6 +30,7 @@ def openapi(model: str, version: str) -> dict[str, Any]:
             "/segment": {"post": _segment()},
             "/confidence": {"post": _confidence()},
             "/attention": {"post": _attention()},
+            "/picture": {"post": _picture()},
             f"{path}/infer": {"post": _infer()},
             path: _get("What the model takes and gives.", {"type": "object"}),
             f"{path}/ready": _get(
@@ -47,6 +50,12 @@ def openapi(model: str, version: str) -> dict[str, Any]:
 
 
 _BINARY = {"type": "string", "format": "binary"}
+_LICENSE = {
+    LICENSE_HEADER: {
+        "description": "Terms of use of the model; missing if it has none.",
+        "schema": {"type": "string"},
+    }
+}
 
 
 def _segment() -> dict[str, Any]:
@@ -80,6 +89,14 @@ def _attention() -> dict[str, Any]:
     return operation
 
 
+def _picture() -> dict[str, Any]:
+    return _of_image(
+        "Return the picture of an image that a browser cannot read, such as a TIFF.",
+        "RGB; of other images three channels, each over its range in the training images.",
+        {"image/jpeg": _BINARY},
+    )
+
+
 def _of_image(summary: str, answer: str, content: dict[str, Any]) -> dict[str, Any]:
     """An operation that takes an image, as a body or in a form."""
     form = {"type": "object", "properties": {"image": _BINARY}, "required": ["image"]}
@@ -93,6 +110,7 @@ def _of_image(summary: str, answer: str, content: dict[str, Any]) -> dict[str, A
         "responses": {
             "200": {
                 "description": answer,
+                "headers": _LICENSE,
                 "content": {kind: {"schema": schema} for kind, schema in content.items()},
             },
             **_refusals(*_REFUSALS),
@@ -131,6 +149,7 @@ def _infer() -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "Labels; as bytes behind the JSON where the request came so.",
+                "headers": _LICENSE,
                 "content": {
                     "application/json": {"schema": answer},
                     "application/octet-stream": {"schema": _BINARY},

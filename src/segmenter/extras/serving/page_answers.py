@@ -6,6 +6,7 @@ from pathlib import PurePath
 from starlette.requests import Request
 from starlette.responses import Response
 
+from segmenter.checkpoints.license import terms_of_use
 from segmenter.extras.serving.page_files import KINDS, service_files, service_policy
 
 SAFE_HEADERS = {
@@ -17,6 +18,10 @@ SAFE_HEADERS = {
 }
 """For every answer, unless it brings its own."""
 
+LICENSE_HEADER = "x-model-license"
+"""The terms of use of the model, in every answer that it computed; missing if it has none."""
+_MAX_TERMS = 500  # characters in the header
+
 _PAGE_HEADERS = {
     "content-security-policy": service_policy(),
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
@@ -26,8 +31,16 @@ _PAGE_HEADERS = {
 Answer = Callable[[Request], Awaitable[Response]]
 
 
+def license_headers(license: str) -> dict[str, str]:
+    """Return the header that tells the terms of a model; empty if it has none."""
+    terms = terms_of_use(license)
+    if terms is None:
+        return {}
+    return {LICENSE_HEADER: terms.encode("ascii", "backslashreplace").decode()[:_MAX_TERMS]}
+
+
 def page_answers() -> dict[str, Answer]:
-    """What answers with each file of the page, by the file's name."""
+    """Handlers that answer with each file of the page, by the file's name."""
     return {name: _page_file(name, content) for name, content in service_files().items()}
 
 

@@ -6,9 +6,18 @@ beside it, computes in the browser.
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "page"
+from segmenter import pages
 
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_FOLDER = Path(__file__).parent / "page"
+STYLE = Path(pages.__file__).parent / "style.css"
+"""The stylesheet of all pages."""
+
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".jpg": "image/jpeg",
+}
 """Suffix -> media type of the page's files."""
 
 _POLICY = {
@@ -28,7 +37,7 @@ _BROWSER_POLICY = _POLICY | {"script-src": "'self' 'wasm-unsafe-eval'", "worker-
 
 def service_files() -> dict[str, bytes]:
     """The files of the page that a service gives out, by name."""
-    return _read(_FOLDER)
+    return _read(_FOLDER) | {STYLE.name: STYLE.read_bytes()}
 
 
 def service_policy() -> str:
@@ -38,7 +47,7 @@ def service_policy() -> str:
 
 def browser_files() -> dict[str, bytes]:
     """The files of the page that computes in the browser; its policy stands in the page itself."""
-    files = _read(_FOLDER) | _read(_FOLDER / "browser")
+    files = service_files() | _read(_FOLDER / "browser")
     charset = b'<meta charset="utf-8">\n'
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_text(_BROWSER_POLICY)}">\n'
     page = files["index.html"]

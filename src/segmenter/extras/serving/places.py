@@ -1,4 +1,4 @@
-"""Places for requests: so many are worked on at a time, and slow bodies do not hold them all."""
+"""Places for requests: a limited number run at a time, and slow bodies do not hold them all."""
 
 import asyncio
 import time
@@ -23,13 +23,13 @@ class Place:
     num_bytes: int = 0
     """Of the body, so far."""
     reading: asyncio.Timeout | None = None
-    """Ends the reading of the body, while it goes on."""
+    """Ends the reading of the body, while it lasts."""
     is_large: bool = False
-    """Whether its image is large."""
+    """True: its image is large."""
 
     @property
     def is_slow(self) -> bool:
-        """Whether its body is still coming."""
+        """Return True while its body is still arriving."""
         return self.reading is not None and time.monotonic() - self.begin > _SLOW_AFTER
 
     @contextmanager

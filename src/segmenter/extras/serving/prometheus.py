@@ -1,4 +1,4 @@
-"""What a service counts, for Prometheus."""
+"""Metrics of a service, for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 

@@ -6,14 +6,16 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 import h11
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from segmenter.extras.serving.app import Service
 from segmenter.extras.serving.heap import limit_arenas
 from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.service_settings import ServiceSettings
 
 _HEAD_TIMEOUT = 10.0  # seconds, for the first line and headers of a request
 _TAKE_TIMEOUT = 60.0  # seconds, for a client to take an answer
@@ -21,12 +23,31 @@ _POLL = 0.05
 _CLOSE_TIMEOUT = 5.0  # seconds, for what is still computed after the drain to notice
 
 
+@runtime_checkable
+class Service(Protocol):
+    """The application to serve."""
+
+    is_draining: bool
+    """True: it is about to stop."""
+    settings: ServiceSettings
+    """Its bounds."""
+
+    @property
+    def num_in_flight(self) -> int:
+        """Requests that wait or are worked on."""
+        ...
+
+    def application(self) -> Starlette:
+        """Return the routes."""
+        ...
+
+
 def run_server(service: Service, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; what is in flight then finishes.
 
     A second signal ends at once, and nothing lasts longer than 30 s after the first.
     """
-    # uvicorn raises the signal again when it has stopped; a stop that was asked for is no failure.
+    # uvicorn raises the signal again after it stops; a stop that was asked for is not a failure.
     before = {each: signal.signal(each, _ignore) for each in (signal.SIGTERM, signal.SIGINT)}
     limit_arenas()
     gc.freeze()  # the model and the libraries stay; collections look at requests alone
@@ -38,7 +59,7 @@ def run_server(service: Service, host: str, port: int) -> None:
 
 
 def make_config(service: Service, host: str, port: int) -> uvicorn.Config:
-    """How uvicorn serves it."""
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
         service.application(),
         host=host,
@@ -84,7 +105,7 @@ class _DrainingServer(uvicorn.Server):
 
 
 class _PatientProtocol(H11Protocol):
-    """Closes connections that keep it waiting, and refuses what is no HTTP as all else: in JSON.
+    """Closes connections that keep it waiting, and refuses what is not HTTP as all else: in JSON.
 
     The head of a request must have arrived in time after the connection or the answer before it,
     and an answer must be taken in time.
@@ -111,7 +132,7 @@ class _PatientProtocol(H11Protocol):
             self._taking = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; uvicorn's own answer is plain text."""
+        """Answer what is not HTTP; uvicorn's own answer is plain text."""
         problem = RequestError(400, "bad-http", msg).response()
         headers = [*problem.raw_headers, (b"connection", b"close")]
         for event in (

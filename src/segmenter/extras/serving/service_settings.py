@@ -1,4 +1,4 @@
-"""What a service allows."""
+"""Limits of a service."""
 
 import os
 import re
@@ -29,7 +29,7 @@ class ServiceSettings:
     """Images with more are large: at most half of the requests have one, and they are computed in
     slices between which others get their turn."""
     max_enlargement: int = 4
-    """How many times `max_pixels` a model may see of an image that is enlarged or mirrored."""
+    """Most pixels of an enlarged or mirrored image, as a multiple of `max_pixels`."""
     max_pass_pixels: int = 4 << 20
     """Largest image for a model without windows, whose time grows with the square."""
     max_requests: int = 16
@@ -41,7 +41,7 @@ class ServiceSettings:
     max_batch: int = 8
     """Images of one size that go through the model together."""
     max_batch_wait: float = 0.005
-    """How long an image waits for others of its size."""
+    """Seconds for which an image waits for others of its size."""
     decode_processes: int = 2
     """Processes that decode images."""
     decode_memory: int = 2 << 30
@@ -51,11 +51,11 @@ class ServiceSettings:
     decode_seconds_per_megapixel: float = 0.2
     """and what is added for each million pixels."""
     drain_timeout: float = 23.0
-    """What is in flight when the service is told to stop has so long to finish."""
+    """Seconds that requests in flight have to finish when the service stops."""
 
     @property
     def image_limits(self) -> Limits:
-        """What an image may promise before it is decoded."""
+        """Return the limits of an image's claims before it is decoded."""
         return Limits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)
 
 

@@ -4,7 +4,7 @@ import socket
 
 from segmenter.errors import UserError
 from segmenter.files.optional import missing, require
-from segmenter.options import Compute
+from segmenter.options import Compute, ServedLabels, Sizes
 
 _POSIX_ALONE = ("resource", "fcntl")
 """Modules of Python's own that Windows does not have."""
@@ -17,20 +17,17 @@ def run_service(
     port: int,
     *,
     max_requests: int,
+    sizes: Sizes,
     compute: Compute,
+    labels: ServedLabels = ServedLabels(),  # noqa: B008 - it is frozen
 ) -> None:
-    """Serve a model until the process is told to stop.
+    """Serve a model until the process gets a signal to stop.
 
     Raises:
         UserError: If the extra is missing, the model cannot be used, or the address is taken.
     """
-    absent = missing(_POSIX_ALONE)
-    if absent:
-        raise UserError(
-            f"serve runs on Linux and macOS: this system lacks {absent[0]}, which limits what "
-            "a process may take; start it in a container, or in WSL on Windows"
-        )
-    require("serve", *_LIBRARIES, extra="serve")
+    require_service("serve")
+    from segmenter.checkpoints.license import terms_note
     from segmenter.extras.serving.app import open_service
     from segmenter.extras.serving.server import run_server
     from segmenter.extras.serving.service_settings import (
@@ -44,16 +41,34 @@ def run_service(
         is_local=_is_loopback(host),
         max_requests=max_requests,
     )
-    service = open_service(model, settings, compute)
-    _check_address(host, port)
+    service = open_service(model, settings, compute, labels=labels, sizes=sizes)
+    check_address(host, port)
     if settings.token is None and not _is_loopback(host):
         print(f"note: everyone who reaches {host} can use it; set {TOKEN_VARIABLE} to a secret")
+    print(service.predictor.runtime.describe_device())
+    if note := terms_note(model, service.predictor.spec.license):
+        print(note)
     print(f"computing with {service.predictor.runtime.describe()}")
     print(f"serving {model} on http://{host}:{port}", flush=True)
     run_server(service, host, port)
 
 
-def _check_address(host: str, port: int) -> None:
+def require_service(command: str) -> None:
+    """Refuse a command that serves where its libraries, or limits on processes, are missing.
+
+    Raises:
+        UserError: If so.
+    """
+    absent = missing(_POSIX_ALONE)
+    if absent:
+        raise UserError(
+            f"{command} runs on Linux and macOS: this system lacks {absent[0]}, which limits what "
+            "a process may take; start it in a container, or in WSL on Windows"
+        )
+    require(command, *_LIBRARIES, extra="serve")
+
+
+def check_address(host: str, port: int) -> None:
     """Refuse an address that cannot be listened on, before the model is warmed up."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -9,16 +9,16 @@ from math import prod
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import UInt, UInt8
+from jaxtyping import Shaped, UInt
 from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segmenter.classes import Classes
 from segmenter.extras.serving.json_numbers import read_numbers
 from segmenter.extras.serving.json_outline import read_outline
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.files.yaml import first_problem
+from segmenter.model import ModelSpec
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON, where tensors follow as bytes."""
@@ -31,7 +31,7 @@ class _Tensor(BaseModel):
 
     name: Literal["image"]
     shape: Annotated[list[_Side], Field(min_length=4, max_length=4)]
-    datatype: Literal["UINT8"]
+    datatype: Literal["UINT8", "UINT16", "FP32"]
     parameters: dict[str, Any] = {}
     data: Any = None
     """Numbers, of which `read_outline` leaves 0."""
@@ -54,26 +54,36 @@ class _Request(BaseModel):
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """What the server is."""
+    """Describe the server."""
     return {"name": "segmenter", "version": version, "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, classes: Classes, channels: int) -> dict[str, Any]:
-    """What the model takes and gives; -1 is any size."""
+def model_metadata(name: str, spec: ModelSpec, threshold: float | None = None) -> dict[str, Any]:
+    """Describe the model's inputs, outputs, licence and threshold; -1 is any size."""
+    classes, channels = spec.classes, spec.encoder.in_channels
+    datatype = _datatype(sample_dtype(spec).type)
     return {
         "name": name,
         "platform": "segmenter",
-        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, channels]}],
+        "inputs": [{"name": "image", "datatype": datatype, "shape": [-1, -1, -1, channels]}],
         "outputs": [
             {"name": "labels", "datatype": _datatype(classes.label_dtype), "shape": [-1, -1, -1]}
         ],
-        "parameters": {"classes": list(classes.names)},
+        "parameters": {
+            "classes": list(classes.names),
+            "license": spec.license,
+            **({} if threshold is None else {"threshold": threshold}),
+        },
     }
 
 
 def read_request(
-    body: bytes, json_bytes: str | None, channels: int, settings: ServiceSettings
-) -> tuple[str | None, UInt8[ndarray, "batch height width channels"]]:
+    body: bytes,
+    json_bytes: str | None,
+    channels: int,
+    settings: ServiceSettings,
+    dtype: np.dtype = np.dtype(np.uint8),  # noqa: B008 - it is immutable
+) -> tuple[str | None, Shaped[ndarray, "batch height width channels"]]:
     """The id and the images of a request.
 
     Args:
@@ -81,6 +91,7 @@ def read_request(
         json_bytes: The header `HEADER_LENGTH`, if it was sent.
         channels: That the model takes.
         settings: Bounds.
+        dtype: Of the numbers that the model takes.
 
     Raises:
         RequestError: 400 where the body cannot be read, 422 where it asks for what cannot be.
@@ -88,22 +99,31 @@ def read_request(
     head, tail = _split(body, json_bytes)
     outline = read_outline(head)
     if not isinstance(outline.content, dict):
-        raise RequestError(422, "bad-request", "the JSON is no object with inputs")
+        raise RequestError(422, "bad-request", "the JSON is not an object with inputs")
     try:
         request = _Request.model_validate(outline.content)
     except ValidationError as error:
         raise RequestError(422, "bad-request", first_problem(error, _Request)) from None
     tensor = request.inputs[0]
+    if tensor.datatype != (wanted := _datatype(dtype.type)):
+        raise RequestError(422, "bad-datatype", f"this model takes {wanted}, got {tensor.datatype}")
     _check_shape(tensor.shape, channels, settings)
     if not outline.spans and tensor.data is None and len(tail):
-        _check_size(tensor, len(tail))
-        return request.id, np.frombuffer(tail, dtype=np.uint8).reshape(tensor.shape)
+        _check_size(tensor, len(tail), dtype)
+        return request.id, _from_bytes(tail, dtype, tensor.shape)
     if len(tail) or len(outline.spans) != 1:
         raise RequestError(
             422,
             "bad-data",
             "give the numbers once: as a list in data, or as bytes behind the JSON with the "
             f"header {HEADER_LENGTH}",
+        )
+    if dtype != np.uint8:
+        raise RequestError(
+            422,
+            "bad-data",
+            f"numbers of {wanted} are taken as bytes behind the JSON, with the header "
+            f"{HEADER_LENGTH}",
         )
     return request.id, read_numbers(head, outline.spans[0], tensor.shape)
 
@@ -114,7 +134,7 @@ def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, memoryview]:
         return body, memoryview(b"")
     if not re.fullmatch("[0-9]{1,10}", json_bytes) or int(json_bytes) > len(body):
         raise RequestError(
-            400, "bad-header-length", f"{HEADER_LENGTH} is no length within the body"
+            400, "bad-header-length", f"{HEADER_LENGTH} is not a length within the body"
         )
     return body[: int(json_bytes)], memoryview(body)[int(json_bytes) :]
 
@@ -135,9 +155,22 @@ def _check_shape(shape: list[int], channels: int, settings: ServiceSettings) -> 
         )
 
 
-def _check_size(tensor: _Tensor, num_bytes: int) -> None:
+def sample_dtype(spec: ModelSpec) -> np.dtype:
+    """Return the type of the numbers of an image."""
+    return np.dtype(spec.image.dtype if spec.image else np.uint8)
+
+
+def _from_bytes(tail: memoryview, dtype: np.dtype, shape: list[int]) -> ndarray:
+    """Return little-endian numbers as an array, after checking that they are finite."""
+    values = np.frombuffer(tail, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+    if dtype.kind == "f" and not np.isfinite(values).all():
+        raise RequestError(422, "bad-data", "data must be finite: some are NaN or infinite")
+    return values
+
+
+def _check_size(tensor: _Tensor, num_bytes: int, dtype: np.dtype) -> None:
     """Compare the bytes behind the JSON with what it says of them."""
-    expected = prod(tensor.shape)
+    expected = prod(tensor.shape) * dtype.itemsize
     stated = tensor.parameters.get("binary_data_size", num_bytes)
     if num_bytes != expected or type(stated) is not int or stated != expected:
         raise RequestError(
@@ -186,4 +219,4 @@ def _number_text(labels: UInt[ndarray, " labels"]) -> bytes:
 
 
 def _datatype(dtype: type[np.generic]) -> str:
-    return {np.uint8: "UINT8", np.uint16: "UINT16"}[dtype]
+    return {np.uint8: "UINT8", np.uint16: "UINT16", np.float32: "FP32"}[dtype]

@@ -1,4 +1,4 @@
-"""How much a model has to do for an image, which its pixels alone do not say.
+"""Estimate the work of a model on an image, which its pixels alone do not give.
 
 A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its short side has to fill
 a window.
@@ -17,7 +17,7 @@ def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
     if not height * width:
         return 0
     views = [view.view for view in view_sizes((height, width), protocol)]
-    seen = sum(rows * columns for rows, columns in views) * (1 + protocol.flip)
+    seen = sum(rows * columns for rows, columns in views) * protocol.num_orientations
     return max(height * width, seen)
 
 

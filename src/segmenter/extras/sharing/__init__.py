@@ -1,1 +1,1 @@
-"""Models for others: their cards, the way to the hub, and what is at hand."""
+"""Models for others: their cards, the way to the hub, and the list of local models."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from segmenter.model import ModelSpec, Protocol
+from segmenter.checkpoints.license import terms_of_use
+from segmenter.model import EvaluationProtocol, ModelSpec
 from segmenter.pages import template_environment
 
 _NAMES = {
@@ -40,7 +41,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|#~&])")
 
 
 class Measured(NamedTuple):
-    """What was measured on one set of images; 1 is perfect."""
+    """Scores on one set of images; 1 is perfect."""
 
     on: str
     """Such as `val`."""
@@ -108,7 +109,7 @@ def _read_scores(scores: Mapping[str, Any]) -> Iterator[Measured]:
 
 
 def _header(spec: ModelSpec, title: str) -> dict[str, Any]:
-    """What the hub reads: https://huggingface.co/docs/hub/model-cards."""
+    """Return the metadata for the hub: https://huggingface.co/docs/hub/model-cards."""
     header: dict[str, Any] = {
         "library_name": "vit-segmenter",
         "pipeline_tag": "image-segmentation",
@@ -117,6 +118,8 @@ def _header(spec: ModelSpec, title: str) -> dict[str, Any]:
     if spec.license:
         known = spec.license.strip().lower()
         header["license"] = known if known in _HUB_LICENSES else "other"
+        if header["license"] == "other" and terms_of_use(spec.license) is None:
+            header["license_name"] = "-".join(known.split())
     results = [
         {
             "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
@@ -135,9 +138,9 @@ def _header(spec: ModelSpec, title: str) -> dict[str, Any]:
     return header
 
 
-def _changed(protocol: Protocol) -> dict[str, Any]:
+def _changed(protocol: EvaluationProtocol) -> dict[str, Any]:
     """The fields of a protocol that are not as they are by default."""
-    default = Protocol().model_dump(mode="json")
+    default = EvaluationProtocol().model_dump(mode="json")
     fields = protocol.model_dump(mode="json")
     return {name: value for name, value in fields.items() if value != default[name]}
 

@@ -1,12 +1,12 @@
-"""The models at hand: those in the package, and those of the hub that are in its cache."""
+"""Local models: those in the package, and those of the hub that are in its cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.bundled import bundled_models
 from segmenter.checkpoints.hub import MODEL_FILE, HubName, import_hub
-from segmenter.checkpoints.open import bundled_models
 from segmenter.errors import UserError
 from segmenter.files.optional import missing
 from segmenter.model import ModelSpec
@@ -16,14 +16,14 @@ class Found(NamedTuple):
     """A model that needs no network."""
 
     name: str
-    """What `--model` takes."""
+    """Name to give to `--model`."""
     path: Path
     num_bytes: int
     spec: ModelSpec
 
 
 def models_at_hand() -> list[Found]:
-    """All models that can be named; files in the cache that are none of ours are passed over."""
+    """All models that can be named; files in the cache that are none of ours are skipped."""
     named = [*bundled_models().items(), *sorted(_cached())]
     return [
         Found(name, path, path.stat().st_size, spec)
@@ -53,7 +53,7 @@ def _cached() -> Iterator[tuple[str, Path]]:
 
 
 def _spec(path: Path) -> ModelSpec | None:
-    """What a model file says it is; none where it is damaged, or not ours."""
+    """Return the description in a model file, or None if it is damaged or not ours."""
     try:
         return model_file.read_spec(path)
     except UserError:

@@ -11,12 +11,12 @@ CARD_FILE = "README.md"
 
 
 class Pushed(NamedTuple):
-    """What a push did."""
+    """Result of a push."""
 
     url: str
     """Of the model's page."""
     is_new: bool
-    """Whether the repository was made."""
+    """True: the push made the repository."""
     changed: tuple[str, ...]
     """Names of the files that were written."""
 
@@ -35,7 +35,7 @@ def push_model(model: Path, card: str, name: HubName, *, public: bool, overwrite
         overwrite: Replace a model or card that is there and differs.
 
     Raises:
-        UserError: If files that differ are there, there is no token, or the hub refuses.
+        UserError: If files that differ are there, the token is missing, or the hub refuses.
     """
     if name.revision is not None:
         raise UserError(f"a push goes to the main branch; leave @{name.revision} out")
@@ -68,7 +68,7 @@ def push_model(model: Path, card: str, name: HubName, *, public: bool, overwrite
 
 
 def _is_same(file: Any, content: Path | bytes) -> bool:
-    """Whether a file in a repository (None: it is not there) has a content, by the hub's hashes."""
+    """Return True if a file in a repository (None: absent) has a content, by the hub's hashes."""
     if file is None:
         return False
     data = content.read_bytes() if isinstance(content, Path) else content

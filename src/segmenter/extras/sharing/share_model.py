@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segmenter.checkpoints import load, model_file
+from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_encoders
 from segmenter.checkpoints.hub import is_hub_name, parse_hub_name
 from segmenter.checkpoints.open import resolve
 from segmenter.errors import UserError
@@ -36,13 +37,13 @@ def run_push(
     """Bring a model and its card to the hub, and say what was written.
 
     Raises:
-        UserError: If the model is no file of ours or damaged, or the hub refuses.
+        UserError: If the model is not a file of ours or damaged, or the hub refuses.
     """
     target = parse_hub_name(name)
     path = resolve(model)
     if not model_file.is_model_file(path):
         raise UserError(
-            f"{path} is no model file of this package; published checkpoints become one by "
+            f"{path} is not a model file of this package; published checkpoints become one by "
             "`segmenter convert`"
         )
     loaded = model_file.read(path)  # which compares its SHA-256
@@ -56,7 +57,7 @@ def run_push(
 
 
 def run_listing() -> None:
-    """Show the models that need no network."""
+    """Show the models, and the encoders to start from, that need no network."""
     table = Table("model", "MB", "classes", "mIoU, measured on", "terms of use")
     for found in models_at_hand():
         spec = found.spec
@@ -64,6 +65,10 @@ def run_listing() -> None:
         names = f"{len(spec.classes)}: {', '.join(spec.classes.names)}"
         terms = spec.license or "not stated"
         table.add_row(*map(escape, (found.name, megabytes, _shorten(names), _score(spec), terms)))
+    for name, path in bundled_encoders().items():
+        megabytes = f"{path.stat().st_size / 1e6:.1f}"
+        terms = BUNDLED_ENCODERS[name].license
+        table.add_row(name, megabytes, "none: an encoder, to start training from", "-", terms)
     Console().print(table)
 
 

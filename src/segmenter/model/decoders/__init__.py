@@ -11,7 +11,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from segmenter.errors import UserError
-from segmenter.numbers import STRICT, Blocks, Epsilon, MlpRatio, OnlyWhole, Rate, Width
+from segmenter.numbers import (
+    PATCH_SIZE,
+    QUERIES,
+    STRICT,
+    Blocks,
+    Epsilon,
+    MlpRatio,
+    OnlyWhole,
+    Rate,
+    Whole,
+    Width,
+)
 
 _MAX_SCALED_CLASSES = 4
 """With at most this many classes, new decoders scale cosines instead of normalising them."""
@@ -24,6 +35,8 @@ class DecoderSettings(BaseModel):
 
     implementation: ClassVar[str]
     """The decoder's file in this folder, and its class in that file."""
+    gives_scores: ClassVar[bool] = False
+    """True: each logit is the logarithm of a score from 0 to 1, which windows may average."""
 
     @property
     def encoder_blocks(self) -> int:
@@ -58,7 +71,7 @@ class LinearDecoderSpec(DecoderSettings):
     implementation: ClassVar[str] = "linear.LinearDecoder"
 
     kind: Literal["linear"] = "linear"
-    """The decoder; see docs/decoders.md."""
+    """The decoder; see docs/reference/decoders.md."""
 
 
 class MaskTransformerSpec(DecoderSettings):
@@ -67,7 +80,7 @@ class MaskTransformerSpec(DecoderSettings):
     implementation: ClassVar[str] = "mask_transformer.MaskTransformer"
 
     kind: Literal["mask"] = "mask"
-    """The decoder; see docs/decoders.md."""
+    """The decoder; see docs/reference/decoders.md."""
     dim: Width | None = None
     """Channels, a multiple of 64. None: the encoder's width."""
     depth: Blocks = 2
@@ -77,19 +90,19 @@ class MaskTransformerSpec(DecoderSettings):
     layer_norm_eps: Epsilon = 1e-5
     """Epsilon of the layer norms."""
     qkv_bias: bool = True
-    """Whether queries, keys and values have biases."""
+    """True: queries, keys and values have biases."""
     drop_path: Rate = 0.0
     """Stochastic depth of the last block; it rises linearly from 0 at the first."""
     dropout: Rate = 0.0
     """Dropout after attention and in the MLPs."""
     class_norm: Literal["layer", "scale"] | None = None
-    """How the cosines between patch and class tokens become logits. `layer` is the published layer
+    """Map from the cosines between patch and class tokens to logits. `layer` is the published layer
     norm over classes: a constant for one class, nearly a sign for two. `scale` multiplies them by
     one learned number and adds one for each class. None: in a recipe, `scale` for up to 4 classes
     unless the decoder is kept, else `layer`; in a model file, `layer`."""
     projection_init: Literal["truncated-normal", "scaled-normal"] = "truncated-normal"
-    """How the two projections start. `scaled-normal` is the paper's own code: standard normal
-    times dim ** -0.5."""
+    """Initial values of the two projections. `scaled-normal` is the paper's own code: standard
+    normal times dim ** -0.5."""
 
     def settle(self, num_classes: int, kept: DecoderSettings | None) -> dict[str, Any]:
         """Choose `class_norm`: as given, as kept, or by the number of classes."""
@@ -112,7 +125,7 @@ class MultiBlockLinearSpec(DecoderSettings):
     implementation: ClassVar[str] = "multi_block_linear.MultiBlockLinear"
 
     kind: Literal["multi-linear"] = "multi-linear"
-    """The decoder; see docs/decoders.md."""
+    """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
     """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
     last block is always one of them."""
@@ -129,7 +142,7 @@ class AttentionToMaskSpec(DecoderSettings):
     implementation: ClassVar[str] = "attention_to_mask.AttentionToMask"
 
     kind: Literal["atm"] = "atm"
-    """The decoder; see docs/decoders.md."""
+    """The decoder; see docs/reference/decoders.md."""
     dim: Width | None = None
     """Channels, a multiple of 64. None: the encoder's width."""
     blocks: Blocks = 3
@@ -152,13 +165,13 @@ class EoMTSpec(DecoderSettings):
     implementation: ClassVar[str] = "eomt.EoMT"
 
     kind: Literal["eomt"] = "eomt"
-    """The decoder; see docs/decoders.md."""
+    """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
     """Number of the encoder's last blocks that class tokens go through with the patches."""
     cells: Annotated[Literal[1, 2, 4, 8], OnlyWhole] = 4
     """Rows and columns of logits for each patch, by learned upsampling."""
     masking: bool = True
-    """Whether class tokens attend at first only to patches predicted as their class. Set it to
+    """True: class tokens attend at first only to patches predicted as their class. Set it to
     False when starting from a model whose class tokens are trained."""
 
     @property
@@ -172,7 +185,42 @@ class EoMTSpec(DecoderSettings):
         return self.cells
 
 
+class EoMTQueriesSpec(DecoderSettings):
+    """Queries that go through the encoder's last blocks, each with a mask and a class (EoMT)."""
+
+    implementation: ClassVar[str] = "eomt_queries.EoMTQueries"
+    gives_scores: ClassVar[bool] = True
+
+    kind: Literal["eomt-queries"] = "eomt-queries"
+    """The decoder; see docs/reference/decoders.md."""
+    queries: Annotated[Whole, QUERIES] = 100
+    """Number of queries. Each has a mask, and either a class or none ("no object")."""
+    blocks: Blocks = 4
+    """Number of the encoder's last blocks that queries go through with the patches."""
+    doublings: Annotated[Literal[1, 2, 3], OnlyWhole] = 2
+    """Times that the rows and columns of patches are doubled by learned upsampling before they are
+    compared with queries: 2 for patches of 16 pixels, 1 for 14."""
+    cells: Annotated[Whole, PATCH_SIZE] = 4
+    """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
+    published models have one for each pixel."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """The number of blocks that the queries go through."""
+        return self.blocks
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of scores for each patch."""
+        return self.cells
+
+
 DecoderSpec = Annotated[
-    LinearDecoderSpec | MaskTransformerSpec | MultiBlockLinearSpec | AttentionToMaskSpec | EoMTSpec,
+    LinearDecoderSpec
+    | MaskTransformerSpec
+    | MultiBlockLinearSpec
+    | AttentionToMaskSpec
+    | EoMTSpec
+    | EoMTQueriesSpec,
     Field(discriminator="kind"),
 ]

@@ -32,6 +32,8 @@ class Decoder(nn.Module):
     """Number of its own blocks with attention between class tokens and patches."""
     num_query_blocks = 0
     """Number of the encoder's last blocks that its class tokens go through with the patches."""
+    queries_are_classes = True
+    """False: the tokens that go through these blocks are not one for each class."""
 
     def forward(
         self,
@@ -91,6 +93,9 @@ class Decoder(nn.Module):
 
     def before_step(self, progress: float) -> None:
         """Prepare a training step, at a point of the run from 0 (its start) to 1 (its end)."""
+
+    def discard_step(self) -> None:
+        """Forget what forward passes left behind for `after_step`; they will be done again."""
 
     def after_step(self, all_reduce: AllReduce, *, is_finite: bool) -> None:
         """Finish a training step; `is_finite` says whether it moved the weights."""

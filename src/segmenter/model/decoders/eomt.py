@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.model.decoders import EoMTSpec
-from segmenter.model.decoders.decoder import Decoder
-from segmenter.model.encoder import EncoderParts, Grid, run_blocks
+from segmenter.model.decoders.joined_queries import JoinedQueries
+from segmenter.model.encoder import EncoderParts, Grid
 from segmenter.model.spec import EncoderSpec
-from segmenter.model.transformer import Rotation, initialize_linear_and_norm
+from segmenter.model.transformer import initialize_linear_and_norm
 
 _LEAST_SEEN = 1e-6  # masked patches keep this share, so that its logarithm is finite
 _ANNEALING_POWER = 0.9
 
 
-class EoMT(Decoder):
+class EoMT(JoinedQueries):
     """Compare patches with class tokens that went through the encoder's last blocks with them."""
 
     def __init__(self, spec: EoMTSpec, encoder: EncoderSpec, num_classes: int) -> None:
@@ -68,53 +68,25 @@ class EoMT(Decoder):
         """The learned class tokens."""
         return self.class_tokens[0]
 
-    def encode(
+    @property
+    def query_tokens(self) -> Float[Tensor, "1 queries dim"]:
+        """One token per class."""
+        return self.class_tokens
+
+    def attention_bias(
         self,
         encoder: EncoderParts,
-        images: Float[Tensor, "batch channels height width"],
-        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
-    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid]:
-        """Encode images; in the last blocks the class tokens go with the patches."""
-        depth = encoder.spec.depth
-        tokens, grid, _ = self.tokens_before(encoder, images, depth, drop_path_scales)
-        return encoder.features(encoder.one_per_patch(tokens)), grid
-
-    def tokens_before(
-        self,
-        encoder: EncoderParts,
-        images: Float[Tensor, "batch channels height width"],
-        block: int,
-        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
-    ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
-        """Return the input of one block of the encoder, the class tokens after the patches."""
-        joins_at = encoder.spec.depth - self.num_query_blocks
-        tokens, grid, rotation = encoder.embed(images)
-        first = range(min(joins_at, block))
-        tokens = run_blocks(encoder, tokens, first, rotation, drop_path_scales)
-        if block >= joins_at:
-            tokens, rotation = self.append_queries(tokens, rotation)
-        for index in range(joins_at, block):
-            bias = None
-            if self.masking is not None:
-                mask = self.attention_mask(
-                    encoder.features(tokens), grid, self.masking[index - joins_at]
-                )
-                others = tokens.shape[1] - mask.shape[1]
-                prefix, queries = encoder.spec.num_prefix_tokens, mask.shape[1]
-                bias = F.pad(mask, (prefix, queries, others, 0))[:, None]
-            tokens = encoder.run_block(index, tokens, rotation, drop_path_scales, bias)
-        return tokens, grid, rotation
-
-    def append_queries(
-        self, tokens: Float[Tensor, "batch tokens dim"], rotation: Rotation | None
-    ) -> tuple[Float[Tensor, "batch _ dim"], Rotation | None]:
-        """Put the class tokens after the tokens; they have no position."""
-        queries = self.class_tokens.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
-        if rotation is not None:
-            sine, cosine = rotation
-            below = (0, 0, 0, queries.shape[1])
-            rotation = F.pad(sine, below), F.pad(cosine, below, value=1.0)
-        return torch.cat([tokens, queries], dim=1), rotation
+        tokens: Float[Tensor, "batch tokens dim"],
+        grid: Grid,
+        place: int,
+    ) -> Float[Tensor, "batch 1 tokens tokens"] | None:
+        """Hide patches from class tokens in a block, as `masking` says; see `attention_mask`."""
+        if self.masking is None:
+            return None
+        mask = self.attention_mask(encoder.features(tokens), grid, self.masking[place])
+        others = tokens.shape[1] - mask.shape[1]
+        prefix, queries = encoder.spec.num_prefix_tokens, mask.shape[1]
+        return F.pad(mask, (prefix, queries, others, 0))[:, None]
 
     @torch.no_grad()
     def attention_mask(
@@ -156,12 +128,12 @@ def mask_shares(progress: float, num_blocks: int) -> Float[Tensor, " num_blocks"
 class Doubling(nn.Sequential):
     """Twice the rows and columns: transposed convolution, then smoothing (EoMT, `ScaleBlock`)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, norm_eps: float = 1e-5) -> None:
         super().__init__(
             nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2),
             nn.GELU(),
             nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False),
-            ChannelNorm(dim),
+            ChannelNorm(dim, eps=norm_eps),
         )
 
 

@@ -42,6 +42,10 @@ class MultiBlockLinear(Decoder):
         """The rows of the linear layer."""
         return self.project.weight
 
+    def discard_step(self) -> None:
+        """Drop the statistics of a batch that is computed again."""
+        self.norm.drop_batch_stats()
+
     def after_step(self, all_reduce: AllReduce, *, is_finite: bool) -> None:
         """Move the running statistics towards those of the whole batch."""
         sums = all_reduce(self.norm.pop_batch_stats())
@@ -54,7 +58,7 @@ class RunningStatsNorm(nn.Module):
 
     An image's logits therefore do not depend on its batch, nor on how the batch is split into parts
     or over processes. The statistics have no gradient. Each step updates them from the whole batch:
-    `pop_batch_stats`, summed over processes, then `update`. There is no gain and no offset, because
+    `pop_batch_stats`, summed over processes, then `update`. It has neither gain nor offset, because
     a linear layer follows.
     """
 
@@ -80,6 +84,10 @@ class RunningStatsNorm(nn.Module):
             self._sums = sums if self._sums is None else self._sums + sums
         return (tokens - self.mean) * (self.variance + _EPS).rsqrt()
 
+    def drop_batch_stats(self) -> None:
+        """Forget the tokens since the last call of `pop_batch_stats`."""
+        self._sums = None
+
     def pop_batch_stats(self) -> Float64[Tensor, " sums"]:
         """Return each channel's sum and sum of squares since the last call, and the token count.
 
@@ -98,3 +106,12 @@ class RunningStatsNorm(nn.Module):
         self.mean.lerp_(first.to(self.mean), share)
         self.variance.lerp_((second - first.square()).clamp(min=0).to(self.variance), share)
         self.num_batches += 1
+
+    @torch.no_grad()
+    def set_statistics(
+        self, mean: Float[Tensor, " channels"], variance: Float[Tensor, " channels"]
+    ) -> None:
+        """Standardise by statistics that are known; later batches move them slowly."""
+        self.mean.copy_(mean)
+        self.variance.copy_(variance - _EPS)
+        self.num_batches.fill_(1 / _MOMENTUM)

@@ -1,1 +1,1 @@
-"""What a run says while it trains: lines, curves, and trackers."""
+"""Report a run while it trains: lines, curves, and trackers."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from segmenter.files.outputs import write_atomically
 from segmenter.pages import render_page
+from segmenter.pages.axes import round_steps
 from segmenter.training.log.files import LogLine, read_log
 
 PAGE_NAME = "curves.html"
@@ -15,10 +16,12 @@ PAGE_NAME = "curves.html"
 _MAX_POINTS = 400  # of one curve; more are averaged in groups, as a screen shows no more
 _LOG_SCALE_RATIO = 20  # a curve that spans more than this is drawn with a logarithmic scale
 _NUM_TICKS = 4
+_MAX_MARKED = 10
+"""Points of a short run, which would hardly be seen as a line."""
 
 
 class _Curve(NamedTuple):
-    """What is drawn of one number, before it is known."""
+    """Layout of one curve, before its values are known."""
 
     number: str
     title: str
@@ -26,7 +29,7 @@ class _Curve(NamedTuple):
     may_be_logarithmic: bool = False
     starts_at_zero: bool = False
     is_score: bool = False
-    """Few points, each marked, and the best one named."""
+    """Each point is marked, and the best one named."""
 
 
 def _plain(value: float) -> str:
@@ -107,7 +110,7 @@ def draw_page(lines: Sequence[LogLine], name: str, steps: int) -> bytes:
 
 
 def _points(lines: Sequence[LogLine], number: str) -> list[tuple[int, float | None]]:
-    """Step and value, none where it was not finite; empty if there is no value at all."""
+    """Step and value, without those that are not finite; empty if none is."""
     points = [(int(line["step"] or 0), line[number]) for line in lines if number in line]
     return points if any(value is not None for _, value in points) else []
 
@@ -138,7 +141,7 @@ def _chart(curve: _Curve, points: Sequence[tuple[int, float | None]], last_step:
     is_logarithmic = curve.may_be_logarithmic and low > 0 and high / low > _LOG_SCALE_RATIO
     if curve.starts_at_zero:
         low = min(low, 0.0)
-    ticks = _powers(low, high) if is_logarithmic else _round_steps(low, high)
+    ticks = _powers(low, high) if is_logarithmic else round_steps(low, high)
     scale = math.log10 if is_logarithmic else float
     bottom, top = scale(min(low, ticks[0])), scale(max(high, ticks[-1]))
 
@@ -149,8 +152,10 @@ def _chart(curve: _Curve, points: Sequence[tuple[int, float | None]], last_step:
         return 100 * step / max(last_step, 1)
 
     marks = []
-    if curve.is_score:
-        best = next(step for step, value in points if value == max(values))
+    if curve.is_score or len(points) <= _MAX_MARKED:
+        best = (
+            next(step for step, value in points if value == max(values)) if curve.is_score else -1
+        )
         marks = [
             _Mark(across(step), place(v), f"step {step:,}: {curve.write(v)}", step == best)
             for step, v in points
@@ -165,9 +170,9 @@ def _chart(curve: _Curve, points: Sequence[tuple[int, float | None]], last_step:
         marks=marks,
         rows=[_Tick(place(value), curve.write(value)) for value in ticks],
         columns=[
-            _Tick(across(int(step)), f"{int(step):,}")
-            for step in _round_steps(0.0, float(last_step))
-            if step <= last_step
+            _Tick(across(round(step)), f"{round(step):,}")
+            for step in round_steps(0.0, float(last_step))
+            if step <= last_step and abs(step - round(step)) < 1e-6  # no part of a step
         ],
     )
 
@@ -188,17 +193,6 @@ def _paths(points: Sequence[tuple[float, float | None]]) -> list[str]:
             stretches[-1].append(f"{left:.2f},{100 - bottom:.2f}")
     # A point alone is drawn as a line to itself, whose round ends are seen.
     return ["M" + " ".join(s * 2 if len(s) == 1 else s) for s in stretches if s]
-
-
-def _round_steps(low: float, high: float) -> list[float]:
-    """About `_NUM_TICKS` multiples of 1, 2 or 5 times a power of ten, which enclose the range."""
-    if high <= low:
-        low, high = low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5)
-    rough = (high - low) / _NUM_TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [index * step for index in range(first, last + 1)]
 
 
 def _powers(low: float, high: float) -> list[float]:

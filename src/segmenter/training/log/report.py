@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a progress display, a log, a page of curves, trackers.
+"""Reports of a run while it trains: a progress display, a log, a page of curves, trackers.
 
 Nothing here may stop training: what cannot be written is a warning, once.
 """
@@ -7,14 +7,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from segmenter.memory import peak_memory
+from segmenter.notebook import make_progress
 from segmenter.recipe import Recipe
+from segmenter.terminal import Countdown
+from segmenter.text import percent
 from segmenter.training.log.curves import write_curves
 from segmenter.training.log.files import RunLog
 from segmenter.training.log.lines import log_to
+from segmenter.training.log.time_left import FIRST_STEPS, TimeLeft
 from segmenter.training.log.tracking import Pictures, TrackedRun, Trackers, in_one_line
 
 
@@ -40,15 +45,17 @@ class TrainingReport:
             self._quietly("the log cannot be written", lambda: self._open_log(folder, start))
             told = self._log.told if self._log else {}
             self._trackers = Trackers(TrackedRun(folder, recipe, start), told, self.say)
-        self._progress = Progress(
+        self._time_left = TimeLeft(recipe, start=start)
+        self._progress = make_progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
+            disable=not console.is_terminal,
         )
         self._bar = self._progress.add_task(
-            "training", total=recipe.schedule.steps, completed=start
+            "training", total=recipe.schedule.steps, completed=start, left=""
         )
         self._reset()
 
@@ -72,7 +79,11 @@ class TrainingReport:
         """Count one update, `step` being the number done; write a line every `log_every`."""
         self._losses.append(loss)
         self._num_images += self._recipe.batch_size
-        self._progress.update(self._bar, completed=step)
+        self._time_left.step(step)
+        left = self._time_left.describe()
+        self._progress.update(self._bar, completed=step, left=left)
+        if self._time_left.num_steps == FIRST_STEPS and step < self._recipe.schedule.steps:
+            self.say(self._describe_pace())
         if step % self._recipe.log_every:
             return
         seconds = time.perf_counter() - self._since
@@ -92,8 +103,29 @@ class TrainingReport:
             f"{numbers['train/images_per_second']:.2f} images/s  "
             f"data wait {numbers['train/data_wait_share']:.0%}"
             + (f"  memory {memory / 2**30:.1f} GiB" if memory is not None else "")
+            + (f"  {left}" if left and step < self._recipe.schedule.steps else "")
         )
         self._reset()
+
+    def evaluating(self, total: int) -> Callable[[], None]:
+        """Return a function that counts each of `total` images as it is evaluated."""
+        shown = self._progress.tasks[0].description
+        is_bar_shown = not self._progress.disable
+        countdown = Countdown(
+            f"evaluating {total} images", total, self.say, repeats=not is_bar_shown
+        )
+        num_done = 0
+
+        def count() -> None:
+            nonlocal num_done
+            num_done += 1
+            self._progress.update(
+                self._bar,
+                description=f"evaluating {num_done}/{total}" if num_done < total else shown,
+            )
+            countdown()
+
+        return count
 
     def score(
         self,
@@ -111,9 +143,10 @@ class TrainingReport:
             is_best: Whether it is better than all before.
             draw: Makes pictures of validation images; called where a tracker shows them.
         """
+        self._time_left.evaluated()
         self.numbers(step, {"val/miou": miou})
-        self.say(f"step {step}  val mIoU {miou:.4f}{'  (best so far)' if is_best else ''}")
-        self._progress.update(self._bar, description=f"training, val mIoU {miou:.4f}")
+        self.say(f"step {step}  val mIoU {percent(miou)}{'  (best so far)' if is_best else ''}")
+        self._progress.update(self._bar, description=f"training, val mIoU {percent(miou)}")
         trackers = self._trackers
         if draw is not None and trackers:
             self._quietly(
@@ -134,6 +167,14 @@ class TrainingReport:
         if self._trackers is not None:
             self._trackers.numbers(step, numbers)
 
+    def _describe_pace(self) -> str:
+        """Return what the first steps took, and what the run will take."""
+        pace = self._time_left.seconds_per_step or 0.0
+        held = (("memory", peak_memory()), ("GPU memory", torch.cuda.max_memory_allocated()))
+        peaks = [f"peak {name} {size / 2**30:.1f} GiB" for name, size in held if size]
+        parts = (f"{pace:.2f} s a step", self._time_left.describe(), *peaks)
+        return f"after {FIRST_STEPS} steps: {', '.join(parts)}"
+
     def _open_log(self, folder: Path, start: int) -> None:
         self._log = RunLog(folder, start)
 
@@ -150,7 +191,7 @@ class TrainingReport:
             write()
         except Exception as error:  # whatever it is, the weights matter more
             if complaint not in self._complaints:
-                self.say(f"warning: {complaint} ({in_one_line(error)}); training goes on")
+                self.say(f"warning: {complaint} ({in_one_line(error)}); training continues")
             self._complaints.add(complaint)
 
     def _reset(self) -> None:

@@ -1,6 +1,6 @@
-"""Where else a run can be watched: TensorBoard, Weights & Biases, MLflow.
+"""Send a run to trackers: TensorBoard, Weights & Biases, MLflow.
 
-Each is told what to show in a thread of its own, through a queue, so that none can hold training
+Each gets what it shows in a thread of its own, through a queue, so that none can hold training
 up: one that fails or does not keep up is dropped with a warning.
 """
 
@@ -52,7 +52,7 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker must know of a run."""
+    """Facts of a run for a tracker."""
 
     folder: Path
     recipe: Recipe
@@ -96,12 +96,12 @@ class Trackers:
             try:
                 tracker = _OPEN[name](run)
             except Exception as error:
-                say(f"warning: {name} cannot be used ({in_one_line(error)}); training goes on")
+                say(f"warning: {name} cannot be used ({in_one_line(error)}); training continues")
             else:
                 self._active.append(_InBackground(name, tracker, say))
 
     def __bool__(self) -> bool:
-        """Whether anything is left that shows numbers and pictures."""
+        """Return True if a tracker is left that shows numbers and pictures."""
         return any(not each.is_dropped for each in self._active)
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -135,7 +135,7 @@ class _InBackground:
     def __init__(self, name: TrackerName, tracker: Tracker, say: Callable[[str], None]) -> None:
         self.tracker = tracker
         self.forgets = name == "tensorboard"
-        """Whether it hides by itself what is told twice."""
+        """True: it drops repeated values by itself."""
         self.is_dropped = False
         self._name, self._say = name, say
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(_MAX_WAITING)
@@ -269,7 +269,7 @@ _OPEN: dict[TrackerName, Callable[[TrackedRun], Tracker]] = {
 
 
 def _stored_id(folder: Path, name: TrackerName, create: Callable[[], str]) -> str:
-    """What a tracker calls this run, so that a resumed one goes on there."""
+    """Return the tracker's identifier of this run, with which a resumed run continues."""
     path = folder / _IDS_FILE
     ids: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):

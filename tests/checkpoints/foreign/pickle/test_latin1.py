@@ -34,5 +34,5 @@ def test_a_text_that_is_no_bytes_is_refused(text: bytes, monkeypatch: pytest.Mon
     for size in (1, 2, 16):
         monkeypatch.setattr(latin1, "_PIECE", size)
         for prefix in (b"", b"a", b"abc"):
-            with pytest.raises(ValueError, match="no bytes"):
+            with pytest.raises(ValueError, match="not bytes"):
                 decode_latin1(prefix + text)

@@ -1,4 +1,4 @@
-"""What PaddleSeg's training configs of Segmenter say, as fields of a recipe.
+"""Turn PaddleSeg's training configs of Segmenter into fields of a recipe.
 
 Sources: PaddleSeg 2.9 `configs/segmenter`, `paddleseg/models/segmenter.py`,
 `paddleseg/models/backbones/vision_transformer.py`, `paddleseg/transforms/transforms.py`.
@@ -38,7 +38,7 @@ _TRAIN, _VAL = "train_dataset.transforms", "val_dataset.transforms"
 
 
 def is_paddleseg_config(content: dict[str, Any]) -> bool:
-    """Whether a config, merged over its bases, is one of PaddleSeg."""
+    """Return True if a config, merged over its bases, is one of PaddleSeg."""
     return isinstance(content.get("model"), dict) and "train_dataset" in content
 
 
@@ -50,12 +50,12 @@ def paddleseg_fields(settings: Settings, gpus: int) -> dict[str, Any]:
         gpus: How many GPUs it was run on: its batch size is that of one.
 
     Raises:
-        UserError: If model, encoder, optimiser or schedule have no counterpart, or there is no crop
-            of a fixed size.
+        UserError: If model, encoder, optimiser or schedule have no counterpart, or the crop has no
+            fixed size.
     """
     kind = settings.take_choice("model.type", "model.decoder", _DECODERS)
     decoder = {"kind": kind} | (_mask_transformer(settings) if kind == "mask" else {})
-    model = _encoder(settings) | {"fit": "stretch", "decoder": decoder}
+    model = _encoder(settings) | {"size_policy": "stretch", "decoder": decoder}
     augment, model["normalization"] = _augment(settings)
     _expect_loss(settings)
     schedule = _schedule(settings)
@@ -108,14 +108,14 @@ def _encoder(settings: Settings) -> dict[str, Any]:
 
 
 def _weights(settings: Settings) -> tuple[str | None, str]:
-    """What the run starts from, and the name of its encoder, if it is one that timm has."""
+    """Return the starting weights of the run, and timm's name of its encoder if it has one."""
     whole = settings.peek("model.pretrained")
     if isinstance(whole, str) and whole and "://" not in whole:
         return settings.take("model.pretrained", "model.weights"), ""
     found = _AUGREG.search(str(settings.peek("model.backbone.pretrained")))
     if found is None or found[1] not in ARCHITECTURES:
         return None, ""
-    settings.take("model.backbone.pretrained", "model.weights, as timm has it")
+    settings.take("model.backbone.pretrained", "model.weights, in timm's layout")
     return f"timm:{found[1]}.augreg_in21k_ft_in1k", found[1]
 
 
@@ -151,7 +151,7 @@ def _mask_transformer(settings: Settings) -> dict[str, Any]:
 
 
 def _data(settings: Settings) -> dict[str, Any]:
-    """Where the data lies: a published set by name, or a folder with lists of files."""
+    """Return the data set: a published one by name, or a folder with lists of files."""
     root = settings.take("train_dataset.dataset_root", "data.root")
     if not isinstance(root, str) or not root:
         raise UserError(f"{settings.source}: train_dataset.dataset_root names no folder")
@@ -214,6 +214,9 @@ def _augment(settings: Settings) -> tuple[dict[str, Any], str]:
     flip = f"{_TRAIN}.RandomHorizontalFlip"
     if settings.take(f"{flip}.type", "augment.flip"):
         fields["flip"] = settings.take(f"{flip}.prob", "augment.flip", 0.5)
+    vertical = f"{_TRAIN}.RandomVerticalFlip"
+    if settings.take(f"{vertical}.type", "augment.flip_vertical"):
+        fields["flip_vertical"] = settings.take(f"{vertical}.prob", "augment.flip_vertical", 0.1)
     distort = f"{_TRAIN}.RandomDistort"
     if settings.take(f"{distort}.type", "augment.color"):
         fields["color"] = "paddleseg"
@@ -280,7 +283,7 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 
 
 def _protocol(settings: Settings, normalization: str) -> dict[str, Any]:
-    """How PaddleSeg scores with this config."""
+    """Return PaddleSeg's evaluation protocol for this config."""
     protocol: dict[str, Any] = {"rules": "paddleseg"}
     if settings.take(f"{_VAL}.ResizeByShort.type", "protocol.short_side"):
         where = f"{_VAL}.ResizeByShort.short_size"
@@ -304,7 +307,7 @@ def _square(settings: Settings, name: str, field: str, default: int | None = Non
     """The side of a square that is given as [width, height].
 
     Raises:
-        UserError: If it is no square.
+        UserError: If it is not a square.
     """
     sides = settings.take(name, field, [default, default])
     if not isinstance(sides, list | tuple) or len(sides) != 2 or sides[0] != sides[1]:

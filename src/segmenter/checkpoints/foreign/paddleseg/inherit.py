@@ -45,7 +45,7 @@ class _Reader:
             raise UserError(f"{path}: more than {_MAX_FILES} files are inherited; refused")
         content = read_yaml(path, VariantLoader)
         if not isinstance(content, dict):
-            raise UserError(f"{path} is no config: it holds no `key: value` lines")
+            raise UserError(f"{path} is not a config: it holds no `key: value` lines")
         self._count(content, path)
         bases = content.pop("_base_", [])
         for base in bases if isinstance(bases, list) else [bases]:

@@ -38,7 +38,7 @@ PADDLESEG = Family(
     rules=_RULES,
     encoder={"layer_norm_eps": 1e-5, "table_resize": "bicubic", "drop_path": 0.1},
     decoder={"layer_norm_eps": 1e-5, "drop_path": 0.1},
-    fit="stretch",
+    size_policy="stretch",
 )
 
 
@@ -46,7 +46,7 @@ def read_paddleseg(file: ForeignFile) -> ForeignModel:
     """Turn the table of a `.pdparams` file into a model of ours.
 
     Raises:
-        UserError: If it is no whole Segmenter, or classes of another number are given.
+        UserError: If it is not a whole Segmenter, or classes of another number are given.
     """
     source = str(file.path)
     tensors = join_slices(to_tensors(file.state, file.path), file.state, source)

@@ -42,11 +42,13 @@ def read_container(path: Path) -> Any:
         source = Bytes(view)
         content = unpickle(source, path)
         return _read_legacy(source, path) if content == _LEGACY_MAGIC else content
-    raise UserError(f"{path} is no checkpoint: neither safetensors, a pickle nor a zip of either")
+    raise UserError(
+        f"{path} is not a checkpoint: neither safetensors, a pickle nor a zip of either"
+    )
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: a length, then JSON."""
+    """Return True if a file begins as safetensors do: a length, then JSON."""
     try:
         with path.open("rb") as file:
             return file.read(9)[8:] == b"{"
@@ -176,7 +178,7 @@ def _storage_id(pid: Any) -> tuple[Any, str, int]:
     """Type, name and number of elements of a storage that a pickle refers to."""
     kind, storage_class, key, _device, count, *view = pid
     if kind != "storage" or not isinstance(storage_class, Global) or storage_class.dtype is None:
-        raise ValueError("a persistent id that is no storage")
+        raise ValueError("a persistent id that is not a storage")
     if not isinstance(key, str) or not isinstance(count, int) or count < 0 or any(view):
         raise ValueError("a storage without name or size, or that is a part of another one")
     return storage_class.dtype, key, count

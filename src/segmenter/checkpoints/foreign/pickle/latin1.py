@@ -20,7 +20,7 @@ def decode_latin1(utf8: bytes | memoryview) -> bytearray:
     """The bytes behind a UTF-8 text of characters 0 to 255.
 
     Raises:
-        ValueError: If it is no UTF-8, or has other characters.
+        ValueError: If it is not UTF-8, or has other characters.
     """
     raw = bytearray()
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -50,7 +50,7 @@ def _decode_piece(piece: UInt8[ndarray, " bytes"]) -> UInt8[ndarray, " character
     # A second byte follows each lead, and nothing else.
     is_whole = np.array_equal(is_second[1:], is_lead[:-1]) and not is_second[0] and not is_lead[-1]
     if not is_whole or np.count_nonzero(is_lead) != num_known_leads:
-        raise ValueError("a text that is no bytes")
+        raise ValueError("a text that is not bytes")
     characters = piece.copy()
     characters[1:] += is_upper[:-1].view(np.uint8) * np.uint8(64)
     return np.take(characters, np.flatnonzero(~is_lead), mode="clip")

@@ -45,7 +45,7 @@ class Bytes:
         """The next bytes.
 
         Raises:
-            EOFError: If there are not so many left.
+            EOFError: If fewer are left.
         """
         part = self.view(count)
         return part if count > _LONG else bytes(part)
@@ -85,7 +85,7 @@ def unpickle(
         return _Unpickler(source, find_storage).load()
     except RefusedError as error:
         raise UserError(
-            f"{path} asks for {error}, which is no part of a model's weights; it is refused, and "
+            f"{path} asks for {error}, which is not part of a model's weights; it is refused, and "
             "nothing of it was run"
         ) from None
     except Exception as error:  # hostile bytes may raise anything
@@ -131,9 +131,9 @@ class _Unpickler(_Base):
         return self._find_storage(pid)
 
     def _instantiate(self, klass: Any, args: Any) -> None:
-        """What INST, OBJ, NEWOBJ and REDUCE do: ask a stub, and nothing else."""
+        """Run INST, OBJ, NEWOBJ or REDUCE: ask a stub, and nothing else."""
         if not isinstance(klass, Global):
-            raise ValueError("a call of what is no function")
+            raise ValueError("a call of what is not a function")
         self.append(klass.call(*args))
 
     def load_frame(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands in for the objects that checkpoints of PaddlePaddle and PyTorch are made of.
+"""Stand-ins for the objects in checkpoints of PaddlePaddle and PyTorch.
 
 A pickle names functions and classes; `GLOBALS` is every name that is answered, each by a function
 of this file. None of the real ones is ever called. Arrays and tensors are kept as claims about
@@ -46,7 +46,7 @@ class Global:
     name: str
     call: Callable[..., Any]
     dtype: torch.dtype | None = None
-    """What a storage class holds."""
+    """Element type of a storage class."""
 
 
 class Text:
@@ -86,19 +86,19 @@ class DType:
         self.byte_order = "<"
 
     def set_state(self, state: tuple) -> None:
-        """Take the byte order over; the rest describes what is no plain number."""
+        """Take the byte order over; the rest describes what is not a plain number."""
         self.byte_order = _word(state[1])
 
     @property
     def is_number(self) -> bool:
-        """Whether it is a plain, little-endian number."""
+        """Return True for a plain, little-endian number."""
         return self.code in _NUMBERS and self.byte_order in ("<", "|", "=")
 
     def numpy(self) -> np.dtype:
         """The real type.
 
         Raises:
-            ValueError: If it is no plain number.
+            ValueError: If it is not a plain number.
         """
         if not self.is_number:
             raise ValueError(f"of type {self.code!r} ({self.byte_order}), which is not read")
@@ -117,7 +117,7 @@ class Array:
 
     @property
     def num_bytes(self) -> int:
-        """How much memory the values will take."""
+        """Return the bytes that the values take in memory."""
         shape, dtype = self.state[1:3]
         return _num_elements(shape) * dtype.numpy().itemsize
 
@@ -162,7 +162,7 @@ class TensorClaim:
 
     @property
     def num_bytes(self) -> int:
-        """How much memory the values will take."""
+        """Return the bytes that the values take in memory."""
         return _num_elements(self.shape) * self.storage.dtype.itemsize
 
     def tensor(self) -> Tensor:
@@ -215,7 +215,7 @@ def _encode(text: object, encoding: object) -> Text:
 
 
 def _from_buffer(data: bytes | memoryview, dtype: DType, shape: tuple, order: object) -> Array:
-    """How pickle protocol 5 writes arrays."""
+    """Array as pickle protocol 5 writes it."""
     return Array((1, shape, dtype, _word(order) == "F", data))
 
 
@@ -246,7 +246,7 @@ def _rebuild_parameter(data: TensorClaim, *_ignored: object) -> TensorClaim:
 
 def _tuple(items: list | tuple = ()) -> tuple:
     if type(items) not in (list, tuple):
-        raise ValueError("a tuple of what is no list")
+        raise ValueError("a tuple of what is not a list")
     if len(items) > _MAX_TUPLE:
         raise ValueError(f"a tuple of {len(items):,} items, where {_MAX_TUPLE} would be many")
     return tuple(items)

@@ -1,4 +1,4 @@
-"""What `variant.yml`, the record of a run of the paper's own code, says as fields of a recipe.
+"""Turn `variant.yml`, the record of a run of the paper's own code, into fields of a recipe.
 
 Sources: rstrudel/segmenter `segm/train.py`, `segm/config.yml`, `segm/model/factory.py`,
 `segm/optim`, `segm/data/base.py`.
@@ -31,7 +31,7 @@ _AUGREG_TAG = "augreg_in21k_ft_in1k"
 
 
 def is_variant(content: dict[str, Any]) -> bool:
-    """Whether a config is a `variant.yml`."""
+    """Return True if a config is a `variant.yml`."""
     return "net_kwargs" in content
 
 
@@ -115,7 +115,7 @@ def _model(settings: Settings) -> dict[str, Any]:
         "encoder_layer_norm_eps": 1e-5,
         "drop_path": settings.take("net_kwargs.drop_path_rate", "model.drop_path", 0.0),
         "normalization": normalization,
-        "fit": "pad-crop",
+        "size_policy": "pad-crop",
     }
     if depth < spec.depth:
         fields["encoder_depth"] = depth

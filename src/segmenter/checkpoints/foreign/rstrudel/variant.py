@@ -20,7 +20,7 @@ _Normalization = Literal["vit", "deit"]
 
 
 class Variant(BaseModel):
-    """What `variant.yml` says that the weights do not."""
+    """Facts of `variant.yml` that the weights do not hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

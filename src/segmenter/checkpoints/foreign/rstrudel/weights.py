@@ -19,7 +19,7 @@ from segmenter.classes import Classes
 from segmenter.data.published import set_of_count
 from segmenter.errors import UserError
 from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
-from segmenter.model.protocol import Protocol, published_protocol
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.numbers import HEAD_DIM
 
 _MAX_RATIO = 4.0
@@ -46,22 +46,21 @@ RSTRUDEL = Family(
     rules=_RULES,
     encoder={"layer_norm_eps": 1e-5, "table_resize": "bilinear"},
     decoder={"layer_norm_eps": 1e-5, "projection_init": "scaled-normal"},
-    fit="pad-crop",
+    size_policy="pad-crop",
 )
 
 
-def read_rstrudel(file: ForeignFile, variant: Variant | None = None) -> ForeignModel:
+def read_rstrudel(file: ForeignFile) -> ForeignModel:
     """Turn the `model` table of a `checkpoint.pth` into a model of ours.
 
     Args:
-        file: The checkpoint; `variant.yml` is looked for beside it.
-        variant: Instead of `variant.yml`.
+        file: The checkpoint; `variant.yml` is read from beside it, unless it brings a variant.
 
     Raises:
-        UserError: If `variant.yml` is missing, or it is no whole Segmenter.
+        UserError: If `variant.yml` is missing, or it is not a whole Segmenter.
     """
     source = str(file.path)
-    known = variant or _variant_beside(file.path)
+    known = file.variant or _variant_beside(file.path)
     tensors, dropped = RSTRUDEL.rename(to_tensors(file.state, file.path))
     for name in ("decoder.project_patches.weight", "decoder.project_classes.weight"):
         if name in tensors and tensors[name].ndim == 2:
@@ -115,14 +114,14 @@ def _grid(variant: Variant, tensors: Tensors) -> tuple[int, int] | None:
 
 
 def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
-    """The classes of the data set that is named, if there are so many."""
+    """The classes of the data set that is named, if their number fits."""
     if variant.data_set not in DATA_SETS:
         return None
     listed = DATA_SETS[variant.data_set].classes()
     return listed if len(listed) == num_classes else None
 
 
-def _protocol(variant: Variant, num_classes: int, source: str) -> Protocol:
+def _protocol(variant: Variant, num_classes: int, source: str) -> EvaluationProtocol:
     """The paper's: images at the data set's short side, windows and stride of the file."""
     if variant.data_set is None:  # flags in place of the file: the number of classes says it
         data_set = set_of_count(num_classes)

@@ -1,5 +1,7 @@
 // Files made of a result: a mask, an overlay, polygons.
 
+import { labelMapPng } from "./png.js";
+
 function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -8,13 +10,9 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** The class index of each pixel, as grey values of a PNG at the image's own size. */
-export async function saveMask({ height, width, labels }, name) {
-  const canvas = new OffscreenCanvas(width, height);
-  const image = new ImageData(width, height);
-  labels.forEach((label, at) => image.data.set([label, label, label, 255], 4 * at));
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  save(await canvas.convertToBlob({ type: "image/png" }), `${name}_label.png`);
+/** The class index of each pixel, in the colours of the classes, at the size of the image. */
+export async function saveMask(result, colors, name) {
+  save(await labelMapPng(result, colors), `${name}_label.png`);
 }
 
 /** What the canvas shows. */

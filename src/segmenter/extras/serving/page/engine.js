@@ -2,7 +2,7 @@
 
 import { labelsFromMasks } from "./labels.js";
 
-const NONE = 65535; // a label that is no class
+const NONE = 65535; // a label that is not a class
 
 /** Ask the service; a refusal becomes an error with the sentence it was given. */
 async function ask(path, options = {}) {
@@ -46,6 +46,11 @@ export async function segment(image, _onProgress, signal) {
   return { height, width, labels: labelsFromMasks(height, width, classes, NONE), classes };
 }
 
+/** The picture of an image that the browser cannot read. */
+export async function picture(image, signal) {
+  return createImageBitmap(await (await post("picture", image, "image/jpeg", signal)).blob());
+}
+
 /** How sure the model is at each pixel, 0 to 255: an image. */
 export async function confidence(image, signal) {
   return createImageBitmap(await (await post("confidence", image, "image/png", signal)).blob());
@@ -61,3 +66,6 @@ export async function attention(image, { layer, row, column, label }, signal) {
 
 /** Outlines of the regions of each class, the largest class first; they came with the labels. */
 export async function polygons({ classes }) { return classes; }
+
+/** What the footer links to: text and address. */
+export const links = [["The interface for programs", "openapi.json"]];

@@ -7,10 +7,12 @@ import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new View($("picture"));
+const MAX_OPENED = 24; // of more, the oldest is let go
 const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 let model = null;
-let current = null; // {file, name, result}
+let current = null; // {file, name, image, result, seconds}, one of `opened`
+const opened = []; // images that are labelled, in their order
 let work = null; // AbortController of what is under way
 let point = null; // where the arrow keys are
 
@@ -52,27 +54,96 @@ async function exclusively(text, task) {
   }
 }
 
-async function openImage(file) {
-  await exclusively(`Labelling ${file.name || "the image"} …`, async (signal) => {
-    let image;
-    try {
-      image = await createImageBitmap(file, { imageOrientation: "from-image" });
-    } catch {
-      throw new Error("The browser cannot read this file as an image.");
+/** Label images one after the other; the first that is done is shown. */
+async function openImages(files) {
+  await exclusively("", async (signal) => {
+    let isFirst = true;
+    for (const [index, file] of files.entries()) {
+      const which = files.length > 1 ? ` (${index + 1} of ${files.length})` : "";
+      say(`Labelling ${file.name || "the image"}${which} …`);
+      let image;
+      try {
+        image = await createImageBitmap(file, { imageOrientation: "from-image" });
+      } catch {
+        if (!engine.picture) throw new Error(`The browser cannot read ${files.length > 1 ? file.name : "this file"} as an image.`);
+        image = await engine.picture(file, signal); // such as a TIFF
+      }
+      const start = performance.now();
+      const result = await engine.segment(file, showProgress, signal);
+      const seconds = ((performance.now() - start) / 1000).toFixed(1);
+      const entry = { file, image, result, seconds, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
+      opened.push(entry);
+      if (opened.length > MAX_OPENED) opened.shift();
+      if (isFirst) showImage(entry); else listOpened();
+      isFirst = false;
     }
-    const start = performance.now();
-    const result = await engine.segment(file, showProgress, signal);
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    current = { file, result, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
-    note(result.note);
-    $("result").hidden = false;
-    view.show(image, result, model.colors);
-    point = null;
-    setMode("overlay");
-    fillLegend(result.labels);
-    say(`${result.width} x ${result.height} pixels, ${seconds} s.`);
+    tell(current);
   });
 }
+
+async function openSample(name) {
+  const response = await fetch(name);
+  if (!response.ok) fail(new Error("The sample cannot be loaded."));
+  else openImages([new File([await response.blob()], name, { type: "image/jpeg" })]);
+}
+
+function tell({ result, seconds }) {
+  say(`${result.width} x ${result.height} pixels, ${seconds} s.`);
+}
+
+function colors() { return model[$("palette").value]; }
+
+function showImage(entry) {
+  current = entry;
+  note(entry.result.note);
+  document.body.classList.add("has-image");
+  $("result").hidden = false;
+  view.show(entry.image, entry.result, colors());
+  point = null;
+  zoom(1);
+  setMode("overlay");
+  fillLegend(entry.result.labels);
+  listOpened();
+}
+
+/** Small pictures of all images that are labelled, to switch between them. */
+function listOpened() {
+  $("opened").hidden = opened.length < 2;
+  $("opened").replaceChildren(...opened.map((entry) => {
+    const { width, height } = entry.image;
+    const canvas = Object.assign(document.createElement("canvas"), { height: 96, width: Math.max(24, Math.min(288, Math.round((96 * width) / height))) });
+    canvas.getContext("2d").drawImage(entry.image, 0, 0, canvas.width, canvas.height);
+    const button = Object.assign(document.createElement("button"), { type: "button", ariaLabel: `Show ${entry.name}`, title: entry.name });
+    button.ariaCurrent = String(entry === current);
+    button.append(canvas);
+    button.addEventListener("click", () => { work?.abort(); showImage(entry); tell(entry); });
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  }));
+}
+
+function recolor() {
+  if (!current) return;
+  view.hidden.clear();
+  view.colors = colors();
+  view.draw();
+  fillLegend(current.result.labels);
+}
+
+/** Show the picture larger than fits; it scrolls then. */
+function zoom(factor) {
+  $("zoom").value = factor;
+  const picture = $("picture");
+  picture.style.width = "";
+  $("pane").classList.toggle("zoomed-in", factor > 1);
+  if (factor === 1) return;
+  $("pane").classList.remove("zoomed-in");
+  const fitting = picture.getBoundingClientRect().width;
+  $("pane").classList.add("zoomed-in");
+  picture.style.width = `${Math.round(fitting * factor)}px`;
+}
+
 
 function fillLegend(labels) {
   const shares = classShares(labels, model.classes.length);
@@ -80,7 +151,7 @@ function fillLegend(labels) {
   $("legend").replaceChildren(...order.map((index) => {
     const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
     const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-    swatch.style.background = `rgb(${model.colors[index].join(" ")})`;
+    swatch.style.background = `rgb(${colors()[index].join(" ")})`;
     const name = Object.assign(document.createElement("span"), { className: "name", textContent: model.classes[index] });
     const share = Object.assign(document.createElement("span"), { className: "share", textContent: percent(shares[index]) });
     const label = document.createElement("label");
@@ -112,6 +183,9 @@ function setAll(isOn) {
 
 function setMode(mode) {
   view.mode = mode;
+  const hasClasses = mode === "overlay" || mode === "compare";
+  document.querySelectorAll("#legend input, #all-on, #all-off").forEach((each) => { each.disabled = !hasClasses; });
+  $("scale").hidden = mode !== "confidence";
   document.querySelector(`input[name=view][value=${mode}]`).checked = true;
   $("split-control").hidden = $("divider").hidden = mode !== "compare";
   $("opacity-control").hidden = false;
@@ -136,7 +210,8 @@ async function showConfidence() {
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     view.confidence = new Uint8Array(data.length / 4).map((_, at) => data[4 * at]);
     view.draw();
-    say("Bright: sure. Dark: unsure.");
+    const mean = view.confidence.reduce((sum, each) => sum + each, 0) / view.confidence.length;
+    say(`Bright: sure. Dark: unsure. The mean confidence is ${Math.round(mean / 2.55)} %; point at a pixel to read its own.`);
   });
 }
 
@@ -174,21 +249,22 @@ function pickHead() {
 function pointAt(pixel, isSpoken) {
   const label = pixel && view.labels[pixel.at];
   const isClass = pixel && label < model.classes.length && !view.hidden.has(label);
-  const isNamed = isClass && (view.mode === "overlay" || view.mode === "compare");
+  const isNamed = isClass && (view.mode === "overlay" || view.mode === "compare" || (view.mode === "confidence" && view.confidence));
+  const text = !isNamed ? "" : view.mode === "confidence" ? `${model.classes[label]}, ${Math.round(view.confidence[pixel.at] / 2.55)} % sure` : model.classes[label];
   $("hint").hidden = !isNamed;
-  const highlight = isNamed ? { region: view.regions[pixel.at] } : null;
+  const highlight = isNamed && view.mode !== "confidence" ? { region: view.regions[pixel.at] } : null;
   if (highlight?.region !== view.highlight?.region) {
     view.highlight = highlight;
     view.draw();
   }
   if (!isNamed) return;
-  $("hint").textContent = model.classes[label];
+  $("hint").textContent = text;
   const [height, width] = view.size;
   const isRight = pixel.column > 0.6 * width;
   $("hint").style.left = isRight ? "" : `calc(${(100 * pixel.column) / width}% + 14px)`;
   $("hint").style.right = isRight ? `calc(${100 - (100 * pixel.column) / width}% + 14px)` : "";
   $("hint").style.top = `min(${(100 * pixel.row) / height}%, calc(100% - 1.8rem))`;
-  if (isSpoken) say(`${model.classes[label]}, at ${Math.round((100 * pixel.column) / width)} % across, ${Math.round((100 * pixel.row) / height)} % down.`);
+  if (isSpoken) say(`${text}, at ${Math.round((100 * pixel.column) / width)} % across, ${Math.round((100 * pixel.row) / height)} % down.`);
 }
 
 function movePoint(event) {
@@ -240,11 +316,11 @@ async function shoot() {
   const canvas = new OffscreenCanvas($("video").videoWidth, $("video").videoHeight);
   canvas.getContext("2d").drawImage($("video"), 0, 0);
   closeCamera();
-  openImage(new File([await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 })], "camera.jpg"));
+  openImages([new File([await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 })], "camera.jpg")]);
 }
 
 function listen() {
-  const open = (files) => { const file = [...files].find((each) => each); if (file) openImage(file); };
+  const open = (files) => { const all = [...files]; if (all.length) openImages(all); };
   $("file").addEventListener("change", (event) => { open(event.target.files); event.target.value = ""; });
   addEventListener("paste", (event) => open(event.clipboardData.files));
   addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
@@ -254,6 +330,9 @@ function listen() {
     $("drop").classList.remove("over");
     open(event.dataTransfer.files);
   });
+  document.querySelectorAll("[data-sample]").forEach((button) => button.addEventListener("click", () => openSample(button.dataset.sample)));
+  $("palette").addEventListener("change", recolor);
+  $("zoom").addEventListener("input", (event) => zoom(Number(event.target.value)));
   $("camera").addEventListener("click", openCamera);
   $("no-camera").addEventListener("click", closeCamera);
   $("shoot").addEventListener("click", shoot);
@@ -265,7 +344,7 @@ function listen() {
   $("layer").addEventListener("change", () => showAttention());
   $("origin").addEventListener("change", () => showAttention());
   $("head").addEventListener("change", pickHead);
-  $("save-mask").addEventListener("click", () => saveMask(current.result, current.name).catch(fail));
+  $("save-mask").addEventListener("click", () => saveMask(current.result, colors(), current.name).catch(fail));
   $("save-overlay").addEventListener("click", () => saveOverlay($("picture"), current.name));
   $("save-polygons").addEventListener("click", tracePolygons);
   $("picture").addEventListener("pointermove", (event) => pointAt(view.pixelAt(event.clientX, event.clientY)));
@@ -286,7 +365,14 @@ async function begin() {
     fail(error);
     return;
   }
-  $("model").textContent = `Model ${model.name}: ${model.classes.join(", ")}.`;
+  const from = model.threshold ? ` A pixel is labelled from a probability of ${model.threshold} on.` : "";
+  $("model").textContent = `Model ${model.name}: ${model.classes.join(", ")}.${from}`;
+  $("version").textContent = `${model.version ?? ""} · model ${model.name} · ${new Date().toISOString().slice(0, 10)}`;
+  $("provenance").textContent = `Where the model comes from: ${model.provenance}`;
+  $("provenance").hidden = !model.provenance;
+  for (const [text, href] of engine.links) $("links").append(" ", Object.assign(document.createElement("a"), { textContent: text, href }));
+  $("license").textContent = `Licence of the model: ${model.license}`;
+  $("license").hidden = !model.license;
   $("layer").replaceChildren(...model.layers.map((layer, index) => new Option(layer.name, index)));
   $("layer").value = model.layers.findLastIndex((layer) => layer.part === "encoder");
   const canAttend = Boolean(engine.attention);

@@ -66,3 +66,6 @@ export function confidence(image, signal) {
 export function polygons(result) {
   return ask({ task: "polygons", result });
 }
+
+/** What the footer links to: text and address. */
+export const links = [["Licences", "LICENSES.txt"]];

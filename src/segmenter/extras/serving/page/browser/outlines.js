@@ -1,4 +1,4 @@
-// Outlines of the regions of a label map, along the edges of its pixels: `predicting/annotations/outlines.py`.
+// Outlines of the regions of a label map, along the edges of its pixels: `label_files/annotations/outlines.py`.
 
 import { classShares, findRegions } from "./labels.js";
 
@@ -27,7 +27,7 @@ export function tracePolygons({ height, width, labels }, names) {
  *
  * A line turns where an odd number of the four pixels around a point are of the class, and twice
  * where two are across the diagonal. On each level the corners, from left to right, are ends of
- * level sides by turns; and so they are on each upright.
+ * level sides alternately; and so they are on each upright.
  */
 function traceClass(labels, height, width, index) {
   const isIn = (y, x) => y >= 0 && y < height && x >= 0 && x < width && labels[y * width + x] === index;
@@ -60,7 +60,7 @@ function traceClass(labels, height, width, index) {
   return followed(beside, above).map((ring) => ring.map((corner) => corners[corner]));
 }
 
-/** Walk from corner to corner, along level and upright sides by turns, until each is used. */
+/** Walk from corner to corner, along level and upright sides alternately, until each is used. */
 function followed(beside, above) {
   const isUsed = new Uint8Array(beside.length);
   const rings = [];

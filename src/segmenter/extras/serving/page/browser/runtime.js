@@ -26,7 +26,7 @@ async function fetchChecked(name, { bytes, sha256 }, onBytes) {
 
 const addressOf = (name, sha256) => new URL(`${name}?${sha256.slice(0, 16)}`, import.meta.url).href;
 
-/** What to compute with, the best first: WebGPU where a real graphics processor is behind it. */
+/** What to compute with, the best first: WebGPU where a real GPU is behind it. */
 async function chooseBackends() {
   const asked = new URLSearchParams(location.search).get("backend");
   if (asked) return [asked === "webgpu" ? "webgpu" : "wasm"];
@@ -46,7 +46,7 @@ function countThreads() {
   return [1, "on one thread: for more, the server must send the headers COOP and COEP"];
 }
 
-/** The model, opened where it runs; where the graphics processor fails, the processor takes over. */
+/** The model, opened where it runs; where the GPU fails, the CPU takes over. */
 export class Runtime {
   #model;
   #backends = null;
@@ -57,7 +57,7 @@ export class Runtime {
 
   /** A sentence that says what computes. */
   get note() {
-    const unit = this.#backends[0] === "webgpu" ? "graphics processor (WebGPU)" : `processor, ${countThreads()[1]}`;
+    const unit = this.#backends[0] === "webgpu" ? "GPU (WebGPU)" : `CPU, ${countThreads()[1]}`;
     return `Images stay on this device and are labelled by its ${unit}.${this.#failure}`;
   }
 
@@ -80,7 +80,7 @@ export class Runtime {
         if (this.#backends.length === 1) throw error;
         this.#backends.shift();
         this.#opened = null;
-        this.#failure = ` Its graphics processor failed: ${error.message}`;
+        this.#failure = ` Its GPU failed: ${error.message}`;
       }
     }
   }
@@ -101,7 +101,7 @@ async function openSession({ files, check }, backend, onProgress) {
   const session = await ort.InferenceSession.create(contents[2], { executionProviders: [backend], logSeverityLevel: 3 });
   let failure = null;
   if (backend === "webgpu") {
-    // Else a graphics processor whose memory is short gives zeros, and no error.
+    // Else a GPU whose memory is short gives zeros, and no error.
     const device = await ort.env.webgpu.device;
     device.addEventListener("uncapturederror", ({ error }) => { failure = error; });
   }

@@ -1,0 +1,64 @@
+"""`segmenter.convert`."""
+
+from pathlib import Path
+from typing import Literal, Unpack
+
+from segmenter.api.inputs import check_outputs
+from segmenter.api.keywords import CONVERT, ConvertKeywords
+from segmenter.api.option_values import as_texts, make_options, shows_options
+from segmenter.calls import check_types
+from segmenter.checkpoints.foreign.convert_checkpoint import Converted, run_conversion
+
+
+@shows_options(*CONVERT)
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    gpus: int | None = None,
+    variant: str | Path | None = None,
+    normalization: Literal["vit", "deit"] | None = None,
+    **options: Unpack[ConvertKeywords],
+) -> Converted:
+    """Turn a checkpoint of another code base into a model file, or its config into a recipe.
+
+    Args:
+        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; an EoMT as
+            a file, a folder or `hf:owner/name`; or a `.yml` config of PaddleSeg, or a
+            `variant.yml`.
+        out: The file to write: a model, by custom `NAME.safetensors`, or a recipe, `NAME.yaml`.
+        gpus: Number of GPUs that a config of PaddleSeg was run on.
+        variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
+        normalization: Mean and standard deviation where there is no `variant.yml`: 0.5 (vit) or
+            ImageNet's (deit); window and stride then say the rest.
+        options: See below.
+
+    Returns:
+        `path`, the file written, and `summary`, what was found in the source.
+
+    Raises:
+        UserError: If the source is damaged, dangerous or no Segmenter, or `out` is there.
+
+    Example:
+        segmenter.convert("model.pdparams", "model.safetensors").path
+    """
+    source, out = as_texts("convert", source=source, out=out)
+    if variant is not None:
+        (variant,) = as_texts("convert", variant=variant)
+    check_types(
+        "convert",
+        {"gpus": int | None, "normalization": Literal["vit", "deit"] | None},
+        {"gpus": gpus, "normalization": normalization},
+    )
+    classes, windows, output = make_options("convert", options, *CONVERT)
+    check_outputs({"source": source, "out": Path(out), "variant": variant, "classes": classes})
+    return run_conversion(
+        Path(source),
+        Path(out),
+        classes_file=classes.classes,
+        variant_file=None if variant is None else Path(variant),
+        normalization=normalization,
+        windows=windows,
+        gpus=gpus,
+        overwrite=output.overwrite,
+    )

@@ -1,0 +1,46 @@
+"""`segmenter.fit`."""
+
+from pathlib import Path
+from typing import Unpack
+
+from segmenter.api.inputs import check_outputs
+from segmenter.api.keywords import FIT, FitKeywords
+from segmenter.api.option_values import as_texts, make_options, shows_options
+from segmenter.api.run_fit import FittedModel, run_fit
+from segmenter.options import DEFAULT_START
+
+
+@shows_options(*FIT)
+def fit(
+    data: str | Path,
+    out: str | Path,
+    *,
+    start: str | Path = DEFAULT_START,
+    **options: Unpack[FitKeywords],
+) -> FittedModel:
+    """Fit a decoder on a frozen encoder to a few masks, whole or partial, in seconds.
+
+    Args:
+        data: Folder of the data set, a list file, or NAME:PATH of a published one. Images without a
+            mask are left out; pixels that are ignored are not labelled.
+        out: The model to write, by custom `NAME.safetensors`.
+        start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
+            model; its encoder stays as it is.
+        options: See below.
+
+    Returns:
+        `path` of the model; `estimate`, the scores on images that were left out, and `miou`;
+        `needs`, the class that more labels help most.
+
+    Raises:
+        UserError: If data, start, device or the file to write do not allow it.
+
+    Example:
+        fitted = segmenter.fit("fields", "fields.safetensors")
+        segmenter.Predictor(fitted.path).segment("photo.jpg")
+    """
+    data, out, start = as_texts("fit", data=data, out=out, start=start)
+    which, fitting, device, output = make_options("fit", options, *FIT)
+    check_outputs({"data": data, "start": start, "which": which, "out": Path(out)})
+    check_outputs({"data": data, "start": start, "which": which, "output": output})
+    return run_fit(data, Path(out), start, which, fitting, device, output)

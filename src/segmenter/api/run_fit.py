@@ -1,0 +1,276 @@
+"""`segmenter fit`: compute tokens, fit, estimate, tune if asked for, and write the model."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy import ndarray
+
+from segmenter.api.labelled_images import LabelledImages, read_labelled
+from segmenter.checkpoints.model_file import save
+from segmenter.data.folder import Item, read_labels
+from segmenter.data.trained_on import own_list, write_own_list
+from segmenter.errors import UserError
+from segmenter.evaluation.evaluate import Evaluation, count_agreement, evaluate
+from segmenter.evaluation.reports.score_tables import print_lines, print_scores
+from segmenter.files.outputs import check_new, write_json
+from segmenter.fitting.fitted_model import with_classifier
+from segmenter.fitting.left_out import FoldFits, fit_folds
+from segmenter.fitting.needs import class_in_need
+from segmenter.fitting.propose import label_pixels
+from segmenter.fitting.samples import MAX_SAMPLES, Samples, sample_pixels
+from segmenter.fitting.start import Start, prepare_start, spread
+from segmenter.fitting.tokens import TokenStore
+from segmenter.fitting.tune import tune
+from segmenter.inference.predictor import Predictor
+from segmenter.model import ModelSpec, Segmenter
+from segmenter.options import Device, FitData, FitOptions, FitOutput
+from segmenter.runtimes.devices import device_line, usable_device
+from segmenter.runtimes.features import feature_runtime
+from segmenter.terminal import progress_bar, show, timed_progress
+from segmenter.text import duration, percent
+
+Log = Callable[[str], None]
+Found = TypeVar("Found")
+_MAX_ESTIMATED = 100
+"""Images that the estimate is made of, at most: evenly spread."""
+_MAX_COMPARED = 20
+"""Images by which a tuned model is compared with the fit, at most."""
+_LEFT_OUT = "images left out"
+"""Name of the estimate among the scores of the model."""
+_MAX_MINUTES = 24 * 60.0
+_MAX_SHORT_SIDE = 16_384
+
+
+@dataclass(frozen=True, repr=False)
+class FittedModel:
+    """The model that a fit made.
+
+    Example:
+        fitted = segmenter.fit("fields", "fields.safetensors")
+        fitted.path, fitted.num_images, fitted.needs
+    """
+
+    path: Path
+    """Its file."""
+    num_images: int
+    """Labelled images that it was fitted to."""
+    estimate: Evaluation | None
+    """Scores on images that were left out, each by a fit that does not know it; None where one
+    image alone is labelled."""
+    needs: str | None
+    """Name of the class that more labels help most."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time of each part."""
+    is_tuned: bool = False
+    """True: blocks of the encoder were trained, and labelled images that were left out better."""
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU that new images are expected to have, from 0 to 1."""
+        return self.estimate.miou if self.estimate else None
+
+    def __repr__(self) -> str:
+        """Return path and estimate in one line."""
+        return f"FittedModel({str(self.path)!r}, estimated mIoU {percent(self.miou)})"
+
+
+def run_fit(
+    data: str,
+    out: Path,
+    start: str,
+    which: FitData,
+    fit: FitOptions,
+    device: Device,
+    output: FitOutput,
+    log: Log = show,
+) -> FittedModel:
+    """Fit a decoder to the labelled images of a data set, and write the model.
+
+    Raises:
+        UserError: If data, start, device or the file to write do not allow it.
+    """
+    _check(out, fit, output)
+    place = usable_device(device.device)
+    labelled = read_labelled(data, which, log)
+    prepared = prepare_start(start, data, labelled.classes, labelled.sizes, fit.short_side)
+    runtime = feature_runtime(prepared.model.to(place))
+    tokens = f"tokens by {runtime.describe()}"
+    for line in (device_line(place, device.device), *prepared.lines, tokens):
+        log(line)
+    store, timer = TokenStore(prepared.model, runtime=runtime), _Timer()
+    samples = timer("tokens", lambda: _sampled(store, labelled))
+    fits = timer("fit", lambda: fit_folds(samples, len(labelled.classes)))
+    places = spread(len(labelled.items), _MAX_ESTIMATED)
+    estimate = timer("estimate", lambda: _scored(store, labelled, fits, places))
+    tuned = None
+    if fit.minutes is not None:
+        seconds = 60 * fit.minutes
+        tuned = timer("tuning", lambda: _tuned(store, labelled, prepared, fits, seconds, log))
+    model = with_classifier(prepared.model, fits.whole)
+    if tuned is not None:
+        model, estimate = tuned
+    needs = class_in_need(labelled.classes, labelled.pixel_counts, estimate)
+    result = FittedModel(
+        out, len(labelled.items), estimate, needs, timer.seconds, is_tuned=tuned is not None
+    )
+    model.spec = _described(model, result)
+    save(model, out, overwrite=output.overwrite)
+    images = [item.image for item in labelled.items]
+    before = Path(start) if Path(start).is_file() else None
+    write_own_list(out, images, before, overwrite=output.overwrite)
+    if output.json:
+        given = {"data": data, "start": start, "runtime": runtime.describe()}
+        found = _to_json(result, given, model, fits)
+        write_json(output.json, found, overwrite=output.overwrite)
+    return result
+
+
+def print_fit(result: FittedModel) -> None:
+    """Show the estimate of a fit, what helps most, and where the model is."""
+    if result.estimate is None:
+        print_lines("no estimate: it takes two images, and two classes in all but one of them")
+    else:
+        how = "left out of the training" if result.is_tuned else "each left out of its fit"
+        print_lines(f"estimate for new images, from {len(result.estimate.images)} images, {how}:")
+        print_scores(result.estimate)
+    times = ", ".join(f"{name} {duration(each)}" for name, each in result.seconds.items())
+    print_lines(
+        result.needs and f"more labels help most for {result.needs!r}",
+        f"fitted to {result.num_images} images: {times}",
+        f"written: {result.path}",
+    )
+
+
+def _check(out: Path, fit: FitOptions, output: FitOutput) -> None:
+    """Refuse, before any work is done, what cannot be written or taken."""
+    for path in (out, own_list(out), output.json):
+        if path is None:
+            continue
+        check_new(path, overwrite=output.overwrite)
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise UserError(f"{path} cannot be written: {path.absolute().parent} is read-only")
+    if fit.short_side is not None and not 1 <= fit.short_side <= _MAX_SHORT_SIDE:
+        raise UserError(f"--short-side is from 1 to {_MAX_SHORT_SIDE}, got {fit.short_side}")
+    if fit.minutes is not None and not 0 < fit.minutes <= _MAX_MINUTES:
+        raise UserError(f"--minutes is above 0 and at most {_MAX_MINUTES:g}, got {fit.minutes:g}")
+
+
+class _Timer:
+    """Runs functions and keeps how long each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, what: str, run: Callable[[], Found]) -> Found:
+        begin = time.perf_counter()
+        found = run()
+        self.seconds[what] = time.perf_counter() - begin
+        return found
+
+
+def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
+    """Return the samples of each image; the tokens of all are then kept on the disk."""
+    items, classes = labelled.items, labelled.classes
+    most = max(MAX_SAMPLES // len(items), len(classes))
+    samples = []
+    with timed_progress(f"encoding {len(items)} images", len(items)) as advance:
+        for item in items:
+            tokens, labels = store.read(item.image), read_labels(item, classes)
+            samples.append(sample_pixels(tokens, labels, len(classes), most))
+            advance()
+    return samples
+
+
+def _scored(
+    store: TokenStore, labelled: LabelledImages, fits: FoldFits, places: Sequence[int]
+) -> Evaluation | None:
+    """Score images by fits that do not know them; None without such a fit."""
+    classes, left_out = labelled.classes, fits.left_out
+    known = [(labelled.items[each], fit) for each in places if (fit := left_out[each]) is not None]
+    if not known:
+        return None
+
+    def label() -> Iterator[tuple[Item, ndarray, ndarray]]:
+        for item, fit in known:
+            labels = label_pixels(store.read(item.image), fit)
+            yield item, read_labels(item, classes), labels
+
+    return count_agreement(label(), classes, store.model.spec.protocol)
+
+
+def _tuned(
+    store: TokenStore,
+    labelled: LabelledImages,
+    prepared: Start,
+    fits: FoldFits,
+    seconds: float,
+    log: Log,
+) -> tuple[Segmenter, Evaluation] | None:
+    """Train the last blocks on all images but a fold, and compare with the fit to the same images.
+
+    Returns:
+        The model that was trained and its scores on the fold; None if the fit has better ones.
+    """
+    fold = int(fits.folds.max()) // 2
+    is_held = fits.folds == fold
+    held = np.flatnonzero(is_held)
+    places = [int(held[each]) for each in spread(len(held), _MAX_COMPARED)]
+    of_fit, classifier = _scored(store, labelled, fits, places), fits.left_out[places[0]]
+    if of_fit is None or classifier is None:
+        log("warning: not tuned, since nothing would tell whether it helps; label more images")
+        return None
+    model = with_classifier(prepared.model, classifier)
+    items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
+    with progress_bar(f"tuning on {len(items)} images") as move:
+        tuned = tune(
+            *(model, prepared.recipe, items, labelled.pixel_counts[~is_held], seconds),
+            lambda progress: move(int(1000 * progress), 1000),
+        )
+    found = evaluate(
+        Predictor(tuned, precision="float32"),
+        [labelled.items[each] for each in places],
+        labelled.classes,
+    )
+    is_better = (found.miou or 0.0) > (of_fit.miou or 0.0)
+    log(
+        f"on {len(places)} images left out, mIoU {percent(of_fit.miou)} as fitted and "
+        f"{percent(found.miou)} after tuning: {'the tuned' if is_better else 'the fitted'} model "
+        "is kept"
+    )
+    return (tuned, found) if is_better else None
+
+
+def _described(model: Segmenter, result: FittedModel) -> ModelSpec:
+    """Return the spec of a model with what it says of its origin and its scores."""
+    count, estimate = result.num_images, result.estimate
+    origin = f"Decoder fitted to {count} images, the encoder frozen."
+    if result.is_tuned:
+        origin = f"Decoder fitted to {count} images, then trained with the last blocks."
+    scores = {}
+    if estimate is not None:
+        scores[_LEFT_OUT] = {**estimate.scores.to_json(), "num_images": len(estimate.images)}
+    provenance = f"{model.spec.provenance} {origin}".strip()
+    return model.spec.model_copy(update={"provenance": provenance, "scores": scores})
+
+
+def _to_json(
+    result: FittedModel, given: dict[str, str], model: Segmenter, fits: FoldFits
+) -> dict[str, Any]:
+    """Return everything that was measured as plain values."""
+    return {
+        "model": str(result.path),
+        **given,
+        "num_images": result.num_images,
+        "protocol": model.spec.protocol.model_dump(mode="json"),
+        "strength": fits.strength,
+        "folds": int(fits.folds.max()) + 1,
+        "is_tuned": result.is_tuned,
+        "needs": result.needs,
+        "seconds": {name: round(each, 2) for name, each in result.seconds.items()},
+        "estimate": result.estimate and result.estimate.to_json({}),
+    }

@@ -1,0 +1,1 @@
+"""Models in the layout of Hugging Face: a folder of `config.json` and `model.safetensors`."""

@@ -1,0 +1,110 @@
+"""One description of all images of a data set that are not read as RGB of 8 bits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from numpy import ndarray
+
+from segmenter.data.decoding.decode import Header, read_header
+from segmenter.data.masks.problems import Problem
+from segmenter.errors import UserError
+from segmenter.image_spec import HIGH_PERCENTILE, LOW_PERCENTILE, ImageSpec, choose_bands
+
+_SAMPLED_PIXELS = 1 << 14
+"""Pixels of an image, evenly spread, from which its quantiles are found."""
+_NUM_QUANTILES = 100
+"""Of an image: at 0.5, 1.5, ... 99.5 per cent."""
+
+Bands = tuple[int, ...] | Literal["all"] | None
+Quantiles = Float32[ndarray, "quantiles channels"]
+
+
+def find_image_spec(
+    images: Sequence[Path], bands: Bands, given: ImageSpec | None = None
+) -> ImageSpec | None:
+    """Return how the images of a data set are read, by the header of the first; its range is open.
+
+    Args:
+        images: Their files; those that cannot be read are skipped.
+        bands: As the recipe's `data.bands`.
+        given: What `classes.yaml` says, if it does; `bands` replaces it.
+
+    Returns:
+        None if they are read as RGB of 8 bits.
+
+    Raises:
+        UserError: If they have no such bands.
+    """
+    if given is not None and bands is None:
+        return given
+    for path in images:
+        try:
+            header = read_header(path)
+        except UserError:
+            continue  # whoever reads it says what is wrong with it
+        if bands is None and header.is_rgb:
+            return None
+        return choose_bands(bands, header.image_type)
+    return None
+
+
+def type_problem(path: Path, header: Header, image: ImageSpec | None) -> Problem | None:
+    """Return the problem with an image whose bands or type are not those of the data set."""
+    if image is None:
+        if header.is_rgb:
+            return None
+        wanted = "images of 8 bits in grey or RGB"
+    elif header.image_type == image.file_type:
+        return None
+    else:
+        wanted = f"images with {image.file_type}"
+    message = f"{path} has {header.image_type}, but the data set begins with {wanted}"
+    return Problem("other-bands", message, (path,))
+
+
+def value_quantiles(pixels: Shaped[ndarray, "height width channels"]) -> Quantiles:
+    """Return evenly spaced quantiles of each channel, from pixels spread over the image."""
+    flat = pixels.reshape(-1, pixels.shape[2])
+    if not len(flat):
+        return np.empty((0, pixels.shape[2]), np.float32)
+    step = max(len(flat) // _SAMPLED_PIXELS, 1)
+    shares = (np.arange(_NUM_QUANTILES) + 0.5) / _NUM_QUANTILES
+    return np.quantile(flat[::step].astype(np.float32), shares, axis=0).astype(np.float32)
+
+
+def with_measured_range(image: ImageSpec, quantiles: Sequence[Quantiles]) -> ImageSpec:
+    """Return the images with the robust range of their values: the 1st to the 99th percentile.
+
+    Each image counts alike. Bytes keep their range of 0 to 255.
+    """
+    if image.dtype == "uint8" or not quantiles:
+        return image
+    low, high = np.percentile(np.concatenate(quantiles), (LOW_PERCENTILE, HIGH_PERCENTILE), axis=0)
+    return image.with_range(low, high)
+
+
+def range_lines(image: ImageSpec) -> list[str]:
+    """Return lines on what the images hold, for the terminal."""
+    lines = [f"images: {image}"]
+    if image.dtype != "uint8":
+        spans = ", ".join(
+            f"{band}: {low:.5g} to {high:.5g}"
+            for band, low, high in zip(image.bands, image.low, image.high, strict=True)
+        )
+        lines.append(f"1st to 99th percentile of each band: {spans}")
+    return lines
+
+
+def constant_bands(image: ImageSpec, quantiles: Sequence[Quantiles]) -> list[Problem]:
+    """Return a problem for each band that has one value in nearly all pixels."""
+    if not quantiles:
+        return []
+    low, high = np.percentile(np.concatenate(quantiles), (LOW_PERCENTILE, HIGH_PERCENTILE), axis=0)
+    return [
+        Problem("constant-band", f"band {band} is {value:g} in nearly all pixels")
+        for band, value, most in zip(image.bands, low, high, strict=True)
+        if value == most
+    ]

@@ -1,0 +1,1 @@
+"""`segmenter label`: masks made by hand, with the help of a model."""

@@ -1,0 +1,1 @@
+"""`segmenter suggest`: which images to label next."""

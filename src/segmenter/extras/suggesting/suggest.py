@@ -1,0 +1,128 @@
+"""Suggest which images of a folder to label next, and say why."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segmenter.checkpoints.license import terms_note
+from segmenter.checkpoints.open import load
+from segmenter.data.decoding.decode import decode_image
+from segmenter.data.pairing.find_images import find_images
+from segmenter.errors import UserError
+from segmenter.extras.labelling.label_folder import find_image_folder
+from segmenter.extras.labelling.mask_files import find_masks
+from segmenter.extras.suggesting.order import choose_order
+from segmenter.files.outputs import check_new, write_json
+from segmenter.fitting.tokens import TokenStore
+from segmenter.inference.predictor import Predictor
+from segmenter.options import Device, FitOutput
+from segmenter.runtimes.devices import usable_device
+from segmenter.runtimes.features import feature_runtime
+from segmenter.terminal import timed_progress
+from segmenter.text import visible
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An image that is worth labelling."""
+
+    image: str
+    """Path inside the folder of images, without suffix."""
+    uncertainty: float
+    """1 less the mean probability of the labels that the model gives its pixels."""
+    distance: float
+    """Cosine distance of its features from those of the nearest image that is labelled or
+    suggested before it, 0 to 2."""
+    reason: str
+
+
+def run_suggest(data: Path, model: str, most: int, device: Device, output: FitOutput) -> None:
+    """Print which images to label next.
+
+    Args:
+        data: The data set, with its images in `images`.
+        model: A model with weights, such as one that was fitted to what is labelled so far.
+        most: Images to suggest.
+        device: Where to compute.
+        output: File to write, if any.
+
+    Raises:
+        UserError: If the folder holds no image without a mask, or the model cannot be used.
+    """
+    if output.json is not None:
+        check_new(output.json, overwrite=output.overwrite)
+    suggestions = suggest(data, model, most, device.device)
+    for place, each in enumerate(suggestions, start=1):
+        print(
+            f"{place:4}. {visible(each.image)}: {each.reason} (confidence "
+            f"{100 * (1 - each.uncertainty):.0f} %, distance {each.distance:.2f})"
+        )
+    if output.json is not None:
+        content: dict[str, Any] = {"model": model, "images": [asdict(each) for each in suggestions]}
+        write_json(output.json, content, overwrite=output.overwrite)
+        print(f"written: {output.json}; `segmenter label {data} --order {output.json}` follows it")
+
+
+def suggest(data: Path, model: str, most: int, device: str = "auto") -> list[Suggestion]:
+    """Return the images that are worth most to label, the best first.
+
+    Raises:
+        UserError: As `run_suggest`.
+    """
+    unlabelled, labelled = _split(data)
+    place = usable_device(device)
+    opened = load(model, place)
+    if note := terms_note(model, opened.spec.license):
+        print(note)
+    store, predictor = TokenStore(opened, runtime=feature_runtime(opened)), Predictor(opened)
+    features: dict[str, np.ndarray] = {}
+    uncertainty = []
+    with timed_progress("images", len(unlabelled) + len(labelled)) as advance:
+        for name, path in (*unlabelled.items(), *labelled.items()):
+            features[name] = store.read(path).grid.mean(axis=(0, 1), dtype=np.float32)
+            if name in unlabelled:
+                image = decode_image(path, image_bits=predictor.classes.image_bits)
+                uncertainty.append(1 - float(predictor.confidence(image).mean()))
+            advance()
+    doubts = np.array(uncertainty)
+    dim = len(next(iter(features.values())))
+    known = np.array([features[name] for name in labelled], np.float32).reshape(-1, dim)
+    new = np.array([features[name] for name in unlabelled], np.float32)
+    choices = choose_order(doubts, new, known, most)
+    names = list(unlabelled)
+    typical = float(np.median(doubts)), float(np.median([each.distance for each in choices]))
+    return [
+        Suggestion(
+            names[each.index],
+            float(doubts[each.index]),
+            each.distance,
+            _reason(
+                float(doubts[each.index]) >= typical[0],
+                each.distance >= typical[1],
+                bool(labelled),
+            ),
+        )
+        for each in choices
+    ]
+
+
+def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images without a mask, and those with one."""
+    if not data.is_dir():
+        raise UserError(f"no such folder: {data}; give a folder with images in {data}/images")
+    found = find_images([str(find_image_folder(data))])
+    masks = find_masks(data, {name: path for path, name in found})
+    labelled = {name: path for path, name in found if masks.find(name, path.name) is not None}
+    unlabelled = {name: path for path, name in found if name not in labelled}
+    if not unlabelled:
+        raise UserError(f"all {len(labelled)} images of {data} have a mask; none is left to label")
+    return unlabelled, labelled
+
+
+def _reason(is_unsure: bool, is_new: bool, has_labelled: bool) -> str:
+    what = "what is labelled or listed above" if has_labelled else "those listed above"
+    if is_unsure:
+        return f"the model is unsure, and it is unlike {what}" if is_new else "the model is unsure"
+    return f"it is unlike {what}" if is_new else f"it adds little to {what}"

@@ -1,0 +1,94 @@
+"""Labelled pixels as samples: a few of each class from each image, with their features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64, Shaped
+from numpy import ndarray
+
+from segmenter.errors import UserError
+from segmenter.fitting.tokens import ImageTokens
+
+MAX_SAMPLES = 12_000
+"""Samples of all images together; more cost time and hardly change a fit."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled pixels of one image or of several."""
+
+    features: Float32[ndarray, "samples dim"]
+    labels: Int64[ndarray, " samples"]
+    weights: Float32[ndarray, " samples"]
+    """Labelled pixels that each sample stands for."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.labels)
+
+
+def sample_pixels(
+    tokens: ImageTokens,
+    labels: Shaped[ndarray, "height width"],
+    num_classes: int,
+    most: int,
+    seed: int = 0,
+) -> Samples:
+    """Draw labelled pixels of an image, as many of each of its classes as there are.
+
+    Args:
+        tokens: Of the image.
+        labels: Class indices; all else, such as the ignored value, is not labelled.
+        num_classes: Number of classes.
+        most: Samples to draw, divided evenly among the classes in the image.
+        seed: Of the draw.
+
+    Raises:
+        UserError: If the labels are not of the image's size.
+    """
+    if labels.shape != tokens.size:
+        raise UserError(
+            f"labels of {labels.shape[0]} x {labels.shape[1]} for an image of "
+            f"{tokens.size[0]} x {tokens.size[1]} pixels (height x width)"
+        )
+    flat = labels.ravel()
+    counts = np.bincount(flat[flat < num_classes], minlength=num_classes)
+    quotas = _quotas(counts, most)
+    rng = np.random.default_rng(seed)
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], np.arange(num_classes))
+    chosen, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for start, count, quota in zip(starts, counts, quotas, strict=True):
+        if quota:
+            chosen.append(order[start + _spread(int(count), int(quota), rng)])
+            weights.append(np.full(quota, count / quota, dtype=np.float32))
+    pixels = np.concatenate(chosen)
+    rows, columns = np.divmod(pixels, labels.shape[1])
+    features = tokens.at(rows, columns)
+    return Samples(features, flat[pixels].astype(np.int64), np.concatenate(weights))
+
+
+def join(samples: Sequence[Samples]) -> Samples:
+    """Return the samples of several images, one image after the other."""
+    return Samples(
+        np.concatenate([each.features for each in samples]),
+        np.concatenate([each.labels for each in samples]),
+        np.concatenate([each.weights for each in samples]),
+    )
+
+
+def _quotas(counts: Int64[ndarray, " classes"], most: int) -> Int64[ndarray, " classes"]:
+    """Divide samples among classes; what a small class cannot give, others do."""
+    quotas = np.zeros_like(counts)
+    present = [index for index in np.argsort(counts, kind="stable") if counts[index]]
+    for place, index in enumerate(present):
+        quotas[index] = min(int(counts[index]), most // (len(present) - place))
+        most -= int(quotas[index])
+    return quotas
+
+
+def _spread(count: int, quota: int, rng: np.random.Generator) -> Int64[ndarray, " quota"]:
+    """Draw one of each of `quota` equal parts of a range: spread over the image, row by row."""
+    edges = np.linspace(0, count, quota + 1)
+    return np.minimum((edges[:-1] + rng.random(quota) * np.diff(edges)).astype(np.int64), count - 1)

@@ -1,0 +1,111 @@
+"""Tune the last blocks of a fitted model for a time, as the recipe `finetune` does.
+
+The learning rate is a function of the time that has gone by, so a slow machine takes fewer steps of
+the same schedule.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Int64
+from numpy import ndarray
+
+from segmenter.data.folder import Item
+from segmenter.data.loading import make_loader
+from segmenter.data.unreadable import Unreadable
+from segmenter.errors import UserError
+from segmenter.model import Segmenter
+from segmenter.recipe import Recipe
+from segmenter.runtimes.devices import has_bfloat16
+from segmenter.training.ema import WeightAverage
+from segmenter.training.optimizer import (
+    freeze,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+from segmenter.training.parallel import DistributedModel, choose_attention
+from segmenter.training.prepare import build_loss, build_stream
+from segmenter.training.step import train_step
+
+_FROZEN = 2 / 3
+"""Share of the blocks that stay as they are, from the first."""
+_TICKS = 1000
+"""Steps of the schedule, whatever the number of updates is."""
+_MAX_STEPS = 50_000
+
+
+def tune(
+    model: Segmenter,
+    recipe: Recipe,
+    items: Sequence[Item],
+    pixel_counts: Int64[ndarray, "items classes"],
+    seconds: float,
+    on_progress: Callable[[float], None] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Segmenter:
+    """Return a copy of a model, trained for the given seconds.
+
+    Args:
+        model: Fitted to the same images.
+        recipe: Gives augmentation, learning rates and loss.
+        items: Images and masks to train on.
+        pixel_counts: Labelled pixels of each class in each of them.
+        seconds: Time that training takes.
+        on_progress: Told after each step how much of the time has gone by, 0 to 1.
+        clock: Gives seconds.
+
+    Raises:
+        UserError: If an image cannot be read, or one crop alone does not fit into memory.
+    """
+    recipe = _timed(recipe, model)
+    tuned = Segmenter(model.spec).to(model.mean.device)
+    tuned.load_state_dict(model.state_dict())
+    freeze(tuned.train(), recipe.optimizer)
+    choose_attention(tuned, recipe.precision)
+    optimizer = make_optimizer(tuned, recipe.optimizer)
+    average = WeightAverage(tuned, recipe.ema_decay)
+    loss = build_loss(recipe, model.spec.classes, pixel_counts)
+    stream = build_stream(recipe, tuned, tuple(items), pixel_counts)
+    distributed = DistributedModel(tuned)
+    batches = make_loader(
+        stream,
+        range(_MAX_STEPS * recipe.batch_size),
+        recipe.batch_size,
+        workers=0,
+        on_unreadable=_refuse,
+    )
+    began = clock()
+    with contextlib.closing(batches):
+        for step, batch in enumerate(batches):
+            progress = (clock() - began) / seconds
+            if progress >= 1:
+                break
+            tick = int(progress * _TICKS)
+            set_learning_rate(optimizer, learning_rate(recipe.optimizer.lr, recipe.schedule, tick))
+            result = train_step(distributed, optimizer, batch, recipe, loss)
+            if result.is_finite:
+                average.update(tuned, step)
+            on_progress(min((clock() - began) / seconds, 1.0))
+    return average.averaged(tuned)
+
+
+def _timed(recipe: Recipe, model: Segmenter) -> Recipe:
+    """Return the recipe with a schedule in parts of the time, and the first blocks frozen."""
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
+    frozen = int(model.spec.encoder.depth * _FROZEN)
+    schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
+    return recipe.model_copy(
+        update={
+            "precision": precision,
+            "optimizer": recipe.optimizer.model_copy(update={"frozen_blocks": frozen}),
+            "schedule": recipe.schedule.model_copy(update=schedule),
+        }
+    )
+
+
+def _refuse(found: Unreadable) -> None:
+    raise UserError(f"{found.image}: {found.reason}")

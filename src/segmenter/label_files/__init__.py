@@ -1,0 +1,1 @@
+"""Label maps as files: pictures, label maps, and the formats of annotation tools."""

@@ -1,0 +1,66 @@
+"""Fields of a recipe that may be `auto`: they are chosen from the data before the first step."""
+
+from typing import Any, Literal
+
+AutoField = Literal[
+    "model.decoder",
+    "augment.crop_size",
+    "augment.scale_base",
+    "protocol.short_side",
+    "protocol.window",
+    "protocol.stride",
+]
+STAND_INS: dict[AutoField, str | int | None] = {
+    "model.decoder": "linear",
+    "augment.crop_size": 560,
+    "augment.scale_base": 560,
+    "protocol.short_side": 560,
+    "protocol.window": None,
+    "protocol.stride": None,
+}
+"""Value of each field until it is chosen."""
+_AUTO = "auto"
+
+
+def take_autos(content: Any) -> Any:
+    """Return the content of a recipe with its `auto` fields listed under the key `auto`.
+
+    Each of them holds its stand-in, so that a recipe has numbers wherever it has numbers.
+
+    Raises:
+        ValueError: If the content has that key itself.
+    """
+    if not isinstance(content, dict):
+        return content
+    if "auto" in content:
+        raise ValueError(
+            "auto is not a field to set; a size is chosen from the data if its own field is auto, "
+            "as in --augment.crop_size auto"
+        )
+    found: list[AutoField] = [
+        each for each in STAND_INS if _value(content, each) in (_AUTO, {"kind": _AUTO})
+    ]
+    if not found:
+        return content
+    stand_ins: dict[str, Any] = {field: STAND_INS[field] for field in found}
+    # A window needs a stride, and a stride a window.
+    if "protocol.stride" not in found and "protocol.window" in found:
+        stand_ins["protocol.window"] = _value(content, "protocol.stride")
+    if "protocol.window" not in found and "protocol.stride" in found:
+        stand_ins["protocol.stride"] = _value(content, "protocol.window")
+    return with_fields(content, stand_ins) | {"auto": found}
+
+
+def with_fields(content: dict[str, Any], values: dict[Any, Any]) -> dict[str, Any]:
+    """Return the content of a recipe with fields of its sections set, by `section.field`."""
+    changed = dict(content)
+    for field, value in values.items():
+        section, name = field.split(".")
+        changed[section] = {**changed.get(section, {}), name: value}
+    return changed
+
+
+def _value(content: dict[str, Any], field: str) -> Any:
+    section, name = field.split(".")
+    inside = content.get(section)
+    return inside.get(name) if isinstance(inside, dict) else None

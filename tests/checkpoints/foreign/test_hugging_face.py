@@ -1,0 +1,212 @@
+"""EoMT in the layout of Hugging Face gives the outputs of transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import segmenter
+from segmenter import UserError
+from segmenter.model import Segmenter
+from segmenter.model.decoders.eomt_queries import EoMTQueries
+from tests.helpers.command_line import run
+from tests.helpers.eomt import CONFIG, GOLDEN_EOMT, of_hugging_face, write_folder
+
+
+@pytest.fixture
+def tensors() -> dict[str, Tensor]:
+    return of_hugging_face(torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True))
+
+
+@torch.inference_mode()
+def predict(model: Segmenter, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Class logits, mask logits and labels, of normalised images."""
+    assert isinstance(model.decoder, EoMTQueries)
+    classes, masks = model.decoder.classified_masks(*model.encode(images))
+    return classes, masks, model(images).argmax(dim=1)
+
+
+def test_weights_of_tue_mps_in_this_layout_give_the_same_outputs(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    golden = np.load(GOLDEN_EOMT / "golden.npz")
+    model = segmenter.load(write_folder(tmp_path, tensors))
+    images = model.normalize(torch.from_numpy(golden["image"]))
+    classes, masks, labels = predict(model, images)
+    assert np.abs(classes.numpy() - golden["class_logits"]).max() < 1e-4
+    assert np.abs(masks.numpy() - golden["mask_logits"]).max() < 1e-4
+    assert (labels.numpy() == golden["labels"]).all()
+    assert model.spec.classes.names[:2] == ("thing 0", "thing 1")
+    assert model.spec.protocol == segmenter.load(GOLDEN_EOMT / "pytorch_model.bin").spec.protocol
+
+
+def test_the_normalisation_is_that_of_the_preprocessor(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    folder = write_folder(tmp_path, tensors)
+    settings = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "rescale_factor": 1 / 255}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    spec = segmenter.load(folder).spec
+    assert spec.normalization.mean == pytest.approx((127.5,) * 3)
+    assert spec.normalization.std == pytest.approx((63.75,) * 3)
+
+
+def test_classes_that_are_only_numbered_get_our_names(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    numbered = {str(index): f"LABEL_{index}" for index in range(11)}
+    model = segmenter.load(write_folder(tmp_path, tensors, id2label=numbered))
+    assert model.spec.classes.names[0] == "class-0"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"num_hidden_layers": 12},
+            "says num_hidden_layers 12, and the tensors have 4",
+        ),
+        ({"num_queries": 100}, "says num_queries 100, and the tensors have 12"),
+        ({"num_blocks": 4}, "says num_blocks 4, and the tensors have 2"),
+        ({"id2label": {"0": "one"}}, "says id2label 1, and the tensors have 11"),
+        ({"model_type": "eomt_dinov3"}, "says DINOv3, and the tensors are those of DINOv2"),
+        ({"num_attention_heads": 4}, "only heads of 64 channels are read"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu'"),
+        (
+            {"auto_map": {"AutoModel": "evil.Model"}},
+            "auto_map., which is never run",
+        ),
+        ({"architectures": ["Mask2Former"]}, "is of 'Mask2Former'; read are Eomt"),
+        ({"hidden_size": "wide"}, "config.json: hidden_size"),
+        ({"image_size": 0}, "config.json: image_size"),
+    ],
+)
+def test_a_config_that_disagrees_is_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], changed: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        segmenter.load(write_folder(tmp_path, tensors, **changed))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"x"', "[" * 100_000])
+def test_a_damaged_config_is_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], content: str
+) -> None:
+    folder = write_folder(tmp_path, tensors)
+    (folder / "config.json").write_text(content)
+    with pytest.raises(UserError, match="is damaged"):
+        segmenter.load(folder)
+
+
+def test_weights_without_config_are_refused(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    folder = write_folder(tmp_path, tensors)
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"no config.json beside it"):
+        segmenter.load(folder / "model.safetensors")
+
+
+def test_a_missing_projection_is_named(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    del tensors["layers.1.attention.k_proj.weight"]
+    with pytest.raises(UserError, match=r"layers\.1\.attention\.\*_proj\.weight"):
+        segmenter.load(write_folder(tmp_path, tensors))
+
+
+def test_a_folder_without_weights_or_with_split_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"without model.safetensors or pytorch_model.bin"):
+        segmenter.load(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(UserError, match="in several files"):
+        segmenter.load(tmp_path)
+
+
+def test_a_folder_is_converted(
+    tmp_path: Path, tensors: dict[str, Tensor], capsys: pytest.CaptureFixture
+) -> None:
+    folder, out = write_folder(tmp_path / "eomt", tensors), tmp_path / "model.safetensors"
+    assert run("convert", str(folder), str(out)) == 0
+    assert "EoMT (Hugging Face)" in capsys.readouterr().out
+    assert segmenter.load(out).spec == segmenter.load(folder).spec
+
+
+def random_model(kind: str, **changed: Any) -> Any:
+    """A model of transformers with weights large enough for differences to show."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {name: CONFIG[name] for name in CONFIG if name not in ("architectures", "model_type")}
+    sizes |= changed
+    torch.manual_seed(0)
+    if kind == "eomt":
+        model = transformers.EomtForUniversalSegmentation(transformers.EomtConfig(**sizes))
+    else:
+        sizes.setdefault("intermediate_size", 4 * sizes["hidden_size"])
+        config = transformers.EomtDinov3Config(**sizes)
+        model = transformers.EomtDinov3ForUniversalSegmentation(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.7 * parameter.shape[-1] ** -0.5)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        model.query.weight.normal_()
+        model.attn_mask_probs.zero_()
+    return model.eval()
+
+
+@torch.inference_mode()
+def assert_equal_to_transformers(tmp_path: Path, theirs: Any, num_images: int = 2) -> Segmenter:
+    theirs.save_pretrained(tmp_path)
+    ours = segmenter.load(tmp_path)
+    side = theirs.config.image_size
+    images = F.interpolate(3 * torch.randn(num_images, 3, side // 32, side // 32), (side, side))
+    expected = theirs(pixel_values=images)
+    classes, masks, labels = predict(ours, images)
+    assert (classes - expected.class_queries_logits).abs().max() < 1e-4
+    assert (masks - expected.masks_queries_logits).abs().max() < 1e-4
+    shares = expected.class_queries_logits.softmax(-1)[..., :-1]
+    whole = F.interpolate(expected.masks_queries_logits, (side, side), mode="bilinear")
+    scores = torch.einsum("bqc,bqhw->bchw", shares, whole.sigmoid())
+    assert (labels == scores.argmax(dim=1)).float().mean() >= 0.9999
+    assert len(labels.unique()) > 1
+    return ours
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of transformers
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("eomt", {}),
+        ("eomt", {"use_swiglu_ffn": True, "num_register_tokens": 0}),
+        ("eomt", {"patch_size": 8, "num_upscale_blocks": 1, "num_blocks": 3}),
+        ("eomt_dinov3", {}),
+        ("eomt_dinov3", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}),
+        ("eomt_dinov3", {"layer_norm_eps": 1e-5, "intermediate_size": 320}),
+    ],
+)
+def test_small_models_equal_transformers(
+    tmp_path: Path, kind: str, changed: dict[str, Any]
+) -> None:
+    ours = assert_equal_to_transformers(tmp_path, random_model(kind, **changed))
+    assert ours.spec.license.startswith("DINOv3 License") == (kind == "eomt_dinov3")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of transformers
+@pytest.mark.parametrize("kind", ["eomt", "eomt_dinov3"])
+@pytest.mark.parametrize(("width", "depth"), [(384, 12), (768, 12), (1024, 24)])
+def test_models_of_full_width_equal_transformers(
+    tmp_path: Path, kind: str, width: int, depth: int
+) -> None:
+    sizes = {
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "num_attention_heads": width // 64,
+        "image_size": 256,
+        "num_blocks": 3 if depth == 12 else 4,
+        "num_queries": 100,
+    }
+    assert_equal_to_transformers(tmp_path, random_model(kind, **sizes), num_images=1)

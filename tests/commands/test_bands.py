@@ -1,0 +1,142 @@
+"""Images of several bands from the first command to the last: check, train, predict, evaluate."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segmenter
+from segmenter.checkpoints import save
+from segmenter.data.decoding.decode import decode_image
+from segmenter.image_spec import ImageType, choose_bands
+from segmenter.inference import Predictor
+from segmenter.model import Segmenter
+from tests.helpers.band_images import make_values, npy_bytes, tiff_bytes, write_band_set
+from tests.helpers.command_line import TINY_RUN, refused, run
+from tests.helpers.models import make_spec
+
+pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
+
+ANY_IMAGE = choose_bands("all", ImageType(4, "uint16"))
+
+
+@pytest.fixture(scope="module")
+def band_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_band_set(tmp_path_factory.mktemp("bands"))
+    save(Segmenter(make_spec(3)), root / "start.safetensors")
+    (root / "tiny.yaml").write_text(TINY_RUN.format(root=root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(band_set: Path) -> Path:
+    assert run("train", str(band_set / "tiny.yaml"), "--out", str(band_set / "run")) == 0
+    return band_set / "run" / "last.safetensors"
+
+
+def test_check_says_bands_type_and_range(band_set: Path, capsys: pytest.CaptureFixture) -> None:
+    report = band_set / "check.json"
+    assert run("check", str(band_set), "--json", str(report), "--workers", "0") == 0
+    printed = capsys.readouterr().out
+    assert "images: 4 bands of uint16" in printed
+    image = json.loads(report.read_text())["image"]
+    assert image["bands"] == [1, 2, 3, 4]
+    values = np.concatenate(
+        [
+            decode_image(path, image=ANY_IMAGE).reshape(-1, 4)
+            for path in sorted((band_set / "images" / "train").iterdir())
+        ]
+    )
+    np.testing.assert_allclose(image["low"], np.percentile(values, 1, axis=0), atol=25)
+    np.testing.assert_allclose(image["high"], np.percentile(values, 99, axis=0), atol=25)
+
+
+def test_training_stores_what_images_the_model_wants(trained: Path, band_set: Path) -> None:
+    image = segmenter.load(trained).spec.image
+    assert str(image) == "4 bands of uint16"
+    assert image.low == tuple(json.loads((band_set / "check.json").read_text())["image"]["low"])
+
+
+def test_predict_and_evaluate_read_all_bands(
+    trained: Path, band_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images = band_set / "images" / "val"
+    given = ("--model", str(trained), "--out", str(tmp_path / "out"), "--runtime", "torch")
+    assert run("predict", str(images), *given) == 0
+    path = images / "tile-0.tif"
+    labels = np.array(Image.open(tmp_path / "out" / "tile-0_label.png"))
+    np.testing.assert_array_equal(labels, Predictor(trained, runtime="torch")(path))
+    assert (tmp_path / "out" / "tile-0_overlay.jpg").stat().st_size > 0
+    capsys.readouterr()
+    assert run("evaluate", str(trained), str(band_set), "--split", "val") == 0
+    assert "mIoU" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_exported_graph_takes_the_values_of_the_files(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra export")
+    graph = tmp_path / "model.onnx"
+    assert run("export", str(trained), "--out", str(graph)) == 0
+    values = np.random.default_rng(0).integers(0, 5000, (64, 80, 4)).astype(np.uint16)
+    found, expected = (
+        Predictor(each, runtime=runtime, precision="float32")(values)
+        for each, runtime in ((graph, "onnxruntime"), (trained, "torch"))
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tiff_bytes(make_values(bands=3)), "has 3 bands of uint16, but images with 4 bands"),
+        (npy_bytes(make_values(dtype="float32")), "has 4 bands of float32, but images with 4"),
+    ],
+    ids=["bands", "type"],
+)
+def test_a_model_refuses_other_images_in_one_line(
+    trained: Path, tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "other.tif"
+    path.write_bytes(content)
+    given = ("--model", str(trained), "--out", str(tmp_path / "out"), "--runtime", "torch")
+    assert run("predict", str(path), *given) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_refuses_arrays_of_another_type(trained: Path) -> None:
+    with pytest.raises(segmenter.UserError, match=r"takes 4 bands of uint16.*got uint8"):
+        Predictor(trained, runtime="torch")(np.zeros((8, 8, 4), np.uint8))
+
+
+def test_an_image_of_other_bands_stops_training(
+    band_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = write_band_set(tmp_path / "mixed")
+    odd = root / "images" / "train" / "tile-2.tif"
+    odd.write_bytes(tiff_bytes(make_values(64, 64, bands=3)))
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY_RUN.format(root=band_set).replace(f"root: {band_set}", f"root: {root}"))
+    error = refused(capsys, "train", str(recipe), "--out", str(tmp_path / "run"))
+    assert "tile-2.tif has 3 bands of uint16, but the data set begins with" in error
+
+
+def test_bands_are_chosen_by_a_flag(band_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("--data.bands", "[4,2]", "--out", str(out))
+    assert run("train", str(band_set / "tiny.yaml"), *arguments) == 0
+    model = segmenter.load(out / "last.safetensors")
+    assert model.spec.image.bands == (4, 2)
+    assert model.spec.encoder.in_channels == 2
+
+
+@pytest.mark.parametrize(
+    ("bands", "message"),
+    [("[9]", "has band 9, but the images have 4 bands"), ("[]", "data.bands"), ("x", "data.bands")],
+)
+def test_bands_that_are_not_there_are_refused(
+    band_set: Path, tmp_path: Path, bands: str, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ("--data.bands", bands, "--out", str(tmp_path / "run"))
+    assert message in refused(capsys, "train", str(band_set / "tiny.yaml"), *arguments)

@@ -1,0 +1,213 @@
+"""`segmenter fit`: from masks, whole or partial, to an ordinary model file and an estimate."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segmenter
+from segmenter.checkpoints import save
+from segmenter.data.folder import Item
+from segmenter.data.trained_on import read_trained_on
+from segmenter.evaluation.evaluate import count_agreement
+from segmenter.model import Protocol, Segmenter
+from segmenter.recipe import read_recipe
+from segmenter.runtimes.features import TorchFeatures
+from tests.helpers.command_line import refused, run
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_classes, make_spec
+
+FIT = ("fit", "data", "--from", "start.safetensors", "--short-side", "64", "--out")
+
+NOTHING_RIGHT = count_agreement(
+    [(Item("a", Path("a"), None), np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8))],
+    make_classes(3),
+    Protocol(),
+)
+"""Scores of a model that is always wrong."""
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a data set and a random model to start from."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("segmenter.api.run_fit.feature_runtime", TorchFeatures)  # no compiling
+    write_data_set(Path("data"))
+    torch.manual_seed(0)
+    save(Segmenter(make_spec(3, patch_size=8)), "start.safetensors")
+
+
+def masks() -> list[Path]:
+    return sorted(Path("data/masks/train").iterdir())
+
+
+def paint(path: Path, labels: np.ndarray) -> None:
+    Image.fromarray(labels.astype(np.uint8)).save(path)
+
+
+def labels_of(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def test_the_model_labels_new_images(capsys: pytest.CaptureFixture) -> None:
+    assert run(*FIT, "model.safetensors", "--json", "fit.json") == 0
+    said = capsys.readouterr().out
+    assert "estimate for new images, from 4 images, each left out of its fit" in said
+    assert "written: model.safetensors" in said
+    found = json.loads(Path("fit.json").read_text())
+    score = segmenter.evaluate("model.safetensors", "data", split="val").miou
+    assert score is not None
+    assert score > 0.8
+    assert found["estimate"]["miou"] > 0.8
+    spec = segmenter.load("model.safetensors").spec
+    assert spec.scores["images left out"]["miou"] == found["estimate"]["miou"]
+    assert spec.provenance == "Decoder fitted to 4 images, the encoder frozen."
+
+
+def test_evaluating_on_the_images_of_the_fit_warns(capsys: pytest.CaptureFixture) -> None:
+    assert run(*FIT, "model.safetensors") == 0
+    capsys.readouterr()
+    assert run("evaluate", "model.safetensors", "data", "--split", "train") == 0
+    assert "4 of 4 images were trained on" in capsys.readouterr().err
+    assert run("evaluate", "model.safetensors", "data", "--split", "val") == 0
+    assert "trained on" not in capsys.readouterr().err
+
+
+def test_training_from_a_fitted_model_keeps_its_decoder(capsys: pytest.CaptureFixture) -> None:
+    assert run(*FIT, "model.safetensors") == 0
+    settings = (
+        "--schedule.warmup_steps 0 --schedule.steps 1 --batch_size 2 --workers 0 "
+        "--optimizer.frozen_blocks 0 --augment.crop_size 32"
+    )
+    command = ("train", "--data", "data", "--from", "model.safetensors", "--out", "run")
+    capsys.readouterr()
+    assert run(*command, *settings.split()) == 0
+    said = capsys.readouterr().err
+    assert "decoder multi-linear" in said
+    assert "start fresh" not in said
+    assert "left unused" not in said
+    assert read_recipe("run/recipe.yaml").model.decoder.kind == "multi-linear"
+    assert len(read_trained_on(Path("run"))) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_a_fitted_model_is_exported_and_labels_alike(name: str) -> None:
+    segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+    kind = "openvino" if name.endswith(".xml") else "onnx"
+    assert run("export", "model.safetensors", name, "--format", kind) == 0
+    image = np.array(Image.open(next(Path("data/images/val").iterdir())))
+    expected = segmenter.Predictor("model.safetensors", runtime="torch")(image)
+    assert (segmenter.Predictor(name)(image) == expected).mean() > 0.999
+
+
+def test_strokes_are_enough() -> None:
+    for path in masks():
+        labels = labels_of(path)
+        strokes = np.full_like(labels, 255)
+        for index in np.unique(labels):
+            rows, columns = np.nonzero(labels == index)
+            middle = rows == int(np.median(rows))
+            strokes[rows[middle], columns[middle]] = index
+        paint(path, strokes)
+    fitted = segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+    assert fitted.estimate is not None
+    score = segmenter.evaluate(fitted.path, "data", split="val").miou
+    assert score is not None
+    assert score > 0.7
+
+
+def test_images_without_labels_are_left_out() -> None:
+    first, second, *_ = masks()
+    first.unlink()
+    paint(second, np.full((64, 64), 255))
+    fitted = segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+    assert fitted.num_images == 2
+
+
+def test_one_image_has_no_estimate(capsys: pytest.CaptureFixture) -> None:
+    for path in masks()[1:]:
+        path.unlink()
+    assert run(*FIT, "model.safetensors") == 0
+    assert "no estimate" in capsys.readouterr().out
+
+
+def test_the_class_with_most_errors_an_image_needs_labels() -> None:
+    for path in masks()[1:]:
+        labels = labels_of(path)
+        paint(path, np.where(labels == 1, 255, labels))
+    fitted = segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+    assert fitted.needs == "class-1"
+
+
+def leave_no_mask() -> None:
+    shutil.rmtree("data/masks")
+    Path("data/masks/train").mkdir(parents=True)
+
+
+def leave_one_class() -> None:
+    for path in masks():
+        labels = labels_of(path)
+        paint(path, np.where(labels == 2, 2, 255))
+
+
+def leave_nothing_labelled() -> None:
+    for path in masks():
+        paint(path, np.full((64, 64), 255))
+
+
+def shrink_a_mask() -> None:
+    paint(masks()[0], labels_of(masks()[0])[:32])
+
+
+def make_the_model_before() -> None:
+    Path("model.safetensors").touch()
+
+
+MISTAKES = {
+    "no mask": (leave_no_mask, "mask"),
+    "strokes of one class": (leave_one_class, "'class-2', and two are needed"),
+    "nothing labelled": (leave_nothing_labelled, "no pixel of the masks of data is labelled"),
+    "a mask of another size": (shrink_a_mask, "32 x 64 pixels (height x width)"),
+    "a file in the way": (make_the_model_before, "--overwrite"),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line(change, expected: str, capsys: pytest.CaptureFixture) -> None:
+    change()
+    assert expected in refused(capsys, *FIT, "model.safetensors")
+    assert not Path("model.safetensors").is_file() or not Path("model.safetensors").stat().st_size
+
+
+def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(model: Segmenter, *_: object) -> Segmenter:
+        tuned = Segmenter(model.spec).eval()
+        tuned.load_state_dict(model.state_dict())
+        torch.nn.init.zeros_(tuned.decoder.project.weight)
+        return tuned
+
+    monkeypatch.setattr("segmenter.api.run_fit.tune", spoil)
+    sizes = {"start": "start.safetensors", "short_side": 64}
+    tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, **sizes)
+    segmenter.fit("data", "plain.safetensors", **sizes)
+    assert not tried.is_tuned
+    weights = [segmenter.load(f"{name}.safetensors").state_dict() for name in ("tried", "plain")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmenter.api.run_fit._scored", lambda *_: NOTHING_RIGHT)
+    fitted = segmenter.fit(
+        "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=0.002
+    )
+    assert fitted.is_tuned
+    spec = segmenter.load(fitted.path).spec
+    assert spec.provenance == "Decoder fitted to 4 images, then trained with the last blocks."

@@ -1,0 +1,283 @@
+"""`segmenter prepare maps`: GeoTIFFs and labels become tiles, split by area."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmenter.data.folder import open_folder, read_labels
+from segmenter.data.maps.prepare_maps import convert_maps
+from segmenter.data.sample import Sample
+from segmenter.errors import UserError
+from segmenter.options import MapWindows
+from tests.helpers.command_line import run
+
+rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
+pyogrio = pytest.importorskip("pyogrio", reason="needs pyogrio, of the extra geo")
+shapely = pytest.importorskip("shapely", reason="needs shapely, of the extra geo")
+
+CRS, SIDE, TILE = "EPSG:32633", 320, 64
+TRANSFORM = rasterio.Affine(2, 0, 500_000, 0, -2, 5_400_000)
+SMALL = MapWindows(tile=TILE, block=1)
+
+
+def write(path: Path, values: np.ndarray, shift: int = 0, **profile: object) -> Path:
+    count, height, width = values.shape
+    given = {"crs": CRS, "transform": TRANSFORM @ rasterio.Affine.translation(shift, 0)} | profile
+    shape = {"height": height, "width": width, "count": count, "dtype": values.dtype.name}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **given) as file:
+        file.write(values)
+    return path
+
+
+def make_bands(count: int = 4, dtype: str = "uint16", seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(1, 200, (count, SIDE, SIDE)).astype(dtype)
+
+
+def make_labels() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 3, (20, 20), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+
+
+def on_map(left: int, top: int, right: int, bottom: int):
+    """The rectangle of these pixels on the map."""
+    return shapely.box(*(TRANSFORM @ (left, top)), *(TRANSFORM @ (right, bottom)))
+
+
+def write_vectors(path: Path, crs: str = CRS, names=("field", "water", "wood")) -> Path:
+    """A square of 16 pixels for each, with its class; `crs` is what they are projected to."""
+    from rasterio.warp import transform
+
+    labels = make_labels()[::16, ::16]
+    shapes = [
+        shapely.box(
+            *(TRANSFORM @ (16 * column, 16 * row)), *(TRANSFORM @ (16 * column + 16, 16 * row + 16))
+        )
+        for row, column in np.ndindex(labels.shape)
+    ]
+    if crs != CRS:
+        shapes = shapely.transform(
+            shapes, lambda points: np.stack(transform(CRS, crs, *points.T), axis=1)
+        )
+    drivers = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".shp": "ESRI Shapefile"}
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(np.array(shapes)),
+        [np.array([names[label] for label in labels.ravel()], object), np.arange(labels.size)],
+        ["kind", "number"],
+        driver=drivers[path.suffix],
+        geometry_type="Polygon",
+        crs=crs,
+    )
+    return path
+
+
+def tiles(out: Path) -> dict[str, list]:
+    """The samples of each split, with the window of each in the world."""
+    folder = open_folder(out)
+    found = {}
+    for split, items in folder.splits.items():
+        found[split] = []
+        for item in items:
+            with rasterio.open(item.image) as file:
+                image = np.moveaxis(file.read(), 0, 2)
+                sample = Sample(image, read_labels(item, folder.classes))
+                found[split].append((sample, file.bounds, file.crs))
+    return found
+
+
+def all_tiles(out: Path) -> list:
+    return [each for split in tiles(out).values() for each in split]
+
+
+def expected_labels(bounds) -> np.ndarray:
+    column, row = ~TRANSFORM @ (bounds.left, bounds.top)
+    right, bottom = ~TRANSFORM @ (bounds.right, bounds.bottom)
+    return make_labels()[round(row) : round(bottom), round(column) : round(right)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "crs"),
+    [(".gpkg", CRS), (".gpkg", "EPSG:3035"), (".geojson", "EPSG:4326"), (".shp", "EPSG:32632")],
+)
+def test_vectors_are_brought_onto_the_pixels(tmp_path: Path, suffix: str, crs: str) -> None:
+    (tmp_path / "maps").mkdir()
+    image = write(tmp_path / "maps" / "a.tif", make_bands())
+    vectors = write_vectors(tmp_path / f"labels{suffix}", crs)
+    options = MapWindows(labels=vectors, field="kind", tile=TILE, block=1)
+    made = convert_maps(image.parent, tmp_path / "out", options)
+    assert made.classes == ("field", "water", "wood")
+    found = tiles(tmp_path / "out")
+    assert set(found) == {"train", "val"}
+    assert sum(map(len, found.values())) == (SIDE // TILE) ** 2
+    for sample, bounds, crs_of_tile in (each for split in found.values() for each in split):
+        assert crs_of_tile == rasterio.crs.CRS.from_string(CRS)
+        assert sample.image.shape == (TILE, TILE, 4)
+        assert sample.image.dtype == np.uint16
+        np.testing.assert_array_equal(sample.labels, expected_labels(bounds))
+
+
+@pytest.mark.parametrize("shift", [0, 37])
+def test_no_tile_of_one_split_overlaps_one_of_the_other(tmp_path: Path, shift: int) -> None:
+    images, labels = tmp_path / "maps" / "images", tmp_path / "maps" / "labels"
+    images.mkdir(parents=True)
+    labels.mkdir()
+    for name, moved in (("a", 0), ("b", shift)):
+        write(images / f"{name}.tif", make_bands(), moved)
+        write(labels / f"{name}_label.tif", make_labels()[None], moved)
+    options = MapWindows(tile=TILE, block=2)
+    made = convert_maps(tmp_path / "maps", tmp_path / "out", options)
+    found = tiles(tmp_path / "out")
+    boxes = {
+        split: np.array([shapely.box(*bounds) for _, bounds, _ in each])
+        for split, each in found.items()
+    }
+    assert min(map(len, boxes.values())) > 0
+    apart = shapely.intersection(boxes["train"][:, None], boxes["val"])
+    assert shapely.area(apart).max() < 1e-6
+    assert made.splits == {split: len(each) for split, each in boxes.items()}
+
+
+def test_mask_rasters_of_another_grid_are_reprojected(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands())
+    labels = make_labels()[::4, ::4]
+    mask = write(
+        tmp_path / "m.tif",
+        labels[None],
+        nodata=2,
+        transform=TRANSFORM @ rasterio.Affine.scale(4),
+    )
+    convert_maps(image, tmp_path / "out", MapWindows(labels=mask, tile=TILE, block=1))
+    for sample, bounds, _ in all_tiles(tmp_path / "out"):
+        expected = expected_labels(bounds)
+        np.testing.assert_array_equal(sample.labels, np.where(expected == 2, 255, expected))
+
+
+def test_no_data_and_outside_are_ignored(tmp_path: Path) -> None:
+    bands = make_bands(2, "float32")
+    bands[:, :70] = -9999
+    bands[0, 100, 100] = np.nan
+    image = write(tmp_path / "a.tif", bands, nodata=-9999)
+    mask = write(tmp_path / "m.tif", make_labels()[None, :, : SIDE // 2])
+    convert_maps(image, tmp_path / "out", MapWindows(labels=mask, tile=TILE, block=1))
+    found = all_tiles(tmp_path / "out")
+    for sample, bounds, _ in found:
+        column, row = (round(each) for each in ~TRANSFORM @ (bounds.left, bounds.top))
+        rows, columns = np.mgrid[:TILE, :TILE] + np.array([row, column])[:, None, None]
+        is_open = (rows < 70) | (columns >= SIDE // 2) | ((rows == 100) & (columns == 100))
+        np.testing.assert_array_equal(sample.labels == 255, is_open)
+        assert np.isfinite(sample.image).all()
+        assert sample.image.min() > 0
+    assert len(found) == 4 * 3
+
+
+def test_smaller_polygons_lie_on_top_and_open_pixels_are_asked_about(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands(3, "uint8"))
+    shapes = [on_map(*corners) for corners in ((20, 20, 30, 30), (0, 0, 256, 320))]
+    names = [np.array(["small", "large"], object)]
+    vectors = tmp_path / "v.gpkg"
+    given = {"driver": "GPKG", "geometry_type": "Polygon", "crs": CRS}
+    pyogrio.raw.write(vectors, shapely.to_wkb(np.array(shapes)), names, ["kind"], **given)
+    options = MapWindows(labels=vectors, tile=TILE, block=1)
+    with pytest.raises(UserError, match=r"leaves pixels of .*a\.tif without a shape; say what"):
+        convert_maps(image, tmp_path / "out", options)
+    made = convert_maps(image, tmp_path / "out", options, unlabelled="ignore")
+    assert made.classes == ("large", "small")
+    found = all_tiles(tmp_path / "out")
+    assert len(found) == 20  # those right of the large one have no label
+    assert sum((sample.labels == 1).sum() for sample, _, _ in found) == 100
+    made = convert_maps(image, tmp_path / "all", options, unlabelled="background")
+    assert made.classes == ("background", "large", "small")
+    assert sum(made.splits.values()) == 25
+
+
+def test_the_most_tiles_are_spread_over_the_map(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands())
+    mask = write(tmp_path / "m.tif", make_labels()[None])
+    options = MapWindows(labels=mask, tile=32, block=2, max_tiles=25)
+    made = convert_maps(image, tmp_path / "out", options)
+    assert sum(made.splits.values()) == 25
+    lefts = [bounds.left for _, bounds, _ in all_tiles(tmp_path / "out")]
+    assert max(lefts) - min(lefts) > SIDE  # metres: more than half of the map
+
+
+def test_the_file_of_classes_gives_order_and_colours(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands())
+    vectors = write_vectors(tmp_path / "v.gpkg")
+    classes = tmp_path / "classes.yaml"
+    entries = ", ".join(
+        f"{{name: {name}, values: [{value}]}}"
+        for value, name in enumerate(("wood", "water", "field"))
+    )
+    classes.write_text(f"classes: [{entries}]")
+    options = MapWindows(labels=vectors, field="kind", tile=TILE, block=1, classes=classes)
+    made = convert_maps(image, tmp_path / "out", options)
+    assert made.classes == ("wood", "water", "field")
+    for sample, bounds, _ in all_tiles(tmp_path / "out"):
+        np.testing.assert_array_equal(sample.labels, 2 - expected_labels(bounds))
+
+
+def refusal(tmp_path: Path, **changes: object) -> str:
+    """What is wrong with the maps in `tmp_path`; nothing is written."""
+    options = MapWindows(**{"tile": TILE, "block": 1, "field": "kind"} | changes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        convert_maps(tmp_path / "maps", tmp_path / "out", options)
+    assert sorted(tmp_path.rglob("*")) == before
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    image = write(tmp_path / "maps" / "a.tif", make_bands())
+    vectors = write_vectors(tmp_path / "v.gpkg")
+    assert "are missing: give a file or folder with --labels" in refusal(tmp_path)
+    assert "no such file or folder" in refusal(tmp_path, labels=tmp_path / "gone.gpkg")
+    message = refusal(tmp_path, labels=vectors, field="kinds")
+    assert "v.gpkg has no field 'kinds', did you mean 'kind'" in message or "no field" in message
+    assert "it has: kind, number" in refusal(tmp_path, labels=vectors, field=None)
+    (tmp_path / "c.yaml").write_text("classes: [{name: wood, values: [1]}]")
+    message = refusal(tmp_path, labels=vectors, classes=tmp_path / "c.yaml")
+    assert "field 'kind' has" in message
+    assert "is not a class of the file of classes" in message
+    empty = write_vectors(tmp_path / "empty.gpkg", names=("field", "", "wood"))
+    assert "field 'kind' is empty; give it a class" in refusal(tmp_path, labels=empty)
+    far = write(tmp_path / "far.tif", make_labels()[None], 5000)
+    assert "far.tif and" in refusal(tmp_path, labels=far)
+    assert "do not overlap" in refusal(tmp_path, labels=far)
+    (tmp_path / "cut.gpkg").write_bytes(vectors.read_bytes()[:900])
+    assert "is cut, damaged or not a vector file" in refusal(tmp_path, labels=tmp_path / "cut.gpkg")
+    assert "all labels lie in one area" in refusal(tmp_path, labels=vectors, block=9)
+    assert "--tile is from 32 to 4096 pixels, got 3" in refusal(tmp_path, labels=vectors, tile=3)
+    other = write(tmp_path / "maps" / "b.tif", make_bands(3))
+    assert "b.tif has 3 bands of uint16, but" in refusal(tmp_path, labels=vectors)
+    other.unlink()
+    write(image, make_bands(), crs=None)
+    assert "a.tif has no coordinate reference system; assign one" in refusal(
+        tmp_path, labels=vectors
+    )
+    image.write_bytes(image.read_bytes()[:300])
+    assert "is cut, damaged or not a GeoTIFF" in refusal(tmp_path, labels=vectors)
+
+
+def test_the_command_makes_a_data_set_that_check_accepts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a.tif", make_bands())
+    write(tmp_path / "m.tif", make_labels()[None])
+    (tmp_path / "maps.txt").write_text("a.tif m.tif\n")
+    given = ("prepare", "maps", str(tmp_path / "maps.txt"), str(tmp_path / "out"))
+    assert run(*given, "--tile", "64", "--block", "1") == 0
+    assert "25 images" not in capsys.readouterr().err
+    assert run("check", str(tmp_path / "out")) == 0
+    assert "4 bands of uint16" in capsys.readouterr().out
+    with Image.open(next((tmp_path / "out" / "masks").rglob("*.png"))) as mask:
+        assert mask.size == (TILE, TILE)
+    assert run(*given) == 2
+    assert "exists, and a data set is never written over another" in capsys.readouterr().err
+    assert run("prepare", "coco", str(tmp_path), str(tmp_path / "new"), "--tile", "64") == 2
+    assert "are for `prepare maps`" in capsys.readouterr().err

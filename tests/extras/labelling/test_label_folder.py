@@ -1,0 +1,196 @@
+"""A folder that is labelled is a data set at any time, and nothing in it is lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmenter.classes import read_classes
+from segmenter.data.folder import open_folder, read_sample
+from segmenter.errors import UserError
+from segmenter.extras.labelling.image_record import StaleError
+from segmenter.extras.labelling.label_folder import open_label_folder
+from segmenter.extras.labelling.layers import NOT_SURE
+from segmenter.extras.labelling.mask_files import ForeignMaskError
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.labelling import (
+    make_change,
+    make_stroke,
+    read_mask,
+    with_classes,
+    write_images,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "set", "a b", "deep/c")
+
+
+def test_masks_equal_what_was_painted_and_make_a_data_set(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(1, (0, 0, 10), (5, 2, 56)))
+        folder.change(make_change("a b", 1), make_stroke(NOT_SURE, (5, 50, 56)))
+        assert folder.states() == {"a b": "work", "deep/c": "new"}
+    expected = np.full((40, 56), 255)
+    expected[0, :10], expected[5, 2:50] = 1, 1
+    np.testing.assert_array_equal(read_mask(root, "a b"), expected)
+    data = open_folder(root)
+    (item,) = data.items("train")
+    np.testing.assert_array_equal(read_sample(item, data.classes).labels, expected)
+    assert data.classes.names == ("sky", "road")
+
+
+def test_lists_name_what_has_masks_in_each_split_until_all_have(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "set", "train/a", "train/b", "val/c")
+    found = []
+    for name in ("train/b", "val/c", "train/a"):
+        with open_label_folder(root) as folder:
+            with_classes(folder, *({"sky", "road"} if folder.classes is None else ()))
+            folder.change(make_change(name, 0), make_stroke(0, (0, 0, 10)))
+        splits = open_folder(root).splits
+        found.append({split: len(items) for split, items in splits.items()})
+    assert found == [{"train": 1}, {"train": 1, "val": 1}, {"train": 2, "val": 1}]
+
+
+def test_a_list_of_somebody_else_is_left_alone(root: Path) -> None:
+    (root / "val.txt").write_text("images/deep/c.png\n")
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 10)))
+    assert [path.name for path in root.glob("*.txt")] == ["val.txt"]
+    assert (root / "val.txt").read_text() == "images/deep/c.png\n"
+
+
+def test_strokes_and_states_are_there_again_without_a_proper_end(
+    root: Path, tmp_path: Path
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("deep/c", 0), make_stroke(1, (3, 4, 9)))
+        folder.change(make_change("deep/c", 1), make_stroke(0, (3, 0, 9)))
+        folder.step(make_change("deep/c", 2), "undo")
+        folder.mark(make_change("deep/c", 3), is_done=True)
+        _, labels = folder.labels("deep/c")
+        killed = Path(shutil.copytree(root, tmp_path / "killed"))  # no mask was written yet
+    assert not (killed / "masks").exists()
+    with open_label_folder(killed) as folder:
+        opened = folder.open("deep/c")
+        assert (opened.version, opened.can_redo, opened.state) == (4, True, "done")
+        np.testing.assert_array_equal(folder.labels("deep/c")[1], labels)
+    np.testing.assert_array_equal(read_mask(killed, "deep/c"), labels)
+
+
+def test_a_change_to_an_older_version_is_refused_and_a_repeated_one_made_once(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        first = make_change("a b", 0)
+        folder.change(first, make_stroke(0, (0, 0, 9)))
+        assert folder.change(first, make_stroke(0, (0, 0, 9))).version == 1
+        with pytest.raises(StaleError, match="version 0 of this image was changed"):
+            folder.change(make_change("a b", 0), make_stroke(1, (0, 0, 9)))
+        with pytest.raises(StaleError, match="there are 2 classes by now"):
+            folder.add_class(1, "tree", None)
+        assert (folder.labels("a b")[1][0, :9] == 0).all()
+
+
+def test_a_mask_made_elsewhere_is_taken_over_only_when_asked_and_a_copy_is_kept(
+    tmp_path: Path,
+) -> None:
+    root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
+    name, mask = "train/photo-0", root / "masks" / "train" / "photo-0.png"
+    before, values = mask.read_bytes(), read_mask(root, "train/photo-0")
+    with open_label_folder(root) as folder:
+        assert folder.states() == {name: "given"}
+        with pytest.raises(ForeignMaskError, match="not replaced unasked"):
+            folder.change(make_change(name, 0), make_stroke(0, (0, 0, 9)))
+        folder.take_mask(make_change(name, 0), keep_labels=True)
+        folder.change(make_change(name, 1), make_stroke(0, (0, 0, 64)))
+    values[0] = 0
+    np.testing.assert_array_equal(read_mask(root, name), values)
+    (copy,) = (root / "strokes" / "before").rglob("*.png")
+    assert copy.read_bytes() == before
+
+
+def test_our_mask_changed_by_somebody_else_is_not_replaced(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+    theirs = Image.fromarray(np.ones((40, 56), np.uint8))
+    theirs.save(root / "masks" / "a b.png")
+    with open_label_folder(root) as folder, pytest.raises(ForeignMaskError):
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+    assert (read_mask(root, "a b") == 1).all()
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(root / "masks/train/photo-0.png")
+    with open_label_folder(root) as folder:
+        with pytest.raises(UserError, match=r"9 x 7 .* has 64 x 64"):
+            folder.take_mask(make_change("train/photo-0", 0), keep_labels=True)
+        assert folder.states() == {"train/photo-0": "given"}
+
+
+def test_an_image_that_was_changed_or_deleted_is_named_and_its_strokes_are_kept(
+    root: Path,
+) -> None:
+    path = root / "images" / "a b.png"
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(UserError, match="is gone; bring it back"):
+            folder.change(make_change("a b", 1), make_stroke(0, (1, 0, 9)))
+        Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save(path)
+        with pytest.raises(UserError, match="not the image any more that was painted in"):
+            folder.open("a b")
+        path.write_bytes(content)
+        assert folder.open("a b").version == 1
+
+
+def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_else(
+    tmp_path: Path,
+) -> None:
+    root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
+    before = (root / "classes.yaml").read_bytes()
+    with open_label_folder(root) as folder:
+        with_classes(folder, "tree")
+        with pytest.raises(UserError, match="there is a class 'tree' already"):
+            folder.add_class(4, "tree", None)
+    classes = read_classes(root / "classes.yaml")
+    assert classes.names[3] == "tree"
+    assert classes.source_values[3] == 3
+    (copy,) = (root / "strokes" / "before").glob("classes-*.yaml")
+    assert copy.read_bytes() == before
+
+
+def test_a_second_process_is_kept_out(root: Path) -> None:
+    with (
+        open_label_folder(root),
+        pytest.raises(UserError, match="is labelled by another process"),
+        open_label_folder(root),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "no such folder"),
+        (lambda root: root.mkdir(), "has no folder 'images'; put images into"),
+        (lambda root: (root / "images").mkdir(parents=True), "holds no image"),
+    ],
+)
+def test_a_folder_without_images_is_refused(
+    tmp_path: Path, make: Callable[[Path], object], message: str
+) -> None:
+    root = tmp_path / "set"
+    make(root)
+    with pytest.raises(UserError, match=message), open_label_folder(root):
+        pass

@@ -1,0 +1,37 @@
+"""Tuning changes the last blocks for the time it is given, and no longer."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segmenter.data.folder import open_folder
+from segmenter.fitting.tune import tune
+from segmenter.model import Segmenter
+from segmenter.recipe import read_recipe
+from tests.helpers.data_sets import write_data_set
+from tests.helpers.models import make_spec
+
+
+def test_the_last_blocks_are_trained_while_there_is_time(tmp_path: Path) -> None:
+    data = open_folder(write_data_set(tmp_path / "data"))
+    torch.manual_seed(0)
+    model = Segmenter(make_spec(3, decoder="multi-linear", depth=3)).eval()
+    sizes = {"augment": {"crop_size": 32, "scale_base": 64}, "data": {"root": str(data.root)}}
+    sizes["protocol"] = {"short_side": 64, "window": None, "stride": None}
+    recipe = read_recipe("finetune", sizes)
+    clock = itertools.count()
+    told: list[float] = []
+    counts = np.ones((4, 3), dtype=np.int64)
+    tuned = tune(
+        *(model, recipe, data.items("train"), counts, 8.0), told.append, lambda: next(clock)
+    )
+    assert told == [0.25, 0.5, 0.75, 1.0]
+    changed = {
+        name
+        for name, before in model.state_dict().items()
+        if not torch.equal(before, tuned.state_dict()[name])
+    }
+    assert {"encoder.blocks.2.mlp.reduce.weight", "decoder.project.weight"} <= changed
+    assert not any(name.startswith(("encoder.blocks.0", "encoder.blocks.1")) for name in changed)

@@ -1,0 +1,74 @@
+"""The golden EoMT in the layout of Hugging Face."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.helpers.paths import GOLDEN
+
+GOLDEN_EOMT = GOLDEN / "eomt"
+CONFIG = {
+    "architectures": ["EomtForUniversalSegmentation"],
+    "model_type": "eomt",
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 16,
+    "num_blocks": 2,
+    "num_queries": 12,
+    "num_register_tokens": 4,
+    "num_upscale_blocks": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "id2label": {str(index): f"thing {index}" for index in range(11)},
+}
+NAMES = (
+    (
+        r"^network\.encoder\.backbone\.patch_embed\.proj\.",
+        "embeddings.patch_embeddings.projection.",
+    ),
+    (r"^network\.encoder\.backbone\.blocks\.", "layers."),
+    (r"^network\.encoder\.backbone\.norm\.", "layernorm."),
+    (r"\.attn\.proj\.", ".attention.out_proj."),
+    (r"\.ls([12])\.gamma$", r".layer_scale\1.lambda1"),
+    (r"^network\.q\.weight$", "query.weight"),
+    (r"^network\.class_head\.", "class_predictor."),
+    (r"^network\.mask_head\.0\.", "mask_head.fc1."),
+    (r"^network\.mask_head\.2\.", "mask_head.fc2."),
+    (r"^network\.mask_head\.4\.", "mask_head.fc3."),
+    (r"^network\.upscale\.(\d)\.norm\.", r"upscale_block.block.\1.layernorm2d."),
+    (r"^network\.upscale\.(\d)\.", r"upscale_block.block.\1."),
+    (r"^network\.attn_mask_probs", "attn_mask_probs"),
+)
+
+
+def of_hugging_face(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of tue-mps under the names of transformers."""
+    weights = {name: tensor for name, tensor in weights.items() if "pixel_" not in name}
+    backbone = "network.encoder.backbone."
+    tensors = {
+        "embeddings.cls_token": weights.pop(f"{backbone}cls_token"),
+        "embeddings.register_tokens": weights.pop(f"{backbone}reg_token"),
+        "embeddings.position_embeddings.weight": weights.pop(f"{backbone}pos_embed")[0],
+    }
+    for name, tensor in weights.items():
+        for pattern, replacement in NAMES:
+            name = re.sub(pattern, replacement, name)
+        if ".attn.qkv." in name:
+            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
+                tensors[name.replace(".attn.qkv.", f".attention.{part}_proj.")] = piece.clone()
+        else:
+            tensors[name] = tensor
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def write_folder(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG | changed))
+    return folder

@@ -1,0 +1,86 @@
+"""The hands of a person on the page of `label`: mouse, pen and fingers, at pixels of the image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tests.helpers.waiting import wait_until
+
+Pixel = tuple[float, float]
+"""Row and column."""
+_STEPS = 6
+
+
+class Hands:
+    """Mouse, pen and fingers on an image that the page shows whole.
+
+    Args:
+        page: An open page of the service.
+        size: Height and width of the image.
+    """
+
+    def __init__(self, page: Any, size: tuple[int, int]) -> None:
+        self.page, self._size = page, size
+        self._session = page.context.new_cdp_session(page)
+
+    def place(self, pixel: Pixel) -> tuple[float, float]:
+        """Where in the window the centre of a pixel is seen."""
+        box = self.page.locator("#canvas").bounding_box()
+        height, width = self._size
+        scale = min(box["width"] / width, box["height"] / height)
+        left = box["x"] + (box["width"] - width * scale) / 2
+        top = box["y"] + (box["height"] - height * scale) / 2
+        return left + (pixel[1] + 0.5) * scale, top + (pixel[0] + 0.5) * scale
+
+    def mouse(self, *pixels: Pixel) -> None:
+        """Draw with the mouse; a single pixel is a click."""
+        places = [self.place(pixel) for pixel in pixels]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=_STEPS)
+        self.page.mouse.up()
+
+    def pen(self, *pixels: Pixel) -> None:
+        """Draw with a pen whose pressure rises."""
+        places = [self.place(pixel) for pixel in pixels]
+        self._pen("mousePressed", places[0], 0.1)
+        for number, place in enumerate(places[1:], start=1):
+            self._pen("mouseMoved", place, number / len(places))
+        self._pen("mouseReleased", places[-1], 0.0)
+
+    def fingers(self, *paths: tuple[Pixel, Pixel]) -> None:
+        """Move a finger along each line from one pixel to another, all at once."""
+        places = np.array([[self.place(end) for end in path] for path in paths])
+        self._touch("touchStart", places[:, 0])
+        for step in range(1, _STEPS + 1):
+            self._touch("touchMove", places[:, 0] + (places[:, 1] - places[:, 0]) * step / _STEPS)
+        self._touch("touchEnd", places[:0, 0])
+
+    def _pen(self, kind: str, place: tuple[float, float], force: float) -> None:
+        event = {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+        event |= {"buttons": int(kind != "mouseReleased"), "pointerType": "pen", "force": force}
+        self._session.send("Input.dispatchMouseEvent", event)
+
+    def _touch(self, kind: str, places: np.ndarray) -> None:
+        points = [{"x": float(x), "y": float(y), "id": at} for at, (x, y) in enumerate(places)]
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@contextmanager
+def tablet(browser: Any) -> Iterator[Any]:
+    """A page of a tablet's size, with touch and coarse pointers."""
+    context = browser.new_context(
+        viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    yield page
+    context.close()
+
+
+def version_is(served: Any, name: str, version: int) -> None:
+    """Wait until an image has a version."""
+    wait_until(lambda: served.folder.versions().get(name, 0) == version)

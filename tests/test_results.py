@@ -1,0 +1,72 @@
+"""Measured numbers in pages are those of the files of their results."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import REPOSITORY
+from tests.helpers.skips import NOT_HERE
+
+if not (REPOSITORY / "results").is_dir():
+    pytest.skip(f"{NOT_HERE}: the repository", allow_module_level=True)
+
+from website import measured
+
+PAGES = measured.pages()
+FLOATS = ("float", "float-as-bytes")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_numbers_of_a_page_are_those_of_its_files(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert measured.filled(text) == text, "run python -m website.measured"
+    assert text.count("<!-- measured:") == measured.count(text)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(measured.RESULTS.glob("*.json")), ids=lambda file: file.stem
+)
+def test_a_file_of_results_says_what_was_run_when_and_where(file: Path) -> None:
+    run = json.loads(file.read_text(encoding="utf-8"))["run"]
+    assert [run[field] for field in measured.RUN if not run[field]] == []
+
+
+def test_every_file_of_results_is_shown_on_a_page() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    shown = {name for text in texts for name in measured.files_used(text)}
+    files = {file.name for file in measured.RESULTS.glob("*.json")}
+    assert {name for name in files - shown if not any(name in text for text in texts)} == set()
+
+
+def test_a_changed_number_changes_its_line_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    rows = [{"name": "a", "miou": 0.5, "low": -0.012}, {"name": "b", "miou": 1, "low": None}]
+    run = {"date": "2026-11-28", "machine": "CPU", "precision": "float32"}
+    (tmp_path / "x.json").write_text(json.dumps({"run": run, "results": {"rows": rows}}))
+    marker = "<!-- measured: x.json rows\n| {name} | {miou:p} | {low:+p1} |\n-->\n\n"
+    head = "| | mIoU | difference |\n|---|---|---|\n"
+    page = f"Before.\n\n{marker}{head}| a | 1 | 2 |\n\nAfter.\n"
+    expected = (
+        f"Before.\n\n{marker}{head}| a | 50.00 | -1.2 |\n| b | 100 | \N{EN DASH} |\n\nAfter.\n"
+    )
+    assert measured.filled(page) == expected
+    source = "\n<small>[x.json](../../results/x.json): 2026-11-28, CPU, float32</small>\n"
+    shown = measured.with_sources(expected, "docs/how-to/page.md")
+    assert shown == expected.replace(marker, "").replace("\n\nAfter", f"\n{source}\nAfter")
+
+
+def test_the_tutorial_states_the_time_of_its_training() -> None:
+    page = (REPOSITORY / "docs/tutorials/own-images.md").read_text(encoding="utf-8")
+    commands = measured.read("first-minutes.json")["commands"]
+    seconds = {each["name"]: each["seconds"] for each in commands}
+    assert f"Training took {seconds['train'] / 60:.0f} minutes" in page
+
+
+def test_the_page_of_bands_states_the_scores_of_floats() -> None:
+    page = (REPOSITORY / "docs/how-to/bands.md").read_text(encoding="utf-8")
+    found = measured.read("bands.json")
+    floats, bytes_ = (100 * found[f"{name} all"]["hidden_iou"] for name in FLOATS)
+    assert f"{floats:.2f} as float32, and {bytes_:.2f} as 8 bits" in page

@@ -1,0 +1,1 @@
+"""The site of the documentation: what `mkdocs.yml` needs beside the pages themselves."""

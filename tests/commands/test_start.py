@@ -30,9 +30,9 @@ for _ in range(20):
     factor @ factor
 """
 """What any label needs, and some arithmetic: it takes longer on a slower machine, as labels do."""
-MOST_OF_WORKLOAD = 2.0
-"""A first label took 1.54 to 1.72 times the workload in seven runs of this test's rounds, while
-twelve to eighteen processes shared two cores; with an empty cache, 6.5 and 7.6 times."""
+MOST_OF_WORKLOAD = 3.0
+"""A first label took 1.54 to 2.06 times the workload in ten runs of this test's rounds on three
+machines, idle and busy; with an empty cache, 6.5 to 7.6 times. The bound lies between the two."""
 OPEN = """
 import time
 import torch
@@ -95,7 +95,7 @@ def test_a_model_in_the_cache_is_opened_in_2_seconds_once_torch_is_imported(
     not has_bfloat16(torch.device("cpu")),
     reason=f"{NOT_HERE}: bfloat16, without which the label itself takes seconds",
 )
-def test_the_first_label_of_a_warm_cache_takes_less_than_twice_a_fixed_workload(
+def test_the_first_label_of_a_warm_cache_takes_less_than_three_times_a_fixed_workload(
     warm_cache: WarmCache,
 ) -> None:
     workload, label = [], []
@@ -109,4 +109,4 @@ def test_the_first_label_of_a_warm_cache_takes_less_than_twice_a_fixed_workload(
 @pytest.mark.slow
 def test_a_first_label_that_had_to_make_its_graph_would_be_noticed(warm_cache: WarmCache) -> None:
     workload = min(cpu_seconds(["-c", WORKLOAD]) for _ in range(3))
-    assert warm_cache.seconds_to_fill > 2 * MOST_OF_WORKLOAD * workload
+    assert warm_cache.seconds_to_fill > 1.5 * MOST_OF_WORKLOAD * workload

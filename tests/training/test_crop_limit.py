@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, Recipe
 from segmenter.recipe.loss import LossRecipe
@@ -19,7 +18,7 @@ from segmenter.training.step import train_step
 from segmenter.training.verify import CROPS_AT_ONCE
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
-from tests.helpers.runs import LOSS, batch, equal, make_recipe, stop_after, weights
+from tests.helpers.runs import LOSS, batch, equal, make_recipe, run_training, stop_after, weights
 from tests.helpers.small_memory import small_memory
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 

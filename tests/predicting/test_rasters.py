@@ -148,7 +148,7 @@ def test_a_broken_raster_leaves_nothing(tmp_path: Path, share) -> None:
     path = write_raster(tmp_path / "map.tif", rng.integers(0, 256, (900, 700, 3), np.uint8))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     result = label_raster(make_predictor(), path, OutputFolder(tmp_path / "out"), "map")
-    assert "map.tif is cut, damaged or no GeoTIFF" in str(result.problem)
+    assert "map.tif is cut, damaged or not a GeoTIFF" in str(result.problem)
     assert result.outputs == ()
     assert not [file for file in (tmp_path / "out").glob("*") if file.is_file()]
 

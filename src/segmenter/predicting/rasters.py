@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import (
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
+from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
@@ -256,22 +257,13 @@ def _cloud_optimised(path: Path, into: Path) -> Path:
     return into
 
 
-def import_rasterio() -> Any:
-    """Return the library for GeoTIFFs.
-
-    Raises:
-        UserError: If it is not installed.
-    """
-    return import_optional("a GeoTIFF", "rasterio", extra="geo")
-
-
 class _Raster:
     """A GeoTIFF whose rows are read as they are asked for; see `resizing.ImageRows`."""
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
         self.path = path
         self.dtype = np.dtype(spec.image.dtype if spec.image else np.uint8)
-        with self._naming():
+        with reading(self.path):
             self.file = import_rasterio().open(path, driver="GTiff")
         try:
             self.bands = self._bands(spec.encoder.in_channels, spec.image)
@@ -288,14 +280,14 @@ class _Raster:
 
     def __getitem__(self, rows: slice, /) -> Shaped[ndarray, "rows width channels"]:
         """Return some rows of all bands; 0 where a float is not a number."""
-        with self._naming():
+        with reading(self.path):
             values = self.file.read(self.bands, window=self.window(rows))
         values = np.moveaxis(values, 0, 2).astype(self.dtype, copy=False)
         return values if self.dtype.kind == "u" else np.nan_to_num(values, posinf=0, neginf=0)
 
     def is_missing(self, rows: slice) -> Bool[ndarray, "rows width"]:
         """Return the pixels without data: nodata in all bands, or transparent."""
-        with self._naming():
+        with reading(self.path):
             return self.file.dataset_mask(window=self.window(rows)) == 0
 
     def window(self, rows: slice) -> Any:
@@ -328,18 +320,6 @@ class _Raster:
             what = "a palette" if "palette" in colors else f"{len(bands)} bands"
             raise UserError(f"{self.path} has {what}, this model takes {num_channels} bands")
         return bands
-
-    @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Turn what GDAL raises on bad bytes into one line."""
-        errors = import_rasterio().errors
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
-                yield
-        except errors.RasterioError as error:
-            reason = (str(error).splitlines() or ["unknown"])[0]
-            raise UserError(f"{self.path} is cut, damaged or no GeoTIFF: {reason}") from None
 
 
 class _RowWriter:

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from segmenter.classes import Classes
+from segmenter.data.maps.raster_files import import_rasterio
 from segmenter.data.pairing.find_images import find_images
 from segmenter.errors import UserError
 from segmenter.files.optional import require
@@ -34,7 +35,6 @@ from segmenter.predicting.printing import (
 )
 from segmenter.predicting.profiling import StageClock
 from segmenter.predicting.rasters import (
-    import_rasterio,
     is_raster,
     label_raster,
     most_image_bands,

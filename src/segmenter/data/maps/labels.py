@@ -1,7 +1,6 @@
 """Labels of maps: mask rasters and vector files, brought onto the pixels of an image."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +11,7 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from segmenter.classes import Classes
+from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.data.maps.sources import VECTOR_SUFFIXES
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -54,28 +54,6 @@ def open_labels(path: Path, field: str | None, classes: Classes | None) -> MapLa
     if path.suffix.lower() in VECTOR_SUFFIXES:
         return VectorLabels(path, field, classes)
     return MaskLabels(path, classes)
-
-
-def import_rasterio() -> Any:
-    """Return the library for GeoTIFFs.
-
-    Raises:
-        UserError: If it is not installed.
-    """
-    return import_optional("a GeoTIFF", "rasterio", extra="geo")
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what GDAL raises on a raster into one line."""
-    errors = import_rasterio().errors
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
-            yield
-    except errors.RasterioError as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise UserError(f"{path} is cut, damaged or not a GeoTIFF: {reason}") from None
 
 
 class VectorLabels:

@@ -21,10 +21,9 @@ from segmenter.data.maps.labels import (
     IGNORED,
     UNLABELLED,
     MapLabels,
-    import_rasterio,
     open_labels,
-    reading,
 )
+from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.data.maps.sources import LabelledMap, find_maps
 from segmenter.data.maps.windows import (
     BlockGrid,

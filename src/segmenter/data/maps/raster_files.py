@@ -1,0 +1,32 @@
+"""GeoTIFFs, opened with rasterio (extra `geo`)."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segmenter.errors import UserError
+from segmenter.files.optional import import_optional
+
+
+def import_rasterio() -> Any:
+    """Return the library for GeoTIFFs.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    return import_optional("a GeoTIFF", "rasterio", extra="geo")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what GDAL raises on a raster into one line."""
+    errors = import_rasterio().errors
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
+            yield
+    except errors.RasterioError as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise UserError(f"{path} is cut, damaged or not a GeoTIFF: {reason}") from None

@@ -3,6 +3,7 @@
 import torch
 
 from segmenter.classes import Classes
+from segmenter.image_spec import ImageSpec
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
@@ -67,6 +68,12 @@ def make_spec(
             mean=(127.5,) * spec.in_channels, std=(127.5,) * spec.in_channels
         ),
     )
+
+
+def make_band_spec(image: ImageSpec) -> ModelSpec:
+    """A tiny model's spec for such images."""
+    spec = make_spec(depth=1, in_channels=image.channels)
+    return spec.model_copy(update={"classes": spec.classes.with_image(image)})
 
 
 def decided(model: Segmenter) -> Segmenter:

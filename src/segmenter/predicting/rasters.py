@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import (
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
+from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -266,11 +267,12 @@ class _Raster:
         with reading(self.path):
             self.file = import_rasterio().open(path, driver="GTiff")
         try:
-            self.bands = self._bands(spec.encoder.in_channels, spec.image)
+            bands = self._bands(spec.encoder.in_channels, spec.image)
         except UserError:
             self.file.close()
             raise
-        self.shape = (self.file.height, self.file.width, len(self.bands))
+        self.values = MapBands(self.file, bands)
+        self.shape = (self.file.height, self.file.width, len(bands))
 
     def __enter__(self) -> "_Raster":
         return self
@@ -279,16 +281,13 @@ class _Raster:
         self.file.close()
 
     def __getitem__(self, rows: slice, /) -> Shaped[ndarray, "rows width channels"]:
-        """Return some rows of all bands; 0 where a float is not a number."""
-        with reading(self.path):
-            values = self.file.read(self.bands, window=self.window(rows))
-        values = np.moveaxis(values, 0, 2).astype(self.dtype, copy=False)
-        return values if self.dtype.kind == "u" else np.nan_to_num(values, posinf=0, neginf=0)
+        """Return some rows of all bands; see `MapBands` for pixels without data."""
+        values = self.values.read(self.window(rows))
+        return np.moveaxis(values, 0, 2).astype(self.dtype, copy=False)
 
     def is_missing(self, rows: slice) -> Bool[ndarray, "rows width"]:
-        """Return the pixels without data: nodata in all bands, or transparent."""
-        with reading(self.path):
-            return self.file.dataset_mask(window=self.window(rows)) == 0
+        """Return the pixels without data."""
+        return self.values.is_missing(self.window(rows))
 
     def window(self, rows: slice) -> Any:
         """Return whole rows as rasterio's window."""

@@ -219,6 +219,18 @@ def test_the_file_of_classes_gives_order_and_colours(tmp_path: Path) -> None:
         np.testing.assert_array_equal(sample.labels, 2 - expected_labels(bounds))
 
 
+def test_a_band_that_counts_as_transparency_is_reported(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands(4, "uint8"))  # which GDAL takes for RGB and alpha
+    mask = write(tmp_path / "m.tif", make_labels()[None])
+    made = convert_maps(image, tmp_path / "out", MapWindows(labels=mask, tile=TILE, block=1))
+    assert "gdal_edit -colorinterp_4 undefined" in made.remarks[0]
+    assert all(sample.image.shape[2] == 3 for sample, _, _ in all_tiles(tmp_path / "out"))
+    image = write(tmp_path / "a.tif", make_bands(4, "uint8"), photometric="minisblack")
+    made = convert_maps(image, tmp_path / "4", MapWindows(labels=mask, tile=TILE, block=1))
+    assert not made.remarks
+    assert all(sample.image.shape[2] == 4 for sample, _, _ in all_tiles(tmp_path / "4"))
+
+
 def refusal(tmp_path: Path, **changes: object) -> str:
     """What is wrong with the maps in `tmp_path`; nothing is written."""
     options = MapWindows(**{"tile": TILE, "block": 1, "field": "kind"} | changes)

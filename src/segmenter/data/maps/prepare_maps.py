@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Shaped
+from jaxtyping import Int32, Shaped
 from numpy import ndarray
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
@@ -23,6 +23,7 @@ from segmenter.data.maps.labels import (
     MapLabels,
     open_labels,
 )
+from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.data.maps.sources import LabelledMap, find_maps
 from segmenter.data.maps.windows import (
@@ -104,7 +105,7 @@ def convert_maps(
     bands = _check_bands(maps)
     labels = {each.labels: open_labels(each.labels, options.field, classes) for each in maps}
     table = _class_table(list(labels.values()), classes, unlabelled, source)
-    found = _find_windows(maps, labels, options, unlabelled)
+    found = _find_windows(maps, labels, bands, options, unlabelled)
     val_blocks = choose_val_blocks((each.window for each in found), options.val_share)
     if not val_blocks:
         raise UserError(
@@ -116,7 +117,8 @@ def convert_maps(
     made = MapConversion(out, Counter(str(splits[each]) for each in kept), table.classes.names)
     with aside(out) as folder:
         writer = _Writer(folder / "set", maps, labels, table, bands)
-        made.remarks = writer.write([(each, str(splits[each])) for each in kept])
+        made.remarks = [*_left_out_bands(maps[0].image, bands)]
+        made.remarks += writer.write([(each, str(splits[each])) for each in kept])
         content = table.classes.to_yaml().encode()
         write_atomically(folder / "set" / CLASSES_FILE, content)
         rename(folder / "set", out)
@@ -190,6 +192,16 @@ def _check_bands(maps: Sequence[LabelledMap]) -> list[int]:
     return first[2] if first else []
 
 
+def _left_out_bands(path: Path, kept: Sequence[int]) -> Iterator[str]:
+    """Yield a remark if a band counts as transparency: GDAL writes a fourth band of bytes so."""
+    with _opened(path) as file:
+        for band in set(range(1, file.count + 1)) - set(kept):
+            yield (
+                f"band {band} of {path} is its transparency, and is left out; if it holds values, "
+                f"such as near infrared, say so first: gdal_edit -colorinterp_{band} undefined FILE"
+            )
+
+
 def _class_table(
     labels: Sequence[MapLabels],
     classes: Classes | None,
@@ -209,6 +221,7 @@ def _class_table(
 def _find_windows(
     maps: Sequence[LabelledMap],
     labels: dict[Path, MapLabels],
+    bands: list[int],
     options: MapWindows,
     unlabelled: Unlabelled | None,
 ) -> list[_Found]:
@@ -228,10 +241,10 @@ def _find_windows(
                         f"{each.image} and {maps[0].image}: one has a coordinate reference system, "
                         "and one has none; assign it, such as with `gdal_edit -a_srs EPSG:32633`"
                     )
-                before = len(found)
+                before, values = len(found), MapBands(image, bands)
                 for window in grid.windows(image, number, options.tile):
                     of_window = read(_rasterio_window(window))
-                    of_window[_is_missing(image, window)] = IGNORED
+                    of_window[values.is_missing(_rasterio_window(window))] = IGNORED
                     if unlabelled is None and (of_window == UNLABELLED).any():
                         raise UserError(
                             f"{each.labels} leaves pixels of {each.image} without a shape; say "
@@ -247,11 +260,6 @@ def _find_windows(
                     )
             advance()
     return found
-
-
-def _is_missing(image: Any, window: MapWindow) -> Bool[ndarray, "height width"]:
-    with reading(Path(image.name)):
-        return image.dataset_mask(window=_rasterio_window(window)) == 0
 
 
 def _rasterio_window(window: MapWindow) -> Any:
@@ -293,10 +301,12 @@ class _Writer:
                 chosen = [(found.window, split) for found, split in windows if found.map == number]
                 with _opened(each.image) as image, self.labels[each.labels].on(image) as read:
                     indices = self._indices(self.labels[each.labels])
+                    values = MapBands(image, self.bands)
                     for window, split in chosen:
-                        pixels, has_data = self._pixels(image, window)
+                        pixels = values.read(_rasterio_window(window))
                         labels = indices[read(_rasterio_window(window))]
-                        labels[~has_data] = self.table.classes.ignore_index
+                        missing = values.is_missing(_rasterio_window(window))
+                        labels[missing] = self.table.classes.ignore_index
                         seen[split] |= set(np.unique(labels).tolist())
                         path = f"{split}/{name}_{window.top}_{window.left}"
                         self._save(path, pixels, labels, image, window)
@@ -309,20 +319,6 @@ class _Writer:
         open_pixels = self.table.unlabelled
         tail = [ignored, ignored if open_pixels is None else open_pixels]
         return np.array([*(self.table.indices[name] for name in labels.names), *tail], np.int32)
-
-    def _pixels(
-        self, image: Any, window: MapWindow
-    ) -> tuple[Shaped[ndarray, "bands height width"], Bool[ndarray, "height width"]]:
-        """Return the values of a window, with medians where there are none."""
-        with reading(Path(image.name)):
-            pixels = image.read(self.bands, window=_rasterio_window(window))
-        has_data = ~_is_missing(image, window)
-        if pixels.dtype.kind == "f":
-            has_data &= np.isfinite(pixels).all(axis=0)
-        if has_data.any() and not has_data.all():
-            medians = np.median(pixels[:, has_data], axis=1).astype(pixels.dtype)
-            pixels[:, ~has_data] = medians[:, None]
-        return pixels, has_data
 
     def _save(
         self,

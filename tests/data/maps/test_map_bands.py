@@ -1,0 +1,67 @@
+"""Pixels of maps without data are filled, equally for training and prediction."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmenter.data.maps.map_bands import MapBands
+from segmenter.data.maps.prepare_maps import convert_maps
+from segmenter.options import MapWindows
+from segmenter.predicting.rasters import _Raster
+from tests.data.maps.test_prepare_maps import TILE, make_bands, make_labels, tiles, write
+from tests.helpers.band_images import spec_of
+from tests.helpers.models import make_band_spec
+
+rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
+from rasterio.windows import Window  # noqa: E402
+
+
+def test_pixels_without_data_have_the_median_of_each_band(tmp_path: Path) -> None:
+    values = make_bands(3)
+    values[:, 100:180, 40:300] = 0
+    values[0, 5, 5] = 0  # one band alone may be 0
+    with rasterio.open(write(tmp_path / "a.tif", values, nodata=0)) as file:
+        bands = MapBands(file, [3, 1])
+        window = Window(30, 90, 100, 60)
+        found, missing = bands.read(window), bands.is_missing(window)
+        assert not bands.is_missing(Window(0, 0, 10, 10)).any()
+    chosen = values[[2, 0]]
+    medians = np.median(chosen[:, (values != 0).all(axis=0)], axis=1)
+    np.testing.assert_array_equal(missing, (values[:, 90:150, 30:130] == 0).all(axis=0))
+    np.testing.assert_array_equal(found[:, ~missing], chosen[:, 90:150, 30:130][:, ~missing])
+    assert (np.abs(found[:, missing] - medians[:, None]) <= 4).all()
+
+
+def test_a_map_without_data_is_filled_with_zeros(tmp_path: Path) -> None:
+    with rasterio.open(write(tmp_path / "a.tif", make_bands(2) * 0 + 9, nodata=9)) as file:
+        assert not MapBands(file, [1, 2]).read(Window(0, 0, 30, 20)).any()
+
+
+def test_rows_that_are_mostly_without_data_do_not_move_the_medians(tmp_path: Path) -> None:
+    values = np.full((1, 4096, 8), 7, np.uint16)
+    values[:, :4000] = 0
+    with rasterio.open(write(tmp_path / "a.tif", values, nodata=0, blockysize=1)) as file:
+        assert MapBands(file, [1]).medians.tolist() == [7]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_training_and_prediction_see_the_same_values(tmp_path: Path, dtype: str) -> None:
+    values = make_bands(4, dtype)
+    values[:, :70, 50:] = 0
+    if dtype == "float32":
+        values[1, 200, 200] = np.nan
+    image = write(tmp_path / "a.tif", values, nodata=0, photometric="minisblack")
+    mask = write(tmp_path / "m.tif", make_labels()[None])
+    convert_maps(image, tmp_path / "out", MapWindows(labels=mask, tile=TILE, block=1))
+    spec = make_band_spec(spec_of(np.moveaxis(values, 0, 2)))
+    with _Raster(image, spec) as raster:
+        whole = slice(0, values.shape[1])
+        seen, missing = raster[whole], raster.is_missing(whole)
+        inverse = ~raster.file.transform
+    for sample, bounds, _ in (each for split in tiles(tmp_path / "out").values() for each in split):
+        column, row = (round(each) for each in inverse @ (bounds.left, bounds.top))
+        height, width = sample.labels.shape
+        where = np.s_[row : row + height, column : column + width]
+        np.testing.assert_array_equal(sample.image, seen[where])
+        np.testing.assert_array_equal(sample.labels == 255, missing[where])

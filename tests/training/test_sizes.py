@@ -1,5 +1,6 @@
 """The rule that chooses crop, scale and windows of a run, on made-up statistics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,25 @@ def test_the_thinnest_class_fills_a_patch_within_bounds(
     own: int, width: float, expected: int
 ) -> None:
     assert best_short_side(own, width / own, 14) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (512, (None, None, 504, 518, 462)),  # a window holds an image whole
+        (5000, (None, None, 560, 560, 504)),
+        (100, (None, None, 98, 112, 98)),
+    ],
+)
+def test_maps_keep_their_size_and_have_windows(own: int, expected: tuple[int | None, ...]) -> None:
+    assert chosen(replace(facts((own, own), 3.0), are_maps=True)) == expected
+
+
+def test_the_choice_for_maps_is_explained() -> None:
+    given = replace(facts((512, 512), 3.0), are_maps=True)
+    reason = choose_sizes(read_recipe("finetune"), given, NAMES, 14).reason
+    assert reason.startswith("sizes chosen from the data: images as they are, in windows of 518")
+    assert "images with a georeference keep their size" in reason
 
 
 def test_images_that_are_shown_small_are_shown_whole_and_crops_are_as_large() -> None:

@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped, UInt
 from numpy import ndarray
-from PIL.TiffImagePlugin import (
-    IMAGELENGTH,
-    IMAGEWIDTH,
-    SAMPLESPERPIXEL,
-    ImageFileDirectory_v2,
-)
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, SAMPLESPERPIXEL
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
+from segmenter.data.decoding.tiff_layout import GEO_TAGS, read_tags
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import import_rasterio, reading
 from segmenter.errors import UserError
@@ -38,10 +34,6 @@ from segmenter.predicting.maps.polygons import region_polygons
 from segmenter.predicting.maps.regions import ReadRows, find_regions
 from segmenter.predicting.maps.vector_files import VECTOR_FILES, Features
 
-_GEO_TAGS = (33550, 33922, 34264, 34735)
-"""Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
-_BIG = 43
-"""In the header of a BigTIFF."""
 _MOST_IMAGE_BANDS = 4
 _BLOCK = 512
 _FEW_ROWS = 64
@@ -59,18 +51,14 @@ def is_raster(path: Path, most_bands: int = _MOST_IMAGE_BANDS) -> bool:
     if path.suffix.lower() not in {".tif", ".tiff"}:
         return False
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")
-            header = file.read(8)
-            tags = ImageFileDirectory_v2(header + file.read(8) if header[2] == _BIG else header)
-            file.seek(tags.next)
-            tags.load(file)
-            width, height = tags[IMAGEWIDTH], tags[IMAGELENGTH]
-            too_large = (
-                height * width > FILE_LIMITS.max_pixels or max(height, width) > FILE_LIMITS.max_side
-            )
-            is_map = any(tag in tags for tag in _GEO_TAGS)
-            return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > most_bands
+        with path.open("rb") as file:
+            tags = read_tags(file)
+        width, height = tags[IMAGEWIDTH], tags[IMAGELENGTH]
+        too_large = (
+            height * width > FILE_LIMITS.max_pixels or max(height, width) > FILE_LIMITS.max_side
+        )
+        is_map = any(tag in tags for tag in GEO_TAGS)
+        return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > most_bands
     except Exception:
         return False  # whoever reads it says what is wrong with it
 

@@ -52,14 +52,19 @@ def choose_sizes(recipe: Recipe, facts: SizeFacts, classes: Sequence[str], patch
     thinnest = facts.thinnest()
     short_side = recipe.protocol.short_side
     if "protocol.short_side" in recipe.auto:
-        short_side = best_short_side(own, thinnest.share if thinnest else 1.0, patch)
+        best = best_short_side(own, thinnest.share if thinnest else 1.0, patch)
+        short_side = None if facts.are_maps else best
     values = _values(recipe, short_side, own, patch)
+    if facts.are_maps and "protocol.window" in recipe.auto and values["protocol.window"] is None:
+        values |= _windows_for_maps(recipe, own, patch)
     chosen = {field: value for field, value in values.items() if field in recipe.auto}
     content = with_fields(recipe.model_dump(mode="json"), chosen)
     settled = make_recipe(content, "the sizes chosen from the data")
     reason = ""
     if "protocol.short_side" in recipe.auto:
         reason = _reason(settled, own, thinnest, classes, patch)
+        if facts.are_maps:
+            reason += "; images with a georeference keep their size, as maps do in predict"
     return Choice(settled, reason)
 
 
@@ -93,7 +98,7 @@ def _values(
         window = side if shown >= side + patch else stride
         window = window and max(window, stride or 0)
     if "protocol.stride" in recipe.auto:
-        stride = window and max(int(window * (1 - _OVERLAP)) // patch * patch, 1)
+        stride = window and _overlapping_stride(window, patch)
     return {
         "protocol.short_side": short_side,
         "augment.scale_base": short_side,
@@ -103,16 +108,28 @@ def _values(
     }
 
 
+def _windows_for_maps(recipe: Recipe, own: int, patch: int) -> dict[AutoField, int | None]:
+    """Return windows that hold an image whole, with which `predict` walks over larger maps."""
+    window = -(-own // patch) * patch
+    if "protocol.stride" in recipe.auto:
+        return {"protocol.window": window, "protocol.stride": _overlapping_stride(window, patch)}
+    return {"protocol.window": max(window, recipe.protocol.stride or 0)}
+
+
+def _overlapping_stride(window: int, patch: int) -> int:
+    return max(int(window * (1 - _OVERLAP)) // patch * patch, 1)
+
+
 def _reason(
     recipe: Recipe, own: int, thinnest: ThinClass | None, classes: Sequence[str], patch: int
 ) -> str:
     """Say in one line what was chosen, and why."""
     short_side, window = recipe.protocol.short_side, recipe.protocol.window
     how = f"in windows of {window}" if window else "without windows"
-    line = (
-        f"sizes chosen from the data: short side {short_side} (the images have {own}), "
-        f"{how}, crops of {recipe.augment.crop_size}"
+    shown = (
+        f"short side {short_side} (the images have {own})" if short_side else "images as they are"
     )
+    line = f"sizes chosen from the data: {shown}, {how}, crops of {recipe.augment.crop_size}"
     if thinnest is None:
         return line
     name, share = classes[thinnest.index], thinnest.share

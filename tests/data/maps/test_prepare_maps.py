@@ -8,9 +8,11 @@ from PIL import Image
 
 from segmenter.data.folder import open_folder, read_labels
 from segmenter.data.maps.prepare_maps import convert_maps
+from segmenter.data.masks.inspection import gather_sizes, inspect_header, inspect_mask
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.options import MapWindows
+from tests.helpers.band_images import tiff_bytes
 from tests.helpers.command_line import run
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
@@ -217,6 +219,19 @@ def test_the_file_of_classes_gives_order_and_colours(tmp_path: Path) -> None:
     assert made.classes == ("wood", "water", "field")
     for sample, bounds, _ in all_tiles(tmp_path / "out"):
         np.testing.assert_array_equal(sample.labels, 2 - expected_labels(bounds))
+
+
+def test_training_knows_that_tiles_are_maps(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands())
+    mask = write(tmp_path / "m.tif", make_labels()[None])
+    convert_maps(image, tmp_path / "out", MapWindows(labels=mask, tile=TILE, block=1))
+    data = open_folder(tmp_path / "out")
+    items = [item for split in data.splits.values() for item in split]
+    masks = [inspect_mask(item, data.classes, inspect_header(item)[0], None) for item in items]
+    assert gather_sizes(masks, 3).are_maps
+    items[0].image.write_bytes(tiff_bytes(np.zeros((TILE, TILE, 4), np.uint16)))
+    masks[0] = inspect_mask(items[0], data.classes, inspect_header(items[0])[0], None)
+    assert not gather_sizes(masks, 3).are_maps
 
 
 def test_a_band_that_counts_as_transparency_is_reported(tmp_path: Path) -> None:

@@ -62,7 +62,12 @@ from segmenter.data.decoding.pages import count_pages, count_tiff_pages
 from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
 from segmenter.data.decoding.tiff_bands import read_layout, read_tiff
-from segmenter.data.decoding.tiff_layout import count_samples, drops_band, refuse_layout
+from segmenter.data.decoding.tiff_layout import (
+    count_samples,
+    drops_band,
+    has_georeference,
+    refuse_layout,
+)
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageSpec, ImageType
 
@@ -110,6 +115,8 @@ class Header:
     """Bands of the file, and the type of their values."""
     is_rgb: bool = True
     """True: the file can be read as RGB of 8 bits."""
+    is_map: bool = False
+    """True: a TIFF with a georeference."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -364,6 +371,7 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
             drops_band(image),
             found,
             is_rgb=_has_white(image),
+            is_map=is_tiff(magic) and has_georeference(file),
         )
 
 
@@ -406,7 +414,13 @@ def _bands_header(file: BufferedReader, name: str, limits: Limits) -> Header:
     _check_size(size, name, limits)
     pages = max(count_tiff_pages(file), 1)
     return Header(
-        "TIFF", (size[1], size[0]), 1, num_pages=pages, image_type=layout.type, is_rgb=False
+        "TIFF",
+        (size[1], size[0]),
+        1,
+        num_pages=pages,
+        image_type=layout.type,
+        is_rgb=False,
+        is_map=has_georeference(file),
     )
 
 

@@ -16,6 +16,8 @@ from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _BIG = 43
+GEO_TAGS = (33550, 33922, 34264, 34735)
+"""Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
 
 
 def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
@@ -45,14 +47,26 @@ def count_samples(file: BytesIO | BufferedReader) -> int:
     """Return the samples per pixel of a TIFF, 0 if its tags are damaged; the position stays."""
     place = file.tell()
     try:
-        return int(_read_tags(file).get(SAMPLESPERPIXEL, 1))
+        return int(read_tags(file).get(SAMPLESPERPIXEL, 1))
     except Exception:  # whatever damage does to tags
         return 0
     finally:
         file.seek(place)
 
 
-def _read_tags(file: BytesIO | BufferedReader) -> ImageFileDirectory_v2:
+def has_georeference(file: BytesIO | BufferedReader) -> bool:
+    """Return True for a TIFF that says where on the ground it lies; the position stays."""
+    place = file.tell()
+    try:
+        return any(tag in read_tags(file) for tag in GEO_TAGS)
+    except Exception:  # whatever damage does to tags
+        return False
+    finally:
+        file.seek(place)
+
+
+def read_tags(file: BytesIO | BufferedReader) -> ImageFileDirectory_v2:
+    """Return the tags of the first image of a TIFF or BigTIFF; damage raises anything."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file.seek(0)
@@ -67,7 +81,7 @@ def _read_tags(file: BytesIO | BufferedReader) -> ImageFileDirectory_v2:
 def _describe(file: BytesIO | BufferedReader) -> str | None:
     """Bands and type of a TIFF, such as `5 bands of uint8`; none if its tags are damaged."""
     try:
-        tags = _read_tags(file)
+        tags = read_tags(file)
         number = int(tags.get(SAMPLESPERPIXEL, 1))
         bits = tags.get(BITSPERSAMPLE, (1,))
         kind = tags.get(SAMPLEFORMAT, (1,))

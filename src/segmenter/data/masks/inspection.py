@@ -44,14 +44,17 @@ class MaskFacts:
     """Height and width; zeros where the mask cannot be used."""
     widths: Float32[ndarray, " classes"] | None = None
     """See `region_widths`; None where the mask cannot be used."""
+    is_of_map: bool = False
+    """True: its image has a georeference."""
 
 
 def gather_sizes(masks: Iterable[MaskFacts | None], num_classes: int) -> SizeFacts:
     """Return the sizes of the masks that can be used, and of the regions in them."""
-    usable = [(mask.size, mask.widths) for mask in masks if mask and mask.widths is not None]
-    sizes = np.array([size for size, _ in usable], dtype=np.int64).reshape(-1, 2)
-    widths = np.array([each for _, each in usable], dtype=np.float32)
-    return SizeFacts(sizes, widths.reshape(-1, num_classes))
+    usable = [mask for mask in masks if mask and mask.widths is not None]
+    sizes = np.array([mask.size for mask in usable], dtype=np.int64).reshape(-1, 2)
+    widths = np.array([mask.widths for mask in usable], dtype=np.float32)
+    are_maps = bool(usable) and all(mask.is_of_map for mask in usable)
+    return SizeFacts(sizes, widths.reshape(-1, num_classes), are_maps)
 
 
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
@@ -125,7 +128,9 @@ def inspect_mask(
         if is_so
     )
     size = labels.shape[0], labels.shape[1]
-    return MaskFacts(counts, labels.size, problems, size, region_widths(labels, len(classes)))
+    widths = region_widths(labels, len(classes))
+    is_of_map = header is not None and header.is_map
+    return MaskFacts(counts, labels.size, problems, size, widths, is_of_map)
 
 
 def _size_problems(

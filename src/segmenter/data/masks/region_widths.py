@@ -66,6 +66,8 @@ class SizeFacts:
     """Height and width of each image, upright."""
     widths: Float32[ndarray, "images classes"]
     """`region_widths` of each mask."""
+    are_maps: bool = False
+    """True: every image has a georeference, so that its pixels have a size on the ground."""
 
     def thinnest(self) -> ThinClass | None:
         """Return the class with the thinnest regions; None if no mask holds a class.

@@ -44,7 +44,7 @@ STRIP_HEIGHTS = (1024, 2048, 4096)
 TRAIN = """
 model.weights=dinov2-small model.encoder_depth=3 model.patch_size=28 model.decoder=linear
 augment.preset=aerial schedule.steps=200 schedule.warmup_steps=20 optimizer.lr=0.0005
-optimizer.frozen_blocks=0 optimizer.layer_decay=1.0 protocol.stride=378 protocol.window=504
+optimizer.frozen_blocks=0 optimizer.layer_decay=1.0
 augment.crop_size=252 evaluate_every=200 save_every=200 workers=1
 """
 
@@ -256,10 +256,12 @@ def agreement(folder: Path, side: int) -> float:
     """Return the share of pixels with data whose label is that of the rule."""
     world, same, total = World(3, side, side), 0, 0
     with rasterio.open(folder / "out/new_label.tif") as file:
+        names = [file.tags()[f"class_{index}"] for index in range(len(CLASSES))]
+        index_of = np.array([names.index(name) for name in CLASSES])
         for top in range(0, side, STRIP):
             bottom = min(top + STRIP, side)
             labels = file.read(1, window=Window(0, top, side, bottom - top))
-            same += int((labels == world.labels(top, bottom)).sum())
+            same += int((labels == index_of[world.labels(top, bottom)]).sum())
             total += int((labels != file.nodata).sum())
     return same / total
 

@@ -140,3 +140,43 @@ def test_bands_that_are_not_there_are_refused(
 ) -> None:
     arguments = ("--data.bands", bands, "--out", str(tmp_path / "run"))
     assert message in refused(capsys, "train", str(band_set / "tiny.yaml"), *arguments)
+
+
+def test_fit_and_suggest_use_all_bands(
+    band_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = ("--from", str(band_set / "start.safetensors"), "--short-side", "64")
+    out = tmp_path / "fitted.safetensors"
+    assert run("fit", str(band_set), *given, "--out", str(out)) == 0
+    assert "images: 4 bands of uint16" in capsys.readouterr().err
+    image = segmenter.load(out).spec.image
+    assert str(image) == "4 bands of uint16"
+    path = band_set / "images" / "val" / "tile-0.tif"
+    labels = Predictor(out, runtime="torch", precision="float32")(path)
+    truth = np.array(Image.open(band_set / "masks" / "val" / "tile-0.png"))
+    assert (labels == truth).mean() > 0.5
+    (tmp_path / "new" / "images").mkdir(parents=True)
+    for number in range(2):
+        values = make_values(64, 64)[:, :: 1 - 2 * number].copy()
+        (tmp_path / "new" / "images" / f"{number}.tif").write_bytes(tiff_bytes(values))
+    assert run("suggest", str(tmp_path / "new"), "--model", str(out)) == 0
+    assert "0.tif" in capsys.readouterr().out
+
+
+def test_explain_shows_three_of_the_bands(trained: Path, band_set: Path, tmp_path: Path) -> None:
+    path = band_set / "images" / "val" / "tile-0.tif"
+    assert run("explain", str(path), "--model", str(trained), "--out", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "index.html").stat().st_size > 0
+
+
+def test_what_takes_only_rgb_says_what_to_do(
+    trained: Path, band_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    error = refused(
+        *(capsys, "export", str(trained), "--format", "web", "--out", str(tmp_path / "web"))
+    )
+    assert "pages in a browser need a model of RGB" in error
+    assert "use `segmenter serve`" in error
+    error = refused(capsys, "label", str(band_set), "--model", str(trained), "--port", "0")
+    assert "this one takes 4 bands of uint16; leave --model out" in error

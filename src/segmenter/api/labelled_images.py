@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from segmenter.classes import Classes, read_classes
+from segmenter.data.decoding.set_bands import find_image_spec, range_lines, with_measured_range
 from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.folder import Item, LabelledFolder
 from segmenter.data.masks.missing_classes import ask_for_classes
@@ -57,11 +58,18 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
         raise UserError(f"{data} has no image with a mask; label one: masks/NAME.png")
     others = tuple(each for each in folder.problems if each.kind not in _UNLABELLED)
     used = replace(folder, splits={"fit": items}, problems=others)
+    stated = folder.classes.image
+    image = find_image_spec([item.image for item in items], None, stated)
+    used = replace(used, classes=folder.classes.with_image(image))
     found = read_training_data(used, items, (), workers=os.cpu_count() or 1)
+    if image is not None:
+        image = image if image == stated else with_measured_range(image, found.quantiles)
+        for line in range_lines(image):
+            log(line)
     if depth := describe_bits(found.deep_images, folder.classes.image_bits):
         log(depth)
     bits = set_bits(found.deep_images, folder.classes.image_bits)
-    classes = folder.classes.model_copy(update={"image_bits": bits})
+    classes = folder.classes.model_copy(update={"image_bits": bits, "image": image})
     _check_classes(classes, found.pixel_counts, data)
     is_kept = found.pixel_counts.sum(axis=1) > 0
     if not is_kept.all():

@@ -15,15 +15,15 @@ from threading import Lock
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, Integer, Shaped, UInt8
+from jaxtyping import Float, Float16, Float32, Integer, Shaped
 from numpy import ndarray
 from torch import Tensor
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.files.cache import cached, mark, shrink, token_folder
+from segmenter.inference.image_inputs import read_input
 from segmenter.inference.interpolation import AxisMap
-from segmenter.inference.resizing import checked_image
 from segmenter.inference.row_bands import patch_axes, patch_features
 from segmenter.inference.work import check_work
 from segmenter.model import ModelSpec, Segmenter
@@ -107,7 +107,7 @@ class TokenStore:
         max_bytes: int = MAX_BYTES,
         runtime: FeatureRuntime | None = None,
     ) -> None:
-        model.spec.require_rgb()
+        model.spec.require_files()
         self.model = model.eval()
         self.runtime = runtime or TorchFeatures(model)
         self._folder, self._max_bytes = folder, max_bytes
@@ -138,14 +138,14 @@ class TokenStore:
             shrink(self._folder, self._max_bytes)
         return found
 
-    def compute(self, image: UInt8[ndarray, "height width 3"]) -> ImageTokens:
+    def compute(self, image: Shaped[ndarray, "height width *channels"]) -> ImageTokens:
         """Return the tokens of an image in memory; nothing is kept.
 
         Raises:
-            UserError: If the image is too large for the memory.
+            UserError: If the image is not one for this model, or too large for the memory.
         """
         spec = self.model.spec
-        pixels = checked_image(image, spec.encoder.in_channels)
+        pixels = read_input(image, spec.encoder.in_channels, wanted=spec.image)
         size = pixels.shape[0], pixels.shape[1]
         if min(size) < 1:
             raise UserError("an image without pixels has no tokens")
@@ -156,13 +156,14 @@ class TokenStore:
     def _encode(
         self, windows: Shaped[ndarray, "windows height width channels"]
     ) -> Float[Tensor, "windows dim rows columns"]:
-        """Encode windows with pixels of 0 to 255, one after the other."""
+        """Encode windows with the values of files, one after the other."""
         pixels = torch.from_numpy(windows).permute(0, 3, 1, 2)
-        return torch.cat([self.runtime(pixels[[each]]) for each in range(len(pixels))])
+        return torch.cat([self.runtime(pixels[each : each + 1]) for each in range(len(pixels))])
 
     def _decode(self, path: Path, content: str) -> ndarray:
         """Read an image whose content was read before."""
-        image = decode_image(path, image_bits=self.model.spec.classes.image_bits)
+        spec = self.model.spec
+        image = decode_image(path, image_bits=spec.classes.image_bits, image=spec.image)
         if hashlib.sha256(path.read_bytes()).hexdigest() != content:
             raise UserError(f"{path} was changed while it was read; try again")
         return image

@@ -188,11 +188,22 @@ class ModelSpec(BaseModel):
         if self.image is None and self.encoder.in_channels != 3:
             raise UserError(f"images have 3 channels, this model takes {self.encoder.in_channels}")
 
-    def require_rgb(self) -> None:
-        """Raise UserError unless the model takes RGB images of 8 bits."""
+    def require_rgb(self, what: str, instead: str) -> None:
+        """Refuse a model of other images than RGB of 8 bits.
+
+        Args:
+            what: The part of the package that takes only RGB, such as `videos`.
+            instead: What to do, as an order.
+
+        Raises:
+            UserError: If the model takes other images.
+        """
         self.require_files()
         if self.image is not None:
-            raise UserError(f"RGB images of 8 bits are needed here; this model takes {self.image}")
+            raise UserError(
+                f"{what} need a model of RGB images of 8 bits, and this one takes {self.image}; "
+                f"{instead}"
+            )
 
     def num_patches(self, length: int) -> int:
         """Return how many patches a side of `length` pixels has; see `size_policy`."""

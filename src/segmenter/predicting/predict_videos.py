@@ -99,7 +99,9 @@ def check_videos(
         UserError: If PyAV is missing, or options, model or a file in the way do not allow it.
     """
     import_av()
-    predictor.spec.require_rgb()
+    predictor.spec.require_rgb(
+        "videos", "write frames as TIFF files, and give these to `segmenter predict`"
+    )
     names = (video.name for video in videos if is_usable_name(video.name))
     folder.check(
         each for name in names for each in output_names(name, options.video or DEFAULT_VIDEO)

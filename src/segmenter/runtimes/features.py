@@ -129,5 +129,7 @@ def encoder_key(model: Segmenter) -> list[object]:
     """Return all that the features depend on, besides the pixels and what computes them."""
     spec = model.spec
     described = spec.model_dump(mode="json", include={"encoder", "size_policy", "normalization"})
+    if spec.image is not None:
+        described["image"] = spec.image.model_dump(mode="json")
     weights = digest(sorted(model.encoder.state_dict().items()), described).content
     return [weights, list(model.decoder.out_indices)]

@@ -9,8 +9,8 @@ from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.prepare_maps import convert_maps
 from segmenter.options import MapWindows
 from segmenter.predicting.rasters import _Raster
-from tests.data.maps.test_prepare_maps import TILE, make_bands, make_labels, tiles, write
 from tests.helpers.band_images import spec_of
+from tests.helpers.maps import TILE, make_bands, make_labels, tiles, write
 from tests.helpers.models import make_band_spec
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")

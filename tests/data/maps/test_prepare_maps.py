@@ -6,41 +6,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.data.folder import open_folder, read_labels
+from segmenter.data.folder import open_folder
 from segmenter.data.maps.prepare_maps import convert_maps
 from segmenter.data.masks.inspection import gather_sizes, inspect_header, inspect_mask
-from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.options import MapWindows
 from tests.helpers.band_images import tiff_bytes
 from tests.helpers.command_line import run
+from tests.helpers.maps import (
+    CRS,
+    SIDE,
+    TILE,
+    TRANSFORM,
+    make_bands,
+    make_labels,
+    tiles,
+    write,
+)
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 pyogrio = pytest.importorskip("pyogrio", reason="needs pyogrio, of the extra geo")
 shapely = pytest.importorskip("shapely", reason="needs shapely, of the extra geo")
 
-CRS, SIDE, TILE = "EPSG:32633", 320, 64
-TRANSFORM = rasterio.Affine(2, 0, 500_000, 0, -2, 5_400_000)
 SMALL = MapWindows(tile=TILE, block=1)
-
-
-def write(path: Path, values: np.ndarray, shift: int = 0, **profile: object) -> Path:
-    count, height, width = values.shape
-    given = {"crs": CRS, "transform": TRANSFORM @ rasterio.Affine.translation(shift, 0)} | profile
-    shape = {"height": height, "width": width, "count": count, "dtype": values.dtype.name}
-    with rasterio.open(path, "w", driver="GTiff", **shape, **given) as file:
-        file.write(values)
-    return path
-
-
-def make_bands(count: int = 4, dtype: str = "uint16", seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.integers(1, 200, (count, SIDE, SIDE)).astype(dtype)
-
-
-def make_labels() -> np.ndarray:
-    rng = np.random.default_rng(1)
-    return rng.integers(0, 3, (20, 20), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
 
 
 def on_map(left: int, top: int, right: int, bottom: int):
@@ -74,20 +62,6 @@ def write_vectors(path: Path, crs: str = CRS, names=("field", "water", "wood")) 
         crs=crs,
     )
     return path
-
-
-def tiles(out: Path) -> dict[str, list]:
-    """The samples of each split, with the window of each in the world."""
-    folder = open_folder(out)
-    found = {}
-    for split, items in folder.splits.items():
-        found[split] = []
-        for item in items:
-            with rasterio.open(item.image) as file:
-                image = np.moveaxis(file.read(), 0, 2)
-                sample = Sample(image, read_labels(item, folder.classes))
-                found[split].append((sample, file.bounds, file.crs))
-    return found
 
 
 def all_tiles(out: Path) -> list:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from segmenter.checkpoints import save
+from segmenter.data.maps.map_bands import MapBands
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
@@ -20,6 +21,7 @@ from tests.helpers.models import decided, make_spec
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 pyogrio = pytest.importorskip("pyogrio", reason="needs pyogrio, of the extra geo")
 shapely = pytest.importorskip("shapely", reason="needs shapely, of the extra geo")
+from rasterio.windows import Window  # noqa: E402
 
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
 SLIDE = EvaluationProtocol(window=64, stride=48)
@@ -131,7 +133,8 @@ def test_confidence_of_a_polygon_is_the_mean_of_its_pixels(
 def test_rasters_of_shares_have_scale_and_names(predictor: Predictor, tmp_path: Path) -> None:
     path = write_map(tmp_path / "a.tif")
     with rasterio.open(path) as file:
-        pixels = np.moveaxis(file.read(), 0, 2)
+        bands = MapBands(file, [1, 2, 3])
+        pixels = np.moveaxis(bands.read(Window(0, 0, file.width, file.height)), 0, 2)
     out = label(predictor, path, tmp_path / "out", save=("probabilities",))
     assert {each.name for each in out.glob("[!.]*")} == {"map_probabilities.tif"}
     with rasterio.open(out / "map_probabilities.tif") as file:

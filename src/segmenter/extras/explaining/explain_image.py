@@ -41,8 +41,9 @@ def run_explanation(
     print(predictor.runtime.describe_device())
     if note := terms_note(model, predictor.spec.license):
         print(note)
-    predictor.spec.require_rgb()
-    pixels = decode_image(image, image_bits=predictor.image_bits)
+    spec = predictor.spec
+    spec.require_files()
+    pixels = decode_image(image, image_bits=predictor.image_bits, image=spec.image)
     predictor.classes = recolored(predictor.classes, output.palette)
     model_parts = predictor.model
     num_blocks = len(model_parts.encoder.blocks) + model_parts.decoder.num_attention_blocks

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt, UInt8
+from jaxtyping import Float, Shaped, UInt, UInt8
 from numpy import ndarray
 
 from segmenter.classes import Classes, ClassInfo, Color
@@ -15,6 +15,7 @@ from segmenter.errors import UserError
 from segmenter.extras.explaining.embeddings import class_map, class_similarity, token_colors
 from segmenter.extras.explaining.maps import seen_as_a_whole
 from segmenter.files.outputs import OutputFolder
+from segmenter.image_spec import shown_pixels
 from segmenter.inference.predictor import Predictor
 from segmenter.model.attention_maps import AttentionMaps, all_attention_maps
 from segmenter.pages import PAGE_NAME, label_map_uri, render_page, shown_names
@@ -47,7 +48,7 @@ class _Layer(NamedTuple):
 
 def write_explanation(
     predictor: Predictor,
-    image: UInt8[ndarray, "height width 3"],
+    image: Shaped[ndarray, "height width channels"],
     name: str,
     origin: Origin,
     folder: OutputFolder,
@@ -59,7 +60,7 @@ def write_explanation(
 
     Args:
         predictor: The model.
-        image: The image.
+        image: The image, with the channels that the model takes.
         name: What the page calls it.
         origin: From where to look.
         folder: Where to write.
@@ -75,6 +76,7 @@ def write_explanation(
     pixels = seen_as_a_whole(predictor, image)
     labels = predictor(image)
     classes = predictor.classes
+    image = shown_pixels(image, predictor.spec.image)
     drawn = overlay(image, labels, classes.colors, background_index=classes.background_index)
     patch, class_index = _place(predictor, pixels, origin)
     small = _resized(image, pixels.shape[2:], _SIDE)
@@ -114,7 +116,7 @@ class _View(NamedTuple):
     """The picture under the attention."""
 
     predictor: Predictor
-    pixels: Float[torch.Tensor, "1 3 seen_height seen_width"]
+    pixels: Float[torch.Tensor, "1 channels seen_height seen_width"]
     patch: tuple[int, int]
     image: UInt8[ndarray, "height width 3"]
     small_image: UInt8[ndarray, "small_height small_width 3"]
@@ -198,7 +200,7 @@ def _nearest(
 
 
 def _place(
-    predictor: Predictor, pixels: Float[torch.Tensor, "1 3 height width"], origin: Origin
+    predictor: Predictor, pixels: Float[torch.Tensor, "1 channels height width"], origin: Origin
 ) -> tuple[tuple[int, int], int | None]:
     """The patch to look from, and the index of the class if one is named."""
     model = predictor.model
@@ -226,7 +228,7 @@ def attention_picture(
     image: UInt8[ndarray, "height width 3"],
     weights: Float[ndarray, "rows columns"],
     predictor: Predictor,
-    pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
+    pixels: Float[torch.Tensor, "1 channels seen_height seen_width"],
 ) -> UInt8[ndarray, "height width 3"]:
     """Attention over the image, bright where it is strong; one patch of a hundred is brightest."""
     top = max(float(np.quantile(weights, _TOP_QUANTILE, method="lower")), 1e-12)
@@ -239,7 +241,7 @@ def attention_picture(
 def _uncovered(
     grid: UInt8[ndarray, "rows columns 3"],
     predictor: Predictor,
-    pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
+    pixels: Float[torch.Tensor, "1 channels seen_height seen_width"],
     size: tuple[int, ...],
 ) -> UInt8[ndarray, "height width 3"]:
     """A colour for each patch, at the size of a picture; what was padded is cut away."""
@@ -253,7 +255,7 @@ def _mark(
     picture: UInt8[ndarray, "height width 3"],
     patch: tuple[int, int],
     predictor: Predictor,
-    pixels: Float[torch.Tensor, "1 3 seen_height seen_width"],
+    pixels: Float[torch.Tensor, "1 channels seen_height seen_width"],
 ) -> None:
     """Draw a frame around the patch that is looked from."""
     side = predictor.spec.encoder.patch_size

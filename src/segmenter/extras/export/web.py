@@ -31,7 +31,7 @@ def check_browser_model(spec: ModelSpec) -> None:
     Raises:
         UserError: If it takes other than RGB, or its protocol looks at an image more than once.
     """
-    spec.require_rgb()
+    spec.require_rgb("pages in a browser", "use `segmenter serve`, or another --format")
     protocol = spec.protocol
     plain = {"resize_filter": "bilinear", "spacing": "stride", "window_average": "logits"}
     found = protocol.model_dump(include=set(plain))

@@ -79,7 +79,9 @@ def _read_order(path: Path) -> list[str]:
 def _open_model(model: str, folder: LabelFolder, compute: Compute) -> Assistant:
     """Return what proposes a model's predictions; a folder without classes gets the model's."""
     predictor = Predictor(open_runtime(model, compute))
-    predictor.spec.require_rgb()
+    predictor.spec.require_rgb(
+        "proposals on the page", "leave --model out, or correct what `segmenter predict` writes"
+    )
     if note := terms_note(model, predictor.spec.license):
         print(note)
     names = predictor.classes.names

@@ -8,7 +8,6 @@ import numpy as np
 
 from segmenter.checkpoints.license import terms_note
 from segmenter.checkpoints.open import load
-from segmenter.data.decoding.decode import decode_image
 from segmenter.data.pairing.find_images import find_images
 from segmenter.errors import UserError
 from segmenter.extras.labelling.label_folder import find_image_folder
@@ -83,8 +82,7 @@ def suggest(data: Path, model: str, most: int, device: str = "auto") -> list[Sug
         for name, path in (*unlabelled.items(), *labelled.items()):
             features[name] = store.read(path).grid.mean(axis=(0, 1), dtype=np.float32)
             if name in unlabelled:
-                image = decode_image(path, image_bits=predictor.classes.image_bits)
-                uncertainty.append(1 - float(predictor.confidence(image).mean()))
+                uncertainty.append(1 - float(predictor.confidence(path).mean()))
             advance()
     doubts = np.array(uncertainty)
     dim = len(next(iter(features.values())))

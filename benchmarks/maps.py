@@ -40,6 +40,7 @@ CELL, NOISE, NODATA, STRIP = 240, 150, 0, 512
 PIXEL = 0.5
 """Metres."""
 WIDE = 40_000
+MODEL = Path("run/best.safetensors")
 STRIP_HEIGHTS = (1024, 2048, 4096)
 TRAIN = """
 model.weights=dinov2-small model.encoder_depth=3 model.patch_size=28 model.decoder=linear
@@ -183,79 +184,60 @@ def run(*command: object) -> dict[str, float]:
     }
 
 
-def from_maps_to_polygons(folder: Path, side: int) -> dict[str, Any]:
-    """Run the commands that are not done yet; return what was measured."""
-    found = load(RESULTS, {}).get(str(side), {})
+def train_on_maps(folder: Path, side: int) -> dict[str, Any]:
+    """Make maps with labels, a data set and a model, as far as they are not there."""
+    found = load(RESULTS, {}).get(f"train {side}", {})
     make_maps(folder, side)
-    steps = {
-        "prepare": (
-            folder / "set",
-            [
-                "prepare",
-                "maps",
-                folder / "maps.txt",
-                folder / "set",
-                "--tile",
-                504,
-                "--max-tiles",
-                240,
-            ],
-        ),
-        "train": (
-            folder / "run/best.safetensors",
-            [
-                "train",
-                "--data",
-                folder / "set",
-                "--out",
-                folder / "run",
-                *(word for each in TRAIN.split() for word in ("--" + each).split("=")),
-            ],
-        ),
-        "predict": (
-            folder / "out/new.gpkg",
-            [
-                "predict",
-                folder / "new.tif",
-                "--model",
-                folder / "run/best.safetensors",
-                "--out",
-                folder / "out",
-                "--save",
-                "label,gpkg",
-            ],
-        ),
-    }
-    for name, (result, command) in steps.items():
-        if not result.exists():
-            found[name] = run(*command)
-            print(name, found[name], flush=True)
-            save_part(side, found)
-    found["agreement"] = agreement(folder, side)
-    found["seams"] = seams(folder)
-    found["areas"] = areas(folder)
+    cut = ("prepare", "maps", folder / "maps.txt", folder / "set", "--tile", 504)
+    if not (folder / "set").exists():
+        found["prepare"] = run(*cut, "--max-tiles", 240)
+    if not (folder / MODEL).exists():
+        flags = [word for each in TRAIN.split() for word in ("--" + each).split("=")]
+        out = ("--out", folder / MODEL.parent)
+        found["train"] = run("train", "--data", folder / "set", *out, *flags)
     return found
 
 
+def predict_map(folder: Path, side: int) -> dict[str, Any]:
+    """Predict a new map, if that is not done yet; return what was measured."""
+    found = load(RESULTS, {}).get(f"predict {side}", {})
+    path, out = folder / f"new-{side}.tif", folder / f"out-{side}"
+    if not path.exists():
+        write_map(path, 3, side, side)
+    polygons, labels = (out / f"{path.stem}{ending}" for ending in (".gpkg", "_label.tif"))
+    if not polygons.exists():
+        found |= predict(folder, path, out)
+    return found | {
+        "agreement": agreement(labels, side),
+        "seams": seams(folder / MODEL, path, labels),
+        "areas": areas(polygons, labels),
+    }
+
+
+def predict(folder: Path, path: Path, out: Path) -> dict[str, float]:
+    """Predict labels and polygons of a map."""
+    given = ("--model", folder / MODEL, "--out", out)
+    return run("predict", path, *given, "--save", "label,gpkg", "--overwrite")
+
+
 def make_maps(folder: Path, side: int) -> None:
-    """Make what is not there of four maps and the labels of three."""
+    """Make what is not there of three maps and their labels."""
     folder.mkdir(parents=True, exist_ok=True)
     labels = {"a": "a_mask.tif", "b": "b_mask.tif", "c": "c.gpkg"}
-    for number, name in enumerate([*labels, "new"]):
+    for number, (name, file) in enumerate(labels.items()):
         if not (folder / f"{name}.tif").exists():
             write_map(folder / f"{name}.tif", number, side, side)
-    for number, name in enumerate(labels.values()):
-        if not (folder / name).exists():
-            writer = write_polygons if name.endswith("gpkg") else write_mask
-            writer(folder / name, number, side)
+        if not (folder / file).exists():
+            writer = write_polygons if file.endswith("gpkg") else write_mask
+            writer(folder / file, number, side)
     lines = [f"{name}.tif {file}\n" for name, file in labels.items()]
     (folder / "maps.txt").write_text("".join(lines))
 
 
-def agreement(folder: Path, side: int) -> float:
+def agreement(path: Path, side: int) -> float:
     """Return the share of pixels with data whose label is that of the rule."""
     world, same, total = World(3, side, side), 0, 0
-    with rasterio.open(folder / "out/new_label.tif") as file:
+    with rasterio.open(path) as file:
         names = [file.tags()[f"class_{index}"] for index in range(len(CLASSES))]
         index_of = np.array([names.index(name) for name in CLASSES])
         for top in range(0, side, STRIP):
@@ -266,39 +248,33 @@ def agreement(folder: Path, side: int) -> float:
     return same / total
 
 
-def seams(folder: Path) -> dict[str, Any]:
+def seams(model: Path, path: Path, label_path: Path) -> dict[str, Any]:
     """Compare crops of the label map with the same pixels, labelled whole in memory."""
-    predictor = segmenter.Predictor(folder / "run/best.safetensors")
-    protocol = predictor.protocol.model_copy(update={"short_side": None})
-    predictor = segmenter.Predictor(folder / "run/best.safetensors", protocol=protocol)
+    protocol = segmenter.Predictor(model).protocol.model_copy(update={"short_side": None})
+    predictor = segmenter.Predictor(model, protocol=protocol)
     window, stride = protocol.window, protocol.stride
-    side, margin = 4 * stride + window, window
+    side = 4 * stride + window
     pixels = differing = 0
-    with (
-        rasterio.open(folder / "new.tif") as file,
-        rasterio.open(folder / "out/new_label.tif") as labels,
-    ):
+    with rasterio.open(path) as file, rasterio.open(label_path) as labels:
         bands = MapBands(file, [1, 2, 3, 4])
         last = (min(file.shape) - side) // stride
         for top, left in ((0, 0), (last // 2, last // 3), (last, last // 2)):
             place = Window(left * stride, top * stride, side, side)
             crop = predictor(np.moveaxis(bands.read(place), 0, 2))
             crop[bands.is_missing(place)] = 255
-            inner = np.s_[margin:-margin, margin:-margin]
-            is_other = (crop != labels.read(1, window=place))[inner]
+            is_other = (crop != labels.read(1, window=place))[window:-window, window:-window]
             pixels += is_other.size
             differing += int(is_other.sum())
     return {"pixels": pixels, "differing": differing, "crop": side}
 
 
-def areas(folder: Path) -> dict[str, Any]:
+def areas(polygons: Path, label_path: Path) -> dict[str, Any]:
     """Compare the areas of polygons with those of pixels."""
-    info, _, _, (ids, square_metres) = pyogrio.raw.read(
-        folder / "out/new.gpkg", columns=["class_id", "area_m2"], read_geometry=False
+    _, _, _, (ids, square_metres) = pyogrio.raw.read(
+        polygons, columns=["class_id", "area_m2"], read_geometry=False
     )
-    assert list(info["fields"]) == ["class_id", "area_m2"]
-    with rasterio.open(folder / "out/new_label.tif") as file:
-        counts = np.zeros(256)
+    counts = np.zeros(256)
+    with rasterio.open(label_path) as file:
         for _, window in file.block_windows(1):
             counts += np.bincount(file.read(1, window=window).ravel(), minlength=256)
     of_polygons = np.bincount(ids, square_metres, minlength=len(CLASSES))
@@ -317,39 +293,31 @@ def predict_strips(folder: Path, heights: list[int]) -> dict[str, Any]:
         path = folder / f"strip-{height}.tif"
         if not path.exists():
             write_map(path, 9, height, WIDE)
-        found[str(height)] = run(
-            "predict",
-            path,
-            "--model",
-            folder / "run/best.safetensors",
-            "--out",
-            folder / "strips",
-            "--save",
-            "label,gpkg",
-        )
+        found[str(height)] = predict(folder, path, folder / "strips")
         print(height, found[str(height)], flush=True)
     low, high = heights[0], heights[-1]
-    per_row = (found[str(high)]["seconds"] - found[str(low)]["seconds"]) / (high - low)
-    return {"heights": found, "seconds_of_square": round(per_row * WIDE)}
+    per_row = (found[str(high)]["cpu_seconds"] - found[str(low)]["cpu_seconds"]) / (high - low)
+    return {"heights": found, "cpu_seconds_of_square": round(per_row * WIDE)}
 
 
-def save_part(key: object, found: dict[str, Any]) -> None:
+def save_part(key: str, found: dict[str, Any]) -> None:
     """Write one part of the results, and keep the others."""
-    save(RESULTS, load(RESULTS, {}) | {str(key): found}, precision="auto")
+    save(RESULTS, load(RESULTS, {}) | {key: found}, precision="auto")
 
 
 def main() -> None:
     """Measure, and write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--side", type=int, default=20_000, help="of the map to predict")
+    parser.add_argument("--train-side", type=int, default=20_000, help="of the three maps")
     parser.add_argument("--strips", nargs="*", type=int, help=f"default: {STRIP_HEIGHTS}")
     given = parser.parse_args()
+    save_part(f"train {given.train_side}", train_on_maps(given.folder, given.train_side))
     if given.strips is None:
-        save_part(given.side, from_maps_to_polygons(given.folder, given.side))
+        save_part(f"predict {given.side}", predict_map(given.folder, given.side))
     else:
-        heights = given.strips or list(STRIP_HEIGHTS)
-        save_part("strips", predict_strips(given.folder, heights))
+        save_part("strips", predict_strips(given.folder, given.strips or list(STRIP_HEIGHTS)))
 
 
 if __name__ == "__main__":

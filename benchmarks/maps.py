@@ -293,10 +293,11 @@ def predict_strips(folder: Path, heights: list[int]) -> dict[str, Any]:
         path = folder / f"strip-{height}.tif"
         if not path.exists():
             write_map(path, 9, height, WIDE)
-        found[str(height)] = predict(folder, path, folder / "strips")
-        print(height, found[str(height)], flush=True)
+        found[f"{height} rows"] = predict(folder, path, folder / "strips")
+        print(height, found[f"{height} rows"], flush=True)
     low, high = heights[0], heights[-1]
-    per_row = (found[str(high)]["cpu_seconds"] - found[str(low)]["cpu_seconds"]) / (high - low)
+    seconds = [found[f"{each} rows"]["cpu_seconds"] for each in (low, high)]
+    per_row = (seconds[1] - seconds[0]) / (high - low)
     return {"heights": found, "cpu_seconds_of_square": round(per_row * WIDE)}
 
 

@@ -178,5 +178,5 @@ def test_what_takes_only_rgb_says_what_to_do(
     )
     assert "pages in a browser need a model of RGB" in error
     assert "use `segmenter serve`" in error
-    error = refused(capsys, "label", str(band_set), "--model", str(trained))
-    assert "this one takes 4 bands of uint16; leave --model out" in error
+    error = refused(capsys, "label", str(band_set))
+    assert "have 4 bands of uint16, and the page shows RGB of 8 bits; label copies" in error

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from segmenter.checkpoints.license import terms_note
+from segmenter.data.decoding.set_bands import find_image_spec
 from segmenter.errors import UserError
 from segmenter.extras.labelling.assistant import Assistant, ModelAssistant
 from segmenter.extras.labelling.label_folder import LabelFolder, open_label_folder
@@ -54,6 +55,7 @@ def run_labelling(
     names = [] if order is None else _read_order(order)
     with open_label_folder(root) as folder:
         check_address(HOST, port)
+        _check_images(folder)
         if model is None:
             assistant = open_fit(start or DEFAULT_START, usable_device(compute.device))
         else:
@@ -63,6 +65,22 @@ def run_labelling(
         print(f"label on http://{HOST}:{port}", flush=True)
         service = LabelService(folder, assistant, ServiceSettings(is_local=True), names)
         run_server(service, HOST, port)
+
+
+def _check_images(folder: LabelFolder) -> None:
+    """Refuse, by the first image, images that the page cannot show.
+
+    Raises:
+        UserError: If they are not grey or RGB.
+    """
+    given = folder.classes.image if folder.classes else None
+    paths = [folder.image_path(name) for name in folder.names[:1]]
+    if image := find_image_spec(paths, None, given):
+        raise UserError(
+            f"the images of {folder.root} have {image.file_type}, and the page shows RGB of 8 "
+            "bits; label copies with three of the bands, such as those of `gdal_translate -ot Byte "
+            "-scale -b 1 -b 2 -b 3`, and move the masks"
+        )
 
 
 def _read_order(path: Path) -> list[str]:
@@ -79,9 +97,7 @@ def _read_order(path: Path) -> list[str]:
 def _open_model(model: str, folder: LabelFolder, compute: Compute) -> Assistant:
     """Return what proposes a model's predictions; a folder without classes gets the model's."""
     predictor = Predictor(open_runtime(model, compute))
-    predictor.spec.require_rgb(
-        "proposals on the page", "leave --model out, or correct what `segmenter predict` writes"
-    )
+    predictor.spec.require_rgb("proposals on the page", "train or fit one on three of the bands")
     if note := terms_note(model, predictor.spec.license):
         print(note)
     names = predictor.classes.names

@@ -105,6 +105,7 @@ def some_checkpoint(step: int) -> Checkpoint:
     return Checkpoint(step, tensors, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_files", [0, 1, 2])
 def test_a_kill_during_a_save_leaves_the_checkpoint_before(tmp_path: Path, num_files: int) -> None:
     write_checkpoint(tmp_path, some_checkpoint(10))

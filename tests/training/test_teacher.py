@@ -110,6 +110,7 @@ def test_the_parts_of_a_batch_add_up() -> None:
     assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_without_labels_answers_as_its_teacher(data_set: Path, taught: dict) -> None:
     recipe = make_recipe(
         data_set,

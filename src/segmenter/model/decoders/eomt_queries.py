@@ -19,11 +19,11 @@ from segmenter.model.decoders.decoder import DrawUniform, QueryPrediction
 from segmenter.model.decoders.eomt import Doubling
 from segmenter.model.decoders.joined_queries import JoinedQueries
 from segmenter.model.encoder import EncoderParts, Grid
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import EncoderSpec
 
 _NORM_EPS = 1e-6  # of timm, whose norm EoMT takes
-_LEAST_SCORE = 1e-30  # so that its logarithm is finite
-_LARGEST_SHARE = 1 - 1e-6  # so that its logit is finite
+_LARGEST_SCORE = 1 - 1e-6  # so that its logit is finite
 _HIDDEN = -1e9  # added to an attention score
 _ANNEALING_POWER = 0.9
 
@@ -71,32 +71,30 @@ class EoMTQueries(JoinedQueries):
 
         One class has a background, whose logit is 0: its own is the logit of its score.
         """
-        return self._scores(self.classified_masks(features, grid), grid)
+        return self._logits(self.mask_scores(features, grid))
+
+    def mask_scores(self, features: Float[Tensor, "batch tokens dim"], grid: Grid) -> MaskScores:
+        """Return the masks and the shares of classes that the scores are summed from."""
+        return self._mask_scores(self.classified_masks(features, grid), grid)
 
     def scores(self, prediction: QueryPrediction) -> Float[Tensor, "batch classes rows columns"]:
         """Return what `forward` does, from the prediction of the queries."""
-        return self._scores(prediction, self.grid_of(prediction))
+        return self._logits(self._mask_scores(prediction, self.grid_of(prediction)))
 
     def grid_of(self, prediction: QueryPrediction) -> Grid:
         """Return the rows and columns of patches that the masks of a prediction cover."""
         per_patch = 2 ** len(self.refine)
         return prediction.masks.shape[2] // per_patch, prediction.masks.shape[3] // per_patch
 
-    def _scores(
-        self, prediction: QueryPrediction, grid: Grid
-    ) -> Float[Tensor, "batch classes rows columns"]:
-        masks = F.interpolate(
-            prediction.masks,
-            (grid[0] * self.cells, grid[1] * self.cells),
-            mode="bilinear",
-            align_corners=False,
-        )
-        shares = prediction.classes.softmax(dim=-1)[..., :-1].transpose(1, 2)
-        scores = (shares @ masks.sigmoid().flatten(2)).unflatten(2, masks.shape[2:])
-        logits = scores.float().clamp(min=_LEAST_SCORE).log()
+    def _mask_scores(self, prediction: QueryPrediction, grid: Grid) -> MaskScores:
+        shares = prediction.classes.softmax(dim=-1)[..., :-1]
+        return MaskScores(prediction.masks, shares, (grid[0] * self.cells, grid[1] * self.cells))
+
+    def _logits(self, scores: MaskScores) -> Float[Tensor, "batch classes rows columns"]:
+        logits = scores.log_scores()
         if self.is_binary:
-            logits = logits - (1 - scores.float().clamp(max=_LARGEST_SHARE)).log()
-        return logits.to(scores.dtype)
+            logits = logits - (1 - logits.exp().clamp(max=_LARGEST_SCORE)).log()
+        return logits
 
     def classified_masks(
         self, features: Float[Tensor, "batch tokens dim"], grid: Grid

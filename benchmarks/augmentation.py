@@ -62,7 +62,7 @@ PAIRS = (
 
 def main() -> None:
     """Train and evaluate what is missing, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with images and masks")
     parser.add_argument("--out", type=Path, default=Path("runs/augmentation"), help="gets the runs")
     parser.add_argument("--results", type=Path, default=Path("results/membrane-augmentation.json"))

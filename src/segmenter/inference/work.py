@@ -60,7 +60,7 @@ def count_work(size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelS
         operations += number * _window_operations(tokens, spec)
         # The image as it is resized, and the logits of a row of windows: each view keeps them.
         kept += 0 if image == tuple(size) else math.prod(image) * encoder.in_channels
-        logits = rows * columns * spec.decoder.logits_per_patch_side**2 * len(spec.classes)
+        logits = rows * columns * spec.decoder.numbers_per_patch(len(spec.classes))
         kept += 4 * counts[1] * logits
         wide = dim * (2 + encoder.mlp_ratio)
         at_once = max(at_once, int(4 * min(batch_size(tuple(sides)), number) * tokens * wide))

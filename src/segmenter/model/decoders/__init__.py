@@ -36,7 +36,8 @@ class DecoderSettings(BaseModel):
     implementation: ClassVar[str]
     """The decoder's file in this folder, and its class in that file."""
     gives_scores: ClassVar[bool] = False
-    """True: each logit is the logarithm of a score from 0 to 1, which windows may average."""
+    """True: each logit is the logarithm of a score, which windows may average, and which
+    `Decoder.mask_scores` gives as masks of queries."""
 
     @property
     def encoder_blocks(self) -> int:
@@ -47,6 +48,10 @@ class DecoderSettings(BaseModel):
     def logits_per_patch_side(self) -> int:
         """Rows and columns of logits for each patch."""
         return 1
+
+    def numbers_per_patch(self, num_classes: int) -> int:
+        """Return how many numbers inference keeps for each patch."""
+        return num_classes * self.logits_per_patch_side**2
 
     def settle(
         self,
@@ -213,6 +218,15 @@ class EoMTQueriesSpec(DecoderSettings):
     def logits_per_patch_side(self) -> int:
         """Rows and columns of scores for each patch."""
         return self.cells
+
+    @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch."""
+        return 2**self.doublings
+
+    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
+        """Return the number of mask logits for each patch, whatever the number of classes."""
+        return self.queries * self.masks_per_patch_side**2
 
 
 DecoderSpec = Annotated[

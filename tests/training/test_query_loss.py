@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 import segmenter
-from segmenter.api.run_training import run_training
 from segmenter.classes import Classes
 from segmenter.model import Segmenter
 from segmenter.model.decoders.decoder import QueryPrediction
@@ -19,7 +18,7 @@ from segmenter.training.parallel import DistributedModel, Outputs
 from segmenter.training.query_loss import QueryLoss
 from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, write_folder
 from tests.helpers.models import make_classes, make_spec
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 IGNORE = 255
 NUM_CLASSES = 11

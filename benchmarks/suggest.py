@@ -49,7 +49,11 @@ def main() -> None:
         rng = np.random.default_rng(draw)
         pool = [train[place] for place in rng.permutation(len(train))[: given.pool]]
         curves.append({order: curve(fits, pool, test, given, order) for order in ORDERS})
-        save(given.out, {"curves": curves, **summary(curves)}, "tokens as in results of `fit`")
+        save(
+            given.out,
+            {"curves": curves, **summary(curves)},
+            "tokens and fit in the precision of `segmenter fit` on this machine",
+        )
         print(draw, curves[-1], flush=True)
 
 

@@ -188,7 +188,29 @@ def make_the_model_before() -> None:
     Path("model.safetensors").touch()
 
 
+def leave_no_image() -> None:
+    for path in Path("data/images").rglob("*.png"):
+        path.unlink()
+
+
+def make_all_values_one_class() -> None:
+    Path("data/classes.yaml").write_text("classes:\n- {name: all, values: [0, 1, 2]}\n")
+
+
+def cut_an_image() -> None:
+    image = min(Path("data/images/train").iterdir())
+    image.write_bytes(image.read_bytes()[:50])
+
+
+def damage_the_start() -> None:
+    Path("start.safetensors").write_bytes(b"cut")
+
+
 MISTAKES = {
+    "no image": (leave_no_image, "no image in data/images"),
+    "one class": (make_all_values_one_class, "are of one class, 'all', and two are needed"),
+    "a cut image": (cut_an_image, "1 of 4 labelled images cannot be used; the first: data/images"),
+    "a damaged start": (damage_the_start, "start.safetensors is not a checkpoint"),
     "no mask": (leave_no_mask, "mask"),
     "strokes of one class": (leave_one_class, "'class-2', and two are needed"),
     "nothing labelled": (leave_nothing_labelled, "no pixel of the masks of data is labelled"),

@@ -104,11 +104,13 @@ def take_steps(
     with step("`predict` all images"):
         images = str(root / "images")
         run("predict", images, "--model", str(model), "--out", str(folder / "out"))
-    with step("`serve`, until the first answer"):
-        with service("serve", str(model), "/v2/health/ready") as client:
-            content = next((root / "images").iterdir()).read_bytes()
-            headers = {"content-type": "image/jpeg", "accept": "application/json"}
-            client.post("/segment", content=content, headers=headers).raise_for_status()
+    with (
+        step("`serve`, until the first answer"),
+        service("serve", str(model), "/v2/health/ready") as client,
+    ):
+        content = next((root / "images").iterdir()).read_bytes()
+        headers = {"content-type": "image/jpeg", "accept": "application/json"}
+        client.post("/segment", content=content, headers=headers).raise_for_status()
     return steps
 
 

@@ -63,6 +63,7 @@ def test_a_stroke_is_on_the_disk_when_it_is_acknowledged(served: SimpleNamespace
         "can_undo": True,
         "can_redo": False,
         "state": "work",
+        "mask_problem": None,
     }
     assert b'"runs":[0,0,9]' in (served.root / "strokes" / "a.strokes").read_bytes()
     assert labels_of(served, box="0,0,1,10").tolist() == [[1] * 9 + [NOTHING]]

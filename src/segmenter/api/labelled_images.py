@@ -61,7 +61,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
     stated = folder.classes.image
     image = find_image_spec([item.image for item in items], None, stated)
     used = replace(used, classes=folder.classes.with_image(image))
-    found = read_training_data(used, items, (), workers=os.cpu_count() or 1)
+    found = read_training_data(used, items, (), workers=os.cpu_count() or 1, max_unreadable=None)
     if image is not None:
         image = image if image == stated else with_measured_range(image, found.quantiles)
         for line in range_lines(image):

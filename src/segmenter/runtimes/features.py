@@ -132,4 +132,4 @@ def encoder_key(model: Segmenter) -> list[object]:
     if spec.image is not None:
         described["image"] = spec.image.model_dump(mode="json")
     weights = digest(sorted(model.encoder.state_dict().items()), described).content
-    return [weights, list(model.decoder.out_indices)]
+    return [weights, list(model.decoder.out_indices), spec.decoder.encoder_passes]

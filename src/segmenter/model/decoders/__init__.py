@@ -49,6 +49,11 @@ class DecoderSettings(BaseModel):
         """Rows and columns of logits for each patch."""
         return 1
 
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return 1
+
     def numbers_per_patch(self, num_classes: int) -> int:
         """Return how many numbers inference keeps for each patch."""
         return num_classes * self.logits_per_patch_side**2
@@ -134,11 +139,24 @@ class MultiBlockLinearSpec(DecoderSettings):
     blocks: Blocks = 4
     """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
     last block is always one of them."""
+    shifts: Annotated[Literal[1, 2, 4], OnlyWhole, Field(exclude_if=lambda shifts: shifts == 1)] = 1
+    """Shifted views of the image along each axis. Their tokens are interleaved to a grid that is as
+    many times as fine, for thin objects; the encoder runs `shifts` x `shifts` times."""
 
     @property
     def encoder_blocks(self) -> int:
         """The number of blocks that it takes features from."""
         return self.blocks
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of logits for each patch."""
+        return self.shifts
+
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return self.shifts**2
 
 
 class AttentionToMaskSpec(DecoderSettings):
@@ -208,6 +226,9 @@ class EoMTQueriesSpec(DecoderSettings):
     cells: Annotated[Whole, PATCH_SIZE] = 4
     """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
     published models have one for each pixel."""
+    masking: bool = True
+    """True: in training, a query attends at first only to the patches of its mask, and masks before
+    these blocks learn too. Set it to False when starting from a model whose queries are trained."""
 
     @property
     def encoder_blocks(self) -> int:

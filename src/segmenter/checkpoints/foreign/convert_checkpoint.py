@@ -117,9 +117,7 @@ def _variant(file: Path | None, normalization: str | None, windows: Windows) -> 
     missing = [name for name, value in given.items() if value is None]
     if file is not None:
         if len(missing) < len(given):
-            raise UserError(
-                "--variant says normalisation, window and stride; leave their flags out"
-            )
+            raise UserError("--variant says normalisation, window and stride; omit their flags")
         return read_variant(file)
     if len(missing) == len(given):
         return None

@@ -10,7 +10,8 @@ from segmenter.calls import checks_call
 from segmenter.checkpoints import model_file
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_models
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
+from segmenter.checkpoints.foreign.read import read_foreign_model
+from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import WEIGHT_FILES, download_model, is_hub_name
 from segmenter.errors import UserError

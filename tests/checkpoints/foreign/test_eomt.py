@@ -132,17 +132,6 @@ def test_a_model_saved_while_its_masks_were_annealed_is_refused(
         segmenter.load(write(tmp_path, weights))
 
 
-def test_a_file_of_differences_to_dinov3_is_refused(
-    tmp_path: Path, weights: dict[str, Tensor]
-) -> None:
-    of_hugging_face = {
-        name.replace("patch_embed.proj", "embeddings.patch_embeddings"): tensor
-        for name, tensor in weights.items()
-    }
-    with pytest.raises(UserError, match="differences to Meta's weights"):
-        segmenter.load(write(tmp_path, of_hugging_face))
-
-
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

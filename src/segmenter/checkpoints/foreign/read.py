@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.dino.base import refuse_base
 from segmenter.checkpoints.foreign.eomt import EOMT, read_eomt
 from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.hugging_face.eomt import (
@@ -25,10 +26,16 @@ _READERS = (
     (HUGGING_FACE_EOMT, read_hugging_face_eomt),
 )
 """Each code base, and what reads its files."""
+_WITH_BASE = (EOMT,)
+"""Those of which some files need an encoder beside them."""
 
 
 def read_foreign_model(
-    path: Path, *, classes: Classes | None = None, variant: Variant | None = None
+    path: Path,
+    *,
+    classes: Classes | None = None,
+    variant: Variant | None = None,
+    base: Path | None = None,
 ) -> ForeignModel | None:
     """Read a model of PaddleSeg, of the paper's code, of MMSegmentation or of EoMT.
 
@@ -36,6 +43,7 @@ def read_foreign_model(
         path: The file.
         classes: Use these instead of what the file or the number of classes says.
         variant: Use this instead of the `variant.yml` beside a file of the paper's code.
+        base: The encoder that the file adds a decoder or differences to.
 
     Returns:
         The model; None if the file holds weights, but no Segmenter.
@@ -59,4 +67,7 @@ def read_foreign_model(
         )
     if found is None:
         return None
-    return found[1](ForeignFile(path, state, content, classes, variant))
+    file = ForeignFile(path, state, content, classes, variant, base)
+    if found[0] not in _WITH_BASE:
+        refuse_base(file)
+    return found[1](file)

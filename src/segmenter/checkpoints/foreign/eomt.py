@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from torch import Tensor
 
-from segmenter.checkpoints.foreign.dino.base import read_base, refuse_base
 from segmenter.checkpoints.foreign.dino.encoder import DINOV3, add_differences
+from segmenter.checkpoints.foreign.dino.named_encoder import read_base, refuse_base
 from segmenter.checkpoints.foreign.family import (
     Family,
     ForeignFile,
@@ -151,7 +151,7 @@ def _read_differences(file: ForeignFile) -> ForeignModel:
     if masking is not None and (masking == -1).all():  # a difference too, to ones
         masking = masking + 1
     classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
-    side = _SIDES.get(classes, 640)
+    side = published_side(classes)
     facts = EoMTFacts(
         family=EOMT_DINOV3,
         encoder=dict(DINOV3),
@@ -163,11 +163,23 @@ def _read_differences(file: ForeignFile) -> ForeignModel:
         made_with=f" and {base.path.name} (SHA-256 {base.sha256})",
         notes=(
             *base.identify(),
-            f"the file does not say its image size: windows of {side} pixels, as published models "
-            f"of {classes} classes have",
+            side_note(side, classes),
         ),
     )
     return make_eomt(file, tensors, dropped, facts)
+
+
+def published_side(num_classes: int) -> int:
+    """Return the side of the square images that published models of these classes take."""
+    return _SIDES.get(num_classes, 640)
+
+
+def side_note(side: int, num_classes: int) -> str:
+    """Say which image size is assumed, of a file that does not say it."""
+    return (
+        f"the file does not say its image size: windows of {side} pixels, as published models of "
+        f"{num_classes} classes have"
+    )
 
 
 def make_eomt(
@@ -180,7 +192,7 @@ def make_eomt(
             number are given.
     """
     source = str(file.path)
-    _check_masking(facts, source)
+    check_masking(facts.masking, source)
     encoder = describe_encoder(tensors, source, facts.encoder)
     decoder = _decoder(tensors, facts, encoder, source)
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
@@ -195,7 +207,7 @@ def make_eomt(
         size_policy=facts.family.size_policy,
         classes=classes,
         normalization=facts.normalization,
-        protocol=_protocol(facts.window or encoder.table_side, source),
+        protocol=windows_along(facts.window or encoder.table_side, source),
         provenance=f"imported from {facts.family.origin.format(file.path.name)}{facts.made_with}",
         license=facts.license,
     )
@@ -238,9 +250,9 @@ def _decoder(
         raise UserError(f"{source}: {first_problem(error, EoMTQueriesSpec)}") from None
 
 
-def _check_masking(facts: EoMTFacts, source: str) -> None:
+def check_masking(masking: Tensor | None, source: str) -> None:
     """Refuse a model in whose blocks queries still see their own masks alone."""
-    if facts.masking is not None and facts.masking.any():
+    if masking is not None and masking.any():
         raise UserError(
             f"{source} was saved in the middle of its training: attn_mask_probs, the share of "
             "queries that see only their own masks, is not 0; give the checkpoint of its end"
@@ -261,7 +273,7 @@ def _normalization(weights: Tensors, source: str) -> Normalization:
         raise UserError(f"{source}: {first_problem(error, Normalization)}") from None
 
 
-def _protocol(side: int | None, source: str) -> EvaluationProtocol:
+def windows_along(side: int | None, source: str) -> EvaluationProtocol:
     """Square windows of the training size along the long side; scores are averaged."""
     assert side is not None  # of encoders without a table, the source says it
     fields = {

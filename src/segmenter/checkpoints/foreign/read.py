@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
-from segmenter.checkpoints.foreign.dino.base import refuse_base
+from segmenter.checkpoints.foreign.dino.named_encoder import refuse_base
 from segmenter.checkpoints.foreign.eomt import EOMT, read_eomt
 from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.hugging_face.eomt import (
@@ -13,6 +13,7 @@ from segmenter.checkpoints.foreign.hugging_face.eomt import (
 from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
+from segmenter.checkpoints.foreign.pmt import PMT, read_pmt
 from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.rstrudel.weights import RSTRUDEL, Variant, read_rstrudel
 from segmenter.classes import Classes
@@ -24,9 +25,10 @@ _READERS = (
     (MMSEG, read_mmseg),
     (EOMT, read_eomt),
     (HUGGING_FACE_EOMT, read_hugging_face_eomt),
+    (PMT, read_pmt),
 )
 """Each code base, and what reads its files."""
-_WITH_BASE = (EOMT,)
+_WITH_BASE = (EOMT, PMT)
 """Those of which some files need an encoder beside them."""
 
 

@@ -49,6 +49,11 @@ class DecoderSettings(BaseModel):
         """Rows and columns of logits for each patch."""
         return 1
 
+    @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch, where the decoder `gives_scores`."""
+        return self.logits_per_patch_side
+
     def numbers_per_patch(self, num_classes: int) -> int:
         """Return how many numbers inference keeps for each patch."""
         return num_classes * self.logits_per_patch_side**2
@@ -229,12 +234,57 @@ class EoMTQueriesSpec(DecoderSettings):
         return self.queries * self.masks_per_patch_side**2
 
 
+class PlainMaskDecoderSpec(DecoderSettings):
+    """Queries that go through own blocks with features of the encoder (PMT)."""
+
+    implementation: ClassVar[str] = "plain_mask_decoder.PlainMaskDecoder"
+    gives_scores: ClassVar[bool] = True
+
+    kind: Literal["pmt"] = "pmt"
+    """The decoder; see docs/reference/decoders.md."""
+    queries: Annotated[Whole, QUERIES] = 100
+    """Number of queries. Each has a mask, and either a class or none ("no object")."""
+    blocks: Blocks = 6
+    """Number of blocks that queries and patches go through."""
+    features: Blocks = 4
+    """Number of evenly spaced encoder blocks whose features are projected and summed; the last
+    block is always one of them."""
+    mlp_ratio: MlpRatio = 1.0
+    """Hidden channels of each MLP, as a multiple of the encoder's width."""
+    doublings: Annotated[Literal[1, 2, 3], OnlyWhole] = 2
+    """Times that the rows and columns of patches are doubled by learned upsampling before they are
+    compared with queries: 2 for patches of 16 pixels, 1 for 14."""
+    cells: Annotated[Whole, PATCH_SIZE] = 4
+    """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
+    published models have one for each pixel."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """The number of blocks that it takes features from."""
+        return self.features
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of scores for each patch."""
+        return self.cells
+
+    @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch."""
+        return 2**self.doublings
+
+    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
+        """Return the number of mask logits for each patch, whatever the number of classes."""
+        return self.queries * self.masks_per_patch_side**2
+
+
 DecoderSpec = Annotated[
     LinearDecoderSpec
     | MaskTransformerSpec
     | MultiBlockLinearSpec
     | AttentionToMaskSpec
     | EoMTSpec
-    | EoMTQueriesSpec,
+    | EoMTQueriesSpec
+    | PlainMaskDecoderSpec,
     Field(discriminator="kind"),
 ]

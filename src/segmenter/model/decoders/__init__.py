@@ -137,8 +137,12 @@ class MultiBlockLinearSpec(DecoderSettings):
     kind: Literal["multi-linear"] = "multi-linear"
     """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
-    """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
-    last block is always one of them."""
+    """Number of encoder blocks whose outputs are concatenated along channels; the last block is
+    always one of them."""
+    spread: Annotated[
+        Literal["even", "last"], Field(exclude_if=lambda spread: spread == "even")
+    ] = "even"
+    """Choice of these blocks: evenly spaced, or the last ones (DINOv2's multi-scale heads)."""
 
     @property
     def encoder_blocks(self) -> int:

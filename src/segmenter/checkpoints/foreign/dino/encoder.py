@@ -153,7 +153,7 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
-    fields = dict(DINOV3) if is_dinov3 else DINOV2 | _positions(tensors)
+    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
     return DinoEncoder(path, tensors, fields, _sha256(path))
 
 
@@ -188,8 +188,10 @@ def _first_misfit(differences: Tensors, whole: Tensors) -> str:
     return ""
 
 
-def _positions(tensors: Tensors) -> dict[str, Any]:
-    return {"prefix_positions": "encoder.prefix_positions" in tensors}
+def _dinov2_fields(tensors: Tensors) -> dict[str, Any]:
+    """Describe a DINOv2; those with registers were trained with a smoothed position table."""
+    has_registers = "encoder.prefix_positions" not in tensors
+    return DINOV2 | {"prefix_positions": not has_registers, "table_antialias": has_registers}
 
 
 def _hugging_face_tokens(tensors: Tensors, source: str) -> Tensors:

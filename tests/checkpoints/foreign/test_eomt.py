@@ -44,7 +44,9 @@ def write(folder: Path, content: object) -> Path:
 
 
 def read_image(name: str) -> np.ndarray:
-    return cv2.imread(str(FOLDER / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
+    image = cv2.imread(str(FOLDER / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
+    assert image is not None
+    return image
 
 
 @torch.inference_mode()

@@ -179,9 +179,9 @@ def refuse_instances(num_classes: int, file: ForeignFile) -> None:
     """Refuse a model of COCO's 80 things, which has no class for the rest of an image."""
     if num_classes == _NUM_THINGS and file.classes is None:
         raise UserError(
-            f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for the "
-            "rest of an image, so there is no semantic map; if its classes cover images, name them "
-            "with --classes FILE"
+            f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for "
+            "the rest of an image, so there is no semantic map; if its classes cover images, "
+            "name them with --classes FILE"
         )
 
 

@@ -7,6 +7,7 @@ facebookresearch/dinov2 `dinov2/models/vision_transformer.py`; huggingface/trans
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +126,12 @@ class DinoEncoder(NamedTuple):
             f"{self.path.name} is none of the files that Meta publishes, by its SHA-256 "
             f"{self.sha256[:16]}...; its shapes fit",
         )
+
+
+def is_dino(names: Collection[str]) -> bool:
+    """Return whether tensors of these names are an encoder as Meta or Hugging Face has it."""
+    is_meta = "cls_token" in names and {"storage_tokens", "register_tokens"} & set(names)
+    return bool(is_meta) or {"embeddings.cls_token", "embeddings.register_tokens"} <= set(names)
 
 
 def read_dino_encoder(path: Path) -> DinoEncoder:

@@ -212,7 +212,7 @@ def _followed(targets: Int[ndarray, " pieces"]) -> Int[ndarray, " pieces"]:
 
 
 class _Pieces(NamedTuple):
-    """What `_absorb` needs of all pieces."""
+    """Data of all pieces that `_absorb` needs."""
 
     labels: Int[ndarray, " pieces"]
     pixels: Int[ndarray, " pieces"]

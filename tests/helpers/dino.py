@@ -74,3 +74,40 @@ def write_encoder(path: Path, tensors: dict[str, Any]) -> Path:
     else:
         torch.save(tensors, path)
     return path
+
+
+def random_dinov2(
+    width: int = 128, depth: int = 4, *, registers: bool = False
+) -> dict[str, Tensor]:
+    """A random DINOv2 of patch 14 and 4 x 4 positions, by Meta's names."""
+    torch.manual_seed(3)
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "mask_token": (1, width),
+        "pos_embed": (1, 17, width),
+        "patch_embed.proj.weight": (width, 3, 14, 14),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    if registers:
+        shapes["register_tokens"] = (1, 4, width)
+    for block in range(depth):
+        start = f"blocks.{block}."
+        for name, outputs, inputs in (
+            ("attn.qkv", 3 * width, width),
+            ("attn.proj", width, width),
+            ("mlp.fc1", 4 * width, width),
+            ("mlp.fc2", width, 4 * width),
+        ):
+            shapes |= {
+                f"{start}{name}.weight": (outputs, inputs),
+                f"{start}{name}.bias": (outputs,),
+            }
+        for name in ("norm1", "norm2"):
+            shapes |= {f"{start}{name}.weight": (width,), f"{start}{name}.bias": (width,)}
+        shapes |= {f"{start}ls{index}.gamma": (width,) for index in (1, 2)}
+    return {
+        name: torch.randn(shape) * 0.7 * (shape[-1] if len(shape) == 2 else 4) ** -0.5
+        for name, shape in shapes.items()
+    }

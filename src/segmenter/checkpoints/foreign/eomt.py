@@ -91,6 +91,7 @@ EOMT_DINOV3 = replace(
 )
 _SIDES = {150: 512, 19: 1024}
 """Sides of the images of published models, by their number of classes; of others, 640."""
+_NUM_THINGS = 80
 
 
 class EoMTFacts(NamedTuple):
@@ -174,6 +175,16 @@ def published_side(num_classes: int) -> int:
     return _SIDES.get(num_classes, 640)
 
 
+def refuse_instances(num_classes: int, file: ForeignFile) -> None:
+    """Refuse a model of COCO's 80 things, which has no class for the rest of an image."""
+    if num_classes == _NUM_THINGS and file.classes is None:
+        raise UserError(
+            f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for "
+            "the rest of an image, so there is no semantic map; if its classes cover images, "
+            "name them with --classes FILE"
+        )
+
+
 def side_note(side: int, num_classes: int) -> str:
     """Say which image size is assumed, of a file that does not say it."""
     return (
@@ -199,6 +210,7 @@ def make_eomt(
     num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     if num_classes < 1:
         raise UserError(f'{source} has no class beside "no object"')
+    refuse_instances(num_classes, file)
     classes, notes = choose_classes(num_classes, file.classes, facts.listed, source)
     spec = whole_spec(
         source,

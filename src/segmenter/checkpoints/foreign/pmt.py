@@ -14,6 +14,7 @@ from segmenter.checkpoints.foreign.dino.named_encoder import read_base
 from segmenter.checkpoints.foreign.eomt import (
     check_masking,
     published_side,
+    refuse_instances,
     side_note,
     windows_along,
 )
@@ -102,6 +103,7 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
         tensors[f"decoder.laterals.{level}.norm.num_batches"] = batches
     encoder = describe_encoder(tensors, source, base.fields)
     num_classes = shape_of(tensors, source, "decoder.head.classify.weight", 2)[0] - 1
+    refuse_instances(num_classes, file)
     side = published_side(num_classes)
     classes, notes = choose_classes(num_classes, file.classes, None, source)
     spec = whole_spec(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.dino.linear_head import HEADS, read_linear_head
 from segmenter.checkpoints.foreign.dino.named_encoder import refuse_base
 from segmenter.checkpoints.foreign.eomt import EOMT, read_eomt
 from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
@@ -26,9 +27,10 @@ _READERS = (
     (EOMT, read_eomt),
     (HUGGING_FACE_EOMT, read_hugging_face_eomt),
     (PMT, read_pmt),
+    *((head, read_linear_head) for head in HEADS),
 )
 """Each code base, and what reads its files."""
-_WITH_BASE = (EOMT, PMT)
+_WITH_BASE = (EOMT, PMT, *HEADS)
 """Those of which some files need an encoder beside them."""
 
 

@@ -54,6 +54,11 @@ class DecoderSettings(BaseModel):
         """Rows and columns of mask logits for each patch, where the decoder `gives_scores`."""
         return self.logits_per_patch_side
 
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return 1
+
     def numbers_per_patch(self, num_classes: int) -> int:
         """Return how many numbers inference keeps for each patch."""
         return num_classes * self.logits_per_patch_side**2
@@ -137,13 +142,30 @@ class MultiBlockLinearSpec(DecoderSettings):
     kind: Literal["multi-linear"] = "multi-linear"
     """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
-    """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
-    last block is always one of them."""
+    """Number of encoder blocks whose outputs are concatenated along channels; the last block is
+    always one of them."""
+    spread: Annotated[
+        Literal["even", "last"], Field(exclude_if=lambda spread: spread == "even")
+    ] = "even"
+    """Choice of these blocks: evenly spaced, or the last ones (DINOv2's multi-scale heads)."""
+    shifts: Annotated[Literal[1, 2, 4], OnlyWhole, Field(exclude_if=lambda shifts: shifts == 1)] = 1
+    """Shifted views of the image along each axis. Their tokens are interleaved to a grid that is as
+    many times as fine, for thin objects; the encoder runs `shifts` x `shifts` times."""
 
     @property
     def encoder_blocks(self) -> int:
         """The number of blocks that it takes features from."""
         return self.blocks
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of logits for each patch."""
+        return self.shifts
+
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return self.shifts**2
 
 
 class AttentionToMaskSpec(DecoderSettings):

@@ -7,6 +7,7 @@ facebookresearch/dinov2 `dinov2/models/vision_transformer.py`; huggingface/trans
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +128,12 @@ class DinoEncoder(NamedTuple):
         )
 
 
+def is_dino(names: Collection[str]) -> bool:
+    """Return whether tensors of these names are an encoder as Meta or Hugging Face has it."""
+    is_meta = "cls_token" in names and {"storage_tokens", "register_tokens"} & set(names)
+    return bool(is_meta) or {"embeddings.cls_token", "embeddings.register_tokens"} <= set(names)
+
+
 def read_dino_encoder(path: Path) -> DinoEncoder:
     """Read an encoder of DINOv2 or DINOv3: Meta's `.pth`, or safetensors of transformers or timm.
 
@@ -153,7 +160,7 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
-    fields = dict(DINOV3) if is_dinov3 else DINOV2 | _positions(tensors)
+    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
     return DinoEncoder(path, tensors, fields, _sha256(path))
 
 
@@ -188,8 +195,10 @@ def _first_misfit(differences: Tensors, whole: Tensors) -> str:
     return ""
 
 
-def _positions(tensors: Tensors) -> dict[str, Any]:
-    return {"prefix_positions": "encoder.prefix_positions" in tensors}
+def _dinov2_fields(tensors: Tensors) -> dict[str, Any]:
+    """Describe a DINOv2; those with registers were trained with a smoothed position table."""
+    has_registers = "encoder.prefix_positions" not in tensors
+    return DINOV2 | {"prefix_positions": not has_registers, "table_antialias": has_registers}
 
 
 def _hugging_face_tokens(tensors: Tensors, source: str) -> Tensors:

@@ -306,7 +306,7 @@ DecoderSpec = Annotated[
     | MultiBlockLinearSpec
     | AttentionToMaskSpec
     | EoMTSpec
-    | EoMTQueriesSpec
-    | PlainMaskDecoderSpec,
+    | PlainMaskDecoderSpec
+    | EoMTQueriesSpec,
     Field(discriminator="kind"),
 ]

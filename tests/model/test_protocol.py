@@ -115,7 +115,7 @@ def test_a_copy_takes_a_symmetry_as_the_check_of_fields_does(name: str) -> None:
 
 
 def test_a_copy_with_an_unknown_or_contradicted_symmetry_is_refused() -> None:
-    with pytest.raises(UserError, match="no symmetry 'd3'.*none, mirror, flips, d4"):
+    with pytest.raises(UserError, match=r"no symmetry 'd3'.*none, mirror, flips, d4"):
         EvaluationProtocol().model_copy(update={"symmetry": "d3"})
     with pytest.raises(UserError, match="symmetry d4 means flip true, got false"):
         EvaluationProtocol().model_copy(update={"symmetry": "d4", "flip": False})

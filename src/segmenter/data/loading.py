@@ -147,9 +147,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
                 if len(unreadable) > most:
                     raise
             index, focus_class = int(replacements.integers(self.num_labelled)), None
+        if self.custom is None:
+            return self.transform(sample, rng, focus_class)
         own = own_generator(rng, "custom")
-        crop = self.transform(sample, rng, focus_class)
-        return crop if self.custom is None else self.custom(crop, own)
+        return self.custom(self.transform(sample, rng, focus_class), own)
 
     def image_name(self, position: int) -> str:
         """Name of the image that the crop at a position is taken from."""

@@ -440,3 +440,11 @@ class FitOutput(Output):
 
     json: Path | None = None
     """File for everything that was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestOutput(FitOutput):
+    """Where the images to label next are listed."""
+
+    report: Path | None = None
+    """Folder for a page with tables and pictures."""

@@ -149,7 +149,7 @@ class Views(Sizes):
     """Evaluation protocol: a published one, and changes to its fields."""
 
     protocol: str | None = None
-    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg.
+    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg, eomt.
     [default: as the model itself says]"""
     whole: bool = False
     """Feed each image as a whole, without windows; the same as `--window 0`."""

@@ -149,7 +149,7 @@ class Views(Sizes):
     """Evaluation protocol: a published one, and changes to its fields."""
 
     protocol: str | None = None
-    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg.
+    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg, eomt.
     [default: as the model itself says]"""
     whole: bool = False
     """Feed each image as a whole, without windows; the same as `--window 0`."""
@@ -425,6 +425,10 @@ class FitOptions:
     short_side: int | None = None
     """Short side that images are shown at, in pixels. [default: chosen from the images and
     masks]"""
+    shifts: Literal[1, 2, 4] = 1
+    """Shifted views of the image along each axis: tokens are as many times finer than a patch.
+    Helps where objects are thinner than a patch. The encoder runs `shifts` x `shifts` times on each
+    image, in the fit and wherever the model is used."""
     minutes: float | None = None
     """Minutes to train the last blocks of the encoder after the fit. The result is kept if it
     labels images that were left out better. [default: the encoder stays frozen]"""
@@ -436,3 +440,11 @@ class FitOutput(Output):
 
     json: Path | None = None
     """File for everything that was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestOutput(FitOutput):
+    """Where the images to label next are listed."""
+
+    report: Path | None = None
+    """Folder for a page with tables and pictures."""

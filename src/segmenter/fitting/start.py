@@ -33,7 +33,12 @@ class Start(NamedTuple):
 
 
 def prepare_start(
-    weights: str, root: str, classes: Classes, facts: SizeFacts, short_side: int | None = None
+    weights: str,
+    root: str,
+    classes: Classes,
+    facts: SizeFacts,
+    short_side: int | None = None,
+    shifts: int = 1,
 ) -> Start:
     """Build the model of a fit, and choose its sizes as the recipe `finetune` does.
 
@@ -43,6 +48,7 @@ def prepare_start(
         classes: Its classes.
         facts: Of its labelled images.
         short_side: Short side that images are shown at, in pixels; if None, chosen.
+        shifts: Shifted views along each axis; see `MultiBlockLinearSpec`.
 
     Raises:
         UserError: If the weights cannot be used, or the classes cannot be separated.
@@ -56,7 +62,7 @@ def prepare_start(
     spec = build_spec(recipe, classes, start.spec if start else None)
     choice = choose_sizes(recipe, facts, classes.names, spec.encoder.patch_size)
     blocks = min(BLOCKS, spec.encoder.depth)
-    decoder = {"kind": "multi-linear", "blocks": blocks}
+    decoder = {"kind": "multi-linear", "blocks": blocks, "shifts": shifts}
     content = choice.recipe.model_dump(mode="json")
     content["model"]["decoder"] = decoder
     licenses = inherited_licenses(recipe, start)
@@ -65,7 +71,25 @@ def prepare_start(
     model = build_model(recipe, classes, start, lines.append)
     model.spec = model.spec.model_copy(update={"recipe": None})
     terms = inherited_terms(recipe, licenses)
-    return Start(model, recipe, tuple(each for each in (*lines, choice.reason, terms) if each))
+    thin = "" if shifts > 1 else _thin_line(model, facts)
+    return Start(
+        model, recipe, tuple(each for each in (*lines, choice.reason, thin, terms) if each)
+    )
+
+
+def _thin_line(model: Segmenter, facts: SizeFacts) -> str:
+    """Say which class is thinner than a patch, and what helps; empty if none is."""
+    thinnest, short_side = facts.thinnest(), model.spec.protocol.short_side
+    if thinnest is None or short_side is None:
+        return ""
+    num_patches = round(thinnest.share * short_side / model.spec.encoder.patch_size, 1)
+    if num_patches >= 1:
+        return ""
+    name = model.spec.classes.names[thinnest.index]
+    return (
+        f"{name!r} is typically {num_patches} patches wide: --shifts 2 makes tokens twice as fine, "
+        "and takes four times as long"
+    )
 
 
 def starting_model_for(

@@ -33,6 +33,11 @@ class TorchRuntime(Runtime):
             check_threshold(compute.merge_threshold)
         loaded = model if isinstance(model, Segmenter) else load(model, device)
         _check_dtypes(loaded)
+        if compute.merge_threshold is not None and loaded.spec.decoder.encoder_passes > 1:
+            raise UserError(
+                "tokens of shifted views cannot be merged; omit merge_threshold, or fit the model "
+                "with --shifts 1"
+            )
         self._model = loaded.to(device).eval()
         self.spec = loaded.spec
         self.device = device

@@ -1,5 +1,6 @@
 """A folder that is labelled is a data set at any time, and nothing in it is lost."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,13 @@ def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_el
     assert copy.read_bytes() == before
 
 
+def test_the_first_classes_have_colours_that_show_on_dark_images(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road", "tree", "car", "fence")
+        assert folder.classes is not None
+        assert all(max(info.color) >= 200 for info in folder.classes.classes)
+
+
 def test_a_second_process_is_kept_out(root: Path) -> None:
     with (
         open_label_folder(root),
@@ -177,6 +185,22 @@ def test_a_second_process_is_kept_out(root: Path) -> None:
         open_label_folder(root),
     ):
         pass
+
+
+def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    before = sorted(root.rglob("*"))
+    monkeypatch.setattr(Path, "mkdir", refuse)  # permissions do not stop root
+    with (
+        pytest.raises(UserError, match="strokes cannot be written: Permission denied"),
+        open_label_folder(root),
+    ):
+        pass
+    assert sorted(root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ class LabelService:
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._num_proposals = secrets.randbelow(1 << 40)  # none of before a restart is taken for it
         self._wishes: Counter[str] = Counter()
+        self._mask_problems: list[str] = []
+        """Why masks could not be written, though their strokes are saved."""
 
     @property
     def num_in_flight(self) -> int:
@@ -121,6 +123,7 @@ class LabelService:
             "open": self._open,
             "pixels": self._pixels,
             "labels": self._labels,
+            "prepare": self._prepare,
             "proposal": self._propose,
         }
         files = page_files()
@@ -149,7 +152,8 @@ class LabelService:
             self._changed.clear()
             await asyncio.sleep(_IDLE)
             if not self._changed.is_set():
-                for problem in await self._store(self.folder.write_masks):
+                self._mask_problems = await self._store(self.folder.write_masks)
+                for problem in self._mask_problems:
                     log.warning("%s", problem)
 
     def _post(
@@ -199,7 +203,7 @@ class LabelService:
     async def _change(self, work: Awaitable[Outcome]) -> dict[str, Any]:
         outcome = await work
         self._changed.set()
-        return asdict(outcome)
+        return {**asdict(outcome), "mask_problem": next(iter(self._mask_problems), None)}
 
     async def _describe(self, request: Request) -> Response:
         """Classes, images and their states; `look=1` looks for images anew."""
@@ -297,6 +301,12 @@ class LabelService:
     async def _add_class(self, body: ClassBody) -> dict[str, Any]:
         classes = await self._store(self.folder.add_class, body.count, body.name, body.color)
         return {"classes": _class_rows(classes)}
+
+    async def _prepare(self, request: Request) -> Response:
+        """Compute what an image that comes next needs, while another is looked at."""
+        assistant, _ = self._need_assistant()
+        await self._assist(assistant.prepare, self.folder.image_path(_image_of(request)))
+        return Response(status_code=204)
 
     async def _propose(self, request: Request) -> Response:
         """Learn from all that is labelled, then propose; an older wish makes room for a newer."""

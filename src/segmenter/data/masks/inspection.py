@@ -13,6 +13,7 @@ from numpy import ndarray
 from segmenter.classes import Classes, MaskValue
 from segmenter.data.decoding.decode import Header, decode_mask, read_header
 from segmenter.data.folder import size_problem
+from segmenter.data.masks.layout import Layout, class_layout
 from segmenter.data.masks.problems import Problem
 from segmenter.data.masks.region_widths import SizeFacts, region_widths
 from segmenter.data.masks.values import MANY_UNKNOWN_VALUES, MaskError, map_values
@@ -44,6 +45,8 @@ class MaskFacts:
     """Height and width; zeros where the mask cannot be used."""
     widths: Float32[ndarray, " classes"] | None = None
     """See `region_widths`; None where the mask cannot be used."""
+    layout: Layout | None = None
+    """Where its classes lie; None where the mask cannot be used."""
     is_of_map: bool = False
     """True: its image has a georeference."""
 
@@ -129,8 +132,9 @@ def inspect_mask(
     )
     size = labels.shape[0], labels.shape[1]
     widths = region_widths(labels, len(classes))
+    layout = class_layout(labels, len(classes))
     is_of_map = header is not None and header.is_map
-    return MaskFacts(counts, labels.size, problems, size, widths, is_of_map)
+    return MaskFacts(counts, labels.size, problems, size, widths, layout, is_of_map)
 
 
 def _size_problems(

@@ -1,33 +1,38 @@
 """Labelled images against quality: `fit`, `fit --minutes`, `train` and a U-Net.
 
-    python benchmarks/few_labels.py data/camvid --out camvid.json
-    python benchmarks/few_labels.py data/membrane --folds 5 --methods fit unet --out membrane.json
+    python benchmarks/few_labels.py data/camvid --short-side 560 --every 8 --out camvid.json
+    python benchmarks/few_labels.py data/membrane --folds 5 --short-side 504 --shifts 2
+    python benchmarks/few_labels.py data/membrane --folds 5 --methods fit-minutes --labels 10
 
 For each number of labelled images, some draws of them are made, and each method gets the same ones:
 
-- `fit`: `segmenter fit`, its encoder frozen;
+- `fit`: what `segmenter fit` does, its encoder frozen. The tokens of all images are computed once,
+  so its seconds are those of the fit alone; `tokens` holds those of an image;
 - `fit-minutes`: `segmenter fit --minutes 5`;
 - `train`: `segmenter train --data`, the recipe `finetune`, all its steps;
 - `unet`: the U-Net of the package segmentation_models_pytorch for as many minutes as `fit-minutes`;
   its encoder (ResNet-34) starts from random weights.
 
 All are scored on the same images as `segmenter evaluate` does. A run that is in the file already is
-not repeated. The seconds are those of this machine, and only mean something if nothing else runs.
+not repeated. The seconds are of all threads of the process, so they depend little on what else
+runs.
 """
 
 import argparse
-import json
 import math
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from cached_fits import CachedFits
+from results_file import load, save
 from torch.nn import functional as F
 
 import segmenter
@@ -56,6 +61,26 @@ class Result(NamedTuple):
     evaluation: Evaluation
     seconds: float
     estimate: float | None = None
+    token_seconds: float | None = None
+
+
+class Trial:
+    """What is asked for, and the data."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.data = given, open_folder(given.data)
+        self.short_side, self.shifts, self.minutes = given.short_side, given.shifts, given.minutes
+
+    @cached_property
+    def fits(self) -> CachedFits:
+        """The fits, whose tokens are computed once."""
+        name = f"{self.given.data.name}-{self.short_side}-{self.shifts}"
+        return CachedFits(self.given.data, self.given.tokens / name, self.short_side, self.shifts)
+
+    @cached_property
+    def token_seconds(self) -> float:
+        """Seconds that all threads take for the tokens of an image."""
+        return self.fits.token_seconds([items[0] for items in self.data.splits.values()])
 
 
 def main() -> None:
@@ -67,16 +92,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=0, help="of the images, instead of a test set")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["fit"])
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--short-side", type=int, help="of `fit`; chosen from the data if omitted")
+    parser.add_argument("--short-side", type=int, help="chosen from the data if omitted")
+    parser.add_argument("--shifts", type=int, default=1)
     parser.add_argument("--every", type=int, default=1, help="score on every so many test images")
-    parser.add_argument("--out", type=Path, default=Path("few_labels.json"))
+    parser.add_argument("--tokens", type=Path, default=Path("build/tokens"), help="folder for them")
+    parser.add_argument("--out", type=Path, default=Path("few-labels.json"))
     given = parser.parse_args()
-    data = open_folder(given.data)
+    trial = Trial(given)
     for count in given.labels:
-        for draw in draws(data, count, given.draws, given.folds, given.every):
+        for draw in draws(trial.data, count, given.draws, given.folds, given.every):
             for method in given.methods:
-                add(given, data, draw, method)
-    print_table(json.loads(given.out.read_text()))
+                add(trial, draw, method)
+    print_table(load(given.out, []))
 
 
 def draws(
@@ -103,28 +130,32 @@ def draws(
     return found
 
 
-def add(given: argparse.Namespace, data: LabelledFolder, draw: Draw, method: str) -> None:
+def add(trial: Trial, draw: Draw, method: str) -> None:
     """Run a method on a draw, unless it is in the file already."""
-    results = json.loads(given.out.read_text()) if given.out.is_file() else []
-    key = {"data": given.data.name, "method": method, "labels": len(draw.labelled)}
+    results = load(trial.given.out, [])
+    key = {"data": trial.given.data.name, "method": method, "labels": len(draw.labelled)}
     key |= {"draw": draw.number, "fold": draw.fold}
+    key |= {"short_side": trial.short_side, "shifts": trial.shifts}
     if any(all(each[name] == value for name, value in key.items()) for each in results):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        root = write_set(data, draw.labelled, Path(folder) / "data")
-        result = METHODS[method](root, Path(folder), data, draw.test, given)
+    result = METHODS[method](trial, draw)
     scores = result.evaluation.scores
     found = {
         **key,
-        "miou": scores.miou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "estimate": result.estimate,
+        "miou": _rounded(scores.miou),
+        "pixel_accuracy": _rounded(scores.pixel_accuracy),
+        "estimate": _rounded(result.estimate),
         "seconds": round(result.seconds, 1),
+        "token_seconds": result.token_seconds and round(result.token_seconds, 2),
         "test_images": len(draw.test),
-        "ious": {each.name: each.iou for each in scores.classes},
+        "ious": {each.name: _rounded(each.iou) for each in scores.classes},
     }
     print({name: found[name] for name in (*key, "miou", "estimate", "seconds")}, flush=True)
-    given.out.write_text(json.dumps([*results, found], indent=1))
+    save(trial.given.out, [*results, found], "tokens as computed on this machine")
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(float(share), 4)
 
 
 def write_set(data: LabelledFolder, items: Sequence[Item], root: Path) -> Path:
@@ -139,63 +170,57 @@ def write_set(data: LabelledFolder, items: Sequence[Item], root: Path) -> Path:
     return root
 
 
-def run_fit(
-    root: Path, folder: Path, data: LabelledFolder, test: Sequence[Item], given: argparse.Namespace
-) -> Result:
+def run_fit(trial: Trial, draw: Draw) -> Result:
     """Fit a decoder, its encoder frozen."""
-    return _fitted(root, folder, data, test, {"short_side": given.short_side})
+    found = trial.fits.fit(draw.labelled)
+    evaluation = trial.fits.evaluate(draw.test, found.fits.whole)
+    estimate = trial.fits.estimate(draw.labelled, found.fits)
+    return Result(evaluation, found.seconds, estimate, trial.token_seconds)
 
 
-def run_fit_minutes(
-    root: Path, folder: Path, data: LabelledFolder, test: Sequence[Item], given: argparse.Namespace
-) -> Result:
+def run_fit_minutes(trial: Trial, draw: Draw) -> Result:
     """Fit a decoder, then tune the encoder's last blocks."""
-    options = {"short_side": given.short_side, "minutes": given.minutes}
-    return _fitted(root, folder, data, test, options)
+    options = {"short_side": trial.short_side, "shifts": trial.shifts, "minutes": trial.minutes}
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_set(trial.data, draw.labelled, Path(folder) / "data")
+        begin = time.process_time()
+        fitted = segmenter.fit(root, Path(folder) / "model.safetensors", **options)
+        seconds = time.process_time() - begin
+        return Result(_evaluated(fitted.path, trial, draw), seconds, fitted.miou)
 
 
-def _fitted(
-    root: Path, folder: Path, data: LabelledFolder, test: Sequence[Item], options: dict[str, Any]
-) -> Result:
-    begin = time.perf_counter()
-    fitted = segmenter.fit(root, folder / "model.safetensors", **options)
-    seconds = time.perf_counter() - begin
-    found = evaluate(Predictor(fitted.path, precision="float32"), test, data.classes)
-    return Result(found, seconds, fitted.miou)
-
-
-def run_train(
-    root: Path, folder: Path, data: LabelledFolder, test: Sequence[Item], given: argparse.Namespace
-) -> Result:
+def run_train(trial: Trial, draw: Draw) -> Result:
     """Fine-tune by the packaged recipe; one image is all that is trained on, and none is scored."""
-    del given
-    begin = time.perf_counter()
-    val = {"val": None} if len(list((root / "images").iterdir())) == 1 else {}
-    trained = segmenter.train(data={"root": str(root), **val}, out=folder / "run")
-    seconds = time.perf_counter() - begin
-    found = evaluate(Predictor(trained.path, precision="float32"), test, data.classes)
-    return Result(found, seconds, trained.miou)
+    val = {"val": None} if len(draw.labelled) == 1 else {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_set(trial.data, draw.labelled, Path(folder) / "data")
+        begin = time.process_time()
+        trained = segmenter.train(data={"root": str(root), **val}, out=Path(folder) / "run")
+        seconds = time.process_time() - begin
+        return Result(_evaluated(trained.path, trial, draw), seconds, trained.miou)
 
 
-def run_unet(
-    root: Path, folder: Path, data: LabelledFolder, test: Sequence[Item], given: argparse.Namespace
-) -> Result:
+def _evaluated(model: Path, trial: Trial, draw: Draw) -> Evaluation:
+    return evaluate(Predictor(model, precision="float32"), draw.test, trial.data.classes)
+
+
+def run_unet(trial: Trial, draw: Draw) -> Result:
     """Train a U-Net with a random encoder for the same minutes."""
-    del folder
     import segmentation_models_pytorch as smp  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
-    model = smp.Unet("resnet34", encoder_weights=None, classes=len(data.classes))
+    model = smp.Unet("resnet34", encoder_weights=None, classes=len(trial.data.classes))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    samples = [read_sample(item, data.classes) for item in open_folder(root).items("all")]
+    classes = trial.data.classes
+    samples = [read_sample(item, classes) for item in draw.labelled]
     rng, begin = np.random.default_rng(0), time.perf_counter()
-    limit, step = 60 * given.minutes, 0
+    limit, step = 60 * trial.minutes, 0
     while (spent := time.perf_counter() - begin) < limit:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * 0.5 * (1 + math.cos(math.pi * spent / limit))
         images, labels = zip(*(_crop(samples, rng) for _ in range(_UNET_BATCH)), strict=True)
         logits = model(torch.stack(images))
-        loss = F.cross_entropy(logits, torch.stack(labels), ignore_index=data.classes.ignore_index)
+        loss = F.cross_entropy(logits, torch.stack(labels), ignore_index=classes.ignore_index)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -204,7 +229,7 @@ def run_unet(
     model.eval()
 
     def label(item: Item) -> tuple[Item, np.ndarray, np.ndarray]:
-        sample = read_sample(item, data.classes)
+        sample = read_sample(item, classes)
         height, width = sample.labels.shape
         padded = cv2.copyMakeBorder(
             sample.image, 0, -height % 32, 0, -width % 32, cv2.BORDER_REFLECT_101
@@ -213,7 +238,8 @@ def run_unet(
             logits = model(_tensor(padded)[None])[0, :, :height, :width]
         return item, sample.labels, logits.argmax(dim=0).numpy().astype(sample.labels.dtype)
 
-    return Result(count_agreement(map(label, test), data.classes, EvaluationProtocol()), limit)
+    found = count_agreement(map(label, draw.test), classes, EvaluationProtocol())
+    return Result(found, limit)
 
 
 def _crop(samples: Sequence[Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -238,16 +264,16 @@ def _tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def print_table(results: Sequence[dict[str, Any]]) -> None:
-    """Print the mean and the spread of the draws for each method and number of images."""
-    groups: dict[tuple[str, int], list[float]] = {}
+    """Print the mean and the spread of the draws for each method, size and number of images."""
+    groups: dict[tuple[Any, ...], list[float]] = {}
     for each in results:
-        groups.setdefault((each["method"], each["labels"]), []).append(100 * each["miou"])
-    print("| method | images | draws | mIoU | lowest | highest |\n|---|---|---|---|---|---|")
-    for (method, count), mious in sorted(groups.items()):
-        low, high = min(mious), max(mious)
-        print(
-            f"| {method} | {count} | {len(mious)} | {np.mean(mious):.2f} | {low:.2f} | {high:.2f} |"
-        )
+        key = (each["data"], each["method"], each["short_side"], each["shifts"], each["labels"])
+        groups.setdefault(key, []).append(100 * each["miou"])
+    print("| data | method | short side | shifts | images | draws | mIoU | lowest | highest |")
+    print("|---" * 9 + "|")
+    for key, mious in sorted(groups.items()):
+        figures = f"{np.mean(mious):.2f} | {min(mious):.2f} | {max(mious):.2f}"
+        print(f"| {' | '.join(map(str, key))} | {len(mious)} | {figures} |")
 
 
 METHODS: dict[str, Callable[..., Result]] = {

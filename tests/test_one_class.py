@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 import segmenter
 from segmenter import Predictor, UserError
-from segmenter.api.run_training import run_training
 from segmenter.checkpoints.foreign.family import choose_classes
 from segmenter.classes import Classes
 from segmenter.commands import app
@@ -26,7 +25,7 @@ from segmenter.training.losses import Loss
 from segmenter.training.model_spec import build_spec
 from segmenter.training.prepare import build_loss
 from tests.helpers.models import make_classes, make_spec
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 BLUE = {"name": "blue", "color": [0, 0, 255], "values": [2]}
 ONE = Classes.model_validate({"classes": [BLUE], "background": [0, 1]})

@@ -14,7 +14,6 @@ if not (REPOSITORY / "results").is_dir():
 from website import measured
 
 PAGES = measured.pages()
-FLOATS = ("float", "float-as-bytes")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -58,15 +57,26 @@ def test_a_changed_number_changes_its_line_alone(
     assert shown == expected.replace(marker, "").replace("\n\nAfter", f"\n{source}\nAfter")
 
 
+def test_a_number_in_a_sentence_is_that_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    rows = {"run": {}, "results": {"a b": {"miou": 0.5}, "images": 1200}}
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    miou, images = (
+        "<!-- measured: x.json [a b][miou]:p1 -->",
+        "<!-- measured: x.json [images]:, -->",
+    )
+    page = f"It has {miou}**{{}}** on {images}{{}}.\n"
+    assert measured.filled(page.format("49.9", "1,100")) == page.format("50.0", "1,200")
+    assert measured.count(page.format("1", "2")) == 2
+    assert measured.files_used(page.format("1", "2")) == {"x.json"}
+    shown = measured.with_sources(page.format("50.0", "1,200"), "docs/how-to/page.md")
+    assert shown == "It has **50.0** on 1,200.\n"
+
+
 def test_the_tutorial_states_the_time_of_its_training() -> None:
     page = (REPOSITORY / "docs/tutorials/own-images.md").read_text(encoding="utf-8")
     commands = measured.read("first-minutes.json")["commands"]
     seconds = {each["name"]: each["seconds"] for each in commands}
     assert f"Training took {seconds['train'] / 60:.0f} minutes" in page
-
-
-def test_the_page_of_bands_states_the_scores_of_floats() -> None:
-    page = (REPOSITORY / "docs/how-to/bands.md").read_text(encoding="utf-8")
-    found = measured.read("bands.json")
-    floats, bytes_ = (100 * found[f"{name} all"]["hidden_iou"] for name in FLOATS)
-    assert f"{floats:.2f} as float32, and {bytes_:.2f} as 8 bits" in page

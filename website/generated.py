@@ -34,6 +34,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def _fields_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table of names, values, defaults and meanings; `site.css` stacks it on a phone."""
+    return f'<div class="fields" markdown>\n\n{table(head, rows)}\n</div>\n'
+
+
 # The command line
 
 
@@ -63,7 +68,7 @@ def _command(name: str, command: Command) -> str:
             (_names(argument), _kind_of_hint(argument.hint), _default(argument), _help(argument))
             for argument in arguments
         )
-        parts += [table(("argument", "values", "default", "meaning"), rows)]
+        parts += [_fields_table(("argument", "values", "default", "meaning"), rows)]
     return "\n".join(parts)
 
 
@@ -172,7 +177,7 @@ def _fields(fields: dict[str, Any], required: Iterable[str], definitions: dict[s
         default = "required" if name in required else f"`{_yaml(field.get('default'))}`"
         meaning = _without_pages(field.get("description", ""))
         rows.append((f"`{name}`", _kind(field, definitions), default, meaning))
-    return table(("field", "values", "default", "meaning"), rows)
+    return _fields_table(("field", "values", "default", "meaning"), rows)
 
 
 def _yaml(value: object) -> str:
@@ -271,9 +276,9 @@ def http() -> str:
                 (
                     f"`{method.upper()} {path}`",
                     operation["summary"],
-                    ", ".join(f"`{kind}`" for kind in takes),
-                    ", ".join(f"`{kind}`" for kind in answers.get("content", {})),
-                    ", ".join(each["name"] for each in operation.get("parameters", [])),
+                    "<br>".join(f"`{kind}`" for kind in takes),
+                    "<br>".join(f"`{kind}`" for kind in answers.get("content", {})),
+                    ", ".join(f"`{each['name']}`" for each in operation.get("parameters", [])),
                 )
             )
             refusals |= {
@@ -285,7 +290,7 @@ def http() -> str:
     return "\n".join(
         (
             "## Routes\n",
-            table(("request", "answer", "takes", "media types", "query"), rows),
+            table(("request", "answer", "request body", "answer body", "query"), rows),
             "## Refusals\n",
             "A refusal is `application/problem+json` with these keys: "
             + ", ".join(f"`{key}`" for key in problem)

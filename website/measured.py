@@ -14,6 +14,10 @@ A key to a list, or to a dict of dicts, repeats the lines for each entry; `{key}
 name. Without a key, a field may start with the name of a file: `{crops[rows][0][miou]:p2}`.
 Fields are those of `str.format`. Three formats are added: `p2` is per cent with two digits, `+p2`
 the same with its sign, and `p` is like `p2`, but 100 if all are meant. A missing number is a dash.
+
+In a sentence, a comment stands before the number, on the same line:
+
+    Poles reach <!-- measured: crops.json [rows][0][miou]:p2 -->61.06 per cent.
 """
 
 import json
@@ -38,6 +42,12 @@ _BLOCK = re.compile(
 )
 
 
+_INLINE = re.compile(
+    r"(?P<comment><!-- measured: (?P<file>[\w-]+\.json) (?P<field>\[[^\n]+?) -->)(?P<marks>\**)"
+    r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?)"
+)
+
+
 class _Form(Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if value is None:
@@ -56,7 +66,7 @@ def filled(page: str) -> str:
     Raises:
         KeyError: If a file lacks a number that the page asks for.
     """
-    return _BLOCK.sub(_filled_block, page)
+    return _INLINE.sub(_filled_inline, _BLOCK.sub(_filled_block, page))
 
 
 def read(name: str) -> Any:
@@ -74,6 +84,16 @@ def _filled_block(block: re.Match[str]) -> str:
     lines = [_Form().vformat(block["form"], (), entry) for entry in entries]
     before = block[0][: block.start("body") - block.start()]
     return before + "\n".join(lines) + "\n"
+
+
+def _filled_inline(number: re.Match[str]) -> str:
+    """Return a comment with the number of its file behind it."""
+    form = "{results" + number["field"] + "}"
+    return (
+        number["comment"]
+        + number["marks"]
+        + _Form().vformat(form, (), {"results": read(number["file"])})
+    )
 
 
 def _entries(results: Any, key: str) -> Iterator[Mapping[str, Any]]:
@@ -94,17 +114,20 @@ def pages() -> list[Path]:
 
 def files_used(page: str) -> set[str]:
     """Return the names of the files of results that a page takes numbers from."""
-    return {name for block in _BLOCK.finditer(page) for name in block["files"].split()}
+    named = [block["files"] for block in _BLOCK.finditer(page)]
+    named += [number["file"] for number in _INLINE.finditer(page)]
+    return {name for names in named for name in names.split()}
 
 
 def count(page: str) -> int:
     """Return the number of measured parts of a page."""
-    return len(_BLOCK.findall(page))
+    return len(_BLOCK.findall(page)) + len(_INLINE.findall(page))
 
 
 def with_sources(page: str, path: str) -> str:
     """Return a page for the site: a line below each table, instead of a comment, names its run."""
-    return _BLOCK.sub(lambda block: _with_source(block, path), page)
+    shown = _BLOCK.sub(lambda block: _with_source(block, path), page)
+    return _INLINE.sub(lambda number: number["marks"] + number["number"], shown)
 
 
 def _with_source(block: re.Match[str], path: str) -> str:

@@ -63,6 +63,10 @@ SCALES = Len(1, 64)
 """Number of scales that are averaged over."""
 AUGMENT_SCALE = Interval(ge=0.01, le=64)
 DEGREES = Interval(gt=0, le=180)
+CORNER_SHIFT = Interval(gt=0, le=0.3)
+"""Of a corner, as a share of the sides; from 1/3 on, four corners may bend inward."""
+NODE_SHIFT = Interval(gt=0, lt=8)
+"""Of a node of a grid, in pixels; from 8 on, a quarter of their distance, the image may fold."""
 SIGMA = Interval(gt=0, le=64)
 """Of a blur, in pixels."""
 LEVEL_STD = Interval(gt=0, le=255)

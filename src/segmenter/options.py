@@ -425,6 +425,10 @@ class FitOptions:
     short_side: int | None = None
     """Short side that images are shown at, in pixels. [default: chosen from the images and
     masks]"""
+    shifts: Literal[1, 2, 4] = 1
+    """Shifted views of the image along each axis: tokens are as many times finer than a patch.
+    Helps where objects are thinner than a patch. The encoder runs `shifts` x `shifts` times on each
+    image, in the fit and wherever the model is used."""
     minutes: float | None = None
     """Minutes to train the last blocks of the encoder after the fit. The result is kept if it
     labels images that were left out better. [default: the encoder stays frozen]"""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -97,10 +98,25 @@ def test_training_from_a_fitted_model_keeps_its_decoder(capsys: pytest.CaptureFi
     assert len(read_trained_on(Path("run"))) == 4
 
 
+def test_a_model_of_shifted_views_is_saved_and_labels_alike() -> None:
+    segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64, shifts=2)
+    model = segmenter.load("model.safetensors")
+    save(model, "again.safetensors")
+    image = np.array(Image.open(next(Path("data/images/val").iterdir())))
+    labels = [segmenter.Predictor(each)(image) for each in (model, "again.safetensors")]
+    assert (labels[0] == labels[1]).all()
+    assert model.spec.decoder.logits_per_patch_side == 2
+    score = segmenter.evaluate("again.safetensors", "data", split="val").miou
+    assert score is not None
+    assert score > 0.8
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("shifts", [1, 2])
 @pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
-def test_a_fitted_model_is_exported_and_labels_alike(name: str) -> None:
-    segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+def test_a_fitted_model_is_exported_and_labels_alike(name: str, shifts: Literal[1, 2]) -> None:
+    sizes = {"short_side": 64, "shifts": shifts}
+    segmenter.fit("data", "model.safetensors", start="start.safetensors", **sizes)
     kind = "openvino" if name.endswith(".xml") else "onnx"
     assert run("export", "model.safetensors", name, "--format", kind) == 0
     image = np.array(Image.open(next(Path("data/images/val").iterdir())))

@@ -41,7 +41,7 @@ def spelled(hint: Any) -> str:
     if not inner:
         return "None" if hint is type(None) else hint.__name__
     if get_origin(hint) is Literal:
-        return " ".join(inner)
+        return " ".join(map(str, inner))
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(map(spelled, inner))
     names = ["..." if each is ... else spelled(each) for each in inner]

@@ -9,6 +9,7 @@ from segmenter.data.operations import (
     CHANGES,
     OPERATIONS,
     TURNS,
+    WARPS,
     draw_operations,
     skipped_operations,
 )
@@ -68,6 +69,41 @@ def test_a_free_rotation_moves_image_and_labels_alike(size: tuple[int, int], axi
         difference = crop.image[:, :, axis].astype(int) - crop.labels
         assert inside.sum() > 100
         assert np.abs(difference[inside]).max() <= 1
+
+
+@pytest.mark.parametrize("name", [each.name for each in WARPS])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("size", [(90, 100), (33, 40), (20, 25)])
+def test_a_warp_moves_image_and_labels_alike(size: tuple[int, int], axis: int, name: str) -> None:
+    image = painted(*size).image
+    for crop in crops(Sample(image, image[:, :, axis]), **{name: 1.0}, crop_size=64):
+        inside = crop.labels != 255
+        difference = crop.image[:, :, axis].astype(int) - crop.labels
+        assert inside.sum() > min(size[0], 64) * min(size[1], 64) * 0.6
+        assert np.abs(difference[inside]).max() <= 1
+
+
+def test_a_perspective_shows_a_part_of_the_crop_and_nothing_from_outside() -> None:
+    for crop in crops(painted(32, 32), perspective=1.0, perspective_shift=0.3):
+        assert not np.array_equal(crop.image, painted(32, 32).image)
+        inside = crop.labels != 255
+        assert inside.mean() > 0.98  # the label 255 is one of those painted
+
+
+@pytest.mark.parametrize("size", [(512, 512), (70, 40), (5, 300), (1, 1)])
+def test_an_elastic_deformation_shifts_no_pixel_further_than_told_and_never_folds(
+    size: tuple[int, int],
+) -> None:
+    augment = AugmentRecipe(crop_size=32, elastic_shift=7.99)
+    own = np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), axis=-1)
+    draw = next(each.draw for each in WARPS if each.name == "elastic")
+    for seed in range(20):
+        places = draw(size, augment, np.random.default_rng(seed))
+        assert places.shape == (*size, 2)
+        assert np.abs(places - own).max() <= 8
+        down, across = np.diff(places, axis=0)[:, :-1], np.diff(places, axis=1)[:-1]
+        areas = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+        assert (areas > 0).all()
 
 
 def test_a_free_rotation_turns_about_the_centre_by_any_angle_up_to_the_largest() -> None:

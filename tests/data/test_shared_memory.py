@@ -64,6 +64,7 @@ def can_mount() -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_with_64_mb_of_dev_shm_or_4_mb_or_a_page_or_none(
     data_set: Path, tmp_path: Path
 ) -> None:

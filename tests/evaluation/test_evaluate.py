@@ -8,7 +8,7 @@ import pytest
 
 from segmenter.data.folder import open_folder
 from segmenter.errors import UserError
-from segmenter.evaluation.evaluate import evaluate
+from segmenter.evaluation.evaluate import check_classes, evaluate
 from segmenter.evaluation.metrics import ConfusionMatrix, scores
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
@@ -99,6 +99,12 @@ def test_classes_that_are_not_the_models_are_named_before_any_image(
     with pytest.raises(UserError, match=message):
         evaluate(predictor, write_items(random_pairs(1)), with_names(*of_data))
     assert predictor.num_seen == 0
+
+
+def test_a_refusal_of_many_classes_is_short() -> None:
+    with pytest.raises(UserError, match=r"150 classes, the model 2.* and 140 more") as caught:
+        check_classes([f"class-{index}" for index in range(150)], ["road", "car"])
+    assert len(str(caught.value)) < 400
 
 
 def test_a_real_model_is_scored_on_real_images(camvid) -> None:

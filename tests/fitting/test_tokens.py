@@ -1,6 +1,7 @@
 """Tokens give each pixel the features that the model sees there, and are kept by what made them."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from segmenter.fitting.propose import label_pixels, propose
 from segmenter.fitting.tokens import TokenStore
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol, Segmenter
+from segmenter.model.decoders import MultiBlockLinearSpec
 from tests.helpers.models import make_spec
 
 PROTOCOLS = {
@@ -24,11 +26,15 @@ PROTOCOLS = {
 
 
 def make_store(
-    folder: Path, protocol: EvaluationProtocol = PROTOCOLS["whole"], seed: int = 0
+    folder: Path,
+    protocol: EvaluationProtocol = PROTOCOLS["whole"],
+    seed: int = 0,
+    shifts: Literal[1, 2] = 1,
 ) -> TokenStore:
     """A store of a tiny random model."""
     torch.manual_seed(seed)
-    spec = make_spec(3, decoder="multi-linear").model_copy(update={"protocol": protocol})
+    decoder = MultiBlockLinearSpec(blocks=2, shifts=shifts)
+    spec = make_spec(3).model_copy(update={"protocol": protocol, "decoder": decoder})
     return TokenStore(Segmenter(spec), lambda: folder)
 
 
@@ -42,11 +48,12 @@ def some_classifier(dim: int, seed: int = 0) -> Classifier:
     return Classifier(draw(dim), np.exp(draw(dim)), draw(3, dim), draw(3))
 
 
+@pytest.mark.parametrize("shifts", [1, 2])
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_a_fitted_model_labels_pixels_as_the_tokens_do(
-    tmp_path: Path, protocol: EvaluationProtocol
+    tmp_path: Path, protocol: EvaluationProtocol, shifts: Literal[1, 2]
 ) -> None:
-    store = make_store(tmp_path, protocol)
+    store = make_store(tmp_path, protocol, shifts=shifts)
     tokens = store.compute(some_image())
     classifier = some_classifier(tokens.dim)
     predictor = Predictor(with_classifier(store.model, classifier))
@@ -74,9 +81,10 @@ def test_tokens_are_kept_by_image_and_encoder(tmp_path: Path) -> None:
     assert len(list(kept.iterdir())) == 1
     make_store(kept, seed=1).read(image)
     make_store(kept, PROTOCOLS["windows"]).read(image)
+    make_store(kept, shifts=2).read(image)
     Image.fromarray(some_image(1)).save(image)
     assert (make_store(kept).read(image).grid != first.grid).any()
-    assert len(list(kept.iterdir())) == 4
+    assert len(list(kept.iterdir())) == 5
 
 
 def test_damaged_tokens_are_made_anew(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import distributed
 
-from segmenter.api.run_training import run_training
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.options import Execution
@@ -27,7 +26,7 @@ from segmenter.training.step import StepResult, train_step
 from tests.helpers.gpu import blocks, rehearses, small
 from tests.helpers.models import make_spec
 from tests.helpers.ports import free_port
-from tests.helpers.runs import LOSS, batch, equal, make_recipe, stop_after, weights
+from tests.helpers.runs import LOSS, batch, equal, make_recipe, run_training, stop_after, weights
 from tests.helpers.skips import NOT_HERE
 from tests.helpers.small_memory import small_memory
 

@@ -36,9 +36,13 @@ class Halves(Assistant):
 
     def __init__(self) -> None:
         self.versions: dict[str, int] = {}
+        self.prepared: list[str] = []
 
     def describe(self) -> str:
         return "halves"
+
+    def prepare(self, path: Path) -> None:
+        self.prepared.append(path.stem)
 
     def knows(self, name: str) -> int:
         return self.versions.get(name, 0)

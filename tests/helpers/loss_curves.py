@@ -13,10 +13,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from segmenter.api.run_training import run_training
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import GOLDEN
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 FOLDER = GOLDEN / "loss_curves"
 STEPS = 20

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import segmenter
+from segmenter.api import run_training as run_training_module
 from segmenter.checkpoints import save
 from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
+from segmenter.options import AUTO_DEVICE, Execution, Hardware, RunFolder
 from segmenter.recipe import Recipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training import loop
@@ -26,7 +28,24 @@ EVERYTHING_RANDOM = {
 }
 
 
+_PLAIN = Execution()
 LOSS = Loss(LossRecipe(), ignore_index=255)
+
+
+def run_training(
+    recipe: Recipe,
+    out: Path | None,
+    device: str = AUTO_DEVICE,
+    *,
+    devices: int | None = None,
+    execution: Execution = _PLAIN,
+    resume: bool = False,
+    allow_config_change: bool = False,
+) -> run_training_module.EndedRun:
+    """Train, with the options of the command one by one."""
+    run = RunFolder(out=out, resume=resume, allow_config_change=allow_config_change)
+    hardware = Hardware(device=device, devices=devices)
+    return run_training_module.run_training(recipe, run, hardware, execution)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
@@ -19,7 +18,7 @@ from segmenter.model.decoders import (
 )
 from segmenter.recipe import read_recipe
 from segmenter.training.checkpoint import read_newest, write_checkpoint
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 FLAT = {
     "decoder_blocks": None,

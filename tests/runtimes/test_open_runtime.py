@@ -183,6 +183,7 @@ def test_a_runtime_of_graphs_stays_on_the_cpu_where_a_gpu_is_found(
     assert gpu != open_runtime(path, Compute(runtime=name)).device == torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gpu")
 def test_an_exported_file_stays_on_the_cpu_where_a_gpu_is_found(path: Path, tmp_path: Path) -> None:
     assert run("export", str(path), str(tmp_path / "model.onnx")) == 0
@@ -230,6 +231,7 @@ def test_what_cannot_be_run_is_said(path: Path, options: dict[str, Any], message
         open_runtime(path, Compute(**options))
 
 
+@pytest.mark.slow
 def test_a_provider_that_falls_back_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from segmenter.runtimes.openvino import compile_cached
 from tests.helpers.models import make_spec
 
 
+@pytest.mark.slow
 def test_a_trained_mask_decoder_of_three_classes_equals_torch() -> None:
     torch.manual_seed(0)
     spec = make_spec(3, decoder="mask")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, Recipe
 from segmenter.recipe.loss import LossRecipe
@@ -21,7 +20,7 @@ from segmenter.training.step import train_step
 from segmenter.training.verify import CROPS_AT_ONCE
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
-from tests.helpers.runs import LOSS, batch, equal, make_recipe, stop_after, weights
+from tests.helpers.runs import LOSS, batch, equal, make_recipe, run_training, stop_after, weights
 from tests.helpers.small_memory import small_memory
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 
@@ -58,6 +57,7 @@ def test_a_full_memory_gives_the_bits_of_a_run_that_accumulates(
     assert losses(data_set / "full") == losses(data_set / "parts")
 
 
+@pytest.mark.slow
 def test_the_losses_are_those_of_an_unbroken_run_but_for_rounding(data_set: Path) -> None:
     recipe = make_recipe(data_set, **SPLIT_FREE, log_every=1)
     train(recipe, data_set / "unbroken")
@@ -67,6 +67,7 @@ def test_the_losses_are_those_of_an_unbroken_run_but_for_rounding(data_set: Path
         torch.testing.assert_close(tensor, weights(data_set / "unbroken")[name], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_one_line_says_so_each_time_the_parts_are_halved(
     data_set: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -106,6 +107,7 @@ def _recipe() -> Recipe:
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_starts_with_what_fitted_and_ends_at_the_same_bits(
     data_set: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_run_whose_memory_sufficed_has_the_checkpoints_of_before(data_set: Pat
     assert CROPS_AT_ONCE not in json.loads(state.read_text())["facts"]["counters"]
 
 
+@pytest.mark.slow
 def test_one_crop_that_does_not_fit_ends_the_run_with_what_to_do(data_set: Path) -> None:
     with pytest.raises(UserError, match=r"one crop does not fit .* lower augment\.crop_size"):
         train(make_recipe(data_set, **SPLIT_FREE), data_set / "run", most=0)

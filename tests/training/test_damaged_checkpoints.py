@@ -14,11 +14,10 @@ import torch
 from safetensors.torch import load, save
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training import run_folder
 from tests.helpers.data_sets import write_data_set
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 NEWEST = "checkpoints/step-00000004"
 

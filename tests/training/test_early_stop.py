@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe
 from segmenter.training.signals import Stopped
 from segmenter.training.validation import Validation
-from tests.helpers.runs import equal, log, make_recipe
+from tests.helpers.runs import equal, log, make_recipe, run_training
 
 SCORES = {2: 0.3, 4: 0.5, 6: 0.5, 8: 0.4, 10: 0.9, 12: 0.1}
 """The second and third score after the best do not gain: equal is no gain."""

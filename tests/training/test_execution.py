@@ -10,13 +10,12 @@ from torch.amp import GradScaler
 
 from segmenter import UserError
 from segmenter.api import run_training as train_command
-from segmenter.api.run_training import run_training
 from segmenter.options import Execution
 from segmenter.recipe import read_recipe
 from segmenter.training import launch, loop
 from segmenter.training.launch import check_execution, exact_algorithms
 from segmenter.training.signals import Stopped
-from tests.helpers.runs import equal, make_recipe, stop_after
+from tests.helpers.runs import equal, make_recipe, run_training, stop_after
 
 HALF = {"precision": "float16", "data": {"val": None}, "schedule": {"steps": 4}, "log_every": 1}
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module
@@ -26,7 +25,7 @@ from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import REPOSITORY
-from tests.helpers.runs import EVERYTHING_RANDOM, equal, make_recipe, stop_after
+from tests.helpers.runs import EVERYTHING_RANDOM, equal, make_recipe, run_training, stop_after
 from tests.training.driver import read_trace
 
 NO_SCORES = {"data": {"val": None}}
@@ -106,6 +105,7 @@ def some_checkpoint(step: int) -> Checkpoint:
     return Checkpoint(step, tensors, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_files", [0, 1, 2])
 def test_a_kill_during_a_save_leaves_the_checkpoint_before(tmp_path: Path, num_files: int) -> None:
     write_checkpoint(tmp_path, some_checkpoint(10))

@@ -11,6 +11,7 @@ from tests.helpers.runs import make_recipe
 from tests.helpers.skips import NOT_HERE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason=f"{NOT_HERE}: /dev/full")
 def test_a_run_ends_with_its_last_model_though_both_outputs_are_full(
     data_set: Path, tmp_path: Path

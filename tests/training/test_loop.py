@@ -8,7 +8,6 @@ import torch
 
 import segmenter
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe
 from segmenter.training import loop
@@ -17,7 +16,16 @@ from segmenter.training.parallel import DistributedModel
 from segmenter.training.signals import Stopped
 from segmenter.training.step import StepResult, train_step
 from tests.helpers.models import make_spec
-from tests.helpers.runs import EVERYTHING_RANDOM, LOSS, batch, equal, log, make_recipe, stop_after
+from tests.helpers.runs import (
+    EVERYTHING_RANDOM,
+    LOSS,
+    batch,
+    equal,
+    log,
+    make_recipe,
+    run_training,
+    stop_after,
+)
 
 LATER_DECODERS = (
     {"kind": "multi-linear", "blocks": 2},

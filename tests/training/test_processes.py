@@ -12,7 +12,6 @@ import torch
 
 from segmenter import UserError
 from segmenter.api import run_training as run_training_module
-from segmenter.api.run_training import run_training
 from segmenter.options import Execution
 from segmenter.recipe import Recipe
 from segmenter.training.numbered_runs import claim_folder, newest_run
@@ -24,7 +23,7 @@ from segmenter.training.processes import (
 )
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.ports import free_port
-from tests.helpers.runs import make_recipe, weights
+from tests.helpers.runs import make_recipe, run_training, weights
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 from tests.training.driver import read_trace
 

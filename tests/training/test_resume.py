@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe, read_recipe
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 
 def short(root: Path, **changes: object) -> Recipe:

@@ -11,7 +11,6 @@ from PIL import Image
 
 import segmenter
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.model import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.parallel import Outputs
@@ -19,7 +18,15 @@ from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
-from tests.helpers.runs import EVERYTHING_RANDOM, equal, log, make_recipe, stop_after, weights
+from tests.helpers.runs import (
+    EVERYTHING_RANDOM,
+    equal,
+    log,
+    make_recipe,
+    run_training,
+    stop_after,
+    weights,
+)
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 
 QUIET = {"data": {"val": None}}
@@ -103,6 +110,7 @@ def test_the_parts_of_a_batch_add_up() -> None:
     assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_without_labels_answers_as_its_teacher(data_set: Path, taught: dict) -> None:
     recipe = make_recipe(
         data_set,

@@ -89,6 +89,7 @@ class FitKeywords(TypedDict, total=False):
     pairing_note: bool
     split: str | None
     short_side: int | None
+    shifts: Literal[1, 2, 4]
     minutes: float | None
     device: str
     overwrite: bool

@@ -44,6 +44,7 @@ _LEFT_OUT = "images left out"
 """Name of the estimate among the scores of the model."""
 _MAX_MINUTES = 24 * 60.0
 _MAX_SHORT_SIDE = 16_384
+_SHIFTS = (1, 2, 4)
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +98,8 @@ def run_fit(
     _check(out, fit, output)
     place = usable_device(device.device)
     labelled = read_labelled(data, which, log)
-    prepared = prepare_start(start, data, labelled.classes, labelled.sizes, fit.short_side)
+    sizes = labelled.sizes, fit.short_side, fit.shifts
+    prepared = prepare_start(start, data, labelled.classes, *sizes)
     runtime = feature_runtime(prepared.model.to(place))
     tokens = f"tokens by {runtime.describe()}"
     for line in (device_line(place, device.device), *prepared.lines, tokens):
@@ -156,6 +158,8 @@ def _check(out: Path, fit: FitOptions, output: FitOutput) -> None:
             raise UserError(f"{path} cannot be written: {path.absolute().parent} is read-only")
     if fit.short_side is not None and not 1 <= fit.short_side <= _MAX_SHORT_SIDE:
         raise UserError(f"--short-side is from 1 to {_MAX_SHORT_SIDE}, got {fit.short_side}")
+    if fit.shifts not in _SHIFTS:
+        raise UserError(f"--shifts is 1, 2 or 4, got {fit.shifts}")
     if fit.minutes is not None and not 0 < fit.minutes <= _MAX_MINUTES:
         raise UserError(f"--minutes is above 0 and at most {_MAX_MINUTES:g}, got {fit.minutes:g}")
 

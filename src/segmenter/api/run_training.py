@@ -15,7 +15,7 @@ from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import survey_data
 from segmenter.files.outputs import write_new
 from segmenter.notebook import message_console
-from segmenter.options import AUTO_DEVICE, Execution, Hardware, RunFolder
+from segmenter.options import Execution, Hardware, RunFolder
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import device_line, has_bfloat16
 from segmenter.training.inherited_license import inherited_terms
@@ -34,7 +34,12 @@ from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import train
 from segmenter.training.numbered_runs import claim_folder, newest_run, next_folder
 from segmenter.training.prepare import Run, Survey, prepare
-from segmenter.training.processes import check_division, init_processes, processes_from_env
+from segmenter.training.processes import (
+    Processes,
+    check_division,
+    init_processes,
+    processes_from_env,
+)
 from segmenter.training.run_folder import check_run_folder, own_folder
 from segmenter.training.sizes import sizes_so_far
 
@@ -51,45 +56,20 @@ class EndedRun:
     """True in the one process that prints for the user."""
 
 
-def run_as_asked(
-    recipe: Recipe, run: RunFolder, hardware: Hardware, execution: Execution
-) -> EndedRun:
-    """Call `run_training` with the options of the command, or of the function."""
-    return run_training(
-        recipe,
-        run.out,
-        hardware.device,
-        devices=hardware.devices,
-        execution=execution,
-        resume=run.resume,
-        allow_config_change=run.allow_config_change,
-        print_recipe=run.print_recipe,
-    )
-
-
 def run_training(
     recipe: Recipe,
-    out: Path | None,
-    device: str = AUTO_DEVICE,
-    *,
-    devices: int | None = None,
+    run: RunFolder,
+    hardware: Hardware = Hardware(),
     execution: Execution = Execution(),
-    resume: bool = False,
-    allow_config_change: bool = False,
-    print_recipe: bool = False,
 ) -> EndedRun:
     """Check the data, build the run, train; or start the processes that do.
 
     Args:
         recipe: The run.
-        out: Folder of the run; if None, `runs/` and the recipe's name, with a number where there is
-            one already; to resume, the newest of these.
-        device: Where to compute; `auto`: the GPUs that are found, else the CPU.
-        devices: Processes on this machine; if None, this one, or those that torchrun started.
+        run: Its folder, and whether to resume it.
+        hardware: Where to compute; without `devices`, in this process, or in those that torchrun
+            started.
         execution: How the run is computed.
-        resume: Resume from the newest checkpoint.
-        allow_config_change: Resume even though the recipe or the data changed.
-        print_recipe: Show the whole recipe before the first step.
 
     Returns:
         The exit status, and the folder of the run.
@@ -98,43 +78,61 @@ def run_training(
         UserError: If data, recipe, weights, device or folder do not allow the run.
         Stopped: If a signal ended it, after everything was saved.
     """
-    if allow_config_change and not resume:
+    if run.allow_config_change and not run.resume:
         raise UserError("--allow-config-change is for resuming a run; add --resume")
     described = processes_from_env()
-    check_devices(devices, described)
-    num_processes = max(devices or 1, described.count)
+    check_devices(hardware.devices, described)
+    num_processes = max(hardware.devices or 1, described.count)
     check_division(recipe.batch_size, recipe.accumulate, num_processes)
     check_execution(execution, recipe.precision, num_processes)
     if num_processes > described.count:
-        flags = {
-            "resume": resume,
-            "allow-config-change": allow_config_change,
-            "print-recipe": print_recipe,
-            **vars(execution),
-        }
-        return _run_in_processes(recipe, out, device, num_processes, flags)
+        device_name(hardware.device, num_processes)  # refused here, not by each of them
+        return _run_in_processes(recipe, run, hardware.device, num_processes, execution)
     with (
         exact_algorithms(execution.deterministic),
-        init_processes(own_device := process_device(device, described)) as processes,
-        contextlib.ExitStack() as held,
+        init_processes(device := process_device(hardware.device, described)) as processes,
     ):
-        console = message_console(quiet=not processes.is_rank_zero)
-        log = log_to(console)
-        folder = processes.on_rank_zero(lambda: out or _folder(recipe.name, log, resume=resume))
-        survey = partial(_survey, recipe, folder, own_device, log, resume=resume)
-        run = processes.on_all_ranks(
-            lambda: prepare(recipe, folder, own_device, processes, execution, survey, log)
-        )
-        is_claimed = out is None and not resume
-        folder = processes.on_rank_zero(lambda: claim_folder(recipe.name) if is_claimed else folder)
-        run = replace(run, folder=folder)
-        processes.on_rank_zero(lambda: held.enter_context(_own_folder(run, log, resume=resume)))
-        log(device_line(own_device, device))
-        _describe(run, log, asked=recipe, print_recipe=print_recipe)
-        train(run, console, resume=resume, allow_config_change=allow_config_change)
+        folder = _run_here(recipe, run, device, execution, processes, asked=hardware.device)
+        return EndedRun(0, folder, is_reported_here=processes.is_rank_zero)
+
+
+def _run_here(
+    recipe: Recipe,
+    options: RunFolder,
+    device: torch.device,
+    execution: Execution,
+    processes: Processes,
+    *,
+    asked: str,
+) -> Path:
+    """Train on `device` as one of the processes; return the folder of the run.
+
+    Args:
+        recipe: The run.
+        options: As in `run_training`.
+        device: Where this process computes.
+        execution: As in `run_training`.
+        processes: The processes of the run.
+        asked: The device as the user named it.
+    """
+    resume, on_rank_zero = options.resume, processes.on_rank_zero
+    console = message_console(quiet=not processes.is_rank_zero)
+    log = log_to(console)
+    folder = on_rank_zero(lambda: options.out or _folder(recipe.name, log, resume=resume))
+    survey = partial(_survey, recipe, folder, device, log, resume=resume)
+    run = processes.on_all_ranks(
+        lambda: prepare(recipe, folder, device, processes, execution, survey, log)
+    )
+    if options.out is None and not resume:
+        run = replace(run, folder=on_rank_zero(lambda: claim_folder(recipe.name)))
+    with contextlib.ExitStack() as held:
+        on_rank_zero(lambda: held.enter_context(_own_folder(run, log, resume=resume)))
+        log(device_line(device, asked))
+        _describe(run, log, asked=recipe, print_recipe=options.print_recipe)
+        train(run, console, resume=resume, allow_config_change=options.allow_config_change)
         if processes.is_rank_zero:
             show_ending(run, console)
-        return EndedRun(0, folder, is_reported_here=processes.is_rank_zero)
+    return run.folder
 
 
 def _describe(run: Run, log: Log, *, asked: Recipe, print_recipe: bool) -> None:
@@ -170,20 +168,17 @@ def _claimed(name: str, out: Path | None, *, resume: bool) -> Iterator[Path]:
 
 
 def _run_in_processes(
-    recipe: Recipe, out: Path | None, device: str, count: int, flags: dict[str, bool]
+    recipe: Recipe, run: RunFolder, device: str, count: int, execution: Execution
 ) -> EndedRun:
-    """Train in several processes that are started here.
-
-    Args:
-        recipe: The run.
-        out: As in `run_training`.
-        device: As in `run_training`.
-        count: Number of processes.
-        flags: Flags of the command, and whether they are given.
-    """
-    device_name(device, count)  # refused here, not by each of them
+    """Train in several processes that are started here; each is given the flags of this one."""
+    flags = {
+        "resume": run.resume,
+        "allow-config-change": run.allow_config_change,
+        "print-recipe": run.print_recipe,
+        **vars(execution),
+    }
     given = [f"--{flag}" for flag, is_given in flags.items() if is_given]
-    with _claimed(recipe.name, out, resume=flags["resume"]) as folder:
+    with _claimed(recipe.name, run.out, resume=run.resume) as folder:
         arguments = [*given, "--device", device, "--out", str(folder)]
         return EndedRun(_launch(recipe, count, arguments), folder)
 

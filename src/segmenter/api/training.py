@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from segmenter.api.keywords import RECIPE_FIELDS, TRAIN, Section, TrainKeywords
 from segmenter.api.option_values import as_texts, make_options, shows_options
 from segmenter.api.run_recipe import read_run_recipe
-from segmenter.api.run_training import run_as_asked
+from segmenter.api.run_training import run_training
 from segmenter.calls import check_types
 from segmenter.checkpoints.model_file import read_spec
 from segmenter.errors import UserError
@@ -109,7 +109,7 @@ def train(
     checked = _checked_recipe(recipe, fields, run, data, images, masks, start, partial)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):  # dropout is seeded anew at each step
-        ended = run_as_asked(checked, run, hardware, execution)
+        ended = run_training(checked, run, hardware, execution)
     if ended.status == Stopped.exit_status:  # of the processes, which said at which step
         raise Stopped(None)
     if ended.status:

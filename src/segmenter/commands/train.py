@@ -64,9 +64,9 @@ def train(
         "model.allow_partial_weights": start.partial,
     }
     checked = read_run_recipe(recipe, short, fields, run)
-    from segmenter.api.run_training import run_as_asked  # torch: seconds
+    from segmenter.api.run_training import run_training  # torch: seconds
 
-    ended = run_as_asked(checked, run, hardware, execution)
+    ended = run_training(checked, run, hardware, execution)
     if ended.is_reported_here:
         print(ended.folder / "last.safetensors")
     return ended.status

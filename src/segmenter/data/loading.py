@@ -21,6 +21,8 @@ from torch.utils.data import Dataset
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import Item, read_sample
+from segmenter.data.mixing import MIXING, mix_in, paste_class
+from segmenter.data.operations import draw_operations
 from segmenter.data.readers import (
     BATCHES_AHEAD,
     Bytes,
@@ -107,9 +109,30 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         """
         # Not the key of any epoch's order: that begins with the seed itself.
         rng = _generator(self.seed + 1, position)
-        index, focus_class = self._choose(position, rng)
-        replacements = _generator(self.seed + 2, position)
+        draws = draw_operations(self.transform.augment, rng, MIXING)
         unreadable: list[Unreadable] = []
+        replacements = _generator(self.seed + 2, position)
+        make = partial(self._make_crop, replacements=replacements, unreadable=unreadable)
+        crop = make(*self._choose(position, rng), rng)
+        if own := draws.get("mix"):
+            other = make(int(own.integers(self.num_labelled)), None, own)
+            crop = mix_in(crop, other, self.transform.augment.mix_area, own)
+        if (own := draws.get("paste")) and len(self.rare_classes):
+            index, rare_class = self._choose_rare(own)
+            crop = paste_class(crop, make(index, rare_class, own), rare_class)
+        return crop, tuple(unreadable)
+
+    def _make_crop(
+        self,
+        index: int,
+        focus_class: int | None,
+        rng: np.random.Generator,
+        *,
+        replacements: np.random.Generator,
+        unreadable: list[Unreadable],
+    ) -> Sample:
+        """Make a crop of an item, or of one drawn in its place; add what cannot be read."""
+        most = len(unreadable) + _MAX_REPLACEMENTS
         while True:
             item = self.items[index]
             try:
@@ -117,10 +140,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
                 break
             except UserError as error:
                 unreadable.append(Unreadable(str(item.image), str(error)))
-                if len(unreadable) > _MAX_REPLACEMENTS:
+                if len(unreadable) > most:
                     raise
             index, focus_class = int(replacements.integers(self.num_labelled)), None
-        return self.transform(sample, rng, focus_class), tuple(unreadable)
+        return self.transform(sample, rng, focus_class)
 
     def image_name(self, position: int) -> str:
         """Name of the image that the crop at a position is taken from."""
@@ -133,9 +156,13 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         epoch, place = divmod(position, self.num_labelled)
         may_focus = self.rare_class_crops > 0 and len(self.rare_classes) > 0
         if may_focus and rng.random() < self.rare_class_crops:
-            focus_class = int(rng.choice(self.rare_classes))
-            return int(rng.choice(self._items_with[focus_class])), focus_class
+            return self._choose_rare(rng)
         return int(_epoch_order(self.seed, epoch, self.num_labelled)[place]), None
+
+    def _choose_rare(self, rng: np.random.Generator) -> tuple[int, int]:
+        """An item with a rare class, and that class, drawn evenly from the rare ones."""
+        rare_class = int(rng.choice(self.rare_classes))
+        return int(rng.choice(self._items_with[rare_class])), rare_class
 
 
 def _read(item: Item, classes: Classes) -> Sample:

@@ -6,7 +6,7 @@ neither the draws of another nor those of scale, crop, flip and colour jitter.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int64, Shaped
 from numpy import ndarray
 
+from segmenter.data.sample import Sample
 from segmenter.image_spec import LEVELS, by_opencv
 from segmenter.recipe import AugmentRecipe
 
@@ -25,8 +26,11 @@ Fill = Int64[ndarray, " channels"]
 """Level of each channel outside the image."""
 Draws = dict[str, np.random.Generator]
 """The operations that one crop gets, each with its own random numbers."""
+Places = Float[ndarray, "height width 2"]
+"""Column and row, in pixels of the crop as it was, that each pixel is taken from; float32."""
 
 _BEST_JPEG = 95
+_NODE_DISTANCE = 32  # smallest, in pixels, between the nodes of an elastic deformation
 
 
 class Turn(NamedTuple):
@@ -36,6 +40,15 @@ class Turn(NamedTuple):
     """Field with the share of the crops."""
     draw: Callable[[np.random.Generator], Callable[[ndarray], ndarray]]
     """Draw what is done to the image and to its labels alike."""
+
+
+class Warp(NamedTuple):
+    """A row of `WARPS`: pixels move by fractions, so the image is interpolated."""
+
+    name: str
+    """Field with the share of the crops."""
+    draw: Callable[[tuple[int, int], AugmentRecipe, np.random.Generator], Places]
+    """Draw the places of a crop of a height and width, of the settings and random numbers."""
 
 
 class Change(NamedTuple):
@@ -49,9 +62,17 @@ class Change(NamedTuple):
     """The operation has a meaning for RGB and grey of 8 bits alone; it skips other images."""
 
 
-def draw_operations(augment: AugmentRecipe, rng: np.random.Generator) -> Draws:
-    """Draw the operations of one crop; `rng` is as before, whatever is drawn."""
-    shares = {name: getattr(augment, name) for name in OPERATIONS}
+def draw_operations(
+    augment: AugmentRecipe, rng: np.random.Generator, names: Sequence[str] | None = None
+) -> Draws:
+    """Draw the operations of one crop; `rng` is as before, whatever is drawn.
+
+    Args:
+        augment: Settings; the field of each name is its share of the crops.
+        rng: Random numbers of the crop.
+        names: Of the operations to choose from; None: those of one image, `OPERATIONS`.
+    """
+    shares = {name: getattr(augment, name) for name in names or OPERATIONS}
     if not any(shares.values()):
         return {}
     state = rng.bit_generator.state
@@ -76,6 +97,32 @@ def turn(
             apply = each.draw(draws[each.name])
             image, labels = (np.ascontiguousarray(apply(array)) for array in (image, labels))
     return image, labels
+
+
+def warp(
+    image: Image, labels: Labels, augment: AugmentRecipe, ignore_index: int, draws: Draws
+) -> Sample:
+    """Apply the rows of `WARPS` that were drawn; labels from outside the crop are ignored.
+
+    The image is mirrored at its edges, because what has no label needs no fill of its own.
+    """
+    for each in WARPS:
+        if each.name not in draws:
+            continue
+        places = each.draw((labels.shape[0], labels.shape[1]), augment, draws[each.name])
+        columns, rows = cv2.split(places)
+        move = partial(cv2.remap, map1=columns, map2=rows)
+        of_image = partial(move, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        image = by_opencv(of_image, image)
+        labels = np.asarray(
+            move(
+                labels,
+                interpolation=cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=ignore_index,
+            )
+        )
+    return Sample(image, labels)
 
 
 def rotation_matrix(
@@ -131,6 +178,32 @@ def cut_out(
 def skipped_operations(augment: AugmentRecipe) -> tuple[str, ...]:
     """Return the fields of operations that are on, but skip images that are not 8-bit RGB."""
     return tuple(each.name for each in CHANGES if each.needs_rgb and getattr(augment, each.name))
+
+
+def _perspective(size: tuple[int, int], augment: AugmentRecipe, rng: np.random.Generator) -> Places:
+    """Stretch a quadrilateral inside the crop, of a corner near each of its own, to the crop."""
+    height, width = size
+    inward = rng.uniform(0, augment.perspective_shift, (4, 2)).astype(np.float32)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    scale = np.array([width, height], np.float32)
+    taken = (corners + inward * (1 - 2 * corners)) * scale - 0.5
+    to_source = cv2.getPerspectiveTransform(corners * scale - 0.5, taken)
+    return np.asarray(cv2.perspectiveTransform(_own_places(size), to_source))
+
+
+def _elastic(size: tuple[int, int], augment: AugmentRecipe, rng: np.random.Generator) -> Places:
+    """Shift the nodes of a grid at random, and pixels between them in proportion."""
+    height, width = size
+    nodes = [max(length // _NODE_DISTANCE, 1) for length in size]
+    most = augment.elastic_shift * (1 - rng.random())
+    shifts = rng.uniform(-most, most, (*nodes, 2)).astype(np.float32)
+    return _own_places(size) + cv2.resize(shifts, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _own_places(size: tuple[int, int]) -> Places:
+    """Return the column and row of each pixel."""
+    rows, columns = np.indices(size, dtype=np.float32)
+    return np.stack([columns, rows], axis=-1)
 
 
 def _gamma(image: Image, augment: AugmentRecipe, _: Fill, rng: np.random.Generator) -> Image:
@@ -193,6 +266,7 @@ TURNS = (
     Turn("flip_vertical", lambda _: np.flipud),
     Turn("rotate_90", lambda rng: partial(np.rot90, k=int(rng.integers(1, 4)))),
 )
+WARPS = (Warp("perspective", _perspective), Warp("elastic", _elastic))
 CHANGES = (
     Change("gamma", _gamma),
     Change("grey", _grey, needs_rgb=True),
@@ -204,8 +278,7 @@ CHANGES = (
 """In the order of a camera: colours, the lens, the sensor, the file."""
 OPERATIONS = (
     "rotate",
-    *(each.name for each in TURNS),
-    *(each.name for each in CHANGES),
+    *(each.name for each in (*TURNS, *WARPS, *CHANGES)),
     "cutout",
 )
-"""Fields of `augment` with the share of crops that get each operation."""
+"""Fields of `augment` with the share of crops that get each operation of one image."""

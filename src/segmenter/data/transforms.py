@@ -21,6 +21,7 @@ from segmenter.data.operations import (
     draw_operations,
     rotation_matrix,
     turn,
+    warp,
 )
 from segmenter.data.sample import Sample
 from segmenter.image_spec import ImageSpec, by_opencv
@@ -70,6 +71,7 @@ class CropTransform:
         if rng.random() < self.augment.flip:
             image, labels = by_opencv(partial(cv2.flip, flipCode=1), image), labels[:, ::-1]
         image, labels = turn(image, labels, draws)
+        image, labels = warp(image, labels, self.augment, self.ignore_index, draws)
         if self.image is None:
             image = jitter_colors(image, self.augment.color, rng)
             return self._pad(*self._change(image, labels, draws))

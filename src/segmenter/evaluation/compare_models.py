@@ -11,7 +11,7 @@ from rich.table import Table
 
 from segmenter.checkpoints.license import terms_note
 from segmenter.classes import Classes
-from segmenter.data.folder import Item
+from segmenter.data.folder import Item, LabelledFolder
 from segmenter.data.sample import Sample
 from segmenter.drawing import recolored
 from segmenter.errors import UserError
@@ -97,11 +97,7 @@ def run_comparison(
     if spec is not None:
         classes = classes.with_image_bits(spec.classes.image_bits).with_image(spec.image)
     name, items = scored_items(folder, which.split, spec)
-    if any(scored_items(folder, which.split, each.spec)[1] != items for each in models):
-        raise UserError(
-            f"{a.model} and {b.model} held out different images for val; compare them on images "
-            "that neither was trained on: name another split, or give a list of images as data"
-        )
+    _check_held_out(sides, models, folder, which, items)
     for side, predictor in zip(sides, predictors, strict=True):
         if predictor is not None:
             warn_of_training_images(side.model, items)
@@ -113,11 +109,7 @@ def run_comparison(
         else _OfMaps(SavedMaps(Path(side.model), items, classes, which.ids or "index"), protocol)
         for side, predictor in zip(sides, predictors, strict=True)
     )
-    with timed_progress(f"comparing on {len(items)} images", 2 * len(items)) as advance:
-        comparison = Comparison(
-            one.evaluate(items, classes, lambda _: advance()),
-            two.evaluate(items, classes, lambda _: advance()),
-        )
+    comparison = _compare_on(one, two, items, classes)
     context = {
         "a": a.model,
         "b": b.model,
@@ -135,6 +127,33 @@ def run_comparison(
         path = write_comparison(comparison, labels, items, drawn, page, context)
         print(f"report: {path}")
     return comparison
+
+
+def _check_held_out(
+    sides: tuple[Side, Side],
+    models: Sequence[Predictor],
+    folder: LabelledFolder,
+    which: ScoredData,
+    items: Sequence[Item],
+) -> None:
+    """Raise an error if a model held out other images than the first."""
+    if any(scored_items(folder, which.split, each.spec)[1] != items for each in models):
+        raise UserError(
+            f"{sides[0].model} and {sides[1].model} held out different images for val; compare "
+            "them on images that neither was trained on: name another split, or give a list of "
+            "images as data"
+        )
+
+
+def _compare_on(
+    one: "_OfModel | _OfMaps", two: "_OfModel | _OfMaps", items: Sequence[Item], classes: Classes
+) -> Comparison:
+    """Evaluate both sides on the same images, and show progress."""
+    with timed_progress(f"comparing on {len(items)} images", 2 * len(items)) as advance:
+        return Comparison(
+            one.evaluate(items, classes, lambda _: advance()),
+            two.evaluate(items, classes, lambda _: advance()),
+        )
 
 
 class _OfModel:

@@ -283,6 +283,9 @@ def score_image(name: str, of_image: Scores) -> ImageScore:
     )
 
 
+_MAX_NAMES_SHOWN = 10
+
+
 def check_classes(of_data: Sequence[str], of_model: Sequence[str]) -> None:
     """Refuse data whose class names, or their order, are not the model's.
 
@@ -299,13 +302,15 @@ def check_classes(of_data: Sequence[str], of_model: Sequence[str]) -> None:
         difference = f"the names are in another order: {_list(of_data)}, not {_list(of_model)}"
     raise UserError(
         f"the data has {len(of_data)} classes, the model {len(of_model)}, and they differ; "
-        f"{difference}; edit classes.yaml of the data, or pass one with --classes, so that names "
-        "and order are the model's"
+        f"{difference}; use a model of these classes, or state the model's names in its order in "
+        "classes.yaml of the data, or in another file with --classes"
     )
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+    more = len(names) - _MAX_NAMES_SHOWN
+    named = ", ".join(names[:_MAX_NAMES_SHOWN]) or "none"
+    return named + (f" and {more} more" if more > 0 else "")
 
 
 def _samples(items: Sequence[Item], classes: Classes) -> Iterator[tuple[Item, Sample]]:

@@ -50,9 +50,17 @@ def propose(tokens: ImageTokens, classifier: Classifier, size: ImageSize | None 
     return Proposal(labels[inside], band_confidence([part], softmax=False)[inside])
 
 
-def label_pixels(tokens: ImageTokens, classifier: Classifier) -> UInt[ndarray, "height width"]:
-    """Return the labels of an image, as `Predictor` does with the fitted model."""
-    part, inside = _picture(tokens, classifier, None)
+def label_pixels(
+    tokens: ImageTokens, classifier: Classifier, size: ImageSize | None = None
+) -> UInt[ndarray, "height width"]:
+    """Return the labels of an image, as `Predictor` does with the fitted model.
+
+    Args:
+        tokens: As for `propose`, without its confidence in half the time.
+        classifier: As for `propose`.
+        size: As for `propose`.
+    """
+    part, inside = _picture(tokens, classifier, size)
     return band_labels([part], _dtype(classifier), softmax=False)[inside]
 
 

@@ -33,7 +33,12 @@ class Start(NamedTuple):
 
 
 def prepare_start(
-    weights: str, root: str, classes: Classes, facts: SizeFacts, short_side: int | None = None
+    weights: str,
+    root: str,
+    classes: Classes,
+    facts: SizeFacts,
+    short_side: int | None = None,
+    shifts: int = 1,
 ) -> Start:
     """Build the model of a fit, and choose its sizes as the recipe `finetune` does.
 
@@ -43,6 +48,7 @@ def prepare_start(
         classes: Its classes.
         facts: Of its labelled images.
         short_side: Short side that images are shown at, in pixels; if None, chosen.
+        shifts: Shifted views along each axis; see `MultiBlockLinearSpec`.
 
     Raises:
         UserError: If the weights cannot be used, or the classes cannot be separated.
@@ -56,7 +62,7 @@ def prepare_start(
     spec = build_spec(recipe, classes, start.spec if start else None)
     choice = choose_sizes(recipe, facts, classes.names, spec.encoder.patch_size)
     blocks = min(BLOCKS, spec.encoder.depth)
-    decoder = {"kind": "multi-linear", "blocks": blocks}
+    decoder = {"kind": "multi-linear", "blocks": blocks, "shifts": shifts}
     content = choice.recipe.model_dump(mode="json")
     content["model"]["decoder"] = decoder
     licenses = inherited_licenses(recipe, start)

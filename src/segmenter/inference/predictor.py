@@ -41,8 +41,10 @@ from segmenter.inference.resizing import ImageRows, view_sizes
 from segmenter.inference.row_bands import Band, batch_size, image_bands, split_band
 from segmenter.inference.segmentation import Segmentation
 from segmenter.inference.threshold import is_at_least, shifting_threshold
+from segmenter.inference.window_scores import join_scores
 from segmenter.inference.work import check_work
 from segmenter.model import EvaluationProtocol, ModelSpec, Segmenter
+from segmenter.model.mask_scores import MaskScores
 from segmenter.options import AUTO_DEVICE, Compute, LabelRule, Sizes
 from segmenter.runtimes.devices import free_memory, is_out_of_memory
 from segmenter.runtimes.open_runtime import open_runtime
@@ -511,22 +513,22 @@ class Predictor:
         if min(images[0].shape) == 0:
             return iter(())
         check_work(images[0].shape[:2], self.protocol, self.spec, self.device)
-        return image_bands(images, self.protocol, self._patch_logits, self.spec.upsampled_length)
+        return image_bands(images, self.protocol, self._scores, self.spec.upsampled_length)
 
-    def _patch_logits(
+    def _scores(
         self, windows: Shaped[ndarray, "windows height width channels"]
-    ) -> Float[Tensor, "windows classes rows columns"]:
+    ) -> Float[Tensor, "windows classes rows columns"] | MaskScores:
         """Score the patches of windows, several at a time; fewer where memory is full."""
         begin = time.perf_counter()
         size = windows.shape[1:3]
-        logits: list[Tensor] = []
+        found: list[Tensor | MaskScores] = []
         start = 0
         while start < len(windows):
             batch = windows[start : start + self._windows_at_once(size)]
             try:
                 with self.around_pass():
                     pixels = torch.from_numpy(_as_torch_computes(batch)).permute(0, 3, 1, 2)
-                    logits.append(self.runtime.patch_logits(pixels))
+                    found.append(self.runtime.scores(pixels))
                 start += len(batch)
                 continue
             except Exception as error:
@@ -534,7 +536,7 @@ class Predictor:
                     raise
             self._lower_batch(len(batch), size)
         self.model_seconds += time.perf_counter() - begin
-        return torch.cat(logits)
+        return join_scores(found)
 
     def _windows_at_once(self, size: tuple[int, ...]) -> int:
         """Return how many windows of this height and width go through the model at once."""

@@ -23,8 +23,10 @@ from segmenter.inference.interpolation import (
 )
 from segmenter.inference.labels import ViewLogits
 from segmenter.inference.resizing import ImageRows, mean_size, read_rows, resize_image, view_sizes
+from segmenter.inference.window_scores import WindowScores, split_windows
 from segmenter.inference.windows import WindowGrid, window_grid, window_weights
 from segmenter.model import EvaluationProtocol
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.segmenter import ImageSize
 
 _MAX_BATCH = 8
@@ -34,7 +36,7 @@ _BAND_NUMBERS = 1 << 22
 
 ScorePatches = Callable[
     [Shaped[ndarray, "windows height width channels"]],
-    Float[Tensor, "windows classes rows columns"],
+    Float[Tensor, "windows classes rows columns"] | MaskScores,
 ]
 """Function that scores the patches of any number of windows; pixels are 0 to 255."""
 
@@ -140,7 +142,10 @@ def image_bands(
     columns = [tile_axis(across, tile[1], device) for _, across in axes]
     num_rows, num_columns = len(rows[0].indices), len(columns[0].indices)
     are_scores = protocol.window_average == "scores"
-    step = max(1, _BAND_NUMBERS // (num_columns * max(views[0].num_classes, tile[0] * tile[1])))
+    in_tiles = num_columns * max(views[0].num_classes, tile[0] * tile[1])
+    # A tile may have several rows of scores, which are no more in memory than those of its band.
+    in_scores = max(len(images) * view.num_numbers // num_rows for view in views)
+    step = max(1, _BAND_NUMBERS // max(in_tiles, in_scores))
     for first in range(0, num_rows, step):
         of_views = []
         for view, down, across in zip(views, rows, columns, strict=True):
@@ -278,12 +283,19 @@ class _View:
             self.lefts = [size[1] - left - self.grid.width for left in self.lefts]
         batch = batch_size((self.grid.height, self.grid.width))
         self.rows_at_once = max(1, batch // (len(images) * len(self.grid.columns)))
-        self.alive: dict[int, Tensor] = {}
-        """By row of windows: (images, rows, columns, classes); scores if these are averaged."""
+        self.alive: dict[int, WindowScores] = {}
+        """By row of windows; logits, or scores if these are averaged."""
         self._run(0)
         _, self.num_patch_rows, num_columns, self.num_classes = self.alive[0].shape
         self.num_patch_columns = num_columns // len(self.grid.columns)
         self.device = self.alive[0].device
+
+    @property
+    def num_numbers(self) -> int:
+        """Number of scores of an image in this view."""
+        num_rows = self.num_patch_rows * len(self.grid.rows)
+        num_columns = self.num_patch_columns * len(self.grid.columns)
+        return num_rows * num_columns * self.num_classes
 
     def axes(
         self, size: ImageSize, mean: ImageSize, upsampled_length: UpsampledLength
@@ -302,7 +314,7 @@ class _View:
                 self._run(row)
         starts = {row: row * self.num_patch_rows for row in range(first, last + 1)}
         needed = [
-            self.alive[row][:, max(top - start, 0) : bottom - start]
+            self.alive[row].rows(max(top - start, 0), min(bottom - start, self.num_patch_rows))
             for row, start in starts.items()
         ]
         return torch.cat(needed, dim=1)
@@ -319,12 +331,23 @@ class _View:
         windows = np.stack(
             [strip[:, left : left + grid.width] for strip in strips for left in self.lefts]
         )
-        logits = self.patch_logits(self.orientation.apply(windows))
-        logits = logits.swapaxes(2, 3) if self.orientation.transposes else logits
-        logits = logits.flip(2) if self.orientation.flips_rows else logits
-        if self.averages_scores:
-            logits = logits.float().exp()
-        logits = logits.unflatten(0, (len(tops), len(self.images), len(self.lefts)))
-        # (tops, images, lefts, classes, rows, columns) -> classes last, windows side by side
-        for index, each in enumerate(logits.permute(0, 1, 4, 2, 5, 3).flatten(3, 4)):
-            self.alive[row + index] = each
+        found = self.patch_logits(self.orientation.apply(windows))
+        rows = split_windows(
+            self._in_image_order(found),
+            (len(tops), len(self.images), len(self.lefts)),
+            are_scores=self.averages_scores,
+        )
+        self.alive |= {row + index: each for index, each in enumerate(rows)}
+
+    def _in_image_order(self, found: Tensor | MaskScores) -> Tensor | MaskScores:
+        """Turn what the model says so that its rows are in the order of the image."""
+        if isinstance(found, MaskScores):
+            size = found.size[::-1] if self.orientation.transposes else found.size
+            return found._replace(masks=self._turned(found.masks), size=size)
+        return self._turned(found)
+
+    def _turned(
+        self, maps: Float[Tensor, "windows maps rows columns"]
+    ) -> Float[Tensor, "windows maps new_rows new_columns"]:
+        maps = maps.swapaxes(2, 3) if self.orientation.transposes else maps
+        return maps.flip(2) if self.orientation.flips_rows else maps

@@ -57,13 +57,15 @@ def count_work(size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelS
         number = math.prod(counts) * protocol.num_orientations
         windows += number
         pixels += number * rows * columns * patch**2
-        operations += number * _window_operations(tokens, spec)
+        passes = number * spec.decoder.encoder_passes
+        operations += passes * _window_operations(tokens, spec)
         # The image as it is resized, and the logits of a row of windows: each view keeps them.
         kept += 0 if image == tuple(size) else math.prod(image) * encoder.in_channels
-        logits = rows * columns * spec.decoder.logits_per_patch_side**2 * len(spec.classes)
+        logits = rows * columns * spec.decoder.numbers_per_patch(len(spec.classes))
         kept += 4 * counts[1] * logits
         wide = dim * (2 + encoder.mlp_ratio)
-        at_once = max(at_once, int(4 * min(batch_size(tuple(sides)), number) * tokens * wide))
+        images = min(batch_size(tuple(sides)), number) * spec.decoder.encoder_passes
+        at_once = max(at_once, int(4 * images * tokens * wide))
     return Work(windows, pixels, operations, kept + at_once)
 
 

@@ -160,6 +160,10 @@ def all_attention_maps(
     finally:
         for hook in hooks:
             hook.remove()
+    if model.spec.decoder.encoder_passes > 1:  # of shifted views, the first is shown
+        inputs = [(tokens[: len(images)], rotation) for tokens, rotation in inputs]
+        shifts = model.spec.decoder.logits_per_patch_side
+        grid = grid[0] // shifts, grid[1] // shifts
     num_prefix = encoder.spec.num_prefix_tokens
     for number, (tokens, rotation) in enumerate(inputs):
         with torch.no_grad():

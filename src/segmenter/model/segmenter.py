@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from segmenter.image_spec import HIGHEST_LEVEL, LOWEST_LEVEL
 from segmenter.model.decoders.decoder import build_decoder
 from segmenter.model.encoder import Encoder, Grid, is_exporting
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import ModelSpec
 
 ImageSize = tuple[int, int]
@@ -87,6 +88,13 @@ class Segmenter(nn.Module):
         A decoder may give each patch several rows and columns of logits.
         """
         return self.decode(*self.encode(self.pad(images)))
+
+    def mask_scores(self, images: Float[Tensor, "batch channels height width"]) -> MaskScores:
+        """Return what the scores of `patch_logits` are summed from; see `ModelSpec`.
+
+        It needs a spec that `classifies_masks`.
+        """
+        return self.decoder.mask_scores(*self.encode(self.pad(images)))
 
     def encode(
         self,

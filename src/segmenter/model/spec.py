@@ -168,6 +168,11 @@ class ModelSpec(BaseModel):
         """Bands, type and range of the images that the model takes. None: RGB of 8 bits."""
         return self.classes.image
 
+    @property
+    def classifies_masks(self) -> bool:
+        """Whether `Segmenter.mask_scores` gives the scores of all classes."""
+        return self.decoder.gives_scores and not self.classes.background
+
     def score_problem(self, protocol: EvaluationProtocol) -> str | None:
         """Say why a protocol cannot average scores of this model, if it does."""
         if protocol.window_average != "scores":
@@ -188,6 +193,11 @@ class ModelSpec(BaseModel):
         self.require_files()
         if self.image is not None:
             raise UserError(f"RGB images of 8 bits are needed here; this model takes {self.image}")
+
+    def num_patches(self, length: int) -> int:
+        """Return how many patches a side of `length` pixels has; see `size_policy`."""
+        patch = self.encoder.patch_size
+        return max(length // patch, 1) if self.size_policy == "stretch" else -(-length // patch)
 
     def upsampled_length(self, num_logits: int, length: int) -> int:
         """Return the length that `num_logits` are resized to, before they are cut to `length`."""

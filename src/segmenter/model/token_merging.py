@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from segmenter.errors import UserError
 from segmenter.model.encoder import Encoder, Grid
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
@@ -46,6 +47,14 @@ def merged_patch_logits(
     """
     encoder = MergingEncoder(model.encoder, threshold)
     return model.decode(*model.decoder.encode(encoder, model.pad(images)))
+
+
+def merged_mask_scores(
+    model: Segmenter, images: Float[Tensor, "1 channels height width"], threshold: float
+) -> MaskScores:
+    """Return what scores of one normalised image are summed from, with tokens merged on the way."""
+    encoder = MergingEncoder(model.encoder, threshold)
+    return model.decoder.mask_scores(*model.decoder.encode(encoder, model.pad(images)))
 
 
 class MergingEncoder:

@@ -35,6 +35,10 @@ PRESET_FIELDS = (
     "rotate_90",
     "rotate",
     "rotate_degrees",
+    "perspective",
+    "perspective_shift",
+    "elastic",
+    "elastic_shift",
     "gamma",
     "gamma_limit",
     "grey",
@@ -47,6 +51,9 @@ PRESET_FIELDS = (
     "jpeg_quality",
     "cutout",
     "cutout_size",
+    "mix",
+    "mix_area",
+    "paste",
 )
 """Fields that a preset sets."""
 
@@ -90,6 +97,16 @@ class AugmentRecipe(BaseModel):
     lies outside the image is ignored."""
     rotate_degrees: Annotated[Real, numbers.DEGREES] = 15.0
     """Largest angle of `rotate` to either side, in degrees."""
+    perspective: Share = 0.0
+    """Share of crops seen at an angle: a quadrilateral inside the crop is stretched to its size."""
+    perspective_shift: Annotated[Real, numbers.CORNER_SHIFT] = 0.15
+    """Largest distance of a corner of the quadrilateral from that of the crop, as a share of the
+    crop's sides."""
+    elastic: Share = 0.0
+    """Share of crops that are deformed: the nodes of a grid, 32 pixels apart, are shifted at
+    random, and pixels between them in proportion."""
+    elastic_shift: Annotated[Real, numbers.NODE_SHIFT] = 5.0
+    """Largest shift of a node of `elastic` along each axis, in pixels of the crop."""
     gamma: Share = 0.0
     """Share of crops whose levels, as a share of their range, are raised to a random power."""
     gamma_limit: Annotated[Real, numbers.GAMMA_LIMIT] = 1.5
@@ -114,6 +131,15 @@ class AugmentRecipe(BaseModel):
     """Share of crops in which a square is filled as by `pad_value`, and its labels are ignored."""
     cutout_size: Annotated[Real, numbers.SOME_SHARE] = 0.3
     """Largest side of the square of `cutout`, as a share of the crop's shorter side."""
+    mix: Share = 0.0
+    """Share of crops in which a rectangle, and its labels, come from a crop of another image
+    (CutMix)."""
+    mix_area: Annotated[Real, numbers.SOME_SHARE] = 0.5
+    """Largest rectangle of `mix`, as a share of the crop's area."""
+    paste: Share = 0.0
+    """Share of crops onto which all regions of a rare class are pasted from a crop of another
+    image (copy-paste). The class is drawn evenly from those with less than `rare_class_below` of
+    the training pixels."""
     preset: Annotated[PresetName | None, Field(exclude=True)] = None
     """Set `flip` and all fields below `pad_value` to those of a named set; fields given beside it
     win. The recipe in the folder of a run has the fields."""

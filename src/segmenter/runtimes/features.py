@@ -130,4 +130,4 @@ def encoder_key(model: Segmenter) -> list[object]:
     spec = model.spec
     described = spec.model_dump(mode="json", include={"encoder", "size_policy", "normalization"})
     weights = digest(sorted(model.encoder.state_dict().items()), described).content
-    return [weights, list(model.decoder.out_indices)]
+    return [weights, list(model.decoder.out_indices), spec.decoder.encoder_passes]

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-ModelOutput = GraphOutput | Literal["features"]
-"""Output of a graph: one that can be exported, or features, which are for `segmenter fit`."""
+ModelOutput = GraphOutput | Literal["features", "masks"]
+"""Output of a graph: one that can be exported; features, which are for `segmenter fit`; or masks,
+from which inference sums scores."""
 _MAX_GRAPH_BYTES = (1 << 31) - 1
 """Largest size of a protobuf file, in bytes."""
 INPUT = "pixels"
@@ -47,11 +48,13 @@ class _Graph(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "batch channels height width"]
     ) -> Shaped[Tensor, " *axes"]:
-        """Patch logits, the labels of all pixels, or the features of patches."""
+        """Patch logits, the labels of all pixels, or another `ModelOutput`."""
         images = self.model.normalize(pixels) if self.normalizes else pixels
         if self.output == "features":
             features, grid = self.model.encode(self.model.pad(images))
             return features.transpose(1, 2).unflatten(2, grid)
+        if self.output == "masks":
+            return self.model.mask_scores(images).packed()
         logits = self.model.patch_logits(images)
         if self.output == "logits":
             return logits
@@ -74,7 +77,7 @@ def to_onnx(
         model: Its weights are copied.
         output: `logits`: (batch, classes, rows, columns), float32, one for each patch. `labels`:
             (batch, height, width), int32. `features`: (batch, dim, rows, columns), float32, what
-            the decoder takes.
+            the decoder takes. `masks`: (batch, queries, numbers), float32, packed `MaskScores`.
         normalizes: Whether the graph takes pixel values of 0 to 255 and normalises them itself, or
             normalised images; both float32, (batch, channels, height, width).
 

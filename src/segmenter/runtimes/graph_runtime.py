@@ -6,10 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
+from segmenter.model.decoders import EoMTQueriesSpec
+from segmenter.model.mask_scores import MaskScores, unpack
 from segmenter.model.segmenter import normalize
 from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
@@ -66,7 +69,9 @@ class GraphRuntime(Runtime):
         """Compile the graph of a source, which is made, or comes from the cache."""
         weights = source.exported.weights if source.exported else None
         return source.with_graph(
-            lambda graph: self.compile(graph, weights, self._compute, self.device, source.facts)
+            lambda graph: self.compile(
+                graph, weights, self._compute, self.device, source.checked_facts
+            )
         )
 
     @cached_property
@@ -81,11 +86,33 @@ class GraphRuntime(Runtime):
             return self._source.digests().content
         return hashlib.sha256(exported.graph + (exported.weights or b"")).hexdigest()
 
+    @property
+    def gives_masks(self) -> bool:
+        """Whether its graph gives masks; an exported one gives logits."""
+        return self._source.output == "masks"
+
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of images with pixels of 0 to 255."""
+        if self.gives_masks:
+            return self.mask_scores(pixels).log_scores()
+        return torch.from_numpy(self._computed(pixels))
+
+    def mask_scores(self, pixels: Pixels) -> MaskScores:
+        """Return what the scores of images are summed from; see `gives_masks`."""
+        decoder = self.spec.decoder
+        assert isinstance(decoder, EoMTQueriesSpec)
+        rows, columns = (self.spec.num_patches(length) for length in pixels.shape[2:])
+        mask_size, size = (
+            (rows * side, columns * side)
+            for side in (decoder.masks_per_patch_side, decoder.logits_per_patch_side)
+        )
+        return unpack(torch.from_numpy(self._computed(pixels)), mask_size, size)
+
+    def _computed(self, pixels: Pixels) -> ndarray:
+        """Return the output of the graph."""
         given = self._input(pixels).numpy()
         if self._source.exported is None:
-            return torch.from_numpy(self._run(given))
+            return self._run(given)
         try:  # a graph that came in a file may fail where its trial run did not
             found = self._run(given)
         except Exception as error:  # each runtime has its own errors
@@ -95,7 +122,7 @@ class GraphRuntime(Runtime):
             ) from None
         if found.ndim != 4 or found.shape[:2] != (len(pixels), len(self.spec.classes)):
             raise UserError(f"{self._source.path}: the graph gives {found.shape}; export it again")
-        return torch.from_numpy(found)
+        return found
 
     def _input(self, pixels: Tensor) -> Tensor:
         """Return pixels as the graph takes them."""

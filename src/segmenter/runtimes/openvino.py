@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.files.cache import cached
@@ -15,7 +16,7 @@ from segmenter.options import Compute
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, last_line
 from segmenter.runtimes.graph_runtime import GraphRuntime
-from segmenter.runtimes.runtime import PatchLogits, Pixels
+from segmenter.runtimes.runtime import Pixels
 from segmenter.runtimes.sources import Source
 
 if TYPE_CHECKING:
@@ -58,13 +59,16 @@ class OpenVinoRuntime(GraphRuntime):
         if source.exported is not None:
             return super()._open(source)
         return compile_cached(
-            source.key(), source.with_graph, self.precision, source.max_bytes(), source.facts
+            source.key(),
+            source.with_graph,
+            self.precision,
+            source.max_bytes(),
+            source.checked_facts,
         )
 
-    def patch_logits(self, pixels: Pixels) -> PatchLogits:
-        """Score every patch of images with pixels of 0 to 255."""
+    def _computed(self, pixels: Pixels) -> ndarray:
         with self._lock:
-            return super().patch_logits(pixels)
+            return super()._computed(pixels)
 
 
 @cache

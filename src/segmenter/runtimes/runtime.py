@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.model.mask_scores import MaskScores
 from segmenter.options import Compute
 from segmenter.runtimes.devices import device_line
 
@@ -77,6 +78,19 @@ class Runtime(ABC):
     @abstractmethod
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of images with pixels of 0 to 255."""
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether `mask_scores` may be asked for."""
+        return self.spec.classifies_masks
+
+    @abstractmethod
+    def mask_scores(self, pixels: Pixels) -> MaskScores:
+        """Return what the scores of images are summed from; see `gives_masks`."""
+
+    def scores(self, pixels: Pixels) -> PatchLogits | MaskScores:
+        """Score images with pixels of 0 to 255 as inference takes it: in few numbers."""
+        return self.mask_scores(pixels) if self.gives_masks else self.patch_logits(pixels)
 
     def describe(self) -> str:
         """Return one line that says what computes: `openvino 2026.4.1, bfloat16, on cpu`."""

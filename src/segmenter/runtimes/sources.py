@@ -17,7 +17,7 @@ from segmenter.files.cache import MAX_CONTENT, Opened, cached
 from segmenter.memory import at_most
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.runtimes.exported import Exported, ExportFacts, read_exported
-from segmenter.runtimes.graph import to_onnx
+from segmenter.runtimes.graph import ModelOutput, to_onnx
 
 _MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
 """The packages that make a graph of a model."""
@@ -45,6 +45,16 @@ class Source:
         """Return the facts that its graph must meet."""
         return self.exported.facts if self.exported is not None else ExportFacts(spec=self.spec)
 
+    @property
+    def output(self) -> ModelOutput:
+        """Return what its graph gives; an exported one has been made for logits."""
+        return "masks" if self.exported is None and self.spec.classifies_masks else "logits"
+
+    @property
+    def checked_facts(self) -> ExportFacts | None:
+        """Return what a graph of logits is checked against; None for one of masks."""
+        return self.facts if self.output == "logits" else None
+
     @contextmanager
     def named(self, device: torch.device) -> Iterator[None]:
         """Say which file is meant, in what is said of its graph, and bound what opening it takes.
@@ -67,12 +77,15 @@ class Source:
         """Return `use(graph)` for the model as ONNX, which the cache may already hold."""
         if self.exported is not None:
             return use(self.exported.graph)
-        make = lambda: to_onnx(self.load()).SerializeToString()  # noqa: E731
+        make = lambda: to_onnx(self.load(), self.output).SerializeToString()  # noqa: E731
         return cached(f"onnx {self.key()}", make, use, max_bytes=self.max_bytes())
 
     def key(self) -> str:
         """All that the graph depends on: what was read, and what makes a graph of it."""
-        return json.dumps([self.digests().content, graph_makers()], sort_keys=True)
+        parts = [self.digests().content, graph_makers()]
+        return json.dumps(
+            parts if self.output == "logits" else [*parts, self.output], sort_keys=True
+        )
 
     def max_bytes(self) -> int:
         """No graph of this model takes more, compiled or not."""

@@ -1,6 +1,7 @@
 """The model itself in torch: eager, or compiled for each new shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from segmenter.checkpoints import load
 from segmenter.checkpoints.digests import digest_model
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
-from segmenter.model.token_merging import check_threshold, merged_patch_logits
+from segmenter.model.mask_scores import MaskScores
+from segmenter.model.token_merging import (
+    check_threshold,
+    merged_mask_scores,
+    merged_patch_logits,
+)
 from segmenter.options import Compute
 from segmenter.runtimes.devices import full_float32, has_bfloat16
 from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
@@ -27,6 +33,11 @@ class TorchRuntime(Runtime):
             check_threshold(compute.merge_threshold)
         loaded = model if isinstance(model, Segmenter) else load(model, device)
         _check_dtypes(loaded)
+        if compute.merge_threshold is not None and loaded.spec.decoder.encoder_passes > 1:
+            raise UserError(
+                "tokens of shifted views cannot be merged; omit merge_threshold, or fit the model "
+                "with --shifts 1"
+            )
         self._model = loaded.to(device).eval()
         self.spec = loaded.spec
         self.device = device
@@ -56,13 +67,10 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def patch_logits(self, pixels: Pixels) -> PatchLogits:
         """Score every patch of images with pixels of 0 to 255."""
-        self.model.eval()
-        images = self.model.normalize(pixels.to(self.device))
-        use_autocast = self.precision == "bfloat16"
-        with (
-            full_float32(self.device),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast),
-        ):
+        if self.gives_masks:
+            return self.mask_scores(pixels).log_scores()
+        with self._computing():
+            images = self.model.normalize(pixels.to(self.device))
             threshold = self.merge_threshold
             if threshold is None:
                 return self._scores(images).float()
@@ -70,8 +78,35 @@ class TorchRuntime(Runtime):
             scores = [merged_patch_logits(self.model, one, threshold) for one in images.split(1)]
             return torch.cat(scores).float()
 
+    @torch.inference_mode()
+    def mask_scores(self, pixels: Pixels) -> MaskScores:
+        """Return what the scores of images are summed from; see `gives_masks`."""
+        with self._computing():
+            images = self.model.normalize(pixels.to(self.device))
+            threshold = self.merge_threshold
+            if threshold is None:
+                found = [self._masks(images)]
+            else:
+                found = [merged_mask_scores(self.model, one, threshold) for one in images.split(1)]
+        masks, shares = (torch.cat(each).float() for each in list(zip(*found, strict=True))[:2])
+        return MaskScores(masks, shares, found[0].size)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Compute in the runtime's precision, by the model in eval mode."""
+        self.model.eval()
+        use_autocast = self.precision == "bfloat16"
+        with (
+            full_float32(self.device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=use_autocast),
+        ):
+            yield
+
     def _scores(self, images: Tensor) -> PatchLogits:
         return self.model.patch_logits(images)
+
+    def _masks(self, images: Tensor) -> MaskScores:
+        return self.model.mask_scores(images)
 
 
 def _check_dtypes(model: Segmenter) -> None:
@@ -97,5 +132,12 @@ class CompiledTorchRuntime(TorchRuntime):
     def _compiled(self) -> Callable[[Tensor], Tensor]:
         return torch.compile(self.model.patch_logits)
 
+    @cached_property
+    def _compiled_masks(self) -> Callable[[Tensor], MaskScores]:
+        return torch.compile(self.model.mask_scores)
+
     def _scores(self, images: Tensor) -> PatchLogits:
         return self._compiled(images)
+
+    def _masks(self, images: Tensor) -> MaskScores:
+        return self._compiled_masks(images)

@@ -3,7 +3,7 @@
 `prepare` comes first; the functions below build its parts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from segmenter.memory import gigabytes, total_memory
 from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
 from segmenter.options import Execution
-from segmenter.recipe import Recipe
+from segmenter.recipe import AugmentRecipe, Recipe
 from segmenter.recipe.model import ModelRecipe
+from segmenter.text import percent
 from segmenter.training.inherited_license import inherited_licenses, with_inherited_license
 from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
@@ -138,11 +139,20 @@ def prepare(
     )
     if note := shared_memory_note(_bytes_ahead(recipe, model.spec)):
         log(note)
-    skipped = skipped_operations(recipe.augment)
-    if skipped and (image := found.classes.image):
-        names = ", ".join(f"augment.{name}" for name in skipped)
-        log(f"note: {names}: skipped, because the images have {image.file_type}, not 8-bit RGB")
+    for note in _skipped(recipe.augment, found.classes, stream):
+        log(f"note: {note}")
     return run
+
+
+def _skipped(augment: AugmentRecipe, classes: Classes, stream: SampleStream) -> Iterator[str]:
+    """Yield which operations these images skip, and why."""
+    skipped = skipped_operations(augment)
+    if skipped and (image := classes.image):
+        names = ", ".join(f"augment.{name}" for name in skipped)
+        yield f"{names}: skipped, because the images have {image.file_type}, not 8-bit RGB"
+    if augment.paste and not len(stream.rare_classes):
+        most = percent(augment.rare_class_below, digits=0)
+        yield f"augment.paste: skipped, because no class has less than {most} % of the pixels"
 
 
 def _bytes_ahead(recipe: Recipe, spec: ModelSpec) -> int:

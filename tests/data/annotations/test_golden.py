@@ -30,6 +30,7 @@ EXPORTS = [
     ("labelme", "labelme", "labelme"),
     ("pycocotools", "coco", "pycocotools"),
     ("label-studio", "label-studio", "masks"),
+    ("supervisely", "supervisely", "supervisely"),
     ("supervision-yolo", "yolo", "supervision"),
     ("supervision-coco", "coco", "supervision"),
 ]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmenter.api.run_training import run_training
 from segmenter.checkpoints import load, save
 from segmenter.classes import Classes, read_classes
 from segmenter.data.decoding.decode import decode_image, decode_mask, read_image
@@ -23,7 +22,7 @@ from segmenter.extras.checking.before_training import read_training_data
 from segmenter.options import Compute, ImageOutput, PredictOptions
 from segmenter.predicting.run_prediction import run_prediction
 from tests.helpers.models import make_classes
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 RAMP = np.linspace(0, 1, 2400).reshape(40, 60)
 

@@ -13,7 +13,6 @@ from segmenter.data.masks.problems import KINDS
 from segmenter.data.published.open_data import open_data
 from segmenter.extras.checking.data_check import check
 from tests.helpers.drawn_items import draw_mask
-from tests.helpers.paths import REPOSITORY
 from tests.helpers.planted_faults import (
     IMAGE,
     PLANTED,
@@ -57,13 +56,6 @@ def test_a_leak_of_a_published_data_set_is_a_warning(clean: Path) -> None:
     copy_image("val/d")(clean)
     data = replace(open_data(str(clean), keep_problems=True), is_published=True)
     assert kinds(check(data, "published", 0)) == ["published-leak"]
-
-
-def test_every_kind_is_described() -> None:
-    page = REPOSITORY / "docs/how-to/check.md"
-    for name, kind in KINDS.items():
-        row = f"| `{name}` | {kind.severity} | {kind.title} | {kind.advice} |"
-        assert row in page.read_text(encoding="utf-8")
 
 
 def test_unknown_values_are_counted_over_all_masks(clean: Path) -> None:

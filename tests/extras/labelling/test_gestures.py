@@ -26,9 +26,10 @@ LEFT = slice(0, 200)
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[SimpleNamespace]:
     root = write_images(tmp_path / "set", "a", "b", "c", size=SIZE)
-    with labelling(root, Halves()) as served:
+    assistant = Halves()
+    with labelling(root, assistant) as served:
         with_classes(served.folder, "sky", "road", "tree")
-        served.root = root
+        served.root, served.assistant = root, assistant
         yield served
 
 
@@ -172,6 +173,63 @@ def test_polygon_fill_and_grow_change_what_they_say(page: Any, served: SimpleNam
     assert np.argwhere(labels(served)[200:] == 2).tolist() == [[50, 350]]
     record = (served.root / "strokes" / "a.strokes").read_text()
     assert [each for each in ("polygon", "fill", "grow") if f'"tool":"{each}"' not in record] == []
+
+
+def test_a_click_on_the_first_corner_closes_a_polygon_and_undo_drops_its_last(
+    page: Any, served: SimpleNamespace
+) -> None:
+    hands = Hands(page, SIZE)
+    page.keyboard.press("1")
+    page.keyboard.press("p")
+    for corner in ((50, 50), (50, 150), (150, 150), (290, 390)):
+        hands.mouse(corner)
+    page.keyboard.press("Control+z")
+    hands.mouse((150, 50))
+    hands.mouse((51, 51))
+    version_is(served, "a", 1)
+    found = labels(served) == 0
+    assert found[60:140, 60:140].all()
+    assert abs(found.sum() - 10_000) < 500
+
+
+def test_the_brush_grows_with_large_images(browser: Any, tmp_path: Path) -> None:
+    root = write_images(tmp_path / "set", "a", size=(900, 1600))
+    with labelling(root) as served:
+        page = browser.new_page()
+        show(page, served)
+        for _ in range(20):
+            page.keyboard.press("]")
+        assert page.inner_text("#size-shown") == "400"
+
+
+def test_a_change_counts_as_saved_once_it_is_acknowledged(
+    page: Any, served: SimpleNamespace
+) -> None:
+    held: list[Any] = []
+    page.route("**/api/stroke", lambda route: held.append(route))
+    page.keyboard.press("1")
+    Hands(page, SIZE).mouse((20, 20), (20, 60))
+    page.locator("#status", has_text="saving").wait_for()
+    held[0].continue_()
+    page.locator("#status", has_text="saved").wait_for()
+    version_is(served, "a", 1)
+
+
+def test_accepting_without_a_proposal_says_that_there_is_none(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.keyboard.press("l")
+    Hands(page, SIZE).mouse((100, 100), (100, 300), (200, 300))
+    page.locator("#error", has_text="there is no proposal to accept yet").wait_for()
+    version_is(served, "a", 0)
+
+
+def test_the_next_image_is_prepared_while_one_is_looked_at(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.keyboard.press("1")
+    Hands(page, SIZE).mouse((20, 20), (20, 60))
+    wait_until(lambda: served.assistant.prepared == ["b"])
 
 
 def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace) -> None:

@@ -170,6 +170,13 @@ def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_el
     assert copy.read_bytes() == before
 
 
+def test_the_first_classes_have_colours_that_show_on_dark_images(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road", "tree", "car", "fence")
+        assert folder.classes is not None
+        assert all(max(info.color) >= 200 for info in folder.classes.classes)
+
+
 def test_a_second_process_is_kept_out(root: Path) -> None:
     with (
         open_label_folder(root),

@@ -309,6 +309,7 @@ def test_a_request_past_its_deadline_is_answered_and_never_computed(
     assert len(held.shown - {last.tobytes()}) == 1, "the one that was being computed"
 
 
+@pytest.mark.slow
 def test_a_client_that_left_is_skipped(start: Start, held: HeldPredictor) -> None:
     served = start(held, max_batch=1)
     held.may_work.clear()
@@ -334,6 +335,7 @@ def test_a_server_that_raises_when_a_client_left_is_understood() -> None:
     asyncio.run(departures.wait_until_gone(Request({"type": "http"}, receive)))
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
     start: Start, held: HeldPredictor
 ) -> None:
@@ -363,6 +365,7 @@ def test_a_service_that_stops_is_not_ready_and_takes_nothing_new(start: Start) -
     assert code_of(refused) == (503, "stopping")
 
 
+@pytest.mark.slow
 def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
     served = start()
     assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success

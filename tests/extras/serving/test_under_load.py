@@ -121,6 +121,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             served.process.wait(5)
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_its_decoder_is_refused_and_harms_no_other(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_an_image_that_kills_its_decoder_is_refused_and_harms_no_other(
     assert served.client.post("/segment", content=bodies[0], headers=PNG).is_success
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_for_a_batch_fails_for_no_other(start: Start) -> None:
     class Failing(Predictor):
         def __call__(self, image: object) -> object:

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from segmenter import UserError
-from segmenter.api.run_training import run_training
 from segmenter.recipe import Recipe, TrackerName
 from segmenter.training.log import tracking
 from segmenter.training.log.tracking import TrackedRun, Trackers, require_trackers
 from segmenter.training.signals import Stopped
-from tests.helpers.runs import log, make_recipe, stop_after
+from tests.helpers.runs import log, make_recipe, run_training, stop_after
 
 PICTURE = np.zeros((4, 6, 3), dtype=np.uint8)
 

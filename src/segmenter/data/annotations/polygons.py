@@ -2,11 +2,13 @@
 
 Where coordinates are edges of pixels (COCO and what follows it), a pixel is inside if its centre
 is: the arithmetic of `cocoapi/common/maskApi.c` (`rleFrPoly`), to the pixel. Where they are centres
-of pixels (labelme), the pixels on the outline are inside too: Pillow draws them, as labelme does.
+of pixels (labelme, Supervisely), the pixels on the outline are inside too: Pillow draws them, as
+labelme does, or OpenCV, as Supervisely does.
 """
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
@@ -66,13 +68,10 @@ def fill_through_centres(ring: Ring, size: Size, *, is_ellipse: bool = False) ->
         size: Of the image.
         is_ellipse: Fill the ellipse within the upright rectangle of these corners instead.
     """
-    height, width = size
     corners = np.trunc(ring).astype(np.int64)
-    low = np.maximum(corners.min(axis=0), 0)
-    high = np.minimum(corners.max(axis=0), [width - 1, height - 1])
-    if (low > high).any():
+    low, (box_width, box_height) = _box_of_pixels(corners, size)
+    if min(box_width, box_height) <= 0:
         return NOTHING
-    box_width, box_height = (high - low + 1).tolist()
     canvas = Image.new("L", (box_width, box_height))
     moved = (corners - low).tolist()
     if is_ellipse:
@@ -80,6 +79,31 @@ def fill_through_centres(ring: Ring, size: Size, *, is_ellipse: bool = False) ->
     else:
         ImageDraw.Draw(canvas).polygon(list(map(tuple, moved)), fill=1, outline=1)
     return Patch(np.array(canvas) > 0, int(low[0]), int(low[1]))
+
+
+def fill_as_opencv(ring: Ring, size: Size) -> Patch:
+    """Fill a polygon whose coordinates are centres of pixels, as `cv2.fillPoly` does.
+
+    Slanted sides may differ by a pixel from those of `fill_through_centres`.
+    """
+    corners = np.floor(ring).astype(np.int64)
+    low, (box_width, box_height) = _box_of_pixels(corners, size)
+    if min(box_width, box_height) <= 0:
+        return NOTHING
+    canvas = np.zeros((box_height, box_width), np.uint8)
+    cv2.fillPoly(canvas, [(corners - low).astype(np.int32)], 1)
+    return Patch(canvas > 0, int(low[0]), int(low[1]))
+
+
+def _box_of_pixels(
+    corners: Int64[ndarray, "corners 2"], size: Size
+) -> tuple[Int64[ndarray, "2"], tuple[int, int]]:
+    """Return the upper left pixel of the part that lies in the image, and its width and height."""
+    height, width = size
+    low = np.maximum(corners.min(axis=0), 0)
+    high = np.minimum(corners.max(axis=0), [width - 1, height - 1])
+    box_width, box_height = (high - low + 1).tolist()
+    return low, (box_width, box_height)
 
 
 def united(patches: list[Patch], size: Size, *, is_even_odd: bool = False) -> Patch:

@@ -14,6 +14,7 @@ from segmenter.data.annotations.polygons import (
     Patch,
     Ring,
     Size,
+    fill_as_opencv,
     fill_between_edges,
     fill_through_centres,
     tight,
@@ -64,18 +65,32 @@ class Polygon:
 
 @dataclass(frozen=True)
 class DrawnPolygon:
-    """A ring, without its holes, and with the pixels on its outline."""
+    """A ring with the pixels on its outline, as Pillow draws it."""
+
+    ring: Ring
+    """Coordinates are centres of pixels: the first pixel lies at 0."""
+
+    def draw(self, size: Size) -> Patch:
+        """Fill it as Pillow does."""
+        patch = fill_through_centres(self.ring, size)
+        return patch._replace(is_cut=_reaches_out(self.ring, size))
+
+
+@dataclass(frozen=True)
+class PaintedPolygon:
+    """A ring with the pixels on its outline, without its holes, as OpenCV draws it."""
 
     ring: Ring
     """Coordinates are centres of pixels: the first pixel lies at 0."""
     holes: tuple[Ring, ...] = ()
+    """Their outlines are part of them."""
 
     def draw(self, size: Size) -> Patch:
-        """Fill it as Pillow does; then take the inner pixels of the holes out."""
-        patch = fill_through_centres(self.ring, size)
+        """Fill it as OpenCV does; then take the holes out."""
+        patch = fill_as_opencv(self.ring, size)
         mask = patch.mask.copy()
         for hole in self.holes:
-            inner, left, top, _ = fill_through_centres(hole, size)
+            inner, left, top, _ = fill_as_opencv(hole, size)
             canvas = np.zeros(size, dtype=bool)
             canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
             height, width = mask.shape

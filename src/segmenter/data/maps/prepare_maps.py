@@ -261,7 +261,7 @@ def _rasterio_window(window: MapWindow) -> Any:
 
 
 def _evenly(found: list[_Found], most: int | None) -> list[_Found]:
-    """Return at most so many windows, spread evenly over areas and maps."""
+    """Return at most this number of windows, spread evenly over areas and maps."""
     if most is None or len(found) <= most:
         return found
     ordered = sorted(found, key=lambda each: (block_of(each.window), each))

@@ -86,7 +86,10 @@ def open_published(
         UserError: If no split is there, or images and masks do not pair up.
     """
     if not root.is_dir():
-        raise UserError(f"no such folder: {root}")
+        raise UserError(
+            f"no such folder: {root}; `segmenter prepare {published.name} FOLDER` prints the "
+            "NAME:PATH to give"
+        )
     layout = f"{published.name} is laid out as {published.layout}"
     splits: dict[str, tuple[Item, ...]] = {}
     problems: list[Problem] = []

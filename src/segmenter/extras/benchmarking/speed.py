@@ -117,7 +117,7 @@ def measure(
     pixels = pixels.to(computing.device)
     steps: dict[str, Callable[[], object]] = {
         "decode": lambda: decode_image(encoded, image=wanted),
-        "model": lambda: computing.patch_logits(pixels),
+        "model": lambda: computing.scores(pixels),
         "image_to_labels": lambda: predictor(image),
     }
     for step in steps.values():

@@ -65,6 +65,13 @@ class Assistant(ABC):
             UserError: If too little is labelled for that, or the image cannot be read.
         """
 
+    def prepare(self, path: Path) -> None:  # noqa: B027 - need not
+        """Read an image that is looked at soon.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
+
     def knows(self, name: str) -> int:
         """Return the version of an image that it has learnt from; 0: none."""
         del name

@@ -20,6 +20,8 @@ from segmenter.extras.labelling.layers import MAX_CLASSES
 from segmenter.files.yaml import first_problem
 
 Color = tuple[int, int, int]
+_HARD_TO_SEE: tuple[Color, ...] = ((0, 0, 0), (60, 60, 60), (128, 128, 128), (255, 255, 255))
+"""Colours of shadows and light, and that of "not sure": new classes keep off these."""
 
 
 def read_class_list(folder: Path) -> Classes | None:
@@ -79,7 +81,7 @@ def with_class(classes: Classes | None, name: str, color: Sequence[int] | None =
     if any(info.name == name for info in known):
         raise UserError(f"there is a class {name!r} already; give another name")
     if color is None:
-        beside = [info.color for info in known]
+        beside = [*_HARD_TO_SEE, *(info.color for info in known)]
         color = distinct_colors(1, beside)[0].tolist()
     entry = {"name": name, "color": list(color or ()), "values": [_free_value(classes, color)]}
     try:

@@ -20,7 +20,7 @@ from segmenter.fitting.classifier import (
     balanced_weights,
     find_basis,
 )
-from segmenter.fitting.propose import propose
+from segmenter.fitting.propose import label_pixels
 from segmenter.fitting.start import starting_model_for
 from segmenter.fitting.tokens import ImageTokens, TokenStore
 from segmenter.runtimes.features import feature_runtime
@@ -71,6 +71,10 @@ class FitAssistant(Assistant):
         """Return one line for the page and the terminal."""
         return f"proposals: fitted to the strokes, on {self._encoder}"
 
+    def prepare(self, path: Path) -> None:
+        """Compute the tokens of an image that is looked at soon."""
+        self._read(path)
+
     def knows(self, name: str) -> int:
         """Return the version of an image that it has learnt from; 0: none."""
         return self._versions.get(name, 0)
@@ -97,8 +101,8 @@ class FitAssistant(Assistant):
         tokens = self._read(path)
         self._widen_basis(path, tokens)  # while the first strokes are still painted
         classifier = self._fit(classes)
-        shown = propose(tokens, classifier, shown_shape(shape)).labels
-        return Proposal(shown, lambda: propose(tokens, classifier, shape).labels)
+        shown = label_pixels(tokens, classifier, shown_shape(shape))
+        return Proposal(shown, lambda: label_pixels(tokens, classifier, shape))
 
     def grow(
         self, path: Path, shape: tuple[int, int], at: tuple[int, int], tolerance: float

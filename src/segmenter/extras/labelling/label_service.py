@@ -121,6 +121,7 @@ class LabelService:
             "open": self._open,
             "pixels": self._pixels,
             "labels": self._labels,
+            "prepare": self._prepare,
             "proposal": self._propose,
         }
         files = page_files()
@@ -297,6 +298,12 @@ class LabelService:
     async def _add_class(self, body: ClassBody) -> dict[str, Any]:
         classes = await self._store(self.folder.add_class, body.count, body.name, body.color)
         return {"classes": _class_rows(classes)}
+
+    async def _prepare(self, request: Request) -> Response:
+        """Compute what an image that comes next needs, while another is looked at."""
+        assistant, _ = self._need_assistant()
+        await self._assist(assistant.prepare, self.folder.image_path(_image_of(request)))
+        return Response(status_code=204)
 
     async def _propose(self, request: Request) -> Response:
         """Learn from all that is labelled, then propose; an older wish makes room for a newer."""

@@ -32,13 +32,17 @@ def openapi(model: str, version: str) -> dict[str, Any]:
             "/attention": {"post": _attention()},
             "/picture": {"post": _picture()},
             f"{path}/infer": {"post": _infer()},
-            path: _get("What the model takes and gives.", {"type": "object"}),
-            f"{path}/ready": _get(
-                "Whether the model takes requests.", {"type": "object"}, ready=True
+            path: _get(
+                "Return the names, types and shapes of the model's tensors.", {"type": "object"}
             ),
-            "/v2": _get("What the server is.", {"type": "object"}),
-            "/v2/health/live": _get("Whether the server runs.", {"type": "object"}),
-            "/v2/health/ready": _get("Whether it takes requests.", {"type": "object"}, ready=True),
+            f"{path}/ready": _get(
+                "Report whether the model accepts requests.", {"type": "object"}, ready=True
+            ),
+            "/v2": _get("Return name, version and extensions of the server.", {"type": "object"}),
+            "/v2/health/live": _get("Report whether the server runs.", {"type": "object"}),
+            "/v2/health/ready": _get(
+                "Report whether the server accepts requests.", {"type": "object"}, ready=True
+            ),
             "/metrics": _get("Counters for Prometheus.", {"type": "string"}, kind="text/plain"),
         },
         "components": {
@@ -69,7 +73,7 @@ def _segment() -> dict[str, Any]:
 
 def _confidence() -> dict[str, Any]:
     return _of_image(
-        "Say how sure the model is at each pixel of an image.",
+        "Return the probability of the predicted class at each pixel of an image.",
         "A grey picture: the probability of each pixel's class, 0 to 255.",
         {"image/png": _BINARY},
     )
@@ -79,7 +83,7 @@ def _attention() -> dict[str, Any]:
     number, share = {"type": "integer"}, {"type": "number", "minimum": 0, "maximum": 1}
     asked = {"layer": number, "row": share, "column": share, "class": number}
     operation = _of_image(
-        "Say what a patch, or a class in the decoder, takes from each patch of an image.",
+        "Return the attention of a patch, or of a class in the decoder, to each patch of an image.",
         "The weights of each head, row by row.",
         {"application/json": {"type": "object", "required": ["grid", "covered", "heads"]}},
     )

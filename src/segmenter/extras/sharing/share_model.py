@@ -68,7 +68,7 @@ def run_listing() -> None:
     for name, path in bundled_encoders().items():
         megabytes = f"{path.stat().st_size / 1e6:.1f}"
         terms = BUNDLED_ENCODERS[name].license
-        table.add_row(name, megabytes, "none: an encoder, to start training from", "-", terms)
+        table.add_row(name, megabytes, "an encoder, to start training from", "-", terms)
     Console().print(table)
 
 

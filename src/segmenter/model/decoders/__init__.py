@@ -36,7 +36,8 @@ class DecoderSettings(BaseModel):
     implementation: ClassVar[str]
     """The decoder's file in this folder, and its class in that file."""
     gives_scores: ClassVar[bool] = False
-    """True: each logit is the logarithm of a score from 0 to 1, which windows may average."""
+    """True: each logit is the logarithm of a score, which windows may average, and which
+    `Decoder.mask_scores` gives as masks of queries."""
 
     @property
     def encoder_blocks(self) -> int:
@@ -47,6 +48,15 @@ class DecoderSettings(BaseModel):
     def logits_per_patch_side(self) -> int:
         """Rows and columns of logits for each patch."""
         return 1
+
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return 1
+
+    def numbers_per_patch(self, num_classes: int) -> int:
+        """Return how many numbers inference keeps for each patch."""
+        return num_classes * self.logits_per_patch_side**2
 
     def settle(
         self,
@@ -129,11 +139,24 @@ class MultiBlockLinearSpec(DecoderSettings):
     blocks: Blocks = 4
     """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
     last block is always one of them."""
+    shifts: Annotated[Literal[1, 2, 4], OnlyWhole, Field(exclude_if=lambda shifts: shifts == 1)] = 1
+    """Shifted views of the image along each axis. Their tokens are interleaved to a grid that is as
+    many times as fine, for thin objects; the encoder runs `shifts` x `shifts` times."""
 
     @property
     def encoder_blocks(self) -> int:
         """The number of blocks that it takes features from."""
         return self.blocks
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of logits for each patch."""
+        return self.shifts
+
+    @property
+    def encoder_passes(self) -> int:
+        """Number of views of each image that the encoder processes."""
+        return self.shifts**2
 
 
 class AttentionToMaskSpec(DecoderSettings):
@@ -213,6 +236,15 @@ class EoMTQueriesSpec(DecoderSettings):
     def logits_per_patch_side(self) -> int:
         """Rows and columns of scores for each patch."""
         return self.cells
+
+    @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch."""
+        return 2**self.doublings
+
+    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
+        """Return the number of mask logits for each patch, whatever the number of classes."""
+        return self.queries * self.masks_per_patch_side**2
 
 
 DecoderSpec = Annotated[

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from segmenter.errors import UserError
 from segmenter.model.decoders import DecoderSettings
 from segmenter.model.encoder import EncoderParts, Grid, intermediate_features, run_blocks
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import Rotation
 
@@ -42,6 +43,12 @@ class Decoder(nn.Module):
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Score each patch, or several rows and columns within it, from what `encode` returned."""
+        raise NotImplementedError
+
+    def mask_scores(
+        self, features: Float[Tensor, "batch tokens features"], grid: Grid
+    ) -> MaskScores:
+        """Return what the scores are summed from, if the settings say `gives_scores`."""
         raise NotImplementedError
 
     @property

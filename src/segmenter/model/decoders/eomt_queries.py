@@ -12,17 +12,16 @@ the sum of scores, and losses, confidence and calibration need no second branch;
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segmenter.model.decoders import EoMTQueriesSpec
 from segmenter.model.decoders.eomt import Doubling
 from segmenter.model.decoders.joined_queries import JoinedQueries
 from segmenter.model.encoder import Grid
+from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
 _NORM_EPS = 1e-6  # of timm, whose norm EoMT takes
-_LEAST_SCORE = 1e-30  # so that its logarithm is finite
 
 
 class EoMTQueries(JoinedQueries):
@@ -57,16 +56,13 @@ class EoMTQueries(JoinedQueries):
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Return the logarithm of each class's score in `cells` rows and columns of each patch."""
+        return self.mask_scores(features, grid).log_scores()
+
+    def mask_scores(self, features: Float[Tensor, "batch tokens dim"], grid: Grid) -> MaskScores:
+        """Return the masks and the shares of classes that the scores are summed from."""
         classes, masks = self.classified_masks(features, grid)
-        masks = F.interpolate(
-            masks,
-            (grid[0] * self.cells, grid[1] * self.cells),
-            mode="bilinear",
-            align_corners=False,
-        )
-        shares = classes.softmax(dim=-1)[..., :-1].transpose(1, 2)
-        scores = (shares @ masks.sigmoid().flatten(2)).unflatten(2, masks.shape[2:])
-        return scores.float().clamp(min=_LEAST_SCORE).log().to(scores.dtype)
+        shares = classes.softmax(dim=-1)[..., :-1]
+        return MaskScores(masks, shares, (grid[0] * self.cells, grid[1] * self.cells))
 
     def classified_masks(
         self, features: Float[Tensor, "batch tokens dim"], grid: Grid

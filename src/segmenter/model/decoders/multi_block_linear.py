@@ -1,6 +1,7 @@
 """A linear layer on the tokens of several encoder blocks, standardised by channel.
 
-DINOv2 and DINOv3 are evaluated on segmentation with this head.
+DINOv2 and DINOv3 are evaluated on segmentation with this head. With `shifts`, it scores a grid that
+is finer than the patches.
 """
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from segmenter.model.decoders import MultiBlockLinearSpec
 from segmenter.model.decoders.decoder import AllReduce, Decoder, evenly_spaced
-from segmenter.model.encoder import Grid
+from segmenter.model.encoder import EncoderParts, Grid
+from segmenter.model.shifted_views import shifted_views, stitch
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
 
@@ -23,10 +25,26 @@ class MultiBlockLinear(Decoder):
     def __init__(self, spec: MultiBlockLinearSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
         self.out_indices = evenly_spaced(spec.blocks, encoder.depth)
+        self.shifts = spec.shifts
         dim = encoder.embed_dim * spec.blocks
         self.norm = RunningStatsNorm(dim)
         self.project = nn.Linear(dim, num_classes)
         initialize_linear_and_norm(self)
+
+    def encode(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], Grid]:
+        """Encode normalised images, and all shifted views of each; see `Decoder.encode`."""
+        if self.shifts == 1:
+            return super().encode(encoder, images, drop_path_scales)
+        views = shifted_views(images, encoder.spec.patch_size, self.shifts)
+        if drop_path_scales is not None:
+            drop_path_scales = drop_path_scales.repeat(1, self.shifts**2)
+        features, grid = super().encode(encoder, views, drop_path_scales)
+        return stitch(features, grid, self.shifts)
 
     def forward(
         self,

@@ -76,7 +76,7 @@ class MapOutputs:
 
 
 class SavedFormats(NamedTuple):
-    """What `--save` names."""
+    """Names that `--save` accepts for maps."""
 
     images: tuple[str, ...]
     """Names of `IMAGE_FORMATS` and `SET_FORMATS`; empty: only formats of maps are named."""

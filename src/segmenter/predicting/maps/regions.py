@@ -62,51 +62,98 @@ def find_regions(
         ignore_index: Label of pixels without data, which no region is joined to.
     """
     strips = _strips(size)
-    merges: list[Int[ndarray, "pairs 2"]] = [np.empty((0, 2), np.int64)]
-    borders: list[Int[ndarray, "pairs 2"]] = [np.empty((0, 2), np.int64)]
-    labels, pixels, sums, firsts, places = [], [], [], [], []
-    num_pieces, above = 0, None
+    gathered = _Gathered(width=size[1], has_neighbours=min_pixels > 0)
     for top, bottom in strips:
-        rows = read_labels(top, bottom)
-        pieces, of_strip = _find_pieces(rows)
-        flat = pieces.ravel()
-        labels.append(of_strip)
-        pixels.append(np.bincount(flat, minlength=len(of_strip)))
-        if read_confidence is not None:
-            weights = read_confidence(top, bottom).ravel()
-            sums.append(np.bincount(flat, weights, minlength=len(of_strip)))
-        firsts.append(num_pieces)
-        if above is not None:
-            seam = np.stack([above[0], pieces[0].astype(np.int64) + num_pieces], axis=1)
-            is_same = above[1] == rows[0]
-            merges.append(np.unique(seam[is_same], axis=0))
-            borders.append(np.unique(seam[~is_same], axis=0))
-        if min_pixels > 0:
-            borders.append(_neighbours(pieces, len(of_strip)) + num_pieces)
-            places.append(_first_pixels(flat, len(of_strip)) + top * size[1])
-        above = (pieces[-1].astype(np.int64) + num_pieces, rows[-1])
-        num_pieces += len(of_strip)
-    of_label = np.concatenate(labels)
-    counts = np.concatenate(pixels)
-    roots = _join(np.arange(num_pieces), np.concatenate(merges))
+        confidence = None if read_confidence is None else read_confidence(top, bottom)
+        gathered.add(top, read_labels(top, bottom), confidence)
+    pieces = gathered.pieces()
+    roots = _join(np.arange(len(pieces.labels)), np.concatenate(gathered.merges))
+    of_label = pieces.labels
     if min_pixels > 0:
-        found = _Pieces(of_label, counts, np.concatenate(places), np.concatenate(borders))
-        roots, of_label = _absorb(found, roots, min_pixels, ignore_index)
+        roots, of_label = _absorb(pieces, roots, min_pixels, ignore_index)
     kept, of_piece = np.unique(roots, return_inverse=True)
-    total = np.bincount(of_piece, counts).astype(np.int64)
-    mean = np.bincount(of_piece, np.concatenate(sums)) / total if sums else np.full(len(kept), None)
+    total = np.bincount(of_piece, pieces.pixels).astype(np.int64)
     last = np.zeros(len(kept), np.int64)
-    strip_of = np.repeat(np.arange(len(strips)), [len(each) for each in labels])
-    np.maximum.at(last, of_piece, strip_of)
+    np.maximum.at(last, of_piece, gathered.strip_of_pieces())
     return Regions(
         strips,
-        np.array(firsts),
+        np.array(gathered.firsts),
         of_piece.astype(np.int32),
         of_label[kept],
         total,
-        mean.astype(np.float64),
+        _means(gathered.sums, of_piece, total),
         last,
     )
+
+
+class _Gathered:
+    """The pieces of all strips, and which of them touch.
+
+    Args:
+        width: Width of the raster.
+        has_neighbours: Whether to find neighbours and first pixels, which `_absorb` needs.
+    """
+
+    def __init__(self, width: int, *, has_neighbours: bool) -> None:
+        self.firsts: list[int] = []
+        """Number of the first piece of each strip."""
+        self.merges: list[Int[ndarray, "pairs 2"]] = [np.empty((0, 2), np.int64)]
+        """Pieces of one region, on the two sides of a seam between strips."""
+        self.sums: list[Float[ndarray, " pieces"]] = []
+        """Sum of the confidence over each piece, where it is measured."""
+        self._borders: list[Int[ndarray, "pairs 2"]] = [np.empty((0, 2), np.int64)]
+        self._labels: list[Int[ndarray, " pieces"]] = []
+        self._pixels: list[Int[ndarray, " pieces"]] = []
+        self._places: list[Int[ndarray, " pieces"]] = [np.empty(0, np.int64)]
+        self._num_pieces = 0
+        self._above: tuple[ndarray, ndarray] | None = None
+        """Pieces and labels of the lowest row so far."""
+        self._width, self._has_neighbours = width, has_neighbours
+
+    def add(
+        self,
+        top: int,
+        labels: UInt[ndarray, "rows width"],
+        confidence: UInt[ndarray, "rows width"] | None,
+    ) -> None:
+        """Add the strip that begins in row `top`, below all others."""
+        pieces, of_strip = _find_pieces(labels)
+        flat, count, first = pieces.ravel(), len(of_strip), self._num_pieces
+        self.firsts.append(first)
+        self._labels.append(of_strip)
+        self._pixels.append(np.bincount(flat, minlength=count))
+        if confidence is not None:
+            self.sums.append(np.bincount(flat, confidence.ravel(), minlength=count))
+        if self._has_neighbours:
+            self._borders.append(_neighbours(pieces, count) + first)
+            self._places.append(_first_pixels(flat, count) + top * self._width)
+        if self._above is not None:
+            seam = np.stack([self._above[0], pieces[0].astype(np.int64) + first], axis=1)
+            is_same = self._above[1] == labels[0]
+            self.merges.append(np.unique(seam[is_same], axis=0))
+            self._borders.append(np.unique(seam[~is_same], axis=0))
+        self._above = pieces[-1].astype(np.int64) + first, labels[-1]
+        self._num_pieces += count
+
+    def pieces(self) -> "_Pieces":
+        """Return the pieces of all strips; `places` are empty without `has_neighbours`."""
+        parts = (self._labels, self._pixels, self._places, self._borders)
+        return _Pieces(*map(np.concatenate, parts))
+
+    def strip_of_pieces(self) -> Int[ndarray, " pieces"]:
+        """Return the strip that each piece lies in."""
+        return np.repeat(np.arange(len(self._labels)), [len(each) for each in self._labels])
+
+
+def _means(
+    sums: list[Float[ndarray, " pieces"]],
+    of_piece: Int[ndarray, " pieces"],
+    pixels: Int[ndarray, " regions"],
+) -> Float[ndarray, " regions"]:
+    """Return the mean over each region; NaN if there are no sums."""
+    if not sums:
+        return np.full(len(pixels), np.nan)
+    return np.bincount(of_piece, np.concatenate(sums)) / pixels
 
 
 def _strips(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -165,7 +212,7 @@ def _followed(targets: Int[ndarray, " pieces"]) -> Int[ndarray, " pieces"]:
 
 
 class _Pieces(NamedTuple):
-    """What `_absorb` needs of all pieces."""
+    """Data of all pieces that `_absorb` needs."""
 
     labels: Int[ndarray, " pieces"]
     pixels: Int[ndarray, " pieces"]

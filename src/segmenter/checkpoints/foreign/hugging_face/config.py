@@ -159,7 +159,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise UserError(f"{path} has more than {_MAX_BYTES >> 20} MiB, and is no such config")
+            raise UserError(
+                f"{path} has more than {_MAX_BYTES >> 20} MiB, which no such config has"
+            )
         content = json.loads(data)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -12,7 +12,7 @@ from segmenter.data.annotations.hex_colors import read_hex
 from segmenter.data.annotations.polygons import Ring, Size
 from segmenter.data.annotations.regions import (
     Bitmap,
-    DrawnPolygon,
+    PaintedPolygon,
     Region,
     Shape,
     as_ring,
@@ -132,9 +132,9 @@ def _region(given: _Object, size: Size) -> Region:
         return Bitmap(decode_bitmap(png, largest=size), left, top)
     outline = given.points or _Exterior()
     if given.geometryType == "polygon":
-        return DrawnPolygon(_ring(outline.exterior), tuple(map(_ring, outline.interior)))
+        return PaintedPolygon(_ring(outline.exterior), tuple(map(_ring, outline.interior)))
     if given.geometryType == "rectangle" and len(outline.exterior) == 2:
-        return DrawnPolygon(as_ring(rectangle(*outline.exterior[0], *outline.exterior[1])))
+        return PaintedPolygon(as_ring(rectangle(*outline.exterior[0], *outline.exterior[1])))
     raise ValueError(
         f"a {given.geometryType}, which has no area that is read; polygon, bitmap and rectangle "
         "are read: draw it so, or remove it"

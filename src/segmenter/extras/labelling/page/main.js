@@ -9,6 +9,7 @@ import { View } from "./view.js";
 const $ = (id) => document.getElementById(id);
 const view = new View($("canvas"));
 const tools = new Tools(view, { stroke, grow, accept: (runs) => accept({ runs }), restore: reload });
+const LEAST_LARGEST_BRUSH = 200;
 
 let folder = { classes: [], images: [] };
 let table = tableOf([]);
@@ -163,6 +164,7 @@ async function open(name) {
     const changes = new Changes(name, facts.version, showWaiting);
     Object.assign(image, facts, { changes });
     tools.reset(facts.width, facts.height);
+    $("size").max = Math.max(LEAST_LARGEST_BRUSH, Math.max(facts.width, facts.height) / 4);
     if (!isSizeChosen) setSize(Math.max(facts.width, facts.height) / 30);
     view.show(bitmap);
     view.labels = new Layer(facts.width, facts.height, labels.labels, table);
@@ -235,7 +237,9 @@ async function change(path, fields, { redraws = true } = {}) {
   const { changes, name } = image;
   try {
     complain(null);
-    const outcome = await changes.push(path, fields);
+    const saved = changes.push(path, fields);
+    if (!$("status").classList.contains("waiting")) say("saving…");
+    const outcome = await saved;
     if (image?.changes !== changes) {
       showState(name, outcome.state);
       return outcome;
@@ -243,12 +247,13 @@ async function change(path, fields, { redraws = true } = {}) {
     showOutcome(outcome);
     if (redraws && outcome.box) image.unseen = unite(image.unseen, outcome.box);
     if (image.unseen && !changes.count) await refresh();
-    say("saved");
+    say(changes.count ? "saving…" : "saved");
     propose();
     return outcome;
   } catch (error) {
     if (image?.changes === changes) {
       changes.close();
+      say("");
       await reopen();
       propose();
     }
@@ -307,7 +312,10 @@ function grow(row, column) {
 }
 
 function accept(fields) {
-  if (!proposal.number) return null;
+  if (!proposal.number) {
+    complain(new Error("there is no proposal to accept yet"));
+    return null;
+  }
   return change("accept", { proposal: proposal.number, ...fields });
 }
 
@@ -351,6 +359,7 @@ async function fetchProposal(asked) {
     view.proposal = new Layer(found.width, found.height, found.labels, table);
     $("proposal-status").textContent = `${folder.assistant}, ${Math.round(performance.now() - begin)} ms`;
     for (const id of ["accept", "accept-class"]) $(id).disabled = false;
+    prepareNext(asked);
   } catch (error) {
     if (image !== asked) { proposal.wanted = true; return; }
     if (error.code === "superseded") return;
@@ -358,6 +367,14 @@ async function fetchProposal(asked) {
     $("proposal-status").textContent = error instanceof Refusal ? error.message : "";
   }
   view.redraw();
+}
+
+// Let the service read the image that comes next while this one is looked at.
+function prepareNext(asked) {
+  const next = following();
+  if (asked.isNextPrepared || !next || next === asked.name) return;
+  asked.isNextPrepared = true;
+  ask("prepare", { image: next }).catch(() => {}); // opening it says what is wrong
 }
 
 // Controls
@@ -372,7 +389,7 @@ function chooseTool(tool) {
 }
 
 function setSize(size) {
-  tools.size = Math.min(Math.max(Math.round(size), 1), 200);
+  tools.size = Math.min(Math.max(Math.round(size), 1), Math.round($("size").max));
   $("size").value = tools.size;
   $("size-shown").textContent = tools.size;
   if (view.cursor) view.cursor.radius = tools.size / 2;
@@ -384,7 +401,10 @@ function chooseSize(size) {
   setSize(size);
 }
 
-function step(kind) { if (image?.changes && !$(kind).disabled) change(kind, {}); }
+function step(kind) {
+  if (kind === "undo" && tools.dropCorner()) return;
+  if (image?.changes && !$(kind).disabled) change(kind, {});
+}
 
 const KEYS = {
   b: () => chooseTool("brush"), e: () => chooseTool("eraser"), p: () => chooseTool("polygon"),

@@ -3,6 +3,8 @@
 import { boxOf, Touched } from "./runs.js";
 import { NOTHING } from "./layers.js";
 
+const NEAR = 12; // pixels of the window
+
 // Calls of `actions`: stroke(tool, label, runs), grow(row, column), accept(runs).
 export class Tools {
   constructor(view, actions) {
@@ -62,6 +64,21 @@ export class Tools {
     this.#finish("polygon", this.label);
   }
 
+  // Drop the last corner of the polygon; false if there is none.
+  dropCorner() {
+    if (!this.corners.length) return false;
+    this.corners.pop();
+    this.view.outline = [...this.corners];
+    this.view.redraw();
+    return true;
+  }
+
+  #isAtFirstCorner([x, y]) {
+    if (this.corners.length < 3) return false;
+    const [[x0, y0]] = this.corners;
+    return Math.hypot(x - x0, y - y0) * this.view.scale < NEAR;
+  }
+
   get #hasBrush() { return this.tool === "brush" || this.tool === "eraser"; }
 
   get #brushLabel() { return this.tool === "eraser" ? NOTHING : this.label; }
@@ -94,6 +111,8 @@ export class Tools {
       this.#dab(point);
     } else if (this.tool === "lasso") {
       this.active = { isLasso: true, points: [point] };
+    } else if (this.tool === "polygon" && this.#isAtFirstCorner(point)) {
+      this.closePolygon();
     } else if (this.tool === "polygon") {
       this.corners.push(point);
       this.view.outline = [...this.corners];

@@ -18,6 +18,7 @@ from segmenter.fitting.propose import label_pixels, propose
 from segmenter.fitting.samples import MAX_SAMPLES, sample_pixels
 from segmenter.fitting.start import prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
+from segmenter.model.segmenter import ImageSize
 from segmenter.options import DEFAULT_START, FitData
 from segmenter.runtimes.features import feature_runtime
 
@@ -83,9 +84,9 @@ class CachedFits:
         """Score a fit on images."""
         return self._score([(item, classifier) for item in items])
 
-    def confidence(self, item: Item, classifier: Classifier) -> float:
-        """Return the mean probability of the labels that a fit gives an image."""
-        return float(propose(self.store.read(item.image), classifier).confidence.mean())
+    def confidence(self, item: Item, classifier: Classifier, size: ImageSize) -> float:
+        """Return the mean probability of the labels that a fit gives an image, shown at a size."""
+        return float(propose(self.store.read(item.image), classifier, size).confidence.mean())
 
     def mean_token(self, item: Item) -> np.ndarray:
         """Return the mean of an image's tokens."""

@@ -41,6 +41,8 @@ from segmenter.evaluation.evaluate import Evaluation, count_agreement, evaluate
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol
 
+GROUPED_BY = ("data", "method", "short_side", "shifts", "labels")
+PRECISION = "tokens and fit in the precision of `segmenter fit` on this machine"
 _ALL = 0
 _UNET_SIDE = 416
 _UNET_BATCH = 8
@@ -103,7 +105,7 @@ def main() -> None:
         for draw in draws(trial.data, count, given.draws, given.folds, given.every):
             for method in given.methods:
                 add(trial, draw, method)
-    print_table(load(given.out, []))
+    print_table(load(given.out, {"groups": []})["groups"])
 
 
 def draws(
@@ -132,11 +134,11 @@ def draws(
 
 def add(trial: Trial, draw: Draw, method: str) -> None:
     """Run a method on a draw, unless it is in the file already."""
-    results = load(trial.given.out, [])
+    rows = load(trial.given.out, {"rows": []})["rows"]
     key = {"data": trial.given.data.name, "method": method, "labels": len(draw.labelled)}
     key |= {"draw": draw.number, "fold": draw.fold}
     key |= {"short_side": trial.short_side, "shifts": trial.shifts}
-    if any(all(each[name] == value for name, value in key.items()) for each in results):
+    if any(all(each[name] == value for name, value in key.items()) for each in rows):
         return
     result = METHODS[method](trial, draw)
     scores = result.evaluation.scores
@@ -151,7 +153,8 @@ def add(trial: Trial, draw: Draw, method: str) -> None:
         "ious": {each.name: _rounded(each.iou) for each in scores.classes},
     }
     print({name: found[name] for name in (*key, "miou", "estimate", "seconds")}, flush=True)
-    save(trial.given.out, [*results, found], "tokens as computed on this machine")
+    rows.append(found)
+    save(trial.given.out, {"rows": rows, "groups": groups(rows)}, PRECISION)
 
 
 def _rounded(share: float | None) -> float | None:
@@ -263,17 +266,41 @@ def _tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def print_table(results: Sequence[dict[str, Any]]) -> None:
-    """Print the mean and the spread of the draws for each method, size and number of images."""
-    groups: dict[tuple[Any, ...], list[float]] = {}
-    for each in results:
-        key = (each["data"], each["method"], each["short_side"], each["shifts"], each["labels"])
-        groups.setdefault(key, []).append(100 * each["miou"])
-    print("| data | method | short side | shifts | images | draws | mIoU | lowest | highest |")
-    print("|---" * 9 + "|")
-    for key, mious in sorted(groups.items()):
-        figures = f"{np.mean(mious):.2f} | {min(mious):.2f} | {max(mious):.2f}"
-        print(f"| {' | '.join(map(str, key))} | {len(mious)} | {figures} |")
+def groups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and spread of the draws for each method, size and number of images."""
+    members: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(tuple(row[name] for name in GROUPED_BY), []).append(row)
+    return [
+        dict(zip(GROUPED_BY, key, strict=True)) | _summary(members[key]) for key in sorted(members)
+    ]
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    mious = [row["miou"] for row in rows]
+    estimates = [row["estimate"] for row in rows if row["estimate"] is not None]
+    return {
+        "draws": len(rows),
+        "miou": _rounded(np.mean(mious)),
+        "lowest": min(mious),
+        "highest": max(mious),
+        "pixel_accuracy": _rounded(np.mean([row["pixel_accuracy"] for row in rows])),
+        "estimate": _rounded(np.mean(estimates)) if estimates else None,
+        "seconds": round(float(np.mean([row["seconds"] for row in rows])), 1),
+        "token_seconds": rows[0]["token_seconds"],
+        "ious": {
+            name: _rounded(np.mean([row["ious"][name] or 0.0 for row in rows]))
+            for name in rows[0]["ious"]
+        },
+    }
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each group."""
+    shown = (*GROUPED_BY, "draws", "miou", "lowest", "highest", "seconds")
+    print(f"| {' | '.join(shown)} |\n{'|---' * len(shown)}|")
+    for row in rows:
+        print(f"| {' | '.join(str(row[name]) for name in shown)} |")
 
 
 METHODS: dict[str, Callable[..., Result]] = {

@@ -198,6 +198,6 @@ def test_an_imported_model_with_one_logit_takes_one_class_and_its_background() -
 
 def test_class_weights_name_background_and_class(data_set: Path) -> None:
     recipe = make_recipe(data_set, loss={"class_weights": {"blue": 5}})
-    loss = build_loss(recipe, ONE, np.array([[10, 1]]))
+    loss = build_loss(recipe, Segmenter(one_class_spec()), np.array([[10, 1]]))
     assert loss.class_weights is not None
     assert loss.class_weights.tolist() == [1, 5]

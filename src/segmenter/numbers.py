@@ -99,6 +99,9 @@ TEMPERATURE = Interval(ge=1e-3, le=1e3)
 FOCAL_GAMMA = Interval(ge=0, le=10)
 PIXELS = Interval(ge=1, le=2**31)
 """Of a batch."""
+POINTS = Interval(ge=1, le=2**20)
+"""Of a mask."""
+OVERSAMPLING = Interval(ge=1, le=100)
 
 Blocks = Annotated[Whole, BLOCKS]
 Epsilon = Annotated[Real, EPSILON]

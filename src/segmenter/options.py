@@ -149,7 +149,7 @@ class Views(Sizes):
     """Evaluation protocol: a published one, and changes to its fields."""
 
     protocol: str | None = None
-    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg.
+    """Evaluate as a published code base does: segmenter, segmenter-miou, mmseg, paddleseg, eomt.
     [default: as the model itself says]"""
     whole: bool = False
     """Feed each image as a whole, without windows; the same as `--window 0`."""
@@ -440,3 +440,11 @@ class FitOutput(Output):
 
     json: Path | None = None
     """File for everything that was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestOutput(FitOutput):
+    """Where the images to label next are listed."""
+
+    report: Path | None = None
+    """Folder for a page with tables and pictures."""

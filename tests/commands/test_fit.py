@@ -14,6 +14,7 @@ import segmenter
 from segmenter.checkpoints import save
 from segmenter.data.folder import Item
 from segmenter.data.trained_on import read_trained_on
+from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import count_agreement
 from segmenter.model import Protocol, Segmenter
 from segmenter.recipe import read_recipe
@@ -187,7 +188,29 @@ def make_the_model_before() -> None:
     Path("model.safetensors").touch()
 
 
+def leave_no_image() -> None:
+    for path in Path("data/images").rglob("*.png"):
+        path.unlink()
+
+
+def make_all_values_one_class() -> None:
+    Path("data/classes.yaml").write_text("classes:\n- {name: all, values: [0, 1, 2]}\n")
+
+
+def cut_an_image() -> None:
+    image = min(Path("data/images/train").iterdir())
+    image.write_bytes(image.read_bytes()[:50])
+
+
+def damage_the_start() -> None:
+    Path("start.safetensors").write_bytes(b"cut")
+
+
 MISTAKES = {
+    "no image": (leave_no_image, "no image in data/images"),
+    "one class": (make_all_values_one_class, "are of one class, 'all', and two are needed"),
+    "a cut image": (cut_an_image, "1 of 4 labelled images cannot be used; the first: data/images"),
+    "a damaged start": (damage_the_start, "start.safetensors is not a checkpoint"),
     "no mask": (leave_no_mask, "mask"),
     "strokes of one class": (leave_one_class, "'class-2', and two are needed"),
     "nothing labelled": (leave_nothing_labelled, "no pixel of the masks of data is labelled"),
@@ -227,3 +250,26 @@ def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert fitted.is_tuned
     spec = segmenter.load(fitted.path).spec
     assert spec.provenance == "Decoder fitted to 4 images, then trained with the last blocks."
+
+
+def test_a_class_thinner_than_a_patch_is_named_with_what_helps(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    for path in masks():
+        labels = np.zeros((64, 64))
+        labels[:, ::16], labels[:, 30:40] = 1, 2
+        paint(path, labels)
+    hint = "'class-1' is typically 0.1 patches wide: --shifts 2 makes tokens twice as fine"
+    assert run(*FIT, "model.safetensors") == 0
+    assert hint in capsys.readouterr().err
+    assert run(*FIT, "finer.safetensors", "--shifts", "2") == 0
+    assert "--shifts" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shifts", ["0", "3"])
+def test_a_number_of_shifts_that_is_not_offered_is_refused(
+    shifts: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert "shifts" in refused(capsys, *FIT, "model.safetensors", "--shifts", shifts)
+    with pytest.raises(UserError, match="shifts"):
+        segmenter.fit("data", "model.safetensors", shifts=int(shifts))  # pyright: ignore[reportArgumentType]

@@ -101,6 +101,42 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
         make_store(tmp_path).read(tmp_path / "gone.png")
 
 
+def test_cut_tokens_are_made_anew(tmp_path: Path) -> None:
+    kept, image = tmp_path / "kept", tmp_path / "image.png"
+    Image.fromarray(some_image()).save(image)
+    first = make_store(kept).read(image)
+    (entry,) = kept.iterdir()
+    for size in (0, 10, 100):
+        entry.write_bytes(entry.read_bytes()[:size])
+        assert (make_store(kept).read(image).grid == first.grid).all()
+
+
+def test_tokens_of_another_encoder_under_the_same_name_are_made_anew(tmp_path: Path) -> None:
+    kept, image = tmp_path / "kept", tmp_path / "image.png"
+    Image.fromarray(some_image()).save(image)
+    first = make_store(kept).read(image)
+    (entry,) = kept.iterdir()
+    make_store(tmp_path / "other", seed=1).read(image)
+    (other,) = (tmp_path / "other").iterdir()
+    entry.write_bytes(other.read_bytes())
+    assert (make_store(kept).read(image).grid == first.grid).all()
+
+
+def test_an_image_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image.png"
+    Image.fromarray(some_image()).save(image)
+
+    def replaced_meanwhile(path: Path, **_: object) -> np.ndarray:
+        Image.fromarray(some_image(1)).save(path)
+        return some_image()
+
+    monkeypatch.setattr("segmenter.fitting.tokens.decode_image", replaced_meanwhile)
+    with pytest.raises(UserError, match=r"image\.png was changed while it was read; try again"):
+        make_store(tmp_path / "kept").read(image)
+
+
 def test_the_entries_used_longest_ago_go_first(tmp_path: Path) -> None:
     import os
 

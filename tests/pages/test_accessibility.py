@@ -10,6 +10,7 @@ from PIL import Image
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
+from segmenter.training.log.curves import write_curves
 from tests.helpers.browser import (
     ARTEFACTS,
     BROWSER,
@@ -32,8 +33,20 @@ COMMANDS = {
     "evaluate": "evaluate {} data --split val --statistics --report evaluate",
     "compare": "compare {} {} data --split val --report compare",
     "check": "check data --report check",
+    "doubts": "check data --model model.safetensors --report doubts",
     "explain": "explain data/images/val/photo-0.png --out explain --model",
 }
+PLACES = {name: f"{name}/index.html" for name in COMMANDS} | {"curves": "curves/curves.html"}
+LOG = """\
+{"step": 1, "train/loss": 2.4, "train/lr": 0.0001}
+{"step": 2, "train/loss": 1.9, "train/lr": 0.0002}
+{"step": 2, "val/miou": 0.31}
+"""
+PICTURES_THAT_MOVE_THE_PAGE = """[...document.images]
+  .filter((each) => each.loading === "lazy")
+  .filter((each) => !each.getAttribute("width") || !each.getAttribute("height"))
+  .map((each) => each.alt)"""
+"""Pictures that are loaded late, and take no place before."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +70,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = command.replace("{}", "model.safetensors")
             words += " model.safetensors" if words.endswith("--model") else ""
             assert run(*words.split()) in (0, 3)
+        Path("curves").mkdir()
+        Path("curves/log.jsonl").write_text(LOG)
+        write_curves(Path("curves"), "a run", 4)
     return folder
 
 
@@ -68,16 +84,17 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", PLACES)
 def test_a_page_has_no_serious_finding_and_fits_the_window(
     name: str, size: str, scheme: str, written: Path, browser: Any, axe: str
 ) -> None:
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     problems = watch(page)
-    page.goto((written / name / "index.html").as_uri())
+    page.goto((written / PLACES[name]).as_uri())
     assert serious_findings(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate(PICTURES_THAT_MOVE_THE_PAGE) == []
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ARTEFACTS / f"{name}-{size}-{scheme}.png", full_page=True)
     page.close()

@@ -52,7 +52,7 @@ def test_one_module_makes_jinja_environments() -> None:
 def test_a_page_escapes_names_and_ends_with_its_footer() -> None:
     values = {"name": "<b>\u202e", "done": 0, "steps": 1, "tiles": [], "charts": []}
     page = render_page("segmenter.training.log", "curves.html.jinja", **values).decode()
-    assert "<h1>&lt;b&gt;\\u202e</h1>" in page
+    assert "<h1>Training: &lt;b&gt;\\u202e</h1>" in page
     assert page.index("</style>") < page.index("<header>") < page.index("<footer>")
 
 

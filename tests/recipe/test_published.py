@@ -12,8 +12,11 @@ import yaml
 from segmenter.data.published import SETS
 from segmenter.data.published.open_data import split_name
 from segmenter.model import ModelSpec, Segmenter
-from segmenter.model.architectures import HALF, IMAGENET_ROUNDED
+from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED
+from segmenter.model.decoders import EoMTQueriesSpec
+from segmenter.model.protocol import published_protocol
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
+from segmenter.recipe.loss import QueryLossRecipe
 from segmenter.training.model_spec import build_spec
 from segmenter.training.optimizer import learning_rate, make_optimizer
 from tests.helpers.command_line import refused, run
@@ -61,6 +64,14 @@ DISTILLED = {
     "ade20k-segmenter-deit-b-linear": Published("", "linear", ("47.1", "48.1"), 87),
     "ade20k-segmenter-deit-b-mask": Published("", "mask", ("48.7", "50.1"), 106),
 }
+DASH = "\N{EN DASH}"
+EOMT = {
+    "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt-queries", ("58.4", DASH)),
+    "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt-queries", ("59.5", DASH)),
+    "cityscapes-eomt-l": Published(
+        "large_patch14_reg4_dinov2", "eomt-queries", ("84.2", DASH), None, "cityscapes", 1024
+    ),
+}
 ALL = PADDLESEG | PAPER | DISTILLED
 OF_THE_PAPER = sorted(PAPER | DISTILLED)
 
@@ -91,7 +102,7 @@ def spec_of(name: str) -> ModelSpec:
 
 def test_every_published_system_has_a_recipe() -> None:
     ours = {"street", "street-eomt", "street-linear", "street-tiny", "finetune"}
-    assert set(packaged_recipes()) == set(ALL) | ours
+    assert set(packaged_recipes()) == set(ALL | EOMT) | ours
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -137,6 +148,27 @@ def test_the_model_is_the_published_one(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("name", EOMT)
+def test_an_eomt_has_the_published_settings(name: str) -> None:
+    recipe, spec, published = recipe_of(name), spec_of(name), EOMT[name]
+    head = packaged_recipes()[name].read_text().splitlines()[:6]
+    assert head[0] == f"# segmenter train {name} --device cuda"
+    assert f"# Published mIoU: {published.mious[0]} (single scale). Not measured here." in head
+    assert spec.encoder.architecture == f"vit_{published.encoder}"
+    assert (spec.encoder.patch_size, spec.encoder.num_prefix_tokens) == (16, 5)
+    grid = published.crop // 16
+    assert spec.encoder.table_grid == (None if "dinov3" in name else (grid, grid))
+    assert spec.decoder == EoMTQueriesSpec(queries=100, blocks=4, doublings=2, cells=16)
+    assert spec.normalization == IMAGENET
+    assert recipe.loss.queries == QueryLossRecipe(ignored_pixels="negative")
+    epochs = {"ade20k-eomt-l": 31, "ade20k-eomt-l-dinov3": 16, "cityscapes-eomt-l": 107}[name]
+    assert recipe.schedule.steps == SETS[published.data_set].counts["train"] // 16 * epochs
+    assert recipe.batch_size == 16
+    assert (recipe.optimizer.weight_decay, recipe.optimizer.clip_grad_norm) == (0.05, 0.01)
+    expected = published_protocol("eomt", window=published.crop, short_side=published.crop)
+    assert spec.protocol == expected.model_copy(update={"max_ratio": spec.protocol.max_ratio})
+
+
 @pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if ALL[name].millions])
 def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
     spec = spec_of(name)
@@ -147,7 +179,7 @@ def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
     assert with_classifier / 1e6 == pytest.approx(ALL[name].millions, rel=0.03)
 
 
-@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize("name", sorted(ALL | EOMT))
 def test_timm_has_the_weights(name: str) -> None:
     timm = pytest.importorskip("timm")
     weights = recipe_of(name).model.weights or ""
@@ -234,11 +266,29 @@ def test_a_published_recipe_trains_on_its_data_set(
     assert (tmp_path / "runs" / name / "last.safetensors").is_file()
 
 
+def test_a_published_eomt_trains_and_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tree("cityscapes", Path("data/cityscapes"), values=[7, 8, 11])
+    tiny = "--model.weights null --model.encoder vit_tiny_patch16_224 --model.encoder_depth 2"
+    tiny += " --model.decoder.blocks 1 --model.position_grid 2 --augment.crop_size 32"
+    tiny += " --model.decoder.queries 20 --loss.queries.points 50 --precision float32"
+    sizes = "--protocol.short_side 32 --protocol.window 32 --protocol.stride 32"
+    few = "--schedule.steps 6 --schedule.warmup_steps 1 --schedule.encoder_warmup_steps 2"
+    few += " --batch_size 2 --workers 0"
+    assert run("train", "cityscapes-eomt-l", *f"{tiny} {sizes} {few}".split()) == 0
+    model = "runs/cityscapes-eomt-l/last.safetensors"
+    assert run("evaluate", model, "cityscapes:data/cityscapes") == 0
+    assert run("predict", "data/cityscapes/leftImg8bit/val", "--model", model, "--out", "out") == 0
+    assert run("export", model, "model.onnx") == 0
+
+
 @pytest.mark.skipif(not DOCS.is_dir(), reason=f"{NOT_HERE}: the repository")
 def test_the_page_on_recipes_lists_each_with_its_scores_and_its_example_is_a_recipe() -> None:
     page = (DOCS / "reference/recipes.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    for name, published in ALL.items():
+    for name, published in (ALL | EOMT).items():
         row = next(row for row in rows if row.startswith(f"| `{name}` |"))
         assert row.endswith(f"| {published.mious[0]} | {published.mious[1]} |")
         recipe = recipe_of(name)

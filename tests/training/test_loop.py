@@ -32,6 +32,8 @@ LATER_DECODERS = (
     {"kind": "atm", "blocks": 2},
     {"kind": "eomt", "blocks": 1, "cells": 2},
 )
+QUERIES = {"kind": "eomt-queries", "queries": 5, "blocks": 1, "doublings": 1, "cells": 4}
+FEW_POINTS = {"queries": {"points": 500}}
 
 
 @pytest.mark.parametrize(
@@ -78,11 +80,32 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_to_the_bit(
     assert equal(data_set / "unbroken", data_set / "broken")
 
 
-@pytest.mark.parametrize("decoder", LATER_DECODERS, ids=lambda value: value["kind"])
+@pytest.mark.slow
+def test_queries_learn_four_images_by_heart(data_set: Path) -> None:
+    recipe = make_recipe(
+        data_set,
+        model={"decoder": QUERIES, "drop_path": 0.0},
+        augment={"flip": 0.0},
+        loss=FEW_POINTS,
+        optimizer={"lr": 1e-3, "clip_grad_norm": 1.0},
+        schedule={"steps": 240, "warmup_steps": 20, "power": 0.3},
+        evaluate_every=240,
+        save_every=1000,
+    )
+    run_training(recipe, data_set / "run", "cpu", resume=False)
+    lines = log(data_set / "run")
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    found = segmenter.evaluate(data_set / "run/last.safetensors", data_set, split="train")
+    assert losses[-1] < 0.1 * losses[0]
+    assert found.scores.miou > 0.95
+
+
+@pytest.mark.parametrize("decoder", [*LATER_DECODERS, QUERIES], ids=lambda value: value["kind"])
 def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
     data_set: Path, monkeypatch: pytest.MonkeyPatch, decoder: dict[str, object]
 ) -> None:
-    recipe = make_recipe(data_set, model={"decoder": decoder}, data={"val": None}, ema_decay=0.9)
+    changes = {"model": {"decoder": decoder}, "data": {"val": None}, "loss": FEW_POINTS}
+    recipe = make_recipe(data_set, **changes, ema_decay=0.9)
     run_training(recipe, data_set / "unbroken", "cpu", resume=False)
     with monkeypatch.context() as patch:
         stop_after(patch, 3)

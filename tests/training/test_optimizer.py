@@ -6,6 +6,7 @@ import torch
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.training.optimizer import (
+    encoder_share,
     freeze,
     layer_level,
     learning_rate,
@@ -99,3 +100,23 @@ def test_warmup_rises_linearly() -> None:
     plain = ScheduleRecipe(steps=1000)
     factors = [learning_rate(1.0, schedule, s) / learning_rate(1.0, plain, s) for s in range(12)]
     torch.testing.assert_close(factors[:11], [*(i / 10 for i in range(1, 11)), 1.0])
+
+
+def test_the_encoder_learns_after_the_decoder_has_warmed_up() -> None:
+    schedule = ScheduleRecipe(steps=100, warmup_steps=10, encoder_warmup_steps=20)
+    shares = [encoder_share(schedule, step) for step in (0, 10, 20, 30, 99)]
+    assert shares == [0, 0, 0.5, 1, 1]
+    assert encoder_share(ScheduleRecipe(steps=100, warmup_steps=10), 0) == 1
+    model = Segmenter(make_spec())
+    optimizer = make_optimizer(model, OptimizerRecipe(name="adamw", lr=1.0))
+    set_learning_rate(optimizer, 0.5, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            is_encoder = names[id(parameter)].startswith("encoder.")
+            assert group["lr"] == (0 if is_encoder else 0.5)
+
+
+def test_two_warm_ups_longer_than_the_run_are_refused() -> None:
+    with pytest.raises(ValueError, match="together must be less than steps"):
+        ScheduleRecipe(steps=30, warmup_steps=10, encoder_warmup_steps=20)

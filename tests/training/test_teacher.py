@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import segmenter
 from segmenter import UserError
@@ -54,8 +55,12 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return {"model": str(root / "run/last.safetensors"), "unlabelled": str(images)}
 
 
+def outputs(logits: Tensor, tokens: Tensor) -> Outputs:
+    return Outputs(tokens, lambda: logits)
+
+
 def random_outputs(*shape: int) -> Outputs:
-    return Outputs(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
+    return outputs(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
 
 
 def a_teacher(**fields: float) -> Teacher:
@@ -90,8 +95,8 @@ def test_tokens_are_compared_by_their_distance_in_units_of_the_teachers_spread()
 
 def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
     wanted = random_outputs(2, 3, 8, 8)
-    given = Outputs(*(each.clone().requires_grad_() for each in wanted))
-    loss = a_teacher(temperature=2.0, tokens=1.0).loss(given, wanted, 1.0)
+    given = [each.clone().requires_grad_() for each in (wanted.logits, wanted.tokens)]
+    loss = a_teacher(temperature=2.0, tokens=1.0).loss(outputs(*given), wanted, 1.0)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
     for each in given:
@@ -104,7 +109,9 @@ def test_the_parts_of_a_batch_add_up() -> None:
     student, wanted = random_outputs(4, 3, 8, 8), random_outputs(4, 3, 8, 8)
     whole = teacher.loss(student, wanted, 1.0)
     halves = [
-        teacher.loss(*(Outputs(*(t[part] for t in each)) for each in (student, wanted)), 0.5)
+        teacher.loss(
+            *(outputs(each.logits[part], each.tokens[part]) for each in (student, wanted)), 0.5
+        )
         for part in (slice(2), slice(2, 4))
     ]
     assert float(whole) == pytest.approx(float(sum(halves)), rel=1e-5)

@@ -57,7 +57,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
         raise UserError(f"{data} has no image with a mask; label one: masks/NAME.png")
     others = tuple(each for each in folder.problems if each.kind not in _UNLABELLED)
     used = replace(folder, splits={"fit": items}, problems=others)
-    found = read_training_data(used, items, (), workers=os.cpu_count() or 1)
+    found = read_training_data(used, items, (), workers=os.cpu_count() or 1, max_unreadable=None)
     if depth := describe_bits(found.deep_images, folder.classes.image_bits):
         log(depth)
     bits = set_bits(found.deep_images, folder.classes.image_bits)

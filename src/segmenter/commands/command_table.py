@@ -87,7 +87,7 @@ DATA = {
         "suggest",
         "List the images that are worth most to label next: where a model is unsure, and which are "
         "unlike those that are labelled.",
-        ("FOLDER --model MODEL", "FOLDER --model MODEL --json next.json"),
+        ("FOLDER --model MODEL", "FOLDER --model MODEL --report next --json next.json"),
     ),
     "label": Command(
         "label",

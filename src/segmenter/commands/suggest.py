@@ -17,7 +17,7 @@ def suggest(
     model: str,
     most: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
     device: Device = options.Device(),
-    output: Annotated[options.FitOutput, flat("Output")] = options.FitOutput(),
+    output: Annotated[options.SuggestOutput, flat("Output")] = options.SuggestOutput(),
 ) -> None:
     """Run `segmenter suggest`.
 

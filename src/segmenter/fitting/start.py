@@ -71,7 +71,25 @@ def prepare_start(
     model = build_model(recipe, classes, start, lines.append)
     model.spec = model.spec.model_copy(update={"recipe": None})
     terms = inherited_terms(recipe, licenses)
-    return Start(model, recipe, tuple(each for each in (*lines, choice.reason, terms) if each))
+    thin = "" if shifts > 1 else _thin_line(model, facts)
+    return Start(
+        model, recipe, tuple(each for each in (*lines, choice.reason, thin, terms) if each)
+    )
+
+
+def _thin_line(model: Segmenter, facts: SizeFacts) -> str:
+    """Say which class is thinner than a patch, and what helps; empty if none is."""
+    thinnest, short_side = facts.thinnest(), model.spec.protocol.short_side
+    if thinnest is None or short_side is None:
+        return ""
+    num_patches = round(thinnest.share * short_side / model.spec.encoder.patch_size, 1)
+    if num_patches >= 1:
+        return ""
+    name = model.spec.classes.names[thinnest.index]
+    return (
+        f"{name!r} is typically {num_patches} patches wide: --shifts 2 makes tokens twice as fine, "
+        "and takes four times as long"
+    )
 
 
 def starting_model_for(

@@ -66,7 +66,7 @@ def tune(
     choose_attention(tuned, recipe.precision)
     optimizer = make_optimizer(tuned, recipe.optimizer)
     average = WeightAverage(tuned, recipe.ema_decay)
-    loss = build_loss(recipe, model.spec.classes, pixel_counts)
+    loss = build_loss(recipe, model, pixel_counts)
     stream = build_stream(recipe, tuned, tuple(items), pixel_counts)
     distributed = DistributedModel(tuned)
     batches = make_loader(

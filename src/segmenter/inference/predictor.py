@@ -106,8 +106,8 @@ class Predictor:
         model: A model, the bundled name or path of one, an exported file, or an open runtime, which
             has its own device, runtime, precision and merge threshold.
         protocol: How an image is fed to the model: an `EvaluationProtocol`, or the name of a
-            published one (`segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`). If None, the
-            model's own.
+            published one (`segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`, `eomt`). If None,
+            the model's own.
         flip: Whether to average with the mirrored image; the same as symmetry `mirror`. If None,
             as the protocol says.
         symmetry: Flipped and turned images to average over: `none`, `mirror` (left to right),

@@ -17,7 +17,7 @@ Ratio = Annotated[Finite, RATIO]
 Scale = Annotated[Finite, SCALE]
 
 
-PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg"]
+PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg", "eomt"]
 """Protocols of published code bases."""
 AbsentRule = Literal["skip", "one", "zero"]
 """IoU of a class that is in neither truth nor prediction of a whole data set.
@@ -158,6 +158,16 @@ _RULES: dict[PublishedName, dict[str, Any]] = {
         "average": "logits",
         "scales_of": "resized",
         "absent_classes": "one",
+    },
+    # tue-mps/eomt: training/lightning_module.py. It knows no largest ratio either.
+    "eomt": {
+        "max_ratio": 64.0,
+        "rounding": "half-even",
+        "resize_filter": "antialias",
+        "spacing": "even",
+        "window_average": "scores",
+        "average": "logits",
+        "scales_of": "resized",
     },
 }
 _OVERLAP = {"segmenter-miou": 32, "mmseg": 32, "paddleseg": 0}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.image_spec import HIGHEST_LEVEL, LOWEST_LEVEL
-from segmenter.model.decoders.decoder import build_decoder
+from segmenter.model.decoders.decoder import QueryPrediction, build_decoder
 from segmenter.model.encoder import Encoder, Grid, is_exporting
 from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import ModelSpec
@@ -123,7 +123,37 @@ class Segmenter(nn.Module):
         """
         if drop_path_scales is not None:
             drop_path_scales = drop_path_scales[len(self.encoder.drop_rates) :]
-        logits = self.decoder(features, grid, drop_path_scales)
+        return self._with_background(self.decoder(features, grid, drop_path_scales))
+
+    def predictions(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], list[QueryPrediction]]:
+        """Encode normalised and padded images in training; see `Decoder.predictions`."""
+        if drop_path_scales is not None:
+            drop_path_scales = drop_path_scales[: len(self.encoder.drop_rates)]
+        return self.decoder.predictions(self.encoder, images, drop_path_scales)
+
+    def decode_prediction(
+        self, prediction: QueryPrediction
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Score every class at every patch from the final prediction, as `decode` does."""
+        return self._with_background(self.decoder.scores(prediction))
+
+    def image_share(self, prediction: QueryPrediction, size: ImageSize) -> tuple[float, float]:
+        """Return the share of masks' height and width that an image fills; the rest is padding."""
+        cells = self.spec.decoder.logits_per_patch_side
+        height, width = (
+            length / self.spec.upsampled_length(patches * cells, length)
+            for patches, length in zip(self.decoder.grid_of(prediction), size, strict=True)
+        )
+        return height, width
+
+    def _with_background(
+        self, logits: Float[Tensor, "batch classes rows columns"]
+    ) -> Float[Tensor, "batch _ rows columns"]:
+        """Put the background before the one class, where the spec has one."""
         if self.spec.classes.background:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits

@@ -26,6 +26,17 @@ PAGE_NAME = "index.html"
 _QUALITY = 85
 _MAX_MAP_SIDE = 160  # pixels of a map that names the class under the pointer
 _PACKAGE = "vit-segmenter"
+_SETTINGS = {
+    "a": "A",
+    "b": "B",
+    "decode": "label rule",
+    "how_a": "settings of A",
+    "how_b": "settings of B",
+    "ids": "values of the label maps",
+    "maps": "label maps",
+    "merge_tokens": "merge threshold",
+}
+"""Words for keys of a context, where other words are clearer than the keys."""
 
 
 def template_environment(package: str, *, is_html: bool = True) -> Environment:
@@ -50,6 +61,7 @@ def template_environment(package: str, *, is_html: bool = True) -> Environment:
         "css_color": css_color,
         "percent": percent,
         "plain": _plain,
+        "setting": _setting,
         "span": span,
     }
     package_facts = metadata(_PACKAGE)
@@ -141,11 +153,22 @@ def _with_code(text: str) -> Markup:
     return Markup("").join(parts)
 
 
+def _setting(key: str) -> str:
+    """Return the words for a key of a context."""
+    return _SETTINGS.get(key, key.replace("_", " "))
+
+
 def _plain(value: object) -> str:
-    """Return a value of a context as a person would write it."""
+    """Return a value of a context as a person would write it.
+
+    Of settings inside a setting, those that are off are left out, and so is the licence, which the
+    head of the page states.
+    """
     if isinstance(value, Mapping):
         return ", ".join(
-            f"{str(key).replace('_', ' ')} {_plain(inner)}" for key, inner in value.items()
+            f"{_setting(key)} {_plain(inner)}"
+            for key, inner in value.items()
+            if inner is not None and inner is not False and key != "license"
         )
     if isinstance(value, list | tuple):
         return ", ".join(_plain(inner) for inner in value) or "none"

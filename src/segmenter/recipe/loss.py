@@ -1,4 +1,4 @@
-"""The loss of a recipe: a term over pixels, two overlap terms, and distillation."""
+"""The loss of a recipe: terms over pixels, or over queries, and distillation."""
 
 from typing import Annotated, Literal
 
@@ -52,11 +52,44 @@ class TeacherRecipe(BaseModel):
     """Share of crops taken from the images in `unlabelled`."""
 
 
+class QueryLossRecipe(BaseModel):
+    """The loss of decoders whose queries have a mask and a class each (Mask2Former, EoMT)."""
+
+    model_config = STRICT
+
+    classification: Weight = 2.0
+    """Weight of the cross entropy of the queries' classes."""
+    mask: Weight = 5.0
+    """Weight of the binary cross entropy of the masks."""
+    dice: Weight = 5.0
+    """Weight of 1 - soft Dice of the masks."""
+    no_object: Annotated[Real, numbers.SHARE] = 0.1
+    """Weight of queries that no mask is matched with, in the cross entropy of classes."""
+    points: Annotated[Whole, numbers.POINTS] = 12_544
+    """Points at which each mask is compared; fewer points need less time and memory."""
+    oversampling: Annotated[Real, numbers.OVERSAMPLING] = 3.0
+    """Points that are drawn to find uncertain ones, as a multiple of `points`."""
+    uncertain: Annotated[Real, numbers.SHARE] = 0.75
+    """Share of the points that are the most uncertain of those drawn; others are random."""
+    ignored_pixels: Literal["excluded", "negative"] = "excluded"
+    """`excluded`: ignored pixels count in no mask. `negative`: they are outside of all masks, as in
+    Mask2Former and EoMT."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "QueryLossRecipe":
+        if not (self.classification and (self.mask or self.dice)):
+            raise ValueError(
+                "queries learn from their classes and masks: classification and one of mask and "
+                "dice must be > 0"
+            )
+        return self
+
+
 class LossRecipe(BaseModel):
     """A weighted sum of a term over pixels, Dice, Lovász, and distillation from a teacher.
 
     The term over pixels is the cross entropy, as `class_weights`, `focal` and `ohem` change it; the
-    three can be combined.
+    three can be combined. Decoders with queries learn by `queries` instead of these terms.
     """
 
     model_config = STRICT
@@ -81,6 +114,8 @@ class LossRecipe(BaseModel):
     """Weight of 1 - soft Dice."""
     lovasz: Weight = 0.0
     """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
+    queries: QueryLossRecipe = QueryLossRecipe()
+    """The loss of the decoder `eomt-queries`, instead of the terms above."""
     teacher: TeacherRecipe | None = None
     """Distillation from a trained model, beside the labels. None: no distillation."""
 

@@ -48,6 +48,9 @@ class ScheduleRecipe(BaseModel):
     """Optimizer updates."""
     warmup_steps: Annotated[Whole, numbers.WARMUP_STEPS] = 0
     """Steps over which the rate rises linearly from 0."""
+    encoder_warmup_steps: Annotated[Whole, numbers.WARMUP_STEPS] = 0
+    """Steps after `warmup_steps` over which the encoder's rate rises linearly; before them, the
+    encoder does not learn (EoMT). 0: it rises with the decoder's rate."""
     power: Annotated[Real, numbers.POWER] = 0.9
     """The rate falls as (1 - step / steps) ** power."""
     final_lr: Annotated[Real, numbers.FINAL_RATE] = 0.0
@@ -55,6 +58,11 @@ class ScheduleRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleRecipe":
+        if self.warmup_steps + self.encoder_warmup_steps >= self.steps > self.warmup_steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) and encoder_warmup_steps "
+                f"({self.encoder_warmup_steps}) together must be less than steps ({self.steps})"
+            )
         if self.warmup_steps >= self.steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps}); "

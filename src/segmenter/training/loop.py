@@ -26,6 +26,7 @@ from segmenter.training.ema import WeightAverage
 from segmenter.training.log.lines import Log, log_to
 from segmenter.training.log.report import TrainingReport
 from segmenter.training.optimizer import (
+    encoder_share,
     freeze,
     learning_rate,
     make_optimizer,
@@ -84,7 +85,8 @@ def train(
             batch = _next_batch(batches, processes, report)
             if batch is not None:
                 rate = learning_rate(recipe.optimizer.lr, recipe.schedule, state.step)
-                set_learning_rate(optimizer, rate)
+                share = encoder_share(recipe.schedule, state.step)
+                set_learning_rate(optimizer, rate, share)
                 run.model.decoder.before_step(state.step / recipe.schedule.steps)
                 result = train_step(
                     model, optimizer, batch, recipe, run.loss, scaler, teacher, state.limit

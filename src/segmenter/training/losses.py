@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +17,7 @@ from segmenter.data.class_weights import weights_by_rule
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
 from segmenter.recipe.loss import ClassWeightRule, LossRecipe, OhemRecipe
+from segmenter.training.parallel import Outputs
 
 _MAX_SORTED_PIXELS = 2**16
 
@@ -45,6 +46,21 @@ class Loss:
         if self.recipe.average == "all":
             return labels.numel()
         return int((labels != self.ignore_index).sum())
+
+    def totals(self, labels: Int[Tensor, "batch height width"]) -> Float64[Tensor, "1"]:
+        """Return what the sums over a batch are divided by: its pixels."""
+        return torch.tensor([self.num_pixels(labels)], dtype=torch.float64)
+
+    def of_part(
+        self,
+        outputs: Outputs,
+        labels: Int[Tensor, "batch height width"],
+        positions: Int64[Tensor, " batch"],  # noqa: ARG002 - nothing is drawn
+        totals: Float64[Tensor, "1"],
+        share: float,
+    ) -> Float[Tensor, ""]:
+        """Return the loss of a part of a batch, from its outputs."""
+        return self(outputs.logits, labels, int(totals[0]), share)
 
     def __call__(
         self,

@@ -29,10 +29,11 @@ def freeze(model: Segmenter, recipe: OptimizerRecipe) -> None:
 def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """Group the parameters that are not frozen by rate and decay.
 
-    Each group has a `lr_factor`: its learning rate as a multiple of the recipe's `lr`.
+    Each group has a `lr_factor`, its learning rate as a multiple of the recipe's `lr`, and tells
+    whether its parameters are of the encoder.
     """
     depth = model.spec.encoder.depth
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -45,10 +46,15 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
             )
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0
-        groups.setdefault((factor, decay), []).append(parameter)
+        groups.setdefault((factor, decay, not is_decoder), []).append(parameter)
     described = [
-        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
+        {
+            "params": parameters,
+            "lr_factor": factor,
+            "weight_decay": decay,
+            "is_encoder": is_encoder,
+        }
+        for (factor, decay, is_encoder), parameters in groups.items()
     ]
     if recipe.name == "sgd":
         return torch.optim.SGD(
@@ -82,7 +88,18 @@ def learning_rate(lr: float, schedule: ScheduleRecipe, step: int) -> float:
     return rate
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its multiple of `rate`."""
+def encoder_share(schedule: ScheduleRecipe, step: int) -> float:
+    """Return the share of its rate that the encoder has at a step, from 0: 1 after its warm-up."""
+    if not schedule.encoder_warmup_steps:
+        return 1.0
+    done = (step - schedule.warmup_steps) / schedule.encoder_warmup_steps
+    return min(max(done, 0.0), 1.0)
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, rate: float, encoder_share: float = 1.0
+) -> None:
+    """Give every group its multiple of `rate`, and groups of the encoder this share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_factor"]
+        share = encoder_share if group["is_encoder"] else 1.0
+        group["lr"] = rate * share * group["lr_factor"]

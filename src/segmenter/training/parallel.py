@@ -1,9 +1,10 @@
 """One model on one process or several: copied to each of them (DDP), or sharded (`fully_shard`)."""
 
 import contextlib
+import functools
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from segmenter.model.decoders.decoder import QueryPrediction
 from segmenter.model.segmenter import Segmenter
 from segmenter.model.transformer import Attention
 from segmenter.options import Execution
@@ -23,13 +25,23 @@ _LONGEST_EXPLICIT = 1100
 """Tokens of a crop whose attention weights are kept for the backward pass."""
 
 
-class Outputs(NamedTuple):
+@dataclass
+class Outputs:
     """Outputs of a model on crops, as losses take them."""
 
-    logits: Float[Tensor, "batch classes height width"]
-    """Logits of every class at every pixel, float32."""
     tokens: Float[Tensor, "batch tokens features"]
     """Input of the decoder: features of the patches, row by row, then of class tokens."""
+    upsample: Callable[[], Float[Tensor, "batch classes height width"]]
+    """Computes `logits`."""
+    queries: Sequence[QueryPrediction] = ()
+    """Predictions of a decoder that learns by queries; the last is final."""
+    image_share: tuple[float, float] = (1.0, 1.0)
+    """Share of the height and the width of their masks that the crops fill; the rest is padding."""
+
+    @functools.cached_property
+    def logits(self) -> Float[Tensor, "batch classes height width"]:
+        """Logits of every class at every pixel, float32; computed where a loss asks for them."""
+        return self.upsample()
 
 
 class ForwardPass(nn.Module):
@@ -43,12 +55,21 @@ class ForwardPass(nn.Module):
         self,
         images: Float[Tensor, "batch channels height width"],
         drop_path_scales: Float[Tensor, "branches batch"] | None,
-    ) -> tuple[Float[Tensor, "batch classes rows columns"], Float[Tensor, "batch tokens features"]]:
-        """Encode and decode normalised images; returns logits of patches, and tokens."""
-        tokens, grid = self.model.encode(self.model.pad(images), drop_path_scales)
-        logits = self.model.decode(tokens, grid, drop_path_scales)
+    ) -> tuple[Float[Tensor, "batch tokens features"], list[Tensor]]:
+        """Encode and decode normalised images.
+
+        Returns:
+            Tokens; and logits of patches, or class logits and masks of each prediction in turn.
+        """
+        model, padded = self.model, self.model.pad(images)
+        if model.training and model.decoder.num_queries:
+            tokens, predictions = model.predictions(padded, drop_path_scales)
+            outputs = [part for prediction in predictions for part in prediction]
+        else:
+            tokens, grid = model.encode(padded, drop_path_scales)
+            outputs = [model.decode(tokens, grid, drop_path_scales)]
         # A view would lose the hooks by which sharded weights are gathered.
-        return logits.clone(memory_format=torch.contiguous_format), tokens
+        return tokens, [part.clone(memory_format=torch.contiguous_format) for part in outputs]
 
 
 class DistributedModel:
@@ -104,9 +125,18 @@ class DistributedModel:
             full_float32(images.device),
             torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32),
         ):
-            logits, tokens = self._forward(self.module.normalize(images), drop_path_scales)
+            tokens, found = self._forward(self.module.normalize(images), drop_path_scales)
         size = (images.shape[2], images.shape[3])
-        return Outputs(self.module.upsample(logits.float(), size), tokens)
+        if len(found) == 1:
+            return Outputs(tokens, lambda: self.module.upsample(found[0].float(), size))
+        queries = [QueryPrediction(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
+        final = QueryPrediction(*(part.float() for part in queries[-1]))
+        return Outputs(
+            tokens,
+            lambda: self.module.upsample(self.module.decode_prediction(final), size),
+            queries,
+            self.module.image_share(final, size),
+        )
 
     @contextlib.contextmanager
     def gradient_exchange(self, *, is_on: bool) -> Iterator[None]:

@@ -32,6 +32,7 @@ from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
 from segmenter.options import Execution
 from segmenter.recipe import AugmentRecipe, Recipe
+from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
 from segmenter.text import percent
 from segmenter.training.inherited_license import inherited_licenses, with_inherited_license
@@ -39,7 +40,9 @@ from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
 from segmenter.training.model_spec import build_spec, choose_decoder
 from segmenter.training.processes import SINGLE_PROCESS, Processes
+from segmenter.training.query_loss import QueryLoss
 from segmenter.training.sizes import choose_sizes
+from segmenter.training.step import TrainingLoss
 from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
 
@@ -70,7 +73,7 @@ class Run:
     recipe: Recipe
     model: Segmenter
     stream: SampleStream
-    loss: Loss
+    loss: TrainingLoss
     validation: Validation | None
     """Evaluates the model; None where the recipe names no split for it."""
     folder: Path
@@ -126,7 +129,7 @@ def prepare(
         recipe=recipe,
         model=model,
         stream=stream,
-        loss=build_loss(recipe, found.classes, found.pixel_counts),
+        loss=build_loss(recipe, model, found.pixel_counts),
         validation=Validation(found.val, recipe, processes) if found.val else None,
         folder=folder,
         identity=run_identity(recipe, found.classes, stream.items, teacher),
@@ -137,6 +140,8 @@ def prepare(
         processes=processes,
         execution=execution,
     )
+    if unused := _unused_terms(recipe.loss, model):
+        log(f"note: {unused}")
     if note := shared_memory_note(_bytes_ahead(recipe, model.spec)):
         log(note)
     for note in _skipped(recipe.augment, found.classes, stream):
@@ -281,12 +286,28 @@ def _unlabelled(folder: str) -> tuple[Item, ...]:
 
 
 def build_loss(
-    recipe: Recipe, classes: Classes, pixel_counts: Int64[ndarray, "images classes"]
-) -> Loss:
-    """Build the loss; class weights come from the training masks."""
+    recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, "images classes"]
+) -> TrainingLoss:
+    """Build the loss that the model's decoder learns by; class weights come from the masks."""
+    classes = model.spec.classes
+    if model.decoder.num_queries:
+        return QueryLoss(recipe.loss.queries, classes, model.decoder.num_queries, recipe.seed)
     counts = pixel_counts.sum(axis=0)
     weights = class_weights(recipe.loss.class_weights, classes.names, counts)
     return Loss(recipe.loss, classes.ignore_index, weights)
+
+
+def _unused_terms(loss: LossRecipe, model: Segmenter) -> str:
+    """Name the fields of the loss that were set and that the decoder does not learn by."""
+    changed = [name for name, value in loss if value != LossRecipe.model_fields[name].default]
+    of_pixels = [name for name in changed if name not in ("queries", "teacher")]
+    kind = model.spec.decoder.kind
+    if model.decoder.num_queries and of_pixels:
+        names = ", ".join(f"loss.{name}" for name in of_pixels)
+        return f"{names}: not used, because the decoder {kind} learns by loss.queries"
+    if not model.decoder.num_queries and "queries" in changed:
+        return f"loss.queries: not used, because the decoder {kind} learns from pixels"
+    return ""
 
 
 def run_identity(

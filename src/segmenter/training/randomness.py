@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _STREAM = 0x5D  # keeps these draws apart from those of samples and augmentation
+_QUERY_STREAM = 1  # and those of queries apart from stochastic depth
 
 
 def draw_drop_path_scales(
@@ -27,6 +28,25 @@ def draw_drop_path_scales(
     ]
     kept = np.stack(columns, axis=1) >= rates[:, None]
     return torch.from_numpy((kept / (1 - rates[:, None])).astype(np.float32))
+
+
+def draw_uniform(
+    seed: int, positions: Int[Tensor, " batch"], count: int
+) -> Float[Tensor, "batch count"]:
+    """Draw numbers from 0 to 1 for each image, by its position as `draw_drop_path_scales` does."""
+    rows = [
+        np.random.Generator(
+            np.random.Philox(key=[seed, position], counter=[_STREAM, _QUERY_STREAM, 0, 0])
+        ).random(count, dtype=np.float32)
+        for position in positions.tolist()
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def image_generator(seed: int, position: int, device: torch.device) -> torch.Generator:
+    """Return a generator of random numbers for one image, on the device that draws them."""
+    words = np.random.SeedSequence([seed, _STREAM, position, _QUERY_STREAM]).generate_state(2)
+    return torch.Generator(device).manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
 def seed_dropout(seed: int, first_position: int) -> None:

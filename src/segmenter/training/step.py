@@ -1,11 +1,12 @@
 """One optimizer update: forward, loss, backward, clip, step if all is finite."""
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 from torch.amp import GradScaler
 
@@ -13,10 +14,29 @@ from segmenter.data.loading import Batch
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.training.crop_limit import CropLimit
-from segmenter.training.losses import Loss
-from segmenter.training.parallel import DistributedModel, to_full_tensor
-from segmenter.training.randomness import draw_drop_path_scales, seed_dropout
+from segmenter.training.parallel import DistributedModel, Outputs, to_full_tensor
+from segmenter.training.randomness import draw_drop_path_scales, draw_uniform, seed_dropout
 from segmenter.training.teacher import Teacher
+
+
+@runtime_checkable
+class TrainingLoss(Protocol):
+    """A loss of batches that are computed in parts, which add up."""
+
+    def totals(self, labels: Int[Tensor, "batch height width"]) -> Float64[Tensor, " totals"]:
+        """Return what the sums over a batch are divided by; those of the processes are added."""
+        ...
+
+    def of_part(
+        self,
+        outputs: Outputs,
+        labels: Int[Tensor, "batch height width"],
+        positions: Int64[Tensor, " batch"],
+        totals: Float64[Tensor, " totals"],
+        share: float,
+    ) -> Float[Tensor, ""]:
+        """Return the loss of a part, a share of the batch that has these totals."""
+        ...
 
 
 class StepResult(NamedTuple):
@@ -35,7 +55,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     recipe: Recipe,
-    loss: Loss,
+    loss: TrainingLoss,
     scaler: GradScaler | None = None,
     teacher: Teacher | None = None,
     limit: CropLimit | None = None,
@@ -57,8 +77,8 @@ def train_step(
     """
     scaler, limit = scaler or GradScaler(enabled=False), limit or CropLimit()
     processes = model.processes
-    num_pixels = int(processes.sum(loss.num_pixels(batch.labels)))
-    passes = _Passes(model, recipe, loss, num_pixels, scaler, teacher)
+    totals = processes.all_reduce(loss.totals(batch.labels))
+    passes = _Passes(model, recipe, loss, totals, scaler, teacher)
 
     def part_size() -> int:
         return limit.part_size(len(batch.images), recipe.accumulate)
@@ -87,8 +107,8 @@ class _Passes:
 
     model: DistributedModel
     recipe: Recipe
-    loss: Loss
-    num_pixels: int
+    loss: TrainingLoss
+    totals: Float64[Tensor, " totals"]
     """Of the batch of all processes, by which the loss is divided."""
     scaler: GradScaler
     teacher: Teacher | None
@@ -118,9 +138,11 @@ class _Passes:
         seed_dropout(recipe.seed, int(part.positions[0]))
         scales = draw_drop_path_scales(model.module.drop_rates, recipe.seed, part.positions)
         scales = None if scales is None else scales.to(model.device)
+        draw = functools.partial(draw_uniform, recipe.seed, part.positions)
+        model.module.decoder.before_pass(draw)
         teacher_outputs = teacher(images, dtype) if teacher else None
         outputs = model(images, dtype, scales)
-        loss = self.loss(outputs.logits, labels, self.num_pixels, share)
+        loss = self.loss.of_part(outputs, labels, part.positions, self.totals, share)
         if teacher and teacher_outputs:
             loss = loss + teacher.loss(outputs, teacher_outputs, share)
         return loss

@@ -88,6 +88,7 @@ def test_the_spec_holds_what_the_file_says(model: Segmenter) -> None:
         "blocks": 2,
         "doublings": 2,
         "cells": 16,
+        "masking": True,
     }
     assert (spec.protocol.window, spec.protocol.spacing) == (64, "even")
     assert spec.normalization.mean == pytest.approx((123.675, 116.28, 103.53), abs=1e-4)

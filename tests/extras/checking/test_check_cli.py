@@ -28,7 +28,7 @@ def test_a_clean_set_ends_with_0_and_one_with_faults_with_3(
     unlisted_value(clean)
     assert run("check", str(clean)) == 3
     said = capsys.readouterr().out
-    assert "masks with values that no class has (1): " in said
+    assert "masks with values that belong to no class (1): " in said
     assert "value 7 at 1280 pixels belongs to no class; add to classes.yaml" in said
     assert "1 kind of errors" in said
 
@@ -163,7 +163,7 @@ def test_training_warns_of_what_its_masks_hold_before_the_first_step(
     assert run("train", "tiny.yaml", "--schedule.steps", "1") == 0
     said = capsys.readouterr().err
     ignored = said.index("warning: masks in which every pixel is ignored (1): ")
-    missing = said.index("warning: classes that no mask of the training split holds (1): ")
+    missing = said.index("warning: classes that occur in no mask of the training split (1): ")
     assert max(ignored, missing) < said.index("data      ")
     assert "'class-2' is in no mask of the training images" in said
 

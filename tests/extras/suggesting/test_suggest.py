@@ -1,11 +1,15 @@
 """`segmenter suggest` lists what to label next, on the terminal and as JSON."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segmenter.checkpoints import save
+from segmenter.extras.suggesting.suggest_page import dimmed
 from segmenter.model import Protocol, Segmenter
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_pair
@@ -38,12 +42,72 @@ def test_images_without_a_mask_are_listed_with_a_reason(
     assert "--order" in shown
 
 
-def test_a_folder_whose_images_all_have_masks_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_shows_the_images_in_their_order(root: Path, tmp_path: Path) -> None:
+    model, report, out = (str(tmp_path / name) for name in ("tiny.safetensors", "page", "a.json"))
+    assert run("suggest", str(root), "--model", model, "--report", report, "--json", out) == 0
+    page = Path(report, "index.html").read_text()
+    first, second = json.loads(Path(out).read_text())["images"]
+    assert "2 images to label next" in page
+    assert page.index(f'1. <a href="http://127.0.0.1:8000/#{first["image"]}"') < page.index(
+        f'2. <a href="http://127.0.0.1:8000/#{second["image"]}"'
+    )
+    assert first["reason"] in page
+    assert page.count("data:image/jpeg") == 4
+
+
+def test_pixels_are_dark_where_the_model_is_certain() -> None:
+    image = np.full((1, 2, 3), 200, np.uint8)
+    assert dimmed(image, np.array([[1, 0]], np.float32))[0, :, 0].tolist() == [50, 200]
+
+
+def label_everything(root: Path) -> None:
     for name in "ac":
         write_pair(root / "images" / f"{name}.png", root / "masks" / f"{name}.png")
-    model = str(tmp_path / "tiny.safetensors")
-    assert "have a mask; none is left to label" in refused(
-        capsys, "suggest", str(root), "--model", model
-    )
+
+
+def remove_the_images(root: Path) -> None:
+    shutil.rmtree(root / "images")
+
+
+def empty_the_images(root: Path) -> None:
+    for each in (root / "images").iterdir():
+        each.unlink()
+
+
+def cut_an_image(root: Path) -> None:
+    image = root / "images" / "a.png"
+    image.write_bytes(image.read_bytes()[:60])
+
+
+def break_the_model(root: Path) -> None:
+    (root.parent / "tiny.safetensors").write_bytes(b"cut")
+
+
+def put_a_page_there(root: Path) -> None:
+    (root.parent / "page").mkdir()
+    (root.parent / "page" / "index.html").write_text("mine")
+
+
+MISTAKES = {
+    "all labelled": (label_everything, "have a mask; none is left to label"),
+    "no folder": (lambda root: shutil.rmtree(root), "no such folder"),
+    "no folder of images": (remove_the_images, "has no folder 'images'"),
+    "no image": (empty_the_images, "no image"),
+    "a damaged image": (cut_an_image, "a.png"),
+    "a damaged model": (break_the_model, "tiny.safetensors"),
+    "a page in the way": (put_a_page_there, "--overwrite"),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line(
+    change: Callable[[Path], None],
+    expected: str,
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change(root)
+    model, report = str(tmp_path / "tiny.safetensors"), str(tmp_path / "page")
+    line = refused(capsys, "suggest", str(root), "--model", model, "--report", report)
+    assert expected in line

@@ -32,7 +32,7 @@ from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import IMAGENET
 from segmenter.model.decoders import EoMTQueriesSpec
-from segmenter.model.protocol import EvaluationProtocol
+from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.model.spec import EncoderSpec, Normalization
 
 _PATCHES = "network.encoder.backbone.patch_embed.proj.weight"
@@ -212,20 +212,7 @@ def _normalization(weights: Tensors, source: str) -> Normalization:
 def _protocol(side: int | None, source: str) -> EvaluationProtocol:
     """Square windows of the training size along the long side; scores are averaged."""
     assert side is not None  # of encoders without a table, the source says it
-    fields = {
-        "name": "eomt",
-        "short_side": side,
-        "max_ratio": 64.0,  # EoMT knows none; this bounds memory
-        "window": side,
-        "stride": side,
-        "rounding": "half-even",
-        "resize_filter": "antialias",
-        "spacing": "even",
-        "window_average": "scores",
-        "average": "logits",
-        "scales_of": "resized",
-    }
     try:
-        return EvaluationProtocol.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, EvaluationProtocol)}") from None
+        return published_protocol("eomt", window=side, short_side=side)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None

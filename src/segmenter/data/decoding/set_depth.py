@@ -19,14 +19,14 @@ def set_bits(found: Mapping[Path, int], given: int | None) -> int | None:
 
 
 def describe_bits(found: Mapping[Path, int], given: int | None) -> str | None:
-    """One line on how images with more than 8 bits a sample are read; none without any."""
+    """One line on how images with more than 8 bits per sample are read; none without any."""
     bits = set_bits(found, given)
     if bits is None or not found:
         return None
     why = "as classes.yaml says" if given else "which hold the largest value of all"
     return (
-        f"images with more than 8 bits a sample: {len(found)}, read as {bits} bits ({why}): white "
-        f"is {(1 << bits) - 1}; image_bits in classes.yaml sets it"
+        f"images with more than 8 bits per sample: {len(found)}, read as {bits} bits ({why}): "
+        f"white is {(1 << bits) - 1}; image_bits in classes.yaml sets it"
     )
 
 

@@ -58,10 +58,10 @@ _ERROR, _WARNING, _NOTE = Severity
 
 KINDS: dict[str, Kind] = {
     "unreadable-photo": Kind(
-        _ERROR, "images that cannot be read", "copy or export them again, or take them out"
+        _ERROR, "images that cannot be read", "copy or export them again, or remove them"
     ),
     "unreadable-mask": Kind(
-        _ERROR, "masks that cannot be read", "copy or export them again, or take them out"
+        _ERROR, "masks that cannot be read", "copy or export them again, or remove them"
     ),
     "missing-file": Kind(
         _ERROR, "lines of a list that name no file", "correct the list; paths start at its folder"
@@ -72,30 +72,32 @@ KINDS: dict[str, Kind] = {
     "several-masks": Kind(
         _ERROR,
         "images with several masks",
-        "keep one mask for each image, or say which with --images and --masks",
+        "keep one mask for each image, or select one with --images and --masks",
     ),
     "photo-without-mask": Kind(
         _ERROR,
         "images without a mask",
-        "add the mask that is expected for each, or take the images out",
+        "add the mask that is expected for each, or remove the images",
     ),
     "size-differs": Kind(
-        _ERROR, "masks that have not the size of their image", "export image and mask at one size"
+        _ERROR,
+        "masks whose size is not that of their image",
+        "export image and mask at the same size",
     ),
     "not-turned": Kind(
         _ERROR,
-        "masks that were not turned with their image",
-        "turn the masks as the images' EXIF data say, or remove the EXIF orientation",
+        "masks that were not rotated with their image",
+        "rotate the masks as the EXIF data of the images state, or remove the EXIF orientation",
     ),
     "other-bands": Kind(
         _ERROR,
         "images with other bands, or of another type, than the first",
-        "export all images alike, or take these out",
+        "export all images alike, or remove these",
     ),
     "unknown-values": Kind(
         _ERROR,
-        "masks with values that no class has",
-        "give the values to a class, or to `ignore`, in classes.yaml",
+        "masks with values that belong to no class",
+        "assign the values to a class or to `ignore` in classes.yaml",
     ),
     "smooth-mask": Kind(
         _ERROR,
@@ -104,8 +106,8 @@ KINDS: dict[str, Kind] = {
     ),
     "jpeg-mask": Kind(
         _ERROR,
-        "masks spoilt by JPEG",
-        "export them again as PNG; JPEG changes values, also where it is saved as PNG later",
+        "masks damaged by JPEG compression",
+        "export them again as PNG; a JPEG that is saved as PNG keeps its changed values",
     ),
     "rgb-mask": Kind(
         _ERROR,
@@ -114,8 +116,8 @@ KINDS: dict[str, Kind] = {
     ),
     "sixteen-bit-mask": Kind(
         _ERROR,
-        "16-bit masks with values that no class has",
-        "export them with 8 bits a pixel, or list the 16-bit values in classes.yaml",
+        "16-bit masks with values that belong to no class",
+        "export them with 8 bits per pixel, or list the 16-bit values in classes.yaml",
     ),
     "leak": Kind(
         _ERROR,
@@ -130,7 +132,7 @@ KINDS: dict[str, Kind] = {
     "near-leak": Kind(
         _WARNING,
         "images that look alike, in different splits",
-        "keep copies, resized, mirrored or saved again, in the split of the original",
+        "keep copies (resized, mirrored or saved again) in the split of the original",
     ),
     "mask-without-photo": Kind(
         _WARNING, "masks without an image", "add the images, or correct the names"
@@ -138,84 +140,86 @@ KINDS: dict[str, Kind] = {
     "format-not-read": Kind(
         _WARNING,
         "files skipped",
-        "convert images and masks to JPEG or PNG, or take the files out",
+        "convert images and masks to JPEG or PNG, or remove the files",
     ),
     "duplicate": Kind(
         _WARNING, "images that are twice in one split", "keep one of each, or it counts twice"
     ),
     "all-ignored": Kind(
-        _WARNING, "masks in which every pixel is ignored", "label the images, or take them out"
+        _WARNING, "masks in which every pixel is ignored", "label the images, or remove them"
     ),
     "perhaps-not-turned": Kind(
         _WARNING,
-        "images turned by EXIF data whose masks may not be",
-        "look whether image and mask fit: sizes do not tell here",
+        "images rotated by EXIF data whose masks may not be",
+        "compare image and mask by eye: their sizes do not tell",
     ),
     "blended-mask": Kind(
         _WARNING,
-        "masks that look smoothly resized, though each value is one of a class",
+        "masks that look smoothly resized, although each value belongs to a class",
         "look at their borders; resize masks by nearest neighbour",
     ),
     "jpeg-format": Kind(
         _WARNING,
         "masks in JPEG files whose values are intact",
-        "export them as PNG: with the next one values may change",
+        "export them as PNG: saving them as JPEG again may change values",
     ),
     "several-pages": Kind(
         _WARNING,
-        "images of several pages or frames, of which the first is read",
-        "save the page that belongs to the mask as an image of its own",
+        "images with several pages or frames, of which the first is read",
+        "save the page that belongs to the mask as a separate image",
     ),
     "dark-depth": Kind(
         _WARNING,
-        "images that turn dark, as others fill more of their 16 bits",
+        "images that become dark because others use more of their 16 bits",
         "set image_bits in classes.yaml to the bits that most of them need, or scale them alike",
     ),
     "constant-band": Kind(
         _WARNING,
         "bands with one value in nearly all pixels",
-        "leave them out with data.bands, as in --data.bands '[1, 2, 3]'",
+        "omit them with data.bands, as in --data.bands '[1, 2, 3]'",
     ),
     "class-missing": Kind(
         _WARNING,
-        "classes that no mask of the training split holds",
-        "add images that show them, or take them out of classes.yaml",
+        "classes that occur in no mask of the training split",
+        "add images that show them, or remove them from classes.yaml",
     ),
     "class-not-scored": Kind(
-        _NOTE, "classes that no mask of another split holds", "their scores will be empty"
+        _NOTE, "classes that occur in no mask of another split", "their scores will be empty"
     ),
     "constant-mask": Kind(
-        _NOTE, "masks of one class only", "right for images that show nothing else"
+        _NOTE, "masks of one class only", "correct for images that show nothing else"
     ),
     "near-duplicate": Kind(
         _NOTE,
         "groups of images that look alike, in one split",
-        "frames of a video do; keep them together in one split",
+        "expected for frames of a video; keep them together in one split",
     ),
     "turned-photo": Kind(
         _NOTE,
-        "images turned upright by their EXIF data",
+        "images rotated upright by their EXIF data",
         "nothing to do: their masks fit them upright",
     ),
     "dropped-band": Kind(
         _NOTE,
         "images with a fourth band, of which the first three are read",
-        "nothing if it is transparency; --data.bands all trains on every band",
+        "nothing to do if it is transparency; --data.bands all trains on every band",
     ),
     "deep-photo": Kind(
         _NOTE,
-        "images with more than 8 bits a sample",
-        "nothing if the white level is correct; image_bits in classes.yaml sets it",
+        "images with more than 8 bits per sample",
+        "nothing to do if the white level is correct; image_bits in classes.yaml sets it",
     ),
     "grey-as-rgb": Kind(
         _NOTE, "grey masks saved with three channels", "nothing to do: they are read correctly"
     ),
     "sixteen-bit-format": Kind(
-        _NOTE, "masks with 16 bits a pixel where 8 do", "nothing to do: they are read correctly"
+        _NOTE,
+        "masks with 16 bits per pixel that need only 8",
+        "nothing to do: they are read correctly",
     ),
     "nested-split": Kind(
-        _NOTE, "splits that are made of others", "they are not looked at a second time"
+        _NOTE, "splits that consist of others", "they are not checked a second time"
     ),
-    "unlabelled-split": Kind(_NOTE, "splits without masks", "they can only be predicted"),
+    "unlabelled-split": Kind(_NOTE, "splits without masks", "they can be used only for prediction"),
 }
 """Every kind, the gravest first: the order in which findings are shown."""

@@ -53,6 +53,8 @@ class _Image(NamedTuple):
     score: ImageDifference
     pictures: list[tuple[str, str, str]]
     """Caption, data URI, and label map that names the classes; empty if it shows none."""
+    size: tuple[int, int]
+    """Height and width of the pictures, in pixels."""
 
 
 def write_comparison(
@@ -184,4 +186,5 @@ def _image(
     return _Image(
         score,
         [(caption, data_uri(picture), maps.get(caption, "")) for caption, picture in views.items()],
+        next(iter(views.values())).shape[:2],
     )

@@ -61,6 +61,8 @@ class _Image(NamedTuple):
     score: ImageScore
     pictures: list[tuple[str, str, str]]
     """Caption, data URI, and label map that names the classes; empty if it shows none."""
+    size: tuple[int, int]
+    """Height and width of the pictures, in pixels."""
     classes: list[tuple[str, tuple[int, int, int], float | None]]
     """Name, colour and IoU in this image of the classes that occur, the largest first."""
 
@@ -190,4 +192,5 @@ def _image(score: ImageScore, label: Label, item: Item, classes: Classes) -> _Im
     pictures = [
         (caption, data_uri(picture), maps.get(caption, "")) for caption, picture in views.items()
     ]
-    return _Image(score, pictures, shown)
+    size = next(iter(views.values())).shape[:2]
+    return _Image(score, pictures, size, shown)

@@ -117,7 +117,7 @@ def read_training_data(
     val: Sequence[Item],
     *,
     workers: int = 0,
-    max_unreadable: float = 0.0,
+    max_unreadable: float | None = 0.0,
 ) -> TrainingData:
     """Read every image and every mask once, and refuse what `segmenter check` calls an error.
 
@@ -128,7 +128,8 @@ def read_training_data(
         train: Its items to train on.
         val: Its items to score on.
         workers: Threads that read, at least one; decoding runs beside Python's lock.
-        max_unreadable: Share of the images to train on that may be unreadable.
+        max_unreadable: Share of the images to train on that may be unreadable; None: no option says
+            so, and none may be.
 
     Raises:
         UserError: If there is an error: how many of its kind, and the first of them.
@@ -145,7 +146,7 @@ def read_training_data(
         found = dict(zip(items, inspections, strict=True))
     problems = find_problems(data, splits, found)
     problems += [_without_mask(item) for item in wanted if item.mask is None]
-    spared = _spared(train, found, max_unreadable)
+    spared = set() if max_unreadable is None else _spared(train, found, max_unreadable)
     problems = [problem for problem in problems if problem not in spared]
     _refuse_errors(problems, items, found)
     none = np.zeros(len(data.classes), dtype=np.int64)

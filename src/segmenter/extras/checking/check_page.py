@@ -153,7 +153,7 @@ def _in_short(check: Check, items: Sequence[Item], num_to_fix: int) -> str:
     }
     left_out = without_mask - {item.image for item in items}
     total = sum(split.num_images for split in check.splits) + len(left_out)
-    fix = "; nothing must be fixed"
+    fix = "; nothing needs fixing"
     if num_to_fix:
         fix = f"; fix {'this file' if num_to_fix == 1 else f'these {num_to_fix} files'} first"
     return f"{usable} of {total} images are usable for training{fix}."

@@ -60,7 +60,7 @@ def find_problems(
 
 
 def deep_images(items: Iterable[Item], found: Mapping[Item, Inspection]) -> dict[Path, int]:
-    """The images with more than 8 bits a sample, and the bits that each needs."""
+    """The images with more than 8 bits per sample, and the bits that each needs."""
     bits = {item.image: found[item].bits for item in items}
     return {image: each for image, each in bits.items() if each is not None}
 

@@ -96,7 +96,7 @@ def write_explanation(
         name=name,
         model=model,
         remark=remark,
-        origin=f"patch {patch[0]},{patch[1]}",
+        origin=f"the patch in row {patch[0]}, column {patch[1]}",
         class_name=origin.class_name,
         license=predictor.spec.license,
         layers=layers,

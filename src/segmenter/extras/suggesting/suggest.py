@@ -1,6 +1,7 @@
 """Suggest which images of a folder to label next, and say why."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,20 @@ from segmenter.errors import UserError
 from segmenter.extras.labelling.label_folder import find_image_folder
 from segmenter.extras.labelling.mask_files import find_masks
 from segmenter.extras.suggesting.order import choose_order
-from segmenter.files.outputs import check_new, write_json
+from segmenter.extras.suggesting.suggest_page import write_page
+from segmenter.extras.suggesting.suggestion import Suggestion
+from segmenter.files.outputs import OutputFolder, check_new, write_json
 from segmenter.fitting.tokens import TokenStore
 from segmenter.inference.predictor import Predictor
-from segmenter.options import Device, FitOutput
+from segmenter.options import Device, SuggestOutput
+from segmenter.pages import PAGE_NAME
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.features import feature_runtime
 from segmenter.terminal import timed_progress
 from segmenter.text import visible
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """An image that is worth labelling."""
-
-    image: str
-    """Path inside the folder of images, without suffix."""
-    uncertainty: float
-    """1 less the mean probability of the labels that the model gives its pixels."""
-    distance: float
-    """Cosine distance of its features from those of the nearest image that is labelled or
-    suggested before it, 0 to 2."""
-    reason: str
-
-
-def run_suggest(data: Path, model: str, most: int, device: Device, output: FitOutput) -> None:
+def run_suggest(data: Path, model: str, most: int, device: Device, output: SuggestOutput) -> None:
     """Print which images to label next.
 
     Args:
@@ -46,37 +36,51 @@ def run_suggest(data: Path, model: str, most: int, device: Device, output: FitOu
         model: A model with weights, such as one that was fitted to what is labelled so far.
         most: Images to suggest.
         device: Where to compute.
-        output: File to write, if any.
+        output: Files to write, if any.
 
     Raises:
         UserError: If the folder holds no image without a mask, or the model cannot be used.
     """
+    report = OutputFolder(output.report, overwrite=output.overwrite) if output.report else None
+    if report is not None:
+        report.check([PAGE_NAME])
     if output.json is not None:
         check_new(output.json, overwrite=output.overwrite)
-    suggestions = suggest(data, model, most, device.device)
+    unlabelled, labelled = _split(data)
+    predictor = _open(model, device.device)
+    suggestions = suggest(unlabelled, labelled, predictor, most)
     for place, each in enumerate(suggestions, start=1):
         print(
             f"{place:4}. {visible(each.image)}: {each.reason} (confidence "
             f"{100 * (1 - each.uncertainty):.0f} %, distance {each.distance:.2f})"
         )
+    if report is not None:
+        print(f"written: {write_page(suggestions, unlabelled, predictor, data, report)}")
     if output.json is not None:
         content: dict[str, Any] = {"model": model, "images": [asdict(each) for each in suggestions]}
         write_json(output.json, content, overwrite=output.overwrite)
         print(f"written: {output.json}; `segmenter label {data} --order {output.json}` follows it")
 
 
-def suggest(data: Path, model: str, most: int, device: str = "auto") -> list[Suggestion]:
+def suggest(
+    unlabelled: Mapping[str, Path],
+    labelled: Mapping[str, Path],
+    predictor: Predictor,
+    most: int,
+) -> list[Suggestion]:
     """Return the images that are worth most to label, the best first.
 
+    Args:
+        unlabelled: Images without a mask, by name.
+        labelled: Images with one.
+        predictor: Of a model with weights.
+        most: Images to suggest.
+
     Raises:
-        UserError: As `run_suggest`.
+        UserError: If an image cannot be read.
     """
-    unlabelled, labelled = _split(data)
-    place = usable_device(device)
-    opened = load(model, place)
-    if note := terms_note(model, opened.spec.license):
-        print(note)
-    store, predictor = TokenStore(opened, runtime=feature_runtime(opened)), Predictor(opened)
+    model = predictor.model
+    store = TokenStore(model, runtime=feature_runtime(model))
     features: dict[str, np.ndarray] = {}
     uncertainty = []
     with timed_progress("images", len(unlabelled) + len(labelled)) as advance:
@@ -106,6 +110,14 @@ def suggest(data: Path, model: str, most: int, device: str = "auto") -> list[Sug
         )
         for each in choices
     ]
+
+
+def _open(model: str, device: str) -> Predictor:
+    """Open a model with weights, and show its terms."""
+    opened = load(model, usable_device(device))
+    if note := terms_note(model, opened.spec.license):
+        print(note)
+    return Predictor(opened)
 
 
 def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:

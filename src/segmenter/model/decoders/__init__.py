@@ -226,6 +226,9 @@ class EoMTQueriesSpec(DecoderSettings):
     cells: Annotated[Whole, PATCH_SIZE] = 4
     """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
     published models have one for each pixel."""
+    masking: bool = True
+    """True: in training, a query attends at first only to the patches of its mask, and masks before
+    these blocks learn too. Set it to False when starting from a model whose queries are trained."""
 
     @property
     def encoder_blocks(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +16,17 @@ from segmenter.model.transformer import Rotation
 
 AllReduce = Callable[[Tensor], Tensor]
 """Sums a tensor over the processes of a run."""
+DrawUniform = Callable[[int], Float[Tensor, "batch count"]]
+"""Draws numbers from 0 to 1 for each image of a pass, on the CPU."""
+
+
+class QueryPrediction(NamedTuple):
+    """What queries predict at one point of a forward pass."""
+
+    classes: Float[Tensor, "batch queries classes_and_none"]
+    """Logits of the class of each query, "no object" last."""
+    masks: Float[Tensor, "batch queries rows columns"]
+    """Logits of the mask of each query."""
 
 
 class Decoder(nn.Module):
@@ -35,6 +47,9 @@ class Decoder(nn.Module):
     """Number of the encoder's last blocks that its class tokens go through with the patches."""
     queries_are_classes = True
     """False: the tokens that go through these blocks are not one for each class."""
+    num_queries = 0
+    """Number of queries that have a mask and a class each: it learns from their `predictions`, by
+    `training.query_loss`. 0: it learns from the logits of pixels."""
 
     def forward(
         self,
@@ -70,6 +85,26 @@ class Decoder(nn.Module):
         """
         return intermediate_features(encoder, images, self.out_indices, drop_path_scales)
 
+    def predictions(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], list[QueryPrediction]]:
+        """Return the features of `encode`, and each prediction that learns; the last is final.
+
+        For decoders with `num_queries`, in training.
+        """
+        raise NotImplementedError
+
+    def scores(self, prediction: QueryPrediction) -> Float[Tensor, "batch classes rows columns"]:
+        """Score each patch from a prediction of queries, as `forward` does from the final one."""
+        raise NotImplementedError
+
+    def grid_of(self, prediction: QueryPrediction) -> Grid:
+        """Return the rows and columns of patches that the masks of a prediction cover."""
+        raise NotImplementedError
+
     def tokens_before(
         self,
         encoder: EncoderParts,
@@ -100,6 +135,9 @@ class Decoder(nn.Module):
 
     def before_step(self, progress: float) -> None:
         """Prepare a training step, at a point of the run from 0 (its start) to 1 (its end)."""
+
+    def before_pass(self, draw: DrawUniform) -> None:
+        """Draw what is random in a forward pass of a training step."""
 
     def discard_step(self) -> None:
         """Forget what forward passes left behind for `after_step`; they will be done again."""

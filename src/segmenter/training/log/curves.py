@@ -33,7 +33,7 @@ class _Curve(NamedTuple):
 
 
 def _plain(value: float) -> str:
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
+    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
 
 
 _CURVES = (
@@ -168,13 +168,21 @@ def _chart(curve: _Curve, points: Sequence[tuple[int, float | None]], last_step:
         note=", ".join(notes),
         paths=_paths([(across(step), None if v is None else place(v)) for step, v in points]),
         marks=marks,
-        rows=[_Tick(place(value), curve.write(value)) for value in ticks],
+        rows=list(map(_Tick, map(place, ticks), _aligned([curve.write(value) for value in ticks]))),
         columns=[
             _Tick(across(round(step)), f"{round(step):,}")
             for step in round_steps(0.0, float(last_step))
             if step <= last_step and abs(step - round(step)) < 1e-6  # no part of a step
         ],
     )
+
+
+def _aligned(numbers: Sequence[str]) -> Sequence[str]:
+    """Write the numbers along an axis with the same count of decimals."""
+    if any("e" in number for number in numbers):
+        return numbers
+    digits = max(len(number.partition(".")[2]) for number in numbers)
+    return [f"{float(number):.{digits}f}" for number in numbers]
 
 
 def _mean(points: Sequence[tuple[int, float | None]]) -> tuple[int, float | None]:

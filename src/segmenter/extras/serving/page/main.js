@@ -211,7 +211,7 @@ async function showConfidence() {
     view.confidence = new Uint8Array(data.length / 4).map((_, at) => data[4 * at]);
     view.draw();
     const mean = view.confidence.reduce((sum, each) => sum + each, 0) / view.confidence.length;
-    say(`Bright: sure. Dark: unsure. The mean confidence is ${Math.round(mean / 2.55)} %; point at a pixel to read its own.`);
+    say(`Bright: sure. Dark: unsure. The mean confidence is ${Math.round(mean / 2.55)} %. Point at a pixel to see its confidence.`);
   });
 }
 
@@ -231,7 +231,7 @@ async function showAttention(patch = view.attention?.patch ?? [0.5, 0.5]) {
     ];
     view.attention = { ...answer, covered, patch, marked: answer.patch };
     pickHead();
-    say(label === null ? "Bright: what the marked patch takes into account." : "Bright: what the class takes into account.");
+    say(label === null ? "The brighter a patch, the more it contributes to the marked patch." : "The brighter a patch, the more it contributes to the class.");
   });
 }
 
@@ -368,7 +368,7 @@ async function begin() {
   const from = model.threshold ? ` A pixel is labelled from a probability of ${model.threshold} on.` : "";
   $("model").textContent = `Model ${model.name}: ${model.classes.join(", ")}.${from}`;
   $("version").textContent = `${model.version ?? ""} · model ${model.name} · ${new Date().toISOString().slice(0, 10)}`;
-  $("provenance").textContent = `Where the model comes from: ${model.provenance}`;
+  $("provenance").textContent = `Where the model comes from: ${model.provenance.replaceAll("`", "")}`;
   $("provenance").hidden = !model.provenance;
   for (const [text, href] of engine.links) $("links").append(" ", Object.assign(document.createElement("a"), { textContent: text, href }));
   $("license").textContent = `Licence of the model: ${model.license}`;

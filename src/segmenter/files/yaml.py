@@ -205,8 +205,8 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
             f"{where}: {given!r} is not a choice{nearest(given, choices)}; "
             f"choose from {', '.join(choices)}"
         )
-    message = _OUR_WORDS.get(finding["type"], message[0].lower() + message[1:])
-    message = message.replace("{example}", _list_content(finding["input"]))
+    words: str = _OUR_WORDS.get(finding["type"]) or message[0].lower() + message[1:]
+    message = words.replace("{example}", _list_content(finding["input"]))
     place = f"{where}: " if where else ""
     return f"{place}{message}, got {_short(finding['input'])}"
 

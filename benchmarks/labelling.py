@@ -1,6 +1,6 @@
 """Time from a stroke to its proposal on the page of `segmenter label`, and what 500 strokes cost.
 
-    python benchmarks/labelling.py --image examples/street.jpg --out results/labelling.json
+    python benchmarks/labelling.py --image examples/street.jpg --json results/labelling.json
 
 For each size, `segmenter label` serves a folder, and a real Chromium paints strokes of six classes
 in one image with the mouse. A time begins when the button is released, and ends when the page has
@@ -8,13 +8,13 @@ drawn the proposal that was fitted to this stroke. CPU seconds are those of the 
 stroke. Memory is that of the service, and that of the page's JavaScript without its garbage.
 
 With `--labelled 20`, so many other images have strokes already, which the fit learns from too.
+A size that is in the file already is not measured again.
 
 The page runs on the same cores, without a GPU. `load` is the load average when a size begins and
 ends. The seconds mean little where it exceeds the number of cores; the CPU seconds still do.
 """
 
 import argparse
-import json
 import os
 import shutil
 import socket
@@ -33,6 +33,7 @@ import cv2
 import httpx
 import numpy as np
 from playwright.sync_api import sync_playwright
+from results_file import load, save
 
 SIZES = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}
 """Megapixels -> height and width."""
@@ -65,27 +66,20 @@ PAN = """async () => {
 
 def main() -> None:
     """Measure each size, write the results, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time proposals on the page.")
     parser.add_argument("--image", type=Path, required=True, help="resized to each size")
     parser.add_argument("--strokes", type=int, default=500)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--labelled", type=int, default=0, help="other images that have strokes")
     parser.add_argument("--browser", default=shutil.which("chromium"))
-    parser.add_argument("--out", type=Path, default=Path("labelling.json"))
+    parser.add_argument("--json", type=Path, default=Path("labelling.json"))
     asked = parser.parse_args()
-    rows = [measure(asked, size) for size in asked.sizes]
-    before = json.loads(asked.out.read_text())["sizes"] if asked.out.is_file() else []
-    key = [(row["megapixels"], row["other_labelled_images"]) for row in rows]
-    kept = [row for row in before if (row["megapixels"], row["other_labelled_images"]) not in key]
-    result = {
-        "command": " ".join(["python", "benchmarks/labelling.py", *sys.argv[1:]]),
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {"cpu_cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
-        "precision": "tokens float16, fit float32",
-        "sizes": [*kept, *rows],
-    }
-    asked.out.write_text(json.dumps(result, indent=1) + "\n")
+    rows = load(asked.json, {"sizes": []})["sizes"]
+    known = [(row["megapixels"], row["other_labelled_images"]) for row in rows]
+    for size in asked.sizes:
+        if (float(size), asked.labelled) not in known:
+            rows.append(measure(asked, size))
+            save(asked.json, {"sizes": rows}, "tokens float16, fit float32")
     print_table(rows)
 
 
@@ -255,13 +249,6 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 def _rounded(seconds: float) -> float:
     return round(float(seconds) / 1000, 3)
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()
 
 
 if __name__ == "__main__":

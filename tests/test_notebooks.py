@@ -12,7 +12,7 @@ from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
 EXAMPLES = REPOSITORY / "examples"
-NOTEBOOKS = ["predict", "train", "checkpoint"]
+NOTEBOOKS = ["predict", "train", "checkpoint", "few_labels"]
 MAX_BYTES = 500_000
 
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason=f"{NOT_HERE}: the repository")

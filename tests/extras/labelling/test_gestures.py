@@ -232,6 +232,20 @@ def test_the_next_image_is_prepared_while_one_is_looked_at(
     wait_until(lambda: served.assistant.prepared == ["b"])
 
 
+def test_an_address_with_a_box_opens_the_image_zoomed_to_it(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.goto(f"http://127.0.0.1:{served.port}/?box=300,200,40,30#b")
+    page.locator("#place", has_text="b,").wait_for()
+    page.locator("#status", has_text="opening").wait_for(state="detached")
+    assert page.url.endswith("/#b")  # a reload after another image was opened does not zoom again
+    page.keyboard.press("1")
+    Hands(page, SIZE).mouse((150, 200))  # where the middle of the whole image would be
+    version_is(served, "b", 1)
+    painted = np.argwhere(labels(served, "b") == 0)
+    assert abs(painted.mean(axis=0) - (215, 320)).max() < 3
+
+
 def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace) -> None:
     hands = Hands(page, SIZE)
     page.keyboard.press("1")

@@ -1,5 +1,6 @@
 """A folder that is labelled is a data set at any time, and nothing in it is lost."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,22 @@ def test_a_second_process_is_kept_out(root: Path) -> None:
         open_label_folder(root),
     ):
         pass
+
+
+def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    before = sorted(root.rglob("*"))
+    monkeypatch.setattr(Path, "mkdir", refuse)  # permissions do not stop root
+    with (
+        pytest.raises(UserError, match="strokes cannot be written: Permission denied"),
+        open_label_folder(root),
+    ):
+        pass
+    assert sorted(root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_stroke_is_on_the_disk_when_it_is_acknowledged(served: SimpleNamespace
         "can_undo": True,
         "can_redo": False,
         "state": "work",
+        "mask_problem": None,
     }
     assert b'"runs":[0,0,9]' in (served.root / "strokes" / "a.strokes").read_bytes()
     assert labels_of(served, box="0,0,1,10").tolist() == [[1] * 9 + [NOTHING]]
@@ -83,6 +84,19 @@ def test_the_mask_is_written_when_nobody_paints(served: SimpleNamespace) -> None
     paint(served)
     wait_until(lambda: (served.root / "masks" / "a.png").exists())
     assert (read_mask(served.root, "a")[0, :9] == 1).all()
+
+
+def test_a_mask_that_cannot_be_written_is_told_with_the_next_stroke_and_written_once_it_can(
+    served: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = served.root / "masks"
+    in_the_way.write_text("a file")
+    assert paint(served).json()["mask_problem"] is None
+    wait_until(lambda: str(in_the_way) in caplog.text)
+    assert str(in_the_way) in paint(served, 1).json()["mask_problem"]
+    in_the_way.unlink()
+    paint(served, 2)
+    wait_until(lambda: (served.root / "masks" / "a.png").exists())
 
 
 def test_what_is_accepted_is_what_was_shown_for_a_class_and_inside_a_lasso(

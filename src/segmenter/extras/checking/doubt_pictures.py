@@ -13,6 +13,7 @@ from segmenter.data.pairing.items import Item
 from segmenter.data.sample import Sample
 from segmenter.drawing import overlay
 from segmenter.extras.checking.doubtful_labels import Doubt, DoubtfulImage, Doubts
+from segmenter.extras.checking.doubtful_regions import Box
 from segmenter.extras.checking.label_reference import LabelReference
 from segmenter.image_spec import shown_pixels
 from segmenter.pages import data_uri
@@ -29,15 +30,13 @@ _OPACITY = 0.6
 _BOX_COLOR = (255, 255, 255)
 _BOX_SHADOW = (0, 0, 0)
 
-_Box = tuple[int, int, int, int]
-
 
 class DoubtCard(NamedTuple):
     """A doubt as the page shows it."""
 
     name: str
     link: str | None
-    """Path and fragment that open the image on the page of `segmenter label`."""
+    """What follows the address of `segmenter label` to open the image, or region, there."""
     text: str
     pictures: dict[str, str]
     """Data URIs by caption."""
@@ -58,12 +57,12 @@ def draw_doubts(doubts: Doubts, reference: LabelReference) -> DoubtCards:
         doubts: What was found.
         reference: What it was found with.
     """
-    boxes: dict[Item, list[_Box | None]] = {}
+    boxes: dict[Item, list[Box | None]] = {}
     for image in doubts.images[:NUM_SHOWN]:
         boxes.setdefault(image.item, []).append(None)
     for doubt in doubts.regions[:NUM_SHOWN]:
         boxes.setdefault(doubt.item, []).append(doubt.region.box)
-    drawn: dict[tuple[Item, _Box | None], dict[str, str]] = {}
+    drawn: dict[tuple[Item, Box | None], dict[str, str]] = {}
     with timed_progress("drawing doubtful labels", len(boxes)) as advance:
         for item, of_item in boxes.items():
             sample = read_sample(item, doubts.classes)
@@ -72,8 +71,8 @@ def draw_doubts(doubts: Doubts, reference: LabelReference) -> DoubtCards:
                 drawn[item, box] = _pictures(sample, predicted, doubts.classes, box)
             advance()
 
-    def card(each: Doubt | DoubtfulImage, text: str, box: _Box | None) -> DoubtCard:
-        return DoubtCard(each.item.name, doubts.link(each.item), text, drawn[each.item, box])
+    def card(each: Doubt | DoubtfulImage, text: str, box: Box | None) -> DoubtCard:
+        return DoubtCard(each.item.name, doubts.link(each.item, box), text, drawn[each.item, box])
 
     return DoubtCards(
         doubts,
@@ -97,7 +96,7 @@ def describe_region(doubt: Doubt, classes: Classes) -> str:
 
 
 def _pictures(
-    sample: Sample, predicted: Shaped[ndarray, "height width"], classes: Classes, box: _Box | None
+    sample: Sample, predicted: Shaped[ndarray, "height width"], classes: Classes, box: Box | None
 ) -> dict[str, str]:
     """Draw the surroundings of a box, and the box; None: the whole image without one."""
     around, inner = _surroundings(sample.labels.shape, box)
@@ -119,8 +118,8 @@ def _pictures(
 
 
 def _surroundings(
-    shape: tuple[int, ...], box: _Box | None
-) -> tuple[tuple[slice, slice], _Box | None]:
+    shape: tuple[int, ...], box: Box | None
+) -> tuple[tuple[slice, slice], Box | None]:
     """Return the part of an image to show, and the box inside it."""
     if box is None:
         return (slice(None), slice(None)), None
@@ -132,7 +131,7 @@ def _surroundings(
     return (rows, columns), (left - x, top - y, width, height)
 
 
-def _draw_box(view: UInt8[ndarray, "height width 3"], box: _Box, factor: float) -> None:
+def _draw_box(view: UInt8[ndarray, "height width 3"], box: Box, factor: float) -> None:
     left, top, width, height = (round(value * factor) for value in box)
     corners = (left, top), (left + width, top + height)
     cv2.rectangle(view, *corners, _BOX_SHADOW, 4)

@@ -22,6 +22,7 @@ from segmenter.data.prefetch import prefetch
 from segmenter.data.sample import Sample
 from segmenter.errors import UserError
 from segmenter.extras.checking.doubtful_regions import (
+    Box,
     DoubtfulRegion,
     compare_labels,
     find_regions,
@@ -95,12 +96,18 @@ class Doubts:
             f"{len(self.images)} whole images, {len(self.regions)} regions"
         )
 
-    def link(self, item: Item) -> str | None:
-        """Return path and fragment that open an image on the page of `segmenter label`."""
+    def link(self, item: Item, box: Box | None = None) -> str | None:
+        """Return what follows the address of `segmenter label` to open an image there.
+
+        Args:
+            item: The image.
+            box: Part of it to zoom to: left, top, width, height.
+        """
         if self.image_folder is None or not item.image.is_relative_to(self.image_folder):
             return None
         name = item.image.relative_to(self.image_folder).with_suffix("").as_posix()
-        return f"/#{quote(name)}"
+        query = "" if box is None else f"?box={','.join(map(str, box))}"
+        return f"/{query}#{quote(name)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, with names of classes; boxes are left, top, width, height."""
@@ -139,7 +146,7 @@ class Doubts:
             "split": each.split,
             "file": str(item.image),
             "mask": str(item.mask),
-            "link": self.link(item),
+            "link": self.link(item, each.region.box if isinstance(each, Doubt) else None),
         }
 
 

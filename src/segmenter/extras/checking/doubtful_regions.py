@@ -38,11 +38,15 @@ class Comparison(NamedTuple):
     """Probability of the suspected class minus that of the label; 0 without doubt."""
 
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height, in pixels."""
+
+
 @dataclass(frozen=True)
 class DoubtfulRegion:
     """Connected pixels of one label that the model gives to one other class."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     """Left, top, width and height, in pixels."""
     label: int
     predicted: int

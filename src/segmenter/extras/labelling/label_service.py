@@ -98,6 +98,8 @@ class LabelService:
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._num_proposals = secrets.randbelow(1 << 40)  # none of before a restart is taken for it
         self._wishes: Counter[str] = Counter()
+        self._mask_problems: list[str] = []
+        """Why masks could not be written, though their strokes are saved."""
 
     @property
     def num_in_flight(self) -> int:
@@ -150,7 +152,8 @@ class LabelService:
             self._changed.clear()
             await asyncio.sleep(_IDLE)
             if not self._changed.is_set():
-                for problem in await self._store(self.folder.write_masks):
+                self._mask_problems = await self._store(self.folder.write_masks)
+                for problem in self._mask_problems:
                     log.warning("%s", problem)
 
     def _post(
@@ -200,7 +203,7 @@ class LabelService:
     async def _change(self, work: Awaitable[Outcome]) -> dict[str, Any]:
         outcome = await work
         self._changed.set()
-        return asdict(outcome)
+        return {**asdict(outcome), "mask_problem": next(iter(self._mask_problems), None)}
 
     async def _describe(self, request: Request) -> Response:
         """Classes, images and their states; `look=1` looks for images anew."""

@@ -147,7 +147,7 @@ async function look() {
 }
 
 // Open an image; saving of the one before continues.
-async function open(name) {
+async function open(name, box = null) {
   await attempt(async () => {
     tools.isEnabled = false;
     tools.cancel();
@@ -167,12 +167,13 @@ async function open(name) {
     $("size").max = Math.max(LEAST_LARGEST_BRUSH, Math.max(facts.width, facts.height) / 4);
     if (!isSizeChosen) setSize(Math.max(facts.width, facts.height) / 30);
     view.show(bitmap);
+    if (box) view.showBox(box);
     view.labels = new Layer(facts.width, facts.height, labels.labels, table);
     for (const button of $("images").querySelectorAll("button")) {
       button.setAttribute("aria-current", String(button.dataset.name === name));
     }
     buttonOf(name)?.scrollIntoView({ block: "nearest" });
-    history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+    history.replaceState(null, "", `${location.pathname}#${encodeURIComponent(name)}`);
     $("place").textContent = `${name}, ${facts.width} × ${facts.height}`;
     showOutcome(facts);
     showForeign(facts.foreign_mask);
@@ -248,6 +249,7 @@ async function change(path, fields, { redraws = true } = {}) {
     if (redraws && outcome.box) image.unseen = unite(image.unseen, outcome.box);
     if (image.unseen && !changes.count) await refresh();
     say(changes.count ? "saving…" : "saved");
+    if (outcome.mask_problem) complain(new Error(`the stroke is saved, but its mask is not: ${outcome.mask_problem}`));
     propose();
     return outcome;
   } catch (error) {
@@ -467,11 +469,17 @@ function wire() {
   addEventListener("beforeunload", (event) => { if (image?.changes?.count) event.preventDefault(); });
 }
 
+// The part of the image that the address asks for: left, top, width, height.
+function boxAsked() {
+  const box = new URLSearchParams(location.search).get("box")?.split(",").map(Number) ?? [];
+  return box.length === 4 && box.every(Number.isFinite) && box[2] > 0 && box[3] > 0 ? box : null;
+}
+
 function openNamed() {
   const name = decodeURIComponent(location.hash.slice(1));
   const isThere = folder.images.some((each) => each.name === name);
   const wanted = isThere ? name : following();
-  if (wanted && wanted !== image?.name) open(wanted);
+  if (wanted && wanted !== image?.name) open(wanted, isThere ? boxAsked() : null);
 }
 
 wire();

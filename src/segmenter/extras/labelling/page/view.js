@@ -48,6 +48,16 @@ export class View {
     this.redraw();
   }
 
+  // Zoom to a part of the image, with as much again around it.
+  showBox([left, top, width, height]) {
+    const { clientWidth, clientHeight } = this.canvas;
+    const scale = Math.min(clientWidth / width, clientHeight / height) / 2;
+    this.scale = Math.min(Math.max(scale, this.scale), MAX_SCALE);
+    this.x = clientWidth / 2 - (left + width / 2) * this.scale;
+    this.y = clientHeight / 2 - (top + height / 2) * this.scale;
+    this.redraw();
+  }
+
   // Zoom about a point of the canvas; without one, about its middle.
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
     const { clientWidth, clientHeight } = this.canvas;

@@ -51,7 +51,7 @@ def test_values_are_given_to_the_options_they_belong_to() -> None:
         ({"whole": "yes"}, "^f: whole: "),
         ({"label_rule": "iuo"}, "label_rule: 'iuo' is not a choice, did you mean 'iou'"),
         ({"classes": 5}, "^f: classes: "),
-        ({"classes": ""}, "^f: classes is empty; give it a value, or leave it out"),
+        ({"classes": ""}, "^f: classes is empty; give it a value, or omit it"),
         ({"split": "a\nb"}, "^f: split may hold no control characters"),
         ({"scales": "1"}, "^f: scales: "),
     ],

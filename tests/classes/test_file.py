@@ -82,7 +82,7 @@ def test_a_colour_may_be_a_mask_value_in_hex(tmp_path: Path) -> None:
         ("classes:\n  - name: a\n    color: #808080\n    values: 1\n", "# begins a comment"),
         ("classes: [{name: a, color: [0.5, 0, 0], values: 1}]", "whole numbers from 0 to 255"),
         ("classes: [{name: a, color: [yes, 0, 0], values: 1}]", "whole numbers from 0 to 255"),
-        ("classes: [{name: a, color: [1, 2, 3], values: '1'}]", "leave the quotes out"),
+        ("classes: [{name: a, color: [1, 2, 3], values: '1'}]", "omit the quotes"),
         ("classes: [{name: a, color: [1, 2, 3], values: 70000}]", "from 0 to 65535, got 70000"),
         ("classes: [{name: a, color: [1, 2, 3], values: 0-5}]", "whole numbers from 0 to 65535"),
         ("classes: [{name: a, color: [1, 2, 3], values: {a: 1}}]", "got a mapping"),

@@ -79,7 +79,7 @@ def test_training_from_a_folder_alone_holds_images_out_and_starts_from_a_model(
         ),
         (
             "predict data --model model.safetensors --window 0 --stride 5",
-            "whole here; leave it out",
+            "whole here; omit it",
         ),
         (
             "evaluate model.safetensors data --whole --window 64",

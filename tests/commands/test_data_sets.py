@@ -81,7 +81,7 @@ def test_a_submission_is_written_and_nothing_beside_it(
         "ADE_val_00000002.png",
     ]
     assert np.array(Image.open("upload/ADE_val_00000001.png")).min() >= 1
-    assert "leave --gallery out" in refused(capsys, *arguments.split(), "--gallery")
+    assert "omit --gallery" in refused(capsys, *arguments.split(), "--gallery")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -72,3 +74,26 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Pa
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG | changed))
     return folder
+
+
+def random_model(kind: str, **changed: Any) -> Any:
+    """A model of transformers with weights large enough for differences to show."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {name: CONFIG[name] for name in CONFIG if name not in ("architectures", "model_type")}
+    sizes |= changed
+    torch.manual_seed(0)
+    if kind == "eomt":
+        model = transformers.EomtForUniversalSegmentation(transformers.EomtConfig(**sizes))
+    else:
+        sizes.setdefault("intermediate_size", 4 * sizes["hidden_size"])
+        config = transformers.EomtDinov3Config(**sizes)
+        model = transformers.EomtDinov3ForUniversalSegmentation(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.7 * parameter.shape[-1] ** -0.5)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        model.query.weight.normal_()
+        model.attn_mask_probs.zero_()
+    return model.eval()

@@ -12,6 +12,7 @@ from segmenter.model.decoders import (
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
+    PlainMaskDecoderSpec,
 )
 from segmenter.model.spec import EncoderSpec, Normalization
 
@@ -21,6 +22,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
     "eomt": EoMTSpec(blocks=1, cells=2),
+    "pmt": PlainMaskDecoderSpec(queries=5, blocks=1, features=2, doublings=1, cells=4),
     "eomt-queries": EoMTQueriesSpec(queries=5, blocks=1, doublings=1, cells=4),
 }
 

@@ -205,7 +205,7 @@ def test_a_closed_pil_image_is_refused_in_one_line(
         (lambda image: image.transpose(2, 0, 1), "put the channels last"),
         (
             lambda image: np.dstack([image, image[:, :, 0]]),
-            r"leave channels out: image\[:, :, :3\]",
+            r"omit channels: image\[:, :, :3\]",
         ),
         (lambda image: image[None], r"give several images as a list: list\(images\)"),
         (lambda image: iter([image]), r"give several images as a list: list\(images\)"),

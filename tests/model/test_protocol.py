@@ -105,6 +105,23 @@ def test_rotations_are_1_2_or_4(rotations: object) -> None:
         EvaluationProtocol.model_validate({"rotations": rotations})
 
 
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_a_copy_takes_a_symmetry_as_the_check_of_fields_does(name: str) -> None:
+    before = EvaluationProtocol(window=64, stride=40, symmetry="d4")
+    copied = before.model_copy(update={"symmetry": name, "window": 80})
+    assert copied == EvaluationProtocol.model_validate(
+        {"window": 80, "stride": 40, "symmetry": name}
+    )
+    assert before.model_copy() == before.model_copy(update={"symmetry": None}) == before
+
+
+def test_a_copy_with_an_unknown_or_contradicted_symmetry_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no symmetry 'd3'.*none, mirror, flips, d4"):
+        EvaluationProtocol().model_copy(update={"symmetry": "d3"})
+    with pytest.raises(UserError, match="symmetry d4 means flip true, got false"):
+        EvaluationProtocol().model_copy(update={"symmetry": "d4", "flip": False})
+
+
 @pytest.mark.parametrize("rules", [None, "segmenter"])
 def test_a_recipe_takes_a_symmetry_in_place_of_the_fields_of_its_file(
     rules: str | None, tmp_path: Path

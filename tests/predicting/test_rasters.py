@@ -209,8 +209,8 @@ def test_predict_labels_maps_beside_images(
     with pytest.raises(UserError, match=r"map\.tif is a map, and a gallery shows images"):
         run_prediction(*given, replace(options, output=replace(output, gallery=True)))
     for sizes, message in (
-        (Sizes(short_side=64), "whose pixels are not resized; leave --short-side out"),
-        (Sizes(scales=(1.0, 2.0)), "leave --scales out"),
+        (Sizes(short_side=64), "whose pixels are not resized; omit --short-side"),
+        (Sizes(scales=(1.0, 2.0)), "omit --scales"),
         (Sizes(window=0), "labelled in windows; give --window a size"),
     ):
         with pytest.raises(UserError, match=message):

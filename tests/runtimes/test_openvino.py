@@ -37,6 +37,6 @@ def test_a_model_that_openvino_cannot_compile_is_refused_in_one_line(
     def give_no_graph(use: Callable[[bytes], bytes]) -> bytes:
         return use(b"no graph")
 
-    with pytest.raises(UserError, match=r"OpenVINO cannot run .*; take --runtime torch") as refused:
+    with pytest.raises(UserError, match=r"OpenVINO cannot run .*; use --runtime torch") as refused:
         compile_cached("key", give_no_graph, "float32", 1000, ExportFacts(spec=make_spec(2)))
     assert "\n" not in str(refused.value)

@@ -1,5 +1,6 @@
 """The site: every page is in its contents, and it needs no network."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -10,10 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, serious_findings
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
 CONFIG = REPOSITORY / "mkdocs.yml"
+SEEN = (
+    "index.html",
+    "tutorials/own-images.html",
+    "how-to/check.html",
+    "reference/command-line.html",
+    "reference/api.html",
+    "experiments/performance.html",
+)
+"""A page of each kind."""
 
 pytestmark = pytest.mark.skipif(not CONFIG.is_file(), reason=f"{NOT_HERE}: the repository")
 
@@ -60,18 +71,46 @@ def test_the_page_of_variables_has_each_that_is_read() -> None:
     assert [name for name in sorted(read) if f"`{name}`" not in page] == []
 
 
-@pytest.mark.slow
-def test_the_site_is_built_strictly_and_fetches_nothing(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built site."""
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    pages = [*tmp_path.rglob("*.html")]
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_strictly_and_fetches_nothing(site: Path) -> None:
+    pages = [*site.rglob("*.html")]
     assert len(pages) > 40
     fetched = re.compile(r"<(?:script|img|link)[^>]* (?:src|href)=\"?(https?:)?//[^\"> ]+")
     for page in pages:
         found = fetched.search(page.read_text(encoding="utf-8"))
         assert found is None, (page.name, found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_pages_of_the_site_have_no_serious_finding_and_search_works_offline(site: Path) -> None:
+    axe = axe_script()
+    with chromium() as browser:
+        for (width, height), scheme in itertools.product(SIZES.values(), ("light", "dark")):
+            viewport = {"width": width, "height": height}
+            page = browser.new_page(viewport=viewport, color_scheme=scheme)
+            for place in SEEN:
+                page.goto((site / place).as_uri())
+                page.locator(".md-search[aria-label]").wait_for(state="attached")
+                assert serious_findings(page, axe) == [], (place, width, scheme)
+                assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            page.close()
+        page = browser.new_page()
+        page.goto((site / "index.html").as_uri())
+        page.click("input[name=query]")
+        page.keyboard.type("tensorrt", delay=40)
+        page.locator(".md-search-result__link", has_text="NVIDIA").first.wait_for()

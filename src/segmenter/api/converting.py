@@ -7,7 +7,7 @@ from segmenter.api.inputs import check_outputs
 from segmenter.api.keywords import CONVERT, ConvertKeywords
 from segmenter.api.option_values import as_texts, make_options, shows_options
 from segmenter.calls import check_types
-from segmenter.checkpoints.foreign.convert_checkpoint import Converted, run_conversion
+from segmenter.checkpoints.foreign.convert_checkpoint import Converted, FilesBeside, run_conversion
 
 
 @shows_options(*CONVERT)
@@ -18,6 +18,7 @@ def convert(
     gpus: int | None = None,
     variant: str | Path | None = None,
     normalization: Literal["vit", "deit"] | None = None,
+    base: str | Path | None = None,
     **options: Unpack[ConvertKeywords],
 ) -> Converted:
     """Turn a checkpoint of another code base into a model file, or its config into a recipe.
@@ -31,6 +32,8 @@ def convert(
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
         normalization: Mean and standard deviation where there is no `variant.yml`: 0.5 (vit) or
             ImageNet's (deit); window and stride then say the rest.
+        base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
+            with DINOv3): Meta's `.pth`, a folder, or `hf:owner/name`.
         options: See below.
 
     Returns:
@@ -45,6 +48,8 @@ def convert(
     source, out = as_texts("convert", source=source, out=out)
     if variant is not None:
         (variant,) = as_texts("convert", variant=variant)
+    if base is not None:
+        (base,) = as_texts("convert", base=base)
     check_types(
         "convert",
         {"gpus": int | None, "normalization": Literal["vit", "deit"] | None},
@@ -55,8 +60,11 @@ def convert(
     return run_conversion(
         Path(source),
         Path(out),
-        classes_file=classes.classes,
-        variant_file=None if variant is None else Path(variant),
+        beside=FilesBeside(
+            classes=classes.classes,
+            variant=None if variant is None else Path(variant),
+            base=None if base is None else str(base),
+        ),
         normalization=normalization,
         windows=windows,
         gpus=gpus,

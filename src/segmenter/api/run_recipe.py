@@ -37,10 +37,21 @@ def read_run_recipe(
     changes = _changes(short, fields)
     own = _own_recipe(recipe, changes, run) if run.resume else None
     checked = read_recipe(recipe if own is None else str(own), changes)
+    _check_code(checked, changes)
     root = Path(checked.data.root)
     if short["data.root"] is None and ":" not in checked.data.root and not root.exists():
         raise UserError(f"no such folder: {root}; say where the data set is with --data FOLDER")
     return checked
+
+
+def _check_code(recipe: Recipe, changes: Mapping[str, Any]) -> None:
+    """Refuse a recipe file that brings code to run, unless the user names that code, too."""
+    custom, augment = recipe.augment.custom, changes.get("augment")
+    if custom and not (isinstance(augment, dict) and augment.get("custom") == custom):
+        raise UserError(
+            f"the recipe runs code of its own, augment.custom {custom}; if you trust it, name it "
+            f"yourself: --augment.custom {custom}"
+        )
 
 
 def _own_recipe(recipe: str, changes: Mapping[str, Any], run: RunFolder) -> Path | None:

@@ -10,7 +10,8 @@ from segmenter.calls import checks_call
 from segmenter.checkpoints import model_file
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_models
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
+from segmenter.checkpoints.foreign.read import read_foreign_model
+from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import WEIGHT_FILES, download_model, is_hub_name
 from segmenter.errors import UserError
@@ -97,7 +98,12 @@ def file_kind(path: Path) -> FileKind:
 
 
 @checks_call
-def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
+def load(
+    name_or_path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    base: str | Path | None = None,
+) -> Segmenter:
     """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
     Besides our own files, those of PaddleSeg, of the paper's code, of MMSegmentation and of EoMT
@@ -107,6 +113,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmen
     Args:
         name_or_path: A bundled name such as `street`, the path of a file, or `hf:owner/name`.
         device: Where the weights shall be, such as `cpu` or `cuda:1`.
+        base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
+            with DINOv3).
 
     Raises:
         UserError: If the model does not exist, or its file is damaged, dangerous or not a
@@ -123,7 +131,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Segmen
             f"{path} is an exported graph, without weights for torch; `Predictor`, `predict` and "
             "`evaluate` take it"
         )
-    found = open_model(path, device)
+    found = open_model(path, device, None if base is None else resolve(base))
     if found is None:
         raise UserError(
             f"{path} holds weights but no Segmenter model; a bare encoder is for `model.weights` "
@@ -143,16 +151,25 @@ def _check_device(device: str | torch.device) -> None:
         ) from None
 
 
-def open_model(path: Path, device: str | torch.device = "cpu") -> Segmenter | None:
+def open_model(
+    path: Path, device: str | torch.device = "cpu", base: Path | None = None
+) -> Segmenter | None:
     """Read the model in a file of weights; None if it holds weights, but no Segmenter.
+
+    Args:
+        path: The file.
+        device: Where the weights shall be.
+        base: The encoder that the file adds a decoder or differences to.
 
     Raises:
         UserError: If the file is damaged, dangerous, or holds no weights.
     """
     kind = file_kind(path)
     if kind == "model":
+        if base is not None:
+            raise UserError(f"{path} holds a whole model; leave base out")
         return model_file.read(path, device)
-    foreign = read_foreign_model(path)
+    foreign = read_foreign_model(path, base=base)
     return foreign.build(str(path), device) if foreign else None
 
 

@@ -140,7 +140,7 @@ def _value(given: object, where: str, least: int) -> object:
 
 def _number(given: object, where: str, least: int, most: int) -> int:
     if isinstance(given, str) and re.fullmatch(r"-?\d+", given.strip()):
-        raise ValueError(f"{where}: {given!r} is text; leave the quotes out")
+        raise ValueError(f"{where}: {given!r} is text; omit the quotes")
     if isinstance(given, bool) or not isinstance(given, int):
         raise ValueError(f"{where}: whole numbers from {least} to {most}{_got(given)}")
     if not least <= given <= most:

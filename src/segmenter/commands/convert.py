@@ -15,6 +15,7 @@ def convert(
     classes: Annotated[options.ClassesFile, flat("Data")] = options.ClassesFile(),
     variant: Path | None = None,
     normalization: Literal["vit", "deit"] | None = None,
+    base: str | None = None,
     windows: Annotated[options.Windows, flat("Evaluation protocol")] = options.Windows(),
     output: Output = options.Output(),
 ) -> None:
@@ -29,14 +30,15 @@ def convert(
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
         normalization: Mean and standard deviation where there is no `variant.yml`: 0.5 (vit) or
             ImageNet's (deit); --window and --stride then say the rest.
+        base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
+            with DINOv3): Meta's `.pth`, a folder, or `hf:owner/name`.
     """
-    from segmenter.checkpoints.foreign.convert_checkpoint import run_conversion
+    from segmenter.checkpoints.foreign.convert_checkpoint import FilesBeside, run_conversion
 
     converted = run_conversion(
         source,
         out,
-        classes_file=classes.classes,
-        variant_file=variant,
+        beside=FilesBeside(classes=classes.classes, variant=variant, base=base),
         normalization=normalization,
         windows=windows,
         gpus=gpus,

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segmenter.classes import Classes
+from segmenter.data.custom import CustomOperation
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.folder import Item, read_sample
 from segmenter.data.mixing import MIXING, mix_in, paste_class
-from segmenter.data.operations import draw_operations
+from segmenter.data.operations import draw_operations, own_generator
 from segmenter.data.readers import (
     BATCHES_AHEAD,
     Bytes,
@@ -88,6 +89,9 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         self.classes = classes
         self.transform = transform
         self.seed = seed
+        self.custom = None
+        if name := transform.augment.custom:
+            self.custom = CustomOperation(name, len(classes), classes.ignore_index)
         self.rare_class_crops = transform.augment.rare_class_crops
         most = transform.augment.rare_class_below
         shares = pixel_counts.sum(axis=0) / max(pixel_counts.sum(), 1)
@@ -143,7 +147,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
                 if len(unreadable) > most:
                     raise
             index, focus_class = int(replacements.integers(self.num_labelled)), None
-        return self.transform(sample, rng, focus_class)
+        if self.custom is None:
+            return self.transform(sample, rng, focus_class)
+        own = own_generator(rng, "custom")
+        return self.custom(self.transform(sample, rng, focus_class), own)
 
     def image_name(self, position: int) -> str:
         """Name of the image that the crop at a position is taken from."""

@@ -75,15 +75,16 @@ def draw_operations(
     shares = {name: getattr(augment, name) for name in names or OPERATIONS}
     if not any(shares.values()):
         return {}
+    generators = {name: own_generator(rng, name) for name, share in shares.items() if share}
+    return {name: own for name, own in generators.items() if own.random() < shares[name]}
+
+
+def own_generator(rng: np.random.Generator, name: str) -> np.random.Generator:
+    """Return random numbers of an operation's own; `rng` is as before."""
     state = rng.bit_generator.state
     seed = int(rng.integers(2**63))
     rng.bit_generator.state = state
-    generators = {
-        name: np.random.default_rng([seed, *name.encode()])
-        for name, share in shares.items()
-        if share
-    }
-    return {name: own for name, own in generators.items() if own.random() < shares[name]}
+    return np.random.default_rng([seed, *name.encode()])
 
 
 def turn(

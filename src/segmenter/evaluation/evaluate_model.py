@@ -85,9 +85,7 @@ def evaluate_model(
             *(model, data, protocol), which=which, metrics=metrics, report=report, page=page
         )
     if which.ids is not None:
-        raise UserError(
-            f"--ids is for a folder of label maps, and {model} is a model; leave it out"
-        )
+        raise UserError(f"--ids is for a folder of label maps, and {model} is a model; omit it")
     predictor = _open_predictor(model, views, labelling, compute)
     spec = predictor.spec
     folder = open_scored(data, which, spec)

@@ -93,7 +93,7 @@ class SavedMaps:
         shown = distinct[most].tolist()
         if self.ids == "source":
             what = "belongs to no class of classes.yaml"
-            hint = "leave --ids source out if the maps hold class indices"
+            hint = "omit --ids source if the maps hold class indices"
         else:
             what = f"is not a class index, 0 to {len(self._classes) - 1}"
             hint = "give --ids source if the maps hold the mask values of classes.yaml"
@@ -171,7 +171,7 @@ def check_without_model(
 def _is_for_models(field: str, folder: str) -> UserError:
     return UserError(
         f"--{field.replace('_', '-')} is for models, and {folder} is a folder of label maps, which "
-        "are scored as they are; leave it out"
+        "are scored as they are; omit it"
     )
 
 

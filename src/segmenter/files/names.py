@@ -9,7 +9,7 @@ _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095  # what file systems of Linux, macO
 def text_problem(text: str) -> str | None:
     """Return why a text cannot be a name or a path, or None if it can."""
     if not text.strip():
-        return "is empty; give it a value, or leave it out"
+        return "is empty; give it a value, or omit it"
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         return f"may hold no control characters, got {shortened(text)}"
     return path_problem(text)

@@ -56,7 +56,7 @@ _YAML_WORDS = {
         "a colon that begins no value; put text with a colon in it in quotes, and look at the "
         "indentation"
     ),
-    "could not determine a constructor": "a tag (!...) that is not read; leave it out",
+    "could not determine a constructor": "a tag (!...) that is not read; omit it",
     "expected <block end>": "a line that does not fit those above it; look at its indentation",
     "flow sequence": "a list that is not closed, or a comma that is missing",
     "flow mapping": "a brace that is not closed, or a comma that is missing",
@@ -64,7 +64,7 @@ _YAML_WORDS = {
     "undefined alias": "a name after * that stands for nothing; put text with a * in quotes",
     "unhashable key": "a key that is itself a list or mapping",
     "but found another document": "a second document (---); one is read",
-    "special characters are not allowed": "a control character; leave it out",
+    "special characters are not allowed": "a control character; omit it",
     "cannot start any token": "a character that begins no value; put the text in quotes",
     "could not find expected ':'": "a line without a colon after its key",
 }

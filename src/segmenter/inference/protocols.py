@@ -89,7 +89,7 @@ def _check_stride(protocol: EvaluationProtocol, changes: Mapping[str, object]) -
         return
     if window is None:
         shown = "images are shown whole here"
-        way = "leave it out" if "window" in changes else "give --window too, or leave it out"
+        way = "omit it" if "window" in changes else "give --window too, or omit it"
         raise UserError(f"--stride {stride} is the distance of windows, and {shown}; {way}")
     if isinstance(window, int) and stride > window:
         raise UserError(

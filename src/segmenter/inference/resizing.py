@@ -66,7 +66,7 @@ def _advice(image: object, num_channels: int) -> str:
     if image.ndim == 3 and image.shape[0] == num_channels:
         return "put the channels last: image.transpose(1, 2, 0)"
     if image.ndim == 3 and image.shape[2] > num_channels:
-        return f"leave channels out: image[:, :, :{num_channels}]"
+        return f"omit channels: image[:, :, :{num_channels}]"
     if image.dtype.kind == "f":
         return "scale it to 0 to 255 and round it, then image.astype(numpy.uint8)"
     return "convert it first"

@@ -317,7 +317,7 @@ class _View:
             self.alive[row].rows(max(top - start, 0), min(bottom - start, self.num_patch_rows))
             for row, start in starts.items()
         ]
-        return torch.cat(needed, dim=1)
+        return needed[0] if len(needed) == 1 else torch.cat(needed, dim=1)
 
     def _run(self, row: int) -> None:
         """Run the model on a row of windows, and on those below that fit into its batch."""

@@ -26,7 +26,7 @@ def shifting_threshold(threshold: object, classes: Classes, label_rule: LabelRul
             f"a threshold of {threshold:g} is for a model of one class and its background; this "
             f"one has {len(classes)} classes ({', '.join(classes.names[:3])}"
             f"{', ...' if len(classes) > 3 else ''}), and labels a pixel with the most probable: "
-            "leave the threshold out"
+            "omit the threshold"
         )
     if not 0 < threshold < 1:
         raise UserError(
@@ -35,7 +35,7 @@ def shifting_threshold(threshold: object, classes: Classes, label_rule: LabelRul
     if label_rule != "argmax":
         raise UserError(
             f"a threshold and the label rule {label_rule!r} contradict: both choose the labels; "
-            "leave one out"
+            "omit one"
         )
     return None if threshold == DEFAULT_THRESHOLD else threshold
 

@@ -13,6 +13,7 @@ _WIDTH_DEPTH = {
     "small_plus": (384, 12),
     "base": (768, 12),
     "large": (1024, 24),
+    "large_plus": (1024, 24),
     "huge_plus": (1280, 32),
 }
 
@@ -91,12 +92,12 @@ def _dinov2(size: str, *, registers: bool) -> EncoderSpec:
     )
 
 
-def _dinov3(size: str) -> EncoderSpec:
+def _dinov3(size: str, *, biased: bool = False) -> EncoderSpec:
     return _vit(
         size,
         16,
         256,
-        architecture=f"vit_{size}_patch16_dinov3",
+        architecture=f"vit_{size}_patch16_dinov3" + ("_qkvb" if biased else ""),
         num_prefix_tokens=5,
         position="rotary",
         table_grid=None,
@@ -104,7 +105,7 @@ def _dinov3(size: str) -> EncoderSpec:
         layer_norm_eps=1e-5,
         layer_scale=True,
         mlp="swiglu" if size.endswith("_plus") else "gelu",
-        qkv_bias=False,
+        qkv_bias=biased,
     )
 
 
@@ -130,7 +131,11 @@ _OTHERS = (
     *(_deit("base", 384, distilled=d) for d in (False, True)),
     *(_deit3(size, image) for size in ("small", "base", "large") for image in (224, 384)),
     *(_dinov2(size, registers=reg) for size in ("small", "base", "large") for reg in (False, True)),
-    *(_dinov3(size) for size in ("small", "small_plus", "base", "large", "huge_plus")),
+    *(
+        _dinov3(size, biased=biased)
+        for size in ("small", "small_plus", "base", "large", "large_plus", "huge_plus")
+        for biased in (False, True)
+    ),
 )
 
 ARCHITECTURES: dict[str, tuple[EncoderSpec, Normalization]] = {

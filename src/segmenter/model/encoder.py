@@ -133,9 +133,15 @@ class Encoder(nn.Module):
         """Return one token for each patch, between two blocks; here none was merged."""
         return tokens
 
+    def normalize(
+        self, tokens: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Apply the last layer norm."""
+        return self.norm(tokens)
+
     def features(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ dim"]:
         """Normalise tokens and drop the prefix tokens."""
-        return self.norm(tokens)[:, self.spec.num_prefix_tokens :]
+        return self.normalize(tokens)[:, self.spec.num_prefix_tokens :]
 
 
 @runtime_checkable
@@ -159,6 +165,8 @@ class EncoderParts(Protocol):
     ) -> Tensor: ...
 
     def one_per_patch(self, tokens: Tensor) -> Tensor: ...  # noqa: D102
+
+    def normalize(self, tokens: Tensor) -> Tensor: ...  # noqa: D102
 
     def features(self, tokens: Tensor) -> Tensor: ...  # noqa: D102
 

@@ -4,6 +4,7 @@ The three code bases that published Segmenters score in three ways. Each differe
 that any of them can be changed alone; no code asks which code base a protocol comes from.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -61,7 +62,7 @@ class ProtocolFields(BaseModel):
     `flip`, over the mirror image of each."""
     symmetry: Annotated[SymmetryName | None, Field(exclude=True)] = None
     """Set `flip` and `rotations` to those of a symmetry: none, mirror, flips (of both axes), or d4
-    (flips and quarter turns). A model file has the two fields."""
+    (flips and quarter turns). Only the two fields are kept, so that there is one answer."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,6 +121,18 @@ class EvaluationProtocol(ProtocolFields):
     absent_classes: AbsentRule = "skip"
     """IoU of absent classes; see `AbsentRule`."""
 
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> "EvaluationProtocol":
+        """Return a copy with other values; `symmetry` sets `flip` and `rotations`, as elsewhere.
+
+        Raises:
+            UserError: If the symmetry is unknown, or a field given beside it contradicts it.
+        """
+        if update and update.get("symmetry") is not None:
+            update = _with_known_symmetry(dict(update))
+        return super().model_copy(update=update, deep=deep)
+
 
 def with_symmetry(content: Any) -> Any:
     """Return the fields of a protocol with those of its symmetry, if it names one.
@@ -140,6 +153,20 @@ def with_symmetry(content: Any) -> Any:
                 f"{str(given[field]).lower()}; give one of them"
             )
     return given | SYMMETRIES[name]
+
+
+def _with_known_symmetry(update: dict[str, Any]) -> dict[str, Any]:
+    """Return changes with the fields of their symmetry."""
+    name = update["symmetry"]
+    if not isinstance(name, str) or name not in SYMMETRIES:
+        raise UserError(
+            f"no symmetry {name!r}{nearest(str(name), tuple(SYMMETRIES))}; choose from "
+            f"{', '.join(SYMMETRIES)}"
+        )
+    try:
+        return with_symmetry(update)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 _SHORT_SIDE = 512

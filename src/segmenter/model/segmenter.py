@@ -173,7 +173,7 @@ class Segmenter(nn.Module):
     def pad(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels padded_height padded_width"]:
-        """Pad with zeros right and below, to whole patches (`stretch`: to one patch at least)."""
+        """Pad with zeros to whole patches, by default right and below; see `size_policy`."""
         patch = self.spec.encoder.patch_size
         height, width = images.shape[2:]
         if self.spec.size_policy == "stretch":
@@ -183,6 +183,9 @@ class Segmenter(nn.Module):
             down, right = -height % patch, -width % patch
         if not is_exporting() and not down and not right:
             return images
+        if self.spec.size_policy == "center-squeeze":
+            left, top = right // 2, down // 2
+            return F.pad(images, (left, right - left, top, down - top))
         return F.pad(images, (0, right, 0, down))
 
 

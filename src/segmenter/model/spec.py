@@ -32,7 +32,7 @@ from segmenter.numbers import (
 )
 
 GridSide = Annotated[Whole, GRID_SIDE]
-SizePolicy = Literal["pad-crop", "pad-squeeze", "stretch"]
+SizePolicy = Literal["pad-crop", "pad-squeeze", "center-squeeze", "stretch"]
 """Treatment of sides that are not multiples of the patch; see `ModelSpec.size_policy`."""
 
 
@@ -124,6 +124,7 @@ class ModelSpec(BaseModel):
 
     `pad-crop`: zeros right and below, logits cropped (the paper's code; new models).
     `pad-squeeze`: zeros right and below, logits squeezed to the image (MMSegmentation).
+    `center-squeeze`: zeros on all sides, logits squeezed to the image (DINOv2's heads).
     `stretch`: the remainder is not seen, logits are stretched to the image (PaddleSeg).
     """
     classes: Classes

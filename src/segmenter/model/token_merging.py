@@ -97,6 +97,10 @@ class MergingEncoder:
         """Return for each patch the token that it is in."""
         return self._merging.unmerge(tokens)
 
+    def normalize(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 tokens dim"]:
+        """Apply the last layer norm; see `Encoder.normalize`."""
+        return self._encoder.normalize(tokens)
+
     def features(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "1 _ dim"]:
         """Normalise tokens, and leave out the prefix tokens."""
         return self._encoder.features(tokens)

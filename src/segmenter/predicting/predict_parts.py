@@ -60,7 +60,7 @@ def run_parts(images: Sequence[str], model: str, options: PredictOptions) -> int
     num_parts = _check_parts(parts)
     _check_images_alone(images, output, options.video)
     if options.maps != MapOptions():
-        raise UserError("--cog, --min-area and --simplify are for maps; leave --parts out")
+        raise UserError("--cog, --min-area and --simplify are for maps; omit --parts")
     save = parse_save(output.save)
     check_apart(images, output.out)
     folder = OutputFolder(output.out, overwrite=output.overwrite)
@@ -129,11 +129,11 @@ def _check_parts(parts: Parts) -> int:
 def _check_images_alone(images: Sequence[str], output: ImageOutput, video: VideoOptions) -> None:
     """Reject videos, and options that are for one run over all images."""
     if output.gallery or output.submission is not None:
-        raise UserError("--gallery and --submission are for images of one run; leave --parts out")
+        raise UserError("--gallery and --submission are for images of one run; omit --parts")
     videos, _ = find_videos(images, VideoOptions())
     if videos or video != VideoOptions():
         what = f"{videos[0].path} is a video" if videos else "--video, --fps, --camera-format"
-        raise UserError(f"{what}: parts are of images alone; leave --parts out")
+        raise UserError(f"{what}: parts are of images alone; omit --parts")
 
 
 def check_apart(images: Sequence[str], out: Path) -> None:

@@ -75,7 +75,7 @@ def _refuse_unused_fps(fps: float | None, videos: Sequence[Video]) -> None:
     if fps is not None and not any(isinstance(each, ImageSequence) for each in videos):
         raise UserError(
             f"--fps {fps:g} is for image sequences such as `frame-%04d.png`, and none is given; "
-            "leave it out"
+            "omit it"
         )
 
 

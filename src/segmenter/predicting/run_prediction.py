@@ -146,7 +146,7 @@ def _chosen_save(output: ImageOutput) -> SavedFormats:
     """Return the formats to write for each image, after rejecting contradictory options."""
     if output.submission and (output.gallery or output.save):
         option = "--gallery" if output.gallery else "--save"
-        raise UserError(f"--submission writes label maps alone; leave {option} out")
+        raise UserError(f"--submission writes label maps alone; omit {option}")
     chosen = parse_all_saves(output.save)
     if output.gallery and "overlay" not in chosen.images:
         raise UserError("--gallery shows overlays; add overlay to --save")
@@ -159,7 +159,7 @@ def _check_videos_alone(video: Video, output: ImageOutput) -> None:
         option = (
             "--submission" if output.submission else "--gallery" if output.gallery else "--save"
         )
-        raise UserError(f"{video.path} is a video; leave {option} out")
+        raise UserError(f"{video.path} is a video; omit {option}")
 
 
 def _check_images(paths: Sequence[Path], save: SavedFormats, options: PredictOptions) -> None:
@@ -170,11 +170,11 @@ def _check_images(paths: Sequence[Path], save: SavedFormats, options: PredictOpt
     if not save.images:
         raise UserError(
             f"{first} is not a map, and --save names files of maps alone ({', '.join(save.maps)}); "
-            "add label, or leave the image out"
+            "add label, or omit the image"
         )
     if options.maps != MapOptions():
         raise UserError(
-            f"{first} is not a map; leave --cog, --min-area and --simplify out, or the image"
+            f"{first} is not a map; omit --cog, --min-area and --simplify, or the image"
         )
 
 
@@ -189,19 +189,19 @@ def check_rasters(
         return
     output, sizes, first = options.output, options.sizes, rasters[0][0]
     if output.gallery:
-        raise UserError(f"{first} is a map, and a gallery shows images; leave --gallery out")
+        raise UserError(f"{first} is a map, and a gallery shows images; omit --gallery")
     if output.ids != "index":
-        raise UserError(f"{first} is a map, whose label file holds class indices; leave --ids out")
+        raise UserError(f"{first} is a map, whose label file holds class indices; omit --ids")
     if not outputs.save:
         raise UserError(
             f"{first} is a map, and --save {output.save} names none of its files; add one of "
             f"{', '.join(MAP_FORMATS)}"
         )
     if options.labelling.label_rule != "argmax":
-        raise UserError(f"{first} is a map, labelled piece by piece; leave --label-rule out")
+        raise UserError(f"{first} is a map, labelled piece by piece; omit --label-rule")
     if sizes.short_side or sizes.scales:
         option = "--short-side" if sizes.short_side else "--scales"
-        raise UserError(f"{first} is a map, whose pixels are not resized; leave {option} out")
+        raise UserError(f"{first} is a map, whose pixels are not resized; omit {option}")
     if sizes.window == 0:
         raise UserError(f"{first} is a map, labelled in windows; give --window a size, or omit it")
     import_rasterio()

@@ -140,9 +140,13 @@ class AugmentRecipe(BaseModel):
     """Share of crops onto which all regions of a rare class are pasted from a crop of another
     image (copy-paste). The class is drawn evenly from those with less than `rare_class_below` of
     the training pixels."""
+    custom: Annotated[str, Field(pattern=r"^[\w.]+:\w+$", max_length=200)] | None = None
+    """Import path of a function of your own that changes every crop last, before `mix`:
+    `package.module:function`. It is code that runs on this machine, so a recipe file alone does not
+    start it: name it when you start the run, too."""
     preset: Annotated[PresetName | None, Field(exclude=True)] = None
-    """Set `flip` and all fields below `pad_value` to those of a named set; fields given beside it
-    win. The recipe in the folder of a run has the fields."""
+    """Set `flip` and all fields from `flip_vertical` to `paste` to those of a named set; fields
+    given beside it win. The recipe in the folder of a run has the fields."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
-from segmenter.model.decoders import EoMTQueriesSpec
 from segmenter.model.mask_scores import MaskScores, unpack
 from segmenter.model.segmenter import normalize
 from segmenter.options import Compute
@@ -100,7 +99,6 @@ class GraphRuntime(Runtime):
     def mask_scores(self, pixels: Pixels) -> MaskScores:
         """Return what the scores of images are summed from; see `gives_masks`."""
         decoder = self.spec.decoder
-        assert isinstance(decoder, EoMTQueriesSpec)
         rows, columns = (self.spec.num_patches(length) for length in pixels.shape[2:])
         mask_size, size = (
             (rows * side, columns * side)

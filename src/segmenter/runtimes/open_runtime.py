@@ -108,18 +108,18 @@ def _check(row: RuntimeRow, source: Segmenter | Path, precision: str, device: to
     if isinstance(source, Path) and is_exported(source) and source.suffix not in row.opens:
         opening = [each.name for each in RUNTIMES.values() if source.suffix in each.opens]
         raise UserError(
-            f"{source} is exported: take --runtime {_join(['auto', *opening])}, not {row.name}"
+            f"{source} is exported: use --runtime {_join(['auto', *opening])}, not {row.name}"
         )
     if precision not in {"auto", *row.precisions}:
         others = [each.name for each in RUNTIMES.values() if precision in each.precisions]
         raise UserError(
-            f"{row.name} computes in {_join(row.precisions)}; for {precision} take --runtime "
+            f"{row.name} computes in {_join(row.precisions)}; for {precision} use --runtime "
             f"{_join(others)}"
         )
     if not row.runs_on(device.type):
         others = [each.name for each in RUNTIMES.values() if each.runs_on(device.type)]
         raise UserError(
-            f"{row.name} computes on {_join(row.devices or ())}, not on {device}; take --runtime "
+            f"{row.name} computes on {_join(row.devices or ())}, not on {device}; use --runtime "
             f"{_join(others)}"
         )
     require(f"the runtime {row.name}", *row.needs, extra=row.extra)

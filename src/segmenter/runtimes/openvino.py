@@ -93,7 +93,7 @@ def usable_precision(precision: str) -> str:
     """
     native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not native:
-        raise UserError("this CPU has no bfloat16 arithmetic; take --precision float32")
+        raise UserError("this CPU has no bfloat16 arithmetic; use --precision float32")
     if precision == "auto":
         return "bfloat16" if native else "float32"
     return precision
@@ -165,7 +165,7 @@ def compile_cached(
         try:
             return _exported(_compiled(graph, None, dtype, facts))
         except UserError as error:
-            raise UserError(f"{error}; take --runtime torch") from None
+            raise UserError(f"{error}; use --runtime torch") from None
 
     def use(content: bytes) -> Run:
         found = _imported(core, content, dtype)

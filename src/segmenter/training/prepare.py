@@ -17,6 +17,7 @@ from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.checkpoints.open import open_model, resolve
 from segmenter.classes import Classes
+from segmenter.data.custom import source_digest
 from segmenter.data.folder import Item
 from segmenter.data.loading import SampleStream, bytes_ahead
 from segmenter.data.masks.region_widths import NO_SIZES, SizeFacts
@@ -319,10 +320,12 @@ def run_identity(
         del fields[free]
     del fields["data"]["pairing_note"]
     described = classes.model_dump(mode="json")
+    custom = recipe.augment.custom
     return {
         "recipe": fields,
         "classes": described,
         "photos": [item.name for item in items],
+        **({"custom_source": source_digest(custom)} if custom else {}),
         **(teacher.identity if teacher else {}),
     }
 

@@ -321,7 +321,7 @@ def test_bases_that_double_at_each_level_are_refused(
         ("config.py mine.yaml", "is a Python config, which would have to be run"),
         ("segmenter/mask.yml mine.yaml --window 512", "is a config: --classes, --variant"),
         ("segmenter/mask.yml mine.yaml --gpus 0", "--gpus is at least 1, got 0"),
-        ("variant.yml mine.yaml --gpus 4", "leave --gpus out"),
+        ("variant.yml mine.yaml --gpus 4", "omit --gpus"),
         ("model.pdparams model.safetensors --gpus 4", "--gpus is for configs"),
         ("segmenter/mask.yml nowhere/mine.yaml", "nowhere"),
     ],

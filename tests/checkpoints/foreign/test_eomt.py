@@ -15,6 +15,7 @@ from segmenter.model import Segmenter
 from segmenter.model.decoders.eomt_queries import EoMTQueries
 from segmenter.options import Compute
 from segmenter.runtimes.open_runtime import open_runtime
+from tests.helpers.command_line import run
 from tests.helpers.paths import GOLDEN
 
 FOLDER = GOLDEN / "eomt"
@@ -43,7 +44,9 @@ def write(folder: Path, content: object) -> Path:
 
 
 def read_image(name: str) -> np.ndarray:
-    return cv2.imread(str(FOLDER / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
+    image = cv2.imread(str(FOLDER / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
+    assert image is not None
+    return image
 
 
 @torch.inference_mode()
@@ -133,15 +136,22 @@ def test_a_model_saved_while_its_masks_were_annealed_is_refused(
         segmenter.load(write(tmp_path, weights))
 
 
-def test_a_file_of_differences_to_dinov3_is_refused(
-    tmp_path: Path, weights: dict[str, Tensor]
+def test_a_model_of_instances_is_refused_unless_its_classes_are_named(
+    tmp_path: Path, weights: dict[str, Tensor], capsys: pytest.CaptureFixture
 ) -> None:
-    of_hugging_face = {
-        name.replace("patch_embed.proj", "embeddings.patch_embeddings"): tensor
-        for name, tensor in weights.items()
-    }
-    with pytest.raises(UserError, match="differences to Meta's weights"):
-        segmenter.load(write(tmp_path, of_hugging_face))
+    for kind, shape in (("weight", (81, 128)), ("bias", (81,))):
+        weights[f"network.class_head.{kind}"] = torch.zeros(shape)
+    path = write(tmp_path, weights)
+    with pytest.raises(UserError, match="no semantic map"):
+        segmenter.load(path)
+    classes = tmp_path / "classes.yaml"
+    names = "".join(
+        f"- {{name: thing {i}, color: [{i}, 0, 0], values: [{i}]}}\n" for i in range(80)
+    )
+    classes.write_text(f"classes:\n{names}")
+    out = tmp_path / "out.safetensors"
+    assert run("convert", str(path), str(out), "--classes", str(classes)) == 0
+    assert "classes   80" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from segmenter import UserError
 from segmenter.model import Segmenter
 from segmenter.model.decoders.eomt_queries import EoMTQueries
 from tests.helpers.command_line import run
-from tests.helpers.eomt import CONFIG, GOLDEN_EOMT, of_hugging_face, write_folder
+from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, random_model, write_folder
 
 
 @pytest.fixture
@@ -131,29 +131,6 @@ def test_a_folder_is_converted(
     assert run("convert", str(folder), str(out)) == 0
     assert "EoMT (Hugging Face)" in capsys.readouterr().out
     assert segmenter.load(out).spec == segmenter.load(folder).spec
-
-
-def random_model(kind: str, **changed: Any) -> Any:
-    """A model of transformers with weights large enough for differences to show."""
-    transformers = pytest.importorskip("transformers")
-    sizes = {name: CONFIG[name] for name in CONFIG if name not in ("architectures", "model_type")}
-    sizes |= changed
-    torch.manual_seed(0)
-    if kind == "eomt":
-        model = transformers.EomtForUniversalSegmentation(transformers.EomtConfig(**sizes))
-    else:
-        sizes.setdefault("intermediate_size", 4 * sizes["hidden_size"])
-        config = transformers.EomtDinov3Config(**sizes)
-        model = transformers.EomtDinov3ForUniversalSegmentation(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0, 0.7 * parameter.shape[-1] ** -0.5)
-            else:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
-        model.query.weight.normal_()
-        model.attn_mask_probs.zero_()
-    return model.eval()
 
 
 @torch.inference_mode()

@@ -13,7 +13,8 @@ import segmenter
 from segmenter import UserError
 from segmenter.checkpoints.foreign.family import ForeignFile
 from segmenter.checkpoints.foreign.mmseg import read_mmseg
-from segmenter.checkpoints.foreign.read import read_foreign_model, read_state
+from segmenter.checkpoints.foreign.read import read_foreign_model
+from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
 from segmenter.class_lists import read_class_list
 from segmenter.model.decoders import MaskTransformerSpec

@@ -93,7 +93,7 @@ def test_openvino_files_label_as_the_model_does(
     expected = Predictor(model).probabilities(image)
     np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
-    with pytest.raises(UserError, match="take --runtime auto or openvino, not onnxruntime"):
+    with pytest.raises(UserError, match="use --runtime auto or openvino, not onnxruntime"):
         open_runtime(tmp_path / "model.xml", Compute(runtime="onnxruntime"))
     (tmp_path / "model.bin").unlink()
     with pytest.raises(UserError, match=r"its weights in model\.bin beside it, which is missing"):
@@ -146,7 +146,7 @@ def test_an_export_without_a_licence_states_none(model: Segmenter, graph: bytes)
 
 
 def test_torch_and_load_say_who_takes_an_exported_file(file: Path) -> None:
-    with pytest.raises(UserError, match="is exported: take --runtime auto"):
+    with pytest.raises(UserError, match="is exported: use --runtime auto"):
         open_runtime(file, Compute(runtime="torch"))
     with pytest.raises(UserError, match="`Predictor`, `predict` and `evaluate` take it"):
         load(file)
@@ -327,7 +327,7 @@ def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
 def test_graphs_of_later_decoders_agree_with_torch(decoder: str) -> None:
     model = Segmenter(make_spec(5, decoder=decoder)).eval()
     facts = ExportFacts(spec=model.spec)

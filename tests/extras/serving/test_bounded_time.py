@@ -218,6 +218,16 @@ def test_a_model_without_windows_is_shown_no_large_image(start: Start) -> None:
         assert code_of(post(served, path, LARGE)) == (422, "too-large")
 
 
+def test_each_flipped_or_turned_image_is_a_look_of_its_own(start: Start, tiny_model) -> None:
+    most = SMALL.shape[0] * SMALL.shape[1]
+    served = start(Predictor(tiny_model, symmetry="d4"), max_pass_pixels=most)
+    assert post(served, "/segment", SMALL).is_success
+    assert code_of(post(served, "/segment", np.zeros((most + 1, 1, 3), np.uint8))) == (
+        422,
+        "too-large",
+    )
+
+
 @pytest.mark.parametrize("path", ["/confidence", "/attention?layer=0&row=0&column=0"])
 def test_nothing_is_computed_for_a_client_that_left_the_line(
     start: Start, monkeypatch: pytest.MonkeyPatch, path: str

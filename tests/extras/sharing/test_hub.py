@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import segmenter
+from segmenter import UserError
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import TINY_RUN, refused, run
@@ -167,6 +168,30 @@ def test_an_eomt_of_tue_mps_is_read(hub: FakeHub, monkeypatch: pytest.MonkeyPatc
     assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
+
+
+def test_code_in_a_repository_is_neither_fetched_nor_run(hub: FakeHub, tmp_path: Path) -> None:
+    weights = torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True)
+    remote = {"AutoModel": "modeling_evil.Model"}
+    folder = write_folder(tmp_path / "eomt", of_hugging_face(weights), auto_map=remote)
+    repository = hub.repositories["them/evil"] = Repository()
+    repository.add({path.name: path.read_bytes() for path in folder.iterdir()})
+    repository.add({"modeling_evil.py": b"raise SystemExit('evil')"})
+    with pytest.raises(UserError, match=r"auto_map., which is never run"):
+        segmenter.load("hf:them/evil")
+    assert not any("modeling_evil.py" in asked for asked in hub.asked)
+
+
+def test_a_gated_encoder_is_asked_for_in_one_line(
+    hub: FakeHub, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.repositories["meta/dinov3"] = Repository(gated=True)
+    hub.repositories["meta/dinov3"].add({"model.safetensors": b""})
+    monkeypatch.delenv("HF_TOKEN")
+    given = str(GOLDEN_EOMT / "pytorch_model.bin"), str(tmp_path / "out.safetensors")
+    assert "terms must be accepted" in refused(
+        capsys, "convert", *given, "--base", "hf:meta/dinov3"
+    )
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04N.", b"PK\x03\x04", b""])

@@ -81,7 +81,7 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
     assert torch.equal(norm.mean, before)
 
 
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
 def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decoder: str) -> None:
     labels = torch.randint(0, 3, (4, 32, 32))
     batch = Batch(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels, torch.arange(4))

@@ -220,13 +220,13 @@ def test_the_command_writes_what_is_asked_for(
         (("--save", "overlay"), "names none of its files; add one of label, confidence"),
         (("--save", "gpkgs"), "did you mean 'gpkg'"),
         (("--min-area", "3"), "concerns polygons"),
-        (("--save", "gpkg", "--parts", "2", "--simplify", "1"), "for maps; leave --parts out"),
+        (("--save", "gpkg", "--parts", "2", "--simplify", "1"), "for maps; omit --parts"),
     ):
         assert run("predict", str(path), *given, *arguments) == 2
         assert message in capsys.readouterr().err
     for arguments, message in (
         (("--save", "gpkg"), "photo.png is not a map, and --save names files of maps alone"),
-        (("--cog",), "photo.png is not a map; leave --cog"),
+        (("--cog",), "photo.png is not a map; omit --cog"),
     ):
         assert run("predict", str(path), str(tmp_path / "photo.png"), *given, *arguments) == 2
         assert message in capsys.readouterr().err

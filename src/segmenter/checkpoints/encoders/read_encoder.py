@@ -12,6 +12,7 @@ from segmenter.checkpoints.encoders.byte_planes import join_bytes
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
+from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder
 from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, join_tokens, split_position_table
 from segmenter.checkpoints.open import read_weights
 from segmenter.errors import UserError
@@ -30,6 +31,7 @@ _RENAMED = (
 _PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
 _CLASSIFIER = re.compile(r"^(head|head_dist|pre_logits|attn_pool|fc_norm|mask_token)(\.|$)")
 _LAST_NORM = "norm.weight"
+_PATCHES = "patch_embed.proj.weight"
 
 
 def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False) -> str:
@@ -41,8 +43,9 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
 
     Args:
         encoder: Whose parameters are replaced.
-        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), Google's
-            AugReg `.npz`, the name of a bundled encoder, or `timm:NAME` to download.
+        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), a DINOv3 or
+            a DINOv2 with registers as Meta or transformers has it, Google's AugReg `.npz`, the name
+            of a bundled encoder, or `timm:NAME` to download.
         partial: Take only what fits by name and shape.
 
     Returns:
@@ -58,13 +61,38 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
         weights = read_bundled_encoder(source)
     else:
         weights = _read_file(Path(source))
-    tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
+    if is_dino(weights):
+        weights, tensors = _dino_tensors(Path(source), encoder.spec)
+    else:
+        tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
     wanted = encoder.state_dict()
     kept = choose(wanted, tensors, source, partial=partial)
     said = account(source, wanted, kept, [*tensors, *_classifier(weights)])
-    said += tell_resize(weights.get("patch_embed.proj.weight"), encoder.spec)
+    said += tell_resize(weights.get(_PATCHES), encoder.spec)
     encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
     return said
+
+
+def _dino_tensors(path: Path, spec: EncoderSpec) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Read an encoder of Meta's or of transformers'.
+
+    Returns:
+        Its patch embedding by timm's name, and all tensors under our names, resized to `spec`.
+    """
+    found = read_dino_encoder(path).tensors
+    tensors = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
+    patches = tensors["patch_embed.weight"]
+    tensors["patch_embed.weight"] = fit_patch_embedding(patches, spec)
+    if "position_table" in tensors and spec.table_grid is not None:
+        table = tensors["position_table"].float()
+        tensors["position_table"] = resize_table(table, spec.table_grid, spec)
+    if not spec.qkv_bias:  # as timm, where they are zeros
+        tensors = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if not name.endswith(".attention.qkv.bias") or tensor.any()
+        }
+    return {_PATCHES: patches}, tensors
 
 
 def rename_timm_tensors(

@@ -29,12 +29,24 @@ class Converted:
     """Facts that were found in the source, one a line."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilesBeside:
+    """Files that say what a checkpoint does not; each may be absent."""
+
+    classes: Path | None = None
+    """A `classes.yaml`."""
+    variant: Path | None = None
+    """A `variant.yml` of the paper's code."""
+    base: str | None = None
+    """The encoder that the checkpoint adds a decoder or differences to: a path, or
+    `hf:owner/name`."""
+
+
 def run_conversion(
     source: Path,
     out: Path,
     *,
-    classes_file: Path | None,
-    variant_file: Path | None,
+    beside: FilesBeside,
     normalization: str | None,
     windows: Windows,
     gpus: int | None,
@@ -52,10 +64,10 @@ def run_conversion(
     if not source.is_file():
         raise UserError(f"no such checkpoint or config: {source}")
     if source.suffix.lower() in CONFIG_SUFFIXES:
-        if any((classes_file, variant_file, normalization, windows != Windows())):
+        if beside != FilesBeside() or normalization or windows != Windows():
             raise UserError(
-                f"{source} is a config: --classes, --variant, --normalization, --window and "
-                "--stride are for checkpoints"
+                f"{source} is a config: --classes, --variant, --normalization, --window, --stride "
+                "and --base are for checkpoints"
             )
         return Converted(out, convert_config(source, out, gpus=gpus, overwrite=overwrite))
     if source.suffix.lower() == ".py":
@@ -67,8 +79,9 @@ def run_conversion(
     summary = _convert_checkpoint(
         source,
         out,
-        read_classes(classes_file) if classes_file else None,
-        _variant(variant_file, normalization, windows),
+        read_classes(beside.classes) if beside.classes else None,
+        _variant(beside.variant, normalization, windows),
+        resolve(beside.base) if beside.base else None,
         overwrite=overwrite,
     )
     return Converted(out, summary)
@@ -79,11 +92,12 @@ def _convert_checkpoint(
     out: Path,
     classes: Classes | None,
     variant: Variant | None,
+    base: Path | None,
     *,
     overwrite: bool,
 ) -> str:
     """Convert a checkpoint; return what was found in it, line by line."""
-    foreign = read_foreign_model(checkpoint, classes=classes, variant=variant)
+    foreign = read_foreign_model(checkpoint, classes=classes, variant=variant, base=base)
     if foreign is None:
         raise UserError(
             f"{checkpoint} holds weights but no Segmenter; a bare encoder is the start of a "
@@ -117,9 +131,7 @@ def _variant(file: Path | None, normalization: str | None, windows: Windows) -> 
     missing = [name for name, value in given.items() if value is None]
     if file is not None:
         if len(missing) < len(given):
-            raise UserError(
-                "--variant says normalisation, window and stride; leave their flags out"
-            )
+            raise UserError("--variant says normalisation, window and stride; omit their flags")
         return read_variant(file)
     if len(missing) == len(given):
         return None

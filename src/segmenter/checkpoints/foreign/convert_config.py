@@ -29,7 +29,7 @@ def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool
     notes = []
     if is_variant(content):
         if gpus is not None:
-            raise UserError(f"{source} says the batch of all GPUs itself; leave --gpus out")
+            raise UserError(f"{source} says the batch of all GPUs itself; omit --gpus")
         kind = "the paper's own code (variant.yml)"
         fields = variant_fields(settings)
     elif is_paddleseg_config(content):

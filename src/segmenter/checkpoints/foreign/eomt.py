@@ -1,15 +1,20 @@
 """EoMT models as tue-mps publishes them: `pytorch_model.bin`, or a checkpoint of Lightning.
 
-Sources: tue-mps/eomt `models/eomt.py`, `models/vit.py`, `models/scale_block.py`, and the windows of
-`training/lightning_module.py`. Encoders of DINOv2 are read, whole in the file with timm's names.
+Sources: tue-mps/eomt `models/eomt.py`, `models/vit.py`, `models/scale_block.py`, and the windows
+and `_add_state_dicts` of `training/lightning_module.py`. An encoder of DINOv2 is whole in the
+file, with names of timm. One of DINOv3 has those of transformers, and is a difference to the
+weights of Meta.
 """
 
 import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from torch import Tensor
 
+from segmenter.checkpoints.foreign.dino.encoder import DINOV3, add_differences
+from segmenter.checkpoints.foreign.dino.named_encoder import read_base, refuse_base
 from segmenter.checkpoints.foreign.family import (
     Family,
     ForeignFile,
@@ -18,6 +23,11 @@ from segmenter.checkpoints.foreign.family import (
     describe_encoder,
     shape_of,
     whole_spec,
+)
+from segmenter.checkpoints.foreign.hugging_face.names import (
+    BLOCK,
+    join_projections,
+    join_special_tokens,
 )
 from segmenter.checkpoints.foreign.tensors import (
     TIMM_BLOCK,
@@ -37,11 +47,7 @@ from segmenter.model.spec import EncoderSpec, Normalization
 
 _PATCHES = "network.encoder.backbone.patch_embed.proj.weight"
 _MASKING = "network.attn_mask_probs"
-_RULES = (
-    (r"^network\.encoder\.backbone\.", "encoder."),
-    (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
-    *TIMM_BLOCK,
-    (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
+_DECODER_RULES = (
     (r"^network\.q\.weight$", "decoder.queries"),
     (r"^network\.class_head\.", "decoder.classify."),
     (r"^network\.mask_head\.", "decoder.embed."),
@@ -49,19 +55,43 @@ _RULES = (
     (r"^network\.upscale\.(\d+)\.conv2\.", r"decoder.refine.\1.2."),
     (r"^network\.upscale\.(\d+)\.norm\.", r"decoder.refine.\1.3."),
 )
+_RULES = (
+    (r"^network\.encoder\.backbone\.", "encoder."),
+    (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
+    *TIMM_BLOCK,
+    (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
+    *_DECODER_RULES,
+)
+_DINOV3_RULES = (
+    (r"^network\.encoder\.backbone\.(?:patch_embed|embeddings)\.", "encoder."),
+    (r"^encoder\.patch_embeddings\.(?:projection\.)?", "encoder.patch_embed."),
+    (r"^network\.encoder\.backbone\.(?:layers?\.|model\.layer\.)", "encoder.blocks."),
+    (r"^network\.encoder\.backbone\.", "encoder."),
+    *BLOCK,
+    *_DECODER_RULES,
+)
+_DROPPED = (
+    r"criterion\.|network\.attn_mask_probs$|network\.encoder\.pixel_(mean|std)$"
+    r"|network\.encoder\.backbone\.(.*\.)?(mask_token|inv_freq)$"
+)
 
 EOMT = Family(
     name="EoMT (tue-mps)",
     origin="the EoMT checkpoint {}",
     marks=frozenset({"network.q.weight", "network.mask_head.0.weight"}),
     heads=("network.class_head.weight",),
-    dropped=r"criterion\.|network\.attn_mask_probs$|network\.encoder\.pixel_(mean|std)$"
-    r"|network\.encoder\.backbone\.mask_token$",
+    dropped=_DROPPED,
     rules=_RULES,
     encoder={"layer_norm_eps": 1e-6, "table_resize": "bicubic", "table_antialias": True},
     decoder={},
     size_policy="pad-crop",
 )
+EOMT_DINOV3 = replace(
+    EOMT, name="EoMT (tue-mps), differences to DINOv3", rules=_DINOV3_RULES, encoder=DINOV3
+)
+_SIDES = {150: 512, 19: 1024}
+"""Sides of the images of published models, by their number of classes; of others, 640."""
+_NUM_THINGS = 80
 
 
 class EoMTFacts(NamedTuple):
@@ -80,6 +110,8 @@ class EoMTFacts(NamedTuple):
     listed: Classes | None = None
     """Classes that the file names."""
     license: str = ""
+    made_with: str = ""
+    """Other files that the model is made from; empty: none."""
     notes: tuple[str, ...] = ()
 
 
@@ -87,15 +119,13 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
     """Turn the weights of a file into a model of ours.
 
     Raises:
-        UserError: If it is not a whole EoMT with an encoder of DINOv2, or classes of another number
-            are given.
+        UserError: If it is not a whole EoMT, it lacks the base that it is a difference to, or
+            classes of another number are given.
     """
     source = str(file.path)
     if _PATCHES not in file.state:
-        raise UserError(
-            f"{source} is an EoMT whose encoder is not DINOv2's: files of DINOv3 hold differences "
-            "to Meta's weights, which are not added here; give an EoMT with a DINOv2 encoder"
-        )
+        return _read_differences(file)
+    refuse_base(file)
     weights = to_tensors(file.state, file.path)
     tensors, dropped = EOMT.rename(weights)
     tensors = _join_tokens(tensors, source)
@@ -109,6 +139,60 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
     return make_eomt(file, tensors, dropped, facts)
 
 
+def _read_differences(file: ForeignFile) -> ForeignModel:
+    """Add the encoder of a file to the DINOv3 that the user names; all else is whole."""
+    source = str(file.path)
+    base = read_base(file, "differences to Meta's weights of DINOv3")
+    weights = to_tensors(file.state, file.path)
+    tensors, dropped = EOMT_DINOV3.rename(join_projections(weights, source))
+    tensors = join_special_tokens(tensors, source)
+    differences = {name: each for name, each in tensors.items() if name.startswith("encoder.")}
+    tensors |= add_differences(differences, base, source)
+    masking = weights.get(_MASKING)
+    if masking is not None and (masking == -1).all():  # a difference too, to ones
+        masking = masking + 1
+    classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
+    side = published_side(classes)
+    facts = EoMTFacts(
+        family=EOMT_DINOV3,
+        encoder=dict(DINOV3),
+        masking=masking,
+        masking_name=_MASKING,
+        normalization=IMAGENET,
+        window=side,
+        license=base.license,
+        made_with=f" and {base.path.name} (SHA-256 {base.sha256})",
+        notes=(
+            *base.identify(),
+            side_note(side, classes),
+        ),
+    )
+    return make_eomt(file, tensors, dropped, facts)
+
+
+def published_side(num_classes: int) -> int:
+    """Return the side of the square images that published models of these classes take."""
+    return _SIDES.get(num_classes, 640)
+
+
+def refuse_instances(num_classes: int, file: ForeignFile) -> None:
+    """Refuse a model of COCO's 80 things, which has no class for the rest of an image."""
+    if num_classes == _NUM_THINGS and file.classes is None:
+        raise UserError(
+            f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for "
+            "the rest of an image, so there is no semantic map; if its classes cover images, "
+            "name them with --classes FILE"
+        )
+
+
+def side_note(side: int, num_classes: int) -> str:
+    """Say which image size is assumed, of a file that does not say it."""
+    return (
+        f"the file does not say its image size: windows of {side} pixels, as published models of "
+        f"{num_classes} classes have"
+    )
+
+
 def make_eomt(
     file: ForeignFile, tensors: Tensors, dropped: tuple[str, ...], facts: EoMTFacts
 ) -> ForeignModel:
@@ -119,13 +203,14 @@ def make_eomt(
             number are given.
     """
     source = str(file.path)
-    _check_masking(facts, source)
-    encoder = describe_encoder(tensors, source, facts.encoder | _mlp(tensors, source))
+    check_masking(facts.masking, source)
+    encoder = describe_encoder(tensors, source, facts.encoder)
     decoder = _decoder(tensors, facts, encoder, source)
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
     num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     if num_classes < 1:
         raise UserError(f'{source} has no class beside "no object"')
+    refuse_instances(num_classes, file)
     classes, notes = choose_classes(num_classes, file.classes, facts.listed, source)
     spec = whole_spec(
         source,
@@ -134,8 +219,8 @@ def make_eomt(
         size_policy=facts.family.size_policy,
         classes=classes,
         normalization=facts.normalization,
-        protocol=_protocol(facts.window or encoder.table_side, source),
-        provenance=f"imported from {facts.family.origin.format(file.path.name)}",
+        protocol=windows_along(facts.window or encoder.table_side, source),
+        provenance=f"imported from {facts.family.origin.format(file.path.name)}{facts.made_with}",
         license=facts.license,
     )
     return ForeignModel(facts.family.name, spec, tensors, dropped, (*facts.notes, *notes))
@@ -158,15 +243,6 @@ def _join_tokens(tensors: Tensors, source: str) -> Tensors:
     return tensors
 
 
-def _mlp(tensors: Tensors, source: str) -> dict[str, object]:
-    """Return the fields that tell layer scale and a gated MLP, off the tensors."""
-    fields: dict[str, object] = {"layer_scale": "encoder.blocks.0.scale1.gamma" in tensors}
-    width, hidden = shape_of(tensors, source, "encoder.blocks.0.mlp.reduce.weight", 2)
-    if shape_of(tensors, source, "encoder.blocks.0.mlp.expand.weight", 2)[0] == 2 * hidden:
-        fields |= {"mlp": "swiglu", "mlp_ratio": hidden / width}
-    return fields
-
-
 def _decoder(
     tensors: Tensors, facts: EoMTFacts, encoder: EncoderSpec, source: str
 ) -> EoMTQueriesSpec:
@@ -186,9 +262,9 @@ def _decoder(
         raise UserError(f"{source}: {first_problem(error, EoMTQueriesSpec)}") from None
 
 
-def _check_masking(facts: EoMTFacts, source: str) -> None:
+def check_masking(masking: Tensor | None, source: str) -> None:
     """Refuse a model in whose blocks queries still see their own masks alone."""
-    if facts.masking is not None and facts.masking.any():
+    if masking is not None and masking.any():
         raise UserError(
             f"{source} was saved in the middle of its training: attn_mask_probs, the share of "
             "queries that see only their own masks, is not 0; give the checkpoint of its end"
@@ -209,7 +285,7 @@ def _normalization(weights: Tensors, source: str) -> Normalization:
         raise UserError(f"{source}: {first_problem(error, Normalization)}") from None
 
 
-def _protocol(side: int | None, source: str) -> EvaluationProtocol:
+def windows_along(side: int | None, source: str) -> EvaluationProtocol:
     """Square windows of the training size along the long side; scores are averaged."""
     assert side is not None  # of encoders without a table, the source says it
     try:

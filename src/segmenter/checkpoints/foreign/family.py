@@ -38,6 +38,8 @@ class ForeignFile(NamedTuple):
     """Classes to use instead of what the file or the number of classes says."""
     variant: Variant | None = None
     """Replaces the `variant.yml` beside a file of the paper's code."""
+    base: Path | None = None
+    """The encoder that a file adds a decoder or differences to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,7 @@ def describe_encoder(tensors: Tensors, source: str, given: dict[str, Any]) -> En
         else None,
         "patch_bias": "encoder.patch_embed.bias" in tensors,
         **_block_fields(tensors, source, "encoder", width),
+        **_gated_fields(tensors, source),
     }
     fields["architecture"] = name_architecture(**fields)
     try:
@@ -214,6 +217,15 @@ def _block_fields(tensors: Tensors, source: str, part: str, width: int) -> dict[
         "mlp_ratio": hidden / width,
         "qkv_bias": f"{part}.blocks.0.attention.qkv.bias" in tensors,
     }
+
+
+def _gated_fields(tensors: Tensors, source: str) -> dict[str, Any]:
+    """Describe layer scale and a gated MLP of the encoder."""
+    fields: dict[str, Any] = {"layer_scale": "encoder.blocks.0.scale1.gamma" in tensors}
+    width, hidden = shape_of(tensors, source, "encoder.blocks.0.mlp.reduce.weight", 2)
+    if shape_of(tensors, source, "encoder.blocks.0.mlp.expand.weight", 2)[0] == 2 * hidden:
+        fields |= {"mlp": "swiglu", "mlp_ratio": hidden / width}
+    return fields
 
 
 def whole_spec(source: str, **fields: Any) -> ModelSpec:

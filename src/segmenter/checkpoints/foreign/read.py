@@ -1,9 +1,10 @@
 """Read models of other code bases, recognised by the content of their files."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.dino.linear_head import HEADS, read_linear_head
+from segmenter.checkpoints.foreign.dino.named_encoder import refuse_base
 from segmenter.checkpoints.foreign.eomt import EOMT, read_eomt
 from segmenter.checkpoints.foreign.family import ForeignFile, ForeignModel
 from segmenter.checkpoints.foreign.hugging_face.eomt import (
@@ -12,7 +13,9 @@ from segmenter.checkpoints.foreign.hugging_face.eomt import (
 )
 from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
+from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
+from segmenter.checkpoints.foreign.pmt import PMT, read_pmt
+from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.rstrudel.weights import RSTRUDEL, Variant, read_rstrudel
 from segmenter.classes import Classes
 from segmenter.errors import UserError
@@ -23,26 +26,20 @@ _READERS = (
     (MMSEG, read_mmseg),
     (EOMT, read_eomt),
     (HUGGING_FACE_EOMT, read_hugging_face_eomt),
+    (PMT, read_pmt),
+    *((head, read_linear_head) for head in HEADS),
 )
 """Each code base, and what reads its files."""
-_TABLES = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "net",
-    "model_ema",
-    "state_dict_ema",
-    "teacher",
-)
-"""Keys that may hold the table of weights, if the file itself is not the table; averaged weights
-only in the absence of others."""
-_WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes of all names in a model that was trained on several GPUs, or compiled."""
-_MAX_NESTING = 3
+_WITH_BASE = (EOMT, PMT, *HEADS)
+"""Those of which some files need an encoder beside them."""
 
 
 def read_foreign_model(
-    path: Path, *, classes: Classes | None = None, variant: Variant | None = None
+    path: Path,
+    *,
+    classes: Classes | None = None,
+    variant: Variant | None = None,
+    base: Path | None = None,
 ) -> ForeignModel | None:
     """Read a model of PaddleSeg, of the paper's code, of MMSegmentation or of EoMT.
 
@@ -50,6 +47,7 @@ def read_foreign_model(
         path: The file.
         classes: Use these instead of what the file or the number of classes says.
         variant: Use this instead of the `variant.yml` beside a file of the paper's code.
+        base: The encoder that the file adds a decoder or differences to.
 
     Returns:
         The model; None if the file holds weights, but no Segmenter.
@@ -73,24 +71,7 @@ def read_foreign_model(
         )
     if found is None:
         return None
-    return found[1](ForeignFile(path, state, content, classes, variant))
-
-
-def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return the table of weights in a `.pdparams`, `.pth` or `.npz`, and all that the file holds.
-
-    Raises:
-        UserError: If the file is missing, damaged, dangerous, or holds no table.
-    """
-    content = read_container(path)
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, and no table of weights")
-    table = content
-    for _ in range(_MAX_NESTING):
-        inner = (table.get(key) for key in _TABLES)
-        table = next((value for value in inner if isinstance(value, Mapping)), table)
-    for _ in _WRAPPERS:
-        for wrapper in _WRAPPERS:
-            if table and all(isinstance(name, str) and name.startswith(wrapper) for name in table):
-                table = {name.removeprefix(wrapper): value for name, value in table.items()}
-    return table, content
+    file = ForeignFile(path, state, content, classes, variant, base)
+    if found[0] not in _WITH_BASE:
+        refuse_base(file)
+    return found[1](file)

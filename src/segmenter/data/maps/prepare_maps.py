@@ -243,7 +243,7 @@ def _find_windows(
                         found.append(_Found(number, window))
                 if len(found) == before:
                     raise UserError(
-                        f"{each.image} has no window with labels of {each.labels}; leave it out, "
+                        f"{each.image} has no window with labels of {each.labels}; omit it, "
                         "or lower --min-labelled"
                     )
             advance()

@@ -35,7 +35,7 @@ def find_maps(source: Path, labels: Path | None) -> list[LabelledMap]:
         raise UserError(f"no such file or folder: {source}")
     if source.suffix.lower() == ".txt" and source.is_file():
         if labels is not None:
-            raise UserError(f"{source} lists images and labels; leave --labels out")
+            raise UserError(f"{source} lists images and labels; omit --labels")
         return _listed(source)
     folder = source
     if labels is None:

@@ -13,6 +13,7 @@ from numpy import ndarray
 from segmenter.classes import Classes, MaskValue
 from segmenter.data.decoding.decode import Header, decode_mask, read_header
 from segmenter.data.folder import size_problem
+from segmenter.data.masks.layout import Layout, class_layout
 from segmenter.data.masks.problems import Problem
 from segmenter.data.masks.region_widths import SizeFacts, region_widths
 from segmenter.data.masks.values import MANY_UNKNOWN_VALUES, MaskError, map_values
@@ -44,6 +45,8 @@ class MaskFacts:
     """Height and width; zeros where the mask cannot be used."""
     widths: Float32[ndarray, " classes"] | None = None
     """See `region_widths`; None where the mask cannot be used."""
+    layout: Layout | None = None
+    """Where its classes lie; None where the mask cannot be used."""
 
 
 def gather_sizes(masks: Iterable[MaskFacts | None], num_classes: int) -> SizeFacts:
@@ -125,7 +128,9 @@ def inspect_mask(
         if is_so
     )
     size = labels.shape[0], labels.shape[1]
-    return MaskFacts(counts, labels.size, problems, size, region_widths(labels, len(classes)))
+    widths = region_widths(labels, len(classes))
+    layout = class_layout(labels, len(classes))
+    return MaskFacts(counts, labels.size, problems, size, widths, layout)
 
 
 def _size_problems(

@@ -41,9 +41,7 @@ def write_draft(root: Path, pairs: Pairs) -> str:
     path = find_classes(root)
     is_empty = path.is_file() and not has_classes(path)
     if os.path.lexists(path) and not is_empty:
-        raise UserError(
-            f"{path} exists, and a draft replaces no file; rename it, or leave --draft out"
-        )
+        raise UserError(f"{path} exists, and a draft replaces no file; rename it, or omit --draft")
     write_new(path, _draft(root, pairs).encode(), overwrite=is_empty)
     names = read_classes(path).names
     shown = ", ".join(names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")

@@ -165,7 +165,7 @@ def print_check(found: Check) -> None:
             soft_wrap=True,
         )
         console.print(f"  -> {escape(finding.advice)}", highlight=False, soft_wrap=True)
-    for line in found.size_lines:
+    for line in (*found.size_lines, found.preset.line):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(found.verdict, highlight=False)
 

@@ -23,6 +23,7 @@ from segmenter.extras.checking.doubtful_labels import Doubts
 from segmenter.extras.checking.findings import Finding, group, one_line
 from segmenter.extras.checking.fingerprint import MAX_DISTANCE, NUM_BITS, Fingerprint, find_alike
 from segmenter.extras.checking.item_inspection import Inspection
+from segmenter.extras.checking.preset_proposal import PresetProposal, propose_preset
 from segmenter.extras.checking.reading import default_workers, inspect_all
 from segmenter.extras.checking.split_facts import (
     SplitFacts,
@@ -57,6 +58,8 @@ class Check:
     """The recipe `finetune`, with the sizes that it chooses for this data set."""
     size_lines: tuple[str, ...]
     """The sizes that it chooses, with the reason, and the size at which images are then shown."""
+    preset: PresetProposal
+    """Preset of augmentation that may suit the images."""
     doubts: Doubts | None = None
     """Labels that are probably wrong; None if no model was given."""
 
@@ -114,6 +117,7 @@ class Check:
                     "stride": self.finetune.protocol.stride,
                     "crop_size": self.finetune.augment.crop_size,
                 },
+                "augment_preset": self.preset._asdict(),
             },
             **doubts,
         }
@@ -160,7 +164,9 @@ def check(
     training = facts[0] if facts else summarise("", (), len(data.classes))
     recipe, lines = _finetune(name, training, data.classes)
     classes = data.classes.with_image(image)
-    return Check(name, classes, facts, group(problems), suggest(training), recipe, lines)
+    of_training = [found[item] for item in next(iter(splits.values()), ())]
+    preset = propose_preset(of_training, classes.names)
+    return Check(name, classes, facts, group(problems), suggest(training), recipe, lines, preset)
 
 
 def _finetune(name: str, training: SplitFacts, classes: Classes) -> tuple[Recipe, tuple[str, ...]]:

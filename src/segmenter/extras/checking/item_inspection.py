@@ -17,6 +17,12 @@ from segmenter.errors import UserError
 from segmenter.extras.checking.fingerprint import Fingerprint, digest_pixels, fingerprint
 from segmenter.image_spec import ImageSpec
 
+_MAX_LINES = 64
+"""Rows, and columns, of an image whose colours are looked at, or up to twice as many."""
+_BRIGHT = 180
+_GREY_SPREAD = 30
+"""Of red, green and blue: paper in the light of a lamp is not quite grey."""
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -28,6 +34,10 @@ class ImageFacts:
     """Of its red, green and blue, 0 to 255; or of its channels."""
     variance: Float64[ndarray, " channels"]
     fingerprint: Fingerprint
+    colorfulness: float
+    """Mean difference of the largest and smallest of red, green and blue, 0 to 255; 0: grey."""
+    paper_share: float
+    """Share of pixels that are bright and grey, as paper is."""
 
 
 @dataclass(frozen=True)
@@ -110,4 +120,8 @@ def _image_facts(
     variance = np.square([each.item() for _, each in moments])
     size = pixels.shape[0], pixels.shape[1]
     found = fingerprint(picture, pixels)
-    return ImageFacts(size, mean, variance, found)
+    down, right = (max(side // _MAX_LINES, 1) for side in size)
+    seen = picture[::down, ::right].astype(np.int16)
+    spread = seen.max(axis=2) - seen.min(axis=2)
+    is_paper = (spread <= _GREY_SPREAD) & (seen.min(axis=2) >= _BRIGHT)
+    return ImageFacts(size, mean, variance, found, float(spread.mean()), float(is_paper.mean()))

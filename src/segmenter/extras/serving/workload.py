@@ -16,9 +16,14 @@ def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
     protocol = predictor.protocol
     if not height * width:
         return 0
-    views = [view.view for view in view_sizes((height, width), protocol)]
-    seen = sum(rows * columns for rows, columns in views) * protocol.num_orientations
+    seen = sum(_view_pixels((height, width), predictor)) * protocol.num_orientations
     return max(height * width, seen)
+
+
+def _view_pixels(size: tuple[int, int], predictor: Predictor) -> list[int]:
+    """Pixels of the image at each of the sizes at which the model sees it."""
+    views = [view.view for view in view_sizes(size, predictor.protocol)]
+    return [rows * columns for rows, columns in views]
 
 
 def check_workload(size: tuple[int, ...], predictor: Predictor, settings: ServiceSettings) -> None:
@@ -37,10 +42,14 @@ def check_workload(size: tuple[int, ...], predictor: Predictor, settings: Servic
             f"the model looks at {num_pixels} pixels of an image of {height} x {width}, at most "
             f"{most} are taken; send one whose sides differ less",
         )
-    if predictor.protocol.window is None and num_pixels > settings.max_pass_pixels:
+    # Flipped and turned images go through the model one after the other: the time of each grows
+    # with the square of its pixels, that of all together with their number.
+    at_once = max(_view_pixels((height, width), predictor)) if num_pixels else 0
+    if predictor.protocol.window is None and at_once > settings.max_pass_pixels:
         raise RequestError(
             422,
             "too-large",
-            f"the model looks at the {height} x {width} image at once, without windows, which at "
-            f"most {settings.max_pass_pixels} pixels are taken for; send a smaller one",
+            f"the model looks at {at_once} pixels of an image of {height} x {width} at once, "
+            f"without windows; at most {settings.max_pass_pixels} are taken; send a smaller image, "
+            "or start the service with --window",
         )

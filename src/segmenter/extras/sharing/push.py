@@ -38,7 +38,7 @@ def push_model(model: Path, card: str, name: HubName, *, public: bool, overwrite
         UserError: If files that differ are there, the token is missing, or the hub refuses.
     """
     if name.revision is not None:
-        raise UserError(f"a push goes to the main branch; leave @{name.revision} out")
+        raise UserError(f"a push goes to the main branch; omit @{name.revision}")
     hub = import_hub()
     if hub.get_token() is None:
         raise UserError("a push needs a token that may write: `hf auth login`, or HF_TOKEN")

@@ -50,6 +50,11 @@ class DecoderSettings(BaseModel):
         return 1
 
     @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch, where the decoder `gives_scores`."""
+        return self.logits_per_patch_side
+
+    @property
     def encoder_passes(self) -> int:
         """Number of views of each image that the encoder processes."""
         return 1
@@ -137,8 +142,12 @@ class MultiBlockLinearSpec(DecoderSettings):
     kind: Literal["multi-linear"] = "multi-linear"
     """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
-    """Number of evenly spaced encoder blocks whose outputs are concatenated along channels; the
-    last block is always one of them."""
+    """Number of encoder blocks whose outputs are concatenated along channels; the last block is
+    always one of them."""
+    spread: Annotated[
+        Literal["even", "last"], Field(exclude_if=lambda spread: spread == "even")
+    ] = "even"
+    """Choice of these blocks: evenly spaced, or the last ones (DINOv2's multi-scale heads)."""
     shifts: Annotated[Literal[1, 2, 4], OnlyWhole, Field(exclude_if=lambda shifts: shifts == 1)] = 1
     """Shifted views of the image along each axis. Their tokens are interleaved to a grid that is as
     many times as fine, for thin objects; the encoder runs `shifts` x `shifts` times."""
@@ -250,12 +259,57 @@ class EoMTQueriesSpec(DecoderSettings):
         return self.queries * self.masks_per_patch_side**2
 
 
+class PlainMaskDecoderSpec(DecoderSettings):
+    """Queries that go through own blocks with features of the encoder (PMT)."""
+
+    implementation: ClassVar[str] = "plain_mask_decoder.PlainMaskDecoder"
+    gives_scores: ClassVar[bool] = True
+
+    kind: Literal["pmt"] = "pmt"
+    """The decoder; see docs/reference/decoders.md."""
+    queries: Annotated[Whole, QUERIES] = 100
+    """Number of queries. Each has a mask, and either a class or none ("no object")."""
+    blocks: Blocks = 6
+    """Number of blocks that queries and patches go through."""
+    features: Blocks = 4
+    """Number of evenly spaced encoder blocks whose features are projected and summed; the last
+    block is always one of them."""
+    mlp_ratio: MlpRatio = 1.0
+    """Hidden channels of each MLP, as a multiple of the encoder's width."""
+    doublings: Annotated[Literal[1, 2, 3], OnlyWhole] = 2
+    """Times that the rows and columns of patches are doubled by learned upsampling before they are
+    compared with queries: 2 for patches of 16 pixels, 1 for 14."""
+    cells: Annotated[Whole, PATCH_SIZE] = 4
+    """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
+    published models have one for each pixel."""
+
+    @property
+    def encoder_blocks(self) -> int:
+        """The number of blocks that it takes features from."""
+        return self.features
+
+    @property
+    def logits_per_patch_side(self) -> int:
+        """Rows and columns of scores for each patch."""
+        return self.cells
+
+    @property
+    def masks_per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch."""
+        return 2**self.doublings
+
+    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
+        """Return the number of mask logits for each patch, whatever the number of classes."""
+        return self.queries * self.masks_per_patch_side**2
+
+
 DecoderSpec = Annotated[
     LinearDecoderSpec
     | MaskTransformerSpec
     | MultiBlockLinearSpec
     | AttentionToMaskSpec
     | EoMTSpec
+    | PlainMaskDecoderSpec
     | EoMTQueriesSpec,
     Field(discriminator="kind"),
 ]

@@ -24,7 +24,11 @@ class MultiBlockLinear(Decoder):
 
     def __init__(self, spec: MultiBlockLinearSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
-        self.out_indices = evenly_spaced(spec.blocks, encoder.depth)
+        depth = encoder.depth
+        is_even = spec.spread == "even"
+        self.out_indices = (
+            evenly_spaced(spec.blocks, depth) if is_even else range(depth - spec.blocks, depth)
+        )
         self.shifts = spec.shifts
         dim = encoder.embed_dim * spec.blocks
         self.norm = RunningStatsNorm(dim)

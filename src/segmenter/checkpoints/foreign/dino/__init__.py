@@ -1,0 +1,1 @@
+"""Encoders of DINOv2 and DINOv3, to which other files add a decoder or differences."""

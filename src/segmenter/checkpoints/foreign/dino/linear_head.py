@@ -1,0 +1,140 @@
+"""Linear heads of DINOv2 and DINOv3: batch norm and one layer, on the features of some blocks.
+
+Sources: facebookresearch/dinov2 `dinov2/eval/segmentation/models/decode_heads/linear_head.py`,
+`notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
+`dinov3/eval/segmentation/models/heads/linear_head.py`, whose training writes heads without a
+backbone.
+"""
+
+import torch
+
+from segmenter.checkpoints.foreign.dino.encoder import DinoEncoder
+from segmenter.checkpoints.foreign.dino.named_encoder import read_base
+from segmenter.checkpoints.foreign.family import (
+    Family,
+    ForeignFile,
+    ForeignModel,
+    choose_classes,
+    describe_encoder,
+    shape_of,
+    whole_spec,
+)
+from segmenter.checkpoints.foreign.tensors import Tensors, to_tensors
+from segmenter.errors import UserError
+from segmenter.model.architectures import IMAGENET
+from segmenter.model.decoders import MultiBlockLinearSpec
+from segmenter.model.protocol import EvaluationProtocol
+
+_EPS = 1e-5  # of torch's batch norm
+_MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
+
+
+def _family(name: str, norm: str, layer: str) -> Family:
+    return Family(
+        name=name,
+        origin="the linear head {}",
+        marks=frozenset({f"{norm}.running_mean"}),
+        heads=(f"{layer}.weight",),
+        dropped=r".*num_batches_tracked$",
+        rules=(
+            (rf"^{norm}\.", "norm."),
+            (rf"^{layer}\.", "layer."),
+        ),
+        encoder={},
+        decoder={},
+        size_policy="center-squeeze",
+        normalization=IMAGENET,
+    )
+
+
+_SEGMENTATION_MODEL = "segmentation_model.1"
+HEADS = (
+    _family("linear head of DINOv2", "decode_head.bn", "decode_head.conv_seg"),
+    _family("linear head of DINOv3", "batchnorm_layer", "conv"),
+    _family(
+        "linear head of DINOv3",
+        f"{_SEGMENTATION_MODEL}.batchnorm_layer",
+        f"{_SEGMENTATION_MODEL}.conv",
+    ),
+)
+"""Layouts of heads, by their tensors."""
+
+
+def read_linear_head(file: ForeignFile) -> ForeignModel:
+    """Join the head of a file and the encoder that the user names.
+
+    Raises:
+        UserError: If no encoder is named, or it has not the channels that the head takes.
+    """
+    source = str(file.path)
+    family = next(family for family in HEADS if family.matches(file.state))
+    base = read_base(file, "a linear head")
+    head, dropped = family.rename(to_tensors(file.state, file.path))
+    num_classes, channels, *_ = shape_of(head, source, "layer.weight", 4)
+    blocks, left = divmod(channels, base.width)
+    if left or not 1 <= blocks <= base.depth:
+        raise UserError(
+            f"{base.path} has {base.depth} blocks of {base.width} channels, and the head in "
+            f"{source} takes {channels}; give the encoder that it was trained on"
+        )
+    tensors = base.tensors | _decoder(head, source)
+    encoder = describe_encoder(tensors, source, base.fields)
+    classes, notes = choose_classes(num_classes, file.classes, None, source)
+    protocol = _protocol(blocks)
+    spec = whole_spec(
+        source,
+        encoder=encoder,
+        decoder=MultiBlockLinearSpec(blocks=blocks, spread="last" if blocks > 1 else "even"),
+        size_policy=family.size_policy,
+        classes=classes,
+        normalization=family.normalization,
+        protocol=protocol,
+        provenance=f"imported from {family.origin.format(file.path.name)} and {base.path.name} "
+        f"(SHA-256 {base.sha256})",
+        license=base.license,
+    )
+    return ForeignModel(family.name, spec, tensors, dropped, (*_notes(base, protocol), *notes))
+
+
+def _decoder(head: Tensors, source: str) -> Tensors:
+    """Return the tensors of our decoder; gain and offset of the batch norm go into the layer."""
+    weight = head["layer.weight"].flatten(1).double()
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if shape_of(head, source, f"norm.{name}", 1) != weight.shape[1:]:
+            raise UserError(
+                f"{source}: norm.{name} has another shape than the {weight.shape[1]} channels of "
+                "the layer"
+            )
+    gain, offset = (head[f"norm.{name}"].double() for name in ("weight", "bias"))
+    bias = head.get("layer.bias", torch.zeros(len(weight))).double()
+    return {
+        "decoder.norm.mean": head["norm.running_mean"],
+        "decoder.norm.variance": head["norm.running_var"],
+        "decoder.norm.num_batches": torch.tensor([_MANY_BATCHES]),
+        "decoder.project.weight": (weight * gain).float(),
+        "decoder.project.bias": (bias + weight @ offset).float(),
+    }
+
+
+def _protocol(blocks: int) -> EvaluationProtocol:
+    """Return the windows of the published heads, at one scale: those of several blocks are larger.
+
+    Overlaps are a third of a window.
+    """
+    side = 512 if blocks == 1 else 640
+    return EvaluationProtocol(
+        name="dino-linear",
+        short_side=side,
+        max_ratio=64.0,
+        window=side,
+        stride=side * 2 // 3 if blocks == 1 else side // 2,
+        absent_classes="skip",
+    )
+
+
+def _notes(base: DinoEncoder, protocol: EvaluationProtocol) -> tuple[str, ...]:
+    return (
+        *base.identify(),
+        f"the file does not say its windows: {protocol.window} pixels, {protocol.stride} apart, as "
+        "for the published heads",
+    )

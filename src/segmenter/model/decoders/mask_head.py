@@ -1,0 +1,59 @@
+"""The heads of a model that classifies masks: a class and a mask for each query (EoMT, PMT)."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segmenter.model.decoders.eomt import Doubling
+from segmenter.model.encoder import Grid
+from segmenter.model.mask_scores import MaskScores
+
+_NORM_EPS = 1e-6  # of timm, whose norm the published models take
+
+
+class MaskHead(nn.Module):
+    """Classify queries, and compare them with patches: `m_q = <embed(z_q), refine(z_patches)>`.
+
+    Args:
+        dim: Channels of queries and patches.
+        num_classes: Without "no object".
+        doublings: Times that rows and columns of patches are doubled.
+        cells: Rows and columns of scores for each patch.
+    """
+
+    def __init__(self, dim: int, num_classes: int, doublings: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.classify = nn.Linear(dim, num_classes + 1)
+        """The last row is "no object"."""
+        self.embed = nn.Sequential(
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.Linear(dim, dim),
+        )
+        self.refine = nn.Sequential(*(Doubling(dim, _NORM_EPS) for _ in range(doublings)))
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch queries dim"],
+        patches: Float[Tensor, "batch patches dim"],
+        grid: Grid,
+    ) -> tuple[
+        Float[Tensor, "batch queries classes_and_none"], Float[Tensor, "batch queries rows columns"]
+    ]:
+        """Return class logits, "no object" last, and mask logits."""
+        refined = self.refine(patches.transpose(1, 2).unflatten(2, grid))
+        masks = (self.embed(queries) @ refined.flatten(2)).unflatten(2, refined.shape[2:])
+        return self.classify(queries), masks
+
+    def scores(
+        self,
+        queries: Float[Tensor, "batch queries dim"],
+        patches: Float[Tensor, "batch patches dim"],
+        grid: Grid,
+    ) -> MaskScores:
+        """Return masks and the shares of classes, which scores are summed from."""
+        classes, masks = self(queries, patches, grid)
+        shares = classes.softmax(dim=-1)[..., :-1]
+        return MaskScores(masks, shares, (grid[0] * self.cells, grid[1] * self.cells))

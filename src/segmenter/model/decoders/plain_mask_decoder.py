@@ -1,0 +1,163 @@
+"""PMT: queries go through blocks of the decoder's own, on the features of a frozen encoder.
+
+PMT (Cavagnero et al. 2026), "Plain Mask Decoder": the last blocks of EoMT stand behind the encoder,
+which stays as it was pretrained and can be shared. Features of several encoder blocks are
+standardised, projected and summed; queries and these tokens then attend to each other, patches
+with DINOv3's rotary positions.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmenter.model.decoders import PlainMaskDecoderSpec
+from segmenter.model.decoders.decoder import AllReduce, Decoder, evenly_spaced
+from segmenter.model.decoders.mask_head import MaskHead
+from segmenter.model.decoders.multi_block_linear import RunningStatsNorm
+from segmenter.model.encoder import EncoderParts, Grid, rotary_positions
+from segmenter.model.mask_scores import MaskScores
+from segmenter.model.spec import EncoderSpec
+from segmenter.model.transformer import Block, Mlp, Rotation, initialize_linear_and_norm
+
+_NORM_EPS = 1e-5
+
+
+class PlainMaskDecoder(Decoder):
+    """Classify masks of queries that go through own blocks with the sum of several features."""
+
+    queries_are_classes = False
+
+    def __init__(self, spec: PlainMaskDecoderSpec, encoder: EncoderSpec, num_classes: int) -> None:
+        super().__init__()
+        dim = encoder.embed_dim
+        self.encoder_spec = encoder
+        self.out_indices = evenly_spaced(spec.features, encoder.depth)
+        self.laterals = nn.ModuleList(Lateral(dim) for _ in range(spec.features))
+        self.queries = nn.Parameter(torch.empty(1, spec.queries, dim))
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                mlp_ratio=spec.mlp_ratio,
+                layer_norm_eps=_NORM_EPS,
+                qkv_bias=True,
+                layer_scale=True,
+            )
+            for _ in range(spec.blocks)
+        )
+        self.norm = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.head = MaskHead(dim, num_classes, spec.doublings, spec.cells)
+        initialize_linear_and_norm(self)
+        nn.init.trunc_normal_(self.queries, std=0.02)
+        for block in self.blocks:
+            for scale in (cast(Block, block).scale1, cast(Block, block).scale2):
+                nn.init.ones_(cast(nn.Parameter, scale.gamma))
+
+    def encode(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], Grid]:
+        """Encode images into the features of several blocks, side by side along channels.
+
+        Returns:
+            Features of the patches, row by row, then of the prefix tokens; and the rows and columns
+            of the patches.
+        """
+        tokens, grid, rotation = encoder.embed(images)
+        outputs = []
+        for index in range(self.out_indices[-1] + 1):
+            tokens = encoder.run_block(index, tokens, rotation, drop_path_scales)
+            if index in self.out_indices:
+                outputs.append(encoder.normalize(encoder.one_per_patch(tokens)))
+        features = torch.cat(outputs, dim=-1)
+        num_prefix = self.encoder_spec.num_prefix_tokens
+        return torch.cat([features[:, num_prefix:], features[:, :num_prefix]], dim=1), grid
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch tokens features"],
+        grid: Grid,
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
+    ) -> Float[Tensor, "batch classes rows columns"]:
+        """Return the logarithm of each class's score in `cells` rows and columns of each patch."""
+        return self.mask_scores(features, grid).log_scores()
+
+    def mask_scores(
+        self, features: Float[Tensor, "batch tokens features"], grid: Grid
+    ) -> MaskScores:
+        """Return the masks and the shares of classes that the scores are summed from."""
+        return self.head.scores(*self.run_blocks(features, grid), grid)
+
+    def classified_masks(
+        self, features: Float[Tensor, "batch tokens features"], grid: Grid
+    ) -> tuple[
+        Float[Tensor, "batch queries classes_and_none"], Float[Tensor, "batch queries rows columns"]
+    ]:
+        """Return the class logits, "no object" last, and the mask logits of each query."""
+        return self.head(*self.run_blocks(features, grid), grid)
+
+    def run_blocks(
+        self, features: Float[Tensor, "batch tokens features"], grid: Grid
+    ) -> tuple[Float[Tensor, "batch queries dim"], Float[Tensor, "batch patches dim"]]:
+        """Run queries and tokens through the blocks; return the queries and the patches."""
+        levels = features.chunk(len(self.laterals), dim=-1)
+        laterals = zip(self.laterals, levels, strict=True)
+        tokens = torch.stack([lateral(level) for lateral, level in laterals]).sum(dim=0)
+        num_tokens = tokens.shape[1]
+        queries = self.queries.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
+        tokens = torch.cat([tokens, queries], dim=1)
+        rotation = self._rotation(grid, tokens.shape[1], tokens.device)
+        for block in self.blocks:
+            tokens = block(tokens, None, rotation)
+        tokens = self.norm(tokens)
+        return tokens[:, num_tokens:], tokens[:, : grid[0] * grid[1]]
+
+    def _rotation(self, grid: Grid, num_tokens: int, device: torch.device) -> Rotation:
+        """Return the rotary positions of patches, and none for the tokens after them."""
+        sine, cosine = (
+            part[self.encoder_spec.num_prefix_tokens :]
+            for part in rotary_positions(grid, self.encoder_spec, device)
+        )
+        below = (0, 0, 0, num_tokens - grid[0] * grid[1])
+        return F.pad(sine, below), F.pad(cosine, below, value=1.0)
+
+    @property
+    def class_embeddings(self) -> Float[Tensor, "classes dim"]:
+        """The rows of the layer that classifies queries, without "no object"."""
+        return self.head.classify.weight[:-1]
+
+    def discard_step(self) -> None:
+        """Drop the statistics of a batch that is computed again."""
+        for lateral in self.laterals:
+            cast(Lateral, lateral).norm.drop_batch_stats()
+
+    def after_step(self, all_reduce: AllReduce, *, is_finite: bool) -> None:
+        """Move the running statistics towards those of the whole batch."""
+        norms = [cast(Lateral, lateral).norm for lateral in self.laterals]
+        sums = all_reduce(torch.stack([norm.pop_batch_stats() for norm in norms]))
+        if is_finite:
+            for norm, found in zip(norms, sums, strict=True):
+                norm.update(found)
+
+
+class Lateral(nn.Module):
+    """Standardise the features of a block, add a projection of them, and scale each channel."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = RunningStatsNorm(dim)
+        self.gain = nn.Parameter(torch.ones(dim))
+        self.offset = nn.Parameter(torch.zeros(dim))
+        self.mlp = Mlp(dim, dim // 2)
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(
+        self, features: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Project each token by itself."""
+        tokens = self.norm(features) * self.gain + self.offset
+        return (tokens + self.mlp(tokens)) * self.scale

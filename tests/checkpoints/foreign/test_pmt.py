@@ -1,0 +1,248 @@
+"""PMT of tue-mps gives the outputs of its forward pass, written anew from `image/models`."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import segmenter
+from segmenter import UserError
+from segmenter.inference import Predictor
+from segmenter.model.decoders.plain_mask_decoder import PlainMaskDecoder
+from tests.helpers.command_line import run
+from tests.helpers.dino import of_meta, random_dinov3, write_encoder
+
+WIDTH, DEPTH, QUERIES, CLASSES, BLOCKS = 128, 4, 7, 11, 2
+LEVELS = (1, 3)
+pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers
+
+
+def random_decoder() -> dict[str, Tensor]:
+    torch.manual_seed(2)
+    shapes: dict[str, tuple[int, ...]] = {"q.weight": (QUERIES, WIDTH)}
+    for level in range(len(LEVELS)):
+        shapes |= linear(f"lateral_projections.{level}.0", WIDTH, WIDTH // 2)
+        shapes |= linear(f"lateral_projections.{level}.2", WIDTH // 2, WIDTH)
+        shapes[f"scalers.{level}"] = (WIDTH,)
+    for block in range(BLOCKS):
+        for name in ("q_proj", "v_proj", "o_proj"):
+            shapes |= linear(f"blocks.{block}.attention.{name}", WIDTH, WIDTH)
+        shapes[f"blocks.{block}.attention.k_proj.weight"] = (WIDTH, WIDTH)
+        shapes |= linear(f"blocks.{block}.mlp.up_proj", WIDTH, WIDTH)
+        shapes |= linear(f"blocks.{block}.mlp.down_proj", WIDTH, WIDTH)
+        for name in ("norm1", "norm2"):
+            shapes |= {f"blocks.{block}.{name}.{kind}": (WIDTH,) for kind in ("weight", "bias")}
+        shapes |= {f"blocks.{block}.layer_scale{i}.lambda1": (WIDTH,) for i in (1, 2)}
+    shapes |= {f"decoder_norm.{kind}": (WIDTH,) for kind in ("weight", "bias")}
+    for index in (0, 2, 4):
+        shapes |= linear(f"mask_head.{index}", WIDTH, WIDTH)
+    for index in (0, 1):
+        shapes[f"upscale.{index}.conv1.weight"] = (WIDTH, WIDTH, 2, 2)
+        shapes[f"upscale.{index}.conv1.bias"] = (WIDTH,)
+        shapes[f"upscale.{index}.conv2.weight"] = (WIDTH, 1, 3, 3)
+        shapes |= {f"upscale.{index}.norm.{kind}": (WIDTH,) for kind in ("weight", "bias")}
+    shapes |= linear("class_head", WIDTH, CLASSES + 1)
+    tensors = {
+        f"network.decoder.{name}": torch.randn(shape)
+        * 0.7
+        * (shape[-1] if len(shape) == 2 else 4) ** -0.5
+        for name, shape in shapes.items()
+    }
+    tensors["network.decoder.q.weight"] *= WIDTH**0.5
+    tensors["network.decoder.class_head.weight"] *= 4
+    for index in (0, 2, 4):  # masks that differ between queries
+        tensors[f"network.decoder.mask_head.{index}.bias"].zero_()
+        tensors[f"network.decoder.mask_head.{index}.weight"] *= 2
+    tensors["network.decoder.attn_mask_probs"] = torch.zeros(BLOCKS)
+    for level in range(len(LEVELS)):
+        tensors |= {
+            f"network.bn.{level}.weight": torch.rand(WIDTH) + 0.5,
+            f"network.bn.{level}.bias": torch.randn(WIDTH) * 0.1,
+            f"network.bn.{level}.running_mean": torch.randn(WIDTH) * 0.3,
+            f"network.bn.{level}.running_var": torch.rand(WIDTH) + 0.5,
+            f"network.bn.{level}.num_batches_tracked": torch.tensor(9),
+        }
+    return tensors
+
+
+def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+class Reference:
+    """`PMT.forward` at the end of training, without masked attention."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def linear(self, name: str, tokens: Tensor) -> Tensor:
+        start = f"network.decoder.{name}."
+        return F.linear(tokens, self.tensors[f"{start}weight"], self.tensors.get(f"{start}bias"))
+
+    def norm(self, name: str, tokens: Tensor, eps: float = 1e-5) -> Tensor:
+        weight, bias = (self.tensors[f"network.decoder.{name}.{k}"] for k in ("weight", "bias"))
+        return F.layer_norm(tokens, (WIDTH,), weight, bias, eps)
+
+    def lateral(self, level: int, feature: Tensor) -> Tensor:
+        mean, variance, gain, offset = (
+            self.tensors[f"network.bn.{level}.{kind}"]
+            for kind in ("running_mean", "running_var", "weight", "bias")
+        )
+        feature = F.batch_norm(feature.transpose(1, 2), mean, variance, gain, offset)
+        feature = feature.transpose(1, 2)
+        hidden = F.gelu(self.linear(f"lateral_projections.{level}.0", feature))
+        feature = feature + self.linear(f"lateral_projections.{level}.2", hidden)
+        return feature * self.tensors[f"network.decoder.scalers.{level}"]
+
+    def block(self, index: int, tokens: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        start = f"blocks.{index}."
+        normed = self.norm(f"{start}norm1", tokens)
+        query, key, value = (
+            self.linear(f"{start}attention.{kind}_proj", normed)
+            .unflatten(2, (-1, 64))
+            .transpose(1, 2)
+            for kind in "qkv"
+        )
+        attended = F.scaled_dot_product_attention(turned(query, rope), turned(key, rope), value)
+        attended = self.linear(f"{start}attention.o_proj", attended.transpose(1, 2).flatten(2))
+        tokens = tokens + attended * self.tensors[f"network.decoder.{start}layer_scale1.lambda1"]
+        hidden = F.gelu(self.linear(f"{start}mlp.up_proj", self.norm(f"{start}norm2", tokens)))
+        mlp = self.linear(f"{start}mlp.down_proj", hidden)
+        return tokens + mlp * self.tensors[f"network.decoder.{start}layer_scale2.lambda1"]
+
+    def __call__(self, outputs: list[Tensor], side: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.stack([self.lateral(*each) for each in enumerate(outputs)]).sum(dim=0)
+        queries = self.tensors["network.decoder.q.weight"].expand(len(tokens), -1, -1)
+        tokens = torch.cat([queries, tokens], dim=1)
+        rope = positions(side)
+        for index in range(BLOCKS):
+            tokens = self.block(index, tokens, rope)
+        tokens = self.norm("decoder_norm", tokens)
+        queries, patches = tokens[:, :QUERIES], tokens[:, -side * side :]
+        patches = patches.transpose(1, 2).unflatten(2, (side, side))
+        for index in (0, 1):
+            weights = [
+                self.tensors[f"network.decoder.upscale.{index}.{k}"]
+                for k in ("conv1.weight", "conv1.bias", "conv2.weight")
+            ]
+            patches = F.gelu(F.conv_transpose2d(patches, weights[0], weights[1], stride=2))
+            patches = F.conv2d(patches, weights[2], padding=1, groups=WIDTH)
+            patches = self.norm(f"upscale.{index}.norm", patches.movedim(1, -1), 1e-6).movedim(
+                -1, 1
+            )
+        embedded = queries
+        for index in (0, 2, 4):
+            embedded = self.linear(f"mask_head.{index}", embedded)
+            embedded = embedded if index == 4 else F.gelu(embedded)
+        masks = torch.einsum("bqc,bchw->bqhw", embedded, patches)
+        return self.linear("class_head", queries), masks
+
+
+def positions(side: int) -> tuple[Tensor, Tensor]:
+    frequencies = 1 / 100.0 ** torch.arange(0, 1, 4 / 64)
+    centres = torch.arange(0.5, side) / side
+    grid = torch.stack(torch.meshgrid(centres, centres, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = 2 * math.pi * (2 * grid - 1)[:, :, None] * frequencies
+    angles = angles.flatten(1, 2).tile(2)
+    return angles.cos(), angles.sin()
+
+
+def turned(heads: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    first, patches = heads[:, :, : -len(rope[0])], heads[:, :, -len(rope[0]) :]
+    left, right = patches.chunk(2, dim=-1)
+    return torch.cat([first, patches * rope[0] + torch.cat([-right, left], -1) * rope[1]], dim=2)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> dict[str, Tensor]:
+    return random_decoder()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_encoder(tmp_path / "dinov3.pth", of_meta(random_dinov3(WIDTH, DEPTH)))
+
+
+def write(folder: Path, tensors: dict[str, Any]) -> Path:
+    path = folder / "pytorch_model.bin"
+    torch.save({"state_dict": tensors}, path)
+    return path
+
+
+@torch.inference_mode()
+def test_outputs_equal_those_of_its_forward_pass(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=WIDTH // 64,
+        intermediate_size=2 * WIDTH,
+        num_register_tokens=4,
+    )
+    encoder = transformers.DINOv3ViTModel(config).eval()
+    encoder.load_state_dict(
+        {
+            f"model.{k}" if k.startswith("layer.") else k: v
+            for k, v in random_dinov3(WIDTH, DEPTH).items()
+        }
+    )
+    ours = segmenter.load(write(tmp_path, decoder), base=base)
+    images = F.interpolate(3 * torch.randn(2, 3, 3, 3), (96, 96))
+    states = encoder(pixel_values=images, output_hidden_states=True).hidden_states
+    outputs = [encoder.norm(states[level + 1]) for level in LEVELS]
+    expected_classes, expected_masks = Reference(decoder)(outputs, 6)
+    assert isinstance(ours.decoder, PlainMaskDecoder)
+    classes, masks = ours.decoder.classified_masks(*ours.encode(images))
+    assert (classes - expected_classes).abs().max() < 1e-4
+    assert (masks - expected_masks).abs().max() < 1e-4
+    shares = expected_classes.softmax(dim=-1)[..., :-1]
+    whole = F.interpolate(expected_masks, (96, 96), mode="bilinear").sigmoid()
+    labels = torch.einsum("bqc,bqhw->bchw", shares, whole).argmax(dim=1)
+    assert (ours(images).argmax(dim=1) == labels).float().mean() >= 0.9999
+    assert len(labels.unique()) > 1
+
+
+def test_a_converted_model_labels_alike_in_every_runtime(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "model.safetensors"
+    assert run("convert", str(write(tmp_path, decoder)), str(out), "--base", str(base)) == 0
+    assert "PMT (tue-mps)" in capsys.readouterr().out
+    image = torch.randint(0, 256, (70, 120, 3), dtype=torch.uint8).numpy()
+    expected = Predictor(out, runtime="torch", short_side=64, window=64, stride=64)(image)
+    for runtime in ("openvino", "onnxruntime"):
+        predictor = Predictor(
+            out, runtime=runtime, precision="float32", short_side=64, window=64, stride=64
+        )
+        assert (predictor(image) == expected).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"network.decoder.attn_mask_probs": torch.ones(BLOCKS)}, "middle of its training"),
+        ({"network.decoder.class_head.weight": torch.ones(0, WIDTH)}, "is empty"),
+        ({"network.decoder.q.weight": torch.ones(3, 64)}, "for an encoder of 64"),
+    ],
+)
+def test_a_decoder_that_does_not_fit_is_refused(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path, changed: Any, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        segmenter.load(write(tmp_path, decoder | changed), base=base)
+
+
+def test_a_missing_tensor_and_a_missing_base_are_named(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path
+) -> None:
+    without = {name: each for name, each in decoder.items() if ".bn.1." not in name}
+    with pytest.raises(UserError, match=r"laterals\.1\.(gain|offset)"):
+        segmenter.load(write(tmp_path, without), base=base)
+    with pytest.raises(UserError, match=r"holds a decoder \(PMT\).* --base FILE"):
+        segmenter.load(write(tmp_path, decoder))

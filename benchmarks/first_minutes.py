@@ -16,10 +16,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from results_file import save
 
 REPOSITORY = Path(__file__).parents[1]
+MILESTONES = {
+    "predict": "the first labels",
+    "train": "a model trained on 40 own images",
+    "evaluate": "its score",
+}
+"""What is there after a command of the list."""
 
 
 def main() -> None:
@@ -41,6 +48,7 @@ def main() -> None:
         "machine": {"system": platform.system(), "cpu_cores": os.cpu_count()},
         "python": platform.python_version(),
         "commands": rows,
+        "milestones": milestones(rows),
     }
     save(out / "first-minutes.json", result, precision="auto")
 
@@ -73,7 +81,24 @@ def commands(out: Path) -> list[tuple[str, list[str]]]:
     ]
 
 
-def timed(name: str, command: list[str], log: Path) -> dict[str, object]:
+def milestones(rows: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """Add up minutes, commands and lines of output from the clone to each milestone."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if row["name"] in MILESTONES:
+            so_far = rows[:number]
+            found.append(
+                {
+                    "reached": MILESTONES[row["name"]],
+                    "minutes": round(sum(each["seconds"] for each in so_far) / 60, 1),
+                    "commands": number,
+                    "lines": sum(each["lines"] for each in so_far),
+                }
+            )
+    return found
+
+
+def timed(name: str, command: list[str], log: Path) -> dict[str, Any]:
     """Run one command, keep what it prints; returns its seconds and lines of output."""
     began = time.perf_counter()
     with log.open("w", encoding="utf-8") as printed:

@@ -24,7 +24,6 @@ from segmenter.data.folder import open_folder, read_sample
 from segmenter.evaluation.evaluate import score_all
 from segmenter.evaluation.metrics import ConfusionMatrix
 from segmenter.inference import Predictor
-from segmenter.runtimes.open_runtime import describe
 
 PLAIN = "none"
 
@@ -79,7 +78,7 @@ def main() -> None:
         print(f"\r{number + 1} of {count}", end="", file=sys.stderr)
     print(file=sys.stderr)
 
-    print(f"{given.model}, {describe(plain.runtime)}, {torch.get_num_threads()} threads; ", end="")
+    print(f"{given.model}, {plain.runtime.describe()}, {torch.get_num_threads()} threads; ", end="")
     print(f"{count} test images, {given.rounds} rounds\n")
     print("| merged above | tokens left | mIoU | images/s | times as fast |")
     print("|---|---|---|---|---|")

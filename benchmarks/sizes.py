@@ -8,11 +8,15 @@ each set and each short side, a linear decoder is fitted to the features of the 
 encoder, seen once from each training image in the windows that the recipe `finetune` would use, and
 scored on test images as `evaluate` does. All arms see the same images. The table ranks sizes, it
 does not say how good a trained model gets. docs/explanation/sizes.md holds it.
+
+    python benchmarks/sizes.py data/camvid --steps 60 --runs runs/sizes --out sizes-trained.json
+
+trains the recipe `finetune` for that many updates instead, with the same seed in all arms. A run
+that was broken off resumes, and an arm that the file has is not made again.
 """
 
 import argparse
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +30,8 @@ from results_file import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import segmenter
+from segmenter.checkpoints import load as load_model
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample
 from segmenter.data.sample import Sample
 from segmenter.evaluation.evaluate import evaluate
@@ -55,14 +61,20 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["560", "auto"], help="short sides, or auto")
     parser.add_argument("--train", type=int, default=27, help="images to fit the decoder to")
     parser.add_argument("--test", type=int, default=27, help="images that are scored")
+    parser.add_argument("--steps", type=int, help="updates; none: only the decoder is fitted")
+    parser.add_argument("--batch-size", type=int, default=2, help="crops in an update")
+    parser.add_argument("--runs", type=Path, default=Path("runs/sizes"), help="sets and models")
     parser.add_argument("--out", type=Path, default=Path("sizes.json"))
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.sets:
-            root = Path(folder) / name.replace(" ", "-")
-            make_set(given.data, root, name, {"train": given.train, "test": given.test})
-            for arm in given.arms:
-                add(given.out, run_arm(root, name, arm))
+    counts = {"train": given.train, "test": given.test}
+    for name in given.sets:
+        root = given.runs / f"{name.replace(' ', '-')}-{given.train}-{given.test}"
+        if not root.exists():
+            make_set(given.data, root, name, counts)
+        for arm in given.arms:
+            done = {(each["set"], each["arm"]) for each in load(given.out, [])}
+            if (name, arm) not in done:
+                add(given.out, run_arm(root, name, arm, given))
 
 
 def make_set(data: Path, root: Path, name: str, counts: dict[str, int]) -> None:
@@ -105,12 +117,15 @@ def joined(paths: Sequence[Path]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 
-def run_arm(root: Path, name: str, arm: str) -> dict[str, Any]:
-    """Fit a decoder at the sizes of one arm, and score it."""
+def run_arm(root: Path, name: str, arm: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Fit a decoder, or train, at the sizes of one arm, and score the model."""
     data, begin = open_folder(root), time.perf_counter()
     recipe, reason = sizes_of(data, arm)
-    model = build_model(recipe, data.classes, print)
-    fit_decoder(model, data)
+    if given.steps:
+        model = trained(root, recipe, given, root.with_name(f"{root.name}-{arm}"))
+    else:
+        model = build_model(recipe, data.classes, None, print)
+        fit_decoder(model, data)
     fitted = time.perf_counter()
     found = evaluate(Predictor(model, precision="bfloat16"), data.items("test"), data.classes)
     ious = {each.name: each.iou for each in found.scores.classes}
@@ -119,6 +134,9 @@ def run_arm(root: Path, name: str, arm: str) -> dict[str, Any]:
         "set": name,
         "arm": arm,
         "reason": reason,
+        "steps": given.steps,
+        "batch_size": given.batch_size if given.steps else None,
+        "crop": recipe.augment.crop_size,
         "short_side": protocol.short_side,
         "window": protocol.window,
         "stride": protocol.stride,
@@ -146,6 +164,24 @@ def sizes_of(data: LabelledFolder, arm: str) -> tuple[Recipe, str]:
     recipe = read_recipe("finetune", changes)
     sizes = read_training_data(data, data.items("train"), ()).sizes
     return choose_sizes(recipe, sizes, data.classes.names, _PATCH)
+
+
+def trained(root: Path, recipe: Recipe, given: argparse.Namespace, run: Path) -> Segmenter:
+    """Train the recipe `finetune` at the sizes of an arm, or resume, and return the model."""
+    last = run / "last.safetensors"
+    if not last.exists():
+        segmenter.train(
+            data={"root": str(root), "val": None},
+            out=run,
+            protocol=recipe.protocol.model_dump(include={"short_side", "window", "stride"}),
+            augment=recipe.augment.model_dump(include={"crop_size", "scale_base"}),
+            schedule={"steps": given.steps, "warmup_steps": given.steps // 10},
+            batch_size=given.batch_size,
+            save_every=20,
+            workers=1,
+            resume=(run / "checkpoints").exists(),
+        )
+    return load_model(last)
 
 
 def fit_decoder(model: Segmenter, data: LabelledFolder) -> None:

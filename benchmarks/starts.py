@@ -6,10 +6,17 @@ Trains the recipe `finetune` from each start with the same seed, on images at on
 the two models on the split `val` (`segmenter compare`: paired intervals over images). A training
 that was broken off resumes, and what is trained is not trained again. The setting and the scores
 are written to `OUT/starts.json`; docs/reference/licences.md holds the table.
+
+    python benchmarks/starts.py data/camvid --drive Seq05VD --untrained street --out runs/drive
+
+takes one drive of CamVid's split `test` instead, which `street` has not seen: its first frames are
+trained on, its last third is val, and a tenth between them is left out, because neighbouring frames
+look alike. `--untrained` scores a start as it is, too.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +30,9 @@ _STARTS = ("dinov2-small", "street")
 def main() -> None:
     """Train what is not trained yet, compare, write and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="a data set with the splits train and val")
+    parser.add_argument("data", type=Path, help="a data set with the splits train and val")
+    parser.add_argument("--drive", help="how the images of one drive of the split test begin")
+    parser.add_argument("--untrained", nargs="*", default=(), help="starts to score as they are")
     parser.add_argument("--out", type=Path, default=Path("runs/starts"), help="gets all files")
     parser.add_argument("--starts", nargs=2, default=_STARTS, help="bundled names, or files")
     parser.add_argument("--steps", type=int, default=150, help="updates of each run")
@@ -32,13 +41,32 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4, help="crops in an update")
     parser.add_argument("--seed", type=int, default=0, help="seed of both runs")
     given = parser.parse_args()
+    if given.drive:
+        given.data = write_drive(given.data, given.drive, given.out / given.drive)
     models = [str(train(start, given)) for start in given.starts]
     result = given.out / "starts.json"
     report = given.out / "compare.json"
     segmenter("compare", *models, given.data, "--split", "val", "--json", report, "--overwrite")
     found = summary(json.loads(report.read_text(encoding="utf-8")), given)
+    found["untrained"] = {start: untrained_score(start, given) for start in given.untrained}
     save(result, found, precision="auto")
     print(json.dumps(found, indent=1))
+
+
+def write_drive(data: Path, drive: str, folder: Path) -> Path:
+    """Write one drive of the split test as a data set with train and val, in the order of time."""
+    images = sorted((data / "images" / "test").glob(f"{drive}*"))
+    first_val = len(images) - len(images) // 3
+    splits = {"train": images[: first_val - len(images) // 10], "val": images[first_val:]}
+    for split, chosen in splits.items():
+        for kind in ("images", "masks"):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+        for image in chosen:
+            (mask,) = (data / "masks" / "test").glob(f"{image.stem}.*")
+            shutil.copy(image, folder / "images" / split)
+            shutil.copy(mask, folder / "masks" / split)
+    shutil.copy(data / "classes.yaml", folder)
+    return folder
 
 
 def train(start: str, given: argparse.Namespace) -> Path:
@@ -58,12 +86,21 @@ def train(start: str, given: argparse.Namespace) -> Path:
     return model
 
 
+def untrained_score(start: str, given: argparse.Namespace) -> float:
+    """Return the mIoU on val, in 0 to 1, of a start that has a decoder for these classes."""
+    report = given.out / f"untrained-{Path(start).stem}.json"
+    options = ("--split", "val", "--short-side", given.side, "--json", report, "--overwrite")
+    segmenter("evaluate", start, given.data, *options)
+    return json.loads(report.read_text(encoding="utf-8"))["miou"]
+
+
 def summary(compared: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
     """Return the setting and the scores, in 0 to 1."""
     starts = dict(zip(given.starts, ("a", "b"), strict=True))
     means = ("miou", "pixel_accuracy")
     return {
-        "data": Path(given.data).name,
+        "data": given.data.name,
+        "train_images": len(list((given.data / "images" / "train").iterdir())),
         "steps": given.steps,
         "batch_size": given.batch_size,
         "crop": given.crop,

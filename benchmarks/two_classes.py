@@ -160,7 +160,7 @@ def train(
     recipe: Recipe, classes: Classes, items: Sequence[Item], found: TrainingData
 ) -> Segmenter:
     """The training loop without logs, checkpoints and scores."""
-    model = build_model(recipe, classes, lambda _: None).train()
+    model = build_model(recipe, classes, None, lambda _: None).train()
     stream = build_stream(recipe, model, tuple(items), found.pixel_counts)
     loss = build_loss(recipe, classes, found.pixel_counts)
     freeze(model, recipe.optimizer)

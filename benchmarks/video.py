@@ -23,7 +23,6 @@ from segmenter.files.outputs import OutputFolder
 from segmenter.inference.predictor import Predictor
 from segmenter.model import EvaluationProtocol
 from segmenter.predicting.video import label_video
-from segmenter.runtimes.open_runtime import describe
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def main() -> None:
     pictures = [frame.pixels for frame in islice(video.frames(lambda: False), 8)]
     height, width = pictures[0].shape[:2]
     print(f"{given.video}: {given.frames} frames of {height} x {width}")
-    print(f"{given.model}, {describe(predictor.runtime)}")
+    print(f"{given.model}, {predictor.runtime.describe()}")
     rates: dict[str, list[float]] = {"model alone": [], "overlay": [], "labels": []}
     cpu_seconds: dict[str, list[float]] = {name: [] for name in rates}
     for _ in range(given.rounds):

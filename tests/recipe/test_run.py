@@ -71,6 +71,7 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"optimiser": {"lr": 1}}, "unknown key 'optimiser', did you mean 'optimizer'?"),
         ({"optimizer": {"learning": 1}}, "unknown key 'optimizer.learning'"),
         ({"model": {"decoder": "masked"}}, "'masked' is not a choice, did you mean 'mask'?"),
+        ({"track": "wandb"}, r"track: must be a list, such as \[wandb\], got 'wandb'"),
         ({"schedule": {"steps": "many"}}, "schedule.steps: must be a whole number"),
         ({"schedule": {"warmup_steps": 10}}, r"warmup_steps \(10\) must be less than steps \(10\)"),
         ({"batch_size": 3, "accumulate": 2}, "must be a multiple of accumulate"),

@@ -10,9 +10,11 @@ from segmenter import UserError
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, Recipe
 from segmenter.recipe.loss import LossRecipe
+from segmenter.training.crop_limit import CropLimit
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
 from segmenter.training.parallel import DistributedModel
+from segmenter.training.processes import Processes
 from segmenter.training.signals import Stopped
 from segmenter.training.step import train_step
 from segmenter.training.verify import CROPS_AT_ONCE
@@ -135,6 +137,26 @@ def test_a_run_whose_memory_sufficed_has_the_checkpoints_of_before(data_set: Pat
 def test_one_crop_that_does_not_fit_ends_the_run_with_what_to_do(data_set: Path) -> None:
     with pytest.raises(UserError, match=r"one crop does not fit .* lower augment\.crop_size"):
         train(make_recipe(data_set, **SPLIT_FREE), data_set / "run", most=0)
+
+
+def test_a_full_memory_in_the_optimizer_ends_the_run_with_what_to_do(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    with pytest.raises(UserError, match=r"the optimizer's state do not fit .* --fsdp"):
+        run_training(make_recipe(data_set, **SPLIT_FREE), data_set / "run", "cpu")
+
+
+def test_a_full_memory_while_others_wait_ends_the_run_with_what_to_do() -> None:
+    def fail(_: bool) -> None:
+        raise torch.OutOfMemoryError
+
+    limit, device, two = CropLimit(), torch.device("cpu"), Processes(count=2)
+    with pytest.raises(UserError, match=r"4 crops at once .* --resume and a higher accumulate"):
+        limit.fit(fail, lambda: 4, device, two, is_sharded=True)
 
 
 def test_other_errors_of_a_step_are_not_taken_for_a_full_memory(

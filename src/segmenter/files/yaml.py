@@ -18,6 +18,7 @@ MAX_YAML_BYTES = 1 << 20
 _MAX_ALIASES = 100
 _MAX_MERGED_KEYS = 10_000
 _MAX_DEPTH = 50
+_MAX_EXAMPLE = 40
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
 _REAL = re.compile(
     r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
@@ -33,8 +34,8 @@ _OUR_WORDS = {
     "string_type": "must be text; put it in quotes",
     "string_too_short": "is too short",
     "bool_type": "must be true or false",
-    "list_type": "must be a list, such as [1, 2]",
-    "tuple_type": "must be a list, such as [1, 2]",
+    "list_type": "must be a list, such as [{example}]",
+    "tuple_type": "must be a list, such as [{example}]",
     "dict_type": "must be keys and values",
     "model_type": "must be keys and values",
     "model_attributes_type": "must be a name, or keys and values",
@@ -204,7 +205,8 @@ def first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
             f"{where}: {given!r} is not a choice{nearest(given, choices)}; "
             f"choose from {', '.join(choices)}"
         )
-    message = _OUR_WORDS.get(finding["type"], message[0].lower() + message[1:])
+    words: str = _OUR_WORDS.get(finding["type"]) or message[0].lower() + message[1:]
+    message = words.replace("{example}", _list_content(finding["input"]))
     place = f"{where}: " if where else ""
     return f"{place}{message}, got {_short(finding['input'])}"
 
@@ -222,6 +224,12 @@ def nearest(given: str, known: Sequence[str]) -> str:
 
 def _short(value: object) -> str:
     return reprlib.repr(value)  # never the whole of it: a small file can describe a huge value
+
+
+def _list_content(value: object) -> str:
+    """Return what stands in a list of this one value; two numbers for what is not one."""
+    is_one = isinstance(value, str | int | float) and len(str(value)) <= _MAX_EXAMPLE
+    return str(value) if is_one else "1, 2"
 
 
 def _first_finding(error: ValidationError) -> Any:

@@ -185,7 +185,7 @@ def test_kept_bytes_that_are_no_graph_are_made_anew(
         return cached(key, *given, **options)
 
     graph = to_onnx(own.read(genuine))
-    monkeypatch.setattr(sources, "to_onnx", lambda _: graph)
+    monkeypatch.setattr(sources, "to_onnx", lambda *_: graph)
     monkeypatch.setattr(sources, "cached", noting)
     monkeypatch.setattr(openvino_graphs, "cached", noting)
     expected = Predictor(genuine, runtime="torch").probabilities(image)

@@ -199,8 +199,8 @@ def test_batches_of_images_change_logits_by_next_to_nothing(image) -> None:
     predictor = Predictor(make_model(), protocol=PLAIN)
     batch = np.stack([image, image[::-1], image[:, ::-1]])
     with torch.inference_mode():
-        together = predictor._patch_logits(batch)
-        alone = [predictor._patch_logits(one[None]) for one in batch]
+        together = predictor._scores(batch)
+        alone = [predictor._scores(one[None]) for one in batch]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
 
 

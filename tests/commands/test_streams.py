@@ -34,7 +34,7 @@ def test_a_camera_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture) -
 
 
 @pytest.mark.parametrize("suffix", sorted(UNREAD_VIDEO_SUFFIXES))
-def test_a_video_that_is_not_read_is_told_how_to_become_one_that_is(
+def test_a_video_that_is_not_read_is_answered_with_how_to_convert_it(
     suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert suffix not in VIDEO_SUFFIXES

@@ -175,7 +175,7 @@ def test_a_relabelled_copy_is_refused_and_nothing_of_it_is_kept(
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_kept_bytes_that_are_no_graph_are_made_anew(
+def test_cached_bytes_other_than_a_graph_are_replaced(
     genuine: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = []

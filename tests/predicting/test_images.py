@@ -410,7 +410,7 @@ def test_files_of_formats_that_are_not_read_are_counted_by_suffix(image_folder) 
 
 
 @pytest.mark.parametrize("given", ["", "/*"])
-def test_a_folder_of_videos_alone_is_told_to_name_them(given, tmp_path: Path) -> None:
+def test_a_folder_of_videos_alone_is_answered_with_how_to_name_them(given, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
     with pytest.raises(UserError, match=r"holds no image; 1 file skipped, videos \(1 \.mp4\)"):
         find_images([f"{tmp_path}{given}"])

@@ -82,7 +82,7 @@ def find_function(name: str) -> Custom:
     """Import a function by its path; modules of the current folder are found after all others.
 
     Raises:
-        UserError: If there is no such module or function, or its module fails to import.
+        UserError: If the module or function does not exist, or the import fails.
     """
     module_name, _, function_name = name.partition(":")
     here = str(Path.cwd())

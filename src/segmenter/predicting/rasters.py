@@ -39,7 +39,7 @@ _BLOCK = 512
 _FEW_ROWS = 64
 """Rows of a block of probabilities, of which a row of blocks of all classes is in memory."""
 _LEVELS = 250
-"""Shares of 0 to 1 are written as bytes of 0 to 250; 255 is no data."""
+"""Shares of 0 to 1 are written as bytes of 0 to 250; 255 marks pixels without data."""
 _NO_SHARE = 255
 _DEFAULT_WINDOW = 512
 _CACHE_MB = 256

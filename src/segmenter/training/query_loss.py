@@ -216,7 +216,7 @@ class QueryLoss:
 
     @property
     def _first_class(self) -> int:
-        """Label of the decoder's first class: a background is no class of a query."""
+        """Label of the decoder's first class: queries leave out the background."""
         return int(self.classes.background_index is not None)
 
 

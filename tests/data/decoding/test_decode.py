@@ -203,7 +203,7 @@ def test_an_image_that_is_too_large_is_told_to_come_as_tiff(tmp_path: Path) -> N
         (b"%PDF-1.7", "PDF; save its page as PNG"),
     ],
 )
-def test_what_is_no_image_is_named_by_its_content(start, said, tmp_path: Path) -> None:
+def test_a_file_other_than_an_image_is_named_by_its_content(start, said, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(start + bytes(200))
     with pytest.raises(UserError, match=f"is {said}" if "git" not in said else said):

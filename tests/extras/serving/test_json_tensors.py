@@ -88,7 +88,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_list_of_bytes_is_refused_with_the_reason(case: str) -> None:
+def test_anything_but_a_list_of_bytes_is_refused_with_the_reason(case: str) -> None:
     data, reason = REFUSED[case]
     status, code, detail = refusal(body(data))
     assert (status, code) == (422, "bad-data")

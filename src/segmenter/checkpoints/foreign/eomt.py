@@ -180,7 +180,7 @@ def refuse_instances(num_classes: int, file: ForeignFile) -> None:
     if num_classes == _NUM_THINGS and file.classes is None:
         raise UserError(
             f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for "
-            "the rest of an image, so there is no semantic map; if its classes cover images, "
+            "the rest of an image, so it has no semantic map; if its classes cover images, "
             "name them with --classes FILE"
         )
 

@@ -29,7 +29,7 @@ def find_maps(source: Path, labels: Path | None) -> list[LabelledMap]:
         labels: A file for all maps, or a folder with a file for each.
 
     Raises:
-        UserError: If there are no maps, or one has no labels or several.
+        UserError: If no map is found, or one has no labels or several.
     """
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")

@@ -1,4 +1,4 @@
-"""Read an encoder of DINOv2 or DINOv3 as Meta, Hugging Face or timm has it, under our names.
+"""Read an encoder of DINOv2 or DINOv3 as Meta, Hugging Face or timm stores it, under our names.
 
 Sources: facebookresearch/dinov3 `dinov3/models/vision_transformer.py`, `dinov3/hub/backbones.py`;
 facebookresearch/dinov2 `dinov2/models/vision_transformer.py`; huggingface/transformers
@@ -129,7 +129,7 @@ class DinoEncoder(NamedTuple):
 
 
 def is_dino(names: Collection[str]) -> bool:
-    """Return whether tensors of these names are an encoder as Meta or Hugging Face has it."""
+    """Return whether these names are those of an encoder of Meta or Hugging Face."""
     is_meta = "cls_token" in names and {"storage_tokens", "register_tokens"} & set(names)
     return bool(is_meta) or {"embeddings.cls_token", "embeddings.register_tokens"} <= set(names)
 
@@ -155,7 +155,8 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
         tensors = _meta_tokens(rename(_join_gates(weights, source), _META), source)
     else:
         raise UserError(
-            f"{path} is no encoder of DINOv2 or DINOv3 as Meta, transformers or timm has it"
+            f"{path} is not an encoder of DINOv2 or DINOv3 in the layout of Meta, transformers or "
+            "timm"
         )
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
@@ -218,8 +219,8 @@ def _meta_tokens(tensors: Tensors, source: str) -> Tensors:
 def _with_table(tensors: Tensors, positions: torch.Tensor, source: str) -> Tensors:
     """Put class token, registers and positions of a DINOv2 into our form.
 
-    The class token has a position, the registers have none: it is added to the token once, where
-    there are registers.
+    The class token has a position, and registers do not. With registers, the position is added to
+    the token once.
     """
     registers = tensors.pop("encoder.register_tokens", None)
     if registers is None:

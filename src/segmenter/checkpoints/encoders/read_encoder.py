@@ -44,8 +44,8 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     Args:
         encoder: Whose parameters are replaced.
         source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), a DINOv3 or
-            a DINOv2 with registers in the layout of Meta or transformers, Google's AugReg `.npz`, the name
-            of a bundled encoder, or `timm:NAME` to download.
+            a DINOv2 with registers in the layout of Meta or transformers, Google's AugReg `.npz`,
+            the name of a bundled encoder, or `timm:NAME` to download.
         partial: Take only what fits by name and shape.
 
     Returns:

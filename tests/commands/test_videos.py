@@ -103,8 +103,8 @@ def test_a_video_that_ends_early_is_kept_and_status_3(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--gallery"], "is a video; leave"),
-        (["--submission", "ade20k"], "is a video; leave"),
+        (["--gallery"], "is a video; omit"),
+        (["--submission", "ade20k"], "is a video; omit"),
         (["--opacity", "2"], "opacity must be"),
         (["clip.mkv"], "2 outputs would have the name"),
         (["none/*.mkv"], "no such file: none/*.mkv"),

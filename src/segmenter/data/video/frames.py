@@ -125,7 +125,7 @@ def _open(path: Path, camera_format: CameraFormat | None) -> Iterator[Any]:
     # Without the prefix, a name such as `concat:a|b` would be more than a file's name.
     url = str(path) if camera_format == "v4l2" else f"file:{path}"
     try:
-        container = av.open(url, format=camera_format, options=options, metadata_errors="replace")
+        container = av.open(url, format=camera_format, options=options, **_any_encoding(av))
     except (av.FFmpegError, ValueError) as error:  # the second for a format that is not built in
         kinds = camera_format or "MP4, MOV, Matroska, WebM, AVI and MPEG-TS"
         raise UserError(
@@ -136,6 +136,11 @@ def _open(path: Path, camera_format: CameraFormat | None) -> Iterator[Any]:
             yield container
     except av.FFmpegError as error:
         raise UserError(f"{path} cannot be decoded: {_reason(error)}") from None
+
+
+def _any_encoding(av: Any) -> dict[str, str]:
+    """Return the arguments that let metadata be in any encoding; PyAV 19 reads it without one."""
+    return {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 def _read(container: Any, path: Path) -> Iterator[Frame]:

@@ -28,9 +28,12 @@ def check(
         draft: Write the missing `classes.yaml`, from the values of the masks; no file is replaced.
         workers: Processes that read. [default: as many as there are CPUs]
     """
-    from segmenter.extras.checking.check_data_set import run_check
+    from segmenter.extras.checking.check_data_set import (
+        check_data_set,
+        print_found,
+    )
 
-    found = run_check(
+    found, page = check_data_set(
         *(data, workers, report),
         draft=draft,
         pairs=pairs,
@@ -38,4 +41,5 @@ def check(
         doubts=doubts,
         device=device,
     )
+    print_found(found, page)
     return None if found.is_clean else PARTLY_DONE

@@ -46,48 +46,6 @@ _AUTO_DEVICE = Device()
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
-def run_check(
-    given: str,
-    workers: int | None,
-    output: Report,
-    *,
-    draft: bool = False,
-    pairs: Pairs = _NO_PATTERNS,
-    model: str | None = None,
-    doubts: bool = False,
-    device: Device = _AUTO_DEVICE,
-) -> Check:
-    """Read a data set once, print what is wrong, and write what was asked for.
-
-    Args:
-        given: The data set, as the user wrote it.
-        workers: Processes that read; if None, as many as there are CPUs.
-        output: JSON and page to write.
-        draft: Write a `classes.yaml` from the masks first; there must be none.
-        pairs: Which image and which mask belong together.
-        model: That labels are compared with, if any.
-        doubts: Compare labels without a model too: with fits to the other images.
-        device: Where it is computed.
-
-    Raises:
-        UserError: If no data set is found, or an output cannot be written.
-    """
-    found, page = check_data_set(
-        *(given, workers, output),
-        draft=draft,
-        pairs=pairs,
-        model=model,
-        doubts=doubts,
-        device=device,
-    )
-    print_check(found)
-    if found.doubts:
-        print_doubts(found.doubts)
-    if page:
-        print(f"report: {page}")
-    return found
-
-
 def check_data_set(
     given: str,
     workers: int | None,
@@ -99,7 +57,17 @@ def check_data_set(
     doubts: bool = False,
     device: Device = _AUTO_DEVICE,
 ) -> tuple[Check, Path | None]:
-    """Read a data set once, and write what was asked for; see `run_check`.
+    """Read a data set once, and write what was asked for.
+
+    Args:
+        given: The data set, as the user wrote it.
+        workers: Processes that read; if None, as many as there are CPUs.
+        output: JSON and page to write.
+        draft: Write a `classes.yaml` from the masks first; there must be none.
+        pairs: Which image and which mask belong together.
+        model: That labels are compared with, if any.
+        doubts: Compare labels without a model too: with fits to the other images.
+        device: Where it is computed.
 
     Returns:
         What was found, and the page of the report.
@@ -138,6 +106,15 @@ def check_data_set(
     if output.json:
         write_json(output.json, found.to_json(), overwrite=output.overwrite)
     return found, write_page(found, data, report, cards) if report else None
+
+
+def print_found(found: Check, page: Path | None) -> None:
+    """Print the findings, the doubtful labels, and where the page of the report is."""
+    print_check(found)
+    if found.doubts:
+        print_doubts(found.doubts)
+    if page:
+        print(f"report: {page}")
 
 
 def print_check(found: Check) -> None:

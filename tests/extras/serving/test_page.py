@@ -104,7 +104,7 @@ def test_every_view_can_be_shown_and_a_patch_be_clicked(page: Any, image_file: P
     page.select_option("#layer", label="decoder 1")
     page.locator("#progress").wait_for(state="hidden")
     page.select_option("#origin", index=1)
-    page.locator("#status", has_text="the class takes").wait_for()
+    page.locator("#status", has_text="contributes to the class").wait_for()
 
 
 def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Pa
     page.locator("#error", has_text="not an image").wait_for()
 
 
-def test_the_camera_gives_a_image(page: Any) -> None:
+def test_the_camera_gives_an_image(page: Any) -> None:
     page.click("#camera")
     page.locator("#shoot").wait_for()
     page.click("#shoot")

@@ -160,7 +160,7 @@ def test_what_is_no_such_encoder_is_refused(tmp_path: Path, release: Release) ->
     file = release.write(tmp_path)
     for tensors in ({"weight": torch.ones(2)}, {"cls_token": torch.ones(1, 1, 128)}):
         path = write_encoder(tmp_path / "other.safetensors", tensors)
-        with pytest.raises(UserError, match="no encoder of DINOv2 or DINOv3"):
+        with pytest.raises(UserError, match="not an encoder of DINOv2 or DINOv3"):
             segmenter.load(file, base=path)
     with pytest.raises(UserError, match=r"no model 'gone\.pth'"):
         segmenter.load(file, base="gone.pth")

@@ -51,6 +51,13 @@ def test_files_come_out_as_they_went_in(write, tmp_path: Path) -> None:
     assert counted == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_zip_with_a_file_without_a_name_is_refused(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "archive.zip", {"a": b"one"})
+    archive.write_bytes(archive.read_bytes().replace(b"a", b"\0"))  # a name ends at its first 0
+    with pytest.raises(UserError, match="a file without a name"):
+        unpack(archive, tmp_path / "out", quiet)
+
+
 @pytest.mark.parametrize("write", [zip_of, tar_of])
 def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path: Path) -> None:
     archive, out = write(tmp_path / "archive", FILES), tmp_path / "out"

@@ -118,6 +118,8 @@ def _opened(archive: Path) -> Iterator[list[_Member]]:
 
 
 def _zip_members(opened: zipfile.ZipFile) -> list[_Member]:
+    if not all(info.filename for info in opened.infolist()):
+        raise zipfile.BadZipFile("a file without a name")
     return [
         _Member(
             name=_plain(info.filename),

@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 from segmenter.model.decoders import EoMTQueriesSpec
 from segmenter.model.decoders.decoder import DrawUniform, QueryPrediction
-from segmenter.model.decoders.eomt import Doubling
 from segmenter.model.decoders.joined_queries import JoinedQueries
+from segmenter.model.decoders.mask_head import mask_embedding, refinement
 from segmenter.model.encoder import EncoderParts, Grid
 from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import EncoderSpec
 
-_NORM_EPS = 1e-6  # of timm, whose norm EoMT takes
 _LARGEST_SCORE = 1 - 1e-6  # so that its logit is finite
 _HIDDEN = -1e9  # added to an attention score
 _ANNEALING_POWER = 0.9
@@ -44,14 +43,8 @@ class EoMTQueries(JoinedQueries):
         self.queries = nn.Parameter(torch.empty(1, spec.queries, dim))
         self.classify = nn.Linear(dim, num_classes + 1)
         """The last row is "no object"."""
-        self.embed = nn.Sequential(
-            nn.Linear(dim, dim),
-            nn.GELU(),
-            nn.Linear(dim, dim),
-            nn.GELU(),
-            nn.Linear(dim, dim),
-        )
-        self.refine = nn.Sequential(*(Doubling(dim, _NORM_EPS) for _ in range(spec.doublings)))
+        self.embed = mask_embedding(dim)
+        self.refine = refinement(dim, spec.doublings)
         self.masking = spec.masking
         self.mask_probabilities = [1.0] * spec.blocks
         """In training, the share of queries that are masked in each of the last blocks."""

@@ -25,14 +25,8 @@ class MaskHead(nn.Module):
         self.cells = cells
         self.classify = nn.Linear(dim, num_classes + 1)
         """The last row is "no object"."""
-        self.embed = nn.Sequential(
-            nn.Linear(dim, dim),
-            nn.GELU(),
-            nn.Linear(dim, dim),
-            nn.GELU(),
-            nn.Linear(dim, dim),
-        )
-        self.refine = nn.Sequential(*(Doubling(dim, _NORM_EPS) for _ in range(doublings)))
+        self.embed = mask_embedding(dim)
+        self.refine = refinement(dim, doublings)
 
     def forward(
         self,
@@ -57,3 +51,19 @@ class MaskHead(nn.Module):
         classes, masks = self(queries, patches, grid)
         shares = classes.softmax(dim=-1)[..., :-1]
         return MaskScores(masks, shares, (grid[0] * self.cells, grid[1] * self.cells))
+
+
+def mask_embedding(dim: int) -> nn.Sequential:
+    """Return the MLP of three layers whose outputs for queries are compared with patches."""
+    return nn.Sequential(
+        nn.Linear(dim, dim),
+        nn.GELU(),
+        nn.Linear(dim, dim),
+        nn.GELU(),
+        nn.Linear(dim, dim),
+    )
+
+
+def refinement(dim: int, doublings: int) -> nn.Sequential:
+    """Return the layers that double the rows and columns of patches."""
+    return nn.Sequential(*(Doubling(dim, _NORM_EPS) for _ in range(doublings)))

@@ -87,7 +87,7 @@ class Conversion:
 
     out: Path
     splits: Counter[str] = field(default_factory=Counter)
-    """Images by split."""
+    """Images, or windows of maps, by split."""
     classes: tuple[str, ...] = ()
     remarks: list[str] = field(default_factory=list)
     """Lines for the user: overlaps, shapes that were cut off, shapes painted otherwise."""

@@ -4,7 +4,6 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from segmenter.classes import Classes, read_classes
 from segmenter.data.annotations.annotation_set import AnnotationSet
 from segmenter.data.annotations.class_table import ClassTable, build_classes
+from segmenter.data.annotations.convert_export import Conversion
 from segmenter.data.folder import CLASSES_FILE
 from segmenter.data.maps.labels import (
     IGNORED,
@@ -65,25 +65,13 @@ class _Found(NamedTuple):
     window: MapWindow
 
 
-@dataclass
-class MapConversion:
-    """The data set that was made of maps."""
-
-    out: Path
-    splits: Counter[str] = field(default_factory=Counter)
-    """Windows by split."""
-    classes: tuple[str, ...] = ()
-    remarks: list[str] = field(default_factory=list)
-    """Lines for the user."""
-
-
 def convert_maps(
     source: Path,
     out: Path,
     options: MapWindows,
     *,
     unlabelled: Unlabelled | None = None,
-) -> MapConversion:
+) -> Conversion:
     """Make a data set (images, masks, classes.yaml) of maps; all of it, or nothing.
 
     Args:
@@ -114,7 +102,7 @@ def convert_maps(
         )
     splits = {each: split_of(each.window, val_blocks) for each in found}
     kept = _evenly([each for each in found if splits[each]], options.max_tiles)
-    made = MapConversion(out, Counter(str(splits[each]) for each in kept), table.classes.names)
+    made = Conversion(out, Counter(str(splits[each]) for each in kept), table.classes.names)
     with aside(out) as folder:
         writer = _Writer(folder / "set", maps, labels, table, bands)
         made.remarks = [*_left_out_bands(maps[0].image, bands)]

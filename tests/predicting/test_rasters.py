@@ -112,22 +112,30 @@ def test_no_data_stays_no_data(tmp_path: Path) -> None:
     assert (labels[40:] < 3).all()
 
 
-def test_what_is_transparent_has_no_label(tmp_path: Path) -> None:
-    pixels = np.dstack([make_pixels(100, 90), np.full((100, 90), 255, np.uint8)])
-    pixels[60:, :, 3] = 0
-    path = write_raster(tmp_path / "map.tif", pixels, photometric="RGB")
+def write_rgba(path: Path, alpha: np.ndarray) -> np.ndarray:
+    """A map of red, green, blue and transparency; returns its pixels."""
+    pixels = np.dstack([make_pixels(*alpha.shape), alpha])
+    write_raster(path, pixels, photometric="RGB", alpha="unspecified")
+    names = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
     with rasterio.open(path, "r+") as file:
-        file.colorinterp = [
-            ColorInterp.red,
-            ColorInterp.green,
-            ColorInterp.blue,
-            ColorInterp.alpha,
-        ]
-    predictor = make_predictor()
-    labels = label(predictor, path, tmp_path / "out")
+        file.colorinterp = names
+    return pixels
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("bands", [None, (3, 2, 1), (2,)])
+def test_what_is_transparent_has_no_label(tmp_path: Path, channels: int, bands) -> None:
+    alpha = np.full((100, 90), 255, np.uint8)
+    alpha[60:] = 0
+    pixels = write_rgba(tmp_path / "map.tif", alpha)[:, :, :channels]
+    predictor = make_predictor(channels)
+    if bands is not None:
+        model = Segmenter(make_band_spec(spec_of(pixels, bands)))
+        predictor = Predictor(decided(model), protocol=SLIDE)
+    labels = label(predictor, tmp_path / "map.tif", tmp_path / "out")
     assert (labels[60:] == 255).all()
-    seen = pixels[:, :, :3].copy()
-    seen[60:] = np.quantile(seen[:60], 0.5, axis=(0, 1), method="lower")
+    pixels[60:] = np.quantile(pixels[:60], 0.5, axis=(0, 1), method="lower")
+    seen = pixels if bands is None else pixels[:, :, [band - 1 for band in bands]]
     np.testing.assert_array_equal(labels[:60], predictor(seen)[:60])
 
 

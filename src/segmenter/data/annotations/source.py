@@ -23,6 +23,7 @@ from segmenter.data.pairing.walking import walk_images
 from segmenter.errors import UserError
 from segmenter.files.outputs import stays_inside
 from segmenter.files.regular import read_regular
+from segmenter.files.xml import parse_xml
 from segmenter.files.yaml import first_problem
 
 _MAX_JSON_BYTES = 2 << 30
@@ -30,7 +31,6 @@ _MAX_XML_BYTES = 512 << 20
 _MAX_TEXT_BYTES = 64 << 20
 _MAX_DEPTH = 8
 """Folders in folders that are searched for the files of an export."""
-_DECLARATION = re.compile(r"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
 _SPLITS = {
     "train": {"train", "training", "trn"},
     "val": {"val", "valid", "validation", "dev"},
@@ -135,20 +135,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     Raises:
         UserError: If it cannot be read, is not XML, or declares a document type.
     """
-    try:
-        # As text: the encoding that the file claims could hide a declaration.
-        text = read_document(path, _MAX_XML_BYTES).decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8, as tools write XML; export it again") from None
-    if _DECLARATION.search(text):
-        raise UserError(
-            f"{path} declares a document type (<!DOCTYPE or <!ENTITY), which is refused: it can "
-            "make a small file stand for a huge one; remove the declaration"
-        )
-    try:
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise UserError(f"{path} is not XML: {error}; export it again") from None
+    return parse_xml(read_document(path, _MAX_XML_BYTES), str(path))
 
 
 def _problem(error: ValidationError, form: type[BaseModel]) -> str:

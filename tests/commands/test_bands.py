@@ -179,7 +179,10 @@ def test_fit_sees_the_bands_that_are_chosen(
     capsys.readouterr()
     for words, message in (
         (("9",), "bands has band 9, but the images have 4 bands of uint16"),
-        (("x",), "--bands takes all, or bands from 1 such as 4 3 2, got 'x'"),
+        (
+            ("x",),
+            "--bands takes a whole number from 1 for each band, such as 4 3 2, or all, got 'x'",
+        ),
     ):
         assert message in refused(capsys, *given, "--overwrite", "--bands", *words)
 

@@ -60,8 +60,11 @@ def convert_bands(_type: object, tokens: Sequence[Token]) -> tuple[int, ...] | s
     if words == ["all"]:
         return "all"
     if not words or not all(_BAND.fullmatch(word) for word in words):
-        problem = f"takes all, or bands from 1 such as 4 3 2, got {shortened(text)}"
-        raise WordError(tokens[-1], problem)
+        raise WordError(
+            tokens[-1],
+            "takes a whole number from 1 for each band, such as 4 3 2, or all, got "
+            f"{shortened(text)}",
+        )
     return tuple(map(int, words))
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
 from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES, describe_passed_over
 from segmenter.data.pairing.file_names import composed
@@ -29,6 +30,8 @@ from segmenter.files.yaml import first_problem
 _MAX_JSON_BYTES = 2 << 30
 _MAX_XML_BYTES = 512 << 20
 _MAX_TEXT_BYTES = 64 << 20
+_PARSED_BYTES = 16 << 20
+"""Size up to which a JSON file of another kind is parsed, to see whether it is damaged."""
 _MAX_DEPTH = 8
 """Folders in folders that are searched for the files of an export."""
 _SPLITS = {
@@ -181,14 +184,16 @@ class Source:
         """Return the files with a suffix whose beginning and end hold what a tool writes.
 
         Raises:
-            UserError: If there is none.
+            UserError: If there is none, or one is cut or damaged.
         """
         named = self.files(suffix)
         found = [path for path in named if not self.given.is_dir() or accepts(ends_of(path))]
+        for path in named:
+            if suffix == ".json" and path not in found and _is_cut(path):
+                raise UserError(
+                    f"{path} is cut, damaged or no JSON (UTF-8); export it again, or take it out"
+                )
         if not found:
-            damaged = [path for path in named if suffix == ".json" and _is_cut(path)]
-            if damaged:
-                raise UserError(f"{damaged[0]} is cut, damaged or no JSON; export it again")
             other = f"; {named[0]}, for one, is something else" if named else ""
             raise UserError(f"{self.given} holds no {what}{other}")
         return found
@@ -308,9 +313,16 @@ def ends_of(path: Path, num_bytes: int = 1 << 16) -> bytes:
 
 
 def _is_cut(path: Path) -> bool:
-    """Return whether a JSON file does not end as one does."""
-    content = ends_of(path).strip(b"\xef\xbb\xbf \t\r\n")
-    return not (content.startswith((b"{", b"[")) and content.endswith((b"}", b"]")))
+    """Return whether a file is not JSON; of a large one, whether it does not end as JSON does."""
+    content = ends_of(path, _PARSED_BYTES // 2).strip(b"\xef\xbb\xbf \t\r\n")
+    if not (content.startswith((b"{", b"[")) and content.endswith((b"}", b"]"))):
+        return True
+    try:
+        if path.stat().st_size <= _PARSED_BYTES:
+            from_json(content)
+    except (ValueError, OSError):
+        return True
+    return False
 
 
 def _grouped(paths: list[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:

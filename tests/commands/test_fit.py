@@ -149,6 +149,15 @@ def test_images_without_labels_are_left_out() -> None:
     assert fitted.num_images == 2
 
 
+def test_a_mask_whose_image_is_gone_is_told_of(capsys: pytest.CaptureFixture) -> None:
+    mask = masks()[0]
+    Path("data/images/train", mask.name).unlink()
+    assert run(*FIT, "model.safetensors") == 0
+    said = capsys.readouterr().err
+    assert f"warning: masks without an image (1): {mask} has no image" in said
+    assert said.count("warning") == 1
+
+
 def test_one_image_has_no_estimate(capsys: pytest.CaptureFixture) -> None:
     for path in masks()[1:]:
         path.unlink()

@@ -244,9 +244,11 @@ def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("segmenter.api.run_fit.tune", spoil)
     sizes = {"start": "start.safetensors", "short_side": 64}
-    tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, **sizes)
+    tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, json="tried.json", **sizes)
     segmenter.fit("data", "plain.safetensors", **sizes)
     assert not tried.is_tuned
+    compared = json.loads(Path("tried.json").read_text())["tuning"]
+    assert compared["tuned_miou"] < compared["fitted_miou"]
     weights = [segmenter.load(f"{name}.safetensors").state_dict() for name in ("tried", "plain")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

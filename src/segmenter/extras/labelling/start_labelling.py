@@ -17,6 +17,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.options import DEFAULT_START, Compute
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.terminal import show
 
 HOST = "127.0.0.1"
 
@@ -63,6 +64,11 @@ def run_labelling(
     names = [] if order is None else _read_order(order)
     with open_label_folder(root) as folder:
         check_address(HOST, port)
+        if lost := folder.without_image():
+            show(
+                f"warning: {len(lost)} masks and records of strokes have no image; the first: "
+                f"{lost[0]}; they are kept: bring their images back to go on with them"
+            )
         print(f"{len(folder.names)} images in {root}")
         if proposals.model is not None:
             assistant = _open_model(proposals.model, folder, compute)

@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(shape_type="linestrip")},
-        "shape 0: 'linestrip', a shape which has no area",
+        "shape 0: a linestrip has no area that is read; polygon",
     ),
     (
         "labelme",
@@ -157,7 +157,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     ("labelme", {"a.json": shape(points=[["x", 0]])}, r"a\.json: shapes\.0\.points.*must be a num"),
     ("cvat", {"x.xml": BOMB.format(SHAPE)}, r"declares a document type .*refused"),
     ("cvat", {"x.xml": XML.format('<polygon label="car" points="0,0;9,9"/>')}, "of 2 corners"),
-    ("cvat", {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')}, "it has no area"),
+    (
+        "cvat",
+        {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')},
+        "a polyline has no area",
+    ),
     (
         "cvat",
         {
@@ -221,7 +225,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": item(type="mask", rle={"size": [4, 4], "counts": [16]})},
         "item a, annotation 0: run lengths of 4 x 4 pixels .* in an image of 20 x 30",
     ),
-    ("datumaro", {"x.json": item(type="polyline")}, "a polyline, which has no area that is read"),
+    ("datumaro", {"x.json": item(type="polyline")}, "a polyline has no area that is read"),
     (
         "datumaro",
         {"x.json": item().replace("[20, 30]", "[20, 31]")},

@@ -194,7 +194,7 @@ def test_cvat_draws_by_z_order_and_keeps_subsets(tmp_path: Path) -> None:
     assert (mask == 1).sum() == pytest.approx(np.pi * 15, abs=3)
     classes = read_classes(made.out / "classes.yaml")
     assert [each.color for each in classes.classes] == [(0, 0, 0), (10, 11, 12), (1, 2, 3)]
-    assert any("1 of <box> and 1 of <ellipse>" in remark for remark in made.remarks)
+    assert any("1 of the kind box and 1 of the kind ellipse" in remark for remark in made.remarks)
 
 
 def test_label_studio_has_per_cent_and_addresses(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from segmenter.data.annotations.regions import (
     as_ring,
     cut_out,
     ellipse,
+    no_area,
     rectangle,
     turned,
 )
@@ -182,7 +183,9 @@ def _shapes(results: list[tuple[_Result, str]], size: Size) -> list[Shape]:
     shapes = []
     for number, (result, where) in enumerate(results):
         with naming(where):
-            region = _REGIONS.get(result.type, _no_area)(result.value, size)
+            if result.type not in _REGIONS:
+                raise no_area(result.type, _REGIONS)
+            region = _REGIONS[result.type](result.value, size)
         shapes.append(Shape(_label(result, where), region, where, order=number))
     return shapes
 
@@ -216,12 +219,6 @@ def _turned(numbers: list[float], value: _Value, size: Size) -> Region:
     across, down = _scale(size)
     ring = as_ring(numbers, (across, down)).ravel().tolist()
     return Polygon((as_ring(turned(ring, value.rotation, value.x * across, value.y * down)),))
-
-
-def _no_area(_value: _Value, _size: Size) -> Region:
-    raise ValueError(
-        f"it has no area that is read; {', '.join(_REGIONS)} are read: draw it so, or remove it"
-    )
 
 
 _REGIONS: dict[str, Callable[[_Value, Size], Region]] = {

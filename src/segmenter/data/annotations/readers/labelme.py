@@ -18,6 +18,7 @@ from segmenter.data.annotations.regions import (
     Region,
     Shape,
     as_ring,
+    no_area,
     rectangle,
 )
 from segmenter.data.annotations.source import Source, naming, read_json, read_text, split_of_path
@@ -77,7 +78,10 @@ def _shapes(path: Path, size: Size) -> list[Shape]:
     for number, each in enumerate(read_json(path, _File).shapes):
         where = f"{path}, shape {number}"
         with naming(where):
-            region = _REGIONS.get(each.shape_type or "polygon", _no_area)(each, size)
+            kind = each.shape_type or "polygon"
+            if kind not in _REGIONS:
+                raise no_area(kind, _REGIONS)
+            region = _REGIONS[kind](each, size)
         shapes.append(Shape(each.label, region, where, order=number))
     return shapes
 
@@ -112,13 +116,6 @@ def _mask(shape: _Shape, size: Size) -> Region:
         raise ValueError("a mask without its pixels; export it again")
     box = (bottom - top + 1, right - left + 1)
     return Bitmap(decode_bitmap(decode_base64(shape.mask), box, largest=size), left, top)
-
-
-def _no_area(shape: _Shape, _: Size) -> Region:
-    raise ValueError(
-        f"{shape.shape_type!r}, a shape which has no area that is read; {', '.join(_REGIONS)} are "
-        "read: draw it as a polygon, or remove it"
-    )
 
 
 _REGIONS: dict[str, Callable[[_Shape, Size], Region]] = {

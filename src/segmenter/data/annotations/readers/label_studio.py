@@ -1,5 +1,6 @@
 """Label Studio's JSON: a list of tasks; regions lie over each other in the order of the file."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from segmenter.data.annotations.regions import (
     cut_out,
     ellipse,
     no_area,
+    painted_as_areas,
     rectangle,
     turned,
 )
@@ -101,6 +103,7 @@ def read(source: Source) -> AnnotationSet:
     if not is_annotated and any(task.predictions for _, _, task in tasks):
         export.remarks.append("no task has annotations: its predictions are taken")
     labels: set[str] = set()
+    kinds: Counter[str] = Counter()
     num_several = 0
     for path, number, task in tasks:
         where = f"{path}, task {number if task.id is None else task.id}"
@@ -116,6 +119,7 @@ def read(source: Source) -> AnnotationSet:
             if _is_region(result)
         ]
         labels |= {label for result, place in results for label in [_label(result, place)]}
+        kinds.update(result.type for result, _ in results)
         export.images.append(
             ExportedImage(
                 name=_image_name(task, where),
@@ -132,6 +136,7 @@ def read(source: Source) -> AnnotationSet:
             f"{num_several} tasks have several annotations: the one that is marked as ground truth "
             "is taken, else the last"
         )
+    export.remarks += painted_as_areas(kinds, "rectanglelabels")
     export.classes = dict.fromkeys(sorted(labels))
     return export
 

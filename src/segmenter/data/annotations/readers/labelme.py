@@ -1,5 +1,6 @@
 """labelme: a JSON file for each image; shapes lie over each other in the order of the file."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from segmenter.data.annotations.regions import (
     Shape,
     as_ring,
     no_area,
+    painted_as_areas,
     rectangle,
 )
 from segmenter.data.annotations.source import Source, naming, read_json, read_text, split_of_path
@@ -50,9 +52,11 @@ def read(source: Source) -> AnnotationSet:
     """Read all labelme files; their classes are those of labels.txt, else sorted by name."""
     export = AnnotationSet(ignored=frozenset({_IGNORED}))
     labels: set[str] = set()
+    kinds: Counter[str] = Counter()
     for path in source.accepted(".json", is_export, "JSON of labelme (shapes, imagePath)"):
         content = read_json(path, _File)
         labels |= {shape.label for shape in content.shapes}
+        kinds.update(shape.shape_type or "polygon" for shape in content.shapes)
         size = content.imageHeight, content.imageWidth
         export.images.append(
             ExportedImage(
@@ -65,6 +69,7 @@ def read(source: Source) -> AnnotationSet:
                 size=None if None in size else cast("Size", size),
             )
         )
+    export.remarks += painted_as_areas(kinds, "rectangle", "oriented_rectangle")
     listed = source.root / "labels.txt"
     lines = read_text(listed).splitlines() if listed.is_file() else []
     names = [line.strip() for line in lines if line.strip()]

@@ -9,7 +9,7 @@ from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
     EoMTQueriesSpec,
-    EoMTSpec,
+    JoinedClassTokensSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
@@ -22,7 +22,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "mask": MaskTransformerSpec(dim=64),
     "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
-    "eomt": EoMTSpec(blocks=1, cells=2),
+    "eomt": JoinedClassTokensSpec(blocks=1, cells=2),
     "pmt": PlainMaskDecoderSpec(queries=5, blocks=1, features=2, doublings=1, cells=4),
     "eomt-queries": EoMTQueriesSpec(queries=5, blocks=1, doublings=1, cells=4),
 }

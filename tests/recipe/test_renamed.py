@@ -11,7 +11,7 @@ from segmenter import UserError
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
-    EoMTSpec,
+    JoinedClassTokensSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
@@ -82,7 +82,7 @@ def write(folder: Path, **model: object) -> str:
         ({"decoder": "atm", "decoder_dim": 64}, AttentionToMaskSpec(dim=64)),
         (
             {"decoder": "eomt", "decoder_cells": 2, "decoder_masking": False},
-            EoMTSpec(cells=2, masking=False),
+            JoinedClassTokensSpec(cells=2, masking=False),
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_another_decoder_starts_from_its_own_defaults(tmp_path: Path) -> None:
     path = write(tmp_path, decoder={"kind": "eomt", "blocks": 2})
     assert read_recipe(path, {"model": {"decoder": "atm"}}).model.decoder == AttentionToMaskSpec()
     kept = read_recipe(path, {"model": {"decoder": "eomt"}}).model.decoder
-    assert kept == EoMTSpec(blocks=2)
+    assert kept == JoinedClassTokensSpec(blocks=2)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from segmenter.extras.pruning.least_squares_pruning import (
     prune,
 )
 from segmenter.model import Segmenter
-from segmenter.model.decoders import EoMTSpec
+from segmenter.model.decoders import JoinedClassTokensSpec
 from segmenter.model.transformer import Block, Mlp
 from tests.helpers.models import ROTARY, make_spec
 
@@ -116,7 +116,7 @@ def test_the_model_itself_stays_as_it_was() -> None:
 def test_class_tokens_join_as_many_blocks_as_are_left() -> None:
     model = make_model(decoder="eomt", depth=5)
     model.decoder.num_query_blocks = 3
-    spec = model.spec.model_copy(update={"decoder": EoMTSpec(blocks=3, cells=2)})
+    spec = model.spec.model_copy(update={"decoder": JoinedClassTokensSpec(blocks=3, cells=2)})
     model.spec = spec
     small = prune(model, make_images(), [0, 2, 4], 4.0)
     assert small.spec.decoder.blocks == small.decoder.num_query_blocks == 2

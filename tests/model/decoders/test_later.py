@@ -14,7 +14,7 @@ from segmenter.model.attention_maps import attention_maps
 from segmenter.model.decoders import AttentionToMaskSpec, MultiBlockLinearSpec
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
-from segmenter.model.decoders.eomt import mask_shares
+from segmenter.model.decoders.joined_class_tokens import mask_shares
 from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
 from segmenter.model.encoder import intermediate_features, run_blocks
 from segmenter.model.spec import ModelSpec

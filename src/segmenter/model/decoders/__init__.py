@@ -191,10 +191,10 @@ class AttentionToMaskSpec(DecoderSettings):
         return self.blocks
 
 
-class EoMTSpec(DecoderSettings):
+class JoinedClassTokensSpec(DecoderSettings):
     """Class tokens that go through the encoder's last blocks with the patches (EoMT)."""
 
-    implementation: ClassVar[str] = "eomt.EoMT"
+    implementation: ClassVar[str] = "joined_class_tokens.JoinedClassTokens"
 
     kind: Literal["eomt"] = "eomt"
     """The decoder; see docs/reference/decoders.md."""
@@ -308,7 +308,7 @@ DecoderSpec = Annotated[
     | MaskTransformerSpec
     | MultiBlockLinearSpec
     | AttentionToMaskSpec
-    | EoMTSpec
+    | JoinedClassTokensSpec
     | PlainMaskDecoderSpec
     | EoMTQueriesSpec,
     Field(discriminator="kind"),

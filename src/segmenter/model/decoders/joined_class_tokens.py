@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.decoders import EoMTSpec
+from segmenter.model.decoders import JoinedClassTokensSpec
 from segmenter.model.decoders.joined_queries import JoinedQueries
 from segmenter.model.encoder import EncoderParts, Grid
 from segmenter.model.spec import EncoderSpec
@@ -24,10 +24,10 @@ _LEAST_SEEN = 1e-6  # masked patches keep this share, so that its logarithm is f
 _ANNEALING_POWER = 0.9
 
 
-class EoMT(JoinedQueries):
+class JoinedClassTokens(JoinedQueries):
     """Compare patches with class tokens that went through the encoder's last blocks with them."""
 
-    def __init__(self, spec: EoMTSpec, encoder: EncoderSpec, num_classes: int) -> None:
+    def __init__(self, spec: JoinedClassTokensSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
         dim = encoder.embed_dim
         self.out_indices = (encoder.depth - 1,)

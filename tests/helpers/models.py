@@ -8,7 +8,7 @@ from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
-    EoMTQueriesSpec,
+    EoMTSpec,
     JoinedClassTokensSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
@@ -24,7 +24,7 @@ DECODERS: dict[str, DecoderSpec] = {
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
     "eomt": JoinedClassTokensSpec(blocks=1, cells=2),
     "pmt": PlainMaskDecoderSpec(queries=5, blocks=1, features=2, doublings=1, cells=4),
-    "eomt-queries": EoMTQueriesSpec(queries=5, blocks=1, doublings=1, cells=4),
+    "eomt-queries": EoMTSpec(queries=5, blocks=1, doublings=1, cells=4),
 }
 
 ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}

@@ -12,7 +12,7 @@ import segmenter
 from segmenter import UserError
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.decoders.eomt_queries import EoMTQueries
+from segmenter.model.decoders.eomt import EoMT
 from segmenter.options import Compute
 from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.command_line import run
@@ -53,7 +53,7 @@ def read_image(name: str) -> np.ndarray:
 def test_masks_classes_and_scores_equal_those_of_the_code_that_wrote_the_file(
     model: Segmenter, golden: dict[str, np.ndarray]
 ) -> None:
-    assert isinstance(model.decoder, EoMTQueries)
+    assert isinstance(model.decoder, EoMT)
     images = model.normalize(torch.from_numpy(golden["image"]))
     classes, masks = model.decoder.classified_masks(*model.encode(images))
     scores = model(images).exp().numpy()

@@ -217,10 +217,10 @@ class JoinedClassTokensSpec(DecoderSettings):
         return self.cells
 
 
-class EoMTQueriesSpec(DecoderSettings):
+class EoMTSpec(DecoderSettings):
     """Queries that go through the encoder's last blocks, each with a mask and a class (EoMT)."""
 
-    implementation: ClassVar[str] = "eomt_queries.EoMTQueries"
+    implementation: ClassVar[str] = "eomt.EoMT"
     gives_scores: ClassVar[bool] = True
 
     kind: Literal["eomt-queries"] = "eomt-queries"
@@ -310,6 +310,6 @@ DecoderSpec = Annotated[
     | AttentionToMaskSpec
     | JoinedClassTokensSpec
     | PlainMaskDecoderSpec
-    | EoMTQueriesSpec,
+    | EoMTSpec,
     Field(discriminator="kind"),
 ]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from segmenter.model.decoders import JoinedClassTokensSpec
 from segmenter.model.decoders.joined_queries import JoinedQueries
+from segmenter.model.decoders.upsampling import Doubling
 from segmenter.model.encoder import EncoderParts, Grid
 from segmenter.model.spec import EncoderSpec
 from segmenter.model.transformer import initialize_linear_and_norm
@@ -123,25 +124,3 @@ def mask_shares(progress: float, num_blocks: int) -> Float[Tensor, " num_blocks"
     done = progress * (num_blocks + 2) - 1 - torch.arange(num_blocks)
     shares = (1 - done.clamp(0, 1)) ** _ANNEALING_POWER
     return shares if shares.any() else None
-
-
-class Doubling(nn.Sequential):
-    """Twice the rows and columns: transposed convolution, then smoothing (EoMT, `ScaleBlock`)."""
-
-    def __init__(self, dim: int, norm_eps: float = 1e-5) -> None:
-        super().__init__(
-            nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2),
-            nn.GELU(),
-            nn.Conv2d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False),
-            ChannelNorm(dim, eps=norm_eps),
-        )
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of a map."""
-
-    def forward(
-        self, input: Float[Tensor, "batch dim rows columns"]
-    ) -> Float[Tensor, "batch dim rows columns"]:
-        """Normalise each position by itself."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

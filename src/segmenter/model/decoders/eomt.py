@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmenter.model.decoders import EoMTQueriesSpec
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.decoders.decoder import DrawUniform, QueryPrediction
 from segmenter.model.decoders.joined_queries import JoinedQueries
 from segmenter.model.decoders.mask_head import mask_embedding, refinement
@@ -27,12 +27,12 @@ _HIDDEN = -1e9  # added to an attention score
 _ANNEALING_POWER = 0.9
 
 
-class EoMTQueries(JoinedQueries):
+class EoMT(JoinedQueries):
     """Classify masks of queries that went through the encoder's last blocks with the patches."""
 
     queries_are_classes = False
 
-    def __init__(self, spec: EoMTQueriesSpec, encoder: EncoderSpec, num_classes: int) -> None:
+    def __init__(self, spec: EoMTSpec, encoder: EncoderSpec, num_classes: int) -> None:
         super().__init__()
         dim = encoder.embed_dim
         self.out_indices = (encoder.depth - 1,)

@@ -45,7 +45,7 @@ _ENCODERS = {
 _DECODERS: dict[str, DecoderSpec] = {
     "linear": LinearDecoderSpec(),
     "mask": MaskTransformerSpec(),
-    "eomt": JoinedClassTokensSpec(),
+    "joined-class-tokens": JoinedClassTokensSpec(),
 }
 _NUM_CLASSES = 150
 _WHOLE = EvaluationProtocol(name="benchmark")

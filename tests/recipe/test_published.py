@@ -66,10 +66,10 @@ DISTILLED = {
 }
 DASH = "\N{EN DASH}"
 EOMT = {
-    "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt-queries", ("58.4", DASH)),
-    "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt-queries", ("59.5", DASH)),
+    "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt", ("58.4", DASH)),
+    "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt", ("59.5", DASH)),
     "cityscapes-eomt-l": Published(
-        "large_patch14_reg4_dinov2", "eomt-queries", ("84.2", DASH), None, "cityscapes", 1024
+        "large_patch14_reg4_dinov2", "eomt", ("84.2", DASH), None, "cityscapes", 1024
     ),
 }
 ALL = PADDLESEG | PAPER | DISTILLED

@@ -251,7 +251,7 @@ def test_masks_are_annealed_in_the_steps_of_the_published_runs() -> None:
 
 
 def test_a_masked_query_sees_its_patches_and_all_other_tokens() -> None:
-    decoder = Segmenter(make_spec(decoder="eomt-queries")).decoder
+    decoder = Segmenter(make_spec(decoder="eomt")).decoder
     assert isinstance(decoder, EoMT)
     masks = torch.full((1, 5, 4, 8), -1.0)
     masks[:, :, :2] = 1  # of 2 x 4 patches, the first row
@@ -267,16 +267,16 @@ def test_a_masked_query_sees_its_patches_and_all_other_tokens() -> None:
     ("decoder", "loss", "note"),
     [
         (
-            "eomt-queries",
+            "eomt",
             {"lovasz": 1.0},
-            "loss.lovasz: not used, because the decoder eomt-queries",
+            "loss.lovasz: not used, because the decoder eomt",
         ),
         (
             "linear",
             {"queries": {"mask": 1.0}},
             "loss.queries: not used, because the decoder linear",
         ),
-        ("eomt-queries", {"queries": {"points": 50}}, ""),
+        ("eomt", {"queries": {"points": 50}}, ""),
         ("linear", {"lovasz": 1.0}, ""),
     ],
 )
@@ -287,7 +287,7 @@ def test_terms_that_are_not_used_are_told(
     loss: dict[str, object],
     note: str,
 ) -> None:
-    settings = {"blocks": 1, "queries": 4} if decoder == "eomt-queries" else {}
+    settings = {"blocks": 1, "queries": 4} if decoder == "eomt" else {}
     model = {"decoder": {"kind": decoder, **settings}}
     recipe = make_recipe(data_set, model=model, loss=loss, schedule={"steps": 1})
     run_training(recipe, data_set / "run", "cpu")

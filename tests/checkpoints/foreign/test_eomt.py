@@ -86,7 +86,7 @@ def test_the_spec_holds_what_the_file_says(model: Segmenter) -> None:
     assert (spec.encoder.layer_scale, spec.encoder.num_prefix_tokens) == (True, 5)
     assert not spec.encoder.prefix_positions
     assert spec.decoder.model_dump() == {
-        "kind": "eomt-queries",
+        "kind": "eomt",
         "queries": 12,
         "blocks": 2,
         "doublings": 2,
@@ -171,5 +171,7 @@ def test_a_missing_tensor_is_named(
 
 
 def test_scores_are_averaged_only_where_the_decoder_gives_them(model: Segmenter) -> None:
-    with pytest.raises(UserError, match="window_average 'scores' is not for decoder 'eomt'"):
+    with pytest.raises(
+        UserError, match="window_average 'scores' is not for decoder 'joined-class-tokens'"
+    ):
         Predictor("street", protocol=model.spec.protocol, runtime="torch")

@@ -192,11 +192,11 @@ class AttentionToMaskSpec(DecoderSettings):
 
 
 class JoinedClassTokensSpec(DecoderSettings):
-    """Class tokens that go through the encoder's last blocks with the patches (EoMT)."""
+    """Class tokens that go through the encoder's last blocks with the patches."""
 
     implementation: ClassVar[str] = "joined_class_tokens.JoinedClassTokens"
 
-    kind: Literal["eomt"] = "eomt"
+    kind: Literal["joined-class-tokens"] = "joined-class-tokens"
     """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
     """Number of the encoder's last blocks that class tokens go through with the patches."""
@@ -223,7 +223,7 @@ class EoMTSpec(DecoderSettings):
     implementation: ClassVar[str] = "eomt.EoMT"
     gives_scores: ClassVar[bool] = True
 
-    kind: Literal["eomt-queries"] = "eomt-queries"
+    kind: Literal["eomt"] = "eomt"
     """The decoder; see docs/reference/decoders.md."""
     queries: Annotated[Whole, QUERIES] = 100
     """Number of queries. Each has a mask, and either a class or none ("no object")."""

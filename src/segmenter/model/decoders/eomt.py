@@ -1,4 +1,4 @@
-"""EoMT as published: queries go through the encoder with the patches, and classify masks.
+"""EoMT: queries go through the encoder with the patches, and classify masks.
 
 EoMT (Kerssies et al. 2025). A query has a mask, by its comparison with the patches, and either one
 of the classes or none. The score of a class at a pixel is the sum over queries of the mask's

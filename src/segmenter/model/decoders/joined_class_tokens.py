@@ -1,10 +1,10 @@
-"""EoMT: class tokens go through the encoder with the patches; the decoder only compares them.
+"""Class tokens go through the encoder's last blocks with the patches, and are compared with them.
 
-EoMT (Kerssies et al. 2025), in the form for semantic segmentation: one token per class joins the
-patches in the encoder's last blocks. Early in training, a class token attends in these blocks only
-to patches that are predicted as its class. This masking is removed block by block, so a trained
-model is a plain ViT. The intermediate masks have no loss of their own; they are computed as the
-output is, by the last norm and the comparison.
+A variant of EoMT (Kerssies et al. 2025) with one token per class in place of queries, which learns
+by a loss over pixels. Early in training, a class token attends in these blocks only to patches that
+are predicted as its class. This masking is removed block by block, so a trained model is a plain
+ViT. The intermediate masks have no loss of their own; they are computed as the output is, by the
+last norm and the comparison.
 """
 
 import math

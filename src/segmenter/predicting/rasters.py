@@ -299,7 +299,7 @@ class _Raster:
         if set(self.file.dtypes) != {"uint8"}:
             raise UserError(
                 f"{self.path} holds {self.file.dtypes[0]}; models take bytes of 0 to 255: scale it "
-                "as the training images were, such as with `gdal_translate -ot Byte -scale`"
+                "as the training images were, for example with `gdal_translate -ot Byte -scale`"
             )
         if len(bands) == 1 and num_channels == 3 and colors[0] != "palette":
             return bands * 3

@@ -75,11 +75,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         "annotation 5: run lengths",
     ),
     ("coco", {"x.json": annotation(segmentation=[[0, 0, 9, 0, 1e30, 9]])}, "a coordinate of 1e"),
-    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or no JSON"),
+    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"images": ' + "[" * 100_000 + '"annotations"'},
-        r"x\.json: it is cut, damaged or no JSON",
+        r"x\.json: it is cut, damaged or not JSON",
     ),
     (
         "coco",
@@ -111,7 +111,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     ("labelme", {"a.json": shape(points=[["x", 0]])}, r"a\.json: shapes\.0\.points.*must be a num"),
     ("cvat", {"x.xml": BOMB.format(SHAPE)}, r"declares a document type .*refused"),
     ("cvat", {"x.xml": XML.format('<polygon label="car" points="0,0;9,9"/>')}, "of 2 corners"),
-    ("cvat", {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')}, "it has no area"),
+    (
+        "cvat",
+        {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')},
+        "its shape is not supported",
+    ),
     (
         "cvat",
         {
@@ -155,7 +159,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": annotation(segmentation={"size": [20, 30], "counts": "0\u00e9"})},
         "annotation 5: run lengths are not text of COCO's kind",
     ),
-    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or no JSON"),
+    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"kind": "other"}'},

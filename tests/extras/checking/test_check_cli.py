@@ -228,7 +228,7 @@ def test_a_draft_fills_an_empty_file(clean: Path, capsys: pytest.CaptureFixture)
 
 
 def test_a_published_data_set_takes_no_draft(capsys: pytest.CaptureFixture) -> None:
-    assert "has its classes" in refused(capsys, "check", "ade20k:nowhere", "--draft")
+    assert "has classes already" in refused(capsys, "check", "ade20k:nowhere", "--draft")
 
 
 def test_the_page_says_what_to_fix_first_and_offers_the_list(clean: Path, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def _problem(error: ValidationError, form: type[BaseModel]) -> str:
     if finding["type"] != "json_invalid":
         return first_problem(error, form)
     reason = finding.get("ctx", {}).get("error", "")
-    return f"it is cut, damaged or no JSON ({reason}); export it again"
+    return f"it is cut, damaged or not JSON ({reason}); export it again"
 
 
 def plain_parts(name: str) -> list[str]:
@@ -201,7 +201,7 @@ class Source:
         if not found:
             damaged = [path for path in named if suffix == ".json" and _is_cut(path)]
             if damaged:
-                raise UserError(f"{damaged[0]} is cut, damaged or no JSON; export it again")
+                raise UserError(f"{damaged[0]} is cut, damaged or not JSON; export it again")
             other = f"; {named[0]}, for one, is something else" if named else ""
             raise UserError(f"{self.given} holds no {what}{other}")
         return found

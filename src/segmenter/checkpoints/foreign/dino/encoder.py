@@ -90,7 +90,7 @@ class DinoEncoder(NamedTuple):
 
     @property
     def is_dinov3(self) -> bool:
-        """Whether positions are rotary."""
+        """True if positions are rotary, as in DINOv3."""
         return "position" in self.fields
 
     @property

@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path: Path) -
 def test_a_file_that_is_in_the_way_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/a.txt").write_text("mine, and longer")
-    with pytest.raises(UserError, match=r"a.txt exists and is not as in the archive"):
+    with pytest.raises(UserError, match=r"a.txt exists and differs from the archive"):
         unpack(zip_of(tmp_path / "archive", FILES), tmp_path, quiet)
     assert (tmp_path / "set/a.txt").read_text() == "mine, and longer"
 

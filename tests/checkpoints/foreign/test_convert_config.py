@@ -186,7 +186,7 @@ def test_what_has_no_counterpart_is_named_with_its_value_and_kept_in_the_recipe(
     for line in expected:
         assert line + "\n" in said.partition("no counterpart\n")[2]
         assert f"# {line}\n" in Path("mine.yaml").read_text()
-    assert "note: batch_size is that of one GPU; --gpus N says how many there were" in said
+    assert "note: batch_size is that of one GPU; give their number with --gpus N" in said
     recipe = read_recipe("mine.yaml")
     assert (recipe.batch_size, recipe.schedule.warmup_steps, recipe.protocol.stride) == (
         2,

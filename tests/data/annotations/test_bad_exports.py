@@ -101,7 +101,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(shape_type="linestrip")},
-        "shape 0: 'linestrip', a shape which has no area",
+        "shape 0: the shape 'linestrip' is not supported",
     ),
     (
         "labelme",

@@ -13,7 +13,7 @@ from segmenter.drawing import overlay, recolored
 from segmenter.text import percent
 from website.links import REPOSITORY
 
-IMAGE = REPOSITORY / "examples/p1070507.jpg"
+IMAGE = REPOSITORY / "examples/gallery/campus.jpg"
 OUT = REPOSITORY / "docs/images/hero.jpg"
 _WIDTH = 1200
 _GAP = 12
@@ -27,7 +27,7 @@ def main() -> None:
     segmentation = segmenter.Predictor("street").segment(IMAGE)
     classes = recolored(segmentation.classes, "distinct")
     image = np.asarray(Image.open(IMAGE).convert("RGB"))
-    drawn = overlay(image, segmentation.labels, classes.colors)
+    drawn = overlay(image, segmentation.labels, classes.colors, opacity=0.7)
     side = (_WIDTH - _GAP) // 2
     height = round(side * image.shape[0] / image.shape[1])
     shares = {name: share for name, share in segmentation.shares.items() if share >= _LEAST_SHARE}
@@ -36,7 +36,9 @@ def main() -> None:
     rows = _rows([entry for entry, _ in entries])
     picture = Image.new("RGB", (_WIDTH, height + round((1.5 * len(rows) + 0.5) * _TEXT)), "white")
     for left, part in ((0, image), (side + _GAP, drawn)):
-        picture.paste(Image.fromarray(part).resize((side, height), Image.Resampling.LANCZOS), (left, 0))
+        picture.paste(
+            Image.fromarray(part).resize((side, height), Image.Resampling.LANCZOS), (left, 0)
+        )
     _draw_legend(picture, height, entries, rows)
     picture.save(OUT, quality=88)
 
@@ -71,7 +73,13 @@ def _draw_legend(
             text, color = entries[index]
             box = (left, middle - _TEXT // 2, left + _TEXT, middle + _TEXT // 2)
             canvas.rectangle(box, fill=color, outline="#444")
-            canvas.text((left + 1.4 * _TEXT, middle), text, "#111", ImageFont.load_default(_TEXT), anchor="lm")
+            canvas.text(
+                (left + 1.4 * _TEXT, middle),
+                text,
+                "#111",
+                ImageFont.load_default(_TEXT),
+                anchor="lm",
+            )
             left += _width(text)
 
 

@@ -122,19 +122,19 @@ def loops(model: onnx.ModelProto) -> None:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "fewer classes than channels": (classes_of(2), r"output is logits, float32 \(\?, 3, .*say .*2"),
-    "more classes than channels": (classes_of(4), r"output is logits, float32 \(\?, 3, .*say .*4"),
+    "fewer classes than channels": (classes_of(2), r"output is logits, float32 \(\?, 3, .*state .*2"),
+    "more classes than channels": (classes_of(4), r"output is logits, float32 \(\?, 3, .*state .*4"),
     "other channels": (
         lambda model: (
             facts_say("spec", "encoder", "in_channels", value=1)(model),
             facts_say("spec", "normalization", value={"mean": [0], "std": [1]})(model),
         ),
-        r"input is pixels, float32 \(\?, 3, .*say .*1",
+        r"input is pixels, float32 \(\?, 3, .*state .*1",
     ),
     "another patch": (facts_say("spec", "encoder", "patch_size", value=8), "graph gives"),
     "NaN mean": (facts_say("spec", "normalization", "mean", value=[float("nan")] * 3), "mean"),
     "std of 0": (facts_say("spec", "normalization", "std", value=[0.0] * 3), "std"),
-    "it gives labels": (facts_say("output", value="labels"), "gives labels"),
+    "it gives labels": (facts_say("output", value="labels"), "exported with --output labels"),
     "another input name": (rename("input"), "input is other"),
     "another output name": (rename("output"), "output is other"),
     "transposed": (then("Transpose", perm=[0, 1, 3, 2]), r"gives float32 \(2, 3, 5, 3\)"),

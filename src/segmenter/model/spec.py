@@ -25,6 +25,7 @@ from segmenter.numbers import (
     Blocks,
     Epsilon,
     Finite,
+    HeadDim,
     MlpRatio,
     Rate,
     Whole,
@@ -46,6 +47,8 @@ class EncoderSpec(BaseModel):
     patch_size: Annotated[Whole, PATCH_SIZE]
     embed_dim: Width
     depth: Blocks
+    head_dim: HeadDim = 64
+    """Channels of an attention head."""
     mlp_ratio: MlpRatio = 4.0
     in_channels: Annotated[Whole, CHANNELS] = 3
     num_prefix_tokens: Annotated[Whole, PREFIX_TOKENS] = 1
@@ -83,6 +86,10 @@ class EncoderSpec(BaseModel):
         if (self.position == "rotary") == (self.table_grid is not None):
             verb = "needs" if self.table_grid is None else "has no"
             raise ValueError(f"position {self.position!r} {verb} table_grid")
+        if self.embed_dim % self.head_dim:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is no multiple of head_dim {self.head_dim}"
+            )
         return self
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
 from segmenter.model.attention_maps import attention_maps
 from segmenter.model.decoders import AttentionToMaskSpec, MultiBlockLinearSpec
@@ -24,7 +23,7 @@ from segmenter.training.optimizer import make_optimizer
 from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.models import DECODERS, make_spec
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import batch_of, make_recipe
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 48 * 80).reshape(2, 3, 48, 80).sin()
 
@@ -84,7 +83,7 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
 @pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
 def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decoder: str) -> None:
     labels = torch.randint(0, 3, (4, 32, 32))
-    batch = Batch(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels, torch.arange(4))
+    batch = batch_of(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels)
     loss = Loss(LossRecipe(), ignore_index=255)
     found = []
     for accumulate in (1, 2):

@@ -14,6 +14,7 @@ _TABLES = (
     "model_ema",
     "state_dict_ema",
     "teacher",
+    "backbone",
 )
 """Keys that may hold the table of weights, if the file itself is not the table; averaged weights
 only in the absence of others."""

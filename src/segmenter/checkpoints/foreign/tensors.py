@@ -22,6 +22,11 @@ TIMM_BLOCK: Rules = (
     (r"\.mlp\.fc2\.", ".mlp.reduce."),
 )
 """The inside of a transformer block in timm, and in the code bases that took it from there."""
+META_SWIGLU: Rules = (
+    (r"\.mlp\.w12\.", ".mlp.expand."),
+    (r"\.mlp\.w3\.", ".mlp.reduce."),
+)
+"""Meta's gated MLP, gate and value in one layer, in DINOv2's giant and TIPSv2's."""
 
 
 def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:

@@ -77,6 +77,9 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
     before = norm.mean.clone()
     norm.eval()(batches[0] + 100)
     assert not norm.pop_batch_stats().any()
+    before = norm.mean.clone()
+    norm.update(norm.pop_batch_stats())  # no batch came
+    assert torch.equal(norm.mean, before)
     assert torch.equal(norm.mean, before)
 
 

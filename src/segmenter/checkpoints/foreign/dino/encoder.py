@@ -101,7 +101,7 @@ class DinoEncoder(NamedTuple):
 
     @property
     def is_dinov3(self) -> bool:
-        """Whether positions are rotary."""
+        """True if positions are rotary, as in DINOv3."""
         return "position" in self.fields
 
     @property
@@ -253,7 +253,10 @@ def _with_table(tensors: Tensors, positions: torch.Tensor, source: str) -> Tenso
     of_class, table = split_position_table(positions, 1, source)
     first = tensors.pop("encoder.cls_token")
     if first.shape != of_class.shape:
-        raise UserError(f"{source}: the class token has shape {tuple(first.shape)}")
+        raise UserError(
+            f"{source}: the class token has shape {tuple(first.shape)}, expected "
+            f"{tuple(of_class.shape)}"
+        )
     tensors["encoder.prefix_tokens"] = join_tokens([first + of_class, registers], source)
     tensors["encoder.position_table"] = table
     return tensors
@@ -266,7 +269,7 @@ def _join_gates(weights: Tensors, source: str) -> Tensors:
         if found := _GATED.match(name):
             value = name.replace(".w1.", ".w2.").replace(".fc1_g.", ".fc1_x.")
             if value not in joined or joined[value].shape != joined[name].shape:
-                raise UserError(f"{source}: {name} has no counterpart of its shape, {value}")
+                raise UserError(f"{source}: {name} needs {value} of the same shape")
             joined[f"{found[1]}fc1.{found[2]}"] = torch.cat([joined.pop(name), joined.pop(value)])
     return _without_key_bias(joined)
 

@@ -184,7 +184,7 @@ class ModelSpec(BaseModel):
 
     @property
     def classifies_masks(self) -> bool:
-        """Whether `Segmenter.mask_scores` gives the scores of all classes."""
+        """True if `Segmenter.mask_scores` returns the scores of all classes."""
         return self.decoder.gives_scores and not self.classes.background
 
     def score_problem(self, protocol: EvaluationProtocol) -> str | None:

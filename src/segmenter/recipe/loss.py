@@ -28,7 +28,7 @@ class OhemRecipe(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "OhemRecipe":
         if (self.keep is None) == (self.threshold is None):
-            raise ValueError("say which pixels are hard: give one of keep and threshold")
+            raise ValueError("give keep or threshold, which select the hard pixels, and not both")
         return self
 
 

@@ -107,7 +107,7 @@ class Recipe(BaseModel):
             raise ValueError("stop_after is set, but data.val gives nothing to score")
         if self.data.val in self.data.train:
             raise ValueError(
-                f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"
+                f"data.val ({self.data.val!r}) is also in data.train; its scores would be too high"
             )
         return self
 

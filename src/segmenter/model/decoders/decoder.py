@@ -21,7 +21,7 @@ DrawUniform = Callable[[int], Float[Tensor, "batch count"]]
 
 
 class QueryPrediction(NamedTuple):
-    """What queries predict at one point of a forward pass."""
+    """Predictions of the queries at one point of a forward pass."""
 
     classes: Float[Tensor, "batch queries classes_and_none"]
     """Logits of the class of each query, "no object" last."""

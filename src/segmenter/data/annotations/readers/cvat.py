@@ -151,8 +151,7 @@ def _ellipse(element: Element) -> Region:
 
 def _no_area(_: Element) -> Region:
     raise ValueError(
-        f"it has no area that is read; {', '.join(_REGIONS)} are read: draw it as a polygon, or "
-        "remove it"
+        f"its shape is not supported; {', '.join(_REGIONS)} are: draw it as a polygon, or remove it"
     )
 
 

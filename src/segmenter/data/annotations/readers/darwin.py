@@ -159,8 +159,8 @@ def _region(
         box = annotation.bounding_box
         return Polygon((as_ring(rectangle(box.x, box.y, box.x + box.w, box.y + box.h)),))
     raise ValueError(
-        "it has no area that is read; polygon, mask and bounding_box are read: draw it so, or "
-        "remove it"
+        "its shape is not supported; polygon, mask and bounding_box are: draw it as one of these, "
+        "or remove it"
     )
 
 

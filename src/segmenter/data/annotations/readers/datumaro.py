@@ -140,6 +140,6 @@ def _region(annotation: _Annotation) -> Region:
         left, top, width, height = annotation.bbox
         return Polygon((as_ring(rectangle(left, top, left + width, top + height)),))
     raise ValueError(
-        f"a {annotation.type}, which has no area that is read; polygon, mask and bbox are read: "
-        "draw it so, or remove it"
+        f"a {annotation.type}, which is not supported; polygon, mask and bbox are: draw it as one "
+        "of these, or remove it"
     )

@@ -220,7 +220,8 @@ def _turned(numbers: list[float], value: _Value, size: Size) -> Region:
 
 def _no_area(_value: _Value, _size: Size) -> Region:
     raise ValueError(
-        f"it has no area that is read; {', '.join(_REGIONS)} are read: draw it so, or remove it"
+        f"its shape is not supported; {', '.join(_REGIONS)} are: draw it as one of these, or "
+        "remove it"
     )
 
 

@@ -116,8 +116,8 @@ def _mask(shape: _Shape, size: Size) -> Region:
 
 def _no_area(shape: _Shape, _: Size) -> Region:
     raise ValueError(
-        f"{shape.shape_type!r}, a shape which has no area that is read; {', '.join(_REGIONS)} are "
-        "read: draw it as a polygon, or remove it"
+        f"the shape {shape.shape_type!r} is not supported; {', '.join(_REGIONS)} are: draw it as a "
+        "polygon, or remove it"
     )
 
 

@@ -136,8 +136,8 @@ def _region(given: _Object, size: Size) -> Region:
     if given.geometryType == "rectangle" and len(outline.exterior) == 2:
         return PaintedPolygon(as_ring(rectangle(*outline.exterior[0], *outline.exterior[1])))
     raise ValueError(
-        f"a {given.geometryType}, which has no area that is read; polygon, bitmap and rectangle "
-        "are read: draw it so, or remove it"
+        f"a {given.geometryType}, which is not supported; polygon, bitmap and rectangle are: draw "
+        "it as one of these, or remove it"
     )
 
 

@@ -44,7 +44,7 @@ _BLOCK = re.compile(
 
 _INLINE = re.compile(
     r"(?P<comment><!-- measured: (?P<file>[\w-]+\.json) (?P<field>\[[^\n]+?) -->)(?P<marks>\**)"
-    r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?)"
+    r"(?P<number>[+-]?\d+(?:,\d{3})*(?:\.\d+)?)"
 )
 
 
@@ -119,6 +119,11 @@ def files_used(page: str) -> set[str]:
     return {name for names in named for name in names.split()}
 
 
+def without_numbers(page: str) -> str:
+    """Return a page without its measured parts."""
+    return _INLINE.sub("", _BLOCK.sub("", page))
+
+
 def count(page: str) -> int:
     """Return the number of measured parts of a page."""
     return len(_BLOCK.findall(page)) + len(_INLINE.findall(page))
@@ -139,7 +144,8 @@ def _with_source(block: re.Match[str], path: str) -> str:
         run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
         file = posixpath.relpath(f"results/{name}", posixpath.dirname(path))
         link = f"[{name}]({file})"
-        sources.append(f"{link}: {run['date']}, {run['machine']}, {run['precision']}")
+        kept = ", transcribed" if run.get("note", "").startswith("Entered") else ""
+        sources.append(f"{link}: {run['date']}, {run['machine']}, {run['precision']}{kept}")
     return f"{text}\n<small>{'; '.join(sources)}</small>\n"
 
 

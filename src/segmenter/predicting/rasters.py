@@ -288,7 +288,7 @@ class _Raster:
         if set(self.file.dtypes) != {"uint8"}:
             raise UserError(
                 f"{self.path} holds {self.file.dtypes[0]}; models take bytes of 0 to 255: scale it "
-                "as the training images were, such as with `gdal_translate -ot Byte -scale`"
+                "as the training images were, for example with `gdal_translate -ot Byte -scale`"
             )
         bands = self._counted_bands(num_channels)
         is_palette = any(each.name == "palette" for each in self.file.colorinterp)

@@ -165,15 +165,15 @@ def cut_out(mask: Bool[ndarray, "height width"]) -> Bitmap:
     return Bitmap(pixels, left, top)
 
 
-def no_area(kind: str, known: Iterable[str]) -> ValueError:
-    """Return the error for a shape that is not read.
+def unsupported(kind: str, known: Iterable[str]) -> ValueError:
+    """Return the error for a shape that is not supported.
 
     Args:
         kind: What the export calls it.
-        known: The kinds that are read.
+        known: The kinds that are supported.
     """
     return ValueError(
-        f"a {kind} has no area that is read; {', '.join(known)} are read: draw it so, or remove it"
+        f"a {kind} is not supported; {', '.join(known)} are: draw it as one of these, or remove it"
     )
 
 

@@ -320,7 +320,7 @@ def _projecting(labels: object, image: object) -> Iterator[None]:
 
 def _check_crs(file: Any) -> None:
     if file.crs is None:
-        hint = "assign one, such as with `gdal_edit -a_srs EPSG:32633`"
+        hint = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
         if file.gcps[0]:
             hint = "it has ground control points: warp it with `gdalwarp` first"
         raise UserError(f"{file.name} has no coordinate reference system; {hint}")

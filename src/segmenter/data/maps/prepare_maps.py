@@ -104,7 +104,7 @@ def convert_maps(
     val_blocks = choose_val_blocks((each.window for each in found), options.val_share)
     if not val_blocks:
         raise UserError(
-            "all labels lie in one area, so that none is left to score on; make areas smaller with "
+            "all labels lie in one area, so none is left for val; make areas smaller with "
             "--block 1 or --tile, or give more maps"
         )
     splits = {each: split_of(each.window, val_blocks) for each in found}
@@ -177,8 +177,8 @@ def _check_bands(maps: Sequence[LabelledMap]) -> list[int]:
             if "palette" in colors or is_mixed or len(kept) > MAX_BANDS:
                 raise UserError(
                     f"{path} has a palette, bands of several types, complex numbers, or more than "
-                    f"{MAX_BANDS} bands; convert it, such as with `gdal_translate -expand rgb` or "
-                    "`-ot UInt16`"
+                    f"{MAX_BANDS} bands; convert it, for example with `gdal_translate -expand rgb` "
+                    "or `-ot UInt16`"
                 )
             first = first or (path, found, kept)
             if found != first[1]:
@@ -236,7 +236,7 @@ def _find_windows(
                 if (image.crs is None) != (grid.crs is None):
                     raise UserError(
                         f"{each.image} and {maps[0].image}: one has a coordinate reference system, "
-                        "and one has none; assign it, such as with `gdal_edit -a_srs EPSG:32633`"
+                        "one has none; assign it, for example with `gdal_edit -a_srs EPSG:32633`"
                     )
                 before, values = len(found), MapBands(image, bands)
                 for window in grid.windows(image, number, options.tile):

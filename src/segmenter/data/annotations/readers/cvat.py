@@ -18,10 +18,10 @@ from segmenter.data.annotations.regions import (
     Shape,
     as_ring,
     ellipse,
-    no_area,
     painted_as_areas,
     rectangle,
     turned,
+    unsupported,
 )
 from segmenter.data.annotations.source import Source, naming, read_xml, split_of, split_of_path
 from segmenter.errors import UserError
@@ -95,7 +95,7 @@ def _shapes(image: Element, where: str, _: Size) -> list[Shape]:
             if label is None:
                 raise ValueError("it has no label; export it again")
             if element.tag not in _REGIONS:
-                raise no_area(element.tag, _REGIONS)
+                raise unsupported(element.tag, _REGIONS)
             region = _REGIONS[element.tag](element)
             order = int(_number(element, "z_order", 0.0))
         shapes.append(Shape(label, region, place, order))

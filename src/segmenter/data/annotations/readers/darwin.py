@@ -18,9 +18,9 @@ from segmenter.data.annotations.regions import (
     Shape,
     as_ring,
     cut_out,
-    no_area,
     painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import Count, Side, Source, naming, read_json, split_of_path
 from segmenter.errors import UserError
@@ -166,7 +166,7 @@ def _region(
     if annotation.bounding_box is not None:
         box = annotation.bounding_box
         return Polygon((as_ring(rectangle(box.x, box.y, box.x + box.w, box.y + box.h)),))
-    raise no_area("shape of another kind", ("polygon", "mask", "bounding_box"))
+    raise unsupported("shape of another kind", ("polygon", "mask", "bounding_box"))
 
 
 def _outline(paths: list[list[_Point]]) -> Region:

@@ -16,9 +16,9 @@ from segmenter.data.annotations.regions import (
     Runs,
     Shape,
     as_ring,
-    no_area,
     painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import Side, Source, naming, read_json, split_of
 from segmenter.errors import UserError
@@ -147,4 +147,4 @@ def _region(annotation: _Annotation) -> Region:
     if annotation.type == "bbox" and annotation.bbox is not None:
         left, top, width, height = annotation.bbox
         return Polygon((as_ring(rectangle(left, top, left + width, top + height)),))
-    raise no_area(annotation.type, ("polygon", "mask", "bbox"))
+    raise unsupported(annotation.type, ("polygon", "mask", "bbox"))

@@ -18,10 +18,10 @@ from segmenter.data.annotations.regions import (
     as_ring,
     cut_out,
     ellipse,
-    no_area,
     painted_as_areas,
     rectangle,
     turned,
+    unsupported,
 )
 from segmenter.data.annotations.source import (
     Side,
@@ -189,7 +189,7 @@ def _shapes(results: list[tuple[_Result, str]], size: Size) -> list[Shape]:
     for number, (result, where) in enumerate(results):
         with naming(where):
             if result.type not in _REGIONS:
-                raise no_area(result.type, _REGIONS)
+                raise unsupported(result.type, _REGIONS)
             region = _REGIONS[result.type](result.value, size)
         shapes.append(Shape(_label(result, where), region, where, order=number))
     return shapes

@@ -19,9 +19,9 @@ from segmenter.data.annotations.regions import (
     Region,
     Shape,
     as_ring,
-    no_area,
     painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import Source, naming, read_json, read_text, split_of_path
 from segmenter.numbers import Finite
@@ -85,7 +85,7 @@ def _shapes(path: Path, size: Size) -> list[Shape]:
         with naming(where):
             kind = each.shape_type or "polygon"
             if kind not in _REGIONS:
-                raise no_area(kind, _REGIONS)
+                raise unsupported(kind, _REGIONS)
             region = _REGIONS[kind](each, size)
         shapes.append(Shape(each.label, region, where, order=number))
     return shapes

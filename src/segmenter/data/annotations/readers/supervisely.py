@@ -16,9 +16,9 @@ from segmenter.data.annotations.regions import (
     Region,
     Shape,
     as_ring,
-    no_area,
     painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import (
     Side,
@@ -136,7 +136,7 @@ def _region(given: _Object, size: Size) -> Region:
         return PaintedPolygon(_ring(outline.exterior), tuple(map(_ring, outline.interior)))
     if given.geometryType == "rectangle" and len(outline.exterior) == 2:
         return PaintedPolygon(as_ring(rectangle(*outline.exterior[0], *outline.exterior[1])))
-    raise no_area(given.geometryType, ("polygon", "bitmap", "rectangle"))
+    raise unsupported(given.geometryType, ("polygon", "bitmap", "rectangle"))
 
 
 def _ring(points: _Points) -> Ring:

@@ -336,7 +336,7 @@ function grow(row, column) {
 
 function accept(fields) {
   if (!proposal.number) {
-    complain(new Error("there is no proposal to accept yet"));
+    complain(new Error("the proposal is not ready yet"));
     return null;
   }
   return change("accept", { proposal: proposal.number, ...fields });

@@ -4,10 +4,12 @@ FROM python:3.13-slim AS build
 RUN python -m venv /opt/segmenter
 ENV PATH=/opt/segmenter/bin:$PATH
 # From PyTorch's own index: the wheel on PyPI brings several GB of CUDA with it.
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch
+RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu 'torch>=2.14'
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
+# pyproject.toml has the versions of the libraries.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir '.[serve,fast]'
 
 FROM python:3.13-slim

@@ -13,7 +13,7 @@ import pytest
 import segmenter
 from segmenter.files.optional import install_lines
 from tests.floor import constraints
-from tests.helpers.command_line import RUN_EACH
+from tests.helpers.command_line import RUN_EACH, run
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
@@ -58,6 +58,14 @@ def test_the_distribution_of_an_error_is_this_one() -> None:
     name = project()["name"]
     assert install_lines("geo").startswith(f"pip install '{name}[geo]'")
     assert install_lines("geo").endswith("(in a clone: pip install '.[geo]')")
+
+
+@in_the_repository
+def test_the_version_of_the_command_is_that_of_the_distribution(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"{project()['version']}\n"
 
 
 @in_the_repository

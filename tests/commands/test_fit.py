@@ -149,6 +149,15 @@ def test_images_without_labels_are_left_out() -> None:
     assert fitted.num_images == 2
 
 
+def test_a_mask_whose_image_is_gone_is_told_of(capsys: pytest.CaptureFixture) -> None:
+    mask = masks()[0]
+    Path("data/images/train", mask.name).unlink()
+    assert run(*FIT, "model.safetensors") == 0
+    said = capsys.readouterr().err
+    assert f"warning: masks without an image (1): {mask} has no image" in said
+    assert said.count("warning") == 1
+
+
 def test_one_image_has_no_estimate(capsys: pytest.CaptureFixture) -> None:
     for path in masks()[1:]:
         path.unlink()
@@ -235,9 +244,11 @@ def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("segmenter.api.run_fit.tune", spoil)
     sizes = {"start": "start.safetensors", "short_side": 64}
-    tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, **sizes)
+    tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, json="tried.json", **sizes)
     segmenter.fit("data", "plain.safetensors", **sizes)
     assert not tried.is_tuned
+    compared = json.loads(Path("tried.json").read_text())["tuning"]
+    assert compared["tuned_miou"] < compared["fitted_miou"]
     weights = [segmenter.load(f"{name}.safetensors").state_dict() for name in ("tried", "plain")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

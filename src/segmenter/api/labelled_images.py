@@ -14,14 +14,18 @@ from segmenter.data.decoding.set_bands import find_image_spec, range_lines, with
 from segmenter.data.decoding.set_depth import describe_bits, set_bits
 from segmenter.data.folder import Item, LabelledFolder
 from segmenter.data.masks.missing_classes import ask_for_classes
+from segmenter.data.masks.problems import Severity
 from segmenter.data.masks.region_widths import SizeFacts
 from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
+from segmenter.extras.checking.findings import group, one_line
 from segmenter.options import FitData
 
 _UNLABELLED = {"photo-without-mask", "unlabelled-split"}
 """Kinds of problems that images without labels have; they are not problems here."""
+_COUNTED = "all-ignored"
+"""Kind of problems that have a line of their own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
     image = find_image_spec([item.image for item in items], None, stated)
     used = replace(used, classes=folder.classes.with_image(image))
     found = read_training_data(used, items, (), workers=os.cpu_count() or 1, max_unreadable=None)
+    for finding in group(each for each in found.problems if each.kind != _COUNTED):
+        if finding.severity is Severity.WARNING:
+            log(f"warning: {one_line(finding)}; {finding.advice}")
     if image is not None:
         image = image if image == stated else with_measured_range(image, found.quantiles)
         for line in range_lines(image):

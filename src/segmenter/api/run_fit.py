@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -80,6 +80,29 @@ class FittedModel:
         return f"FittedModel({str(self.path)!r}, estimated mIoU {percent(self.miou)})"
 
 
+class _Tuning(NamedTuple):
+    """A model that was trained after the fit, and what tells whether it is better."""
+
+    model: Segmenter
+    before: Evaluation
+    """Scores of the fit, on images that both do not know."""
+    after: Evaluation
+    """Those of the model, on the same images."""
+
+    @property
+    def is_better(self) -> bool:
+        """Return True if training helped."""
+        return (self.after.miou or 0.0) > (self.before.miou or 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was compared as plain values."""
+        return {
+            "images": len(self.after.images),
+            "fitted_miou": self.before.miou,
+            "tuned_miou": self.after.miou,
+        }
+
+
 def run_fit(
     data: str,
     out: Path,
@@ -109,16 +132,17 @@ def run_fit(
     fits = timer("fit", lambda: fit_folds(samples, len(labelled.classes)))
     places = spread(len(labelled.items), _MAX_ESTIMATED)
     estimate = timer("estimate", lambda: _scored(store, labelled, fits, places))
-    tuned = None
+    tuning = None
     if fit.minutes is not None:
         seconds = 60 * fit.minutes
-        tuned = timer("tuning", lambda: _tuned(store, labelled, prepared, fits, seconds, log))
+        tuning = timer("tuning", lambda: _tuned(store, labelled, prepared, fits, seconds, log))
     model = with_classifier(prepared.model, fits.whole)
-    if tuned is not None:
-        model, estimate = tuned
+    is_tuned = False
+    if tuning is not None and tuning.is_better:
+        model, estimate, is_tuned = tuning.model, tuning.after, True
     needs = class_in_need(labelled.classes, labelled.pixel_counts, estimate)
     result = FittedModel(
-        out, len(labelled.items), estimate, needs, timer.seconds, is_tuned=tuned is not None
+        out, len(labelled.items), estimate, needs, timer.seconds, is_tuned=is_tuned
     )
     model.spec = _described(model, result)
     save(model, out, overwrite=output.overwrite)
@@ -128,6 +152,7 @@ def run_fit(
     if output.json:
         given = {"data": data, "start": start, "runtime": runtime.describe()}
         found = _to_json(result, given, model, fits)
+        found["tuning"] = tuning and tuning.to_json()
         write_json(output.json, found, overwrite=output.overwrite)
     return result
 
@@ -214,11 +239,11 @@ def _tuned(
     fits: FoldFits,
     seconds: float,
     log: Log,
-) -> tuple[Segmenter, Evaluation] | None:
+) -> _Tuning | None:
     """Train the last blocks on all images but a fold, and compare with the fit to the same images.
 
     Returns:
-        The model that was trained and its scores on the fold; None if the fit has better ones.
+        None where nothing would tell whether it helps.
     """
     fold = int(fits.folds.max()) // 2
     is_held = fits.folds == fold
@@ -240,13 +265,13 @@ def _tuned(
         [labelled.items[each] for each in places],
         labelled.classes,
     )
-    is_better = (found.miou or 0.0) > (of_fit.miou or 0.0)
+    tuning = _Tuning(tuned, of_fit, found)
+    kept = "tuned" if tuning.is_better else "fitted"
     log(
         f"on {len(places)} images left out, mIoU {percent(of_fit.miou)} as fitted and "
-        f"{percent(found.miou)} after tuning: {'the tuned' if is_better else 'the fitted'} model "
-        "is kept"
+        f"{percent(found.miou)} after tuning: the {kept} model is kept"
     )
-    return (tuned, found) if is_better else None
+    return tuning
 
 
 def _described(model: Segmenter, result: FittedModel) -> ModelSpec:

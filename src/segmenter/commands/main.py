@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from inspect import BoundArguments
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ def _make_app() -> App:
     app = App(
         name="segmenter",
         help="Semantic segmentation with plain vision transformers: train, evaluate, predict.",
+        version=lambda: version("vit-segmenter"),
         help_format="plaintext",  # the overview has no markup, and rich.markdown imports slowly
         default_parameter=Parameter(
             converter=convert_strictly, consume_multiple=True, negative_iterable=()

@@ -155,6 +155,17 @@ def test_an_image_that_was_changed_or_deleted_is_named_and_its_strokes_are_kept(
         assert folder.open("a b").version == 1
 
 
+def test_a_mask_and_strokes_whose_image_is_gone_are_told_of_and_kept(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+    (root / "images" / "a b.png").unlink()
+    lost = [root / "masks" / "a b.png", root / "strokes" / "a b.strokes"]
+    with open_label_folder(root) as folder:
+        assert folder.without_image() == lost
+    assert all(path.is_file() for path in lost)
+
+
 def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_else(
     tmp_path: Path,
 ) -> None:

@@ -142,6 +142,7 @@ def test_strokes_wait_for_a_service_that_comes_back_and_two_windows_agree(
     with label_process(root, port):
         wait_until(lambda: version_of(port, "a") == 3)
         other = page.context.browser.new_context().new_page()
+        other.route("**/api/news*", lambda route: route.abort())
         other.goto(f"http://127.0.0.1:{port}/#a")
         other.locator("#place", has_text="a,").wait_for()
         drag(page, (0.4, 0.2), (0.4, 0.8))
@@ -156,3 +157,29 @@ def test_strokes_wait_for_a_service_that_comes_back_and_two_windows_agree(
         wait_until(lambda: version_of(port, "a") == 6)
     mask = read_mask(root, "a")
     assert set(np.unique(mask)) == {0, 1, 255}
+
+
+def test_a_window_soon_shows_what_another_did_and_both_paint_on(page: Any, tmp_path: Path) -> None:
+    root, port = write_images(tmp_path / "set", "a", size=SIZE), free_port()
+    with label_process(root, port):
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.locator("#status", has_text="add a class").wait_for()
+        other = page.context.browser.new_context().new_page()
+        problems = watch(other)
+        other.goto(f"http://127.0.0.1:{port}/#a")
+        other.locator("#place", has_text="a,").wait_for()
+        add_classes(page, "sky", "road")
+        other.locator("#classes", has_text="road").wait_for()
+        page.keyboard.press("1")
+        drag(page, (0.3, 0.3), (0.6, 0.3))
+        other.locator("#status", has_text="changed in another window").wait_for()
+        assert other.locator("#undo").is_enabled()
+        other.keyboard.press("2")
+        drag(other, (0.3, 0.5), (0.6, 0.5))
+        wait_until(lambda: version_of(port, "a") == 2)
+        page.locator("#status", has_text="changed in another window").wait_for()
+        page.keyboard.press("Control+z")  # the stroke of the other window
+        wait_until(lambda: version_of(port, "a") == 3)
+        assert other.locator("#error").is_hidden()
+    assert set(np.unique(read_mask(root, "a"))) == {0, 255}
+    assert not [each for each in problems if "status of 422" not in each]  # too early to propose

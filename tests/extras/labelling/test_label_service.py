@@ -80,6 +80,14 @@ def test_undo_redo_and_done_are_changes_too(served: SimpleNamespace) -> None:
     assert served.client.get("/api/open", params={"image": "a"}).json()["version"] == 4
 
 
+def test_news_tell_what_another_window_changed(served: SimpleNamespace) -> None:
+    paint(served)
+    with_classes(served.folder, "tree")
+    news = served.client.get("/api/news", params={"image": "a"})
+    assert news.json() == {"version": 1, "classes": 3}
+    assert served.client.get("/api/news", params={"image": "b"}).json()["version"] == 0
+
+
 def test_the_mask_is_written_when_nobody_paints(served: SimpleNamespace) -> None:
     paint(served)
     wait_until(lambda: (served.root / "masks" / "a.png").exists())
@@ -173,7 +181,7 @@ def test_no_path_leads_to_files_of_the_folder(served: SimpleNamespace) -> None:
     for path in ("/classes.yaml", "/strokes/.lock", "/..%2fclasses.yaml", "/api/nothing"):
         assert code_of(served.client.get(path)) == (404, "not-found")
     for query in ({"image": "../classes"}, {"image": "c"}):
-        for name in ("open", "pixels", "labels", "proposal"):
+        for name in ("open", "news", "pixels", "labels", "proposal"):
             assert code_of(served.client.get(f"/api/{name}", params=query)) == (422, "refused")
 
 

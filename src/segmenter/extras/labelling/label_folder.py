@@ -108,6 +108,15 @@ class LabelFolder:
         """Return the state of each image."""
         return {name: self._states[name] for name in self._images}
 
+    def without_image(self) -> list[Path]:
+        """Return the masks and records of strokes whose image is gone, in order."""
+        records = (
+            path
+            for path in self._strokes.rglob(f"*{_SUFFIX}")
+            if path.relative_to(self._strokes).as_posix().removesuffix(_SUFFIX) not in self._images
+        )
+        return [*self._masks.without_image(), *sorted(records)]
+
     def image_path(self, name: str) -> Path:
         """Return the file of an image.
 
@@ -141,6 +150,15 @@ class LabelFolder:
     def shape(self, name: str) -> tuple[int, int]:
         """Return the height and width of an image."""
         return self._record(name).image.shape
+
+    def version(self, name: str) -> int:
+        """Return the version of an image as last known; no file is read.
+
+        Raises:
+            UserError: If the image does not exist.
+        """
+        self.image_path(name)
+        return self._versions.get(name, 0)
 
     def versions(self) -> dict[str, int]:
         """Return the version of each image that somebody labelled."""

@@ -121,6 +121,7 @@ class LabelService:
         gets: dict[str, Handler] = {
             "folder": self._describe,
             "open": self._open,
+            "news": self._news,
             "pixels": self._pixels,
             "labels": self._labels,
             "prepare": self._prepare,
@@ -235,6 +236,11 @@ class LabelService:
         return JSONResponse(
             {**asdict(outcome), "height": height, "width": width, "foreign_mask": note}
         )
+
+    async def _news(self, request: Request) -> Response:
+        """What another window may have changed; asked every second or so, so no file is read."""
+        version = await self._store(self.folder.version, _image_of(request))
+        return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 
     async def _pixels(self, request: Request) -> Response:
         """The image, upright and with 8 bits, as JPEG."""

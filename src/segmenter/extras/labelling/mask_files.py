@@ -133,6 +133,11 @@ class MaskFiles:
         found = mask_names(name, file_name, self._found, self._images)
         return self._found[found[0]] if found else None
 
+    def without_image(self) -> list[Path]:
+        """Return the masks that belong to none of the images, in order."""
+        taken = {self.find(name, image.name) for name, image in self._images.items()}
+        return sorted(path for path in self._found.values() if path not in taken)
+
     def path(self, name: str) -> Path:
         """Return the path of the mask that we write for an image."""
         return self.folder / f"{name}.png"

@@ -14,6 +14,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.options import DEFAULT_START, Compute
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.terminal import show
 
 HOST = "127.0.0.1"
 
@@ -56,6 +57,11 @@ def run_labelling(
     with open_label_folder(root) as folder:
         check_address(HOST, port)
         _check_images(folder)
+        if lost := folder.without_image():
+            show(
+                f"warning: {len(lost)} masks and records of strokes have no image; the first: "
+                f"{lost[0]}; they are kept: bring their images back to go on with them"
+            )
         if model is None:
             assistant = open_fit(start or DEFAULT_START, usable_device(compute.device))
         else:

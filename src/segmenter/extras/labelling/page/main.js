@@ -10,6 +10,7 @@ const $ = (id) => document.getElementById(id);
 const view = new View($("canvas"));
 const tools = new Tools(view, { stroke, grow, accept: (runs) => accept({ runs }), restore: reload });
 const LEAST_LARGEST_BRUSH = 200;
+const NEWS_MS = 1000;
 
 let folder = { classes: [], images: [] };
 let table = tableOf([]);
@@ -264,16 +265,36 @@ async function change(path, fields, { redraws = true } = {}) {
   }
 }
 
-// Read anew what the folder holds of this image.
-async function reopen() {
+// Read anew what the folder holds of this image; true if it is shown, false if nobody wants it any more.
+async function reopen(isWanted = () => true) {
   const { name } = image;
   const [facts, labels] = await Promise.all([ask("open", { image: name }), askLabels("labels", { image: name })]);
-  if (image?.name !== name) return;
+  if (image?.name !== name || !isWanted()) return false;
   Object.assign(image, facts, { changes: new Changes(name, facts.version, showWaiting), unseen: null });
   view.labels.put(view.labels.whole, labels.labels);
   showOutcome(facts);
   showForeign(facts.foreign_mask);
   view.redraw();
+  return true;
+}
+
+// Learn what another window did: classes it added, and its changes to this image.
+async function learnNews() {
+  const { changes, name } = image ?? {};
+  const isQuiet = () => image?.changes === changes && !changes.count && !tools.isDrawing;
+  if (document.hidden || !changes || !isQuiet()) return;
+  const news = await ask("news", { image: name });
+  if (!isQuiet()) return; // what is drawn here meanwhile is not taken away; the next news come soon
+  if (news.classes !== folder.classes.length) await look();
+  if (news.version <= changes.version) return;
+  if (!await reopen(isQuiet)) return;
+  say("changed in another window");
+  propose();
+}
+
+function awaitNews() {
+  // A service that does not answer is told of by the changes that wait for it.
+  learnNews().catch(() => {}).finally(() => setTimeout(awaitNews, NEWS_MS));
 }
 
 // Show what changed without being drawn here.
@@ -489,4 +510,5 @@ enable();
 attempt(async () => {
   await look();
   openNamed();
+  awaitNews();
 });

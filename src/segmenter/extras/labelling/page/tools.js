@@ -79,6 +79,8 @@ export class Tools {
     return Math.hypot(x - x0, y - y0) * this.view.scale < NEAR;
   }
 
+  get isDrawing() { return Boolean(this.active || this.corners.length); }
+
   get #hasBrush() { return this.tool === "brush" || this.tool === "eraser"; }
 
   get #brushLabel() { return this.tool === "eraser" ? NOTHING : this.label; }

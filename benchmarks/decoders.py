@@ -1,8 +1,8 @@
 """Every decoder, and how much of the encoder learns: one recipe and budget, CamVid, one table.
 
-    python benchmarks/decoders.py data/camvid --encoder dinov2-small
-    python benchmarks/decoders.py data/camvid --encoder dinov2-small --steps 150 --half \
-        --only linear mask joined-class-tokens eomt pmt-frozen --out results/decoders-150-steps.json
+    python benchmarks/decoders.py data/camvid --encoder dinov2-small --out results/decoders.json
+    python benchmarks/decoders.py data/camvid --encoder dinov2-small --steps 100 --half --every 3 \
+        --only linear mask joined-class-tokens eomt pmt-frozen --out results/decoders-half.json
 
 Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for
 as many steps as all others (train and val, 468 images), scored on the test images, and timed by
@@ -50,7 +50,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 }
 """Name of a row -> what it changes in the recipe `street-linear`."""
 HALF = (
-    *("--augment.crop_size", "154", "--augment.scale", "0.6", "1.3", "--batch_size", "4"),
+    *("--augment.crop_size", "154", "--augment.scale", "[0.6, 1.3]", "--batch_size", "4"),
     *("--protocol.short_side", "322"),
 )
 """Half of the image size, a quarter of the crop, and half as many crops: a tenth of the work."""
@@ -72,13 +72,14 @@ def main() -> None:
     parser.add_argument("data", help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=1100, help="updates of each run")
+    parser.add_argument("--every", type=int, default=1, help="score every so many-th test image")
     parser.add_argument("--half", action="store_true", help="train and score at half the size")
     parser.add_argument("--precision", default="float32", help="arithmetic of scores and times")
     parser.add_argument("--only", nargs="+", choices=sorted(RUNS), help="these rows")
     parser.add_argument("--out", type=Path, required=True, help="the file of results")
     given = parser.parse_args()
     folder = open_folder(Path(given.data))
-    test, rows = folder.items("test"), load_rows(given.out)
+    test, rows = folder.items("test")[:: given.every], load_rows(given.out)
     names = given.only or list(RUNS)
     models = {}
     for name in names:
@@ -87,7 +88,8 @@ def main() -> None:
         models[name] = train(run, given.data, given.encoder, given.steps, changes)
         if name not in rows:
             found = score(models[name], test, folder.classes, given.precision)
-            rows[name] = {"run": name, "steps": given.steps} | found._asdict()
+            facts = {"run": name, "steps": given.steps, "images": len(test)}
+            rows[name] = facts | found._asdict()
             save_rows(given.out, rows, given.precision)
     for name in names:
         rows[name] |= timed(models[name], given.precision)
@@ -102,7 +104,7 @@ def train(name: str, data: str, weights: str, steps: int, changes: list[str]) ->
     if not model.exists():
         arguments = ["--data", data, "--out", str(run), "--model.weights", weights]
         arguments += ["--schedule.steps", str(steps), "--schedule.warmup_steps", str(steps // 20)]
-        arguments += ["--save_every", "25", "--workers", "0", *changes]
+        arguments += ["--save_every", "100", "--workers", "0", *changes]
         resume = ["--resume"] if (run / "checkpoints").exists() else []
         command("train", "street-linear", *arguments, *resume)
     return model

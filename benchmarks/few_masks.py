@@ -20,7 +20,7 @@ from segmenter.data.folder import open_folder
 _EVERY = 8
 _TEACHER = (
     *("--loss.teacher.targets", "labels", "--loss.teacher.unlabelled_crops", "0.5"),
-    *("--loss.teacher.strong",),
+    *("--loss.teacher.strong", "true"),
 )
 
 
@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=200, help="updates of each run")
+    parser.add_argument("--every", type=int, default=1, help="score every so many-th test image")
     parser.add_argument("--confidence", type=float, default=0.9, help="of a label of a teacher")
     parser.add_argument("--precision", default="float32", help="arithmetic of scores")
     parser.add_argument("--out", type=Path, required=True, help="the file of results")
     given = parser.parse_args()
     folder, rows = open_folder(given.data), load_rows(given.out)
     part, rest = divide(given.data, Path("runs/few-masks"))
-    common = [*HALF, "--data.train", "train"]
+    common = [*HALF, "--data.train", "[train]"]
     taught = [*common, *_TEACHER, "--loss.teacher.unlabelled", str(rest)]
     taught += ["--loss.teacher.confidence", str(given.confidence)]
     first = Path("runs") / f"few-masks-labels-{given.steps}" / "last.safetensors"
@@ -45,13 +46,19 @@ def main() -> None:
         "fixed": [*taught, "--loss.teacher.model", str(first)],
         "moving": [*taught, "--loss.teacher.model", "average"],
     }
+    test = folder.items("test")[:: given.every]
     num_labelled = len(open_folder(part).items("train"))
     for name, changes in runs.items():
         run = f"few-masks-{name}-{given.steps}"
         model = train(run, str(part), given.encoder, given.steps, changes)
         if name not in rows:
-            found = score(model, folder.items("test"), folder.classes, given.precision)
-            facts = {"run": name, "steps": given.steps, "labelled": num_labelled}
+            found = score(model, test, folder.classes, given.precision)
+            facts = {
+                "run": name,
+                "steps": given.steps,
+                "labelled": num_labelled,
+                "images": len(test),
+            }
             rows[name] = facts | {"confidence": given.confidence} | found._asdict()
             save_rows(given.out, rows, given.precision)
         print(json.dumps({**rows[name], "ious": None}), flush=True)

@@ -411,7 +411,16 @@ class MapWindows(ClassesFile):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitData(Pairs, ClassesFile):
+class BandChoice:
+    """Bands of image files that are used."""
+
+    bands: tuple[int, ...] | Literal["all"] | None = None
+    """Bands of the image files to use, from 1 and in this order, such as `--bands 4 3 2`; all:
+    every band in its own type. [default: RGB of 8 bits where the files are that, else all]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitData(BandChoice, Pairs, ClassesFile):
     """Which labelled images of a data set a decoder is fitted to."""
 
     split: str | None = None

@@ -5,6 +5,8 @@ import yaml
 
 from segmenter.errors import UserError
 from segmenter.recipe import Recipe, read_recipe
+from segmenter.training.model_spec import choose_decoder
+from tests.helpers.models import make_classes, make_spec
 
 
 def test_finetune_leaves_its_sizes_to_the_data_and_its_decoder_to_the_start() -> None:
@@ -47,6 +49,23 @@ def test_auto_is_written_out_and_read_back_as_it_was_given() -> None:
     assert content["protocol"]["short_side"] == 700
     assert "auto" not in content
     assert Recipe.model_validate(content) == recipe
+
+
+def test_settings_beside_auto_are_those_of_the_decoder_that_is_chosen() -> None:
+    recipe = read_recipe("finetune", {"model": {"decoder": {"masking": False}}})
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+    start = make_spec(decoder="eomt")
+    chosen = choose_decoder(recipe, start.classes, start)
+    assert chosen.model.decoder == start.decoder.model_copy(update={"masking": False})
+    assert "augment.crop_size" in chosen.auto
+
+
+def test_a_setting_beside_auto_that_the_chosen_decoder_lacks_is_refused() -> None:
+    recipe = read_recipe("finetune", {"model": {"decoder": {"masking": False}}})
+    with pytest.raises(
+        UserError, match=r"auto, here linear: unknown key 'model\.decoder\.masking'"
+    ):
+        choose_decoder(recipe, make_classes(3), None)
 
 
 @pytest.mark.parametrize("given", [1, ["augment.crop_size"], None])

@@ -13,7 +13,7 @@ from segmenter.data.published import SETS
 from segmenter.data.published.open_data import split_name
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED
-from segmenter.model.decoders import EoMTQueriesSpec
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.protocol import published_protocol
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
 from segmenter.recipe.loss import QueryLossRecipe
@@ -66,10 +66,10 @@ DISTILLED = {
 }
 DASH = "\N{EN DASH}"
 EOMT = {
-    "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt-queries", ("58.4", DASH)),
-    "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt-queries", ("59.5", DASH)),
+    "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt", ("58.4", DASH)),
+    "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt", ("59.5", DASH)),
     "cityscapes-eomt-l": Published(
-        "large_patch14_reg4_dinov2", "eomt-queries", ("84.2", DASH), None, "cityscapes", 1024
+        "large_patch14_reg4_dinov2", "eomt", ("84.2", DASH), None, "cityscapes", 1024
     ),
 }
 ALL = PADDLESEG | PAPER | DISTILLED
@@ -159,7 +159,7 @@ def test_an_eomt_has_the_published_settings(name: str) -> None:
     assert (spec.encoder.patch_size, spec.encoder.num_prefix_tokens) == (16, 5)
     grid = published.crop // 16
     assert spec.encoder.table_grid == (None if "dinov3" in name else (grid, grid))
-    assert spec.decoder == EoMTQueriesSpec(queries=100, blocks=4, doublings=2, cells=16)
+    assert spec.decoder == EoMTSpec(queries=100, blocks=4, doublings=2, cells=16)
     assert spec.normalization == IMAGENET
     assert recipe.loss.queries == QueryLossRecipe(ignored_pixels="negative")
     epochs = {"ade20k-eomt-l": 31, "ade20k-eomt-l-dinov3": 16, "cityscapes-eomt-l": 107}[name]

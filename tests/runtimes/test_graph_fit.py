@@ -122,8 +122,14 @@ def loops(model: onnx.ModelProto) -> None:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "fewer classes than channels": (classes_of(2), r"output is logits, float32 \(\?, 3, .*state .*2"),
-    "more classes than channels": (classes_of(4), r"output is logits, float32 \(\?, 3, .*state .*4"),
+    "fewer classes than channels": (
+        classes_of(2),
+        r"output is logits, float32 \(\?, 3, .*state .*2",
+    ),
+    "more classes than channels": (
+        classes_of(4),
+        r"output is logits, float32 \(\?, 3, .*state .*4",
+    ),
     "other channels": (
         lambda model: (
             facts_say("spec", "encoder", "in_channels", value=1)(model),

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from segmenter import options
-from segmenter.commands.flags import Device, flat
+from segmenter.commands.flags import Device, FitData, FitDataFlags, flat
 
 
 def fit(
@@ -15,7 +15,7 @@ def fit(
     *,
     out: Path,
     start: Annotated[str, Parameter(name="--from")] = options.DEFAULT_START,
-    which: Annotated[options.FitData, flat("Data")] = options.FitData(),
+    which: FitData = FitDataFlags(),
     fit: Annotated[options.FitOptions, flat("Fit")] = options.FitOptions(),
     device: Device = options.Device(),
     output: Annotated[options.FitOutput, flat("Output")] = options.FitOutput(),

@@ -12,6 +12,7 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageSpec
 from segmenter.model.decoders import DecoderSpec
+from segmenter.model.former_kinds import upgrade_spec
 from segmenter.model.protocol import EvaluationProtocol
 from segmenter.numbers import (
     CHANNELS,
@@ -119,7 +120,7 @@ class ModelSpec(BaseModel):
 
     model_config = STRICT | ConfigDict(serialize_by_alias=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     encoder: EncoderSpec
     decoder: DecoderSpec
     size_policy: SizePolicy = Field(
@@ -145,6 +146,11 @@ class ModelSpec(BaseModel):
     """Origin of the weights and of the data behind them."""
     license: str = ""
     """The terms of use of the weights, in one line; empty: not stated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, content: Any) -> Any:
+        return upgrade_spec(content)
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":

@@ -20,7 +20,7 @@ from segmenter.model.attention_maps import all_attention_maps, attention_maps
 from tests.helpers.models import make_spec
 
 
-@pytest.fixture(params=["linear", "mask", "multi-linear", "atm", "eomt"])
+@pytest.fixture(params=["linear", "mask", "multi-linear", "atm", "joined-class-tokens"])
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     return Predictor(Segmenter(make_spec(4, decoder=request.param)))
 

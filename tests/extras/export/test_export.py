@@ -327,7 +327,7 @@ def test_graphs_that_give_labels_agree_with_torch(fit: str, runtime: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "joined-class-tokens", "eomt", "pmt"])
 def test_graphs_of_later_decoders_agree_with_torch(decoder: str) -> None:
     model = Segmenter(make_spec(5, decoder=decoder)).eval()
     facts = ExportFacts(spec=model.spec)

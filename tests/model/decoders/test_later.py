@@ -13,7 +13,7 @@ from segmenter.model.attention_maps import attention_maps
 from segmenter.model.decoders import AttentionToMaskSpec, MultiBlockLinearSpec
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
-from segmenter.model.decoders.eomt import mask_shares
+from segmenter.model.decoders.joined_class_tokens import mask_shares
 from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
 from segmenter.model.encoder import intermediate_features, run_blocks
 from segmenter.model.spec import ModelSpec
@@ -80,7 +80,7 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
     assert torch.equal(norm.mean, before)
 
 
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "joined-class-tokens", "eomt", "pmt"])
 def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decoder: str) -> None:
     labels = torch.randint(0, 3, (4, 32, 32))
     batch = batch_of(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels)
@@ -98,7 +98,7 @@ def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decod
         torch.testing.assert_close(found[1][name], tensor, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("decoder", ["atm", "eomt"])
+@pytest.mark.parametrize("decoder", ["atm", "joined-class-tokens"])
 def test_swapping_two_class_tokens_swaps_their_logits(decoder: str) -> None:
     model = model_with(decoder)
     order = torch.tensor([1, 0, 2])
@@ -129,7 +129,7 @@ def test_attention_to_mask_adds_up_what_class_tokens_attend_to() -> None:
 @pytest.mark.parametrize("position", ["table", "rotary"])
 def test_class_tokens_change_the_patches_only_in_the_blocks_they_join(position: str) -> None:
     grid = {"table_grid": None, "prefix_positions": False} if position == "rotary" else {}
-    model = model_with("eomt", depth=3, position=position, **grid)
+    model = model_with("joined-class-tokens", depth=3, position=position, **grid)
     for index in range(4):
         one, _, _ = model.decoder.tokens_before(model.encoder, IMAGES, index)
         other, _, _ = Decoder.tokens_before(model.decoder, model.encoder, IMAGES, index)
@@ -138,7 +138,7 @@ def test_class_tokens_change_the_patches_only_in_the_blocks_they_join(position: 
 
 
 def test_a_fully_masked_class_token_sees_only_the_patches_of_its_class() -> None:
-    model = model_with("eomt")
+    model = model_with("joined-class-tokens")
     decoder = model.decoder
     decoder.masking = torch.ones(1)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_masks_are_annealed_block_by_block_from_all_to_nothing() -> None:
 
 
 def test_no_masking_and_a_masking_of_zero_are_the_same() -> None:
-    model = model_with("eomt")
+    model = model_with("joined-class-tokens")
     with torch.no_grad():
         model.decoder.embed[-1].weight.mul_(3000)  # sure of its patches
         plain = model.patch_logits(IMAGES)

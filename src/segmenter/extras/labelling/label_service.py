@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,6 +51,7 @@ from segmenter.extras.serving.page_answers import SAFE_HEADERS
 from segmenter.extras.serving.places import Places
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
+from segmenter.image_spec import ImageSpec, shown_pixels
 
 log = logging.getLogger("segmenter.labelling")
 
@@ -243,7 +245,7 @@ class LabelService:
         return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 
     async def _pixels(self, request: Request) -> Response:
-        """The image, upright and with 8 bits, as JPEG."""
+        """The image, upright and as RGB of 8 bits, as JPEG."""
         name = _image_of(request)
         path = self.folder.image_path(name)
         height, width = await self._store(self.folder.shape, name)
@@ -252,10 +254,9 @@ class LabelService:
                 f"{path} has {height} x {width} pixels (height x width), and the page shows at "
                 f"most {self.settings.max_pixels:,}; cut it into tiles"
             )
+        image = None if self.assistant is None else self.assistant.image
         bits = None if self.folder.classes is None else self.folder.classes.image_bits
-        content = await asyncio.to_thread(
-            lambda: encode_jpeg(decode_image(path, image_bits=bits), _JPEG_QUALITY)
-        )
+        content = await asyncio.to_thread(_picture, path, bits, image)
         return Response(content, media_type="image/jpeg")
 
     async def _labels(self, request: Request) -> Response:
@@ -367,6 +368,11 @@ class LabelService:
         if self.folder.classes is None:
             raise UserError("the class list is empty; add two classes and paint a stroke of each")
         return self.assistant, self.folder.classes
+
+
+def _picture(path: Path, bits: int | None, image: ImageSpec | None) -> bytes:
+    pixels = decode_image(path, image_bits=bits, image=image)
+    return encode_jpeg(shown_pixels(pixels, image), _JPEG_QUALITY)
 
 
 def _refusal(error: UserError) -> RequestError:

@@ -191,12 +191,12 @@ class AttentionToMaskSpec(DecoderSettings):
         return self.blocks
 
 
-class EoMTSpec(DecoderSettings):
-    """Class tokens that go through the encoder's last blocks with the patches (EoMT)."""
+class JoinedClassTokensSpec(DecoderSettings):
+    """Class tokens that go through the encoder's last blocks with the patches."""
 
-    implementation: ClassVar[str] = "eomt.EoMT"
+    implementation: ClassVar[str] = "joined_class_tokens.JoinedClassTokens"
 
-    kind: Literal["eomt"] = "eomt"
+    kind: Literal["joined-class-tokens"] = "joined-class-tokens"
     """The decoder; see docs/reference/decoders.md."""
     blocks: Blocks = 4
     """Number of the encoder's last blocks that class tokens go through with the patches."""
@@ -217,13 +217,13 @@ class EoMTSpec(DecoderSettings):
         return self.cells
 
 
-class EoMTQueriesSpec(DecoderSettings):
+class EoMTSpec(DecoderSettings):
     """Queries that go through the encoder's last blocks, each with a mask and a class (EoMT)."""
 
-    implementation: ClassVar[str] = "eomt_queries.EoMTQueries"
+    implementation: ClassVar[str] = "eomt.EoMT"
     gives_scores: ClassVar[bool] = True
 
-    kind: Literal["eomt-queries"] = "eomt-queries"
+    kind: Literal["eomt"] = "eomt"
     """The decoder; see docs/reference/decoders.md."""
     queries: Annotated[Whole, QUERIES] = 100
     """Number of queries. Each has a mask, and either a class or none ("no object")."""
@@ -308,8 +308,8 @@ DecoderSpec = Annotated[
     | MaskTransformerSpec
     | MultiBlockLinearSpec
     | AttentionToMaskSpec
-    | EoMTSpec
+    | JoinedClassTokensSpec
     | PlainMaskDecoderSpec
-    | EoMTQueriesSpec,
+    | EoMTSpec,
     Field(discriminator="kind"),
 ]

@@ -88,7 +88,7 @@ def read(source: Source) -> AnnotationSet:
         (slot,) = content.item.slots
         export.images.append(
             ExportedImage(
-                name=f"{content.item.path}/{content.item.name}",
+                name=f"{content.item.path.strip('/')}/{content.item.name}".lstrip("/"),
                 where=str(path),
                 near=path.parent,
                 is_labelled=bool(shapes),

@@ -225,7 +225,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": item(type="mask", rle={"size": [4, 4], "counts": [16]})},
         "item a, annotation 0: run lengths of 4 x 4 pixels .* in an image of 20 x 30",
     ),
-    ("datumaro", {"x.json": item(type="polyline")}, "a polyline, which has no area that is read"),
+    ("datumaro", {"x.json": item(type="polyline")}, "a polyline, which is not supported"),
     (
         "datumaro",
         {"x.json": item().replace("[20, 30]", "[20, 31]")},

@@ -77,6 +77,9 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
     before = norm.mean.clone()
     norm.eval()(batches[0] + 100)
     assert not norm.pop_batch_stats().any()
+    before = norm.mean.clone()
+    norm.update(norm.pop_batch_stats())  # no batch came
+    assert torch.equal(norm.mean, before)
     assert torch.equal(norm.mean, before)
 
 
@@ -192,6 +195,15 @@ def test_a_spec_goes_through_json_and_says_where_cells_lie(decoder: str) -> None
     assert logits.shape[2:] == (2 * cells, 3 * cells)
     assert spec.upsampled_length(logits.shape[3], 40) == 42
     assert model.decoder.class_embeddings.shape[0] == 3
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_goes_with_heads_of_128_channels(decoder: str) -> None:
+    rotary = {"position": "rotary", "table_grid": None, "prefix_positions": False}
+    spec = make_spec(decoder=decoder, embed_dim=128, head_dim=128, **rotary)
+    assert Segmenter(spec).eval()(torch.randn(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+    with pytest.raises(ValueError, match="192 is no multiple of head_dim 128"):
+        make_spec(decoder=decoder, embed_dim=192, head_dim=128, **rotary)
 
 
 def test_more_blocks_than_the_encoder_has_are_refused() -> None:

@@ -49,6 +49,8 @@ DINOV3 = {
 """Fields of `EncoderSpec` that the shapes of a DINOv3 do not say."""
 DINOV2 = {"layer_norm_eps": 1e-6, "table_resize": "bicubic"}
 """The same of a DINOv2."""
+_HEAD_DIMS = {4096: 128}
+"""Channels of a head by those of a token, where they are not 64: DINOv3's 7B. Shapes do not say."""
 _WEB, _SATELLITE = "LVD-1689M", "SAT-493M"
 _KNOWN = {
     "08c60483": ("ViT-S/16", _WEB),
@@ -182,6 +184,9 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
     fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
+    width = tensors["encoder.norm.weight"].shape[0]
+    if is_dinov3 and width in _HEAD_DIMS:
+        fields["head_dim"] = _HEAD_DIMS[width]
     return DinoEncoder(path, tensors, fields, _sha256(path))
 
 

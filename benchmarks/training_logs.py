@@ -12,7 +12,7 @@ from statistics import median
 from benchmarks.results_file import save
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-CROPS_PER_STEP = {"street-linear": 8, "street-eomt": 8, "street": 4, "street-tiny": 4}
+CROPS_PER_STEP = {"street-linear": 8, "street-class-tokens": 8, "street": 4, "street-tiny": 4}
 RAN = {"date": "2026-11-26", "machine": "two cores of an Intel Xeon with AMX, partly busy"}
 
 

@@ -122,7 +122,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_every_published_system_has_a_recipe() -> None:
-    of_the_bundled = {"street", "street-eomt", "street-linear", "street-tiny"}
+    of_the_bundled = {"street", "street-class-tokens", "street-linear", "street-tiny"}
     ours = {"finetune", "finetune-unlabelled"} | of_the_bundled
     assert set(packaged_recipes()) == set(ALL | EOMT) | ours
 

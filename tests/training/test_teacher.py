@@ -339,7 +339,7 @@ def test_a_folder_without_images_is_refused(data_set: Path, taught: dict, tmp_pa
     (tmp_path / "empty").mkdir()
     given = taught | {"unlabelled": str(tmp_path / "empty")}
     recipe = make_recipe(data_set, loss={"teacher": given}, **QUIET)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match=r"loss\.teacher\.unlabelled: .*holds no image"):
         run_training(recipe, data_set / "run", "cpu")
 
 

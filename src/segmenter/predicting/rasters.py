@@ -18,7 +18,7 @@ from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
 from segmenter.data.decoding.tiff_layout import GEO_TAGS, read_tags
 from segmenter.data.maps.map_bands import MapBands
-from segmenter.data.maps.raster_files import import_rasterio, reading
+from segmenter.data.maps.raster_files import import_rasterio, open_raster
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
@@ -252,8 +252,7 @@ class _Raster:
     def __init__(self, path: Path, spec: ModelSpec) -> None:
         self.path = path
         self.dtype = np.dtype(spec.image.dtype if spec.image else np.uint8)
-        with reading(self.path):
-            self.file = import_rasterio().open(path, driver="GTiff")
+        self.file = open_raster(path)
         try:
             bands = self._bands(spec.encoder.in_channels, spec.image)
         except UserError:

@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(shape_type="linestrip")},
-        "shape 0: the shape 'linestrip' is not supported",
+        "shape 0: a linestrip is not supported; polygon",
     ),
     (
         "labelme",
@@ -160,7 +160,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "cvat",
         {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')},
-        "its shape is not supported",
+        "a polyline is not supported",
     ),
     (
         "cvat",
@@ -225,7 +225,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": item(type="mask", rle={"size": [4, 4], "counts": [16]})},
         "item a, annotation 0: run lengths of 4 x 4 pixels .* in an image of 20 x 30",
     ),
-    ("datumaro", {"x.json": item(type="polyline")}, "a polyline, which is not supported"),
+    ("datumaro", {"x.json": item(type="polyline")}, "a polyline is not supported"),
     (
         "datumaro",
         {"x.json": item().replace("[20, 30]", "[20, 31]")},

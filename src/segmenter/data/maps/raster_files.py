@@ -19,6 +19,16 @@ def import_rasterio() -> Any:
     return import_optional("a GeoTIFF", "rasterio", extra="geo")
 
 
+def open_raster(path: Path) -> Any:
+    """Open a GeoTIFF to read it; a file of another format could lead to other files.
+
+    Raises:
+        UserError: If it is damaged or another file.
+    """
+    with reading(path):
+        return import_rasterio().open(path, driver="GTiff")
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn what GDAL raises on a raster into one line."""

@@ -63,7 +63,7 @@ class Decoder(nn.Module):
     def mask_scores(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
     ) -> MaskScores:
-        """Return what the scores are summed from, if the settings say `gives_scores`."""
+        """Return what the scores are summed from, if the settings have `query_masks`."""
         raise NotImplementedError
 
     @property

@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class Proposals(NamedTuple):
-    """What proposals on the page come from."""
+    """Source of the proposals on the page."""
 
     start: str | None = None
     """Encoder or model whose tokens they are fitted to; if None, the default."""

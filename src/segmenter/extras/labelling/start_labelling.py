@@ -67,7 +67,7 @@ def run_labelling(
         if lost := folder.without_image():
             show(
                 f"warning: {len(lost)} masks and records of strokes have no image; the first: "
-                f"{lost[0]}; they are kept: bring their images back to go on with them"
+                f"{lost[0]}; they are kept: restore their images to continue with them"
             )
         print(f"{len(folder.names)} images in {root}")
         if proposals.model is not None:

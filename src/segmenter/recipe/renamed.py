@@ -62,7 +62,7 @@ def refuse_old_names(fields: Iterable[str], source: str) -> None:
 
 
 def refuse_old_kind(changes: dict[str, Any], source: str) -> None:
-    """Reject a former name of a decoder that is no kind today, with the new name in the message.
+    """Reject a former name of a decoder that is not a kind today, with the new name in the message.
 
     Args:
         changes: Fields to set, nested as in a recipe.

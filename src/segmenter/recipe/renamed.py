@@ -15,7 +15,7 @@ _DECODERS = {
 }
 """Settings of each decoder of 0.1.0, where they were fields of `model`, as `decoder_depth`."""
 _OF_CLASS_TOKENS = {*_DECODERS["joined-class-tokens"]}
-"""Settings that 0.1.0 rejected for another decoder, while it ignored others of another."""
+"""Settings that 0.1.0 rejected for other decoders; it ignored all other unused settings."""
 RENAMED = {
     "model.partial": "model.allow_partial_weights",
     "model.fit": "model.size_policy",

@@ -177,7 +177,7 @@ def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(
     monkeypatch.setattr(predict_videos, "_progress", lambda _: interrupt)
     assert run("a.mp4", "b.mp4") == 3
     assert capsys.readouterr().err.splitlines() == [
-        "segmenter: a.mp4: stopped by a signal; what was done is kept",
+        "segmenter: a.mp4: stopped by a signal; completed frames are kept",
         "segmenter: b.mp4 was not begun: stopped by a signal",
     ]
     assert 3 <= len(read_times(here / "predictions/a_overlay.mp4")) < 30

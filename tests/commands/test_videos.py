@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(here, capsys: pytest.CaptureFixture[str], argumen
 def test_a_device_that_is_no_camera_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("/dev/zero") == 2
     error = capsys.readouterr().err
-    assert error.startswith("segmenter: /dev/zero is cut, damaged or no video")
+    assert error.startswith("segmenter: /dev/zero is cut, damaged or not a video")
     assert error.count("\n") == 1
 
 

@@ -173,7 +173,7 @@ def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_el
     before = (root / "classes.yaml").read_bytes()
     with open_label_folder(root) as folder:
         with_classes(folder, "tree")
-        with pytest.raises(UserError, match="there is a class 'tree' already"):
+        with pytest.raises(UserError, match="the class 'tree' exists already"):
             folder.add_class(4, "tree", None)
     classes = read_classes(root / "classes.yaml")
     assert classes.names[3] == "tree"

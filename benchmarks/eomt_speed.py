@@ -4,16 +4,16 @@
 
 Both systems have the same random weights, and turn one image of uint8 into its labels. Systems take
 turns, and medians count. Then the step from masks to labels is measured alone, as it was published
-(all scores at all pixels) and as inference does it, with the memory that each takes.
+(all scores at all pixels) and as inference does it, each in a process of its own, with the memory
+that it takes.
 """
 
 import argparse
-import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,17 @@ from torch.nn import functional as F
 import segmenter
 from segmenter.inference import Predictor
 from segmenter.inference.labels import band_labels
+from segmenter.inference.resizing import resized_size
 from segmenter.inference.row_bands import image_bands
 from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.model.decoders import LinearDecoderSpec
+from segmenter.model.mask_scores import MaskScores
 
 _RESULTS = Path(__file__).parents[1] / "results" / "eomt-speed.json"
 _NUM_CLASSES, _NUM_QUERIES, _PATCH = 150, 100, 16
+_LABELLED = ((512, 512), (1500, 2000))
+"""Sizes of images whose masks are turned into labels; the model sees a short side of 512."""
+_PROTOCOL = EvaluationProtocol(short_side=512, window_average="scores")
 
 
 def main() -> None:
@@ -55,8 +60,10 @@ def main() -> None:
         segmenter.save(ours, Path(folder) / "eomt.safetensors")
         linear = Segmenter(ours.spec.model_copy(update=_linear(ours))).eval()
         segmenter.save(linear, Path(folder) / "linear.safetensors")
+        compiled = torch.compile(theirs)
         systems: dict[str, Callable[[ndarray], ndarray]] = {
-            "transformers, eager": lambda pixels: their_labels(theirs, ours, pixels)
+            "transformers, eager": lambda pixels: their_labels(theirs, ours, pixels),
+            "transformers, compiled": lambda pixels: their_labels(compiled, ours, pixels),
         }
         for runtime in ("torch", "openvino"):
             for name in ("eomt", "linear"):
@@ -84,7 +91,12 @@ def main() -> None:
             runtime: seconds[f"eomt, {runtime}"] / seconds[f"linear, {runtime}"]
             for runtime in ("torch", "openvino")
         },
-        "from_masks_to_labels": measure_labels(ours, image),
+        "from_masks_to_labels": {
+            f"{height} x {width}": {
+                name: measure_alone(name, (height, width)) for name in ("in bands", "all scores")
+            }
+            for height, width in _LABELLED
+        },
     }
     save(arguments.out, results, "float32")
     print(arguments.out.read_text())
@@ -157,53 +169,50 @@ def take_turns(
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
+def measure_alone(name: str, size: tuple[int, int]) -> dict[str, float]:
+    """Measure a step from masks to labels in a new process: seconds, and MiB beside the masks."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        return processes.submit(measure_labels, name, size, torch.get_num_threads()).result()
+
+
 @torch.inference_mode()
-def measure_labels(ours: Segmenter, image: ndarray) -> dict[str, dict[str, float]]:
-    """Measure the step from masks to labels alone: seconds, and MiB beside the masks."""
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    found = ours.mask_scores(ours.normalize(pixels))
-    protocol = EvaluationProtocol(window_average="scores")
-
-    def in_bands() -> None:
-        for band in image_bands([image], protocol, lambda _: found, lambda count, _: count):
-            band_labels(band.parts[0], np.uint8, softmax=False)
-
-    def whole() -> None:
-        masks = F.interpolate(found.masks, found.size, mode="bilinear").sigmoid()
-        torch.einsum("bqc,bqhw->bchw", found.shares, masks).argmax(dim=1)
-
-    measured = {}
-    for name, step in (("in bands", in_bands), ("all scores", whole)):
-        step()
-        with peak() as most:
-            start = time.perf_counter()
-            step()
-            seconds = time.perf_counter() - start
-        measured[name] = {"seconds": seconds, "mib": most[0]}
-    return measured
+def measure_labels(name: str, size: tuple[int, int], threads: int) -> dict[str, float]:
+    """Turn smooth random masks of an image of this size into labels."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    view = resized_size(size, _PROTOCOL)
+    rows, columns = (-(-length // _PATCH) * 4 for length in view)
+    masks = F.interpolate(4 * torch.randn(1, _NUM_QUERIES, 9, 12), (rows, columns), mode="bicubic")
+    shares = (4 * torch.randn(1, _NUM_QUERIES, _NUM_CLASSES + 1)).softmax(-1)[..., :-1]
+    found = MaskScores(masks, shares, view)
+    step = in_bands if name == "in bands" else all_scores
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest memory so far
+    step(found, size)
+    memory = resident("VmHWM") - before
+    start = time.perf_counter()
+    step(found, size)
+    return {"seconds": time.perf_counter() - start, "mib": memory}
 
 
-def resident() -> int:
-    """Return the resident memory of this process, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def in_bands(found: MaskScores, size: tuple[int, int]) -> None:
+    """Label one image as inference does."""
+    image = np.zeros((*size, 3), np.uint8)
+    for band in image_bands([image], _PROTOCOL, lambda _: found, lambda count, _: count):
+        band_labels(band.parts[0], np.uint8, softmax=False)
 
 
-@contextmanager
-def peak() -> Iterator[list[float]]:
-    """Sample the resident memory; afterwards, the list holds its rise in MiB."""
-    before, most, is_over = resident(), [0.0], threading.Event()
+def all_scores(found: MaskScores, size: tuple[int, int]) -> None:
+    """Label one image by the scores of all classes at all pixels."""
+    masks = F.interpolate(found.masks, found.size, mode="bilinear").sigmoid()
+    scores = torch.einsum("bqc,bqhw->bchw", found.shares, masks)
+    F.interpolate(scores, size, mode="bilinear").argmax(dim=1)
 
-    def watch() -> None:
-        while not is_over.wait(0.001):
-            most[0] = max(most[0], (resident() - before) / 2**20)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield most
-    finally:
-        is_over.set()
-        watcher.join()
+def resident(field: str) -> float:
+    """Return the memory of this process from a field of its status, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ For each number of labelled images, some draws of them are made, and each method
 
 - `fit`: what `segmenter fit` does, its encoder frozen. The tokens of all images are computed once,
   so its seconds are those of the fit alone; `tokens` holds those of an image;
-- `fit-minutes`: `segmenter fit --minutes 5`;
+- `fit-minutes`: `segmenter fit --minutes 5`, the minutes being those of two cores: the CPU time of
+  all threads divided by two, so that nothing else that runs takes steps away;
 - `train`: `segmenter train --data`, the recipe `finetune`, all its steps;
 - `unet`: the U-Net of the package segmentation_models_pytorch for as many minutes as `fit-minutes`;
   its encoder (ResNet-34) starts from random weights.
@@ -24,9 +25,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -38,12 +40,14 @@ from torch.nn import functional as F
 import segmenter
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample
 from segmenter.evaluation.evaluate import Evaluation, count_agreement, evaluate
+from segmenter.fitting.tune import tune
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol
 
 GROUPED_BY = ("data", "method", "short_side", "shifts", "labels")
 PRECISION = "tokens and fit in the precision of `segmenter fit` on this machine"
 _ALL = 0
+_CORES = 2
 _UNET_SIDE = 416
 _UNET_BATCH = 8
 
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("--shifts", type=int, default=1)
     parser.add_argument("--every", type=int, default=1, help="score on every so many test images")
     parser.add_argument("--tokens", type=Path, default=Path("build/tokens"), help="folder for them")
+    parser.add_argument("--steps", type=int, help="of `train`; those of the recipe if omitted")
     parser.add_argument("--out", type=Path, default=Path("few-labels.json"))
     given = parser.parse_args()
     trial = Trial(given)
@@ -187,9 +192,15 @@ def run_fit_minutes(trial: Trial, draw: Draw) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root = write_set(trial.data, draw.labelled, Path(folder) / "data")
         begin = time.process_time()
-        fitted = segmenter.fit(root, Path(folder) / "model.safetensors", **options)
+        with patch("segmenter.api.run_fit.tune", partial(tune, clock=_core_seconds)):
+            fitted = segmenter.fit(root, Path(folder) / "model.safetensors", **options)
         seconds = time.process_time() - begin
         return Result(_evaluated(fitted.path, trial, draw), seconds, fitted.miou)
+
+
+def _core_seconds() -> float:
+    """Return the time of a machine of which this process has all cores."""
+    return time.process_time() / _CORES
 
 
 def run_train(trial: Trial, draw: Draw) -> Result:
@@ -198,7 +209,10 @@ def run_train(trial: Trial, draw: Draw) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root = write_set(trial.data, draw.labelled, Path(folder) / "data")
         begin = time.process_time()
-        trained = segmenter.train(data={"root": str(root), **val}, out=Path(folder) / "run")
+        steps = trial.given.steps
+        schedule = {} if steps is None else {"steps": steps, "warmup_steps": steps // 10}
+        fields = {"data": {"root": str(root), **val}, "schedule": schedule}
+        trained = segmenter.train(**fields, out=Path(folder) / "run")
         seconds = time.process_time() - begin
         return Result(_evaluated(trained.path, trial, draw), seconds, trained.miou)
 
@@ -216,9 +230,9 @@ def run_unet(trial: Trial, draw: Draw) -> Result:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
     classes = trial.data.classes
     samples = [read_sample(item, classes) for item in draw.labelled]
-    rng, begin = np.random.default_rng(0), time.perf_counter()
+    rng, begin = np.random.default_rng(0), _core_seconds()
     limit, step = 60 * trial.minutes, 0
-    while (spent := time.perf_counter() - begin) < limit:
+    while (spent := _core_seconds() - begin) < limit:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * 0.5 * (1 + math.cos(math.pi * spent / limit))
         images, labels = zip(*(_crop(samples, rng) for _ in range(_UNET_BATCH)), strict=True)
@@ -242,7 +256,7 @@ def run_unet(trial: Trial, draw: Draw) -> Result:
         return item, sample.labels, logits.argmax(dim=0).numpy().astype(sample.labels.dtype)
 
     found = count_agreement(map(label, draw.test), classes, EvaluationProtocol())
-    return Result(found, limit)
+    return Result(found, _CORES * limit)
 
 
 def _crop(samples: Sequence[Any], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:

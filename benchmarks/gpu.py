@@ -29,7 +29,12 @@ from segmenter.classes import Classes
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol, ModelSpec, Segmenter
 from segmenter.model.architectures import ARCHITECTURES
-from segmenter.model.decoders import DecoderSpec, EoMTSpec, LinearDecoderSpec, MaskTransformerSpec
+from segmenter.model.decoders import (
+    DecoderSpec,
+    JoinedClassTokensSpec,
+    LinearDecoderSpec,
+    MaskTransformerSpec,
+)
 from segmenter.runtimes.devices import device_line, free_memory, usable_device
 
 _ENCODERS = {
@@ -40,7 +45,7 @@ _ENCODERS = {
 _DECODERS: dict[str, DecoderSpec] = {
     "linear": LinearDecoderSpec(),
     "mask": MaskTransformerSpec(),
-    "eomt": EoMTSpec(),
+    "joined-class-tokens": JoinedClassTokensSpec(),
 }
 _NUM_CLASSES = 150
 _WHOLE = EvaluationProtocol(name="benchmark")
@@ -112,7 +117,7 @@ def open_predictor(
     if sizes.depth is not None:
         narrow, _ = ARCHITECTURES["vit_tiny_patch16_224"]
         spec = narrow.model_copy(update={"depth": sizes.depth})
-        if isinstance(settings, EoMTSpec):
+        if isinstance(settings, JoinedClassTokensSpec):
             settings = settings.model_copy(update={"blocks": 1})
     classes = Classes.model_validate(
         {

@@ -49,7 +49,7 @@ def test_the_table_of_speeds_has_a_row_for_every_model_and_batch(
     rows = json.loads(out.read_text())["rows"]
     assert len(rows) == 3 * 2 * 2
     measured = [row for row in rows if "error" not in row]
-    assert {row["decoder"] for row in measured} == {"linear", "mask", "eomt"}
+    assert {row["decoder"] for row in measured} == {"linear", "mask", "joined-class-tokens"}
     assert all(row["images_per_second"] > 0 for row in measured)
     others = [row["error"] for row in rows if "error" in row]
     assert set(others) <= {"not measured: out of time"}

@@ -79,7 +79,7 @@ def test_contradictions_are_refused(changes: dict[str, object], message: str) ->
 
 
 def test_a_band_that_the_images_lack_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data.bands has band 7, but the images have 4 bands"):
+    with pytest.raises(UserError, match=r"bands has band 7, but the images have 4 bands"):
         choose_bands((7,), ImageType(4, "uint16"))
 
 

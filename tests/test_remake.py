@@ -29,5 +29,5 @@ def test_street_is_remade_from_a_data_set_alone(tmp_path: Path) -> None:
     command = ["sh", str(SCRIPT), str(data), *REHEARSAL.split()]
     subprocess.run(command, cwd=tmp_path, env=os.environ | {"PATH": path}, check=True)
     spec = segmenter.load(tmp_path / "runs/street/last.safetensors").spec
-    assert spec.decoder.kind == "eomt"
+    assert spec.decoder.kind == "joined-class-tokens"
     assert spec.license == segmenter.load("street").spec.license

@@ -151,7 +151,8 @@ class ImageSpec(BaseModel):
         """Return what a model wants, in words."""
         if self.bands == tuple(range(1, self.file_bands + 1)):
             return str(self.file_type)
-        return f"bands {', '.join(map(str, self.bands))} of images with {self.file_type}"
+        several = "s" * (self.channels > 1)
+        return f"band{several} {', '.join(map(str, self.bands))} of images with {self.file_type}"
 
 
 def choose_bands(given: tuple[int, ...] | Literal["all"] | None, found: ImageType) -> ImageSpec:
@@ -166,9 +167,10 @@ def choose_bands(given: tuple[int, ...] | Literal["all"] | None, found: ImageTyp
     """
     bands = tuple(range(1, found.bands + 1)) if given in (None, "all") else tuple(given or ())
     wrong = next((band for band in bands if not 1 <= band <= found.bands), None)
-    if wrong is not None:
+    if wrong is not None or not 1 <= len(bands) <= MAX_BANDS:
+        what = f"band {wrong}" if wrong is not None else f"{len(bands)} entries"
         raise UserError(
-            f"data.bands has band {wrong}, but the images have {found}; bands are counted from 1"
+            f"bands has {what}, but the images have {found}; list bands from 1, or use all"
         )
     most = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[found.dtype]
     return ImageSpec(

@@ -5,7 +5,7 @@ stands in this one table and is checked where the number is read. Its ends lie b
 published and below what would only take time and memory.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval, Len, MultipleOf
 from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Strict
@@ -27,7 +27,7 @@ OnlyWhole = BeforeValidator(_refuse_all_but_whole)
 """For choices among numbers, where pydantic takes true and 1.0 for 1."""
 
 HEAD_DIM = 64
-"""Channels of one attention head, the same in every plain ViT of this family."""
+"""Channels of an attention head, in decoders and in most encoders."""
 
 WIDTH = Interval(ge=HEAD_DIM, le=8192)
 """Channels of a token, in heads: `IN_HEADS`."""
@@ -105,6 +105,8 @@ OVERSAMPLING = Interval(ge=1, le=100)
 
 Blocks = Annotated[Whole, BLOCKS]
 Epsilon = Annotated[Real, EPSILON]
+HeadDim = Annotated[Literal[64, 72, 128], OnlyWhole]
+"""Channels of an encoder's attention heads: 72 in TIPSv2's So400m, 128 in DINOv3's 7B."""
 MlpRatio = Annotated[Real, MLP_RATIO]
 Side = Annotated[Whole, SIDE]
 Steps = Annotated[Whole, STEPS]

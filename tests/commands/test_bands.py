@@ -1,5 +1,6 @@
 """Images of several bands from the first command to the last: check, train, predict, evaluate."""
 
+import io
 import json
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from PIL import Image
 import segmenter
 from segmenter.checkpoints import save
 from segmenter.data.decoding.decode import decode_image
+from segmenter.extras.labelling.label_service import LabelService
 from segmenter.image_spec import ImageType, choose_bands
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
+from segmenter.runtimes.features import TorchFeatures
 from tests.helpers.band_images import make_values, npy_bytes, tiff_bytes, write_band_set
 from tests.helpers.command_line import TINY_RUN, refused, run
 from tests.helpers.models import make_spec
@@ -25,7 +28,7 @@ ANY_IMAGE = choose_bands("all", ImageType(4, "uint16"))
 @pytest.fixture(scope="module")
 def band_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_band_set(tmp_path_factory.mktemp("bands"))
-    save(Segmenter(make_spec(3)), root / "start.safetensors")
+    save(Segmenter(make_spec(3, depth=3)), root / "start.safetensors")
     (root / "tiny.yaml").write_text(TINY_RUN.format(root=root))
     return root
 
@@ -85,6 +88,14 @@ def test_an_exported_graph_takes_the_values_of_the_files(trained: Path, tmp_path
         for each, runtime in ((graph, "onnxruntime"), (trained, "torch"))
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_triton_is_told_the_channels(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra export")
+    assert run("export", str(trained), "--format", "triton", "--out", str(tmp_path / "model")) == 0
+    config = (tmp_path / "model" / "config.pbtxt").read_text()
+    assert "data_type: TYPE_FP32 dims: [ 4, -1, -1 ]" in config
 
 
 @pytest.mark.parametrize(
@@ -164,6 +175,75 @@ def test_fit_and_suggest_use_all_bands(
     assert "1. " in capsys.readouterr().out
 
 
+def test_fit_sees_the_bands_that_are_chosen(
+    band_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("segmenter.api.run_fit.feature_runtime", TorchFeatures)  # no compiling
+    given = ("fit", str(band_set), "--from", str(band_set / "start.safetensors"))
+    given += ("--short-side", "64", "--out", str(tmp_path / "fitted.safetensors"))
+    assert run(*given, "--bands", "4", "2") == 0
+    assert segmenter.load(tmp_path / "fitted.safetensors").spec.image.bands == (4, 2)
+    capsys.readouterr()
+    for words, message in (
+        (("9",), "bands has band 9, but the images have 4 bands of uint16"),
+        (
+            ("x",),
+            "--bands takes a whole number from 1 for each band, such as 4 3 2, or all, got 'x'",
+        ),
+    ):
+        assert message in refused(capsys, *given, "--overwrite", "--bands", *words)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[np.ndarray]:
+    """The first image of each page of `label` that is served, as the page shows it."""
+    client = pytest.importorskip(
+        "starlette.testclient", reason="needs starlette, of the extra serve"
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "segmenter.extras.labelling.fit_assistant.feature_runtime", TorchFeatures
+    )  # no compiling
+    seen = []
+
+    def look(service: LabelService, host: str, port: int) -> None:
+        with client.TestClient(service.application(), f"http://{host}:{port}") as page:
+            name = page.get("/api/folder").json()["images"][0]["name"]
+            answer = page.get("/api/pixels", params={"image": name})
+            assert answer.status_code == 200, answer.text
+            seen.append(np.array(Image.open(io.BytesIO(answer.content))))
+
+    monkeypatch.setattr("segmenter.extras.serving.server.run_server", look)
+    return seen
+
+
+@pytest.mark.parametrize("bands", [(), ("--bands", "4", "3", "2"), ("--bands", "4")])
+def test_the_page_to_label_shows_three_of_the_bands(
+    band_set: Path, looked_at: list[np.ndarray], bands: tuple[str, ...]
+) -> None:
+    assert run("label", str(band_set), "--from", str(band_set / "start.safetensors"), *bands) == 0
+    numbers = tuple(map(int, bands[1:])) or (1, 2, 3)
+    path = min((band_set / "images" / "train").iterdir())
+    values = decode_image(path, image=ANY_IMAGE)[:, :, [each - 1 for each in numbers]]
+    low, high = values.min(axis=(0, 1)), values.max(axis=(0, 1))
+    expected = np.broadcast_to((values - low) / (high - low), (64, 64, 3)) * 255
+    assert np.abs(looked_at[0] - expected).mean() < 10
+
+
+def test_the_page_to_label_shows_what_a_model_sees(
+    band_set: Path, trained: Path, looked_at: list[np.ndarray], capsys: pytest.CaptureFixture
+) -> None:
+    assert run("label", str(band_set), "--model", str(trained)) == 0
+    assert looked_at[0].shape == (64, 64, 3)
+    start = str(band_set / "start.safetensors")
+    error = refused(capsys, "label", str(band_set), "--model", start)
+    assert "tile-0.tif has 4 bands of uint16, and " in error
+    assert "takes RGB of 8 bits; give a model that was made for such images" in error
+    error = refused(capsys, "label", str(band_set), "--model", str(trained), "--bands", "1")
+    assert "--bands and --model contradict" in error
+
+
 def test_explain_shows_three_of_the_bands(trained: Path, band_set: Path, tmp_path: Path) -> None:
     path = band_set / "images" / "val" / "tile-0.tif"
     assert run("explain", str(path), "--model", str(trained), "--out", str(tmp_path / "out")) == 0
@@ -171,12 +251,10 @@ def test_explain_shows_three_of_the_bands(trained: Path, band_set: Path, tmp_pat
 
 
 def test_what_takes_only_rgb_says_what_to_do(
-    trained: Path, band_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     error = refused(
         *(capsys, "export", str(trained), "--format", "web", "--out", str(tmp_path / "web"))
     )
     assert "pages in a browser need a model of RGB" in error
     assert "use `segmenter serve`" in error
-    error = refused(capsys, "label", str(band_set))
-    assert "have 4 bands of uint16, and the page shows RGB of 8 bits; label copies" in error

@@ -81,8 +81,8 @@ def test_batches_hold_the_crops_of_their_positions(folder) -> None:
     assert batches[0].images.shape == (2, 3, 16, 16)
     assert batches[0].images.dtype == torch.uint8
     assert batches[0].labels.dtype == torch.int64
-    crop, unreadable = stream[4]
-    assert not unreadable
+    crop = stream[4].sample
+    assert not stream[4].unreadable
     assert np.array_equal(batches[0].images[1].permute(1, 2, 0).numpy(), crop.image)
     assert np.array_equal(batches[0].labels[1].numpy(), crop.labels)
 
@@ -128,7 +128,9 @@ def test_each_epoch_visits_every_item_once_in_another_order(
 
 
 def test_seeds_and_positions_differ_in_their_crops(folder) -> None:
-    crops = [make_stream(folder, seed)[k][0] for seed, k in itertools.product((1, 2), range(10))]
+    crops = [
+        make_stream(folder, seed)[k].sample for seed, k in itertools.product((1, 2), range(10))
+    ]
     assert len({crop.image.tobytes() for crop in crops}) == 20
 
 
@@ -219,14 +221,30 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
 def test_images_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder) -> None:
     alone = tuple(replace(item, mask=None) for item in folder.items("all")[:2])
     stream = make_stream(folder, unlabelled=alone, unlabelled_crops=0.25)
-    is_blank = [bool((stream[place][0].labels == 255).all()) for place in range(200)]
+    is_blank = [bool((stream[place].sample.labels == 255).all()) for place in range(200)]
     assert 30 < sum(is_blank) < 70
+
+
+def test_only_crops_without_masks_have_a_strong_view_and_nothing_else_changes(folder) -> None:
+    alone = tuple(replace(item, mask=None) for item in folder.items("all")[:2])
+    given = {"unlabelled": alone, "unlabelled_crops": 0.5}
+    plain, strong = make_stream(folder, **given), make_stream(folder, **given, strong_views=True)
+    weak = joined(make_loader(plain, range(24), 4))
+    both = joined(make_loader(strong, range(24), 4, workers=2))
+    assert torch.equal(weak.strong, weak.images)
+    for one, other in zip(weak[:4], both[:4], strict=True):
+        assert torch.equal(one, other)
+    differs = (both.strong != both.images).flatten(1).any(dim=1)
+    assert torch.equal(differs, both.unlabelled.bool())
+    assert 4 < differs.sum() < 20
+    again = joined(make_loader(strong, range(10, 24), 7))
+    assert torch.equal(again.strong, both.strong[10:])
 
 
 def test_without_images_without_masks_no_crop_changes(folder) -> None:
     plain, same = make_stream(folder), make_stream(folder, unlabelled=(), unlabelled_crops=0.9)
     for place in range(10):
-        assert np.array_equal(plain[place][0].image, same[place][0].image)
+        assert np.array_equal(plain[place].sample.image, same[place].sample.image)
 
 
 def test_a_stream_needs_items(folder) -> None:
@@ -244,7 +262,7 @@ def test_camvid_crops_hold_the_rare_class_they_are_placed_on(camvid) -> None:
     transform = CropTransform(augment, (124.0, 116.0, 104.0), 255)
     stream = SampleStream(items, folder.classes, transform, 0, pixel_counts=counts)
     for position in range(5):
-        assert np.isin(stream[position][0].labels, stream.rare_classes).any()
+        assert np.isin(stream[position].sample.labels, stream.rare_classes).any()
 
 
 def test_a_process_that_dies_while_it_hands_over_a_batch_is_replaced(

@@ -75,26 +75,28 @@ def test_pasted_regions_keep_their_places_and_replace_nothing_else(
 
 def test_a_pasted_crop_has_the_rare_class(folder) -> None:
     plain, pasting = make_stream(folder), make_stream(folder, paste=1.0)
-    with_class = [(stream[k][0].labels == 2).any() for stream in (plain, pasting) for k in range(9)]
+    with_class = [
+        (stream[k].sample.labels == 2).any() for stream in (plain, pasting) for k in range(9)
+    ]
     assert sum(with_class[:9]) < 5
     assert all(with_class[9:])
     assert all(
         (crop.image == crop.labels[:, :, None]).all()
-        for (crop, _) in map(pasting.__getitem__, range(9))
+        for crop in (pasting[k].sample for k in range(9))
     )
 
 
 @pytest.mark.parametrize("name", ["mix", "paste"])
 def test_a_share_of_the_crops_is_mixed_and_the_others_stay_as_they_are(folder, name: str) -> None:
     plain, mixed = make_stream(folder, noise=1.0), make_stream(folder, noise=1.0, **{name: 0.5})
-    changed = [not np.array_equal(plain[k][0].image, mixed[k][0].image) for k in range(40)]
+    changed = [not np.array_equal(plain[k].sample.image, mixed[k].sample.image) for k in range(40)]
     assert 10 <= sum(changed) <= 30
 
 
 def test_without_a_rare_class_nothing_is_pasted(folder) -> None:
     plain, pasting = make_stream(folder), make_stream(folder, paste=1.0, rare_class_below=1e-9)
     for position in range(4):
-        assert np.array_equal(plain[position][0].image, pasting[position][0].image)
+        assert np.array_equal(plain[position].sample.image, pasting[position].sample.image)
 
 
 def test_any_start_and_number_of_workers_gives_the_same_bits(folder) -> None:
@@ -109,6 +111,6 @@ def test_an_unreadable_partner_is_reported_and_replaced(folder) -> None:
     broken = folder.items("all")[2]
     broken.image.write_bytes(b"no image")
     stream = make_stream(folder, mix=1.0)
-    reported = [unreadable for _, unreadable in map(stream.__getitem__, range(20))]
+    reported = [stream[position].unreadable for position in range(20)]
     assert any(reported)
     assert {Path(each.image).name for found in reported for each in found} == {broken.image.name}

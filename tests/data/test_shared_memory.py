@@ -179,7 +179,7 @@ def test_a_small_dev_shm_is_named_with_what_makes_it_larger(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     needed = bytes_ahead(8, 512, 3, 8)
-    assert needed == 8 * 2 * 8 * (512 * 512 * (3 + 8) + 8)
+    assert needed == 8 * 2 * 8 * (512 * 512 * (3 + 8) + 16)
     assert shared_memory_note(0) is None
     monkeypatch.setattr(readers, "_SHARED_MEMORY", tmp_path / "none")
     assert "/dev/shm" in (note := shared_memory_note(needed) or "")

@@ -4,12 +4,13 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from segmenter.data.folder import open_folder
 from segmenter.fitting.tune import tune
 from segmenter.model import Segmenter
-from segmenter.recipe import read_recipe
+from segmenter.recipe import Recipe, read_recipe
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
 
@@ -35,3 +36,22 @@ def test_the_last_blocks_are_trained_while_there_is_time(tmp_path: Path) -> None
     }
     assert {"encoder.blocks.2.mlp.reduce.weight", "decoder.project.weight"} <= changed
     assert not any(name.startswith(("encoder.blocks.0", "encoder.blocks.1")) for name in changed)
+    assert not any(name.startswith("decoder.norm") for name in changed)  # the statistics of the fit
+
+
+def test_classes_weigh_as_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights: list[object] = []
+
+    def keep(recipe: Recipe, *_: object) -> None:
+        weights.append(recipe.loss.class_weights)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segmenter.fitting.tune.build_loss", keep)
+    data = open_folder(write_data_set(tmp_path / "data"))
+    model = Segmenter(make_spec(3, decoder="multi-linear", depth=3))
+    counts = np.array([[16 * 600, 600, 0], [0, 0, 0]])
+    with pytest.raises(KeyboardInterrupt):
+        tune(model, read_recipe("finetune"), data.items("train"), counts, 8.0)
+    ((common, rare, _),) = weights
+    assert rare / common == pytest.approx(16**0.75)
+    assert (16 * common + rare) / 17 == pytest.approx(1)  # of a pixel, on average

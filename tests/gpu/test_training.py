@@ -76,11 +76,13 @@ def test_processes_that_read_images_go_with_a_gpu(root: Path, device: torch.devi
 
 @pytest.mark.filterwarnings("default:.*deterministic.*")
 @pytest.mark.parametrize("crop", [64, 48], ids=["own-grid", "resized-table"])
-@pytest.mark.parametrize("decoder", ["linear", "mask", "eomt"])
+@pytest.mark.parametrize("decoder", ["linear", "mask", "joined-class-tokens"])
 def test_a_deterministic_run_resumes_to_the_same_bits(
     root: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch, decoder: str, crop: int
 ) -> None:
-    settings = {"mask": {"dim": 64}, "eomt": {"blocks": 1, "cells": 2}}.get(decoder, {})
+    settings = {"mask": {"dim": 64}, "joined-class-tokens": {"blocks": 1, "cells": 2}}.get(
+        decoder, {}
+    )
     recipe = make_recipe(
         root,
         model={"drop_path": 0.3, "decoder": {"kind": decoder, **settings}},

@@ -8,8 +8,8 @@ from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
-    EoMTQueriesSpec,
     EoMTSpec,
+    JoinedClassTokensSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
@@ -22,9 +22,9 @@ DECODERS: dict[str, DecoderSpec] = {
     "mask": MaskTransformerSpec(dim=64),
     "multi-linear": MultiBlockLinearSpec(blocks=2),
     "atm": AttentionToMaskSpec(dim=64, blocks=2),
-    "eomt": EoMTSpec(blocks=1, cells=2),
+    "joined-class-tokens": JoinedClassTokensSpec(blocks=1, cells=2),
     "pmt": PlainMaskDecoderSpec(queries=5, blocks=1, features=2, doublings=1, cells=4),
-    "eomt-queries": EoMTQueriesSpec(queries=5, blocks=1, doublings=1, cells=4),
+    "eomt": EoMTSpec(queries=5, blocks=1, doublings=1, cells=4),
 }
 
 ROTARY = {"position": "rotary", "table_grid": None, "prefix_positions": False}

@@ -74,11 +74,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
     monkeypatch.setattr(loop, "train_step", step_then_signal)
 
 
+def batch_of(images: torch.Tensor, labels: torch.Tensor) -> Batch:
+    """Crops that have masks, from the start of the stream."""
+    places = torch.arange(len(images))
+    return Batch(images, labels, places, torch.zeros_like(places), images)
+
+
 def batch(model: Segmenter, count: int = 4) -> Batch:
     labels = torch.randint(0, 3, (count, 32, 32))
     labels[0, :20] = model.spec.classes.ignore_index
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
-    return Batch(images, labels, torch.arange(count))
+    return batch_of(images, labels)
 
 
 def make_recipe(root: Path, **changes: dict[str, object] | object) -> Recipe:

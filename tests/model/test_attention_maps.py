@@ -134,7 +134,7 @@ def test_what_is_not_there_is_refused_by_name() -> None:
 
 
 def test_queries_are_not_taken_for_class_tokens() -> None:
-    maps = attention_maps(Segmenter(make_spec(decoder="eomt-queries")), torch.zeros(1, 3, 32, 32))
+    maps = attention_maps(Segmenter(make_spec(decoder="eomt")), torch.zeros(1, 3, 32, 32))
     assert maps.num_classes == 0
     with pytest.raises(UserError, match="no class token 0"):
         maps.of_class(0)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.model import Segmenter
-from segmenter.model.decoders import EoMTSpec
+from segmenter.model.decoders import JoinedClassTokensSpec
 from segmenter.model.encoder import intermediate_features
 from segmenter.model.token_merging import (
     Merging,
@@ -181,7 +181,7 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
     cells = model.spec.decoder.logits_per_patch_side
     num_patches = rows * columns // cells**2
     if num_patches > 1:
-        others = model.spec.encoder.num_prefix_tokens + {"eomt": 3, "eomt-queries": 5}.get(
+        others = model.spec.encoder.num_prefix_tokens + {"joined-class-tokens": 3, "eomt": 5}.get(
             decoder, 0
         )
         assert num_tokens - others <= num_patches // 2 + 1
@@ -192,8 +192,8 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
 @pytest.mark.parametrize("joins_at", [0, 2, 3, 6])
 @pytest.mark.parametrize("encoder", ["table", "rotary"])
 def test_class_tokens_that_join_the_patches_are_never_merged(encoder: str, joins_at: int) -> None:
-    spec = make_spec(decoder="eomt", depth=6, **ENCODERS[encoder])
-    decoder = EoMTSpec(blocks=6 - joins_at or 1, cells=2)
+    spec = make_spec(decoder="joined-class-tokens", depth=6, **ENCODERS[encoder])
+    decoder = JoinedClassTokensSpec(blocks=6 - joins_at or 1, cells=2)
     model = Segmenter(spec.model_copy(update={"decoder": decoder})).eval()
     tokens = model.decoder.class_tokens
     torch.nn.init.zeros_(tokens)  # alike, and yet not to be merged

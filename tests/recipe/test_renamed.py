@@ -12,6 +12,7 @@ from segmenter.model.decoders import (
     AttentionToMaskSpec,
     DecoderSpec,
     EoMTSpec,
+    JoinedClassTokensSpec,
     LinearDecoderSpec,
     MaskTransformerSpec,
     MultiBlockLinearSpec,
@@ -33,6 +34,8 @@ FLAT = {
     "projection_init": "truncated-normal",
 }
 """What 0.1.0 wrote into each recipe beside `decoder`, where nothing else was asked for."""
+FORMER_SETTINGS = {"kind": "eomt", "blocks": 1, "cells": 2, "masking": False}
+"""Of class tokens that join the encoder's last blocks, while they were called EoMT."""
 OLD = {"in_channels": 3, "partial": False, **FLAT}
 
 
@@ -82,7 +85,7 @@ def write(folder: Path, **model: object) -> str:
         ({"decoder": "atm", "decoder_dim": 64}, AttentionToMaskSpec(dim=64)),
         (
             {"decoder": "eomt", "decoder_cells": 2, "decoder_masking": False},
-            EoMTSpec(cells=2, masking=False),
+            JoinedClassTokensSpec(cells=2, masking=False),
         ),
     ],
 )
@@ -91,6 +94,47 @@ def test_a_recipe_of_0_1_0_has_the_decoder_it_had(
     tmp_path: Path, rest: dict[str, object], old: dict[str, object], today: DecoderSpec
 ) -> None:
     assert read_recipe(write(tmp_path, **{**rest, **old})).model.decoder == today
+
+
+@pytest.mark.parametrize(
+    ("settings", "meant"),
+    [
+        ({"kind": "eomt"}, EoMTSpec()),
+        (FORMER_SETTINGS, EoMTSpec(blocks=1, cells=2, masking=False)),
+        ({"kind": "eomt-queries", "queries": 7}, EoMTSpec(queries=7)),
+        ({"kind": "joined-class-tokens", "cells": 2}, JoinedClassTokensSpec(cells=2)),
+    ],
+)
+def test_eomt_in_a_recipe_by_hand_is_the_published_one(
+    tmp_path: Path, settings: dict[str, object], meant: DecoderSpec
+) -> None:
+    assert read_recipe(write(tmp_path, decoder=settings)).model.decoder == meant
+
+
+@pytest.mark.parametrize("kind", ["eomt", "eomt-queries"])
+def test_a_recipe_that_a_run_wrote_before_has_the_decoder_it_had(tmp_path: Path, kind: str) -> None:
+    today = {"eomt": JoinedClassTokensSpec(cells=2), "eomt-queries": EoMTSpec(cells=2)}[kind]
+    recipe = read_recipe(write(tmp_path, decoder=today.model_dump())).model_dump(mode="json")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    assert read_recipe(str(path)).model.decoder == today
+    recipe["model"]["decoder"]["kind"] = kind
+    path.write_text(yaml.safe_dump(recipe))
+    assert read_recipe(str(path)).model.decoder == today
+    recipe["model"]["decoder"] = "eomt"  # by hand
+    path.write_text(yaml.safe_dump(recipe))
+    assert read_recipe(str(path)).model.decoder == EoMTSpec()
+
+
+def test_a_former_name_of_a_packaged_recipe_is_answered_with_the_new_one() -> None:
+    with pytest.raises(UserError, match="no recipe 'street-eomt', it is now 'street-class-tokens'"):
+        read_recipe("street-eomt")
+
+
+def test_a_former_name_of_a_decoder_is_answered_with_the_new_one(tmp_path: Path) -> None:
+    for given in ("eomt-queries", {"kind": "eomt-queries"}):
+        with pytest.raises(UserError, match=r"model\.decoder eomt-queries is now eomt$"):
+            read_recipe(write(tmp_path), {"model": {"decoder": given}})
 
 
 def test_a_setting_that_0_1_0_refused_for_a_decoder_still_is(tmp_path: Path) -> None:
@@ -164,6 +208,27 @@ def test_a_run_of_0_1_0_is_resumed_as_the_run_it_was(data_set: Path) -> None:
     resume()
     with pytest.raises(UserError, match=r"recipe\.model\.decoder\.dropout: 0\.0 -> 0\.2;"):
         resume(dropout=0.2)
+
+
+def test_a_run_that_began_under_a_former_name_is_resumed_as_no_other_model(data_set: Path) -> None:
+    def resume(**decoder: object) -> None:
+        model = {"encoder_depth": 2, "decoder": decoder}
+        recipe = make_recipe(data_set, model=model, data={"val": None}, schedule={"steps": 2})
+        is_there = (data_set / "run").exists()
+        run_training(recipe, data_set / "run", "cpu", resume=is_there, allow_config_change=is_there)
+
+    joined = FORMER_SETTINGS | {"kind": "joined-class-tokens"}
+    resume(**joined)
+    found, _ = read_newest(data_set / "run" / "checkpoints")
+    found.facts["run"]["recipe"]["model"]["decoder"] = FORMER_SETTINGS
+    write_checkpoint(data_set / "run" / "checkpoints", found)
+    resume(**joined)
+    answers = (
+        r"decoder\.kind: joined-class-tokens -> eomt; .*to resume it, set model\.decoder to "
+        r"joined-class-tokens, which it called eomt, or start a new run with another --out"
+    )
+    with pytest.raises(UserError, match=answers):
+        resume(**FORMER_SETTINGS)
 
 
 def test_recipes_are_read_without_torch() -> None:

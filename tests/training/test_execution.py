@@ -100,17 +100,22 @@ def test_deterministic_is_on_for_the_run_alone(data_set: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("execution", "precision", "problem"),
+    ("execution", "changes", "problem"),
     [
-        (Execution(fsdp=True), "float16", "set precision to bfloat16"),
-        (Execution(fsdp=True, compile=True), "float32", "do not go together"),
+        (Execution(fsdp=True), {"precision": "float16"}, "set precision to bfloat16"),
+        (Execution(fsdp=True, compile=True), {}, "do not go together"),
+        (
+            Execution(fsdp=True),
+            {"loss": {"teacher": {"model": "average"}}, "ema_decay": 0.9},
+            "needs all of it; omit --fsdp",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(
-    execution: Execution, precision: str, problem: str
+    execution: Execution, changes: dict, problem: str, data_set: Path
 ) -> None:
     with pytest.raises(UserError, match=problem):
-        check_execution(execution, precision, num_processes=2)
+        check_execution(execution, make_recipe(data_set, **changes), num_processes=2)
 
 
 def test_compiling_without_a_compiler_says_so_before_anything_else(
@@ -130,7 +135,7 @@ def test_compiling_without_a_compiler_says_so_before_anything_else(
 @pytest.mark.filterwarnings("ignore")  # of torch's own compiler
 def test_a_compiled_model_follows_the_plain_one(data_set: Path) -> None:
     try:
-        check_execution(Execution(compile=True), "float32", 1)
+        check_execution(Execution(compile=True), make_recipe(data_set), 1)
     except UserError as error:
         pytest.skip(str(error))
     recipe = make_recipe(

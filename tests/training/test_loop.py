@@ -30,9 +30,9 @@ from tests.helpers.runs import (
 LATER_DECODERS = (
     {"kind": "multi-linear", "blocks": 2},
     {"kind": "atm", "blocks": 2},
-    {"kind": "eomt", "blocks": 1, "cells": 2},
+    {"kind": "joined-class-tokens", "blocks": 1, "cells": 2},
 )
-QUERIES = {"kind": "eomt-queries", "queries": 5, "blocks": 1, "doublings": 1, "cells": 4}
+QUERIES = {"kind": "eomt", "queries": 5, "blocks": 1, "doublings": 1, "cells": 4}
 FEW_POINTS = {"queries": {"points": 500}}
 
 
@@ -126,7 +126,7 @@ def test_class_tokens_see_all_patches_from_the_start_if_the_recipe_says_so(
         return train_step(model, *given)
 
     monkeypatch.setattr(loop, "train_step", look)
-    model = {"decoder": {"kind": "eomt", "blocks": 1, **masking}}
+    model = {"decoder": {"kind": "joined-class-tokens", "blocks": 1, **masking}}
     run_training(make_recipe(data_set, model=model, data={"val": None}), data_set / "run", "cpu")
     assert any(seen) == are_masked
 

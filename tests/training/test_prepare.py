@@ -33,13 +33,13 @@ def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_
             "linear": {},
             "multi-linear": {},
             "atm": {"blocks": 2, "dim": 64},
-            "eomt": {},
+            "joined-class-tokens": {},
         }.items()
     }
     assert all(decoder.kind == name for name, decoder in found.items())
     assert found["multi-linear"].blocks == 4
     assert (found["atm"].blocks, found["atm"].dim) == (2, 64)
-    assert (found["eomt"].blocks, found["eomt"].cells) == (4, 4)
+    assert (found["joined-class-tokens"].blocks, found["joined-class-tokens"].cells) == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_each_decoder_is_built_with_what_is_asked_and_else_its_own_defaults(tmp_
         ({"decoder": {"kind": "mask", "masking": False}}, {}, r"decoder\.mask\.masking"),
         ({"decoder": {"kind": "atm", "blocks": 5}}, {}, "asks for 5 blocks .*but it has 4"),
         (
-            {"decoder": "eomt", "encoder_depth": 2},
+            {"decoder": "joined-class-tokens", "encoder_depth": 2},
             {},
-            r"eomt.* 4 blocks.*has 2; set decoder\.blocks",
+            r"joined-class-tokens.* 4 blocks.*has 2; set decoder\.blocks",
         ),
         ({}, {"frozen_blocks": 5}, "frozen_blocks is 5.*only 4 blocks; `all`"),
     ],

@@ -68,7 +68,7 @@ def scores(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["mask", "eomt", "eomt-queries"])
+@pytest.mark.parametrize("decoder", ["mask", "joined-class-tokens", "eomt"])
 def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder: str) -> None:
     settings = {"dim": 64} if decoder == "mask" else {"blocks": 2}
     model = {**RANDOM["model"], "decoder": {"kind": decoder, **settings}}

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from segmenter.checkpoints import load
-from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
 from segmenter.recipe.loss import LossRecipe
@@ -14,7 +13,7 @@ from segmenter.training.optimizer import learning_rate, make_optimizer, set_lear
 from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.paths import GOLDEN
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import batch_of, make_recipe
 
 FOLDER = GOLDEN / "paddleseg_train"
 SCHEDULE = ScheduleRecipe(steps=160_000, power=0.9, final_lr=1e-5)
@@ -47,7 +46,7 @@ def test_six_steps_follow_paddlesegs_losses_rates_and_final_logits() -> None:
         set_learning_rate(optimizer, rate)
         images = torch.from_numpy(golden[f"image_{step}"]) * 127.5 + 127.5  # normalised in the file
         labels = torch.from_numpy(golden[f"mask_{step}"]).long()
-        batch = Batch(images, labels, torch.arange(2))
+        batch = batch_of(images, labels)
         result = train_step(in_training, optimizer, batch, recipe, loss)
         assert result.loss == pytest.approx(expected_loss, abs=1e-4)
     with torch.no_grad():

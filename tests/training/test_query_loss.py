@@ -12,7 +12,7 @@ import segmenter
 from segmenter.classes import Classes
 from segmenter.model import Segmenter
 from segmenter.model.decoders.decoder import QueryPrediction
-from segmenter.model.decoders.eomt_queries import EoMTQueries, mask_probabilities
+from segmenter.model.decoders.eomt import EoMT, mask_probabilities
 from segmenter.recipe.loss import QueryLossRecipe
 from segmenter.training.parallel import DistributedModel, Outputs
 from segmenter.training.query_loss import QueryLoss
@@ -113,7 +113,7 @@ def test_a_training_step_is_that_of_transformers(tmp_path: Path, progress: float
     theirs = transformers.EomtForUniversalSegmentation.from_pretrained(folder).train()
     theirs.criterion.empty_weight[-1] = 0.1  # the golden file has 1
     ours = segmenter.load(folder).requires_grad_().train()
-    assert isinstance(ours.decoder, EoMTQueries)
+    assert isinstance(ours.decoder, EoMT)
     ours.decoder.before_step(progress)
     theirs.attn_mask_probs.copy_(torch.tensor(ours.decoder.mask_probabilities))
     draws = torch.rand(2, 12)  # as transformers draws them, in each block anew
@@ -251,8 +251,8 @@ def test_masks_are_annealed_in_the_steps_of_the_published_runs() -> None:
 
 
 def test_a_masked_query_sees_its_patches_and_all_other_tokens() -> None:
-    decoder = Segmenter(make_spec(decoder="eomt-queries")).decoder
-    assert isinstance(decoder, EoMTQueries)
+    decoder = Segmenter(make_spec(decoder="eomt")).decoder
+    assert isinstance(decoder, EoMT)
     masks = torch.full((1, 5, 4, 8), -1.0)
     masks[:, :, :2] = 1  # of 2 x 4 patches, the first row
     assert decoder.mask_bias(masks, (2, 4), 14, 0) is None
@@ -267,16 +267,16 @@ def test_a_masked_query_sees_its_patches_and_all_other_tokens() -> None:
     ("decoder", "loss", "note"),
     [
         (
-            "eomt-queries",
+            "eomt",
             {"lovasz": 1.0},
-            "loss.lovasz: not used, because the decoder eomt-queries",
+            "loss.lovasz: not used, because the decoder eomt",
         ),
         (
             "linear",
             {"queries": {"mask": 1.0}},
             "loss.queries: not used, because the decoder linear",
         ),
-        ("eomt-queries", {"queries": {"points": 50}}, ""),
+        ("eomt", {"queries": {"points": 50}}, ""),
         ("linear", {"lovasz": 1.0}, ""),
     ],
 )
@@ -287,7 +287,7 @@ def test_terms_that_are_not_used_are_told(
     loss: dict[str, object],
     note: str,
 ) -> None:
-    settings = {"blocks": 1, "queries": 4} if decoder == "eomt-queries" else {}
+    settings = {"blocks": 1, "queries": 4} if decoder == "eomt" else {}
     model = {"decoder": {"kind": decoder, **settings}}
     recipe = make_recipe(data_set, model=model, loss=loss, schedule={"steps": 1})
     run_training(recipe, data_set / "run", "cpu")

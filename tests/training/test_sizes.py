@@ -146,4 +146,4 @@ def test_a_run_stores_what_was_chosen_and_resumes_with_it(
     text = (here / "run/recipe.yaml").read_text()
     (here / "run/recipe.yaml").write_text(text.replace("short_side: 448", "short_side: 464"))
     recipe = sizes_so_far(read_recipe("finetune"), here / "run")
-    assert (recipe.auto, recipe.protocol.short_side) == ((), 464)
+    assert (recipe.auto, recipe.protocol.short_side) == ({}, 464)

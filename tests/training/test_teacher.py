@@ -14,6 +14,7 @@ import segmenter
 from segmenter import UserError
 from segmenter.model import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
+from segmenter.training.ema import WeightAverage
 from segmenter.training.parallel import Outputs
 from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
@@ -21,6 +22,7 @@ from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
 from tests.helpers.runs import (
     EVERYTHING_RANDOM,
+    batch_of,
     equal,
     log,
     make_recipe,
@@ -31,6 +33,7 @@ from tests.helpers.runs import (
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
 
 QUIET = {"data": {"val": None}}
+IGNORED = 255
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,9 @@ def random_outputs(*shape: int) -> Outputs:
     return outputs(torch.randn(*shape) * 3, torch.randn(shape[0], 6, 8))
 
 
-def a_teacher(**fields: float) -> Teacher:
-    return Teacher(Segmenter(make_spec()), TeacherRecipe(model="x", **fields))
+def a_teacher(**fields: object) -> Teacher:
+    recipe = TeacherRecipe.model_validate({"model": "x"} | fields)
+    return Teacher(Segmenter(make_spec()), recipe, IGNORED)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -102,6 +106,45 @@ def test_who_answers_as_the_teacher_does_has_nothing_to_learn() -> None:
     for each in given:
         assert each.grad is not None
         assert float(each.grad.abs().max()) < 1e-7
+
+
+def test_pixels_below_the_confidence_have_no_divergence() -> None:
+    student, wanted = random_outputs(2, 3, 4, 5), random_outputs(2, 3, 4, 5)
+    highest = wanted.logits.softmax(dim=1).amax(dim=1)
+    limit = float(highest.median())
+    logits = student.logits.where((highest >= limit)[:, None], wanted.logits)
+    expected = a_teacher().loss(outputs(logits, student.tokens), wanted, 1.0)
+    found = a_teacher(confidence=limit).loss(student, wanted, 1.0)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert float(a_teacher(confidence=1.0).loss(student, wanted, 1.0)) == 0
+
+
+def labels_by(teacher: Teacher, **changes: Tensor) -> Tensor:
+    torch.manual_seed(4)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    batch = batch_of(images, torch.full((4, 32, 32), IGNORED))._replace(**changes)
+    return teacher.label(batch, torch.float32, part_size=3).labels
+
+
+def test_a_teacher_labels_what_it_is_confident_of_in_crops_without_masks() -> None:
+    given = {"targets": "labels", "unlabelled": "x"}
+    every = torch.ones(4, dtype=torch.int64)
+    sure = a_teacher(**given)
+    found = labels_by(sure, unlabelled=every)
+    assert not (found == IGNORED).any()
+    halves = a_teacher(**given, confidence=0.34)
+    halves.model.load_state_dict(sure.model.state_dict())
+    kept = labels_by(halves, unlabelled=every)
+    assert 0 < (kept == IGNORED).sum() < kept.numel()
+    assert torch.equal(kept[kept != IGNORED], found[kept != IGNORED])
+
+
+def test_a_teacher_leaves_masks_as_they_are() -> None:
+    teacher = a_teacher(targets="labels", unlabelled="x")
+    every = torch.ones(4, dtype=torch.int64)
+    assert (labels_by(teacher, unlabelled=0 * every) == IGNORED).all()
+    masks = torch.randint(0, 3, (4, 32, 32))
+    assert torch.equal(labels_by(teacher, unlabelled=every, labels=masks), masks)
 
 
 def test_the_parts_of_a_batch_add_up() -> None:
@@ -171,6 +214,89 @@ def test_two_processes_and_two_parts_are_taught_as_one_is(data_set: Path, taught
     assert_same_trajectory(found["one"], found["parts"])
 
 
+MOVING = {
+    "model": "average",
+    "targets": "labels",
+    "confidence": 0.4,
+    "unlabelled_crops": 0.5,
+    "strong": True,
+}
+
+
+def moving(taught: dict) -> dict[str, object]:
+    return MOVING | {"unlabelled": taught["unlabelled"]}
+
+
+@pytest.mark.parametrize("decoder", ["linear", {"kind": "pmt", "blocks": 1, "features": 2}])
+def test_a_run_with_a_moving_teacher_that_is_stopped_equals_an_unbroken_one(
+    data_set: Path, taught: dict, monkeypatch: pytest.MonkeyPatch, decoder: object
+) -> None:
+    changes = EVERYTHING_RANDOM | {"model": {"drop_path": 0.3, "decoder": decoder}}
+    recipe = make_recipe(data_set, **changes, loss={"teacher": moving(taught)}, **QUIET)
+    run_training(recipe, data_set / "unbroken", "cpu")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            run_training(recipe, data_set / "broken", "cpu")
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert equal(data_set / "unbroken", data_set / "broken")
+    weak = make_recipe(
+        data_set, **changes, loss={"teacher": moving(taught) | {"strong": False}}, **QUIET
+    )
+    run_training(weak, data_set / "weak", "cpu")
+    assert not equal(data_set / "unbroken", data_set / "weak")
+
+
+def test_the_average_of_the_weights_moves_its_teacher_along() -> None:
+    model = Segmenter(make_spec())
+    average = WeightAverage(model, 0.9)
+    teacher = Teacher(average.averaged(model), TeacherRecipe(model="average"), IGNORED)
+    first = {name: each.clone() for name, each in teacher.model.state_dict().items()}
+    model.load_state_dict({name: each + 1 for name, each in model.state_dict().items()})
+    average.update(model, 50)
+    moved = teacher.model.state_dict()
+    assert not torch.equal(moved["decoder.project.bias"], first["decoder.project.bias"])
+    assert all(torch.equal(each, average.tensors[name]) for name, each in moved.items())
+    average.restore(first, model)
+    assert all(torch.equal(each, first[name]) for name, each in teacher.model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_two_processes_and_two_parts_move_their_teacher_as_one_does(
+    data_set: Path, taught: dict
+) -> None:
+    found = {}
+    for name, (count, accumulate) in {"one": (1, 1), "two": (2, 1), "parts": (1, 2)}.items():
+        recipe = make_recipe(
+            data_set,
+            loss={"teacher": moving(taught)},
+            **QUIET,
+            accumulate=accumulate,
+            ema_decay=0.9,
+        )
+        assert drive(recipe, data_set / name, count) == 0
+        found[name] = trace(data_set / name, count)
+    assert_same_trajectory(found["one"], found["two"])
+    assert_same_trajectory(found["one"], found["parts"])
+
+
+@pytest.mark.parametrize(
+    ("teacher", "problem"),
+    [
+        ({"model": "average"}, "set ema_decay"),
+        ({"model": "x", "targets": "labels"}, "name their folder as loss.teacher.unlabelled"),
+        ({"model": "x", "strong": True}, "name their folder as loss.teacher.unlabelled"),
+        (
+            {"model": "x", "targets": "labels", "unlabelled": "y", "temperature": 2.0},
+            "loss.teacher.temperature belongs to targets: probabilities",
+        ),
+    ],
+)
+def test_what_no_teacher_can_do_is_refused(data_set: Path, teacher: dict, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        make_recipe(data_set, loss={"teacher": teacher})
+
+
 def test_another_teacher_is_another_run(data_set: Path, taught: dict) -> None:
     teacher = data_set / "teacher.safetensors"
     shutil.copy(taught["model"], teacher)
@@ -188,7 +314,7 @@ def test_a_teacher_of_other_classes_is_refused(data_set: Path, tmp_path: Path) -
     other = tmp_path / "four.safetensors"
     segmenter.save(Segmenter(make_spec(num_classes=4)), other)
     recipe = make_recipe(data_set, loss={"teacher": {"model": str(other)}}, **QUIET)
-    with pytest.raises(UserError, match=r"knows the classes class-0, .*must know the same"):
+    with pytest.raises(UserError, match=r"has the classes class-0, .*the same classes"):
         run_training(recipe, data_set / "run", "cpu")
     assert not (data_set / "run").exists()
 
@@ -204,7 +330,7 @@ def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> No
         model={"decoder": {"kind": "multi-linear", "blocks": 2}},
         loss={"teacher": taught | {"tokens": 1.0}},
     )
-    with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, which leaves"):
+    with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, or"):
         run_training(recipe, data_set / "run", "cpu")
     assert not (data_set / "run").exists()
 
@@ -213,7 +339,7 @@ def test_a_folder_without_images_is_refused(data_set: Path, taught: dict, tmp_pa
     (tmp_path / "empty").mkdir()
     given = taught | {"unlabelled": str(tmp_path / "empty")}
     recipe = make_recipe(data_set, loss={"teacher": given}, **QUIET)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match=r"loss\.teacher\.unlabelled: .*holds no image"):
         run_training(recipe, data_set / "run", "cpu")
 
 

@@ -87,6 +87,7 @@ class FitKeywords(TypedDict, total=False):
     images: str | None
     masks: str | None
     pairing_note: bool
+    bands: Sequence[int] | Literal["all"] | None
     split: str | None
     short_side: int | None
     shifts: Literal[1, 2, 4]

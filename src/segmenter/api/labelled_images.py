@@ -63,7 +63,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
     others = tuple(each for each in folder.problems if each.kind not in _UNLABELLED)
     used = replace(folder, splits={"fit": items}, problems=others)
     stated = folder.classes.image
-    image = find_image_spec([item.image for item in items], None, stated)
+    image = find_image_spec([item.image for item in items], which.bands, stated)
     used = replace(used, classes=folder.classes.with_image(image))
     found = read_training_data(used, items, (), workers=os.cpu_count() or 1, max_unreadable=None)
     for finding in group(each for each in found.problems if each.kind != _COUNTED):

@@ -84,7 +84,7 @@ def run_training(
     check_devices(hardware.devices, described)
     num_processes = max(hardware.devices or 1, described.count)
     check_division(recipe.batch_size, recipe.accumulate, num_processes)
-    check_execution(execution, recipe.precision, num_processes)
+    check_execution(execution, recipe, num_processes)
     if num_processes > described.count:
         device_name(hardware.device, num_processes)  # refused here, not by each of them
         return _run_in_processes(recipe, run, hardware.device, num_processes, execution)

@@ -16,6 +16,7 @@ from segmenter.errors import UserError
 from segmenter.files.names import shortened, text_problem
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_BAND, _BETWEEN_BANDS = re.compile(r"[1-9][0-9]{0,2}"), re.compile(r"[\[\],]")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -46,6 +47,25 @@ def convert_strictly(type_: Any, tokens: Sequence[Token]) -> Any:
         if problem:
             raise WordError(token, problem)
     return cyclopts.convert(type_, tokens)
+
+
+def convert_bands(_type: object, tokens: Sequence[Token]) -> tuple[int, ...] | str:
+    """Convert `all`, or numbers of bands such as `4 3 2` or `[4, 3, 2]`.
+
+    Raises:
+        WordError: If it is something else.
+    """
+    text = " ".join(token.value for token in tokens)
+    words = _BETWEEN_BANDS.sub(" ", text).split()
+    if words == ["all"]:
+        return "all"
+    if not words or not all(_BAND.fullmatch(word) for word in words):
+        raise WordError(
+            tokens[-1],
+            "takes a whole number from 1 for each band, such as 4 3 2, or all, got "
+            f"{shortened(text)}",
+        )
+    return tuple(map(int, words))
 
 
 def _leaves(type_: Any) -> Iterator[Any]:

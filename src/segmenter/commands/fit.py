@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from segmenter import options
-from segmenter.commands.flags import Device, flat
+from segmenter.commands.flags import Device, FitData, FitDataFlags, flat
 
 
 def fit(
@@ -15,7 +15,7 @@ def fit(
     *,
     out: Path,
     start: Annotated[str, Parameter(name="--from")] = options.DEFAULT_START,
-    which: Annotated[options.FitData, flat("Data")] = options.FitData(),
+    which: FitData = FitDataFlags(),
     fit: Annotated[options.FitOptions, flat("Fit")] = options.FitOptions(),
     device: Device = options.Device(),
     output: Annotated[options.FitOutput, flat("Output")] = options.FitOutput(),
@@ -25,7 +25,7 @@ def fit(
     Args:
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
             one. Images without a mask are left out.
-        out: The model to write, by custom `NAME.safetensors`.
+        out: The model to write, by convention `NAME.safetensors`.
         start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
             model; its encoder stays as it is.
     """

@@ -2,11 +2,12 @@
 
 from dataclasses import make_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from segmenter import options
+from segmenter.commands.arguments import convert_bands
 from segmenter.runtimes.table import Precision, RuntimeName
 
 
@@ -31,7 +32,15 @@ def _retyped(kind: type, **types: Any) -> type:
 
 if TYPE_CHECKING:
     ComputeFlags = SharedCompute = options.Compute
+    BandFlags, FitDataFlags = options.BandChoice, options.FitData
 else:
+    _Bands = Annotated[
+        tuple[int, ...] | Literal["all"] | None,
+        Parameter(converter=convert_bands, n_tokens=-1, consume_multiple=1),
+    ]
+    BandFlags, FitDataFlags = (
+        _retyped(each, bands=_Bands) for each in (options.BandChoice, options.FitData)
+    )
     ComputeFlags = _retyped(options.Compute, runtime=RuntimeName | None, precision=Precision | None)
     # For commands without a flag for merging tokens, or with one for each model.
     SharedCompute = _retyped(
@@ -47,6 +56,8 @@ ScoredModel = Annotated[
     str, Parameter(help=f"{_MODEL} A folder of label maps, as `predict` saves them, is scored too.")
 ]
 Data = Annotated[options.Data, flat("Data")]
+Bands = Annotated[BandFlags, flat("Data")]
+FitData = Annotated[FitDataFlags, flat("Data")]
 Pairs = Annotated[options.Pairs, flat("Data")]
 ScoredData = Annotated[options.ScoredData, flat("Data")]
 Views = Annotated[options.Views, flat("Evaluation protocol")]

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from segmenter.commands.flags import SharedCompute, flat
+from segmenter.commands.flags import BandFlags, Bands, SharedCompute, flat
 
 
 def label(
@@ -16,6 +16,7 @@ def label(
     model: str | None = None,
     order: Path | None = None,
     port: Annotated[int, Parameter(validator=Number(gte=1, lte=65535))] = 8000,
+    data: Bands = BandFlags(),
     compute: Annotated[SharedCompute, flat("Computation")] = SharedCompute(),
 ) -> None:
     """Run `segmenter label`.
@@ -28,6 +29,7 @@ def label(
         order: File that `suggest --json` wrote; its images come first, in its order.
         port: Port to listen on; the page is reached from this machine alone.
     """
-    from segmenter.extras.labelling.start_labelling import run_labelling
+    from segmenter.extras.labelling.start_labelling import Proposals, run_labelling
 
-    run_labelling(folder, port, start=start, model=model, order=order, compute=compute)
+    proposals = Proposals(start=start, model=model)
+    run_labelling(folder, port, proposals, bands=data.bands, order=order, compute=compute)

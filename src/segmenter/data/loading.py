@@ -51,9 +51,25 @@ class Batch(NamedTuple):
     """Class indices, or the ignore index."""
     positions: Int64[Tensor, " batch"]
     """Position of each crop in the stream."""
+    unlabelled: Int64[Tensor, " batch"]
+    """1 for crops of images without masks, else 0."""
+    strong: Shaped[Tensor, "batch channels height width"]
+    """Input of the student where a teacher sees `images`: the same, or a strong view of it."""
 
 
-class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
+class Crop(NamedTuple):
+    """A crop of a stream."""
+
+    sample: Sample
+    unreadable: tuple[Unreadable, ...]
+    """Images that were replaced on the way to it."""
+    strong: Shaped[ndarray, "height width channels"]
+    """A strong view of the image, or the image itself."""
+    is_unlabelled: bool
+    """True if it is of an image without a mask."""
+
+
+class SampleStream(Dataset[Crop]):
     """Crops by position: each epoch visits every item once, in an order of its own.
 
     Args:
@@ -65,6 +81,7 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         pixel_counts: Pixels of each class in each item.
         unlabelled: Images without masks; all their pixels are ignored.
         unlabelled_crops: Share of crops that are taken from these, if there are any.
+        strong_views: Whether these crops have a strong view beside them.
 
     Raises:
         UserError: If `items` is empty.
@@ -80,12 +97,14 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         pixel_counts: Int64[ndarray, "items classes"],
         unlabelled: Sequence[Item] = (),
         unlabelled_crops: float = 0.0,
+        strong_views: bool = False,
     ) -> None:
         if not items:
             raise UserError("no labelled images to train on; add some, or name another split")
         self.num_labelled = len(items)
         self.items = (*items, *unlabelled)
         self.unlabelled_crops = unlabelled_crops if unlabelled else 0.0
+        self.strong_views = strong_views
         self.classes = classes
         self.transform = transform
         self.seed = seed
@@ -100,13 +119,10 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
             int(index): np.flatnonzero(pixel_counts[:, index]) for index in self.rare_classes
         }
 
-    def __getitem__(self, position: int) -> tuple[Sample, tuple[Unreadable, ...]]:
-        """The crop at a position, 0 or above, without end.
+    def __getitem__(self, position: int) -> Crop:
+        """Return the crop at a position, 0 or above, without end.
 
         An image that cannot be read is replaced by one that is drawn for this position.
-
-        Returns:
-            The crop, and what was replaced on the way to it.
 
         Raises:
             UserError: If five replacements in a row cannot be read either.
@@ -117,14 +133,19 @@ class SampleStream(Dataset[tuple[Sample, tuple[Unreadable, ...]]]):
         unreadable: list[Unreadable] = []
         replacements = _generator(self.seed + 2, position)
         make = partial(self._make_crop, replacements=replacements, unreadable=unreadable)
-        crop = make(*self._choose(position, rng), rng)
+        index, focus_class = self._choose(position, rng)
+        crop = make(index, focus_class, rng)
         if own := draws.get("mix"):
             other = make(int(own.integers(self.num_labelled)), None, own)
             crop = mix_in(crop, other, self.transform.augment.mix_area, own)
         if (own := draws.get("paste")) and len(self.rare_classes):
-            index, rare_class = self._choose_rare(own)
-            crop = paste_class(crop, make(index, rare_class, own), rare_class)
-        return crop, tuple(unreadable)
+            chosen, rare_class = self._choose_rare(own)
+            crop = paste_class(crop, make(chosen, rare_class, own), rare_class)
+        is_unlabelled = index >= self.num_labelled
+        strong = crop.image
+        if self.strong_views and is_unlabelled:
+            strong = self.transform.strong_view(crop.image, own_generator(rng, "strong"))
+        return Crop(crop, tuple(unreadable), strong, is_unlabelled)
 
     def _make_crop(
         self,
@@ -250,20 +271,25 @@ def _start_reading(
         for positions in batches:
             taken: list[Bytes] = []
             parts = _read_batch(stream, positions, partial(_take, taken))
-            yield _Read(_views(taken[0], parts.shape, parts.dtype), parts.unreadable)
+            yield _Read(_views(taken[0], parts), parts.unreadable)
         return
     read = partial(_read_batch, stream)
     with contextlib.closing(read_in_processes(read, batches, workers, is_stopping)) as found:
         for parts, memory in found:
-            yield _Read(_views(memory, parts.shape, parts.dtype), parts.unreadable)
+            yield _Read(_views(memory, parts), parts.unreadable)
 
 
 def bytes_ahead(
-    batch_size: int, crop_size: int, channels: int, workers: int, itemsize: int = 1
+    batch_size: int,
+    crop_size: int,
+    channels: int,
+    workers: int,
+    dtype: torch.dtype = torch.uint8,
+    num_views: int = 1,
 ) -> int:
-    """Bytes of the batches that are on their way at most; `itemsize` bytes a value."""
-    shape = (batch_size, channels, crop_size, crop_size)
-    return workers * BATCHES_AHEAD * _num_bytes(shape, itemsize)
+    """Return how many bytes the batches take that are on their way at most."""
+    parts = _Parts((batch_size, channels, crop_size, crop_size), dtype, num_views)
+    return workers * BATCHES_AHEAD * parts.num_bytes
 
 
 def _names(stream: SampleStream, positions: range) -> str:
@@ -296,35 +322,51 @@ class _Parts(NamedTuple):
     """Of the images: batch, channels, height, width."""
     dtype: torch.dtype
     """Of the images: uint8 or float32."""
-    unreadable: tuple[Unreadable, ...]
+    num_views: int
+    """Of each image."""
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the batch."""
+        size, _, height, width = self.shape
+        return self.num_views * self.num_image_bytes + 8 * size * (height * width + 2)
+
+    @property
+    def num_image_bytes(self) -> int:
+        """Size of one view of all images."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def _read_batch(stream: SampleStream, positions: list[int], take: TakeMemory) -> _Parts:
     """Put crops side by side, channels first, into memory that whoever trains sees too."""
-    samples, unreadable = zip(*(stream[each] for each in positions), strict=True)
-    height, width, channels = samples[0].image.shape
-    shape = (len(samples), channels, height, width)
-    dtype = torch.uint8 if samples[0].image.dtype == np.uint8 else torch.float32
-    batch = _views(take(_num_bytes(shape, dtype.itemsize)), shape, dtype)
-    for index, sample in enumerate(samples):
-        cv2.split(sample.image, list(batch.images[index].numpy()))
-        batch.labels[index].numpy()[:] = sample.labels
+    crops = [stream[each] for each in positions]
+    height, width, channels = crops[0].sample.image.shape
+    dtype = torch.uint8 if crops[0].sample.image.dtype == np.uint8 else torch.float32
+    unreadable = tuple(each for crop in crops for each in crop.unreadable)
+    num_views = 2 if stream.strong_views else 1
+    parts = _Parts((len(crops), channels, height, width), dtype, num_views, unreadable)
+    batch = _views(take(parts.num_bytes), parts)
+    for index, crop in enumerate(crops):
+        cv2.split(crop.sample.image, list(batch.images[index].numpy()))
+        if stream.strong_views:
+            cv2.split(crop.strong, list(batch.strong[index].numpy()))
+        batch.labels[index].numpy()[:] = crop.sample.labels
     batch.positions[:] = torch.tensor(positions, dtype=torch.int64)
-    return _Parts(shape, dtype, sum(unreadable, ()))
+    batch.unlabelled[:] = torch.tensor([crop.is_unlabelled for crop in crops])
+    return parts
 
 
-def _views(memory: Bytes, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Batch:
-    """A batch that lies in one piece of memory: labels, positions, images."""
-    size, _, height, width = shape
-    num_images = math.prod(shape) * dtype.itemsize
-    numbers = memory[:-num_images].view(torch.int64)
-    labels = numbers[:-size].view(size, height, width)
-    return Batch(memory[-num_images:].view(dtype).view(shape), labels, numbers[-size:])
-
-
-def _num_bytes(shape: tuple[int, int, int, int], itemsize: int) -> int:
-    size, _, height, width = shape
-    return math.prod(shape) * itemsize + 8 * size * (height * width + 1)
+def _views(memory: Bytes, parts: _Parts) -> Batch:
+    """Return a batch that lies in one piece of memory: numbers first, then images."""
+    size, _, height, width = parts.shape
+    image_sizes = [parts.num_image_bytes] * parts.num_views
+    numbers, *views = memory.split([len(memory) - sum(image_sizes), *image_sizes])
+    labels, positions, unlabelled = numbers.view(torch.int64).split(
+        [size * height * width, size, size]
+    )
+    images, strong = (view.view(parts.dtype).view(parts.shape) for view in (views[0], views[-1]))
+    return Batch(images, labels.view(size, height, width), positions, unlabelled, strong)
 
 
 def _take(taken: list[Bytes], size: int) -> Bytes:

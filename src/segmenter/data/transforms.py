@@ -30,6 +30,19 @@ from segmenter.recipe import AugmentRecipe
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
+STRONG = AugmentRecipe(
+    crop_size=1,  # not used: the crop is placed already
+    color="segmenter",
+    gamma=0.5,
+    gamma_limit=2.0,
+    grey=0.2,
+    blur=0.5,
+    blur_sigma=2.0,
+    noise=0.5,
+    cutout=0.5,
+    cutout_size=0.5,
+)
+"""Changes of a strong view. UniMatch V2 has the same changes of colour and a CutMix."""
 _MAX_DRAWS = 10
 _GREY = 127.5
 _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize costs 1
@@ -78,6 +91,28 @@ class CropTransform:
         levels = jitter_levels(self.image.stretch(image), self.augment.color, rng)
         padded = self._pad(*self._change(levels, labels, draws))
         return Sample(self.image.unstretch(padded.image), padded.labels)
+
+    def strong_view(
+        self, image: Shaped[ndarray, "height width channels"], rng: np.random.Generator
+    ) -> Shaped[ndarray, "height width channels"]:
+        """Return a crop with other colours and sharpness, and a square cut out at times.
+
+        Every pixel that is not cut out stays in its place, so what is known of the crop holds for
+        its strong view.
+
+        Args:
+            image: A finished crop.
+            rng: The only source of randomness.
+        """
+        draws = draw_operations(STRONG, rng)
+        fill = self._fill(image.shape[2])
+        jitter = jitter_colors if self.image is None else jitter_levels
+        levels = image if self.image is None else self.image.stretch(image)
+        levels = change_pixels(jitter(levels, STRONG.color, rng), STRONG, fill, draws)
+        if "cutout" in draws:
+            labels = np.zeros(image.shape[:2], np.uint8)
+            levels, _ = cut_out(levels, labels, STRONG, (fill, 0), draws["cutout"])
+        return levels if self.image is None else self.image.unstretch(levels)
 
     def _change(
         self,

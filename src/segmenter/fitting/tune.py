@@ -1,13 +1,15 @@
 """Tune the last blocks of a fitted model for a time, as the recipe `finetune` does.
 
 The learning rate is a function of the time that has gone by, so a slow machine takes fewer steps of
-the same schedule.
+the same schedule. Classes weigh as they do in the fit: pixels that all weigh alike would unlearn
+the rare classes within some dozen steps.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
@@ -15,6 +17,7 @@ from segmenter.data.folder import Item
 from segmenter.data.loading import make_loader
 from segmenter.data.unreadable import Unreadable
 from segmenter.errors import UserError
+from segmenter.fitting.left_out import BALANCE
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import has_bfloat16
@@ -59,10 +62,11 @@ def tune(
     Raises:
         UserError: If an image cannot be read, or one crop alone does not fit into memory.
     """
-    recipe = _timed(recipe, model)
+    recipe = _timed(recipe, model, pixel_counts.sum(axis=0))
     tuned = Segmenter(model.spec).to(model.mean.device)
     tuned.load_state_dict(model.state_dict())
     freeze(tuned.train(), recipe.optimizer)
+    tuned.decoder.eval()  # its weights belong to the statistics of the fit, which so stay
     choose_attention(tuned, recipe.precision)
     optimizer = make_optimizer(tuned, recipe.optimizer)
     average = WeightAverage(tuned, recipe.ema_decay)
@@ -92,18 +96,25 @@ def tune(
     return average.averaged(tuned)
 
 
-def _timed(recipe: Recipe, model: Segmenter) -> Recipe:
-    """Return the recipe with a schedule in parts of the time, and the first blocks frozen."""
+def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
+    """Return the recipe with a schedule in parts of the time, and the first blocks frozen.
+
+    The loss has the weights of the fit, 1 on average over the pixels.
+    """
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
     frozen = int(model.spec.encoder.depth * _FROZEN)
     schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
+    weights = np.maximum(pixel_counts, 1.0) ** -BALANCE
+    weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
+    loss = {"class_weights": tuple(weights.tolist())}
     return recipe.model_copy(
         update={
             "precision": precision,
             "optimizer": recipe.optimizer.model_copy(update={"frozen_blocks": frozen}),
             "schedule": recipe.schedule.model_copy(update=schedule),
+            "loss": recipe.loss.model_copy(update=loss),
         }
     )
 

@@ -3,20 +3,36 @@
 Names are timm's, so that `timm:NAME` finds the weights. A name without a tag is the architecture.
 """
 
+from typing import Literal, NamedTuple
+
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
 from segmenter.model.spec import EncoderSpec, Normalization
 
-_WIDTH_DEPTH = {
-    "tiny": (192, 12),
-    "small": (384, 12),
-    "small_plus": (384, 12),
-    "base": (768, 12),
-    "large": (1024, 24),
-    "large_plus": (1024, 24),
-    "huge_plus": (1280, 32),
+
+class _Size(NamedTuple):
+    width: int
+    depth: int
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    mlp_ratio: float = 4.0
+    head_dim: int = 64
+
+
+_SIZES = {
+    "tiny": _Size(192, 12),
+    "small": _Size(384, 12),
+    "small_plus": _Size(384, 12, "swiglu"),
+    "base": _Size(768, 12),
+    "large": _Size(1024, 24),
+    "large_plus": _Size(1024, 24, "swiglu"),
+    "so400m": _Size(1152, 27, mlp_ratio=3.7362, head_dim=72),
+    "huge_plus": _Size(1280, 32, "swiglu"),
+    "giant": _Size(1536, 40, "swiglu", mlp_ratio=8 / 3),
+    "7b": _Size(4096, 40, "swiglu", mlp_ratio=2.0, head_dim=128),
 }
 
+UNIT = Normalization(mean=(0,) * 3, std=(255,) * 3)
+"""TIPSv2's: 0 to 255 becomes 0 to 1."""
 HALF = Normalization(mean=(127.5,) * 3, std=(127.5,) * 3)
 """AugReg's: 0 to 255 becomes -1 to 1."""
 IMAGENET = Normalization(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -31,12 +47,15 @@ SATELLITE = Normalization(mean=(109.65, 104.805, 75.48), std=(54.315, 39.78, 36.
 
 
 def _vit(size: str, patch: int, image: int, **details: object) -> EncoderSpec:
-    width, depth = _WIDTH_DEPTH[size]
+    width, depth, mlp, mlp_ratio, head_dim = _SIZES[size]
     fields = {
         "architecture": f"vit_{size}_patch{patch}_{image}",
         "patch_size": patch,
         "embed_dim": width,
+        "head_dim": head_dim,
         "depth": depth,
+        "mlp": mlp,
+        "mlp_ratio": mlp_ratio,
         "table_grid": (image // patch, image // patch),
     }
     return EncoderSpec.model_validate(fields | details)
@@ -92,19 +111,32 @@ def _dinov2(size: str, *, registers: bool) -> EncoderSpec:
     )
 
 
-def _dinov3(size: str, *, biased: bool = False) -> EncoderSpec:
+def _tipsv2(size: str) -> EncoderSpec:
+    return _vit(
+        size,
+        14,
+        448,
+        architecture=f"vit_{size}_patch14_reg1_tipsv2",
+        num_prefix_tokens=2,
+        prefix_positions=False,
+        table_resize="bilinear",
+        table_antialias=True,
+        layer_scale=True,
+    )
+
+
+def _dinov3(size: str, suffix: str = "dinov3", *, biased: bool = False) -> EncoderSpec:
     return _vit(
         size,
         16,
         256,
-        architecture=f"vit_{size}_patch16_dinov3" + ("_qkvb" if biased else ""),
+        architecture=f"vit_{size}_patch16_{suffix}",
         num_prefix_tokens=5,
         position="rotary",
         table_grid=None,
         prefix_positions=False,
         layer_norm_eps=1e-5,
         layer_scale=True,
-        mlp="swiglu" if size.endswith("_plus") else "gelu",
         qkv_bias=biased,
     )
 
@@ -130,18 +162,28 @@ _OTHERS = (
     *(_deit(size, 224, distilled=d) for size in ("tiny", "small", "base") for d in (False, True)),
     *(_deit("base", 384, distilled=d) for d in (False, True)),
     *(_deit3(size, image) for size in ("small", "base", "large") for image in (224, 384)),
-    *(_dinov2(size, registers=reg) for size in ("small", "base", "large") for reg in (False, True)),
     *(
-        _dinov3(size, biased=biased)
+        _dinov2(size, registers=reg)
+        for size in ("small", "base", "large", "giant")
+        for reg in (False, True)
+    ),
+    *(
+        _dinov3(size, "dinov3_qkvb" if biased else "dinov3", biased=biased)
         for size in ("small", "small_plus", "base", "large", "large_plus", "huge_plus")
         for biased in (False, True)
     ),
+    _dinov3("tiny", "dinov3_qkvb", biased=True),
+    _dinov3("7b"),
+    *(_dinov3(size, "lingbot", biased=True) for size in ("small", "base", "large")),
+    _dinov3("giant", "lingbot"),
 )
+_TIPSV2 = tuple(_tipsv2(size) for size in ("base", "large", "so400m", "giant"))
 
 ARCHITECTURES: dict[str, tuple[EncoderSpec, Normalization]] = {
     **{spec.architecture: (spec, HALF) for spec in (*_AUGREG, *_SIGLIP)},
     **{spec.architecture: (spec, CLIP) for spec in _EVA02},
     **{spec.architecture: (spec, IMAGENET) for spec in _OTHERS},
+    **{spec.architecture: (spec, UNIT) for spec in _TIPSV2},
 }
 """Name -> what to build, and the normalisation that most of its weights were trained with."""
 

@@ -23,7 +23,7 @@ class AttentionMaps:
 
     The tokens are, in this order: prefix tokens (class token, distillation token, registers),
     patches row by row, class tokens. The encoder has class tokens only where the decoder puts them
-    into its last blocks (`eomt`), the decoder has no prefix.
+    into its last blocks (`joined-class-tokens`), the decoder has no prefix.
 
     Example:
         maps = segmenter.attention_maps(model, images)

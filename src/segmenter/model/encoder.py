@@ -1,7 +1,8 @@
 """The encoder: a plain vision transformer that turns an image into patch tokens (section 3.1).
 
-One class covers AugReg ViTs, DeiT (also distilled), DeiT III, SigLIP 2, EVA-02, DINOv2 and DINOv3,
-with or without register tokens; `EncoderSpec` has a field for each difference.
+One class covers AugReg ViTs, DeiT (also distilled), DeiT III, SigLIP 2, EVA-02, DINOv2, DINOv3,
+EUPE, LingBot-Vision and TIPSv2, with or without register tokens; `EncoderSpec` has a field for each
+difference.
 """
 
 import math
@@ -21,7 +22,6 @@ from segmenter.model.transformer import (
     initialize_linear_and_norm,
     rising_drop_rates,
 )
-from segmenter.numbers import HEAD_DIM
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -54,9 +54,9 @@ class Encoder(nn.Module):
                 mlp_ratio=spec.mlp_ratio,
                 layer_norm_eps=spec.layer_norm_eps,
                 qkv_bias=spec.qkv_bias,
+                head_dim=spec.head_dim,
                 layer_scale=spec.layer_scale,
-                mlp=spec.mlp,
-                mlp_norm=spec.mlp_norm,
+                mlp="swiglu-norm" if spec.mlp == "swiglu" and spec.mlp_norm else spec.mlp,
             )
             for _ in range(spec.depth)
         )
@@ -263,7 +263,8 @@ def rotary_positions(grid: Grid, spec: EncoderSpec, device: torch.device) -> Rot
     from -1 to 1 on each axis whatever the grid; baaivision/EVA, `EVA-02/asuka/rope.py`, where they
     count the patches of the grid that the encoder was trained on.
     """
-    exponents = torch.arange(HEAD_DIM // 4, device=device, dtype=torch.float32) * 4 / HEAD_DIM
+    exponents = torch.arange(spec.head_dim // 4, device=device, dtype=torch.float32)
+    exponents = exponents * 4 / spec.head_dim
     periods = spec.rotary_temperature**exponents
     steps = [torch.arange(count, device=device, dtype=torch.float32) for count in grid]
     if spec.rotary_grid is None:

@@ -12,6 +12,7 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageSpec
 from segmenter.model.decoders import DecoderSpec
+from segmenter.model.former_kinds import upgrade_spec
 from segmenter.model.protocol import EvaluationProtocol
 from segmenter.numbers import (
     CHANNELS,
@@ -25,6 +26,7 @@ from segmenter.numbers import (
     Blocks,
     Epsilon,
     Finite,
+    HeadDim,
     MlpRatio,
     Rate,
     Whole,
@@ -46,6 +48,8 @@ class EncoderSpec(BaseModel):
     patch_size: Annotated[Whole, PATCH_SIZE]
     embed_dim: Width
     depth: Blocks
+    head_dim: HeadDim = 64
+    """Channels of an attention head."""
     mlp_ratio: MlpRatio = 4.0
     in_channels: Annotated[Whole, CHANNELS] = 3
     num_prefix_tokens: Annotated[Whole, PREFIX_TOKENS] = 1
@@ -83,6 +87,10 @@ class EncoderSpec(BaseModel):
         if (self.position == "rotary") == (self.table_grid is not None):
             verb = "needs" if self.table_grid is None else "has no"
             raise ValueError(f"position {self.position!r} {verb} table_grid")
+        if self.embed_dim % self.head_dim:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not a multiple of head_dim {self.head_dim}"
+            )
         return self
 
 
@@ -112,7 +120,7 @@ class ModelSpec(BaseModel):
 
     model_config = STRICT | ConfigDict(serialize_by_alias=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     encoder: EncoderSpec
     decoder: DecoderSpec
     size_policy: SizePolicy = Field(
@@ -138,6 +146,11 @@ class ModelSpec(BaseModel):
     """Origin of the weights and of the data behind them."""
     license: str = ""
     """The terms of use of the weights, in one line; empty: not stated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, content: Any) -> Any:
+        return upgrade_spec(content)
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -171,7 +184,7 @@ class ModelSpec(BaseModel):
 
     @property
     def classifies_masks(self) -> bool:
-        """Whether `Segmenter.mask_scores` gives the scores of all classes."""
+        """True if `Segmenter.mask_scores` returns the scores of all classes."""
         return self.decoder.gives_scores and not self.classes.background
 
     def score_problem(self, protocol: EvaluationProtocol) -> str | None:

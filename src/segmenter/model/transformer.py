@@ -16,15 +16,18 @@ from segmenter.numbers import HEAD_DIM
 
 BRANCHES_PER_BLOCK = 2
 Rotation = tuple[Tensor, Tensor]
-"""Sine and cosine, each (tokens, HEAD_DIM), of the rotary position of each token."""
+"""Sine and cosine, each (tokens, channels of a head), of the rotary position of each token."""
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, 64 channels a head: `softmax(Q K^T / sqrt(d)) V` (section 3.1)."""
+    """Multi-head self-attention: `softmax(Q K^T / sqrt(d)) V`, d channels a head (section 3.1)."""
 
-    def __init__(self, dim: int, *, qkv_bias: bool, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, *, qkv_bias: bool, head_dim: int = HEAD_DIM, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.num_heads = dim // HEAD_DIM
+        self.head_dim = head_dim
+        self.num_heads = dim // head_dim
         self.dropout = dropout
         self.explicit_up_to = 0
         """In training, sequences of at most this many tokens are computed by plain matrix products
@@ -43,7 +46,7 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         is_explicit = query.requires_grad and query.shape[2] <= self.explicit_up_to
         if is_explicit and not dropout:
-            scores = (query * HEAD_DIM**-0.5) @ key.transpose(-2, -1)
+            scores = (query * self.head_dim**-0.5) @ key.transpose(-2, -1)
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
             gathered = weights.to(value.dtype) @ value
         else:
@@ -58,22 +61,21 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch heads tokens tokens"]:
         """Return the attention from each token (third axis) to each (last axis); rows sum to 1."""
         query, key, _ = self._heads(tokens, rotation)
-        return (query @ key.transpose(-2, -1) * HEAD_DIM**-0.5).softmax(dim=-1)
+        return (query @ key.transpose(-2, -1) * self.head_dim**-0.5).softmax(dim=-1)
 
     def _heads(self, tokens: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query, key and value, each (batch, heads, tokens, HEAD_DIM)."""
-        query, key, value = (
-            self.qkv(tokens).unflatten(2, (3, self.num_heads, HEAD_DIM)).permute(2, 0, 3, 1, 4)
-        )
+        """Return query, key and value, each (batch, heads, tokens, head_dim)."""
+        split = (3, self.num_heads, self.head_dim)
+        query, key, value = self.qkv(tokens).unflatten(2, split).permute(2, 0, 3, 1, 4)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
 
 
 def rotate(heads: Float[Tensor, "batch heads tokens dim"], rotation: Rotation) -> Tensor:
-    """Rotate each token by its position; channel i pairs with i + HEAD_DIM / 2 (RoFormer)."""
+    """Rotate each token by its position; channel i of d pairs with i + d / 2 (RoFormer)."""
     sine, cosine = rotation
-    half = HEAD_DIM // 2  # slices, as OpenVINO does not take `chunk` here
+    half = sine.shape[-1] // 2  # slices, as OpenVINO does not take `chunk` here
     first, second = heads[..., :half], heads[..., half:]
     turned = heads * cosine + torch.cat([-second, first], dim=-1) * sine
     return turned.to(heads.dtype)
@@ -136,21 +138,21 @@ class Block(nn.Module):
         mlp_ratio: float,
         layer_norm_eps: float,
         qkv_bias: bool,
+        head_dim: int = HEAD_DIM,
         layer_scale: bool = False,
-        mlp: Literal["gelu", "swiglu"] = "gelu",
-        mlp_norm: bool = False,
+        mlp: Literal["gelu", "swiglu", "swiglu-norm"] = "gelu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         hidden_dim = int(dim * mlp_ratio)
         self.norm1 = nn.LayerNorm(dim, eps=layer_norm_eps)
-        self.attention = Attention(dim, qkv_bias=qkv_bias, dropout=dropout)
+        self.attention = Attention(dim, qkv_bias=qkv_bias, head_dim=head_dim, dropout=dropout)
         self.scale1 = LayerScale(dim) if layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.mlp = (
-            SwiGlu(dim, hidden_dim, norm_eps=layer_norm_eps if mlp_norm else None)
-            if mlp == "swiglu"
-            else Mlp(dim, hidden_dim, dropout)
+            Mlp(dim, hidden_dim, dropout)
+            if mlp == "gelu"
+            else SwiGlu(dim, hidden_dim, norm_eps=layer_norm_eps if mlp == "swiglu-norm" else None)
         )
         self.scale2 = LayerScale(dim) if layer_scale else nn.Identity()
 

@@ -18,7 +18,7 @@ from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
 from segmenter.data.decoding.tiff_layout import GEO_TAGS, read_tags
 from segmenter.data.maps.map_bands import MapBands
-from segmenter.data.maps.raster_files import import_rasterio, reading
+from segmenter.data.maps.raster_files import bounded_cache, import_rasterio, open_raster
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
@@ -42,7 +42,8 @@ _LEVELS = 250
 """Shares of 0 to 1 are written as bytes of 0 to 250; 255 marks pixels without data."""
 _NO_SHARE = 255
 _DEFAULT_WINDOW = 512
-_CACHE_MB = 256
+_CACHE_MB = 16
+"""Rows are read and written in order, so that blocks are hardly needed again."""
 _LABELS_ALONE = MapOutputs()
 
 
@@ -92,11 +93,10 @@ def label_raster(
             be read is said in the result.
     """
     start = time.perf_counter()
-    rasterio = import_rasterio()
     classes = predictor.classes
     try:
         with (
-            rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
+            bounded_cache(_CACHE_MB),
             _Raster(path, predictor.spec) as raster,
             _scratch(folder) as scratch,
         ):
@@ -252,8 +252,7 @@ class _Raster:
     def __init__(self, path: Path, spec: ModelSpec) -> None:
         self.path = path
         self.dtype = np.dtype(spec.image.dtype if spec.image else np.uint8)
-        with reading(self.path):
-            self.file = import_rasterio().open(path, driver="GTiff")
+        self.file = open_raster(path)
         try:
             bands = self._bands(spec.encoder.in_channels, spec.image)
         except UserError:
@@ -282,31 +281,39 @@ class _Raster:
         start, stop, _ = rows.indices(self.file.height)
         return import_rasterio().windows.Window(0, start, self.file.width, stop - start)
 
-    def _chosen_bands(self, image: ImageSpec) -> list[int]:
-        """Return the numbers of the bands for a model that names them."""
-        types = {sample_type(np.dtype(each)) for each in self.file.dtypes}
-        found = f"{self.file.count} bands of {self.file.dtypes[0]}"
-        if self.file.count != image.file_bands or types != {image.dtype}:
-            raise UserError(f"{self.path} has {found}, but this model takes {image}")
-        return list(image.bands)
-
     def _bands(self, num_channels: int, image: ImageSpec | None) -> list[int]:
         """Return the numbers of the bands for the model, from 1; one grey band may go thrice."""
-        colors = [interpretation.name for interpretation in self.file.colorinterp]
-        bands = [number for number, name in enumerate(colors, start=1) if name != "alpha"]
         if image is not None:
             return self._chosen_bands(image)
         if set(self.file.dtypes) != {"uint8"}:
             raise UserError(
                 f"{self.path} holds {self.file.dtypes[0]}; models take bytes of 0 to 255: scale it "
-                "as the training images were, such as with `gdal_translate -ot Byte -scale`"
+                "as the training images were, for example with `gdal_translate -ot Byte -scale`"
             )
-        if len(bands) == 1 and num_channels == 3 and colors[0] != "palette":
+        bands = self._counted_bands(num_channels)
+        is_palette = any(each.name == "palette" for each in self.file.colorinterp)
+        if len(bands) == 1 and num_channels == 3 and not is_palette:
             return bands * 3
-        if len(bands) != num_channels or "palette" in colors:
-            what = "a palette" if "palette" in colors else f"{len(bands)} bands"
+        if len(bands) != num_channels or is_palette:
+            what = "a palette" if is_palette else f"{len(bands)} bands"
             raise UserError(f"{self.path} has {what}, this model takes {num_channels} bands")
         return bands
+
+    def _chosen_bands(self, image: ImageSpec) -> list[int]:
+        """Return the numbers of the bands for a model that names them."""
+        bands = self._counted_bands(image.file_bands)
+        types = {sample_type(np.dtype(self.file.dtypes[band - 1])) for band in bands}
+        if len(bands) != image.file_bands or types != {image.dtype}:
+            found = f"{self.file.count} bands of {self.file.dtypes[0]}"
+            raise UserError(f"{self.path} has {found}, but this model takes {image}")
+        return [bands[band - 1] for band in image.bands]
+
+    def _counted_bands(self, wanted: int) -> list[int]:
+        """Return the numbers of all bands, or if these are not as many as wanted, of the opaque."""
+        if self.file.count == wanted:
+            return list(range(1, wanted + 1))
+        names = [each.name for each in self.file.colorinterp]
+        return [number for number, name in enumerate(names, start=1) if name != "alpha"]
 
 
 class _RowWriter:

@@ -1,7 +1,10 @@
 """Fields of a recipe that may be `auto`: they are chosen from the data before the first step."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+GivenAuto = str | dict[str, Any]
+"""`auto`; for a decoder also with settings, such as `{"kind": "auto", "masking": False}`."""
 AutoField = Literal[
     "model.decoder",
     "augment.crop_size",
@@ -37,9 +40,9 @@ def take_autos(content: Any) -> Any:
             "auto is not a field to set; a size is chosen from the data if its own field is auto, "
             "as in --augment.crop_size auto"
         )
-    found: list[AutoField] = [
-        each for each in STAND_INS if _value(content, each) in (_AUTO, {"kind": _AUTO})
-    ]
+    found: dict[AutoField, GivenAuto] = {
+        each: given for each in STAND_INS if (given := _given_auto(content, each)) is not None
+    }
     if not found:
         return content
     stand_ins: dict[str, Any] = {field: STAND_INS[field] for field in found}
@@ -58,6 +61,30 @@ def with_fields(content: dict[str, Any], values: dict[Any, Any]) -> dict[str, An
         section, name = field.split(".")
         changed[section] = {**changed.get(section, {}), name: value}
     return changed
+
+
+def chosen_decoder(autos: Mapping[AutoField, GivenAuto], decoder: dict[str, Any]) -> dict[str, Any]:
+    """Return the decoder that is chosen for an `auto` one, with the settings given beside `auto`.
+
+    Args:
+        autos: `Recipe.auto`, with `model.decoder` among its fields.
+        decoder: Kind and settings of the chosen decoder.
+
+    Example:
+        chosen_decoder({"model.decoder": {"kind": "auto", "masking": False}}, {"kind": "eomt"})
+        # {"kind": "eomt", "masking": False}
+    """
+    given = autos["model.decoder"]
+    settings = given if isinstance(given, dict) else {}
+    return decoder | settings | {"kind": decoder["kind"]}
+
+
+def _given_auto(content: dict[str, Any], field: AutoField) -> GivenAuto | None:
+    """Return `auto`, with the settings of a decoder that stand beside it; None: it is a value."""
+    value = _value(content, field)
+    if field == "model.decoder" and isinstance(value, dict) and value.get("kind") == _AUTO:
+        return value if len(value) > 1 else _AUTO
+    return _AUTO if value == _AUTO else None
 
 
 def _value(content: dict[str, Any], field: str) -> Any:

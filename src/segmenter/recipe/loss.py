@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, model_validator
 
 from segmenter import numbers
-from segmenter.numbers import STRICT, Real, Weight, Whole
+from segmenter.numbers import STRICT, Real, Share, Weight, Whole
 
 ClassWeightRule = Literal["inverse", "inverse-root", "log"]
 
@@ -28,17 +28,28 @@ class OhemRecipe(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "OhemRecipe":
         if (self.keep is None) == (self.threshold is None):
-            raise ValueError("say which pixels are hard: give one of keep and threshold")
+            raise ValueError("give keep or threshold, which select the hard pixels, and not both")
         return self
 
 
+AVERAGE = "average"
+"""Name of the teacher that is the moving average of the run's own weights."""
+
+
 class TeacherRecipe(BaseModel):
-    """Distillation from a trained model (docs/experiments/distillation.md)."""
+    """Learning from a model, beside the labels or without (docs/experiments/distillation.md)."""
 
     model_config = STRICT
 
     model: str
-    """The trained model: a bundled name, a file, or hf:owner/name; with the classes of the data."""
+    """The teacher: a bundled name, a file, or hf:owner/name, with the classes of the data; or
+    `average`, the moving average of the run's own weights (`ema_decay`)."""
+    targets: Literal["probabilities", "labels"] = "probabilities"
+    """Target that the teacher provides. `probabilities`: a divergence from its class probabilities
+    is added to the loss, on all crops. `labels`: its most probable classes are the labels of crops
+    from `unlabelled`, and the loss is that of masks."""
+    confidence: Share = 0.0
+    """Pixels where the teacher's highest class probability is lower are left out."""
     weight: Annotated[Real, numbers.SOME_WEIGHT] = 1.0
     """Weight of the divergence from the teacher's class probabilities."""
     temperature: Annotated[Real, numbers.TEMPERATURE] = 1.0
@@ -50,6 +61,32 @@ class TeacherRecipe(BaseModel):
     """Folder of images without masks, which only the teacher labels. None: no such images."""
     unlabelled_crops: Annotated[Real, numbers.INNER_SHARE] = 0.25
     """Share of crops taken from the images in `unlabelled`."""
+    strong: bool = False
+    """The student sees crops from `unlabelled` with strong changes of colour and sharpness, and
+    squares cut out; the teacher sees them without."""
+
+    @property
+    def is_average(self) -> bool:
+        """True if the teacher is the moving average of the run's own weights."""
+        return self.model == AVERAGE
+
+    @model_validator(mode="after")
+    def _check(self) -> "TeacherRecipe":
+        gives_labels = self.targets == "labels"
+        if self.unlabelled is None and (gives_labels or self.strong):
+            what = "targets: labels" if gives_labels else "strong"
+            raise ValueError(
+                f"{what} is for images without masks; name their folder as loss.teacher.unlabelled"
+            )
+        if gives_labels:
+            defaults = TeacherRecipe.model_fields
+            for name in ("weight", "temperature", "tokens"):
+                if getattr(self, name) != defaults[name].default:
+                    raise ValueError(
+                        f"loss.teacher.{name} belongs to targets: probabilities; with labels, the "
+                        "teacher's crops count as those with masks: leave it out"
+                    )
+        return self
 
 
 class QueryLossRecipe(BaseModel):
@@ -115,16 +152,17 @@ class LossRecipe(BaseModel):
     lovasz: Weight = 0.0
     """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
     queries: QueryLossRecipe = QueryLossRecipe()
-    """The loss of the decoder `eomt-queries`, instead of the terms above."""
+    """The loss of the decoder `eomt`, instead of the terms above."""
     teacher: TeacherRecipe | None = None
     """Distillation from a trained model, beside the labels. None: no distillation."""
 
     @model_validator(mode="after")
     def _check(self) -> "LossRecipe":
-        if not (self.cross_entropy or self.dice or self.lovasz or self.teacher):
+        has_divergence = self.teacher and self.teacher.targets == "probabilities"
+        if not (self.cross_entropy or self.dice or self.lovasz or has_divergence):
             raise ValueError(
                 "nothing is minimised: one of cross_entropy, dice, lovasz must be > 0, or there "
-                "must be a teacher"
+                "must be a teacher whose probabilities are learned"
             )
         given = self.class_weights
         if not isinstance(given, str):

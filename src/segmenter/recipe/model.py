@@ -53,4 +53,4 @@ class ModelRecipe(BaseModel):
     decoder: Annotated[DecoderSpec, BeforeValidator(with_kind)] = MaskTransformerSpec()
     """The decoder and its settings, such as `{kind: mask, depth: 2}`; its name alone for their
     defaults (docs/reference/decoders.md). `auto`: that of the model in `weights` if it has the same
-    classes, else linear."""
+    classes, else linear; `{kind: auto, masking: false}` changes a setting of it."""

@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from segmenter.errors import UserError
-from segmenter.files.yaml import first_place, first_problem, nearest, read_yaml
+from segmenter.files.yaml import first_place, first_problem, read_yaml
 from segmenter.model.protocol import with_symmetry
 from segmenter.recipe.augmentation import with_preset
-from segmenter.recipe.packaged import packaged_recipes
-from segmenter.recipe.renamed import refuse_old_names, upgrade
+from segmenter.recipe.packaged import packaged_recipes, recipe_hint
+from segmenter.recipe.renamed import refuse_old_kind, refuse_old_names, upgrade
 from segmenter.recipe.run import Recipe
 
 
@@ -29,7 +29,7 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
     path = packaged.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise UserError(
-            f"no recipe {name_or_path!r}{nearest(name_or_path, list(packaged))}: neither a file "
+            f"no recipe {name_or_path!r}{recipe_hint(name_or_path)}: neither a file "
             f"nor one of {', '.join(packaged)}"
         )
     content = read_yaml(path)
@@ -39,22 +39,31 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
     named = f"recipe {name_or_path}" if name_or_path in packaged else str(path)
     source = f"{named}, with {', '.join(changed)} changed" if changed else named
     refuse_old_names(changed, source)
-    return make_recipe(_merge(upgrade(content, source), _plain(changes or {})), source, changed)
+    refuse_old_kind(changes or {}, source)
+    return _checked(_merge(upgrade(content, source), _plain(changes or {})), source, changed)
 
 
-def make_recipe(content: dict[str, Any], source: str, changed: Sequence[str] = ()) -> Recipe:
-    """Check the fields of a recipe.
+def make_recipe(content: dict[str, Any], source: str) -> Recipe:
+    """Check the fields of a recipe; those of former versions get today's names.
 
     Args:
         content: The fields, nested as in a file.
         source: Says in errors where they come from.
-        changed: Fields that were set by hand; a mistake in one of them is said before its source.
+
+    Raises:
+        UserError: If a key is unknown, a value impossible, or two contradict.
+    """
+    return _checked(upgrade(content, source), source)
+
+
+def _checked(content: dict[str, Any], source: str, changed: Sequence[str] = ()) -> Recipe:
+    """Check the fields of a recipe; a mistake in one that is `changed` is said before its source.
 
     Raises:
         UserError: If a key is unknown, a value impossible, or two contradict.
     """
     try:
-        return Recipe.model_validate(upgrade(content, source))
+        return Recipe.model_validate(content)
     except ValidationError as error:
         problem, place = first_problem(error, Recipe), first_place(error, Recipe)
         if any(_are_related(field, place) for field in changed):

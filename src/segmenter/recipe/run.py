@@ -13,7 +13,7 @@ from segmenter import numbers
 from segmenter.model.protocol import ProtocolFields, PublishedName
 from segmenter.numbers import STRICT, Rate, Steps, Whole
 from segmenter.recipe.augmentation import AugmentRecipe
-from segmenter.recipe.auto import AutoField, take_autos, with_fields
+from segmenter.recipe.auto import AutoField, GivenAuto, take_autos, with_fields
 from segmenter.recipe.data import DataRecipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
@@ -75,10 +75,11 @@ class Recipe(BaseModel):
     license: str = ""
     """Stored in the model: the licence of its weights. What it inherits from `weights` and from its
     teacher is added."""
-    auto: Annotated[tuple[AutoField, ...], Field(exclude=True)] = ()
+    auto: Annotated[dict[AutoField, GivenAuto], Field(exclude=True)] = {}
     """Fields that are chosen before the first step, because they are given as `auto`: crop size,
     `scale_base`, short side, window and stride from the data (docs/explanation/sizes.md), and the
-    decoder from the starting model. The recipe in the folder of a run has the values."""
+    decoder from the starting model, with the settings that are given beside `auto`. The recipe in
+    the folder of a run has the values."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,15 +99,17 @@ class Recipe(BaseModel):
             raise ValueError(
                 "model.allow_partial_weights is set, but model.weights gives nothing to start from"
             )
+        if (teacher := self.loss.teacher) and teacher.is_average and not self.ema_decay:
+            raise ValueError("loss.teacher.model is 'average', which needs ema_decay, such as 0.99")
         if self.stop_after is not None and self.data.val is None:
             raise ValueError("stop_after is set, but data.val gives nothing to score")
         if self.data.val in self.data.train:
             raise ValueError(
-                f"data.val ({self.data.val!r}) is also in data.train; scores on it would flatter"
+                f"data.val ({self.data.val!r}) is also in data.train; its scores would be too high"
             )
         return self
 
     def to_yaml(self) -> str:
         """Return the text of a recipe file that reads back equal."""
-        content = with_fields(self.model_dump(mode="json"), dict.fromkeys(self.auto, "auto"))
+        content = with_fields(self.model_dump(mode="json"), self.auto)
         return yaml.safe_dump(content, sort_keys=False)

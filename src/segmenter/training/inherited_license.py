@@ -21,7 +21,7 @@ def inherited_licenses(recipe: Recipe, start: Segmenter | None) -> dict[str, str
     weights, teacher = recipe.model.weights, recipe.loss.teacher
     if weights is not None:
         found[weights] = start.spec.license if start else license_of(weights)
-    if teacher is not None:
+    if teacher is not None and not teacher.is_average:
         found[teacher.model] = license_of(teacher.model)
     return found
 

@@ -25,6 +25,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from segmenter.errors import UserError
 from segmenter.options import AUTO_DEVICE, Execution
+from segmenter.recipe import Recipe
 from segmenter.runtimes.devices import usable_device
 from segmenter.training.processes import Processes
 
@@ -93,7 +94,7 @@ def process_device(device: str, processes: Processes) -> torch.device:
     return gpu
 
 
-def check_execution(execution: Execution, precision: str, num_processes: int) -> None:
+def check_execution(execution: Execution, recipe: Recipe, num_processes: int) -> None:
     """Refuse what does not go together, or needs what this machine does not have.
 
     Raises:
@@ -101,8 +102,13 @@ def check_execution(execution: Execution, precision: str, num_processes: int) ->
     """
     if execution.fsdp and num_processes == 1:
         raise UserError("--fsdp is for several processes; give --devices, or omit it")
-    if execution.fsdp and precision == "float16":
+    if execution.fsdp and recipe.precision == "float16":
         raise UserError("--fsdp does not scale float16's gradients; set precision to bfloat16")
+    if execution.fsdp and recipe.loss.teacher and recipe.loss.teacher.is_average:
+        raise UserError(
+            "--fsdp keeps a part of the average in each process, and loss.teacher.model: average "
+            "needs all of it; omit --fsdp"
+        )
     if execution.fsdp and execution.compile:
         raise UserError("--fsdp and --compile do not go together; omit one")
     if not execution.compile:

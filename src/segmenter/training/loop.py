@@ -40,6 +40,7 @@ from segmenter.training.run_folder import CHECKPOINTS, check_room
 from segmenter.training.signals import Interrupted, Stopped, StopSignals
 from segmenter.training.state import TrainingState
 from segmenter.training.step import StepResult, train_step
+from segmenter.training.teacher import Teacher
 from segmenter.training.validation import Validation
 
 _MAX_NONFINITE_IN_A_ROW = 10
@@ -61,13 +62,14 @@ def train(
             are unreadable, or the loss was not finite ten times in a row.
         Stopped: If a signal ended the run, after everything was saved.
     """
-    recipe, processes, teacher = run.recipe, run.processes, run.teacher
+    recipe, processes = run.recipe, run.processes
     freeze(run.model.train(), recipe.optimizer)
     choose_attention(run.model, recipe.precision)
     model = DistributedModel(run.model, processes, run.execution)
     optimizer = make_optimizer(run.model, recipe.optimizer)
     scaler = GradScaler(model.device.type, enabled=recipe.precision == "float16")
     state = TrainingState(run.model, optimizer, WeightAverage(run.model, recipe.ema_decay), scaler)
+    teacher = run.teacher or _moving_teacher(run, state)
     if resume:
         resume_run(run, state, log_to(console), allow_config_change=allow_config_change)
     processes.on_rank_zero(lambda: check_room(run.folder, state.file_sizes(recipe)))
@@ -102,6 +104,18 @@ def train(
     last = state.average.averaged(run.model)
     processes.on_rank_zero(lambda: _save_model(last, run.folder / "last.safetensors", {}))
     return last
+
+
+def _moving_teacher(run: Run, state: TrainingState) -> Teacher | None:
+    """Return the teacher that is the average of the weights, if the recipe asks for it.
+
+    It shares its memory with the average, and so moves with it.
+    """
+    given = run.recipe.loss.teacher
+    if given is None or not given.is_average:
+        return None
+    ignore_index = run.model.spec.classes.ignore_index
+    return Teacher(state.average.averaged(run.model), given, ignore_index)
 
 
 def _evaluate_save_stop(

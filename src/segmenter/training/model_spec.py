@@ -13,11 +13,12 @@ from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED, find
 from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.model.spec import EncoderSpec, ModelSpec, Normalization
 from segmenter.recipe import Recipe, make_recipe
-from segmenter.recipe.auto import with_fields
+from segmenter.recipe.auto import chosen_decoder, with_fields
 from segmenter.recipe.model import ModelRecipe
 
 _RGB = 3
 """Channels of images without an `ImageSpec`."""
+_AUTO = "model.decoder is auto, here {} (--model.decoder KIND chooses another)"
 
 
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
@@ -70,9 +71,9 @@ def choose_decoder(recipe: Recipe, classes: Classes, start: ModelSpec | None) ->
     decoder = recipe.model.decoder
     if start is not None and start.classes.names == classes.names:
         decoder = start.decoder
-    others = [field for field in recipe.auto if field != "model.decoder"]
-    values = dict.fromkeys(others, "auto") | {"model.decoder": decoder.model_dump(mode="json")}
-    return make_recipe(with_fields(recipe.model_dump(mode="json"), values), "the decoder chosen")
+    chosen = chosen_decoder(recipe.auto, decoder.model_dump(mode="json"))
+    content = with_fields(recipe.model_dump(mode="json"), recipe.auto | {"model.decoder": chosen})
+    return make_recipe(content, _AUTO.format(decoder.kind))
 
 
 def _provenance(given: ModelRecipe, start: ModelSpec | None) -> str:

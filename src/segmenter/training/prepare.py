@@ -125,7 +125,8 @@ def prepare(
     model = build_model(recipe, found.classes, start, said.append).to(device)
     del start  # the teacher is read next
     stream = build_stream(recipe, model, found.train, found.pixel_counts)
-    teacher = recipe.loss.teacher and load_teacher(recipe.loss.teacher, model, device)
+    given = recipe.loss.teacher
+    teacher = load_teacher(given, model, device) if given and not given.is_average else None
     run = Run(
         recipe=recipe,
         model=model,
@@ -143,7 +144,7 @@ def prepare(
     )
     if unused := _unused_terms(recipe.loss, model):
         log(f"note: {unused}")
-    if note := shared_memory_note(_bytes_ahead(recipe, model.spec)):
+    if note := shared_memory_note(_bytes_ahead(recipe, stream)):
         log(note)
     for note in _skipped(recipe.augment, found.classes, stream):
         log(f"note: {note}")
@@ -161,14 +162,16 @@ def _skipped(augment: AugmentRecipe, classes: Classes, stream: SampleStream) -> 
         yield f"augment.paste: skipped, because no class has less than {most} % of the pixels"
 
 
-def _bytes_ahead(recipe: Recipe, spec: ModelSpec) -> int:
+def _bytes_ahead(recipe: Recipe, stream: SampleStream) -> int:
     """Return how much memory the crops take that are read ahead."""
+    image = stream.classes.image
     return bytes_ahead(
         recipe.batch_size,
         recipe.augment.crop_size,
-        spec.encoder.in_channels,
+        3 if image is None else image.channels,
         recipe.workers,
-        itemsize=1 if spec.image is None else 4,
+        torch.uint8 if image is None else torch.float32,
+        num_views=2 if stream.strong_views else 1,
     )
 
 
@@ -278,12 +281,21 @@ def build_stream(
         pixel_counts=pixel_counts,
         unlabelled=_unlabelled(teacher.unlabelled) if teacher and teacher.unlabelled else (),
         unlabelled_crops=teacher.unlabelled_crops if teacher else 0.0,
+        strong_views=teacher is not None and teacher.strong,
     )
 
 
 def _unlabelled(folder: str) -> tuple[Item, ...]:
-    """Return the images of a folder without masks."""
-    return tuple(Item(f"unlabelled/{name}", path, None) for path, name in find_images([folder]))
+    """Return the images of a folder without masks.
+
+    Raises:
+        UserError: If there are none.
+    """
+    try:
+        found = find_images([folder])
+    except UserError as error:
+        raise UserError(f"loss.teacher.unlabelled: {error}") from None
+    return tuple(Item(f"unlabelled/{name}", path, None) for path, name in found)
 
 
 def build_loss(

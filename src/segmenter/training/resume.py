@@ -18,7 +18,8 @@ from segmenter.training.run_folder import CHECKPOINTS
 from segmenter.training.state import TrainingState
 from segmenter.training.verify import check_state
 
-_FIXED = ("classes", "recipe.optimizer.name")
+_KIND = "recipe.model.decoder.kind"
+_FIXED = ("classes", "recipe.optimizer.name", _KIND)
 """Fields that no flag allows to change: weights or their optimizer would not fit."""
 _MIN_STATE_BYTES = _MIN_PART_BYTES = 2**26
 _MAX_PART_OF_MODEL = 8
@@ -95,12 +96,13 @@ def find_checkpoint(
     unfit += _shape_differences(found.tensors["model"], model.state_dict())
     if unfit:
         raise UserError(
-            f"{folder} holds another run, it cannot be resumed: {'; '.join(unfit)}; start a new "
-            "run with another --out, from its weights with --from"
+            f"{folder} holds another run, it cannot be resumed: {'; '.join(unfit)}; "
+            f"{_decoder_hint(found.facts['run'], unfit)}start a new run with another --out, from "
+            "its weights with --from"
         )
     if differences and not allow_config_change:
         raise UserError(
-            f"{folder} holds another run: {'; '.join(differences)}; take the change back, or allow "
+            f"{folder} holds another run: {'; '.join(differences)}; undo the change, or allow "
             "it with --allow-config-change"
         )
     for line in differences:
@@ -115,6 +117,20 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
     except UserError:
         return before
     return before | {"recipe": recipe}
+
+
+def _decoder_hint(before: dict[str, Any], unfit: list[str]) -> str:
+    """Say what to write to resume a run of another decoder, and what it was called before."""
+    if not any(line.startswith(_KIND) for line in unfit):
+        return ""
+    former, kind = (_decoder_kind(run) for run in (before, _with_defaults(before)))
+    was = f", which it called {former}" if former != kind else ""
+    return f"to resume it, set model.decoder to {kind}{was}, or "
+
+
+def _decoder_kind(run: dict[str, Any]) -> str:
+    decoder = run["recipe"]["model"]["decoder"]
+    return decoder["kind"] if isinstance(decoder, dict) else decoder
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

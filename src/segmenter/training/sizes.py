@@ -14,7 +14,7 @@ import numpy as np
 
 from segmenter.data.masks.region_widths import SizeFacts, ThinClass
 from segmenter.recipe import Recipe, make_recipe, read_recipe
-from segmenter.recipe.auto import AutoField, with_fields
+from segmenter.recipe.auto import AutoField, chosen_decoder, with_fields
 
 _MIN_SHORT_SIDE = 448
 """Shown smaller, an image is a few hundred patches, which the encoders were not trained for."""
@@ -153,4 +153,6 @@ def sizes_so_far(recipe: Recipe, folder: Path) -> Recipe:
     fields = (field.split(".") for field in recipe.auto)
     content = before.model_dump(mode="json")
     values = {f"{section}.{name}": content[section][name] for section, name in fields}
+    if "model.decoder" in recipe.auto:
+        values["model.decoder"] = chosen_decoder(recipe.auto, values["model.decoder"])
     return make_recipe(with_fields(recipe.model_dump(mode="json"), values), "the run so far")

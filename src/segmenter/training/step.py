@@ -69,7 +69,7 @@ def train_step(
         recipe: Gives seed, precision, accumulation and clipping.
         loss: The loss to minimise, without the teacher's.
         scaler: Loss scaler, for float16; if omitted, the loss is not scaled.
-        teacher: A trained model to learn from, beside the labels.
+        teacher: A model to learn from, beside the labels.
         limit: The most crops at once, which falls where they do not fit into memory.
 
     Raises:
@@ -77,6 +77,9 @@ def train_step(
     """
     scaler, limit = scaler or GradScaler(enabled=False), limit or CropLimit()
     processes = model.processes
+    if teacher and teacher.gives_labels:
+        size = limit.part_size(len(batch.images), recipe.accumulate)
+        batch = teacher.label(batch, getattr(torch, recipe.precision), size)
     totals = processes.all_reduce(loss.totals(batch.labels))
     passes = _Passes(model, recipe, loss, totals, scaler, teacher)
 
@@ -132,19 +135,20 @@ class _Passes:
 
     def _loss(self, part: Batch, share: float) -> Float[Tensor, ""]:
         """Return the loss of a part, which is a share of the batch."""
-        model, recipe, teacher = self.model, self.recipe, self.teacher
+        model, recipe = self.model, self.recipe
         dtype = getattr(torch, recipe.precision)
-        images, labels = part.images.to(model.device), part.labels.to(model.device)
+        images, labels = part.strong.to(model.device), part.labels.to(model.device)
         seed_dropout(recipe.seed, int(part.positions[0]))
         scales = draw_drop_path_scales(model.module.drop_rates, recipe.seed, part.positions)
         scales = None if scales is None else scales.to(model.device)
         draw = functools.partial(draw_uniform, recipe.seed, part.positions)
         model.module.decoder.before_pass(draw)
-        teacher_outputs = teacher(images, dtype) if teacher else None
+        teacher = None if self.teacher and self.teacher.gives_labels else self.teacher
+        wanted = teacher(part.images.to(model.device), dtype) if teacher else None
         outputs = model(images, dtype, scales)
         loss = self.loss.of_part(outputs, labels, part.positions, self.totals, share)
-        if teacher and teacher_outputs:
-            loss = loss + teacher.loss(outputs, teacher_outputs, share)
+        if teacher and wanted:
+            loss = loss + teacher.loss(outputs, wanted, share)
         return loss
 
 

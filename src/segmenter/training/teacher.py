@@ -1,17 +1,20 @@
-"""Distillation: a trained model, the teacher, guides the one in training (Hinton et al. 2015).
+"""A model, the teacher, guides the one in training, also on images that have no masks.
 
-Teacher and student see the same crops, so a teacher can also label images that have no masks.
+The teacher is a trained model (distillation, Hinton et al. 2015), or the moving average of the
+student's own weights (mean teacher, Tarvainen and Valpola 2017). The student learns its class
+probabilities, or the labels it is confident of (FixMatch, Sohn et al. 2020).
 """
 
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmenter.checkpoints.digests import digest
 from segmenter.checkpoints.open import load
+from segmenter.data.loading import Batch
 from segmenter.errors import UserError
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
@@ -19,16 +22,18 @@ from segmenter.training.parallel import DistributedModel, Outputs
 
 
 class Teacher:
-    """A trained model, and the loss that pulls a student's outputs towards its own.
+    """A model, its labels, and the loss that pulls a student's outputs towards its own.
 
     Args:
-        model: The trained model; its weights are frozen.
-        recipe: Weights and temperature of the loss.
+        model: The teacher; its weights are frozen.
+        recipe: What is learned from it.
+        ignore_index: Label of pixels that are not labelled, in the data of the student.
     """
 
-    def __init__(self, model: Segmenter, recipe: TeacherRecipe) -> None:
+    def __init__(self, model: Segmenter, recipe: TeacherRecipe, ignore_index: int) -> None:
         self.model = model.eval().requires_grad_(False)
         self.recipe = recipe
+        self.ignore_index = ignore_index
         self._forward = DistributedModel(self.model)
 
     @torch.no_grad()
@@ -41,6 +46,35 @@ class Teacher:
         """Return the teacher's outputs on crops of 0 to 255; see `DistributedModel`."""
         return self._forward(images, dtype)
 
+    @property
+    def gives_labels(self) -> bool:
+        """True if the student learns labels from it instead of probabilities."""
+        return self.recipe.targets == "labels"
+
+    def label(self, batch: Batch, dtype: torch.dtype, part_size: int) -> Batch:
+        """Return a batch in which crops of images without masks have the teacher's labels.
+
+        Pixels that are labelled keep their labels, and those that the teacher is not confident of
+        have none.
+
+        Args:
+            batch: This process's share of the batch.
+            dtype: Of the teacher's matrix products.
+            part_size: Crops that are computed at once.
+        """
+        labels, device = batch.labels.clone(), self.model.mean.device
+        for crops in batch.unlabelled.nonzero().flatten().split(part_size):
+            outputs = self(batch.images[crops].to(device), dtype)
+            classes = outputs.logits.argmax(dim=1)
+            classes[~self._is_confident(outputs)] = self.ignore_index
+            given = labels[crops]
+            labels[crops] = given.where(given != self.ignore_index, classes.to(given.device))
+        return batch._replace(labels=labels)
+
+    def _is_confident(self, outputs: Outputs) -> Bool[Tensor, "batch height width"]:
+        """Return where the highest class probability is high enough."""
+        return outputs.logits.softmax(dim=1).amax(dim=1) >= self.recipe.confidence
+
     def loss(
         self, student_outputs: Outputs, teacher_outputs: Outputs, share: float
     ) -> Float[Tensor, ""]:
@@ -48,9 +82,9 @@ class Teacher:
 
         The Kullback-Leibler divergence of the class probabilities, all pixels alike whether they
         have a label or not, at the recipe's temperature and times its square, so that gradients
-        are as large at any temperature; and, where the recipe asks for it, the squared distance
-        of the tokens, relative to the variance of the teacher's own in each image. The parts of a
-        batch add up to that of the batch.
+        are as large at any temperature; 0 where the teacher is not confident. And, where the recipe
+        asks for it, the squared distance of the tokens, relative to the variance of the teacher's
+        own in each image. The parts of a batch add up to that of the batch.
 
         Args:
             student_outputs: Of the model in training.
@@ -61,6 +95,8 @@ class Teacher:
         student = F.log_softmax(student_outputs.logits / temperature, dim=1)
         teacher = F.log_softmax(teacher_outputs.logits / temperature, dim=1)
         per_pixel = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+        if self.recipe.confidence:
+            per_pixel = per_pixel * self._is_confident(teacher_outputs)
         loss = self.recipe.weight * temperature**2 * per_pixel.mean()
         if self.recipe.tokens:
             tokens = teacher_outputs.tokens.float()
@@ -87,24 +123,24 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
     theirs, ours = (each.spec.classes.names for each in (model, student))
     if theirs != ours:
         raise UserError(
-            f"the teacher {recipe.model} knows the classes {', '.join(theirs)}, but the data "
-            f"have {', '.join(ours)}; a teacher must know the same ones in the same order"
+            f"the teacher {recipe.model} has the classes {', '.join(theirs)}, but the data "
+            f"have {', '.join(ours)}; give a teacher of the same classes in the same order"
         )
     if model.spec.image != student.spec.image:
         sees, wanted = (each.spec.image or "RGB images of 8 bits" for each in (model, student))
         raise UserError(
             f"the teacher {recipe.model} takes {sees}, but the student {wanted}, or values of "
-            "another range; a teacher must see what the student sees"
+            "another range; give a teacher of the same images"
         )
     if recipe.tokens:
         made, needed = _token_kind(model), _token_kind(student)
         if made != needed:
             raise UserError(
                 f"the teacher {recipe.model} has {made}, but the student {needed}; set "
-                "loss.teacher.tokens to 0, which leaves tokens out, or take another student "
-                "(segmenter prune makes one that fits)"
+                "loss.teacher.tokens to 0, or train another student (`segmenter prune` makes one "
+                "that fits)"
             )
-    return Teacher(model, recipe)
+    return Teacher(model, recipe, student.spec.classes.ignore_index)
 
 
 def _token_kind(model: Segmenter) -> str:

@@ -1,12 +1,15 @@
 """A run may start from DINOv3 or DINOv2 as Meta and transformers have it."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from segmenter import UserError
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
+from segmenter.checkpoints.foreign.dino.encoder import read_dino_encoder
 from segmenter.model.architectures import ARCHITECTURES
 from segmenter.model.encoder import Encoder
 from segmenter.model.spec import EncoderSpec
@@ -80,3 +83,141 @@ def test_a_dinov2_with_registers_gets_the_grid_of_the_encoder(tmp_path: Path) ->
     assert encoder.position_table.shape == (1, 128, 6, 6)
     first = weights["cls_token"] + weights["pos_embed"][:, :1]
     torch.testing.assert_close(encoder.prefix_tokens[:, :1], first)
+
+
+@torch.inference_mode()
+def test_heads_of_128_channels_equal_those_of_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=512,
+        num_register_tokens=4,
+        use_gated_mlp=True,
+        hidden_act="silu",
+        query_bias=False,
+        value_bias=False,
+    )
+    theirs = randomized(transformers.DINOv3ViTModel(config))
+    path = write_encoder(tmp_path / "model.safetensors", theirs.state_dict())
+    encoder = Encoder(small("vit_7b_patch16_dinov3", embed_dim=256, depth=2)).eval()
+    load_encoder_weights(encoder, str(path))
+    images = torch.randn(1, 3, 48, 32)
+    expected = theirs(pixel_values=images).last_hidden_state[:, 5:]
+    torch.testing.assert_close(encoder(images)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_base_of_the_width_of_7b_has_its_heads(tmp_path: Path) -> None:
+    tensors = {
+        "cls_token": torch.ones(1, 1, 4096),
+        "storage_tokens": torch.ones(1, 4, 4096),
+        "patch_embed.proj.weight": torch.ones(4096, 3, 2, 2),
+        "patch_embed.proj.bias": torch.ones(4096),
+        "norm.weight": torch.ones(4096),
+    }
+    found = read_dino_encoder(write_encoder(tmp_path / "7b.pth", tensors))
+    assert found.fields["head_dim"] == 128
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("layout", ["encoder", "with-text", "published", "published-npz"])
+def test_a_tipsv2_equals_that_of_transformers(tmp_path: Path, layout: str, gated: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Tipsv2VisionConfig(
+        hidden_size=576,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        mlp_ratio=4,
+        image_size=56,
+        use_swiglu_ffn=gated,
+    )
+    theirs = randomized(transformers.Tipsv2VisionModel(config))
+    path = write_tipsv2(tmp_path, theirs.state_dict(), layout)
+    sizes = {"embed_dim": 576, "depth": 2, "head_dim": 72, "table_grid": (4, 4)}
+    ratio = 8 / 3 if gated else 4.0
+    size = "giant" if gated else "so400m"
+    spec = small(f"vit_{size}_patch14_reg1_tipsv2", mlp_ratio=ratio, **sizes)
+    encoder = Encoder(spec).eval()
+    said = load_encoder_weights(encoder, str(path))
+    assert "fresh" not in said
+    for height, width in ((56, 56), (42, 84)):  # the second resizes the positions
+        images = torch.rand(1, 3, height, width)
+        expected = theirs(pixel_values=images).last_hidden_state[:, 2:]
+        torch.testing.assert_close(encoder(images)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrapper", ["lingbot", "lingbot-prefixed", "eupe"])
+def test_what_lingbot_vision_and_eupe_have_around_a_dinov3_makes_no_difference(
+    tmp_path: Path, wrapper: str
+) -> None:
+    tensors = of_meta(random_dinov3())
+    wrapped: dict[str, object] = {
+        "lingbot": {"backbone": tensors},
+        "lingbot-prefixed": {f"backbone.{name}": each for name, each in tensors.items()},
+        "eupe": tensors | {"projectors.0.weight": torch.ones(4, 128)},
+    }[wrapper]
+    name = f"vit_small_patch16_{'dinov3_qkvb' if wrapper == 'eupe' else 'lingbot'}"
+    bare, found = Encoder(small(name)), Encoder(small(name))
+    load_encoder_weights(bare, str(write_encoder(tmp_path / "bare.pth", tensors)))
+    said = load_encoder_weights(found, str(write_encoder(tmp_path / "wrapped.pt", wrapped)))
+    assert "fresh" not in said
+    for one, other in zip(bare.state_dict().values(), found.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def randomized(model: torch.nn.Module) -> torch.nn.Module:
+    """Give every weight a random value, so that none can be left out unseen."""
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        parameter.copy_(torch.randn_like(parameter) * 0.7 * parameter.shape[-1] ** -0.5)
+    return model.eval()
+
+
+def write_tipsv2(folder: Path, state: dict[str, torch.Tensor], layout: str) -> Path:
+    """Write the image encoder of a TIPSv2 as transformers or Google has it."""
+    if layout == "encoder":
+        return write_encoder(folder / "model.safetensors", state)
+    if layout == "with-text":
+        tensors = {f"vision_model.{name}": each for name, each in state.items()}
+        tensors["text_model.embeddings.token_embedding.weight"] = torch.ones(4, 4)
+        return write_encoder(folder / "model.safetensors", tensors)
+    tensors = published_tipsv2(state)
+    if layout == "published-npz":
+        path = folder / "tips_v2_oss_b14_vision.npz"
+        np.savez(path, **{name: each.numpy() for name, each in tensors.items()})
+        return path
+    tensors = {f"vision_encoder.{name}": each for name, each in tensors.items()}
+    tensors["text_encoder.ln_final.weight"] = torch.ones(4)
+    return write_encoder(folder / "model.safetensors", tensors)
+
+
+def published_tipsv2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors by Google's names, which are DINOv2's."""
+    names = (
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.", ""),
+        (r"^encoder\.layer\.", "blocks."),
+        (r"^layernorm\.", "norm."),
+        (r"\.attention\.o_proj\.", ".attn.proj."),
+        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+        (r"\.mlp\.down_proj\.", ".mlp.w3."),
+    )
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        first = re.match(r"(.*)(q_proj|gate_proj)\.(weight|bias)$", name)
+        if first:
+            kinds = (
+                ("q_proj", "k_proj", "v_proj") if first[2] == "q_proj" else ("gate_proj", "up_proj")
+            )
+            tensor = torch.cat([state[f"{first[1]}{kind}.{first[3]}"] for kind in kinds])
+            whole = "attn.qkv" if first[2] == "q_proj" else "mlp.w12"
+            name = re.sub(r"(attention|mlp)\.$", f"{whole}.{first[3]}", first[1])
+        elif re.search(r"(k|v|up)_proj\.", name):
+            continue
+        for pattern, replacement in names:
+            name = re.sub(pattern, replacement, name)
+        tensors[name] = tensor.contiguous()
+    return tensors

@@ -12,7 +12,7 @@ import segmenter
 from segmenter import UserError
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
-from segmenter.model.decoders.eomt_queries import EoMTQueries
+from segmenter.model.decoders.eomt import EoMT
 from segmenter.options import Compute
 from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.command_line import run
@@ -53,7 +53,7 @@ def read_image(name: str) -> np.ndarray:
 def test_masks_classes_and_scores_equal_those_of_the_code_that_wrote_the_file(
     model: Segmenter, golden: dict[str, np.ndarray]
 ) -> None:
-    assert isinstance(model.decoder, EoMTQueries)
+    assert isinstance(model.decoder, EoMT)
     images = model.normalize(torch.from_numpy(golden["image"]))
     classes, masks = model.decoder.classified_masks(*model.encode(images))
     scores = model(images).exp().numpy()
@@ -86,7 +86,7 @@ def test_the_spec_holds_what_the_file_says(model: Segmenter) -> None:
     assert (spec.encoder.layer_scale, spec.encoder.num_prefix_tokens) == (True, 5)
     assert not spec.encoder.prefix_positions
     assert spec.decoder.model_dump() == {
-        "kind": "eomt-queries",
+        "kind": "eomt",
         "queries": 12,
         "blocks": 2,
         "doublings": 2,
@@ -171,5 +171,7 @@ def test_a_missing_tensor_is_named(
 
 
 def test_scores_are_averaged_only_where_the_decoder_gives_them(model: Segmenter) -> None:
-    with pytest.raises(UserError, match="window_average 'scores' is not for decoder 'eomt'"):
+    with pytest.raises(
+        UserError, match="window_average 'scores' is not for decoder 'joined-class-tokens'"
+    ):
         Predictor("street", protocol=model.spec.protocol, runtime="torch")

@@ -11,7 +11,7 @@ from torch import Tensor
 import segmenter
 from segmenter import UserError
 from segmenter.checkpoints.foreign.dino import encoder as encoder_module
-from segmenter.model.decoders.eomt_queries import EoMTQueries
+from segmenter.model.decoders.eomt import EoMT
 from tests.helpers.command_line import run
 from tests.helpers.dino import of_meta, random_dinov3, write_encoder
 from tests.helpers.eomt import GOLDEN_EOMT, random_model
@@ -82,7 +82,7 @@ def base(tmp_path: Path, release: Release) -> Path:
 
 @torch.inference_mode()
 def assert_equal(ours: Any, whole: Any) -> None:
-    assert isinstance(ours.decoder, EoMTQueries)
+    assert isinstance(ours.decoder, EoMT)
     images = torch.nn.functional.interpolate(3 * torch.randn(2, 3, 2, 2), (64, 64))
     expected = whole(pixel_values=images)
     classes, masks = ours.decoder.classified_masks(*ours.encode(images))
@@ -167,7 +167,7 @@ def test_what_is_no_such_encoder_is_refused(tmp_path: Path, release: Release) ->
 
 
 def test_a_whole_model_takes_no_base(base: Path) -> None:
-    with pytest.raises(UserError, match="holds a whole model; leave"):
+    with pytest.raises(UserError, match="holds a whole model; omit"):
         segmenter.load(GOLDEN_EOMT / "pytorch_model.bin", base=base)
-    with pytest.raises(UserError, match="holds a whole model; leave"):
+    with pytest.raises(UserError, match="holds a whole model; omit"):
         segmenter.load("street-tiny", base=base)

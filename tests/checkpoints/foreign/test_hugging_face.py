@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import segmenter
 from segmenter import UserError
 from segmenter.model import Segmenter
-from segmenter.model.decoders.eomt_queries import EoMTQueries
+from segmenter.model.decoders.eomt import EoMT
 from tests.helpers.command_line import run
 from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, random_model, write_folder
 
@@ -26,7 +26,7 @@ def tensors() -> dict[str, Tensor]:
 @torch.inference_mode()
 def predict(model: Segmenter, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits, mask logits and labels, of normalised images."""
-    assert isinstance(model.decoder, EoMTQueries)
+    assert isinstance(model.decoder, EoMT)
     classes, masks = model.decoder.classified_masks(*model.encode(images))
     return classes, masks, model(images).argmax(dim=1)
 
@@ -81,7 +81,7 @@ def test_classes_that_are_only_numbered_get_our_names(
             {"auto_map": {"AutoModel": "evil.Model"}},
             "auto_map., which is never run",
         ),
-        ({"architectures": ["Mask2Former"]}, "is of 'Mask2Former'; read are Eomt"),
+        ({"architectures": ["Mask2Former"]}, "is of 'Mask2Former'; supported: Eomt"),
         ({"hidden_size": "wide"}, "config.json: hidden_size"),
         ({"image_size": 0}, "config.json: image_size"),
     ],

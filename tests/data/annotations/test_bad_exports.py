@@ -1,7 +1,9 @@
 """Damaged and hostile exports: one line with file and entry, and nothing is left."""
 
+import base64
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,29 @@ TASK = {
         }
     ],
 }
+DATUMARO = {
+    "categories": {"label": {"labels": [{"name": "car"}]}},
+    "items": [
+        {
+            "id": "a",
+            "annotations": [{"type": "polygon", "label_id": 0, "points": [0, 0, 9, 0, 9, 9]}],
+            "image": {"path": "a.png", "size": [20, 30]},
+        }
+    ],
+}
+SUPERVISELY = {
+    "size": {"height": 20, "width": 30},
+    "objects": [{"classTitle": "car", "points": {"exterior": [[0, 0], [9, 0], [9, 9]]}}],
+}
+META = '{"classes": [{"title": "car"}]}'
+DARWIN = {
+    "item": {"name": "a.png", "path": "/", "slots": [{"width": 30, "height": 20}]},
+    "annotations": [
+        {"name": "car", "id": "q", "polygon": {"paths": [[{"x": 0, "y": 0}, {"x": 9, "y": 9}]]}}
+    ],
+}
+MASK = {"name": "car", "id": "q", "mask": {}}
+LAYER = {"name": "", "raster_layer": {"dense_rle": [0, 5], "mask_annotation_ids_mapping": {}}}
 SHAPE = '<polygon label="car" points="0,0;9,0;9,9"/>'
 XML = '<annotations><image id="4" name="a.png" width="30" height="20">{}</image></annotations>'
 BOMB = '<!DOCTYPE x [<!ENTITY a "b">]>' + XML
@@ -50,6 +75,27 @@ def annotation(**changes) -> str:
 
 def shape(**changes) -> str:
     return json.dumps(LABELME | {"shapes": [LABELME["shapes"][0] | changes]})
+
+
+def item(**changes) -> str:
+    """Datumaro's JSON, with another annotation."""
+    first = DATUMARO["items"][0]
+    annotations = [first["annotations"][0] | changes]
+    return json.dumps(DATUMARO | {"items": [first | {"annotations": annotations}]})
+
+
+def supervised(**changes) -> dict[str, str]:
+    """A project of Supervisely, with another object."""
+    annotation = SUPERVISELY | {"objects": [SUPERVISELY["objects"][0] | changes]}
+    return {"meta.json": META, "ds/ann/a.png.json": json.dumps(annotation)}
+
+
+def darwin(**changes) -> str:
+    return json.dumps(DARWIN | {"annotations": [DARWIN["annotations"][0] | changes]})
+
+
+def zlib_of(size: int) -> str:
+    return base64.b64encode(zlib.compress(bytes(size))).decode()
 
 
 YAML = "names: [car]\ntrain: .\n"
@@ -75,11 +121,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         "annotation 5: run lengths",
     ),
     ("coco", {"x.json": annotation(segmentation=[[0, 0, 9, 0, 1e30, 9]])}, "a coordinate of 1e"),
-    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or no JSON"),
+    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"images": ' + "[" * 100_000 + '"annotations"'},
-        r"x\.json: it is cut, damaged or no JSON",
+        r"x\.json: it is cut, damaged or not JSON",
     ),
     (
         "coco",
@@ -101,7 +147,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(shape_type="linestrip")},
-        "shape 0: 'linestrip', a shape which has no area",
+        "shape 0: a linestrip is not supported; polygon",
     ),
     (
         "labelme",
@@ -111,7 +157,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     ("labelme", {"a.json": shape(points=[["x", 0]])}, r"a\.json: shapes\.0\.points.*must be a num"),
     ("cvat", {"x.xml": BOMB.format(SHAPE)}, r"declares a document type .*refused"),
     ("cvat", {"x.xml": XML.format('<polygon label="car" points="0,0;9,9"/>')}, "of 2 corners"),
-    ("cvat", {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')}, "it has no area"),
+    (
+        "cvat",
+        {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')},
+        "a polyline is not supported",
+    ),
     (
         "cvat",
         {
@@ -155,12 +205,75 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": annotation(segmentation={"size": [20, 30], "counts": "0\u00e9"})},
         "annotation 5: run lengths are not text of COCO's kind",
     ),
-    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or no JSON"),
+    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"kind": "other"}'},
         r"holds no COCO JSON .*x\.json, for one, is something",
     ),
+    ("labelme", {"a.json": shape(), "b.json": ""}, r"b\.json is cut, damaged or not JSON"),
+    (
+        "labelme",
+        {"a.json": shape(), "b.json": '{"a": [1, 2]'},
+        r"b\.json is cut, damaged or not JSON .*export it again, or take it out",
+    ),
+    ("labelme", {"a.json": shape(), "b.json": "[1, 2"}, r"b\.json is cut, damaged or not JSON"),
+    ("datumaro", {"x.json": item(label_id=9)}, "item a, annotation 0: label 9 is none of the 1"),
+    ("datumaro", {"x.json": item(points=[0, 0, 9, 9])}, "item a, annotation 0: .*of 2 corners"),
+    (
+        "datumaro",
+        {"x.json": item(type="mask", rle={"size": [4, 4], "counts": [16]})},
+        "item a, annotation 0: run lengths of 4 x 4 pixels .* in an image of 20 x 30",
+    ),
+    ("datumaro", {"x.json": item(type="polyline")}, "a polyline is not supported"),
+    (
+        "datumaro",
+        {"x.json": item().replace("[20, 30]", "[20, 31]")},
+        r"item a is of 20 x 31 pixels \(height x width\), and .*a\.png has 20 x 30",
+    ),
+    (
+        "datumaro",
+        {"x.json": item().replace("a.png", "../../etc/passwd")},
+        "item a: no image '../../etc/passwd' in",
+    ),
+    (
+        "datumaro",
+        {"x.json": '{"categories": {}, "items": []}'},
+        r"x\.json: 'categories\.label' is mis",
+    ),
+    ("supervisely", supervised(classTitle="who"), r"object 0 has class 'who', .* it lists car"),
+    (
+        "supervisely",
+        supervised(points={"exterior": [[0, 0], [9, 9]]}),
+        r"a\.png\.json, object 0: a polygon of 2 corners",
+    ),
+    (
+        "supervisely",
+        supervised(geometryType="bitmap", bitmap={"data": zlib_of(300 << 20), "origin": [0, 0]}),
+        "object 0: pixels of more than 67108864 bytes",
+    ),
+    (
+        "supervisely",
+        supervised(geometryType="bitmap", bitmap={"data": zlib_of(9), "origin": [0, 0]}),
+        "object 0: pixels that are not a PNG",
+    ),
+    (
+        "supervisely",
+        supervised() | {"ds/ann/a.png.json": json.dumps(SUPERVISELY)[:-9]},
+        r"a\.png\.json: it is cut, damaged or not JSON",
+    ),
+    ("darwin", {"x.json": darwin()}, r"x\.json, annotation 0: a polygon of 2 corners"),
+    ("darwin", {"x.json": darwin(polygon=None, mask={})}, "that the raster layer does not hold"),
+    (
+        "darwin",
+        {"x.json": json.dumps(DARWIN | {"annotations": [MASK, LAYER]})},
+        r"x\.json: a raster layer of 5 pixels, where 20 x 30 are 600",
+    ),
+    ("darwin", {"x.json": darwin().replace("a.png", "b.png")}, r"x\.json: no image 'b\.png' in"),
+    ("voc", {"labelmap.txt": "car:9,9,9::\n"}, "has no folder SegmentationClass"),
+    ("voc", {"labelmap.txt": "car:9,9\n"}, r"labelmap\.txt, line 1: a line is name:red,green,blue"),
+    ("roboflow", {"_classes.csv": "0 car\n"}, r"_classes\.csv lists no class"),
+    ("roboflow", {"_classes.csv": "0, car\n", "b_mask.png": ""}, "is a mask, and its image is not"),
     (
         "label-studio",
         {"x.json": '{"a": {"to_name": 1, "annotations": 2}}'},
@@ -177,7 +290,12 @@ def test_a_fault_is_answered_with_file_and_entry(
     root.mkdir()
     Image.new("RGB", (30, 20)).save(root / "a.png")
     for file, text in files.items():
-        (root / file).write_text(text)
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file.endswith(".png"):
+            Image.new("RGB", (30, 20)).save(path)
+        else:
+            path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
         convert_annotations(name, root, tmp_path / "out", unlabelled="ignore")
     assert len(str(caught.value).splitlines()) == 1
@@ -238,3 +356,32 @@ def test_an_archive_without_files_is_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match=r"x\.zip holds no COCO JSON"):
         convert_annotations("coco", tmp_path / "x.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["voc", "roboflow"])
+def test_a_mask_of_another_size_than_its_image_is_refused(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "x"
+    image, mask, table = {
+        "voc": ("JPEGImages/a.png", "SegmentationClass/a.png", "labelmap.txt"),
+        "roboflow": ("train/a.png", "train/a_mask.png", "train/_classes.csv"),
+    }[name]
+    for file, size in ((image, (30, 20)), (mask, (29, 20))):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(root / file)
+    (root / table).write_text("car:0,0,0::\n" if name == "voc" else "0, car\n")
+    with pytest.raises(UserError, match=r"is a mask of 20 x 29 pixels .* an image of 20 x 30"):
+        convert_annotations(name, root, tmp_path / "out", unlabelled="ignore")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_that_a_task_of_cvat_does_not_list_is_refused(tmp_path: Path) -> None:
+    labels = "<meta><task><labels><label><name>car</name></label></labels></task></meta>"
+    text = XML.format(SHAPE.replace("car", "who")).replace(
+        "<annotations>", f"<annotations>{labels}"
+    )
+    (tmp_path / "x.xml").write_text(text)
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with pytest.raises(
+        UserError, match=r"shape 0 \(polygon\) has the label 'who', .* there are car"
+    ):
+        convert_annotations("cvat", tmp_path / "x.xml", tmp_path / "out", unlabelled="ignore")

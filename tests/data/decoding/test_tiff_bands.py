@@ -37,6 +37,7 @@ def test_any_type_and_number_of_bands(bands: int, dtype: str) -> None:
         {"compress": "zstd", "predictor": 2, "interleave": "band", **TILES},
         {"bigtiff": "yes", **TILES},
         {"endianness": "big", "compress": "lzw", "predictor": 2},
+        {"endianness": "big", "bigtiff": "yes"},
     ],
     ids=lambda profile: " ".join(f"{key}={value}" for key, value in profile.items()) or "plain",
 )

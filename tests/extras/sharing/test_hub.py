@@ -165,9 +165,9 @@ def test_an_eomt_of_hugging_face_is_read_with_its_settings(hub: FakeHub, tmp_pat
 def test_an_eomt_of_tue_mps_is_read(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = hub.repositories["them/eomt"] = Repository()
     repository.add({"pytorch_model.bin": (GOLDEN_EOMT / "pytorch_model.bin").read_bytes()})
-    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
+    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt-queries"
+    assert segmenter.load("hf:them/eomt").spec.decoder.kind == "eomt"
 
 
 def test_code_in_a_repository_is_neither_fetched_nor_run(hub: FakeHub, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_only_a_model_file_of_ours_is_read(
 ) -> None:
     hub.repositories["me/tiny"] = Repository()
     hub.repositories["me/tiny"].add({"model.safetensors": content, "model.pth": content})
-    assert "no model of this package" in refused(capsys, "card", "hf:me/tiny")
+    assert "not a model of this package" in refused(capsys, "card", "hf:me/tiny")
     Path("other.pth").write_bytes(content)
     assert "segmenter convert" in refused(capsys, "push", "other.pth", "hf:me/new")
 

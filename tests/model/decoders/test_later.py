@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from segmenter.data.loading import Batch
 from segmenter.model import Segmenter
 from segmenter.model.attention_maps import attention_maps
 from segmenter.model.decoders import AttentionToMaskSpec, MultiBlockLinearSpec
 from segmenter.model.decoders.attention_to_mask import AttentionToMask
 from segmenter.model.decoders.decoder import Decoder, evenly_spaced
-from segmenter.model.decoders.eomt import mask_shares
+from segmenter.model.decoders.joined_class_tokens import mask_shares
 from segmenter.model.decoders.multi_block_linear import MultiBlockLinear, RunningStatsNorm
 from segmenter.model.encoder import intermediate_features, run_blocks
 from segmenter.model.spec import ModelSpec
@@ -24,7 +23,7 @@ from segmenter.training.optimizer import make_optimizer
 from segmenter.training.parallel import DistributedModel
 from segmenter.training.step import train_step
 from tests.helpers.models import DECODERS, make_spec
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import batch_of, make_recipe
 
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 48 * 80).reshape(2, 3, 48, 80).sin()
 
@@ -78,13 +77,16 @@ def test_running_statistics_become_those_of_the_batches_and_use_none_of_the_batc
     before = norm.mean.clone()
     norm.eval()(batches[0] + 100)
     assert not norm.pop_batch_stats().any()
+    before = norm.mean.clone()
+    norm.update(norm.pop_batch_stats())  # no batch came
+    assert torch.equal(norm.mean, before)
     assert torch.equal(norm.mean, before)
 
 
-@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "eomt", "eomt-queries", "pmt"])
+@pytest.mark.parametrize("decoder", ["multi-linear", "atm", "joined-class-tokens", "eomt", "pmt"])
 def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decoder: str) -> None:
     labels = torch.randint(0, 3, (4, 32, 32))
-    batch = Batch(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels, torch.arange(4))
+    batch = batch_of(torch.randint(0, 256, (4, 3, 32, 32)).float(), labels)
     loss = Loss(LossRecipe(), ignore_index=255)
     found = []
     for accumulate in (1, 2):
@@ -99,7 +101,7 @@ def test_parts_of_a_batch_move_the_model_as_the_whole_does(tmp_path: Path, decod
         torch.testing.assert_close(found[1][name], tensor, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("decoder", ["atm", "eomt"])
+@pytest.mark.parametrize("decoder", ["atm", "joined-class-tokens"])
 def test_swapping_two_class_tokens_swaps_their_logits(decoder: str) -> None:
     model = model_with(decoder)
     order = torch.tensor([1, 0, 2])
@@ -130,7 +132,7 @@ def test_attention_to_mask_adds_up_what_class_tokens_attend_to() -> None:
 @pytest.mark.parametrize("position", ["table", "rotary"])
 def test_class_tokens_change_the_patches_only_in_the_blocks_they_join(position: str) -> None:
     grid = {"table_grid": None, "prefix_positions": False} if position == "rotary" else {}
-    model = model_with("eomt", depth=3, position=position, **grid)
+    model = model_with("joined-class-tokens", depth=3, position=position, **grid)
     for index in range(4):
         one, _, _ = model.decoder.tokens_before(model.encoder, IMAGES, index)
         other, _, _ = Decoder.tokens_before(model.decoder, model.encoder, IMAGES, index)
@@ -139,7 +141,7 @@ def test_class_tokens_change_the_patches_only_in_the_blocks_they_join(position: 
 
 
 def test_a_fully_masked_class_token_sees_only_the_patches_of_its_class() -> None:
-    model = model_with("eomt")
+    model = model_with("joined-class-tokens")
     decoder = model.decoder
     decoder.masking = torch.ones(1)
     with torch.no_grad():
@@ -173,7 +175,7 @@ def test_masks_are_annealed_block_by_block_from_all_to_nothing() -> None:
 
 
 def test_no_masking_and_a_masking_of_zero_are_the_same() -> None:
-    model = model_with("eomt")
+    model = model_with("joined-class-tokens")
     with torch.no_grad():
         model.decoder.embed[-1].weight.mul_(3000)  # sure of its patches
         plain = model.patch_logits(IMAGES)
@@ -193,6 +195,15 @@ def test_a_spec_goes_through_json_and_says_where_cells_lie(decoder: str) -> None
     assert logits.shape[2:] == (2 * cells, 3 * cells)
     assert spec.upsampled_length(logits.shape[3], 40) == 42
     assert model.decoder.class_embeddings.shape[0] == 3
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_goes_with_heads_of_128_channels(decoder: str) -> None:
+    rotary = {"position": "rotary", "table_grid": None, "prefix_positions": False}
+    spec = make_spec(decoder=decoder, embed_dim=128, head_dim=128, **rotary)
+    assert Segmenter(spec).eval()(torch.randn(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+    with pytest.raises(ValueError, match="192 is not a multiple of head_dim 128"):
+        make_spec(decoder=decoder, embed_dim=192, head_dim=128, **rotary)
 
 
 def test_more_blocks_than_the_encoder_has_are_refused() -> None:

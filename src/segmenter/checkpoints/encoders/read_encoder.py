@@ -12,8 +12,13 @@ from segmenter.checkpoints.encoders.byte_planes import join_bytes
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
-from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder
-from segmenter.checkpoints.foreign.tensors import TIMM_BLOCK, join_tokens, split_position_table
+from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder, unwrap
+from segmenter.checkpoints.foreign.tensors import (
+    META_SWIGLU,
+    TIMM_BLOCK,
+    join_tokens,
+    split_position_table,
+)
 from segmenter.checkpoints.open import read_weights
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -25,6 +30,7 @@ _RENAMED = (
     (r"^fc_norm\.", "norm."),
     (r"^patch_embed\.proj\.", "patch_embed."),
     *TIMM_BLOCK,
+    *META_SWIGLU,
     (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
     (r"\.gamma_([12])$", r".scale\1.gamma"),
 )
@@ -43,9 +49,10 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
 
     Args:
         encoder: Whose parameters are replaced.
-        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same), a DINOv3 or
-            a DINOv2 with registers in the layout of Meta or transformers, Google's AugReg `.npz`,
-            the name of a bundled encoder, or `timm:NAME` to download.
+        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same); a DINOv3,
+            EUPE, LingBot-Vision, TIPSv2, or DINOv2 with registers in its authors' layout or that of
+            transformers; Google's AugReg `.npz`; the name of a bundled encoder; or `timm:NAME` to
+            download.
         partial: Take only what fits by name and shape.
 
     Returns:
@@ -61,7 +68,7 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
         weights = read_bundled_encoder(source)
     else:
         weights = _read_file(Path(source))
-    if is_dino(weights):
+    if is_dino(unwrap(weights)):
         weights, tensors = _dino_tensors(Path(source), encoder.spec)
     else:
         tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
@@ -168,4 +175,4 @@ def _download(name: str) -> dict[str, Tensor]:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # an unknown name, no network, a refused licence: all are the user's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"timm:{name} cannot be had: {reason}") from None
+        raise UserError(f"timm:{name} cannot be loaded from timm: {reason}") from None

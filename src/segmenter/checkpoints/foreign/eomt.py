@@ -41,7 +41,7 @@ from segmenter.classes import Classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import IMAGENET
-from segmenter.model.decoders import EoMTQueriesSpec
+from segmenter.model.decoders import EoMTSpec
 from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.model.spec import EncoderSpec, Normalization
 
@@ -243,9 +243,7 @@ def _join_tokens(tensors: Tensors, source: str) -> Tensors:
     return tensors
 
 
-def _decoder(
-    tensors: Tensors, facts: EoMTFacts, encoder: EncoderSpec, source: str
-) -> EoMTQueriesSpec:
+def _decoder(tensors: Tensors, facts: EoMTFacts, encoder: EncoderSpec, source: str) -> EoMTSpec:
     """Describe the decoder; the file counts the blocks that queries go through."""
     found = (re.match(r"decoder\.refine\.(\d{1,3})\.", name) for name in tensors)
     doublings = {int(each[1]) for each in found if each}
@@ -257,9 +255,9 @@ def _decoder(
         "cells": encoder.patch_size,
     }
     try:
-        return EoMTQueriesSpec.model_validate(fields)
+        return EoMTSpec.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, EoMTQueriesSpec)}") from None
+        raise UserError(f"{source}: {first_problem(error, EoMTSpec)}") from None
 
 
 def check_masking(masking: Tensor | None, source: str) -> None:

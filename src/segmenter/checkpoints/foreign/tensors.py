@@ -22,6 +22,11 @@ TIMM_BLOCK: Rules = (
     (r"\.mlp\.fc2\.", ".mlp.reduce."),
 )
 """The inside of a transformer block in timm, and in the code bases that took it from there."""
+META_SWIGLU: Rules = (
+    (r"\.mlp\.w12\.", ".mlp.expand."),
+    (r"\.mlp\.w3\.", ".mlp.reduce."),
+)
+"""Meta's gated MLP, gate and value in one layer, in DINOv2's giant and TIPSv2's."""
 
 
 def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:
@@ -89,7 +94,7 @@ def split_position_table(
     if rows * columns != patches.shape[1] or patches.shape[1] == 0:
         shape = f"grid of {rows} x {columns}" if grid else "square grid"
         raise UserError(
-            f"{source}: {patches.shape[1]} patch positions are no {shape} "
+            f"{source}: {patches.shape[1]} patch positions do not form a {shape} "
             f"(after {num_prefix} prefix tokens); the weights fit another encoder"
         )
     return prefix, patches.transpose(1, 2).unflatten(2, (rows, columns))

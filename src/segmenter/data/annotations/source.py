@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
 from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES, describe_passed_over
 from segmenter.data.pairing.file_names import composed
@@ -23,14 +24,16 @@ from segmenter.data.pairing.walking import walk_images
 from segmenter.errors import UserError
 from segmenter.files.outputs import stays_inside
 from segmenter.files.regular import read_regular
+from segmenter.files.xml import parse_xml
 from segmenter.files.yaml import first_problem
 
 _MAX_JSON_BYTES = 2 << 30
 _MAX_XML_BYTES = 512 << 20
 _MAX_TEXT_BYTES = 64 << 20
+_PARSED_BYTES = 16 << 20
+"""Size up to which a JSON file of another kind is parsed, to see whether it is damaged."""
 _MAX_DEPTH = 8
 """Folders in folders that are searched for the files of an export."""
-_DECLARATION = re.compile(r"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
 _SPLITS = {
     "train": {"train", "training", "trn"},
     "val": {"val", "valid", "validation", "dev"},
@@ -135,20 +138,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     Raises:
         UserError: If it cannot be read, is not XML, or declares a document type.
     """
-    try:
-        # As text: the encoding that the file claims could hide a declaration.
-        text = read_document(path, _MAX_XML_BYTES).decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8, as tools write XML; export it again") from None
-    if _DECLARATION.search(text):
-        raise UserError(
-            f"{path} declares a document type (<!DOCTYPE or <!ENTITY), which is refused: it can "
-            "make a small file stand for a huge one; remove the declaration"
-        )
-    try:
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise UserError(f"{path} is not XML: {error}; export it again") from None
+    return parse_xml(read_document(path, _MAX_XML_BYTES), str(path))
 
 
 def _problem(error: ValidationError, form: type[BaseModel]) -> str:
@@ -156,7 +146,7 @@ def _problem(error: ValidationError, form: type[BaseModel]) -> str:
     if finding["type"] != "json_invalid":
         return first_problem(error, form)
     reason = finding.get("ctx", {}).get("error", "")
-    return f"it is cut, damaged or no JSON ({reason}); export it again"
+    return f"it is cut, damaged or not JSON ({reason}); export it again"
 
 
 def plain_parts(name: str) -> list[str]:
@@ -194,14 +184,16 @@ class Source:
         """Return the files with a suffix whose beginning and end hold what a tool writes.
 
         Raises:
-            UserError: If there is none.
+            UserError: If there is none, or one is cut or damaged.
         """
         named = self.files(suffix)
         found = [path for path in named if not self.given.is_dir() or accepts(ends_of(path))]
+        for path in named:
+            if suffix == ".json" and path not in found and _is_cut(path):
+                raise UserError(
+                    f"{path} is cut, damaged or not JSON (UTF-8); export it again, or take it out"
+                )
         if not found:
-            damaged = [path for path in named if suffix == ".json" and _is_cut(path)]
-            if damaged:
-                raise UserError(f"{damaged[0]} is cut, damaged or no JSON; export it again")
             other = f"; {named[0]}, for one, is something else" if named else ""
             raise UserError(f"{self.given} holds no {what}{other}")
         return found
@@ -321,9 +313,16 @@ def ends_of(path: Path, num_bytes: int = 1 << 16) -> bytes:
 
 
 def _is_cut(path: Path) -> bool:
-    """Return whether a JSON file does not end as one does."""
-    content = ends_of(path).strip(b"\xef\xbb\xbf \t\r\n")
-    return not (content.startswith((b"{", b"[")) and content.endswith((b"}", b"]")))
+    """Return whether a file is not JSON; of a large one, whether it does not end as JSON does."""
+    content = ends_of(path, _PARSED_BYTES // 2).strip(b"\xef\xbb\xbf \t\r\n")
+    if not (content.startswith((b"{", b"[")) and content.endswith((b"}", b"]"))):
+        return True
+    try:
+        if path.stat().st_size <= _PARSED_BYTES:
+            from_json(content)
+    except (ValueError, OSError):
+        return True
+    return False
 
 
 def _grouped(paths: list[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:

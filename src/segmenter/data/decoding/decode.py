@@ -57,6 +57,7 @@ from segmenter.data.decoding.jpeg2000 import (
     read_jpeg2000_layout,
 )
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
+from segmenter.data.decoding.ome_tiff import read_ome, read_ome_values
 from segmenter.data.decoding.orientation import TURNS, read_orientation, upright
 from segmenter.data.decoding.pages import count_pages, count_tiff_pages
 from segmenter.data.decoding.pillow_warnings import load, quiet
@@ -90,6 +91,7 @@ FILE_LIMITS = Limits()
 """For files on the user's own disk."""
 
 _RGB = ImageType(3, "uint8")
+_USE_BANDS = "a model that is trained on such images takes them (docs/how-to/bands.md)"
 _ORIENTATION = 274  # TIFF's tag
 _PILLOW_SAMPLES = 6
 """Most samples per pixel of a TIFF that Pillow opens."""
@@ -195,6 +197,10 @@ def read_image(
         if image is not None:
             return _read_channels(data, image, limits, name)
         file = BytesIO(data)
+        if is_tiff(data) and (ome := read_ome(file, name)):
+            raise UserError(
+                f"{name} is an OME-TIFF with {ome.type}, and RGB of 8 bits is wanted; {_USE_BANDS}"
+            )
         opened = _open(file, name, limits)
         found, num_pages, drops = None, count_pages(opened, file), drops_band(opened)
         if opened.format == "JPEG":
@@ -221,6 +227,10 @@ def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> 
         size, found = array_type(BytesIO(data), name)
         _check_claims(size, found, image, limits, name)
         values = read_array(data, name)
+    elif is_tiff(data) and (ome := read_ome(BytesIO(data), name)):
+        _check_claims(ome.size, ome.type, image, limits, name)
+        values = read_ome_values(data, ome, name)
+        num_pages = ome.num_images
     elif is_tiff(data):
         layout = read_layout(BytesIO(data), name)
         _check_claims((layout.height, layout.width), layout.type, image, limits, name)
@@ -351,6 +361,12 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
             return Header("NPY", (size[1], size[0]), 1, image_type=found, is_rgb=False)
         if is_dicom(magic):
             return _dicom_header(file, str(path), limits)
+        if is_tiff(magic) and (ome := read_ome(file, str(path))):
+            _check_size(ome.size, str(path), limits)
+            (height, width), pages = ome.size, ome.num_images
+            return Header(
+                "TIFF", (width, height), 1, num_pages=pages, image_type=ome.type, is_rgb=False
+            )
         try:
             image = _open(file, str(path), limits)
         except UserError:

@@ -4,7 +4,9 @@ The first is read. A remark names the rest, which may be masks or images of thei
 """
 
 import struct
+from collections.abc import Iterator
 from io import BufferedReader, BytesIO
+from typing import NamedTuple
 
 from PIL import ImageFile
 
@@ -41,32 +43,47 @@ def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> i
 
 def count_tiff_pages(file: BytesIO | BufferedReader) -> int:
     """Count the first page and those after it that are neither previews nor masks."""
+    return sum(not page.is_extra for page in walk_pages(file, _MOST_PAGES))
+
+
+class TiffPage(NamedTuple):
+    """A page of a TIFF, as its directory describes it."""
+
+    offset: int
+    """Of the directory in the file."""
+    is_extra: bool
+    """True: a preview or mask of another page, and not the first."""
+
+
+def walk_pages(file: BytesIO | BufferedReader, most: int) -> Iterator[TiffPage]:
+    """Yield the pages of a TIFF, until the chain ends, turns back or is damaged.
+
+    Args:
+        file: Of which the position becomes arbitrary.
+        most: So many pages at the most.
+    """
     file.seek(0)
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
     is_big = 43 in start[2:4]
     count, pointer, entry = ("Q", "Q", 20) if is_big else ("H", "I", 12)
     (offset,) = struct.unpack_from(order + pointer, start, 8 if is_big else 4)
+    count, pointer = order + count, order + pointer
     seen: set[int] = set()
-    num_pages = 0
-    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+    while offset and offset < 1 << 63 and offset not in seen and len(seen) < most:
         seen.add(offset)
         file.seek(offset)
-        size = struct.calcsize(order + count)
         try:
-            (num_tags,) = struct.unpack(order + count, file.read(size))
+            (num_tags,) = struct.unpack(count, file.read(struct.calcsize(count)))
             if num_tags > _MOST_TAGS:
-                break
+                return
             tags = file.read(num_tags * entry)
-            is_first = len(seen) == 1
-            num_pages += is_first or not _is_extra(tags, order, entry)
-            size = struct.calcsize(order + pointer)
-            (offset,) = struct.unpack(order + pointer, file.read(size))
+            is_extra = len(seen) > 1 and _is_extra(tags, order, entry)
+            after = file.read(struct.calcsize(pointer))
         except (struct.error, OSError):
-            break
-        if offset >= 1 << 63:
-            break
-    return num_pages
+            return
+        yield TiffPage(offset, is_extra)
+        offset = struct.unpack(pointer, after)[0] if len(after) == struct.calcsize(pointer) else 0
 
 
 def _is_extra(tags: bytes, order: str, entry: int) -> bool:

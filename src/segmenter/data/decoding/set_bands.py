@@ -1,5 +1,6 @@
 """One description of all images of a data set that are not read as RGB of 8 bits."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,13 +9,15 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
-from segmenter.data.decoding.decode import Header, read_header
+from segmenter.data.decoding.decode import Header, decode_image, read_header
 from segmenter.data.masks.problems import Problem
 from segmenter.errors import UserError
 from segmenter.image_spec import HIGH_PERCENTILE, LOW_PERCENTILE, ImageSpec, choose_bands
 
 _SAMPLED_PIXELS = 1 << 14
 """Pixels of an image, evenly spread, from which its quantiles are found."""
+_SAMPLED_IMAGES = 32
+"""Images, evenly spread, from which a range is found where not all are read."""
 _NUM_QUANTILES = 100
 """Of an image: at 0.5, 1.5, ... 99.5 per cent."""
 
@@ -84,6 +87,24 @@ def with_measured_range(image: ImageSpec, quantiles: Sequence[Quantiles]) -> Ima
         return image
     low, high = np.percentile(np.concatenate(quantiles), (LOW_PERCENTILE, HIGH_PERCENTILE), axis=0)
     return image.with_range(low, high)
+
+
+def measured_image_spec(
+    images: Sequence[Path], bands: Bands, given: ImageSpec | None = None
+) -> ImageSpec | None:
+    """Return how images are read, with the range of a sample of them; as `find_image_spec`.
+
+    Raises:
+        UserError: If they have no such bands.
+    """
+    image = find_image_spec(images, bands, given)
+    if image is None or image == given:
+        return image
+    quantiles = []
+    for path in images[:: -(-len(images) // _SAMPLED_IMAGES)]:
+        with contextlib.suppress(UserError):  # whoever shows it says what is wrong with it
+            quantiles.append(value_quantiles(decode_image(path, image=image)))
+    return with_measured_range(image, quantiles)
 
 
 def range_lines(image: ImageSpec) -> list[str]:

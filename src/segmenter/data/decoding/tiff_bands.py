@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
-from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from segmenter.data.decoding.pillow_warnings import load, quiet
+from segmenter.data.decoding.tiff_layout import read_tags
 from segmenter.errors import UserError
 from segmenter.image_spec import MAX_BANDS, ImageType, sample_type
 
@@ -24,7 +25,6 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _FILL_ORDER, _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES = 266, 273, 277, 278, 279
 _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 284, 317, 322, 323, 324
 _TILE_BYTES, _SAMPLE_FORMAT, _JPEG_TABLES = 325, 339, 347
-_BIG = 43
 _PLAIN, _JPEG, _PACK_BITS = 1, 7, 32773
 _COMPRESSIONS = {
     _PLAIN: "none",
@@ -55,7 +55,7 @@ _CONVERT = "convert it with `gdal_translate -co COMPRESS=DEFLATE`"
 
 
 class TiffLayout(NamedTuple):
-    """The first image of a TIFF file, from its tags."""
+    """An image in a TIFF file, from its tags."""
 
     height: int
     width: int
@@ -73,20 +73,22 @@ class TiffLayout(NamedTuple):
         return ImageType(self.bands, sample_type(self.dtype))
 
 
-def read_layout(file: BytesIO | BufferedReader, name: str) -> TiffLayout:
+def read_layout(file: BytesIO | BufferedReader, name: str, offset: int | None = None) -> TiffLayout:
     """Read the tags of a TIFF file.
+
+    Args:
+        file: Of which the position becomes arbitrary.
+        name: What errors call it.
+        offset: Of the tags of a page; None: those of the first.
 
     Raises:
         UserError: If its samples have a type that is not read.
     """
     file.seek(0)
+    is_little = file.read(2) == b"II"
+    tags = read_tags(file, offset)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = file.read(8)
-        header += file.read(8) if _BIG in (header[2], header[3]) else b""
-        tags = ImageFileDirectory_v2(header)
-        file.seek(tags.next)
-        tags.load(file)
+        warnings.simplefilter("ignore")  # values are read when they are asked for
         bands = int(tags.get(_SAMPLES, 1))
         bits = set(tags.get(_BITS, (1,)))
         kinds = set(tags.get(_SAMPLE_FORMAT, (1,)))
@@ -101,12 +103,12 @@ def read_layout(file: BytesIO | BufferedReader, name: str) -> TiffLayout:
         raise UserError(f"{name} has {bands} bands; at most {MAX_BANDS} are read")
     if tags.get(_PHOTOMETRIC) == _PALETTE:
         raise UserError(f"{name} has a palette, whose indices are not measured values; save as RGB")
-    dtype = np.dtype(code).newbyteorder("<" if header[:2] == b"II" else ">")
+    dtype = np.dtype(code).newbyteorder("<" if is_little else ">")
     return TiffLayout(height, width, bands, dtype, tags.get(_PLANAR, 1) == 2 and bands > 1, tags)
 
 
 def read_tiff(data: bytes, layout: TiffLayout, name: str) -> Shaped[ndarray, "height width bands"]:
-    """Decode all bands of a TIFF file, in the type of the file and the byte order of the machine.
+    """Decode all bands of an image, in the type of the file and the byte order of the machine.
 
     Args:
         data: The bytes of the file.
@@ -123,9 +125,9 @@ def read_tiff(data: bytes, layout: TiffLayout, name: str) -> Shaped[ndarray, "he
         raise UserError(f"{name} has TIFF compression {compression}; read are {known}: {_CONVERT}")
     if compression == _JPEG and layout.dtype.itemsize > 1:
         raise UserError(f"{name} holds JPEG of more than 8 bits, which is not read; {_CONVERT}")
-    if compression == _JPEG and not layout.is_planar and bands in (1, 3):
+    if compression == _JPEG and not layout.is_planar and bands == 3:
         return _as_pillow_reads(data).reshape(layout.height, layout.width, bands)
-    if compression == _JPEG and not layout.is_planar and bands != 4:
+    if compression == _JPEG and not layout.is_planar and bands not in (1, 4):
         raise UserError(f"{name} holds JPEG of {bands} bands side by side, not read; {_CONVERT}")
     chunks = _find_chunks(layout, len(data), name)
     if not layout.is_planar:

@@ -15,7 +15,7 @@ from segmenter.data.decoding.jpeg2000 import layout_of
 from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
-_BIG = 43
+_BIG, _LITTLE_BIG = 43, b"II+\0"
 GEO_TAGS = (33550, 33922, 34264, 34735)
 """Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
 
@@ -30,7 +30,7 @@ def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
     if layout is not None:
         raise UserError(
             f"{name} holds {layout}, in a layout that is not an image; write 1 or 3 bands of 8 "
-            "bits, such as with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
+            "bits, for example with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
         ) from None
 
 
@@ -65,15 +65,23 @@ def has_georeference(file: BytesIO | BufferedReader) -> bool:
         file.seek(place)
 
 
-def read_tags(file: BytesIO | BufferedReader) -> ImageFileDirectory_v2:
-    """Return the tags of the first image of a TIFF or BigTIFF; damage raises anything."""
+def read_tags(file: BytesIO | BufferedReader, offset: int | None = None) -> ImageFileDirectory_v2:
+    """Return the tags of an image of a TIFF or BigTIFF; damage raises anything.
+
+    Args:
+        file: Of which the position becomes arbitrary.
+        offset: Of the tags in the file; None: those of the first image.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file.seek(0)
         header = file.read(8)
-        header += file.read(8) if header[2] == _BIG or header[3] == _BIG else b""
-        tags = ImageFileDirectory_v2(header)
-        file.seek(tags.next)
+        header += file.read(8) if _BIG in header[2:4] else b""
+        if header[3] == _BIG:  # Pillow looks for it where little-endian files have it
+            tags = ImageFileDirectory_v2(_LITTLE_BIG + header[4:], prefix=header[:2])
+        else:
+            tags = ImageFileDirectory_v2(header)
+        file.seek(tags.next if offset is None else offset)
         tags.load(file)
     return tags
 

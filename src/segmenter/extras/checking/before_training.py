@@ -80,7 +80,8 @@ def survey_data(recipe: Recipe, log: Log) -> Survey:
     found = read_training_data(
         data, train, val, workers=recipe.workers, max_unreadable=recipe.data.max_unreadable
     )
-    if not found.pixel_counts.any() and recipe.loss.teacher is None:
+    teacher = recipe.loss.teacher
+    if not found.pixel_counts.any() and (teacher is None or teacher.is_average):
         raise UserError(
             f"{root}: every pixel of the images to train on is ignored, so nothing can be learned; "
             "label them, or look at `ignore` in classes.yaml"

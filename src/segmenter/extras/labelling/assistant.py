@@ -14,6 +14,7 @@ from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
 from segmenter.extras.labelling.layers import NOTHING
+from segmenter.image_spec import ImageSpec
 from segmenter.inference.predictor import Predictor
 
 MAX_SHOWN_SIDE = 1024
@@ -47,6 +48,11 @@ class Assistant(ABC):
     """True: proposals change with what is labelled."""
     grows = False
     """True: `grow` can be called."""
+
+    @property
+    def image(self) -> ImageSpec | None:
+        """Bands, type and range of the images that it reads; None: RGB of 8 bits."""
+        return None
 
     @abstractmethod
     def describe(self) -> str:
@@ -95,7 +101,7 @@ class Assistant(ABC):
             UserError: If that cannot be found out.
         """
         del path, shape, at, tolerance
-        raise UserError("this model gives no tokens to compare; start `label` without --model")
+        raise UserError("Grow needs the features of an encoder; start `label` without --model")
 
 
 class ModelAssistant(Assistant):
@@ -113,6 +119,11 @@ class ModelAssistant(Assistant):
         """Return one line for the page and the terminal."""
         return f"proposals: predictions of {self._name}"
 
+    @property
+    def image(self) -> ImageSpec | None:
+        """Bands, type and range of the images of the model."""
+        return self._predictor.spec.image
+
     def propose(self, path: Path, shape: tuple[int, int], classes: Classes) -> Proposal:
         """Return what the model predicts; classes that the folder does not have are left out.
 
@@ -120,7 +131,8 @@ class ModelAssistant(Assistant):
             UserError: If the image cannot be read.
         """
         del shape
-        image = decode_image(path, image_bits=self._predictor.classes.image_bits)
+        bits = self._predictor.classes.image_bits
+        image = decode_image(path, image_bits=bits, image=self.image)
         predicted = self._predictor(image)
         labels = np.minimum(predicted, len(self._predictor.classes)).astype(np.int64)
         full = self._table(classes)[labels]

@@ -23,6 +23,7 @@ from segmenter.fitting.classifier import (
 from segmenter.fitting.propose import label_pixels
 from segmenter.fitting.start import starting_model_for
 from segmenter.fitting.tokens import ImageTokens, TokenStore
+from segmenter.image_spec import ImageSpec
 from segmenter.runtimes.features import feature_runtime
 
 _MAX_KEPT = 4
@@ -70,6 +71,11 @@ class FitAssistant(Assistant):
     def describe(self) -> str:
         """Return one line for the page and the terminal."""
         return f"proposals: fitted to the strokes, on {self._encoder}"
+
+    @property
+    def image(self) -> ImageSpec | None:
+        """Bands, type and range of the images whose tokens are computed."""
+        return self._store.model.spec.image
 
     def prepare(self, path: Path) -> None:
         """Compute the tokens of an image that is looked at soon."""
@@ -185,18 +191,20 @@ class FitAssistant(Assistant):
         return tokens
 
 
-def open_fit(start: str, device: torch.device) -> FitAssistant:
+def open_fit(start: str, device: torch.device, image: ImageSpec | None = None) -> FitAssistant:
     """Return what fits proposals to the tokens of an encoder.
 
     Args:
         start: A bundled encoder, an encoder's file, `timm:NAME`, or a whole model.
         device: Where tokens are computed.
+        image: Bands, type and range of the images; None: RGB of 8 bits.
 
     Raises:
         UserError: If the encoder does not exist, or cannot be used.
     """
     any_two = [ClassInfo(name=str(at), color=(at, 0, 0), values=(at,)) for at in (0, 1)]
-    model = starting_model_for(start, Classes(classes=tuple(any_two))).to(device)
+    classes = Classes(classes=tuple(any_two)).with_image(image)
+    model = starting_model_for(start, classes).to(device)
     return FitAssistant(TokenStore(model, runtime=feature_runtime(model)), start)
 
 

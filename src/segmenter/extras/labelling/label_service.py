@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,6 +51,7 @@ from segmenter.extras.serving.page_answers import SAFE_HEADERS
 from segmenter.extras.serving.places import Places
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
+from segmenter.image_spec import ImageSpec, shown_pixels
 
 log = logging.getLogger("segmenter.labelling")
 
@@ -238,12 +240,12 @@ class LabelService:
         )
 
     async def _news(self, request: Request) -> Response:
-        """What another window may have changed; asked every second or so, so no file is read."""
+        """Return changes of other windows; asked about every second, so no file is read."""
         version = await self._store(self.folder.version, _image_of(request))
         return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 
     async def _pixels(self, request: Request) -> Response:
-        """The image, upright and with 8 bits, as JPEG."""
+        """The image, upright and as RGB of 8 bits, as JPEG."""
         name = _image_of(request)
         path = self.folder.image_path(name)
         height, width = await self._store(self.folder.shape, name)
@@ -252,10 +254,9 @@ class LabelService:
                 f"{path} has {height} x {width} pixels (height x width), and the page shows at "
                 f"most {self.settings.max_pixels:,}; cut it into tiles"
             )
+        image = None if self.assistant is None else self.assistant.image
         bits = None if self.folder.classes is None else self.folder.classes.image_bits
-        content = await asyncio.to_thread(
-            lambda: encode_jpeg(decode_image(path, image_bits=bits), _JPEG_QUALITY)
-        )
+        content = await asyncio.to_thread(_picture, path, bits, image)
         return Response(content, media_type="image/jpeg")
 
     async def _labels(self, request: Request) -> Response:
@@ -283,7 +284,7 @@ class LabelService:
     async def _accept(self, body: AcceptBody) -> dict[str, Any]:
         shown = self._shown.get(body.proposal)
         if shown is None or shown.image != body.image:
-            raise StaleError("this proposal is not the newest; look at the newest and accept that")
+            raise StaleError("there is a newer proposal; accept that one")
         full = await self._assist(shown.proposal.full)
         kept = np.isin(full, body.classes) if body.classes is not None else full != NOTHING
         if body.runs is not None:
@@ -291,7 +292,7 @@ class LabelService:
         labels = np.where(kept, full, np.uint8(NOTHING))
         operation = await asyncio.to_thread(Acceptance.of, labels, "proposal")
         if operation is None:
-            raise UserError("the proposal holds nothing of that to accept")
+            raise UserError("the proposal has no such pixels to accept")
         return await self._change(self._store(self.folder.change, body.change, operation))
 
     async def _step(self, body: ChangeBody, kind: str) -> dict[str, Any]:
@@ -367,6 +368,11 @@ class LabelService:
         if self.folder.classes is None:
             raise UserError("the class list is empty; add two classes and paint a stroke of each")
         return self.assistant, self.folder.classes
+
+
+def _picture(path: Path, bits: int | None, image: ImageSpec | None) -> bytes:
+    pixels = decode_image(path, image_bits=bits, image=image)
+    return encode_jpeg(shown_pixels(pixels, image), _JPEG_QUALITY)
 
 
 def _refusal(error: UserError) -> RequestError:

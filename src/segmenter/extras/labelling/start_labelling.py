@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from segmenter.checkpoints.license import terms_note
-from segmenter.data.decoding.set_bands import find_image_spec
+from segmenter.data.decoding.decode import read_header
+from segmenter.data.decoding.set_bands import Bands, measured_image_spec, range_lines
 from segmenter.errors import UserError
 from segmenter.extras.labelling.assistant import Assistant, ModelAssistant
 from segmenter.extras.labelling.label_folder import LabelFolder, open_label_folder
 from segmenter.extras.serving.start_service import check_address, require_service
 from segmenter.files.regular import read_regular
+from segmenter.image_spec import ImageSpec
 from segmenter.inference.predictor import Predictor
 from segmenter.options import DEFAULT_START, Compute
 from segmenter.runtimes.devices import usable_device
@@ -19,12 +22,21 @@ from segmenter.terminal import show
 HOST = "127.0.0.1"
 
 
+class Proposals(NamedTuple):
+    """Source of the proposals on the page."""
+
+    start: str | None = None
+    """Encoder or model whose tokens they are fitted to; if None, the default."""
+    model: str | None = None
+    """Model that proposes its predictions, to be corrected; if None, they are fitted."""
+
+
 def run_labelling(
     root: Path,
     port: int,
+    proposals: Proposals,
     *,
-    start: str | None,
-    model: str | None,
+    bands: Bands,
     order: Path | None,
     compute: Compute,
 ) -> None:
@@ -33,8 +45,9 @@ def run_labelling(
     Args:
         root: The folder, with its images in `images`.
         port: Port on loopback.
-        start: Encoder or model whose tokens the proposals are fitted to; if None, the default.
-        model: Proposes its predictions, to be corrected; if None, proposals are fitted.
+        proposals: What they come from.
+        bands: Bands of the images that are shown and fitted to; if None, RGB of 8 bits where the
+            files are that, else all.
         order: What `suggest --json` wrote: these images come first.
         compute: How it is computed.
 
@@ -43,49 +56,62 @@ def run_labelling(
             or the port is taken.
     """
     require_service("label")
-    from segmenter.extras.labelling.fit_assistant import open_fit
     from segmenter.extras.labelling.label_service import LabelService
     from segmenter.extras.serving.server import run_server
     from segmenter.extras.serving.service_settings import ServiceSettings
 
-    if start is not None and model is not None:
+    _check_options(proposals, bands)
+    names = [] if order is None else _read_order(order)
+    with open_label_folder(root) as folder:
+        check_address(HOST, port)
+        if lost := folder.without_image():
+            show(
+                f"warning: {len(lost)} masks and records of strokes have no image; the first: "
+                f"{lost[0]}; they are kept: restore their images to continue with them"
+            )
+        print(f"{len(folder.names)} images in {root}")
+        if proposals.model is not None:
+            assistant = _open_model(proposals.model, folder, compute)
+        else:
+            assistant = _open_fit(proposals.start, folder, bands, compute)
+        print(assistant.describe())
+        print(f"label on http://{HOST}:{port}", flush=True)
+        settings = ServiceSettings(is_local=True)
+        run_server(LabelService(folder, assistant, settings, names), HOST, port)
+
+
+def _check_options(proposals: Proposals, bands: Bands) -> None:
+    if proposals.model is None:
+        return
+    if proposals.start is not None:
         raise UserError(
             "--from and --model contradict: give --from for proposals that are fitted to the "
             "strokes, or --model for its predictions"
         )
-    names = [] if order is None else _read_order(order)
-    with open_label_folder(root) as folder:
-        check_address(HOST, port)
-        _check_images(folder)
-        if lost := folder.without_image():
-            show(
-                f"warning: {len(lost)} masks and records of strokes have no image; the first: "
-                f"{lost[0]}; they are kept: bring their images back to go on with them"
-            )
-        if model is None:
-            assistant = open_fit(start or DEFAULT_START, usable_device(compute.device))
-        else:
-            assistant = _open_model(model, folder, compute)
-        print(f"{len(folder.names)} images in {root}")
-        print(assistant.describe())
-        print(f"label on http://{HOST}:{port}", flush=True)
-        service = LabelService(folder, assistant, ServiceSettings(is_local=True), names)
-        run_server(service, HOST, port)
+    if bands is not None:
+        raise UserError("--bands and --model contradict: a model says which bands it sees")
 
 
-def _check_images(folder: LabelFolder) -> None:
-    """Refuse, by the first image, images that the page cannot show.
+def _open_fit(start: str | None, folder: LabelFolder, bands: Bands, compute: Compute) -> Assistant:
+    """Return what fits proposals to strokes on the images of a folder."""
+    from segmenter.extras.labelling.fit_assistant import open_fit
 
-    Raises:
-        UserError: If they are not grey or RGB.
-    """
-    given = folder.classes.image if folder.classes else None
-    paths = [folder.image_path(name) for name in folder.names[:1]]
-    if image := find_image_spec(paths, None, given):
+    paths = [folder.image_path(name) for name in folder.names]
+    image = measured_image_spec(paths, bands, folder.classes.image if folder.classes else None)
+    for line in range_lines(image) if image else ():
+        print(line)
+    return open_fit(start or DEFAULT_START, usable_device(compute.device), image)
+
+
+def _check_images(model: str, wanted: ImageSpec | None, folder: LabelFolder) -> None:
+    """Refuse, by the first image, images of another kind than a model takes."""
+    path = folder.image_path(folder.names[0])
+    header = read_header(path)
+    is_taken = header.image_type == wanted.file_type if wanted else header.is_rgb
+    if not is_taken:
         raise UserError(
-            f"the images of {folder.root} have {image.file_type}, and the page shows RGB of 8 "
-            "bits; label copies with three of the bands, such as those of `gdal_translate -ot Byte "
-            "-scale -b 1 -b 2 -b 3`, and move the masks"
+            f"{path} has {header.image_type}, and {model} takes {wanted or 'RGB of 8 bits'}; give "
+            "a model that was made for such images, or omit --model"
         )
 
 
@@ -103,7 +129,7 @@ def _read_order(path: Path) -> list[str]:
 def _open_model(model: str, folder: LabelFolder, compute: Compute) -> Assistant:
     """Return what proposes a model's predictions; a folder without classes gets the model's."""
     predictor = Predictor(open_runtime(model, compute))
-    predictor.spec.require_rgb("proposals on the page", "train or fit one on three of the bands")
+    _check_images(model, predictor.spec.image, folder)
     if note := terms_note(model, predictor.spec.license):
         print(note)
     names = predictor.classes.names

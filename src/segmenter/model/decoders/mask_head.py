@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segmenter.model.decoders.eomt import Doubling
+from segmenter.model.decoders.upsampling import Doubling
 from segmenter.model.encoder import Grid
 from segmenter.model.mask_scores import MaskScores
 

@@ -122,7 +122,12 @@ class RunningStatsNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, sums: Float64[Tensor, " sums"]) -> None:
-        """Move the statistics towards those of one batch; the first batches weigh alike."""
+        """Move the statistics towards those of one batch; the first batches weigh alike.
+
+        A batch that came in evaluation mode has no sums, and changes nothing.
+        """
+        if not sums[-1]:
+            return
         first, second = (sums[:-1] / sums[-1]).chunk(2)
         share = max(_MOMENTUM, 1 / (float(self.num_batches) + 1))
         self.mean.lerp_(first.to(self.mean), share)

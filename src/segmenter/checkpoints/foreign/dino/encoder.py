@@ -1,8 +1,12 @@
 """Read an encoder of DINOv2 or DINOv3 as Meta, Hugging Face or timm stores it, under our names.
 
+EUPE and LingBot-Vision have the tensors of DINOv3, and TIPSv2 those of DINOv2 with one register.
+
 Sources: facebookresearch/dinov3 `dinov3/models/vision_transformer.py`, `dinov3/hub/backbones.py`;
 facebookresearch/dinov2 `dinov2/models/vision_transformer.py`; huggingface/transformers
-`models/dinov3_vit/modeling_dinov3_vit.py`.
+`models/dinov3_vit/modeling_dinov3_vit.py`, `models/tipsv2/modeling_tipsv2.py`,
+`conversion_mapping.py`; huggingface/pytorch-image-models `timm/models/eva.py`;
+Robbyant/lingbot-vision `README.md`.
 """
 
 import hashlib
@@ -24,6 +28,7 @@ from segmenter.checkpoints.foreign.hugging_face.names import (
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.tensors import (
+    META_SWIGLU,
     TIMM_BLOCK,
     Tensors,
     join_prefix,
@@ -44,6 +49,8 @@ DINOV3 = {
 """Fields of `EncoderSpec` that the shapes of a DINOv3 do not say."""
 DINOV2 = {"layer_norm_eps": 1e-6, "table_resize": "bicubic"}
 """The same of a DINOv2."""
+_HEAD_DIMS = {4096: 128}
+"""Channels of a head by those of a token, where they are not 64: DINOv3's 7B. Shapes do not say."""
 _WEB, _SATELLITE = "LVD-1689M", "SAT-493M"
 _KNOWN = {
     "08c60483": ("ViT-S/16", _WEB),
@@ -51,19 +58,23 @@ _KNOWN = {
     "73cec8be": ("ViT-B/16", _WEB),
     "8aa4cbdd": ("ViT-L/16", _WEB),
     "7c1da9a5": ("ViT-H+/16", _WEB),
+    "a955f4ea": ("ViT-7B/16", _WEB),
     "eadcf0ff": ("ViT-L/16", _SATELLITE),
+    "a6675841": ("ViT-7B/16", _SATELLITE),
 }
 """The first digits of the SHA-256 of Meta's files of DINOv3, which their names end with."""
 _DROPPED = (
     r"mask_token$|embeddings\.mask_token$|rope_embed\.periods$|local_cls_norm\."
-    r"|.*\.attn\.qkv\.bias_mask$|head\.|.*inv_freq$"
+    r"|.*\.attn\.qkv\.bias_mask$|head\.|.*inv_freq$|projectors\."
 )
+_WRAPPERS = ("vision_encoder.", "vision_model.", "backbone.")
+"""Prefixes of an encoder in a larger model: TIPSv2 (Google, transformers), LingBot-Vision."""
 _META = (
     (r"^patch_embed\.proj\.", "patch_embed."),
     *TIMM_BLOCK,
     (r"\.ls([12])\.gamma$", r".scale\1.gamma"),
     (r"\.gamma_([12])$", r".scale\1.gamma"),
-    (r"\.mlp\.w3\.", ".mlp.reduce."),
+    *META_SWIGLU,
     (r"^storage_tokens$|^reg_token$", "register_tokens"),
     (r"^", "encoder."),
 )
@@ -90,7 +101,7 @@ class DinoEncoder(NamedTuple):
 
     @property
     def is_dinov3(self) -> bool:
-        """Whether positions are rotary."""
+        """True if positions are rotary, as in DINOv3."""
         return "position" in self.fields
 
     @property
@@ -134,6 +145,17 @@ def is_dino(names: Collection[str]) -> bool:
     return bool(is_meta) or {"embeddings.cls_token", "embeddings.register_tokens"} <= set(names)
 
 
+def unwrap(weights: Tensors) -> Tensors:
+    """Return the encoder in a model that has more parts; other weights as they are."""
+    for prefix in _WRAPPERS:
+        inner = {
+            n.removeprefix(prefix): each for n, each in weights.items() if n.startswith(prefix)
+        }
+        if is_dino(inner):
+            return inner
+    return weights
+
+
 def read_dino_encoder(path: Path) -> DinoEncoder:
     """Read an encoder of DINOv2 or DINOv3: Meta's `.pth`, or safetensors of transformers or timm.
 
@@ -147,7 +169,7 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     else:
         weights = to_tensors(read_state(path)[0], path)
     source = str(path)
-    weights, _ = split_off(weights, _DROPPED)
+    weights, _ = split_off(unwrap(weights), _DROPPED)
     if "embeddings.cls_token" in weights:
         tensors = rename(join_projections(weights, source), _HUGGING_FACE)
         tensors = _hugging_face_tokens(tensors, source)
@@ -162,6 +184,9 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
     fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
+    width = tensors["encoder.norm.weight"].shape[0]
+    if is_dinov3 and width in _HEAD_DIMS:
+        fields["head_dim"] = _HEAD_DIMS[width]
     return DinoEncoder(path, tensors, fields, _sha256(path))
 
 
@@ -228,7 +253,10 @@ def _with_table(tensors: Tensors, positions: torch.Tensor, source: str) -> Tenso
     of_class, table = split_position_table(positions, 1, source)
     first = tensors.pop("encoder.cls_token")
     if first.shape != of_class.shape:
-        raise UserError(f"{source}: the class token has shape {tuple(first.shape)}")
+        raise UserError(
+            f"{source}: the class token has shape {tuple(first.shape)}, expected "
+            f"{tuple(of_class.shape)}"
+        )
     tensors["encoder.prefix_tokens"] = join_tokens([first + of_class, registers], source)
     tensors["encoder.position_table"] = table
     return tensors
@@ -241,7 +269,7 @@ def _join_gates(weights: Tensors, source: str) -> Tensors:
         if found := _GATED.match(name):
             value = name.replace(".w1.", ".w2.").replace(".fc1_g.", ".fc1_x.")
             if value not in joined or joined[value].shape != joined[name].shape:
-                raise UserError(f"{source}: {name} has no counterpart of its shape, {value}")
+                raise UserError(f"{source}: {name} needs {value} of the same shape")
             joined[f"{found[1]}fc1.{found[2]}"] = torch.cat([joined.pop(name), joined.pop(value)])
     return _without_key_bias(joined)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedImage
 from segmenter.data.annotations.polygons import Size
-from segmenter.data.annotations.readers.voc import shapes_of_values
+from segmenter.data.annotations.readers.voc import ValueTable, shapes_of_values
 from segmenter.data.annotations.regions import Shape
 from segmenter.data.annotations.source import Source, read_text, split_of
 from segmenter.data.decoding.decode import decode_mask
@@ -33,9 +33,14 @@ def read(source: Source) -> AnnotationSet:
         export.classes |= dict.fromkeys(names.values())
         images = _by_stem(table.parent)
         for stem, image in images.items():
-            if stem.endswith(_ENDING) and stem.removesuffix(_ENDING) in images:
-                continue
             mask = images.get(f"{stem}{_ENDING}")
+            if stem.endswith(_ENDING) and mask is None:
+                if stem.removesuffix(_ENDING) in images:
+                    continue
+                raise UserError(
+                    f"{image} is a mask, and its image is not there; put it there, or take the "
+                    "mask out"
+                )
             export.images.append(
                 ExportedImage(
                     name=image.name,
@@ -83,10 +88,10 @@ def _read_table(path: Path) -> dict[int, str]:
     return names
 
 
-def _shapes(mask: Path | None, names: dict[int, str], table: Path, _: Size) -> list[Shape]:
+def _shapes(mask: Path | None, names: dict[int, str], table: Path, size: Size) -> list[Shape]:
     if mask is None:
         return []
     values = drop_equal_channels(decode_mask(mask))
     if values.ndim != 2:
         raise UserError(f"{mask} holds colours; masks of Roboflow are grey values")
-    return shapes_of_values(values, names, mask, table.name)
+    return shapes_of_values(values, ValueTable(names, table.name), mask, size)

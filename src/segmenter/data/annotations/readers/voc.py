@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -143,7 +144,7 @@ def _names(root: Path) -> list[tuple[str, str | None, str]]:
     return [(name, split, where) for name, (split, where) in listed.items()]
 
 
-def _shapes(mask: Path, colors: dict[int, str], _: Size) -> list[Shape]:
+def _shapes(mask: Path, colors: dict[int, str], size: Size) -> list[Shape]:
     if not mask.is_file():
         return []
     values = decode_mask(mask, apply_palette=True)
@@ -151,38 +152,50 @@ def _shapes(mask: Path, colors: dict[int, str], _: Size) -> list[Shape]:
         values = np.stack([values] * 3, axis=-1)
     if values.dtype != np.uint8:
         raise UserError(f"{mask} holds more than 8 bits a sample; masks of VOC are colours")
-    return shapes_of_values(pack_colors(values), colors, mask, "labelmap.txt", _unpacked)
+    table = ValueTable(colors, "labelmap.txt", _unpacked)
+    return shapes_of_values(pack_colors(values), table, mask, size)
+
+
+class ValueTable(NamedTuple):
+    """The classes of the values of masks."""
+
+    names: Mapping[int, str]
+    """Names of classes by grey value, or by packed colour."""
+    file: str
+    """The file that says so, for messages."""
+    show: Callable[[int], object] = int
+    """Returns what messages show of a value."""
 
 
 def shapes_of_values(
-    values: Shaped[ndarray, "height width"],
-    names: Mapping[int, str],
-    mask: Path,
-    table: str,
-    show: Callable[[int], object] = int,
+    values: Shaped[ndarray, "height width"], table: ValueTable, mask: Path, size: Size
 ) -> list[Shape]:
     """Return the pixels of each value of a mask.
 
     Args:
         values: Grey values, or packed colours.
-        names: Of their classes.
+        table: Their classes.
         mask: The file, for messages.
-        table: Tells which value means which class, for messages.
-        show: Makes of a value what messages show.
+        size: Height and width of the image.
 
     Raises:
-        UserError: If a value has no class.
+        UserError: If a value has no class, or the mask is of another size than the image.
     """
+    if values.shape != size:
+        raise UserError(
+            f"{mask} is a mask of {values.shape[0]} x {values.shape[1]} pixels (height x width) in "
+            f"an image of {size[0]} x {size[1]}; export both again"
+        )
     shapes = []
     for value in np.unique(values).tolist():
         is_value = values == value
-        if value not in names:
+        if value not in table.names:
             raise UserError(
-                f"{mask} holds {show(value)} at {100 * float(is_value.mean()):.2g} % of its "
-                f"pixels, which {table} gives to no class; add a line for it, or export the masks "
-                "again as PNG"
+                f"{mask} holds {table.show(value)} at {100 * float(is_value.mean()):.2g} % of its "
+                f"pixels, which {table.file} gives to no class; add a line for it, or export the "
+                "masks again as PNG"
             )
-        shapes.append(Shape(names[value], cut_out(is_value), str(mask)))
+        shapes.append(Shape(table.names[value], cut_out(is_value), str(mask)))
     return shapes
 
 

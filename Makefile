@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CAMVID_PHOTOS := $(firstword $(wildcard data/camvid/images/test ../shared/data/camvid/images/test))
-CAMVID_SHOWN := $(wordlist 1, 6, $(sort $(wildcard $(CAMVID_PHOTOS)/*f0[0-4]?[19]0.jpg)))
+SHOWN := $(addprefix examples/,gallery p1070491.jpg p1070495.jpg p1070507.jpg p1070514.jpg road.jpg street.jpg)
 
 SECONDS ?= 600
 
@@ -20,7 +19,7 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/segmenter predict examples $(CAMVID_SHOWN) --out demo --gallery --palette distinct
+	$(BIN)/segmenter predict $(SHOWN) --out demo --gallery --palette distinct
 
 test: $(READY)
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile

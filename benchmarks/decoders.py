@@ -1,11 +1,13 @@
 """Every decoder, and how much of the encoder learns: one recipe and budget, CamVid, one table.
 
-    python benchmarks/decoders.py data/camvid --encoder dinov2-small
+    python benchmarks/decoders.py data/camvid --encoder dinov2-small --out results/decoders.json
+    python benchmarks/decoders.py data/camvid --encoder dinov2-small --steps 100 --half --every 3 \
+        --only linear mask joined-class-tokens eomt pmt-frozen --out results/decoders-half.json
 
 Each row is the recipe `street-linear` with the changes it names, trained by `segmenter train` for
 as many steps as all others (train and val, 468 images), scored on the test images, and timed by
-`segmenter benchmark`. Runs lie in `runs/decoders-NAME`: what is trained is not trained again, and
-what was broken off goes on. docs/experiments/results.md holds the table.
+`segmenter benchmark` once all are trained. Runs lie in `runs/`: what is trained is not trained
+again, and what was broken off resumes. docs/experiments/results.md holds the tables.
 """
 
 import argparse
@@ -13,11 +15,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
+from results_file import load, save
 
 from segmenter.classes import Classes
 from segmenter.data.folder import Item, open_folder, read_sample
@@ -27,6 +30,7 @@ from segmenter.inference import Predictor
 _RESAMPLES = 2000
 _SIZE = (644, 859)  # what the recipe makes of an image of 360 x 480
 _FROZEN = ("--optimizer.frozen_blocks", "all", "--model.drop_path", "0")
+_QUERIES = ("--model.decoder.doublings", "1", "--loss.queries.points", "2048")  # patches of 14
 RUNS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "mask": ("--model.decoder", "mask"),
@@ -34,76 +38,90 @@ RUNS: dict[str, tuple[str, ...]] = {
     "atm": ("--model.decoder", "atm"),
     "joined-class-tokens": ("--model.decoder", "joined-class-tokens"),
     "joined-class-tokens-3-blocks": (
-        "--model.decoder",
-        "joined-class-tokens",
-        "--model.decoder.blocks",
-        "3",
+        *("--model.decoder", "joined-class-tokens"),
+        *("--model.decoder.blocks", "3"),
     ),
+    "eomt": ("--model.decoder", "eomt", *_QUERIES),
+    "pmt-frozen": ("--model.decoder", "pmt", *_QUERIES, *_FROZEN),
     "linear-frozen": _FROZEN,
     "multi-linear-frozen": ("--model.decoder", "multi-linear", *_FROZEN),
     "linear-last-4-blocks": ("--optimizer.frozen_blocks", "8"),
     "linear-patch-16": ("--model.patch_size", "16"),
 }
 """Name of a row -> what it changes in the recipe `street-linear`."""
+HALF = (
+    *("--augment.crop_size", "154", "--augment.scale", "[0.6, 1.3]", "--batch_size", "4"),
+    *("--protocol.short_side", "322"),
+)
+"""Half of the image size, a quarter of the crop, and half as many crops: a tenth of the work."""
 
 
-class Row(NamedTuple):
-    """What is printed of one run."""
+class Score(NamedTuple):
+    """The score of a model; shares of 1."""
 
-    name: str
     miou: float
     low: float
     high: float
     """Of the 95 % interval over images (bootstrap)."""
-    pole: float
-    images_per_second: float
-    giga_flops: float
-    mega_bytes: float
-    """Most memory while labelling one image."""
+    ious: dict[str, float]
 
 
 def main() -> None:
-    """Train what is not trained yet, score all, print the table."""
+    """Train what is not trained yet, score all, time all, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=1100, help="updates of each run")
-    parser.add_argument("--photos", type=int, help="test images to score; without it, all")
+    parser.add_argument("--every", type=int, default=1, help="score every so many-th test image")
+    parser.add_argument("--half", action="store_true", help="train and score at half the size")
     parser.add_argument("--precision", default="float32", help="arithmetic of scores and times")
     parser.add_argument("--only", nargs="+", choices=sorted(RUNS), help="these rows")
+    parser.add_argument("--out", type=Path, required=True, help="the file of results")
     given = parser.parse_args()
     folder = open_folder(Path(given.data))
-    test = folder.items("test")
-    count = given.photos or len(test)
-    scored = [test[number * len(test) // count] for number in range(count)]
-    print(f"{given.steps} steps each; {len(scored)} test images; {given.precision}.\n")
-    print("| run | mIoU (95 %) | pole IoU | images/s | GFLOPs | memory, MB |")
-    print("|---|---|---|---|---|---|")
-    for name in given.only or RUNS:
-        model = train(name, given)
-        row = measure(name, model, scored, folder.classes, given.precision)
-        print(
-            f"| {row.name} | {row.miou:.4f} ({row.low:.3f} to {row.high:.3f}) | {row.pole:.3f} | "
-            f"{row.images_per_second:.2f} | {row.giga_flops:.0f} | {row.mega_bytes:.0f} |",
-            flush=True,
-        )
+    test, rows = folder.items("test")[:: given.every], load_rows(given.out)
+    names = given.only or list(RUNS)
+    models = {}
+    for name in names:
+        changes = [*RUNS[name], *(HALF if given.half else ())]
+        run = f"decoders-{name}-{given.steps}" + ("-half" if given.half else "")
+        models[name] = train(run, given.data, given.encoder, given.steps, changes)
+        if name not in rows:
+            found = score(models[name], test, folder.classes, given.precision)
+            facts = {"run": name, "steps": given.steps, "images": len(test)}
+            rows[name] = facts | found._asdict()
+            save_rows(given.out, rows, given.precision)
+    for name in names:
+        rows[name] |= timed(models[name], given.precision)
+        print(json.dumps({**rows[name], "ious": None}), flush=True)
+        save_rows(given.out, rows, given.precision)
 
 
-def train(name: str, given: argparse.Namespace) -> Path:
-    """Train one row, or go on where it was broken off; gives the model's file."""
-    run = Path("runs") / f"decoders-{name}"
+def train(name: str, data: str, weights: str, steps: int, changes: list[str]) -> Path:
+    """Train a run, or resume it where it was broken off; return the model's file."""
+    run = Path("runs") / name
     model = run / "last.safetensors"
     if not model.exists():
-        arguments = ["--data", given.data, "--name", run.name, "--model.weights", given.encoder]
-        arguments += ["--schedule.steps", str(given.steps), *RUNS[name]]
-        arguments += ["--schedule.warmup_steps", str(given.steps // 20)]
+        arguments = ["--data", data, "--out", str(run), "--model.weights", weights]
+        arguments += ["--schedule.steps", str(steps), "--schedule.warmup_steps", str(steps // 20)]
+        arguments += ["--save_every", "100", "--workers", "0", *changes]
         resume = ["--resume"] if (run / "checkpoints").exists() else []
-        _segmenter("train", "street-linear", *arguments, *resume)
+        command("train", "street-linear", *arguments, *resume)
     return model
 
 
-def measure(name: str, model: Path, items: list[Item], classes: Classes, precision: str) -> Row:
-    """Score a model on images, and time it on one of their size."""
+def load_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a file of results by their names."""
+    return {row["run"]: row for row in load(path, {"rows": []})["rows"]}
+
+
+def save_rows(path: Path, rows: dict[str, dict[str, Any]], precision: str) -> None:
+    """Write rows as a file of results."""
+    save(path, {"rows": list(rows.values())}, precision)
+
+
+def score(model: Path, items: list[Item], classes: Classes, precision: str) -> Score:
+    """Score a model on images, by its own protocol."""
     predictor = Predictor(model, precision=precision)
     matrices = []
     for item in items:
@@ -116,18 +134,19 @@ def measure(name: str, model: Path, items: list[Item], classes: Classes, precisi
     means = [np.nanmean(ious(counts[draw].sum(axis=0))) for draw in draws]
     low, high = np.percentile(means, [2.5, 97.5])
     found = ious(counts.sum(axis=0))
+    by_class = dict(zip(classes.names, found.tolist(), strict=True))
+    return Score(float(np.nanmean(found)), float(low), float(high), by_class)
+
+
+def timed(model: Path, precision: str) -> dict[str, Any]:
+    """Time a model on one image, in torch."""
     options = ["--size", *map(str, _SIZE), "--runtime", "torch", "--precision", precision]
-    timed = json.loads(_segmenter("benchmark", str(model), *options, "--json"))
-    return Row(
-        name,
-        float(np.nanmean(found)),
-        float(low),
-        float(high),
-        float(found[classes.names.index("pole")]),
-        timed["images_per_second"],
-        timed["flops"] / 1e9,
-        timed["peak_memory_bytes"] / 1e6,
-    )
+    found = json.loads(command("benchmark", str(model), *options, "--json"))
+    return {
+        "images_per_s": found["images_per_second"],
+        "gflops": found["flops"] / 1e9,
+        "memory_mb": found["peak_memory_bytes"] / 1e6,
+    }
 
 
 def ious(counts: Int64[ndarray, "classes classes"]) -> Float64[ndarray, " classes"]:
@@ -137,10 +156,10 @@ def ious(counts: Int64[ndarray, "classes classes"]) -> Float64[ndarray, " classe
         return right / (counts.sum(axis=0) + counts.sum(axis=1) - right)
 
 
-def _segmenter(*arguments: str) -> str:
+def command(*arguments: str) -> str:
     """Run a command; what it says but does not print as its result goes on to the terminal."""
-    command = [sys.executable, "-m", "segmenter", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    whole = [sys.executable, "-m", "segmenter", *arguments]
+    return subprocess.run(whole, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 if __name__ == "__main__":

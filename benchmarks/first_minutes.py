@@ -107,7 +107,8 @@ def timed(name: str, command: list[str], log: Path) -> dict[str, Any]:
     lines = log.read_text(encoding="utf-8").splitlines()
     if done.returncode != 0:
         sys.exit(f"{name} ended with status {done.returncode}:\n" + "\n".join(lines[-5:]))
-    return {"name": name, "seconds": seconds, "lines": len(lines)}
+    minutes = round(seconds / 60, 1)
+    return {"name": name, "seconds": seconds, "minutes": minutes, "lines": len(lines)}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""How fast training crops are made, beside PaddleSeg's own loader: one Markdown table.
+"""How fast training crops are made, beside PaddleSeg's own loader.
 
-    python benchmarks/loader.py data/camvid IMAGES
+    PYTHONPATH=src python benchmarks/loader.py data/camvid IMAGES
 
 Both read the same JPEGs of 683 x 512 (the usual size in ADE20K) with PNG masks, made from the
 images given, and do what PaddleSeg's recipes for ADE20K do: decode, resize by a factor of 0.5,
 0.75, ... or 2, crop to 512 x 512, mirror, jitter colours. PaddleSeg normalises in its loader; we
-hand over uint8, which is normalised on the device.
+hand over uint8, which is normalised on the device. `default` is our own default augmentation.
 
 PaddleSeg gets an environment of its own, made once in the cache folder (about 1.5 GB, from PyPI).
-Rounds alternate between the two, each in a fresh process; the table holds medians.
+Rounds alternate between the sides, each in a fresh process. Writes medians to
+results/loader.json, of which docs/experiments/loader.md has a table.
 
 - one core: no worker processes, bound to one core
 - workers: that many worker processes, on all cores
@@ -27,15 +28,19 @@ from pathlib import Path
 from statistics import median
 
 from environments import CACHE, peer_python
+from results_file import save
 
+RESULTS = Path("results/loader.json")
 CROP, BATCH, SEED = 512, 8, 0
 IMAGE_SIZE = 683, 512
 JITTER = 0.4
-SIDES = ("ours", "paddleseg")
+UNITS = ("images_per_s", "cpu_ms")
+"""Images a second, and milliseconds of CPU time an image."""
+SIDES = ("ours", "default", "paddleseg")
 
 
 def main() -> None:
-    """Make images and environment, run the rounds, print the table."""
+    """Make images and environment, run the rounds, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="folders of JPEGs, searched deeply")
     parser.add_argument("--cache", type=Path, default=CACHE)
@@ -53,23 +58,32 @@ def main() -> None:
         parser.error("give folders of images for the first run")
     if not data.is_dir():
         make_images(given.folders, data, given.photos)
-    pythons = {"ours": Path(sys.executable), "paddleseg": peer_python("paddleseg", given.cache)}
-    print("| | images/s | CPU ms an image |", "|---|---|---|", sep="\n")
-    for workers in (0, given.workers):
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-        for _ in range(given.rounds):
-            for side in SIDES:
-                found[side].append(run_round(pythons[side], side, workers, given))
-        where = f"{workers} workers" if workers else "one core"
+    peer = peer_python("paddleseg", given.cache)
+    found = {
+        "one_core" if workers == 0 else "workers": compare(peer, workers, given)
+        for workers in (0, given.workers)
+    }
+    save(RESULTS, found, precision="uint8")
+
+
+def compare(peer: Path, workers: int, given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return medians of each side, and of the ratios of ours to PaddleSeg's in each round."""
+    rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(given.rounds):
         for side in SIDES:
-            rate, cpu = (median(each[key] for each in found[side]) for key in ("rate", "cpu"))
-            print(f"| {side}, {where} | {rate:.1f} | {1000 * cpu:.2f} |", flush=True)
-        ratios = [
-            [a[key] / b[key] for a, b in zip(found["ours"], found["paddleseg"], strict=True)]
-            for key in ("rate", "cpu")
-        ]
-        rate, cpu = median(ratios[0]), 1 / median(ratios[1])
-        print(f"| ours, times as fast, {where} | {rate:.2f} | {cpu:.2f} |", flush=True)
+            python = peer if side == "paddleseg" else Path(sys.executable)
+            rounds[side].append(run_round(python, side, workers, given))
+            print(workers, side, rounds[side][-1], flush=True)
+    found = {
+        side: {key: round(median(each[key] for each in rounds[side]), 2) for key in UNITS}
+        for side in SIDES
+    }
+    for side, name in (("ours", "ratio"), ("default", "default_ratio")):
+        pairs = list(zip(rounds[side], rounds["paddleseg"], strict=True))
+        rate = median(ours["images_per_s"] / theirs["images_per_s"] for ours, theirs in pairs)
+        cpu = median(theirs["cpu_ms"] / ours["cpu_ms"] for ours, theirs in pairs)
+        found[name] = {"images_per_s": round(rate, 2), "cpu_ms": round(cpu, 2)}
+    return found
 
 
 def run_round(python: Path, side: str, workers: int, given: argparse.Namespace) -> dict[str, float]:
@@ -81,10 +95,13 @@ def run_round(python: Path, side: str, workers: int, given: argparse.Namespace) 
 
 
 def measure(side: str, data: Path, num_batches: int, workers: int) -> dict[str, float]:
-    """Images per second, and CPU seconds an image, after a first batch that is not counted."""
+    """Return images per second and CPU time, after a first batch that is not counted."""
     if workers == 0:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    batches = (our_batches if side == "ours" else paddle_batches)(data, num_batches + 1, workers)
+    if side == "paddleseg":
+        batches = paddle_batches(data, num_batches + 1, workers)
+    else:
+        batches = our_batches(data, num_batches + 1, workers, is_default=side == "default")
     cpu_before = cpu_seconds()
     next(batches)
     start = time.perf_counter()
@@ -94,7 +111,8 @@ def measure(side: str, data: Path, num_batches: int, workers: int) -> dict[str, 
     seconds = time.perf_counter() - start
     # Of workers that have ended: they made the first batch too.
     counted = num_images + (BATCH if workers else 0)
-    return {"rate": num_images / seconds, "cpu": (cpu_seconds() - cpu_before) / counted}
+    cpu_ms = 1000 * (cpu_seconds() - cpu_before) / counted
+    return {"images_per_s": num_images / seconds, "cpu_ms": cpu_ms}
 
 
 def cpu_seconds() -> float:
@@ -103,8 +121,10 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def our_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence]:
-    """Batches as `segmenter train` makes them."""
+def our_batches(
+    data: Path, num_batches: int, workers: int, *, is_default: bool
+) -> Iterator[Sequence]:
+    """Batches as `segmenter train` makes them, by PaddleSeg's steps or our defaults."""
     import cv2
     import numpy as np
     import torch
@@ -119,7 +139,8 @@ def our_batches(data: Path, num_batches: int, workers: int) -> Iterator[Sequence
         cv2.setNumThreads(0)
     folder = open_folder(data)
     items = folder.items("train")
-    augment = AugmentRecipe(crop_size=CROP, scale_draw="quarters", color="paddleseg")
+    paddle = {} if is_default else {"scale_draw": "quarters", "color": "paddleseg"}
+    augment = AugmentRecipe(crop_size=CROP, **paddle)
     transform = CropTransform(augment, (127.5,) * 3, folder.classes.ignore_index)
     counts = np.ones((len(items), len(folder.classes)), dtype=np.int64)
     stream = SampleStream(items, folder.classes, transform, SEED, pixel_counts=counts)

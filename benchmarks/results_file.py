@@ -18,14 +18,22 @@ def load(path: Path, otherwise: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else otherwise
 
 
-def save(path: Path, results: Any, precision: str) -> None:
-    """Write numbers, with command, commit, date and machine."""
+def save(path: Path, results: Any, precision: str, ran: dict[str, str] | None = None) -> None:
+    """Write numbers, with command, commit, date and machine.
+
+    Args:
+        path: The file to write.
+        results: The numbers.
+        precision: Arithmetic of the run.
+        ran: Date and machine of the run, if not now and here.
+    """
     run = {
         "command": shlex.join(["python", *map(_shown, sys.argv)]),
         "commit": _commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": _machine(),
         "precision": precision,
+        **(ran or {}),
     }
     text = json.dumps({"run": run, "results": results}, indent=1, ensure_ascii=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,6 @@ set -eu
 data=$1
 shift
 segmenter train street-linear --data "$data" "$@"
-segmenter train street-eomt --data "$data" "$@"
+segmenter train street-class-tokens --data "$data" "$@"
 segmenter train street --data "$data" "$@"
 segmenter evaluate runs/street/last.safetensors "$data" --split test

@@ -1,6 +1,7 @@
 """Measured numbers in pages are those of the files of their results."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ if not (REPOSITORY / "results").is_dir():
 from website import measured
 
 PAGES = measured.pages()
+_MEASURED = re.compile(
+    r"(?<!than )(?<!to )(?<!least )(?<!most )\b(?:\d+\.\d+ (?:s|ms|minutes|GB|GiB|images/s)\b"
+    r"|\d\d\.\d\d\b(?! %))|\b(?:takes?|took) \d+ (?:s|ms|minutes)\b"
+)
+"""Figures that only a measurement gives: a time, a speed, a memory, a score; not a limit."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -61,7 +67,8 @@ def test_a_number_in_a_sentence_is_that_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    rows = {"run": {}, "results": {"a b": {"miou": 0.5}, "images": 1200}}
+    run = {"date": "2026-11-28", "machine": "CPU", "precision": "float32"}
+    rows = {"run": run, "results": {"a b": {"miou": 0.5}, "images": 1200}}
     (tmp_path / "x.json").write_text(json.dumps(rows))
     miou, images = (
         "<!-- measured: x.json [a b][miou]:p1 -->",
@@ -72,11 +79,24 @@ def test_a_number_in_a_sentence_is_that_of_its_file(
     assert measured.count(page.format("1", "2")) == 2
     assert measured.files_used(page.format("1", "2")) == {"x.json"}
     shown = measured.with_sources(page.format("50.0", "1,200"), "docs/how-to/page.md")
-    assert shown == "It has **50.0** on 1,200.\n"
+    source = "[x.json](../../results/x.json): 2026-11-28, CPU, float32"
+    text = "It has **50.0** on 1,200.\n"
+    assert shown == f"{text}\n<small>Figures in the text: {source}</small>\n"
 
 
-def test_the_tutorial_states_the_time_of_its_training() -> None:
-    page = (REPOSITORY / "docs/tutorials/own-images.md").read_text(encoding="utf-8")
-    commands = measured.read("first-minutes.json")["commands"]
-    seconds = {each["name"]: each["seconds"] for each in commands}
-    assert f"Training took {seconds['train'] / 60:.0f} minutes" in page
+def test_a_comma_after_a_number_in_a_sentence_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    (tmp_path / "x.json").write_text(json.dumps({"results": {"images": 1200}}))
+    page = "On <!-- measured: x.json [images]:, -->1,200, and more.\n"
+    assert measured.filled(page) == page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_measured_figures_in_sentences_come_from_files(page: Path) -> None:
+    text = measured.without_numbers(page.read_text(encoding="utf-8"))
+    prose = re.sub(
+        r"^```.*?^```|^ {4}.*?$|^\|.*?$|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL
+    )
+    assert _MEASURED.findall(prose) == [], "a file of results/ states it, or no sentence does"

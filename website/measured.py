@@ -44,7 +44,7 @@ _BLOCK = re.compile(
 
 _INLINE = re.compile(
     r"(?P<comment><!-- measured: (?P<file>[\w-]+\.json) (?P<field>\[[^\n]+?) -->)(?P<marks>\**)"
-    r"(?P<number>[+-]?\d[\d,]*(?:\.\d+)?)"
+    r"(?P<number>[+-]?\d+(?:,\d{3})*(?:\.\d+)?)"
 )
 
 
@@ -119,28 +119,49 @@ def files_used(page: str) -> set[str]:
     return {name for names in named for name in names.split()}
 
 
+def without_numbers(page: str) -> str:
+    """Return a page without its measured parts."""
+    return _INLINE.sub("", _BLOCK.sub("", page))
+
+
 def count(page: str) -> int:
     """Return the number of measured parts of a page."""
     return len(_BLOCK.findall(page)) + len(_INLINE.findall(page))
 
 
 def with_sources(page: str, path: str) -> str:
-    """Return a page for the site: a line below each table, instead of a comment, names its run."""
+    """Return a page for the site: instead of comments, lines name the runs.
+
+    They stand below each table, and at the end of the page for the figures in its sentences.
+    """
+    in_tables = {name for block in _BLOCK.finditer(page) if block["head"] for name in _files(block)}
     shown = _BLOCK.sub(lambda block: _with_source(block, path), page)
-    return _INLINE.sub(lambda number: number["marks"] + number["number"], shown)
+    shown = _INLINE.sub(lambda number: number["marks"] + number["number"], shown)
+    others = sorted(files_used(page) - in_tables)
+    if not others:
+        return shown
+    sources = "; ".join(_source(name, path) for name in others)
+    return f"{shown}\n<small>Figures in the text: {sources}</small>\n"
 
 
 def _with_source(block: re.Match[str], path: str) -> str:
     text = (block["head"] or "") + block["body"]
     if not block["head"]:
         return text
-    sources = []
-    for name in block["files"].split():
-        run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
-        file = posixpath.relpath(f"results/{name}", posixpath.dirname(path))
-        link = f"[{name}]({file})"
-        sources.append(f"{link}: {run['date']}, {run['machine']}, {run['precision']}")
-    return f"{text}\n<small>{'; '.join(sources)}</small>\n"
+    sources = "; ".join(_source(name, path) for name in _files(block))
+    return f"{text}\n<small>{sources}</small>\n"
+
+
+def _files(block: re.Match[str]) -> list[str]:
+    return block["files"].split()
+
+
+def _source(name: str, path: str) -> str:
+    """Return a link to a file of results, with date, machine and precision of its run."""
+    run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
+    file = posixpath.relpath(f"results/{name}", posixpath.dirname(path))
+    kept = ", transcribed" if run.get("note", "").startswith("Entered") else ""
+    return f"[{name}]({file}): {run['date']}, {run['machine']}, {run['precision']}{kept}"
 
 
 def main() -> None:

@@ -51,10 +51,10 @@ class Compute(Device):
     """Runtime; auto is the fastest that is installed. [default: auto; torch for scores]"""
     precision: str | None = None
     """Arithmetic: float32 has the published numerics, bfloat16 is faster where the hardware has
-    it, auto takes it there. [default: auto; float32 for scores]"""
+    it, auto uses bfloat16 there. [default: auto; float32 for scores]"""
     merge_threshold: float | None = None
     """Merge tokens whose cosine is above this, such as 0.8: faster, for nearly the same labels;
-    at 1, none are merged. Needs torch, which `--runtime auto` then means."""
+    at 1, none are merged. Needs torch; `--runtime auto` then selects it."""
 
     def for_scores(self, *, is_exported: bool) -> "Compute":
         """Fill in what keeps a score from depending on the machine and on what is installed."""
@@ -67,7 +67,7 @@ class Threshold:
     """Probability from which on a pixel has the class, for models of one class."""
 
     threshold: float | None = None
-    """For models of one class: label pixels with it where its probability is at or above this.
+    """For models of one class: assign the class where its probability is at least this.
     [default: 0.5]"""
 
 
@@ -98,8 +98,8 @@ class Labelling(Orientations, Threshold):
     """Average with the mirrored image; the same as `--symmetry mirror`. [default: as the model's
     evaluation protocol says]"""
     label_rule: LabelRule = "argmax"
-    """Labels to give: argmax, the most probable class at each pixel; iou or dice, the labels with
-    the highest expected mean IoU or Dice over the classes of an image."""
+    """Rule of the labels: argmax, the most probable class at each pixel; iou or dice, the labels
+    with the highest expected mean IoU or Dice over the classes of an image."""
 
     def orientations(self) -> dict[str, Any]:
         """Return the fields of the evaluation protocol to change, and their values."""
@@ -124,8 +124,8 @@ class Sizes:
     """Side of the sliding window, in pixels; 0: the whole image at once. [default: as the model's
     evaluation protocol says]"""
     stride: int | None = None
-    """Distance of neighbouring windows, in pixels. [default: as the protocol says; the window where
-    that is smaller]"""
+    """Distance of neighbouring windows, in pixels. [default: as the protocol says; at
+    most the window]"""
     short_side: int | None = None
     """Resize images to this short side first; 0: do not resize. [default: as the protocol says]"""
     scales: tuple[float, ...] | None = None
@@ -165,7 +165,7 @@ class ClassesFile:
     """File to read classes from."""
 
     classes: Path | None = None
-    """File in the form of `classes.yaml`, for data or a checkpoint that has none, or instead."""
+    """File in the format of `classes.yaml`, for data or checkpoints without one or with another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +178,8 @@ class Pairs:
     masks: str | None = None
     """Pattern of their masks, such as `labels/{}_mask.png`; only together with --images."""
     pairing_note: bool = True
-    """Say in one line by which rule images and masks were paired, unless they have one name in
-    `images` and `masks`."""
+    """Report the rule that pairs images and masks, if it differs from equal names in `images` and
+    `masks`."""
 
     def pattern_flags(self) -> tuple[str, ...]:
         """Return the words of a command that name the patterns; none where there are none."""
@@ -230,7 +230,7 @@ class Output:
     """Permission to replace files."""
 
     overwrite: bool = False
-    """Replace files that are there, also those that no earlier run of this command wrote."""
+    """Replace existing files, including those that this command did not write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,9 +247,9 @@ class Report(DrawnOutput):
     """Files and folders for results."""
 
     json: Path | None = None
-    """File for everything that was measured."""
+    """File to write all measurements to, as JSON."""
     report: Path | None = None
-    """Folder for a page with tables and pictures."""
+    """Folder to write a page with tables and pictures to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,7 +357,7 @@ class SmallerModel:
     """Size of a pruned model, and the images to prune it by."""
 
     depth: int | None = None
-    """Number of blocks to keep; the command finds out which."""
+    """Number of blocks to keep; the command selects them."""
     blocks: list[int] | None = None
     """Blocks to keep, counted from 0, such as `--blocks 0 1 3 5 8`; block 0 must be kept."""
     mlp_ratio: float | None = None
@@ -383,7 +383,7 @@ class Annotations:
     """Folder of the images. [default: found in SOURCE]"""
     unlabelled: Unlabelled | None = None
     """Meaning of pixels without a shape: background, a class, or ignore, left out of training and
-    scores. [default: asked if there are any]"""
+    scores. [default: refused if there are any]"""
     outlines: Outlines = "edges"
     """Meaning of coordinates of polygons: edges of pixels, as in COCO, or centres, as OpenCV's
     contours have them. labelme and Supervisely always have centres."""
@@ -405,9 +405,9 @@ class MapWindows(ClassesFile):
     val_share: float = 0.2
     """Share of the tiles to score on."""
     min_labelled: float = 0.05
-    """Share of labelled pixels from which on a tile is used."""
+    """Smallest share of labelled pixels in a tile."""
     max_tiles: int | None = None
-    """Most tiles, spread evenly over the areas. [default: all]"""
+    """Largest number of tiles, spread evenly over the areas. [default: all]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -432,7 +432,7 @@ class FitOptions:
     """The fit of a decoder."""
 
     short_side: int | None = None
-    """Short side that images are shown at, in pixels. [default: chosen from the images and
+    """Short side to which images are resized, in pixels. [default: chosen from the images and
     masks]"""
     shifts: Literal[1, 2, 4] = 1
     """Shifted views of the image along each axis: tokens are as many times finer than a patch.
@@ -440,7 +440,7 @@ class FitOptions:
     image, in the fit and wherever the model is used."""
     minutes: float | None = None
     """Minutes to train the last blocks of the encoder after the fit. The result is kept if it
-    labels images that were left out better. [default: the encoder stays frozen]"""
+    scores higher on held-out images. [default: the encoder stays frozen]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,7 +448,7 @@ class FitOutput(Output):
     """Where the results of a fit are written."""
 
     json: Path | None = None
-    """File for everything that was measured."""
+    """File to write all measurements to, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -456,4 +456,4 @@ class SuggestOutput(FitOutput):
     """Where the images to label next are listed."""
 
     report: Path | None = None
-    """Folder for a page with tables and pictures."""
+    """Folder to write a page with tables and pictures to."""

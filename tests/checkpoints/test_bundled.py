@@ -62,7 +62,7 @@ def test_an_encoder_is_refused_where_a_model_is_needed(open_model: Callable) -> 
 @pytest.mark.usefixtures("here")
 def test_a_command_says_that_it_is_an_encoder(capsys: pytest.CaptureFixture, command: str) -> None:
     error = refused(capsys, *command.split())
-    assert "it labels nothing until it is trained" in error
+    assert "it has no classes until it is trained" in error
     assert "--from dinov2-small" in error
 
 

@@ -90,6 +90,14 @@ def test_an_exported_graph_takes_the_values_of_the_files(trained: Path, tmp_path
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
+def test_triton_is_told_the_channels(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra export")
+    assert run("export", str(trained), "--format", "triton", "--out", str(tmp_path / "model")) == 0
+    config = (tmp_path / "model" / "config.pbtxt").read_text()
+    assert "data_type: TYPE_FP32 dims: [ 4, -1, -1 ]" in config
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -186,10 +186,10 @@ def test_a_part_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--part", "1"], "give --parts too"),
+        (["--part", "1"], "add --parts"),
         (["--parts", "0"], "--parts is 1 or more"),
         (["--parts", "2", "--part", "3"], "--part from 1 to it; got 2 and 3"),
-        (["--parts", "201"], "at most 200 parts are taken in turn"),
+        (["--parts", "201"], "at most 200 parts"),
         (["--parts", "2", "--gallery"], "omit --parts"),
         (["--parts", "2", "--fps", "5"], "parts are of images alone"),
         (["--parts", "2", "--video", "labels"], "parts are of images alone"),

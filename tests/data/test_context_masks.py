@@ -101,8 +101,11 @@ def test_masks_and_lists_are_written_and_a_stopped_run_goes_on(tmp_path: Path) -
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "is damaged, or no annotations"),
-        ('{"images": []}', "is damaged, or no annotations: KeyError 'annos_segmentation'"),
+        ("[]", "is damaged or not a file of annotations"),
+        (
+            '{"images": []}',
+            "is damaged or not a file of annotations: KeyError 'annos_segmentation'",
+        ),
         (
             '{"images": [{"phase": "val", "file_name": "../a.jpg"}], "annos_segmentation": []}',
             r"\.\.",

@@ -134,7 +134,7 @@ def test_images_of_the_test_split_have_no_masks(name: str, image: str, tmp_path:
     data = open_data(f"{name}:{root}")
     (item,) = data.items("test")
     assert item.mask is None
-    with pytest.raises(UserError, match="no mask; without one it can only be predicted"):
+    with pytest.raises(UserError, match="no mask; add one"):
         read_labels(item, data.classes)
 
 

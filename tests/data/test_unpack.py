@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_and_leaves_what_is_there(write, tmp_path: Path) -
 def test_a_file_that_is_in_the_way_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/a.txt").write_text("mine, and longer")
-    with pytest.raises(UserError, match=r"a.txt exists and is not as in the archive"):
+    with pytest.raises(UserError, match=r"a.txt exists and differs from the archive"):
         unpack(zip_of(tmp_path / "archive", FILES), tmp_path, quiet)
     assert (tmp_path / "set/a.txt").read_text() == "mine, and longer"
 
@@ -116,10 +116,10 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     whole = zip_of(tmp_path / "a.zip", {"a": bytes(range(256)) * 40}).read_bytes()
     for content in (b"", b"no archive", whole[:-30], whole[:60] + b"\xff" * 9 + whole[69:]):
         (tmp_path / "b.zip").write_bytes(content)
-        with pytest.raises(UserError, match="is damaged or no archive"):
+        with pytest.raises(UserError, match="is damaged or not an archive"):
             unpack(tmp_path / "b.zip", tmp_path / "out", quiet)
         assert not list((tmp_path / "out").glob("*"))
     cut = tar_of(tmp_path / "a.tar", {"a": b"1" * 5000}).read_bytes()[:3000]
     (tmp_path / "a.tar").write_bytes(cut)
-    with pytest.raises(UserError, match="is damaged or no archive"):
+    with pytest.raises(UserError, match="is damaged or not an archive"):
         unpack(tmp_path / "a.tar", tmp_path / "out", quiet)

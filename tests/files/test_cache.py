@@ -93,7 +93,7 @@ def test_an_entry_that_is_not_as_it_was_kept_is_made_anew_with_one_line(
     caplog.clear()
     assert keep("a", AGAIN) == AGAIN
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].endswith("made anew")
+    assert caplog.messages[0].endswith("rebuilt")
     assert keep("a", b"third") == AGAIN
     assert len(caplog.messages) == 1
 

@@ -166,5 +166,5 @@ def test_rows_and_unknown_choices_are_refused(image: np.ndarray) -> None:
     model = Segmenter(make_spec()).eval()
     with pytest.raises(UserError, match="one of argmax, iou, dice, got 'jaccard'"):
         Predictor(model, label_rule="jaccard")
-    with pytest.raises(UserError, match="needs an image whole"):
+    with pytest.raises(UserError, match="needs the whole image"):
         next(Predictor(model, label_rule="iou").label_rows(image))

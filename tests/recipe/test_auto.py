@@ -62,9 +62,10 @@ def test_settings_beside_auto_are_those_of_the_decoder_that_is_chosen() -> None:
 
 def test_a_setting_beside_auto_that_the_chosen_decoder_lacks_is_refused() -> None:
     recipe = read_recipe("finetune", {"model": {"decoder": {"masking": False}}})
-    with pytest.raises(
-        UserError, match=r"auto, here linear: unknown key 'model\.decoder\.masking'"
-    ):
+    answer = (
+        r"auto, here linear \(--model\.decoder KIND .*\): unknown key 'model\.decoder\.masking'"
+    )
+    with pytest.raises(UserError, match=answer):
         choose_decoder(recipe, make_classes(3), None)
 
 
@@ -77,3 +78,8 @@ def test_the_list_of_what_is_auto_cannot_be_given(given: object) -> None:
 def test_only_sizes_can_be_auto() -> None:
     with pytest.raises(UserError, match=r"batch_size: must be a whole number.*got 'auto'"):
         read_recipe("finetune", {"batch_size": "auto"})
+
+
+def test_only_a_decoder_takes_settings_beside_auto() -> None:
+    with pytest.raises(UserError, match=r"augment\.crop_size: must be a whole number"):
+        read_recipe("finetune", {"augment": {"crop_size": {"kind": "auto", "blocks": 2}}})

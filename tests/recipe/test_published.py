@@ -65,13 +65,34 @@ DISTILLED = {
     "ade20k-segmenter-deit-b-mask": Published("", "mask", ("48.7", "50.1"), 106),
 }
 DASH = "\N{EN DASH}"
-EOMT = {
+TUE_MPS = {
     "ade20k-eomt-l": Published("large_patch14_reg4_dinov2", "eomt", ("58.4", DASH)),
     "ade20k-eomt-l-dinov3": Published("large_patch16_dinov3", "eomt", ("59.5", DASH)),
     "cityscapes-eomt-l": Published(
         "large_patch14_reg4_dinov2", "eomt", ("84.2", DASH), None, "cityscapes", 1024
     ),
 }
+
+
+def by_lightly_train(size: str, miou: str, data_set: str = "ade20k", crop: int = 512) -> Published:
+    return Published(f"{size}_patch16_dinov3", "eomt", (miou, DASH), None, data_set, crop)
+
+
+LIGHTLY_TRAIN = {
+    "ade20k-eomt-s-dinov3": by_lightly_train("small", "46.6"),
+    "ade20k-eomt-s-dinov3-taught": by_lightly_train("small", "53.3"),
+    "ade20k-eomt-b-dinov3": by_lightly_train("base", "54.4"),
+    "cityscapes-eomt-s-dinov3": by_lightly_train("small", "78.6", "cityscapes", 1024),
+    "cityscapes-eomt-b-dinov3": by_lightly_train("base", "81.0", "cityscapes", 1024),
+    "cityscapes-eomt-l-dinov3": by_lightly_train("large", "84.4", "cityscapes", 1024),
+    "coco-stuff-eomt-s-dinov3": by_lightly_train("small", "45.0", "coco_stuff"),
+    "coco-stuff-eomt-b-dinov3": by_lightly_train("base", "50.1", "coco_stuff"),
+    "coco-stuff-eomt-l-dinov3": by_lightly_train("large", "52.5", "coco_stuff"),
+    "coco-stuff-eomt-s-dinov3-patch32": by_lightly_train("small", "42.4", "coco_stuff"),
+    "coco-stuff-eomt-b-dinov3-patch32": by_lightly_train("base", "48.3", "coco_stuff"),
+    "coco-stuff-eomt-l-dinov3-patch32": by_lightly_train("large", "51.2", "coco_stuff"),
+}
+EOMT = TUE_MPS | LIGHTLY_TRAIN
 ALL = PADDLESEG | PAPER | DISTILLED
 OF_THE_PAPER = sorted(PAPER | DISTILLED)
 
@@ -101,7 +122,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def test_every_published_system_has_a_recipe() -> None:
-    of_the_bundled = {"street", "street-eomt", "street-linear", "street-tiny"}
+    of_the_bundled = {"street", "street-class-tokens", "street-linear", "street-tiny"}
     ours = {"finetune", "finetune-unlabelled"} | of_the_bundled
     assert set(packaged_recipes()) == set(ALL | EOMT) | ours
 
@@ -152,22 +173,45 @@ def test_the_model_is_the_published_one(name: str) -> None:
 @pytest.mark.parametrize("name", EOMT)
 def test_an_eomt_has_the_published_settings(name: str) -> None:
     recipe, spec, published = recipe_of(name), spec_of(name), EOMT[name]
-    head = packaged_recipes()[name].read_text().splitlines()[:6]
+    head = [line for line in packaged_recipes()[name].read_text().splitlines() if line[0] == "#"]
     assert head[0] == f"# segmenter train {name} --device cuda"
     assert f"# Published mIoU: {published.mious[0]} (single scale). Not measured here." in head
+    assert any(line.startswith("# Hardware: ") for line in head)
     assert spec.encoder.architecture == f"vit_{published.encoder}"
-    assert (spec.encoder.patch_size, spec.encoder.num_prefix_tokens) == (16, 5)
+    patch = 32 if name.endswith("patch32") else 16
+    assert (spec.encoder.patch_size, spec.encoder.num_prefix_tokens) == (patch, 5)
     grid = published.crop // 16
     assert spec.encoder.table_grid == (None if "dinov3" in name else (grid, grid))
-    assert spec.decoder == EoMTSpec(queries=100, blocks=4, doublings=2, cells=16)
+    is_of_lightly = name in LIGHTLY_TRAIN
+    queries = 200 if is_of_lightly and published.data_set != "ade20k" else 100
+    blocks = 4 if "-l" in name else 3
+    assert spec.decoder == EoMTSpec(queries=queries, blocks=blocks, doublings=2, cells=patch)
     assert spec.normalization == IMAGENET
     assert recipe.loss.queries == QueryLossRecipe(ignored_pixels="negative")
-    epochs = {"ade20k-eomt-l": 31, "ade20k-eomt-l-dinov3": 16, "cityscapes-eomt-l": 107}[name]
-    assert recipe.schedule.steps == SETS[published.data_set].counts["train"] // 16 * epochs
+    assert recipe.schedule.steps == steps_of_eomt(name, published.data_set)
     assert recipe.batch_size == 16
     assert (recipe.optimizer.weight_decay, recipe.optimizer.clip_grad_norm) == (0.05, 0.01)
     expected = published_protocol("eomt", window=published.crop, short_side=published.crop)
     assert spec.protocol == expected.model_copy(update={"max_ratio": spec.protocol.max_ratio})
+
+
+def steps_of_eomt(name: str, data_set: str) -> int:
+    """The steps that the source gives, or those of its epochs."""
+    if name in LIGHTLY_TRAIN and data_set == "ade20k":
+        return 40_000
+    epochs = {"ade20k": 16 if "dinov3" in name else 31, "cityscapes": 107, "coco_stuff": 12}
+    return SETS[data_set].counts["train"] // 16 * epochs[data_set]
+
+
+def test_the_taught_eomt_learns_the_labels_of_a_larger_one() -> None:
+    taught, plain = (recipe_of(f"ade20k-eomt-s-dinov3{end}") for end in ("-taught", ""))
+    teacher = taught.loss.teacher
+    assert teacher is not None
+    assert (teacher.targets, teacher.is_average) == ("labels", False)
+    assert teacher.unlabelled
+    without = taught.loss.model_copy(update={"teacher": None})
+    assert without == plain.loss
+    assert taught.model == plain.model
 
 
 @pytest.mark.parametrize("name", [name for name in OF_THE_PAPER if ALL[name].millions])

@@ -91,7 +91,7 @@ def test_the_stages_of_street_state_their_terms_once(tmp_path: Path) -> None:
     first = read_recipe("street-linear")
     assert license_of_model(first) == first.license
     start = model_with(tmp_path / "first.safetensors", first.license)
-    second = read_recipe("street-eomt", {"model": {"weights": start}})
+    second = read_recipe("street-class-tokens", {"model": {"weights": start}})
     assert license_of_model(second) == first.license
 
 

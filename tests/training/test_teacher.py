@@ -314,7 +314,7 @@ def test_a_teacher_of_other_classes_is_refused(data_set: Path, tmp_path: Path) -
     other = tmp_path / "four.safetensors"
     segmenter.save(Segmenter(make_spec(num_classes=4)), other)
     recipe = make_recipe(data_set, loss={"teacher": {"model": str(other)}}, **QUIET)
-    with pytest.raises(UserError, match=r"knows the classes class-0, .*must know the same"):
+    with pytest.raises(UserError, match=r"has the classes class-0, .*the same classes"):
         run_training(recipe, data_set / "run", "cpu")
     assert not (data_set / "run").exists()
 
@@ -330,7 +330,7 @@ def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> No
         model={"decoder": {"kind": "multi-linear", "blocks": 2}},
         loss={"teacher": taught | {"tokens": 1.0}},
     )
-    with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, which leaves"):
+    with pytest.raises(UserError, match=r"has tokens of \d+ numbers, .*tokens to 0, or"):
         run_training(recipe, data_set / "run", "cpu")
     assert not (data_set / "run").exists()
 
@@ -339,7 +339,7 @@ def test_a_folder_without_images_is_refused(data_set: Path, taught: dict, tmp_pa
     (tmp_path / "empty").mkdir()
     given = taught | {"unlabelled": str(tmp_path / "empty")}
     recipe = make_recipe(data_set, loss={"teacher": given}, **QUIET)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match=r"loss\.teacher\.unlabelled: .*holds no image"):
         run_training(recipe, data_set / "run", "cpu")
 
 

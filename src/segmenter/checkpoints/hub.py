@@ -88,7 +88,7 @@ def download_model(text: str) -> Path:
             hub.HfApi().model_info(**which, timeout=_TIMEOUT)
         path = _download_weights(hub, which)
         if path.name == MODEL_FILE and not is_safetensors(path):
-            raise UserError(f"{MODEL_FILE} of {name} is damaged, or no model of this package")
+            raise UserError(f"{MODEL_FILE} of {name} is damaged or not a model of this package")
         if not model_file.is_model_file(path):
             for settings in _SETTINGS:
                 with suppress(hub.errors.EntryNotFoundError, hub.errors.LocalEntryNotFoundError):
@@ -144,7 +144,10 @@ def _reason(error: Any, errors: Any) -> str:
         (errors.GatedRepoError, f"its terms must be accepted on its page first, then {login}"),
         (errors.RepositoryNotFoundError, f"no such model, or a private one ({login})"),
         (errors.RevisionNotFoundError, "no such revision; give a branch, a tag or a commit"),
-        (errors.RemoteEntryNotFoundError, f"holds no {MODEL_FILE}, so it is not a model of ours"),
+        (
+            errors.RemoteEntryNotFoundError,
+            f"holds no {MODEL_FILE}, so it is not a model of this package",
+        ),
         (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE forbids to ask"),
         (errors.LocalEntryNotFoundError, "not in the cache, and the hub cannot be reached"),
     )

@@ -48,7 +48,7 @@ def save(
 
     Args:
         model: What to save; its spec goes with it.
-        path: The file, by custom `NAME.safetensors`.
+        path: The file, by convention `NAME.safetensors`.
         dtype: How numbers are stored; float16 halves the file, and loading gives float32 again.
         overwrite: Replace a file that is there.
 
@@ -156,7 +156,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}") from None
 
 
 def _checked(path: Path, facts: dict[str, Any], found: Digests) -> Digests:
@@ -174,8 +174,7 @@ def _check_dtypes(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
     for name, tensor in tensors:
         if tensor.dtype not in _SAVED_DTYPES:
             raise UserError(
-                f"{path}: {name} is of {tensor.dtype}, which no weights of ours are; a model file "
-                f"holds {' or '.join(_DTYPES)}"
+                f"{path}: {name} has type {tensor.dtype}; a model file holds {' or '.join(_DTYPES)}"
             )
 
 
@@ -207,7 +206,7 @@ def assemble(
         with torch.device("meta"):
             model = Segmenter(spec)
     except (RuntimeError, OverflowError):  # sizes whose product is beyond 64 bits
-        raise UserError(f"{source} describes a model too large to be") from None
+        raise UserError(f"{source} describes a model that is too large") from None
     check_fit(model.state_dict(), tensors, source)
     floats = {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}
     model.load_state_dict(floats, assign=True)

@@ -46,7 +46,7 @@ def resolve(name_or_path: str | Path) -> Path:
         return bundled[str(name_or_path)]
     if str(name_or_path) in BUNDLED_ENCODERS:
         raise UserError(
-            f"{name_or_path} is an encoder, not a model: it labels nothing until it is trained "
+            f"{name_or_path} is an encoder, not a model: it has no classes until it is trained "
             f"(segmenter train --data FOLDER --from {name_or_path}); bundled models are "
             f"{', '.join(bundled)}"
         )
@@ -128,8 +128,8 @@ def load(
     path = resolve(name_or_path)
     if is_exported(path):
         raise UserError(
-            f"{path} is an exported graph, without weights for torch; `Predictor`, `predict` and "
-            "`evaluate` take it"
+            f"{path} is an exported graph, without weights for torch; use it with `Predictor`, "
+            "`predict` or `evaluate`"
         )
     found = open_model(path, device, None if base is None else resolve(base))
     if found is None:
@@ -147,7 +147,7 @@ def _check_device(device: str | torch.device) -> None:
     except (RuntimeError, AssertionError, TypeError, ImportError):
         raise UserError(
             f"device {str(device)!r} cannot be used to load a model; give cpu, or cuda or mps "
-            "where they are there"
+            "if available"
         ) from None
 
 
@@ -167,7 +167,7 @@ def open_model(
     kind = file_kind(path)
     if kind == "model":
         if base is not None:
-            raise UserError(f"{path} holds a whole model; leave base out")
+            raise UserError(f"{path} holds a whole model; omit base")
         return model_file.read(path, device)
     foreign = read_foreign_model(path, base=base)
     return foreign.build(str(path), device) if foreign else None

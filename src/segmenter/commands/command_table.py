@@ -37,13 +37,13 @@ USE = {
     ),
     "compare": Command(
         "compare",
-        "Compare two models on the same labelled images: is the difference more than chance?",
+        "Compare two models on the same labelled images, with an interval of the difference.",
         ("street street-tiny data/camvid --report report",),
     ),
     "benchmark": Command(
         "benchmark",
-        "Measure how fast a model labels an image here, where the time goes, and how far the limit "
-        "is.",
+        "Measure the speed of a model on this machine: the time of each step, and the share of the "
+        "peak rate that it reaches.",
         ("street --size 720 960",),
     ),
     "explain": Command(
@@ -56,7 +56,7 @@ USE = {
 TRAIN = {
     "train": Command(
         "train",
-        "Train a model from a recipe, or from a folder of images and masks alone.\n\n"
+        "Train a model from a recipe, or just from a folder of images and masks.\n\n"
         "Any field of the recipe can be given as `--SECTION.FIELD VALUE`, such as "
         "`--schedule.steps 2000` or `--batch_size 4`; `segmenter recipes NAME` prints them.",
         ("--data FOLDER", "ade20k-segmenter-s-mask --device cuda --batch_size 4"),
@@ -65,8 +65,8 @@ TRAIN = {
     "fit": Command(
         "fit",
         "Fit a decoder on a frozen encoder to a few masks, whole or partial, in seconds.\n\n"
-        "It shows how well new images are labelled, by fits that each leave images out, and which "
-        "class needs labels most (docs/how-to/fit.md).",
+        "The command estimates the score on new images by cross-validation, and names the class "
+        "that needs labels most (docs/how-to/fit.md).",
         ("FOLDER --out model.safetensors",),
     ),
     "recipes": Command(
@@ -74,10 +74,9 @@ TRAIN = {
     ),
     "prune": Command(
         "prune",
-        "Make a smaller, faster model out of a trained one, with images without labels, in "
-        "minutes.\n\n"
-        "Whole blocks of the encoder are removed, and the least important channels inside the "
-        "others; the rest is fitted so that it does what the whole model does on these images "
+        "Make a trained model smaller and faster in minutes, with images without labels.\n\n"
+        "Whole blocks of the encoder are removed, and the least important channels of the others. "
+        "The rest is fitted to the output of the whole model on these images "
         "(docs/how-to/pruning.md).",
         ("street photos --depth 8 --out small.safetensors",),
     ),
@@ -85,25 +84,25 @@ TRAIN = {
 DATA = {
     "suggest": Command(
         "suggest",
-        "List the images that are worth most to label next: where a model is unsure, and which are "
-        "unlike those that are labelled.",
+        "Rank the images to label next: those where a model is unsure, and that differ from "
+        "labelled ones.",
         ("FOLDER --model MODEL", "FOLDER --model MODEL --report next --json next.json"),
     ),
     "label": Command(
         "label",
-        "Make masks on a page in the browser, with proposals that learn from every stroke.\n\n"
+        "Paint masks in the browser, with proposals that learn from every stroke.\n\n"
         "The folder becomes a data set: images, masks and classes.yaml (docs/how-to/label.md).",
         ("FOLDER", "FOLDER --model street"),
     ),
     "check": Command(
         "check",
-        "Read a data set once and list what is wrong with it.",
+        "Check a data set: list errors and warnings in images, masks and classes.",
         ("FOLDER --report report", "FOLDER --model street --report report"),
         f"{_DONE}; 3, something is wrong with the data set",
     ),
     "prepare": Command(
         "prepare",
-        "Make a data set: of an annotation tool's export, or of a published one's archives.\n\n"
+        "Make a data set from an annotation tool's export, maps, or published archives.\n\n"
         "An export is COCO, YOLO, labelme, CVAT, Label Studio, Pascal VOC, Supervisely, Roboflow, "
         "Datumaro or Darwin; its shapes are painted into masks in a new folder "
         "(docs/how-to/prepare.md).",
@@ -118,35 +117,34 @@ DATA = {
 SHARE = {
     "export": Command(
         "export",
-        "Write a model as a graph for other runtimes, any batch and size, and check it against "
-        "torch.",
+        "Export a model to ONNX, OpenVINO, Triton or a web page, and compare it with torch.",
         ("street street.onnx", "street page --format web"),
     ),
     "serve": Command(
         "serve",
-        "Label images over HTTP: POST /segment, the Open Inference Protocol, and /metrics.\n\n"
-        "Where the environment holds SEGMENTER_TOKEN, requests must bring it as a bearer token.",
+        "Serve a model over HTTP: POST /segment, the Open Inference Protocol, and /metrics.\n\n"
+        "If the environment variable SEGMENTER_TOKEN is set, requests need it as a bearer token.",
         ("street --port 8000",),
     ),
     "convert": Command(
         "convert",
-        "Turn a checkpoint of another code base into a model file, or its config into a recipe.",
+        "Convert a checkpoint of another code base to a model file, or its config to a recipe.",
         ("model.pdparams model.safetensors", "segmenter.yml mine.yaml --gpus 4"),
     ),
     "models": Command(
         "share:models",
-        "List what needs no network: bundled models and encoders, and models in the hub's cache.",
+        "List the models available offline: bundled models and encoders, and the hub's cache.",
         ("",),
     ),
     "card": Command(
         "share:card",
-        "Print the card of a model: Markdown, from the scores, classes and recipe that it carries.",
+        "Print the card of a model as Markdown, from the scores, classes and recipe in its file.",
         ("street > README.md",),
     ),
     "push": Command(
         "share:push",
         "Upload a model and its card to the Hugging Face Hub.\n\n"
-        "A new repository is private. The token is the one of `hf auth login`, or HF_TOKEN.",
+        "A new repository is private. The token is that of `hf auth login`, or HF_TOKEN.",
         ("model.safetensors hf:owner/name",),
     ),
 }

@@ -25,11 +25,11 @@ def convert(
         source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; an EoMT as
             a file, a folder or `hf:owner/name`; or a `.yml` config of PaddleSeg (read with its
             `_base_`), or a `variant.yml`.
-        out: The file to write: a model, by custom `NAME.safetensors`, or a recipe, `NAME.yaml`.
+        out: The file to write: a model, by convention `NAME.safetensors`, or a recipe, `NAME.yaml`.
         gpus: Number of GPUs that a config of PaddleSeg was run on; its batch size is that of one.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
         normalization: Mean and standard deviation where there is no `variant.yml`: 0.5 (vit) or
-            ImageNet's (deit); --window and --stride then say the rest.
+            ImageNet's (deit); --window and --stride are then required.
         base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
             with DINOv3): Meta's `.pth`, a folder, or `hf:owner/name`.
     """

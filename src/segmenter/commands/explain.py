@@ -24,8 +24,9 @@ def explain(
     Args:
         image: An image.
         out: Folder to write to.
-        patch: Where to look from, as ROW,COLUMN of patches from 0. [default: the middle]
-        class_name: Class to look from instead: its token in a mask decoder, and its surest patch.
+        patch: Patch whose attention is shown, as ROW,COLUMN counted from 0. [default: the middle]
+        class_name: Class whose attention is shown: of its token in a mask decoder, and of its most
+            probable patch.
     """
     from segmenter.extras.explaining.explain_image import run_explanation
 

@@ -33,12 +33,12 @@ def prepare(
     """Run `segmenter prepare`.
 
     Args:
-        source: Of a published data set, the folder where its archives are, or are downloaded to,
-            and are unpacked; nothing in it is replaced. Of an export, its folder, file or zip.
-        out: Of an export, the data set to make: a new folder, in one that is there and outside of
-            SOURCE. Its images are hard links to those of the export, or copies where that cannot
-            be. Of maps, the source is a GeoTIFF, a folder of them, a folder with images and labels,
-            or a text file with an image and its labels in each line.
+        source: For an export: its folder, file or archive. For maps: a GeoTIFF, a folder of them, a
+            folder with images and labels, or a text file with an image and its labels in each line.
+            For a published data set: the folder of its archives, in which they are unpacked; no
+            file is replaced.
+        out: For an export or maps: a new folder for the data set, outside of SOURCE, whose parent
+            folder exists. Images of an export become hard links, or copies if links fail.
         download: Download missing archives.
     """
     if name == _MAPS:
@@ -58,8 +58,8 @@ def prepare(
         )
     if out is not None or annotations != options.Annotations():
         raise UserError(
-            f"{name} is a published data set, which is unpacked in SOURCE; leave OUT and the "
-            "options of exports out"
+            f"{name} is a published data set, which is unpacked in SOURCE; omit OUT and the "
+            "options of exports"
         )
     from segmenter.data.published.prepare_set import run_preparation
 
@@ -94,8 +94,8 @@ def _prepare_maps(
 ) -> None:
     if download or annotations != options.Annotations(unlabelled=annotations.unlabelled):
         raise UserError(
-            "maps are neither downloaded nor exports; of their options only "
-            "--unlabelled is for maps"
+            "`prepare maps` has no --download, and of the options of exports only --unlabelled; "
+            "omit the others"
         )
     if out is None:
         raise UserError(f"OUT is missing: segmenter prepare maps {source} NEW-FOLDER")

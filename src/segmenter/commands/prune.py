@@ -13,7 +13,7 @@ def prune(
     /,
     *,
     out: Path,
-    smaller: Annotated[options.SmallerModel, flat("What stays")] = options.SmallerModel(),
+    smaller: Annotated[options.SmallerModel, flat("Size")] = options.SmallerModel(),
     device: Device = options.Device(),
     output: Output = options.Output(),
 ) -> None:
@@ -21,7 +21,7 @@ def prune(
 
     Args:
         images: Images, folders or patterns, of the kind that the model is for.
-        out: The file to write, by custom `NAME.safetensors`.
+        out: The file to write, by convention `NAME.safetensors`.
     """
     from segmenter.extras.pruning.prune_model import run_pruning
 

@@ -24,7 +24,7 @@ def push(
     """Run `segmenter push`.
 
     Args:
-        name: Where it goes: hf:owner/name.
+        name: Destination, as hf:owner/name.
         card: Text of the card, instead of what `segmenter card` prints.
         public: Let everyone see the repository, if this creates it.
     """

@@ -101,7 +101,7 @@ def open_folder(
         path = find_classes(root)
         if not has_classes(path):
             raise UserError(
-                f"no such file: {path}; it says which mask values mean which class, such as "
+                f"no such file: {path}; it maps mask values to classes, such as "
                 '"classes: [{name: road, color: [128, 64, 128], values: [1]}]"'
             )
         classes = read_classes(path)
@@ -128,7 +128,7 @@ def has_classes(path: Path) -> bool:
     """
     if path.is_dir():
         raise UserError(
-            f"{path} is a folder, not a file; rename it; the classes are a file of this name"
+            f"{path} is a folder, but the file of classes has this name; rename the folder"
         )
     if not path.is_file():
         return False
@@ -184,7 +184,9 @@ def read_labels(item: Item, classes: Classes) -> Shaped[ndarray, "height width"]
         UserError: If the mask cannot be read, or one of its values has no class.
     """
     if item.mask is None:
-        raise UserError(f"{item.image} has no mask; without one it can only be predicted")
+        raise UserError(
+            f"{item.image} has no mask; add one, or use it with `segmenter predict` only"
+        )
     raw = decode_mask(item.mask, apply_palette=classes.is_rgb)
     return map_values(raw, classes, source=str(item.mask))
 

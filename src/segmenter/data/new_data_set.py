@@ -18,7 +18,9 @@ def check_new(out: Path) -> None:
             f"{out} exists, and a data set is never written over another; name a new one"
         )
     if not out.absolute().parent.is_dir():
-        raise UserError(f"{out} cannot be made: the folder {out.parent} is missing; make it first")
+        raise UserError(
+            f"{out} cannot be created: the folder {out.parent} is missing; create it first"
+        )
 
 
 def check_outside(out: Path, folder: Path) -> None:
@@ -65,4 +67,4 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from None

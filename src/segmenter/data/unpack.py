@@ -88,7 +88,7 @@ def _is_there(target: Path, size: int) -> bool:
     if target.is_file() and target.stat().st_size == size:
         return True
     raise UserError(
-        f"{target} exists and is not as in the archive; move it away, or give another PATH"
+        f"{target} exists and differs from the archive; move it away, or give another PATH"
     )
 
 
@@ -96,7 +96,7 @@ def _make_folder(folder: Path, root: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
     if not folder.resolve().is_relative_to(root.resolve()):
         raise UserError(f"{folder} leads out of {root} through a link; remove it")
 
@@ -160,5 +160,5 @@ def _naming(archive: Path) -> Iterator[None]:
         yield
     except _DAMAGED as error:
         raise UserError(
-            f"{archive} is damaged or no archive: {error}; remove it and get it again"
+            f"{archive} is damaged or not an archive: {error}; remove it and get it again"
         ) from None

@@ -80,7 +80,7 @@ def cached(
             try:
                 return use(kept)
             except Exception:  # libraries raise what they like on bytes that are not a graph
-                _say(f"the cache entry {entry_path(key, folder)} cannot be used; made anew")
+                _say(f"the cache entry {entry_path(key, folder)} cannot be used; rebuilt")
     made = make()
     try:
         _write(key, made, folder)
@@ -144,22 +144,22 @@ def _read(key: str, max_bytes: int, folder: Callable[[], Path]) -> bytes | None:
 def _read_entry(path: Path, key: str, max_bytes: int) -> bytes:
     """The content of an entry that is there, looked at before it is read."""
     if not path.is_file() or path.is_symlink():
-        raise _UnfitError(f"the cache entry {path} is not a file; made anew")
+        raise _UnfitError(f"the cache entry {path} is not a file; rebuilt")
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # it may have been replaced just now
         flags |= getattr(os, name, 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise _UnfitError(f"the cache entry {path} is not a file; made anew")
+            raise _UnfitError(f"the cache entry {path} is not a file; rebuilt")
         if _is_foreign(found):
-            raise _UnfitError(f"the cache entry {path} may be written by others; made anew")
+            raise _UnfitError(f"the cache entry {path} may be written by others; rebuilt")
         if found.st_size > max_bytes + _HEAD_BYTES:
-            raise _UnfitError(f"the cache entry {path} has {found.st_size:,} bytes; made anew")
+            raise _UnfitError(f"the cache entry {path} has {found.st_size:,} bytes; rebuilt")
         head = file.read(_HEAD_BYTES)
         content = file.read(max_bytes + 1)
     if head != _head(key, content):
-        raise _UnfitError(f"the cache entry {path} is damaged, or of another model; made anew")
+        raise _UnfitError(f"the cache entry {path} is damaged, or of another model; rebuilt")
     return content
 
 

@@ -63,7 +63,7 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         UserError: If the file exists, or its folder does not.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UserError(f"{path} cannot be written: its folder is missing, or it is one itself")
+        raise UserError(f"{path} cannot be written: its folder is missing, or it is a folder")
     if not overwrite and os.path.lexists(path):
         raise UserError(f"{path} exists; give another name, or allow it with --overwrite")
     if path.exists() and not path.is_file():  # renaming over a device would replace it

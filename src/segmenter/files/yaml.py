@@ -129,7 +129,9 @@ def read_yaml(path: Path, loader: type[StrictLoader] = PlainLoader) -> Any:
     """
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
-            raise UserError(f"{path} is larger than {MAX_YAML_BYTES} bytes: not a file of ours")
+            raise UserError(
+                f"{path} is larger than {MAX_YAML_BYTES} bytes, the limit of YAML files"
+            )
         text = read_regular(path, MAX_YAML_BYTES).decode("utf-8")
         _check_size_of_content(text, path)
         return yaml.load(text, loader)

@@ -413,7 +413,7 @@ class Predictor:
         """
         if self.label_rule != "argmax":
             raise UserError(
-                f"label_rule {self.label_rule!r} needs an image whole; rows take 'argmax'"
+                f"label_rule {self.label_rule!r} needs the whole image; use 'argmax' for rows"
             )
         for rows, found in self.rows(image, "labels"):
             yield rows, found["labels"]

@@ -89,7 +89,7 @@ class EncoderSpec(BaseModel):
             raise ValueError(f"position {self.position!r} {verb} table_grid")
         if self.embed_dim % self.head_dim:
             raise ValueError(
-                f"embed_dim {self.embed_dim} is no multiple of head_dim {self.head_dim}"
+                f"embed_dim {self.embed_dim} is not a multiple of head_dim {self.head_dim}"
             )
         return self
 
@@ -184,7 +184,7 @@ class ModelSpec(BaseModel):
 
     @property
     def classifies_masks(self) -> bool:
-        """Whether `Segmenter.mask_scores` gives the scores of all classes."""
+        """True if `Segmenter.mask_scores` returns the scores of all classes."""
         return self.decoder.gives_scores and not self.classes.background
 
     def score_problem(self, protocol: EvaluationProtocol) -> str | None:

@@ -113,15 +113,15 @@ def _check_parts(parts: Parts) -> int:
     """Return the number of parts, after checking it and the number of the part."""
     num_parts, part = parts.parts, parts.part
     if num_parts is None:
-        raise UserError(f"--part {part} is one of how many? give --parts too")
+        raise UserError(f"--part {part} needs the number of parts; add --parts")
     if num_parts < 1 or (part is not None and not 1 <= part <= num_parts):
         raise UserError(
             f"--parts is 1 or more, and --part from 1 to it; got {num_parts} and {part}"
         )
     if part is None and num_parts > _MOST_IN_TURN:
         raise UserError(
-            f"at most {_MOST_IN_TURN} parts are taken in turn, got {num_parts}; take fewer, or "
-            "each by its number with --part"
+            f"one command processes at most {_MOST_IN_TURN} parts, got {num_parts}; give fewer, or "
+            "select each with --part"
         )
     return num_parts
 
@@ -211,8 +211,8 @@ def agree_on_settings(root: Path, settings: dict[str, Any], *, overwrite: bool) 
     ]
     if changed and not overwrite:
         raise UserError(
-            f"{root} was begun with other options: {'; '.join(changed)}; give another "
-            "folder, or have all of it made anew with --overwrite"
+            f"{root} was started with other options: {'; '.join(changed)}; give another "
+            "folder, or compute everything again with --overwrite"
         )
     text = json.dumps(settings, indent=1)
     if before != settings:

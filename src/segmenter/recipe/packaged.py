@@ -6,11 +6,21 @@ from pathlib import Path
 from segmenter.errors import UserError
 from segmenter.files.yaml import nearest
 
+_RENAMED = {"street-eomt": "street-class-tokens"}
+"""Former name of a packaged recipe -> its name."""
+
 
 def packaged_recipes() -> dict[str, Path]:
     """Return the packaged recipes: name -> file."""
     folder = Path(__file__).parents[1] / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_hint(name: str) -> str:
+    """Say which packaged recipe has another name now, or is meant; an empty text if none is."""
+    if name in _RENAMED:
+        return f", it is now {_RENAMED[name]!r}"
+    return nearest(name, list(packaged_recipes()))
 
 
 def packaged_recipe_text(name: str) -> str:
@@ -22,8 +32,7 @@ def packaged_recipe_text(name: str) -> str:
     packaged = packaged_recipes()
     if name not in packaged:
         raise UserError(
-            f"no packaged recipe {name!r}{nearest(name, list(packaged))}; there are "
-            f"{', '.join(packaged)}"
+            f"no packaged recipe {name!r}{recipe_hint(name)}; there are {', '.join(packaged)}"
         )
     return packaged[name].read_text(encoding="utf-8")
 

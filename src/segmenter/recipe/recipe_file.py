@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from segmenter.errors import UserError
-from segmenter.files.yaml import first_place, first_problem, nearest, read_yaml
+from segmenter.files.yaml import first_place, first_problem, read_yaml
 from segmenter.model.protocol import with_symmetry
 from segmenter.recipe.augmentation import with_preset
-from segmenter.recipe.packaged import packaged_recipes
+from segmenter.recipe.packaged import packaged_recipes, recipe_hint
 from segmenter.recipe.renamed import refuse_old_kind, refuse_old_names, upgrade
 from segmenter.recipe.run import Recipe
 
@@ -29,7 +29,7 @@ def read_recipe(name_or_path: str, changes: dict[str, Any] | None = None) -> Rec
     path = packaged.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise UserError(
-            f"no recipe {name_or_path!r}{nearest(name_or_path, list(packaged))}: neither a file "
+            f"no recipe {name_or_path!r}{recipe_hint(name_or_path)}: neither a file "
             f"nor one of {', '.join(packaged)}"
         )
     content = read_yaml(path)

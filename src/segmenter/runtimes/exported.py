@@ -84,14 +84,14 @@ def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
     try:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's errors, and those of texts that are not UTF-8
-        raise UserError(f"{path} is damaged or no ONNX file") from None
+        raise UserError(f"{path} is damaged or not an ONNX file") from None
     facts = {entry.key: entry.value for entry in model.metadata_props}.get(FACTS_KEY)
     if facts is None:
         raise UserError(
-            f"{path} was not written by `segmenter export`: it does not say what its classes are"
+            f"{path} was not written by `segmenter export`: it does not state its classes"
         )
     if model.functions or model.training_info:
-        raise UserError(f"{path} is refused: it has functions or training steps, ours have none")
+        raise UserError(f"{path} is refused: exports have neither functions nor training steps")
     for graph in reversed([*_graphs(model.graph)]):  # the innermost first
         _check_graph(path, graph)
     return _parsed(path, facts)
@@ -100,7 +100,7 @@ def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
 def _check_graph(path: Path, graph: "GraphProto") -> None:
     """Refuse tensors that lie outside the file, and operators that only a plug-in knows."""
     if graph.sparse_initializer:
-        raise UserError(f"{path} is refused: it has sparse tensors, ours have none")
+        raise UserError(f"{path} is refused: exports have no sparse tensors")
     for tensor in _tensors(graph):
         if tensor.external_data or tensor.data_location:
             raise UserError(
@@ -113,9 +113,9 @@ def _check_graph(path: Path, graph: "GraphProto") -> None:
                 f"{path} is refused: {node.domain}.{node.op_type} is not an ONNX operator"
             )
         if node.op_type in _CONTROL:
-            raise UserError(f"{path} is refused: it has the operator {node.op_type}, ours do not")
+            raise UserError(f"{path} is refused: exports do not use the operator {node.op_type}")
         if any(attribute.HasField("sparse_tensor") for attribute in node.attribute):
-            raise UserError(f"{path} is refused: it has sparse tensors, ours have none")
+            raise UserError(f"{path} is refused: exports have no sparse tensors")
 
 
 def _graphs(graph: "GraphProto") -> Iterator["GraphProto"]:
@@ -145,13 +145,13 @@ def _openvino_facts(path: Path, content: bytes, num_weight_bytes: int) -> Export
 
     # A NUL: of an encoding in which the other two would look otherwise.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
-        raise UserError(f"{path} is refused: it defines XML entities, ours define none")
+        raise UserError(f"{path} is refused: exports define no XML entities")
     try:
         root = ElementTree.fromstring(content)
         for layer in root.iter("layer"):
             if layer.get("type") in _CONTROL:
                 raise UserError(
-                    f"{path} is refused: it has the operator {layer.get('type')}, ours do not"
+                    f"{path} is refused: exports do not use the operator {layer.get('type')}"
                 )
         for data in root.iter("data"):
             end = int(data.get("offset", 0)) + int(data.get("size", 0))
@@ -164,11 +164,11 @@ def _openvino_facts(path: Path, content: bytes, num_weight_bytes: int) -> Export
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is damaged or no OpenVINO file") from None
+        raise UserError(f"{path} is damaged or not an OpenVINO file") from None
     facts = None if entry is None else entry.get("value")
     if facts is None:
         raise UserError(
-            f"{path} was not written by `segmenter export`: it does not say what its classes are"
+            f"{path} was not written by `segmenter export`: it does not state its classes"
         )
     return _parsed(path, facts)
 

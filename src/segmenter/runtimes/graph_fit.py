@@ -49,10 +49,10 @@ def check_ports(inputs: Sequence[Port], outputs: Sequence[Port], facts: ExportFa
         found = Port(frozenset({"labels"}), "int32", (None, None, None))
     for kind, wanted, given in (("input", pixels, inputs), ("output", found, outputs)):
         if len(given) != 1:
-            raise UserError(f"the graph has {len(given)} {kind}s, and its facts speak of one")
+            raise UserError(f"the graph has {len(given)} {kind}s, and its metadata state one")
         (port,) = given
         if not (wanted.names <= port.names and port.dtype == wanted.dtype and _fits(port, wanted)):
-            raise UserError(f"the graph's {kind} is {port}, but its facts say {wanted}")
+            raise UserError(f"the graph's {kind} is {port}, but its metadata state {wanted}")
 
 
 def check_trial(run: Run, facts: ExportFacts) -> None:
@@ -80,13 +80,13 @@ def check_trial(run: Run, facts: ExportFacts) -> None:
         wanted, dtype = (_BATCH, *shape[2:]), np.int32
     if found.shape != wanted or found.dtype != dtype:
         raise UserError(
-            f"the graph gives {found.dtype} {found.shape} for a picture of {shape}, but its facts "
-            f"say {np.dtype(dtype)} {wanted}"
+            f"the graph gives {found.dtype} {found.shape} for an image of {shape}, but its "
+            f"metadata state {np.dtype(dtype)} {wanted}"
         )
     if not np.isfinite(found).all():
         raise UserError("the graph gives NaN or infinity")
     if facts.output == "labels" and not 0 <= found.min() <= found.max() < len(spec.classes):
-        raise UserError(f"the graph gives labels that none of the {len(spec.classes)} classes has")
+        raise UserError(f"the graph gives labels above those of its {len(spec.classes)} classes")
 
 
 def last_line(error: Exception) -> str:

@@ -87,7 +87,7 @@ class GraphRuntime(Runtime):
 
     @property
     def gives_masks(self) -> bool:
-        """Whether its graph gives masks; an exported one gives logits."""
+        """True if the graph returns masks; an exported one returns logits."""
         return self._source.output == "masks"
 
     def patch_logits(self, pixels: Pixels) -> PatchLogits:

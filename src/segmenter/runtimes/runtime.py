@@ -81,7 +81,7 @@ class Runtime(ABC):
 
     @property
     def gives_masks(self) -> bool:
-        """Whether `mask_scores` may be asked for."""
+        """True if `mask_scores` is available."""
         return self.spec.classifies_masks
 
     @abstractmethod

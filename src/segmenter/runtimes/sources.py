@@ -107,7 +107,7 @@ def model_source(model: Segmenter | Path) -> Source:
         exported = read_exported(path)
         if exported.facts.output != "logits":
             raise UserError(
-                f"{path} gives labels, of one size; what labels images needs `segmenter export "
+                f"{path} was exported with --output labels; predictions need `segmenter export "
                 "--output logits`"
             )
         return Source(exported.facts.spec, _no_digests, lambda: _no_torch(path), exported, path)

@@ -161,7 +161,7 @@ def read_newest(
         warnings.append(f"{path} is damaged and skipped: {reason}")
     damaged = f" ({'; '.join(warnings)})" if warnings else ""
     raise UserError(
-        f"nothing to resume: no checkpoint in {folder}{damaged}; start anew, with another --out"
+        f"nothing to resume: no checkpoint in {folder}{damaged}; start a new run with another --out"
     )
 
 
@@ -209,7 +209,7 @@ def _read_file(path: Path, max_size: int) -> bytes:
     """Return the content of a regular file; one that is too large is not read."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise DamagedError(f"{path.name} is a link or no file")
+        raise DamagedError(f"{path.name} is a link or not a file")
     if found.st_size > max_size:
         raise DamagedError(
             f"{path.name} has {found.st_size} bytes, more than the {max_size} allowed"

@@ -13,7 +13,7 @@ def match(
     """Pair rows with columns so that the sum of their costs is smallest.
 
     Exact: rows are added one by one along shortest augmenting paths (Jonker and Volgenant 1987; for
-    matrices that are not square, Crouse 2016). Takes `pairs` ** 2 passes over the longer axis.
+    matrices that are not square, Crouse 2016). It makes `pairs` ** 2 passes over the longer axis.
 
     Args:
         costs: Finite, of either sign.

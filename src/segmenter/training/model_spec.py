@@ -18,6 +18,7 @@ from segmenter.recipe.model import ModelRecipe
 
 _RGB = 3
 """Channels of images without an `ImageSpec`."""
+_AUTO = "model.decoder is auto, here {} (--model.decoder KIND chooses another)"
 
 
 def build_spec(recipe: Recipe, classes: Classes, start: ModelSpec | None = None) -> ModelSpec:
@@ -72,7 +73,7 @@ def choose_decoder(recipe: Recipe, classes: Classes, start: ModelSpec | None) ->
         decoder = start.decoder
     chosen = chosen_decoder(recipe.auto, decoder.model_dump(mode="json"))
     content = with_fields(recipe.model_dump(mode="json"), recipe.auto | {"model.decoder": chosen})
-    return make_recipe(content, f"model.decoder is auto, here {decoder.kind}")
+    return make_recipe(content, _AUTO.format(decoder.kind))
 
 
 def _provenance(given: ModelRecipe, start: ModelSpec | None) -> str:

@@ -32,7 +32,7 @@ def claim_folder(name: str) -> Path:
         except FileExistsError:  # made by another process since, or spelled in other cases
             continue
         except OSError as error:
-            raise UserError(f"{folder} cannot be made: {error.strerror}; give --out") from None
+            raise UserError(f"{folder} cannot be created: {error.strerror}; give --out") from None
         return folder
     raise AssertionError("numbers do not end")
 

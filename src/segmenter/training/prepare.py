@@ -286,8 +286,16 @@ def build_stream(
 
 
 def _unlabelled(folder: str) -> tuple[Item, ...]:
-    """Return the images of a folder without masks."""
-    return tuple(Item(f"unlabelled/{name}", path, None) for path, name in find_images([folder]))
+    """Return the images of a folder without masks.
+
+    Raises:
+        UserError: If there are none.
+    """
+    try:
+        found = find_images([folder])
+    except UserError as error:
+        raise UserError(f"loss.teacher.unlabelled: {error}") from None
+    return tuple(Item(f"unlabelled/{name}", path, None) for path, name in found)
 
 
 def build_loss(

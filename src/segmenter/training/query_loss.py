@@ -31,7 +31,7 @@ _WORST_COST = 1e9
 
 
 class MaskTargets(NamedTuple):
-    """What an image has to be segmented into."""
+    """Classes and masks that the queries of an image should predict."""
 
     classes: Int64[Tensor, " targets"]
     """Rows of the decoder's class logits."""

@@ -102,7 +102,7 @@ def find_checkpoint(
         )
     if differences and not allow_config_change:
         raise UserError(
-            f"{folder} holds another run: {'; '.join(differences)}; take the change back, or allow "
+            f"{folder} holds another run: {'; '.join(differences)}; undo the change, or allow "
             "it with --allow-config-change"
         )
     for line in differences:

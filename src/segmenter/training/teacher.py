@@ -48,7 +48,7 @@ class Teacher:
 
     @property
     def gives_labels(self) -> bool:
-        """Whether the student learns labels from it, instead of probabilities."""
+        """True if the student learns labels from it instead of probabilities."""
         return self.recipe.targets == "labels"
 
     def label(self, batch: Batch, dtype: torch.dtype, part_size: int) -> Batch:
@@ -123,22 +123,22 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
     theirs, ours = (each.spec.classes.names for each in (model, student))
     if theirs != ours:
         raise UserError(
-            f"the teacher {recipe.model} knows the classes {', '.join(theirs)}, but the data "
-            f"have {', '.join(ours)}; a teacher must know the same ones in the same order"
+            f"the teacher {recipe.model} has the classes {', '.join(theirs)}, but the data "
+            f"have {', '.join(ours)}; give a teacher of the same classes in the same order"
         )
     if model.spec.image != student.spec.image:
         sees, wanted = (each.spec.image or "RGB images of 8 bits" for each in (model, student))
         raise UserError(
             f"the teacher {recipe.model} takes {sees}, but the student {wanted}, or values of "
-            "another range; a teacher must see what the student sees"
+            "another range; give a teacher of the same images"
         )
     if recipe.tokens:
         made, needed = _token_kind(model), _token_kind(student)
         if made != needed:
             raise UserError(
                 f"the teacher {recipe.model} has {made}, but the student {needed}; set "
-                "loss.teacher.tokens to 0, which leaves tokens out, or take another student "
-                "(segmenter prune makes one that fits)"
+                "loss.teacher.tokens to 0, or train another student (`segmenter prune` makes one "
+                "that fits)"
             )
     return Teacher(model, recipe, student.spec.classes.ignore_index)
 

@@ -9,6 +9,7 @@ import torch
 
 from segmenter import UserError
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
+from segmenter.checkpoints.foreign.dino.encoder import read_dino_encoder
 from segmenter.model.architectures import ARCHITECTURES
 from segmenter.model.encoder import Encoder
 from segmenter.model.spec import EncoderSpec
@@ -105,6 +106,18 @@ def test_heads_of_128_channels_equal_those_of_transformers(tmp_path: Path) -> No
     images = torch.randn(1, 3, 48, 32)
     expected = theirs(pixel_values=images).last_hidden_state[:, 5:]
     torch.testing.assert_close(encoder(images)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_base_of_the_width_of_7b_has_its_heads(tmp_path: Path) -> None:
+    tensors = {
+        "cls_token": torch.ones(1, 1, 4096),
+        "storage_tokens": torch.ones(1, 4, 4096),
+        "patch_embed.proj.weight": torch.ones(4096, 3, 2, 2),
+        "patch_embed.proj.bias": torch.ones(4096),
+        "norm.weight": torch.ones(4096),
+    }
+    found = read_dino_encoder(write_encoder(tmp_path / "7b.pth", tensors))
+    assert found.fields["head_dim"] == 128
 
 
 @torch.inference_mode()

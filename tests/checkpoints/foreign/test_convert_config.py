@@ -186,7 +186,7 @@ def test_what_has_no_counterpart_is_named_with_its_value_and_kept_in_the_recipe(
     for line in expected:
         assert line + "\n" in said.partition("no counterpart\n")[2]
         assert f"# {line}\n" in Path("mine.yaml").read_text()
-    assert "note: batch_size is that of one GPU; --gpus N says how many there were" in said
+    assert "note: batch_size is that of one GPU; give their number with --gpus N" in said
     recipe = read_recipe("mine.yaml")
     assert (recipe.batch_size, recipe.schedule.warmup_steps, recipe.protocol.stride) == (
         2,
@@ -318,7 +318,7 @@ def test_bases_that_double_at_each_level_are_refused(
         ("segmenter/mask.yml segmenter/linear.yml", "segmenter/linear.yml exists"),
         ("absent.yml mine.yaml", "no such checkpoint or config: absent.yml"),
         ("segmenter mine.yaml", "segmenter is a folder without model.safetensors"),
-        ("config.py mine.yaml", "is a Python config, which would have to be run"),
+        ("config.py mine.yaml", "is a Python config, whose code would run"),
         ("segmenter/mask.yml mine.yaml --window 512", "is a config: --classes, --variant"),
         ("segmenter/mask.yml mine.yaml --gpus 0", "--gpus is at least 1, got 0"),
         ("variant.yml mine.yaml --gpus 4", "omit --gpus"),

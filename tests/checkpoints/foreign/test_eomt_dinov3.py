@@ -167,7 +167,7 @@ def test_what_is_no_such_encoder_is_refused(tmp_path: Path, release: Release) ->
 
 
 def test_a_whole_model_takes_no_base(base: Path) -> None:
-    with pytest.raises(UserError, match="holds a whole model; leave"):
+    with pytest.raises(UserError, match="holds a whole model; omit"):
         segmenter.load(GOLDEN_EOMT / "pytorch_model.bin", base=base)
-    with pytest.raises(UserError, match="holds a whole model; leave"):
+    with pytest.raises(UserError, match="holds a whole model; omit"):
         segmenter.load("street-tiny", base=base)

@@ -81,7 +81,7 @@ def test_classes_that_are_only_numbered_get_our_names(
             {"auto_map": {"AutoModel": "evil.Model"}},
             "auto_map., which is never run",
         ),
-        ({"architectures": ["Mask2Former"]}, "is of 'Mask2Former'; read are Eomt"),
+        ({"architectures": ["Mask2Former"]}, "is of 'Mask2Former'; supported: Eomt"),
         ({"hidden_size": "wide"}, "config.json: hidden_size"),
         ({"image_size": 0}, "config.json: image_size"),
     ],

@@ -121,11 +121,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         "annotation 5: run lengths",
     ),
     ("coco", {"x.json": annotation(segmentation=[[0, 0, 9, 0, 1e30, 9]])}, "a coordinate of 1e"),
-    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or no JSON"),
+    ("coco", {"x.json": json.dumps(COCO)[:-40]}, r"x\.json: it is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"images": ' + "[" * 100_000 + '"annotations"'},
-        r"x\.json: it is cut, damaged or no JSON",
+        r"x\.json: it is cut, damaged or not JSON",
     ),
     (
         "coco",
@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(shape_type="linestrip")},
-        "shape 0: 'linestrip', a shape which has no area",
+        "shape 0: a linestrip is not supported; polygon",
     ),
     (
         "labelme",
@@ -157,7 +157,11 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     ("labelme", {"a.json": shape(points=[["x", 0]])}, r"a\.json: shapes\.0\.points.*must be a num"),
     ("cvat", {"x.xml": BOMB.format(SHAPE)}, r"declares a document type .*refused"),
     ("cvat", {"x.xml": XML.format('<polygon label="car" points="0,0;9,9"/>')}, "of 2 corners"),
-    ("cvat", {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')}, "it has no area"),
+    (
+        "cvat",
+        {"x.xml": XML.format('<polyline label="car" points="0,0;9,9"/>')},
+        "a polyline is not supported",
+    ),
     (
         "cvat",
         {
@@ -201,19 +205,19 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": annotation(segmentation={"size": [20, 30], "counts": "0\u00e9"})},
         "annotation 5: run lengths are not text of COCO's kind",
     ),
-    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or no JSON"),
+    ("coco", {"x.json": '{"images": [{"id"'}, r"x\.json is cut, damaged or not JSON"),
     (
         "coco",
         {"x.json": '{"kind": "other"}'},
         r"holds no COCO JSON .*x\.json, for one, is something",
     ),
-    ("labelme", {"a.json": shape(), "b.json": ""}, r"b\.json is cut, damaged or no JSON"),
+    ("labelme", {"a.json": shape(), "b.json": ""}, r"b\.json is cut, damaged or not JSON"),
     (
         "labelme",
         {"a.json": shape(), "b.json": '{"a": [1, 2]'},
-        r"b\.json is cut, damaged or no JSON .*export it again, or take it out",
+        r"b\.json is cut, damaged or not JSON .*export it again, or take it out",
     ),
-    ("labelme", {"a.json": shape(), "b.json": "[1, 2"}, r"b\.json is cut, damaged or no JSON"),
+    ("labelme", {"a.json": shape(), "b.json": "[1, 2"}, r"b\.json is cut, damaged or not JSON"),
     ("datumaro", {"x.json": item(label_id=9)}, "item a, annotation 0: label 9 is none of the 1"),
     ("datumaro", {"x.json": item(points=[0, 0, 9, 9])}, "item a, annotation 0: .*of 2 corners"),
     (
@@ -221,7 +225,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
         {"x.json": item(type="mask", rle={"size": [4, 4], "counts": [16]})},
         "item a, annotation 0: run lengths of 4 x 4 pixels .* in an image of 20 x 30",
     ),
-    ("datumaro", {"x.json": item(type="polyline")}, "a polyline, which has no area that is read"),
+    ("datumaro", {"x.json": item(type="polyline")}, "a polyline is not supported"),
     (
         "datumaro",
         {"x.json": item().replace("[20, 30]", "[20, 31]")},
@@ -256,7 +260,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "supervisely",
         supervised() | {"ds/ann/a.png.json": json.dumps(SUPERVISELY)[:-9]},
-        r"a\.png\.json: it is cut, damaged or no JSON",
+        r"a\.png\.json: it is cut, damaged or not JSON",
     ),
     ("darwin", {"x.json": darwin()}, r"x\.json, annotation 0: a polygon of 2 corners"),
     ("darwin", {"x.json": darwin(polygon=None, mask={})}, "that the raster layer does not hold"),

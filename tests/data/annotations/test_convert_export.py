@@ -253,7 +253,7 @@ def test_predictions_come_back_with_images_from_another_folder(tmp_path: Path) -
 def test_two_files_that_tell_of_one_image_are_refused(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "x", [{"segmentation": box(0, 0, 30, 20)}])
     (source / "other.json").write_bytes((source / "coco.json").read_bytes())
-    with pytest.raises(UserError, match=r"tell of one image, .*0\.png; give one of the files"):
+    with pytest.raises(UserError, match=r"both annotate .*0\.png; give one of the files"):
         convert(source)
 
 

@@ -194,7 +194,7 @@ def test_cvat_draws_by_z_order_and_keeps_subsets(tmp_path: Path) -> None:
     assert (mask == 1).sum() == pytest.approx(np.pi * 15, abs=3)
     classes = read_classes(made.out / "classes.yaml")
     assert [each.color for each in classes.classes] == [(0, 0, 0), (10, 11, 12), (1, 2, 3)]
-    assert any("1 of <box> and 1 of <ellipse>" in remark for remark in made.remarks)
+    assert any("1 of the kind box and 1 of the kind ellipse" in remark for remark in made.remarks)
 
 
 def test_label_studio_has_per_cent_and_addresses(tmp_path: Path) -> None:
@@ -230,6 +230,7 @@ def test_label_studio_has_per_cent_and_addresses(tmp_path: Path) -> None:
         assert (mask == 2).sum() == 6 * 4
         assert (mask == 1).sum() == 15 * 10 - 6 * 4
     assert any(remark.startswith("1 tasks have several annotations") for remark in made.remarks)
+    assert "2 of the kind rectanglelabels are painted as areas" in made.remarks
 
 
 def test_supervisely_has_datasets_and_holes(tmp_path: Path) -> None:
@@ -276,7 +277,8 @@ def test_labelme_ignores_what_is_labelled_so(tmp_path: Path) -> None:
         points = [[0, 0], [size, 0], [size, size], [0, size]]
         return {"label": label, "points": points, "shape_type": "polygon"}
 
-    shapes = [shape("dog", 9), shape("__ignore__", 4)]
+    box = {"label": "dog", "points": [[12, 12], [13, 13]], "shape_type": "rectangle"}
+    shapes = [shape("dog", 9), shape("__ignore__", 4), box]
     content = {"shapes": shapes, "imagePath": "..\\photos\\a.png", "imageData": None}
     files = {"a.json": json.dumps(content), "labels.txt": "__ignore__\n_background_\ncar\ndog\n"}
     source = write(tmp_path / "x", files)
@@ -285,7 +287,8 @@ def test_labelme_ignores_what_is_labelled_so(tmp_path: Path) -> None:
     assert made.classes == ("_background_", "car", "dog")
     (mask,) = masks.values()
     assert (mask[:5, :5] == 255).all()
-    assert (mask == 2).sum() == 100 - 25
+    assert (mask == 2).sum() == 100 - 25 + 4
+    assert "1 of the kind rectangle are painted as areas" in made.remarks
     assert mask[15, 15] == 0
 
 

@@ -1,5 +1,6 @@
 """`segmenter prepare maps`: GeoTIFFs and labels become tiles, split by area."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra 
 pyogrio = pytest.importorskip("pyogrio", reason="needs pyogrio, of the extra geo")
 shapely = pytest.importorskip("shapely", reason="needs shapely, of the extra geo")
 
+CORNERS = ((0, SIDE), (SIDE // 2, SIDE), (SIDE // 2, 0), (0, 0), (0, SIDE))
+"""Of the left half of the map, in pixels."""
 SMALL = MapWindows(tile=TILE, block=1)
 
 
@@ -248,8 +251,10 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     empty = write_vectors(tmp_path / "empty.gpkg", names=("field", "", "wood"))
     assert "field 'kind' is empty; give it a class" in refusal(tmp_path, labels=empty)
     far = write(tmp_path / "far.tif", make_labels()[None], 5000)
-    assert "far.tif and" in refusal(tmp_path, labels=far)
-    assert "do not overlap" in refusal(tmp_path, labels=far)
+    message = refusal(tmp_path, labels=far, field=None)
+    assert "far.tif and" in message
+    assert "do not overlap" in message
+    assert "--field names a field of vector files" in refusal(tmp_path, labels=far)
     (tmp_path / "cut.gpkg").write_bytes(vectors.read_bytes()[:900])
     assert "is cut, damaged or not a vector file" in refusal(tmp_path, labels=tmp_path / "cut.gpkg")
     assert "all labels lie in one area" in refusal(tmp_path, labels=vectors, block=9)
@@ -263,6 +268,109 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     )
     image.write_bytes(image.read_bytes()[:300])
     assert "is cut, damaged or not a GeoTIFF" in refusal(tmp_path, labels=vectors)
+
+
+LEFT, RIGHT = ([[*TRANSFORM @ (x + dx, y)] for dx, y in CORNERS] for x in (0, SIDE // 2))
+SQUARES = [(LEFT, "field"), (RIGHT, "wood")]
+
+
+def geojson(
+    *features: tuple[list | None, object], kind: str = "Polygon", crs: str = "EPSG::32633"
+) -> str:
+    """A GeoJSON file of shapes by their corners, and their classes."""
+    return json.dumps(
+        {
+            "type": "FeatureCollection",
+            "crs": {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{crs}"}},
+            "features": [
+                {
+                    "type": "Feature",
+                    "properties": {"kind": name},
+                    "geometry": corners
+                    and {"type": kind, "coordinates": [corners] if kind == "Polygon" else corners},
+                }
+                for corners, name in features
+            ],
+        }
+    )
+
+
+NO_SHAPE = (
+    "v.geojson, feature 2 is a line, a point, or a polygon that is damaged or without an area"
+)
+NO_GEOJSON = "v.geojson is empty, cut, damaged or not GeoJSON"
+BAD_VECTORS: list[tuple[str, bytes]] = [
+    (NO_SHAPE, geojson((LEFT, "field"), (RIGHT[:2], "wood")).encode()),
+    (NO_SHAPE, geojson((LEFT, "field"), ([[5e5, float("nan")], *RIGHT[1:]], "wood")).encode()),
+    ("v.geojson holds no polygon", geojson((LEFT, "field"), kind="LineString").encode()),
+    ("v.geojson has no field 'kind'", geojson(*SQUARES).replace("kind", "sort").encode()),
+    ("feature 1: field 'kind' is empty", geojson((LEFT, None), (RIGHT, "wood")).encode()),
+    ("v.geojson cannot be projected onto", geojson(*SQUARES, crs="OGC:1.3:CRS84").encode()),
+    (NO_GEOJSON, b""),
+    (NO_GEOJSON, b"hello"),
+    (NO_GEOJSON, geojson(*SQUARES).encode("utf-16")),
+    (NO_GEOJSON, b'<OGRVRTDataSource><OGRVRTLayer name="Feature"/></OGRVRTDataSource>'),
+    (NO_GEOJSON, b'{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline"}'),
+    ("is cut, damaged or not a vector file", geojson(*SQUARES)[:-40].encode()),
+    (
+        "is cut, damaged or not a vector file",
+        geojson(*SQUARES).replace("wood", "caf\xe9").encode("latin-1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "content"), BAD_VECTORS)
+def test_bad_vectors_are_refused_in_one_line(
+    message: str, content: bytes, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "maps").mkdir()
+    write(tmp_path / "maps" / "a.tif", make_bands())
+    (tmp_path / "v.geojson").write_bytes(content)
+    assert message in refusal(tmp_path, labels=tmp_path / "v.geojson")
+    assert not recwarn
+
+
+def test_features_without_a_shape_are_skipped(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.tif", make_bands())
+    (tmp_path / "v.geojson").write_text(geojson(*SQUARES, (None, "wood")))
+    options = MapWindows(tile=TILE, block=1, field="kind", labels=tmp_path / "v.geojson")
+    assert convert_maps(image, tmp_path / "out", options).classes == ("field", "wood")
+
+
+def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    write(tmp_path / "maps" / "a.tif", make_bands())
+    for name in ("one", "two"):
+        shapes = shapely.to_wkb(np.array([shapely.Polygon(LEFT)]))
+        place = {"driver": "GPKG", "geometry_type": "Polygon", "crs": CRS, "layer": name}
+        fields = [np.array(["field"], object)], ["kind"]
+        pyogrio.raw.write(tmp_path / "v.gpkg", shapes, *fields, append=name == "two", **place)
+    message = refusal(tmp_path, labels=tmp_path / "v.gpkg")
+    assert "v.gpkg has 2 layers (one, two); save one of them alone" in message
+
+
+VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ("has a palette, bands of several types, complex numbers", np.complex64),
+        ("is cut, damaged or not a GeoTIFF", b""),
+        ("is cut, damaged or not a GeoTIFF", VRT),
+    ],
+)
+def test_bad_rasters_are_refused_in_one_line(
+    message: str, content: bytes | type, tmp_path: Path
+) -> None:
+    (tmp_path / "maps").mkdir()
+    path = tmp_path / "maps" / "a.tif"
+    mask = write(tmp_path / "m.tif", make_labels()[None])
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write(path, make_bands(1).astype(content))
+    assert message in refusal(tmp_path, labels=mask, field=None)
 
 
 def test_the_command_makes_a_data_set_that_check_accepts(

@@ -119,11 +119,11 @@ def write_playlist(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "is cut, damaged or no video"),
-        (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9000)), "or no video"),
-        (lambda path: cut(write_video(path), 0.5), "is cut, damaged or no video"),
-        (write_playlist, "is cut, damaged or no video"),
-        (lambda path: path.write_text("ffconcat version 1.0\nfile other.mp4\n"), "or no video"),
+        (lambda path: path.write_bytes(b""), "is cut, damaged or not a video"),
+        (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9000)), "or not a video"),
+        (lambda path: cut(write_video(path), 0.5), "is cut, damaged or not a video"),
+        (write_playlist, "is cut, damaged or not a video"),
+        (lambda path: path.write_text("ffconcat version 1.0\nfile other.mp4\n"), "or not a video"),
         (write_sound, "has no video in it"),
     ],
     ids=["empty", "garbage", "index cut off", "playlist", "concat", "sound"],

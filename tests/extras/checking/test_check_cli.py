@@ -176,7 +176,7 @@ def test_a_draft_may_be_redirected_into_the_classes_of_its_own_folder(
     path.write_text(content)  # as the shell leaves it
     assert run("check", str(clean)) == 2
     said = capsys.readouterr()
-    assert "classes.yaml is empty; it says which" in said.err
+    assert "classes.yaml is empty; it maps mask values" in said.err
     path.write_text(said.out)
     assert run("check", str(clean)) == 0
 
@@ -207,7 +207,7 @@ def test_the_command_that_is_named_for_a_draft_does_it(
     patterns = ("--images", "images/{split}/{}.png", "--masks", "masks/{split}/{}.png")
     assert run("check", str(root), *patterns) == 2
     said = " ".join(capsys.readouterr().err.split())
-    command = shlex.split(said.partition("or have `segmenter ")[2].partition("`")[0])
+    command = shlex.split(said.partition("or run `segmenter ")[2].partition("`")[0])
     assert command == ["check", str(root), *patterns, "--draft"]
     assert run(*command) == 0
 
@@ -222,13 +222,13 @@ def test_a_draft_replaces_no_file(content: str, clean: Path, capsys: pytest.Capt
 def test_a_draft_fills_an_empty_file(clean: Path, capsys: pytest.CaptureFixture) -> None:
     path = clean / "classes.yaml"
     path.write_text("\n")
-    assert f"{path} is empty; it says which" in refused(capsys, "check", str(clean))
+    assert f"{path} is empty; it maps mask values" in refused(capsys, "check", str(clean))
     assert run("check", str(clean), "--draft") == 0
     assert path.read_text().startswith("# Drafted from the values in")
 
 
 def test_a_published_data_set_takes_no_draft(capsys: pytest.CaptureFixture) -> None:
-    assert "has its classes" in refused(capsys, "check", "ade20k:nowhere", "--draft")
+    assert "has classes already" in refused(capsys, "check", "ade20k:nowhere", "--draft")
 
 
 def test_the_page_says_what_to_fix_first_and_offers_the_list(clean: Path, tmp_path: Path) -> None:

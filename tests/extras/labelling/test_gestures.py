@@ -220,7 +220,7 @@ def test_accepting_without_a_proposal_says_that_there_is_none(
 ) -> None:
     page.keyboard.press("l")
     Hands(page, SIZE).mouse((100, 100), (100, 300), (200, 300))
-    page.locator("#error", has_text="there is no proposal to accept yet").wait_for()
+    page.locator("#error", has_text="the proposal is not ready yet").wait_for()
     version_is(served, "a", 0)
 
 

@@ -201,7 +201,7 @@ def test_only_a_model_file_of_ours_is_read(
 ) -> None:
     hub.repositories["me/tiny"] = Repository()
     hub.repositories["me/tiny"].add({"model.safetensors": content, "model.pth": content})
-    assert "no model of this package" in refused(capsys, "card", "hf:me/tiny")
+    assert "not a model of this package" in refused(capsys, "card", "hf:me/tiny")
     Path("other.pth").write_bytes(content)
     assert "segmenter convert" in refused(capsys, "push", "other.pth", "hf:me/new")
 

@@ -197,6 +197,15 @@ def test_a_spec_goes_through_json_and_says_where_cells_lie(decoder: str) -> None
     assert model.decoder.class_embeddings.shape[0] == 3
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_goes_with_heads_of_128_channels(decoder: str) -> None:
+    rotary = {"position": "rotary", "table_grid": None, "prefix_positions": False}
+    spec = make_spec(decoder=decoder, embed_dim=128, head_dim=128, **rotary)
+    assert Segmenter(spec).eval()(torch.randn(1, 3, 32, 48)).shape == (1, 3, 32, 48)
+    with pytest.raises(ValueError, match="192 is not a multiple of head_dim 128"):
+        make_spec(decoder=decoder, embed_dim=192, head_dim=128, **rotary)
+
+
 def test_more_blocks_than_the_encoder_has_are_refused() -> None:
     spec = make_spec()
     with pytest.raises(ValueError, match="asks for 3 blocks of the encoder, but it has 2"):

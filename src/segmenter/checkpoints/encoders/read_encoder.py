@@ -175,4 +175,4 @@ def _download(name: str) -> dict[str, Tensor]:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # an unknown name, no network, a refused licence: all are the user's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"timm:{name} cannot be had: {reason}") from None
+        raise UserError(f"timm:{name} cannot be loaded from timm: {reason}") from None

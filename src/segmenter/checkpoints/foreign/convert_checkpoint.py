@@ -71,9 +71,7 @@ def run_conversion(
             )
         return Converted(out, convert_config(source, out, gpus=gpus, overwrite=overwrite))
     if source.suffix.lower() == ".py":
-        raise UserError(
-            f"{source} is a Python config, which would have to be run; only YAML is read"
-        )
+        raise UserError(f"{source} is a Python config, whose code would run; give a YAML config")
     if gpus is not None:
         raise UserError(f"{source} is not a config: --gpus is for configs of PaddleSeg")
     summary = _convert_checkpoint(
@@ -131,7 +129,7 @@ def _variant(file: Path | None, normalization: str | None, windows: Windows) -> 
     missing = [name for name, value in given.items() if value is None]
     if file is not None:
         if len(missing) < len(given):
-            raise UserError("--variant says normalisation, window and stride; omit their flags")
+            raise UserError("--variant sets normalisation, window and stride; omit their flags")
         return read_variant(file)
     if len(missing) == len(given):
         return None

@@ -29,12 +29,12 @@ def convert_config(source: Path, out: Path, *, gpus: int | None, overwrite: bool
     notes = []
     if is_variant(content):
         if gpus is not None:
-            raise UserError(f"{source} says the batch of all GPUs itself; omit --gpus")
+            raise UserError(f"{source} states the batch size of all GPUs; omit --gpus")
         kind = "the paper's own code (variant.yml)"
         fields = variant_fields(settings)
     elif is_paddleseg_config(content):
         if gpus is None:
-            notes.append("batch_size is that of one GPU; --gpus N says how many there were")
+            notes.append("batch_size is that of one GPU; give their number with --gpus N")
         elif gpus < 1:
             raise UserError(f"--gpus is at least 1, got {gpus}")
         kind = "PaddleSeg"

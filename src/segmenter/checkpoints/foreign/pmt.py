@@ -95,6 +95,11 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
             f"{base.path} has {base.width} channels, and the decoder in {source} is for an encoder "
             f"of {width}; give the encoder that it was trained on"
         )
+    if "head_dim" in base.fields:
+        raise UserError(
+            f"{base.path} has heads of {base.fields['head_dim']} channels; PMT is read for "
+            "encoders with heads of 64, such as DINOv3 S to H+"
+        )
     tensors |= base.tensors
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
     decoder = _decoder(tensors, num_queries, width, base, source)

@@ -31,7 +31,7 @@ def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """
     content = read_container(path)
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, and no table of weights")
+        raise UserError(f"{path} holds a {type(content).__name__}, not a table of weights")
     table = content
     for _ in range(_MAX_NESTING):
         inner = (table.get(key) for key in _TABLES)

@@ -94,7 +94,7 @@ def split_position_table(
     if rows * columns != patches.shape[1] or patches.shape[1] == 0:
         shape = f"grid of {rows} x {columns}" if grid else "square grid"
         raise UserError(
-            f"{source}: {patches.shape[1]} patch positions are no {shape} "
+            f"{source}: {patches.shape[1]} patch positions do not form a {shape} "
             f"(after {num_prefix} prefix tokens); the weights fit another encoder"
         )
     return prefix, patches.transpose(1, 2).unflatten(2, (rows, columns))

@@ -207,14 +207,14 @@ def _place(export: AnnotationSet, source: Source) -> list[_Item]:
         UserError: If an image is missing, unclear, of another size, or two would share a mask.
     """
     if not export.images:
-        raise UserError(f"{source.given} tells of no image; export it again with its annotations")
+        raise UserError(f"{source.given} contains no image; export it again with its annotations")
     items = [_find(exported, source) for exported in export.images]
     first: dict[str, _Item] = {}
     for item in _with_splits(items):
         other = first.setdefault(item.stem, item)
         if other is not item and other.image == item.image:
             raise UserError(
-                f"{item.exported.where} and {other.exported.where} tell of one image, "
+                f"{item.exported.where} and {other.exported.where} both annotate "
                 f"{item.image}; give one of the files"
             )
         if other is not item:
@@ -223,7 +223,9 @@ def _place(export: AnnotationSet, source: Source) -> list[_Item]:
                 f"{item.stem}.png; rename one of {item.image} and {other.image}, or take it out"
             )
         if not stays_inside(item.file) or len(os.fsencode(item.image.name)) > _MAX_NAME_BYTES:
-            raise UserError(f"{item.image} has a name that cannot be kept; rename it")
+            raise UserError(
+                f"{item.image} has a name that is too long or leaves the folder; rename it"
+            )
     return list(first.values())
 
 

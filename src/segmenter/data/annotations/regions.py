@@ -1,7 +1,7 @@
 """Regions of an image as annotation tools hold them; each draws itself into pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -163,6 +163,29 @@ def cut_out(mask: Bool[ndarray, "height width"]) -> Bitmap:
     """Return the pixels of a mask of the whole image, in memory for their smallest box only."""
     pixels, left, top, _ = tight(Patch(mask))
     return Bitmap(pixels, left, top)
+
+
+def unsupported(kind: str, known: Iterable[str]) -> ValueError:
+    """Return the error for a shape that is not supported.
+
+    Args:
+        kind: What the export calls it.
+        known: The kinds that are supported.
+    """
+    return ValueError(
+        f"a {kind} is not supported; {', '.join(known)} are: draw it as one of these, or remove it"
+    )
+
+
+def painted_as_areas(kinds: Mapping[str, int], *names: str) -> list[str]:
+    """Return a remark on shapes that stand for something of another form.
+
+    Args:
+        kinds: How many shapes there are of each kind.
+        names: Kinds to remark on.
+    """
+    found = [f"{kinds[name]} of the kind {name}" for name in names if kinds[name]]
+    return [f"{' and '.join(found)} are painted as areas"] if found else []
 
 
 @dataclass(frozen=True)

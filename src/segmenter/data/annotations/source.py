@@ -146,7 +146,7 @@ def _problem(error: ValidationError, form: type[BaseModel]) -> str:
     if finding["type"] != "json_invalid":
         return first_problem(error, form)
     reason = finding.get("ctx", {}).get("error", "")
-    return f"it is cut, damaged or no JSON ({reason}); export it again"
+    return f"it is cut, damaged or not JSON ({reason}); export it again"
 
 
 def plain_parts(name: str) -> list[str]:
@@ -191,7 +191,7 @@ class Source:
         for path in named:
             if suffix == ".json" and path not in found and _is_cut(path):
                 raise UserError(
-                    f"{path} is cut, damaged or no JSON (UTF-8); export it again, or take it out"
+                    f"{path} is cut, damaged or not JSON (UTF-8); export it again, or take it out"
                 )
         if not found:
             other = f"; {named[0]}, for one, is something else" if named else ""

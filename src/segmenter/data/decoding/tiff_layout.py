@@ -30,7 +30,7 @@ def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
     if layout is not None:
         raise UserError(
             f"{name} holds {layout}, in a layout that is not an image; write 1 or 3 bands of 8 "
-            "bits, such as with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
+            "bits, for example with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """Labels of maps: mask rasters and vector files, brought onto the pixels of an image."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from segmenter.classes import Classes
-from segmenter.data.maps.raster_files import import_rasterio, reading
+from segmenter.data.maps.raster_files import import_rasterio, open_raster, reading
 from segmenter.data.maps.sources import VECTOR_SUFFIXES
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -21,6 +22,9 @@ from segmenter.text import visible
 UNLABELLED, IGNORED = -1, -2
 """Labels of pixels without a shape, and of pixels without a value."""
 _CLASS_FIELD = "class"
+_KINDS = {".gpkg": (b"SQLite format 3\0", b""), ".shp": (b"\0\0\x27\x0a", b"")}
+"""Suffix -> first bytes, and bytes soon after them; of others, those of GeoJSON."""
+_NUM_START_BYTES = 1 << 16
 _MOST_VALUES = 1000
 _LARGEST_VALUE = 65535
 
@@ -51,9 +55,12 @@ def open_labels(path: Path, field: str | None, classes: Classes | None) -> MapLa
     Raises:
         UserError: If the file is damaged, or holds no classes, or others.
     """
-    if path.suffix.lower() in VECTOR_SUFFIXES:
-        return VectorLabels(path, field, classes)
-    return MaskLabels(path, classes)
+    return VectorLabels(path, field, classes) if is_vector_file(path) else MaskLabels(path, classes)
+
+
+def is_vector_file(path: Path) -> bool:
+    """Return True for a file that is read as shapes, by its suffix."""
+    return path.suffix.lower() in VECTOR_SUFFIXES
 
 
 class VectorLabels:
@@ -70,10 +77,10 @@ class VectorLabels:
             )
         self.crs = import_rasterio().crs.CRS.from_user_input(info["crs"])
         chosen = str(info["fields"][0])
-        shapes = shapely.from_wkb(geometry, on_invalid="ignore")
+        with np.errstate(invalid="ignore"):  # NaN, which makes no shape
+            shapes = shapely.from_wkb(geometry, on_invalid="ignore")
         is_area = shapely.get_dimensions(shapes) == 2
-        if not is_area.any():
-            raise UserError(f"{path} holds no polygon; lines and points have no area to label")
+        _check_shapes(path, geometry, is_area, shapely.area(shapes))
         texts = [_text(path, number, chosen, value) for number, value in enumerate(values, start=1)]
         self.names = list(classes.names) if classes else _sorted_names(texts)
         indices = {name: index for index, name in enumerate(self.names)}
@@ -99,7 +106,10 @@ class VectorLabels:
         rasterize = import_optional("a GeoTIFF", "rasterio.features", extra="geo").rasterize
         affine = import_rasterio().Affine
         _check_crs(image)
-        shapes = shapely.transform(self._shapes, lambda points: _to_pixels(points, self.crs, image))
+        with _projecting(self.path, image.name):
+            shapes = shapely.transform(
+                self._shapes, lambda points: _to_pixels(points, self.crs, image)
+            )
         frame = shapely.box(0, 0, image.width, image.height)
         tree = shapely.STRtree(shapes)
         if not len(tree.query(frame)):
@@ -126,7 +136,7 @@ class MaskLabels:
 
     def __init__(self, path: Path, classes: Classes | None) -> None:
         self.path = path
-        with reading(path), import_rasterio().open(path) as file:
+        with open_raster(path) as file, reading(path):
             if file.count != 1 or np.dtype(file.dtypes[0]).kind not in "ui":
                 raise UserError(
                     f"{path} has {file.count} bands of {file.dtypes[0]}; a mask has one band of "
@@ -151,10 +161,9 @@ class MaskLabels:
             UserError: If one has no coordinate reference system and their sizes differ, or they
                 do not overlap.
         """
-        rasterio = import_rasterio()
         vrt = import_optional("a GeoTIFF", "rasterio.vrt", extra="geo")
         with reading(self.path), contextlib.ExitStack() as stack:
-            mask = stack.enter_context(rasterio.open(self.path))
+            mask = stack.enter_context(open_raster(self.path))
             if image.crs is None and mask.crs is None and image.shape == mask.shape:
                 file = mask
             else:
@@ -196,23 +205,68 @@ class MaskLabels:
 def _read_vectors(path: Path, field: str | None) -> tuple[Any, ndarray, ndarray]:
     """Return what a vector file says of itself, its shapes, and the field with the classes."""
     pyogrio = import_optional("a vector file", "pyogrio", extra="geo")
+    _check_kind(path)
     try:
-        fields = [str(each) for each in pyogrio.read_info(path)["fields"]]
-        chosen = field if field is not None else _CLASS_FIELD
-        if field is None and _CLASS_FIELD not in fields and len(fields) == 1:
-            chosen = fields[0]
-        if chosen not in fields:
-            found = ", ".join(map(visible, fields)) or "none"
-            hint = "" if field is None else nearest(field, fields)
-            raise UserError(
-                f"{path} has no field {chosen!r}{hint}; name the one that holds the class with "
-                f"--field; it has: {found}"
-            )
-        info, _, geometry, columns = pyogrio.raw.read(path, columns=[chosen], force_2d=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of open rings and the like: shapes are checked
+            layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+            if len(layers) != 1:
+                found = ", ".join(map(visible, layers[:20])) or "none"
+                raise UserError(
+                    f"{path} has {len(layers)} layers ({found}); save one of them alone, such as "
+                    "with `ogr2ogr labels.gpkg FILE LAYER`"
+                )
+            chosen = _class_field(path, field, pyogrio.read_info(path)["fields"])
+            info, _, geometry, columns = pyogrio.raw.read(path, columns=[chosen], force_2d=True)
+    except UserError:
+        raise
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
         reason = (str(error).splitlines() or ["unknown"])[0]
         raise UserError(f"{path} is cut, damaged or not a vector file: {reason}") from None
     return info, geometry, columns[0]
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a file whose content is not what its suffix says: it could lead to other files."""
+    suffix = path.suffix.lower()
+    start, sign = _KINDS.get(suffix, (b"{", b'"Feature'))
+    try:
+        with path.open("rb") as file:
+            content = file.read(_NUM_START_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not (content.startswith(start) and sign in content):
+        kind = {".gpkg": "a GeoPackage", ".shp": "a Shapefile"}.get(suffix, "GeoJSON (UTF-8)")
+        raise UserError(f"{path} is empty, cut, damaged or not {kind}; export it again")
+
+
+def _class_field(path: Path, field: str | None, fields: Iterable[object]) -> str:
+    """Return the field that holds classes: the one that is named, `class`, or the only one."""
+    names = [str(each) for each in fields]
+    chosen = field if field is not None else _CLASS_FIELD
+    if field is None and _CLASS_FIELD not in names and len(names) == 1:
+        chosen = names[0]
+    if chosen not in names:
+        found = ", ".join(map(visible, names)) or "none"
+        hint = "" if field is None else nearest(field, names)
+        raise UserError(
+            f"{path} has no field {chosen!r}{hint}; name the one that holds the class with "
+            f"--field; it has: {found}"
+        )
+    return chosen
+
+
+def _check_shapes(path: Path, geometry: ndarray, is_area: ndarray, areas: ndarray) -> None:
+    """Refuse lines, points, and polygons without an area; features without a shape are skipped."""
+    if not is_area.any():
+        raise UserError(f"{path} holds no polygon; lines and points have no area to label")
+    has_area = is_area & np.isfinite(areas) & (areas > 0)
+    for number, (shape, is_good) in enumerate(zip(geometry, has_area, strict=True), start=1):
+        if shape is not None and not is_good:
+            raise UserError(
+                f"{path}, feature {number} is a line, a point, or a polygon that is damaged or "
+                "without an area; finish it or remove it"
+            )
 
 
 def _text(path: Path, number: int, field: str, value: object) -> str:
@@ -251,9 +305,22 @@ def _found_classes(file: Any, path: Path) -> tuple[list[str], Mapping[int, int]]
     return names, {value: index for index, value in enumerate(sorted(found))}
 
 
+@contextlib.contextmanager
+def _projecting(labels: object, image: object) -> Iterator[None]:
+    """Turn what PROJ says of coordinates that it cannot project into one line."""
+    try:
+        yield
+    except Exception as error:  # of rasterio, GDAL or PROJ, without a common class
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise UserError(
+            f"{labels} cannot be projected onto {image}: {reason}; its coordinates may not be of "
+            "the coordinate reference system that it states"
+        ) from None
+
+
 def _check_crs(file: Any) -> None:
     if file.crs is None:
-        hint = "assign one, such as with `gdal_edit -a_srs EPSG:32633`"
+        hint = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
         if file.gcps[0]:
             hint = "it has ground control points: warp it with `gdalwarp` first"
         raise UserError(f"{file.name} has no coordinate reference system; {hint}")
@@ -261,7 +328,8 @@ def _check_crs(file: Any) -> None:
 
 def _check_overlap(image: Any, mask: Any) -> None:
     warp = import_optional("a GeoTIFF", "rasterio.warp", extra="geo")
-    left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *mask.bounds)
+    with _projecting(mask.name, image.name):
+        left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *mask.bounds)
     bounds = image.bounds
     if left >= bounds.right or right <= bounds.left or bottom >= bounds.top or top <= bounds.bottom:
         raise UserError(f"{mask.name} and {image.name} do not overlap")

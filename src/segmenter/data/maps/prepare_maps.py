@@ -21,10 +21,16 @@ from segmenter.data.maps.labels import (
     IGNORED,
     UNLABELLED,
     MapLabels,
+    is_vector_file,
     open_labels,
 )
 from segmenter.data.maps.map_bands import MapBands
-from segmenter.data.maps.raster_files import import_rasterio, reading
+from segmenter.data.maps.raster_files import (
+    bounded_cache,
+    import_rasterio,
+    open_raster,
+    reading,
+)
 from segmenter.data.maps.sources import LabelledMap, find_maps
 from segmenter.data.maps.windows import (
     BlockGrid,
@@ -54,6 +60,10 @@ _CHOICES = (
     "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
     "scores)"
 )
+_CACHE_MB = 256
+"""Holds two rows of blocks of most maps, which a row of tiles may touch."""
+_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
+"""Types of bands that are read."""
 _COLUMNS = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -91,13 +101,17 @@ def convert_maps(
         check_outside(out, folder)
     classes = read_classes(options.classes) if options.classes else None
     bands = _check_bands(maps)
+    if options.field is not None and not any(is_vector_file(each.labels) for each in maps):
+        raise UserError(
+            "--field names a field of vector files, and the labels are rasters: omit it"
+        )
     labels = {each.labels: open_labels(each.labels, options.field, classes) for each in maps}
     table = _class_table(list(labels.values()), classes, unlabelled, source)
     found = _find_windows(maps, labels, bands, options, unlabelled)
     val_blocks = choose_val_blocks((each.window for each in found), options.val_share)
     if not val_blocks:
         raise UserError(
-            "all labels lie in one area, so that none is left to score on; make areas smaller with "
+            "all labels lie in one area, so none is left for val; make areas smaller with "
             "--block 1 or --tile, or give more maps"
         )
     splits = {each: split_of(each.window, val_blocks) for each in found}
@@ -126,7 +140,8 @@ def run_preparation(
     Raises:
         UserError: As `convert_maps`.
     """
-    made = convert_maps(source, out, options, unlabelled=unlabelled)
+    with bounded_cache(_CACHE_MB):
+        made = convert_maps(source, out, options, unlabelled=unlabelled)
     counts = ", ".join(f"{count} {split}" for split, count in sorted(made.splits.items()))
     classes = ", ".join(map(visible, made.classes[:20]))
     print(f"{out}: {counts} images; {len(made.classes)} classes: {classes}")
@@ -148,7 +163,7 @@ def _check_options(options: MapWindows) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with reading(path), import_rasterio().open(path) as file:
+    with open_raster(path) as file, reading(path):
         yield file
 
 
@@ -166,10 +181,12 @@ def _check_bands(maps: Sequence[LabelledMap]) -> list[int]:
             if len(kept) not in (1, 3) or set(file.dtypes) != {"uint8"}:
                 kept = list(range(1, file.count + 1))
             found = f"{len(kept)} bands of {file.dtypes[0]}"
-            if "palette" in colors or len(set(file.dtypes)) > 1 or len(kept) > MAX_BANDS:
+            is_mixed = len(set(file.dtypes)) > 1 or file.dtypes[0] not in _TYPES
+            if "palette" in colors or is_mixed or len(kept) > MAX_BANDS:
                 raise UserError(
-                    f"{path} has a palette, bands of several types, or more than {MAX_BANDS}; "
-                    "convert it, such as with `gdal_translate -expand rgb` or `-ot UInt16`"
+                    f"{path} has a palette, bands of several types, complex numbers, or more than "
+                    f"{MAX_BANDS} bands; convert it, for example with `gdal_translate -expand rgb` "
+                    "or `-ot UInt16`"
                 )
             first = first or (path, found, kept)
             if found != first[1]:
@@ -227,7 +244,7 @@ def _find_windows(
                 if (image.crs is None) != (grid.crs is None):
                     raise UserError(
                         f"{each.image} and {maps[0].image}: one has a coordinate reference system, "
-                        "and one has none; assign it, such as with `gdal_edit -a_srs EPSG:32633`"
+                        "one has none; assign it, for example with `gdal_edit -a_srs EPSG:32633`"
                     )
                 before, values = len(found), MapBands(image, bands)
                 for window in grid.windows(image, number, options.tile):

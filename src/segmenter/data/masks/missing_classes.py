@@ -27,8 +27,8 @@ def ask_for_classes(root: Path, pairs: Pairs) -> None:
     command = command_line("check", root, *pairs.pattern_flags(), "--draft")
     what = f"{path} is empty; it" if path.is_file() else f"{path.parent} has no {path.name}, which"
     raise UserError(
-        f"{what} says which mask values mean which class; a draft from the masks is printed above: "
-        f"give the classes names and save it as {path}, or have `{command}` write it"
+        f"{what} maps mask values to classes; a draft is printed above: name its classes and save "
+        f"it as {path}, or run `{command}`"
     )
 
 

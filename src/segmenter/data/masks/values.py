@@ -154,7 +154,11 @@ def _describe_unknown(values: tuple[tuple[MaskValue, int], ...], classes: Classe
     if len(values) > 1:
         others = f" (and {len(values) - 1} more such values)"
     if len(values) > MANY_UNKNOWN_VALUES:
-        others += "; their number suggests a mask that was resized smoothly or saved as JPEG"
+        return (
+            f"value {_yaml(commonest)} at {count} pixels belongs to no class{others}; if the mask "
+            "was resized smoothly or saved as JPEG, export it again as PNG without smoothing; "
+            "otherwise add each value to a class or to ignore in classes.yaml"
+        )
     ignore = [*map(_plain, classes.ignore), commonest]
     if isinstance(commonest, int) and commonest < 0:
         return (

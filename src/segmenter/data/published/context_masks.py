@@ -73,7 +73,9 @@ def write_masks(annotations: Path, root: Path, on_image: Callable[[int, int], No
         if isinstance(error, UserError):
             raise
         reason = f"{type(error).__name__} {error}"
-        raise UserError(f"{annotations} is damaged, or no annotations: {reason}") from None
+        raise UserError(
+            f"{annotations} is damaged or not a file of annotations: {reason}"
+        ) from None
     for split, lines in names.items():
         path = root / LISTS / f"{split}.txt"
         if not os.path.lexists(path):
@@ -108,7 +110,7 @@ def _make_folders(root: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+            raise UserError(f"{folder} cannot be created: {error.strerror}") from None
 
 
 def _png(mask: UInt8[ndarray, "height width"]) -> bytes:

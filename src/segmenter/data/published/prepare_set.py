@@ -89,5 +89,5 @@ def _opened(
         if all(archive.url is None for archive in missing):
             way = f"log in at {published.site}, download and put into {folder}: {wanted}"
         else:
-            way = f"put {wanted} into {folder} (see {published.site}), or let --download get it"
-        raise UserError(f"{published.name} is not there yet: {problem}; {way}") from None
+            way = f"put {wanted} into {folder} (see {published.site}), or add --download"
+        raise UserError(f"{published.name} is incomplete: {problem}; {way}") from None

@@ -129,7 +129,7 @@ def _open(path: Path, camera_format: CameraFormat | None) -> Iterator[Any]:
     except (av.FFmpegError, ValueError) as error:  # the second for a format that is not built in
         kinds = camera_format or "MP4, MOV, Matroska, WebM, AVI and MPEG-TS"
         raise UserError(
-            f"{path} is cut, damaged or no video ({_reason(error)}); {kinds} can be read"
+            f"{path} is cut, damaged or not a video ({_reason(error)}); {kinds} can be read"
         ) from None
     try:
         with container:

@@ -80,7 +80,7 @@ def check_data_set(
     report = open_report(output)
     is_published = split_name(given) is not None
     if draft and is_published:
-        raise UserError(f"{given} has its classes; --draft is for a folder without classes.yaml")
+        raise UserError(f"{given} has classes already; omit --draft")
     if draft:
         print(write_draft(Path(given), pairs))
     elif not is_published:

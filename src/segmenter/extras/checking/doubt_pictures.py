@@ -36,7 +36,7 @@ class DoubtCard(NamedTuple):
 
     name: str
     link: str | None
-    """What follows the address of `segmenter label` to open the image, or region, there."""
+    """Suffix to the address of `segmenter label` that opens the image or region there."""
     text: str
     pictures: dict[str, str]
     """Data URIs by caption."""

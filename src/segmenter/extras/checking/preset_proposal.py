@@ -83,7 +83,7 @@ def propose_preset(inspections: Sequence[Inspection], names: Sequence[str]) -> P
 
 
 class _Seen(NamedTuple):
-    """What the images and masks show, beside the classes that lie high or low."""
+    """Properties of images and masks, besides the classes that lie high or low."""
 
     colour: float
     is_paper: bool

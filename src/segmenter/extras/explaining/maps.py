@@ -86,7 +86,7 @@ def attention(
     if class_index is not None:
         weights = maps.of_class(class_index)
     elif place is None or not all(0 <= each <= 1 for each in place):
-        raise UserError("say where to look from: row and column, each a share from 0 to 1")
+        raise UserError("give row and column, each from 0 to 1, or a class")
     else:
         down, right = place
         patch = (

@@ -68,7 +68,7 @@ def read_onnxruntime_web(archive: Path | None) -> dict[str, bytes]:
         if found is None or hashlib.sha256(found).hexdigest() != file.sha256:
             raise UserError(
                 f"{archive}: {file.source} is "
-                f"{'missing' if found is None else 'not that of the version known'}; "
+                f"{'missing' if found is None else 'not that of the supported version'}; "
                 f"{_HOW_TO_GET_IT}"
             )
     return {name: contents[file.source] for name, file in _FILES.items()}
@@ -89,5 +89,7 @@ def _unpacked(archive: Path) -> dict[str, bytes]:
                     file = members.extractfile(member)
                     contents[member.name] = b"" if file is None else file.read()
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{archive} is damaged or no archive: {error}; {_HOW_TO_GET_IT}") from None
+        raise UserError(
+            f"{archive} is damaged or not an archive: {error}; {_HOW_TO_GET_IT}"
+        ) from None
     return contents

@@ -38,12 +38,12 @@ def check_browser_model(spec: ModelSpec) -> None:
     if found != plain:
         shown = ", ".join(f"{name} {value}" for name, value in found.items())
         raise UserError(
-            f"the page in a browser does not know what the model's protocol asks for ({shown}); "
-            "`segmenter serve` shows images to this model"
+            f"the in-browser page does not support the model's protocol ({shown}); "
+            "use `segmenter serve`"
         )
     if protocol.num_orientations > 1 or protocol.scales != (1.0,):
         raise UserError(
-            "in a browser an image is looked at once, but the model's protocol has "
+            "the in-browser page runs one pass per image, but the model's protocol has "
             f"flip {protocol.flip}, rotations {protocol.rotations} and scales "
             f"{list(protocol.scales)}; set them to false, 1 and [1.0]"
         )

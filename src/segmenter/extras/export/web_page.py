@@ -35,7 +35,9 @@ class WebPage(ExportFormat):
     def check(self, options: ExportOptions) -> None:
         """Refuse what the page does not do: it hands over pixels, and makes labels of logits."""
         if options.output != "logits" or not options.normalize:
-            raise UserError("--format web takes neither --output labels nor --no-normalize")
+            raise UserError(
+                "--format web supports neither --output labels nor --no-normalize; omit them"
+            )
 
     def targets(self, out: Path) -> Sequence[Path]:
         """Return the files of the page, of the model and of the runtime."""

@@ -101,7 +101,7 @@ class Assistant(ABC):
             UserError: If that cannot be found out.
         """
         del path, shape, at, tolerance
-        raise UserError("this model gives no tokens to compare; start `label` without --model")
+        raise UserError("Grow needs the features of an encoder; start `label` without --model")
 
 
 class ModelAssistant(Assistant):

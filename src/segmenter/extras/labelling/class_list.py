@@ -37,14 +37,14 @@ def read_class_list(folder: Path) -> Classes | None:
     classes = read_classes(path)
     if len(classes) > MAX_CLASSES:
         raise UserError(
-            f"{path} has {len(classes)} classes; `label` takes up to {MAX_CLASSES}: label a part "
-            "of them"
+            f"{path} has {len(classes)} classes, and `label` supports {MAX_CLASSES}; label some of "
+            "them"
         )
     if ignored_value(classes) is None:
         kind = "[255, 255, 255]" if classes.is_rgb else "255"
         raise UserError(
-            f"{path} ignores no mask value, and pixels that are not labelled yet need one; write "
-            f"one that no class has, such as `ignore: [{kind}]`"
+            f"{path} has no ignored value for pixels that are not labelled yet; add a value that "
+            f"no class has, such as `ignore: [{kind}]`"
         )
     return classes
 
@@ -77,9 +77,9 @@ def with_class(classes: Classes | None, name: str, color: Sequence[int] | None =
         )
     known = () if classes is None else classes.classes
     if len(known) >= MAX_CLASSES:
-        raise UserError(f"there are {len(known)} classes; `label` takes up to {MAX_CLASSES}")
+        raise UserError(f"there are {len(known)} classes, the most that `label` supports")
     if any(info.name == name for info in known):
-        raise UserError(f"there is a class {name!r} already; give another name")
+        raise UserError(f"the class {name!r} exists already; give another name")
     if color is None:
         beside = [*_HARD_TO_SEE, *(info.color for info in known)]
         color = distinct_colors(1, beside)[0].tolist()

@@ -240,7 +240,7 @@ class LabelService:
         )
 
     async def _news(self, request: Request) -> Response:
-        """What another window may have changed; asked every second or so, so no file is read."""
+        """Return changes of other windows; asked about every second, so no file is read."""
         version = await self._store(self.folder.version, _image_of(request))
         return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 
@@ -284,7 +284,7 @@ class LabelService:
     async def _accept(self, body: AcceptBody) -> dict[str, Any]:
         shown = self._shown.get(body.proposal)
         if shown is None or shown.image != body.image:
-            raise StaleError("this proposal is not the newest; look at the newest and accept that")
+            raise StaleError("there is a newer proposal; accept that one")
         full = await self._assist(shown.proposal.full)
         kept = np.isin(full, body.classes) if body.classes is not None else full != NOTHING
         if body.runs is not None:
@@ -292,7 +292,7 @@ class LabelService:
         labels = np.where(kept, full, np.uint8(NOTHING))
         operation = await asyncio.to_thread(Acceptance.of, labels, "proposal")
         if operation is None:
-            raise UserError("the proposal holds nothing of that to accept")
+            raise UserError("the proposal has no such pixels to accept")
         return await self._change(self._store(self.folder.change, body.change, operation))
 
     async def _step(self, body: ChangeBody, kind: str) -> dict[str, Any]:

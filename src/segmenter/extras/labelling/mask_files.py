@@ -63,7 +63,7 @@ class OwnFiles:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path.parent} cannot be made: {error.strerror}") from None
+            raise UserError(f"{path.parent} cannot be created: {error.strerror}") from None
         write_atomically(path, content)
 
     def version(self, path: Path) -> int:
@@ -84,7 +84,7 @@ class OwnFiles:
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{copy.parent} cannot be made: {error.strerror}") from None
+            raise UserError(f"{copy.parent} cannot be created: {error.strerror}") from None
         write_atomically(copy, content)
         self._note(path, content, 0)
 

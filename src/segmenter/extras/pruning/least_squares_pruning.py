@@ -179,7 +179,7 @@ def choose_blocks(
     blocks = model.encoder.blocks
     least = 2 if 0 < first_query_block < len(blocks) else 1
     if not least <= depth <= len(blocks):
-        raise UserError(f"of {len(blocks)} blocks, {least} to {len(blocks)} can stay; got {depth}")
+        raise UserError(f"depth is from {least} to {len(blocks)} blocks, got {depth}")
     losses: dict[tuple[int, int], float] = {}
     states = _first_tokens(model, images)
     for start in range(len(blocks)):
@@ -229,9 +229,9 @@ def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int, int]:
     encoder, decoder = model.spec.encoder, model.decoder
     if len(decoder.out_indices) > 1:
         raise UserError(
-            f"the decoder {model.spec.decoder.kind} reads several blocks of the encoder, whose "
-            "number would change; decoders that read the last one alone can be pruned: linear, "
-            "mask, eomt"
+            f"the decoder {model.spec.decoder.kind} uses several blocks of the encoder, so blocks "
+            "cannot be removed; models with the decoders linear, mask, eomt and "
+            "joined-class-tokens can be pruned"
         )
     least = 1 / encoder.embed_dim  # one channel
     if not least <= mlp_ratio <= encoder.mlp_ratio:
@@ -243,7 +243,7 @@ def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int, int]:
     if encoder.mlp_norm and hidden_dim != int(encoder.embed_dim * encoder.mlp_ratio):
         raise UserError(
             f"the MLPs of {encoder.architecture} have a norm over their hidden channels, and "
-            "cannot be made narrower; leave out blocks alone"
+            "cannot be made narrower; omit the MLP ratio and remove blocks only"
         )
     return encoder.depth - decoder.num_query_blocks, hidden_dim
 
@@ -254,8 +254,8 @@ def _check_blocks(blocks: Sequence[int], depth: int, first_query_block: int) -> 
     given = ", ".join(map(str, kept)) or "none"
     if not kept or kept[0] != 0 or kept != sorted(set(kept)) or kept[-1] >= depth:
         raise UserError(
-            f"the blocks that stay are numbers from 0 to {depth - 1} in rising order, each once, "
-            f"with 0 among them; got {given}"
+            f"the blocks to keep are different numbers from 0 to {depth - 1} in rising order, "
+            f"including 0; got {given}"
         )
     if first_query_block < depth and first_query_block not in kept:
         raise UserError(

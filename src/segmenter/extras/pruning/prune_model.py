@@ -49,7 +49,7 @@ def run_pruning(
     spec.require_files()
     paths = _spread(sorted({path for path, _ in walk_inputs(images)}), smaller.max_images)
     if len(paths) < 2:
-        raise UserError("give at least 2 images: one is fitted to, another shows what is lost")
+        raise UserError("give at least 2 images: one for the fit, one to measure the loss")
     held_out = paths[_HELD_OUT - 1 :: _HELD_OUT] or paths[-1:]
     fitted = [path for path in paths if path not in held_out]
     ratio = spec.encoder.mlp_ratio if smaller.mlp_ratio is None else smaller.mlp_ratio
@@ -80,11 +80,9 @@ def run_pruning(
 def _check(smaller: SmallerModel) -> None:
     """Refuse what does not say which blocks stay, or says it twice."""
     if smaller.depth is not None and smaller.blocks is not None:
-        raise UserError("give --depth, or say which blocks stay by --blocks, not both")
+        raise UserError("give --depth or --blocks, not both")
     if (smaller.depth, smaller.blocks, smaller.mlp_ratio) == (None, None, None):
-        raise UserError(
-            "nothing to prune: give --depth or --blocks, or --mlp-ratio, or one of each"
-        )
+        raise UserError("nothing to prune: give --depth, --blocks or --mlp-ratio")
     if smaller.max_images < 2:
         raise UserError(f"--max-images is at least 2, got {smaller.max_images}")
 

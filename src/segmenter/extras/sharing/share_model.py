@@ -81,7 +81,7 @@ def _read_card(path: Path) -> str:
     """A card that the user wrote."""
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
-            raise UserError(f"{path} is larger than {_MAX_CARD_BYTES} bytes: no card")
+            raise UserError(f"{path} is larger than {_MAX_CARD_BYTES} bytes, the limit of a card")
         return read_regular(path, _MAX_CARD_BYTES).decode("utf-8")
     except OSError as error:
         raise UserError(f"the card {path} cannot be read: {error.strerror}") from None

@@ -6,7 +6,7 @@ here alone. To add a decoder, write a file beside this one with a
 subclass of `decoder.Decoder`, and put its settings here, among those of `DecoderSpec`.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -24,8 +24,27 @@ from segmenter.numbers import (
     Width,
 )
 
+Queries = Annotated[Whole, QUERIES]
+Doublings = Annotated[Literal[1, 2, 3], OnlyWhole]
+Cells = Annotated[Whole, PATCH_SIZE]
 _MAX_SCALED_CLASSES = 4
 """With at most this many classes, new decoders scale cosines instead of normalising them."""
+
+
+class QueryMasks(NamedTuple):
+    """Masks of queries, each with a class or none; the score of a class is a sum over them."""
+
+    queries: int
+    """Number of queries."""
+    doublings: int
+    """Times that the rows and columns of patches are doubled before masks are computed."""
+    cells: int
+    """Rows and columns of scores for each patch."""
+
+    @property
+    def per_patch_side(self) -> int:
+        """Rows and columns of mask logits for each patch."""
+        return 2**self.doublings
 
 
 class DecoderSettings(BaseModel):
@@ -35,9 +54,16 @@ class DecoderSettings(BaseModel):
 
     implementation: ClassVar[str]
     """The decoder's file in this folder, and its class in that file."""
-    gives_scores: ClassVar[bool] = False
-    """True: each logit is the logarithm of a score, which windows may average, and which
-    `Decoder.mask_scores` gives as masks of queries."""
+
+    @property
+    def query_masks(self) -> QueryMasks | None:
+        """Masks of queries that scores are summed from; None: the decoder gives logits alone."""
+        return None
+
+    @property
+    def gives_scores(self) -> bool:
+        """True if each logit is the logarithm of a score, which windows may average."""
+        return self.query_masks is not None
 
     @property
     def encoder_blocks(self) -> int:
@@ -47,12 +73,13 @@ class DecoderSettings(BaseModel):
     @property
     def logits_per_patch_side(self) -> int:
         """Rows and columns of logits for each patch."""
-        return 1
+        return 1 if self.query_masks is None else self.query_masks.cells
 
     @property
     def masks_per_patch_side(self) -> int:
         """Rows and columns of mask logits for each patch, where the decoder `gives_scores`."""
-        return self.logits_per_patch_side
+        masks = self.query_masks
+        return self.logits_per_patch_side if masks is None else masks.per_patch_side
 
     @property
     def encoder_passes(self) -> int:
@@ -60,8 +87,9 @@ class DecoderSettings(BaseModel):
         return 1
 
     def numbers_per_patch(self, num_classes: int) -> int:
-        """Return how many numbers inference keeps for each patch."""
-        return num_classes * self.logits_per_patch_side**2
+        """Return how many numbers inference keeps for each patch: logits, or masks."""
+        masks = self.query_masks
+        return (num_classes if masks is None else masks.queries) * self.masks_per_patch_side**2
 
     def settle(
         self,
@@ -221,18 +249,17 @@ class EoMTSpec(DecoderSettings):
     """Queries that go through the encoder's last blocks, each with a mask and a class (EoMT)."""
 
     implementation: ClassVar[str] = "eomt.EoMT"
-    gives_scores: ClassVar[bool] = True
 
     kind: Literal["eomt"] = "eomt"
     """The decoder; see docs/reference/decoders.md."""
-    queries: Annotated[Whole, QUERIES] = 100
+    queries: Queries = 100
     """Number of queries. Each has a mask, and either a class or none ("no object")."""
     blocks: Blocks = 4
     """Number of the encoder's last blocks that queries go through with the patches."""
-    doublings: Annotated[Literal[1, 2, 3], OnlyWhole] = 2
+    doublings: Doublings = 2
     """Times that the rows and columns of patches are doubled by learned upsampling before they are
     compared with queries: 2 for patches of 16 pixels, 1 for 14."""
-    cells: Annotated[Whole, PATCH_SIZE] = 4
+    cells: Cells = 4
     """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
     published models have one for each pixel."""
     masking: bool = True
@@ -245,30 +272,20 @@ class EoMTSpec(DecoderSettings):
         return self.blocks
 
     @property
-    def logits_per_patch_side(self) -> int:
-        """Rows and columns of scores for each patch."""
-        return self.cells
-
-    @property
-    def masks_per_patch_side(self) -> int:
-        """Rows and columns of mask logits for each patch."""
-        return 2**self.doublings
-
-    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
-        """Return the number of mask logits for each patch, whatever the number of classes."""
-        return self.queries * self.masks_per_patch_side**2
+    def query_masks(self) -> QueryMasks:
+        """Masks of queries that scores are summed from."""
+        return QueryMasks(self.queries, self.doublings, self.cells)
 
 
 class PlainMaskDecoderSpec(DecoderSettings):
     """Queries that go through own blocks with features of the encoder (PMT)."""
 
     implementation: ClassVar[str] = "plain_mask_decoder.PlainMaskDecoder"
-    gives_scores: ClassVar[bool] = True
 
     kind: Literal["pmt"] = "pmt"
     """The decoder; see docs/reference/decoders.md."""
-    queries: Annotated[Whole, QUERIES] = 100
-    """Number of queries. Each has a mask, and either a class or none ("no object")."""
+    queries: Queries = 100
+    """Number of queries; see `EoMTSpec`."""
     blocks: Blocks = 6
     """Number of blocks that queries and patches go through."""
     features: Blocks = 4
@@ -276,12 +293,10 @@ class PlainMaskDecoderSpec(DecoderSettings):
     block is always one of them."""
     mlp_ratio: MlpRatio = 1.0
     """Hidden channels of each MLP, as a multiple of the encoder's width."""
-    doublings: Annotated[Literal[1, 2, 3], OnlyWhole] = 2
-    """Times that the rows and columns of patches are doubled by learned upsampling before they are
-    compared with queries: 2 for patches of 16 pixels, 1 for 14."""
-    cells: Annotated[Whole, PATCH_SIZE] = 4
-    """Rows and columns of scores for each patch. Masks are resized to them before the sigmoid;
-    published models have one for each pixel."""
+    doublings: Doublings = 2
+    """Times that rows and columns of patches are doubled; see `EoMTSpec`."""
+    cells: Cells = 4
+    """Rows and columns of scores for each patch; see `EoMTSpec`."""
 
     @property
     def encoder_blocks(self) -> int:
@@ -289,18 +304,9 @@ class PlainMaskDecoderSpec(DecoderSettings):
         return self.features
 
     @property
-    def logits_per_patch_side(self) -> int:
-        """Rows and columns of scores for each patch."""
-        return self.cells
-
-    @property
-    def masks_per_patch_side(self) -> int:
-        """Rows and columns of mask logits for each patch."""
-        return 2**self.doublings
-
-    def numbers_per_patch(self, num_classes: int) -> int:  # noqa: ARG002
-        """Return the number of mask logits for each patch, whatever the number of classes."""
-        return self.queries * self.masks_per_patch_side**2
+    def query_masks(self) -> QueryMasks:
+        """Masks of queries that scores are summed from."""
+        return QueryMasks(self.queries, self.doublings, self.cells)
 
 
 DecoderSpec = Annotated[

@@ -21,7 +21,7 @@ DrawUniform = Callable[[int], Float[Tensor, "batch count"]]
 
 
 class QueryPrediction(NamedTuple):
-    """What queries predict at one point of a forward pass."""
+    """Predictions of the queries at one point of a forward pass."""
 
     classes: Float[Tensor, "batch queries classes_and_none"]
     """Logits of the class of each query, "no object" last."""
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
     def mask_scores(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
     ) -> MaskScores:
-        """Return what the scores are summed from, if the settings say `gives_scores`."""
+        """Return what the scores are summed from, if the settings have `query_masks`."""
         raise NotImplementedError
 
     @property

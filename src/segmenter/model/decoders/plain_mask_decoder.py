@@ -43,6 +43,7 @@ class PlainMaskDecoder(Decoder):
                 mlp_ratio=spec.mlp_ratio,
                 layer_norm_eps=_NORM_EPS,
                 qkv_bias=True,
+                head_dim=encoder.head_dim,
                 layer_scale=True,
             )
             for _ in range(spec.blocks)

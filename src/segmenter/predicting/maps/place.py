@@ -67,7 +67,7 @@ def place_of(file: Any, name: str) -> Place:
         UserError: If it has no coordinate reference system, or no transform.
     """
     if file.crs is None or not (file.crs.is_projected or file.crs.is_geographic):
-        hint = "assign one, such as with `gdal_edit -a_srs EPSG:32633`"
+        hint = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
         if file.gcps[0]:
             hint = "it has ground control points: warp it with `gdalwarp` first"
         raise UserError(f"{name} has no coordinate reference system, which polygons need; {hint}")

@@ -49,6 +49,8 @@ DINOV3 = {
 """Fields of `EncoderSpec` that the shapes of a DINOv3 do not say."""
 DINOV2 = {"layer_norm_eps": 1e-6, "table_resize": "bicubic"}
 """The same of a DINOv2."""
+_HEAD_DIMS = {4096: 128}
+"""Channels of a head by those of a token, where they are not 64: DINOv3's 7B. Shapes do not say."""
 _WEB, _SATELLITE = "LVD-1689M", "SAT-493M"
 _KNOWN = {
     "08c60483": ("ViT-S/16", _WEB),
@@ -99,7 +101,7 @@ class DinoEncoder(NamedTuple):
 
     @property
     def is_dinov3(self) -> bool:
-        """Whether positions are rotary."""
+        """True if positions are rotary, as in DINOv3."""
         return "position" in self.fields
 
     @property
@@ -182,6 +184,9 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
     fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
+    width = tensors["encoder.norm.weight"].shape[0]
+    if is_dinov3 and width in _HEAD_DIMS:
+        fields["head_dim"] = _HEAD_DIMS[width]
     return DinoEncoder(path, tensors, fields, _sha256(path))
 
 
@@ -248,7 +253,10 @@ def _with_table(tensors: Tensors, positions: torch.Tensor, source: str) -> Tenso
     of_class, table = split_position_table(positions, 1, source)
     first = tensors.pop("encoder.cls_token")
     if first.shape != of_class.shape:
-        raise UserError(f"{source}: the class token has shape {tuple(first.shape)}")
+        raise UserError(
+            f"{source}: the class token has shape {tuple(first.shape)}, expected "
+            f"{tuple(of_class.shape)}"
+        )
     tensors["encoder.prefix_tokens"] = join_tokens([first + of_class, registers], source)
     tensors["encoder.position_table"] = table
     return tensors
@@ -261,7 +269,7 @@ def _join_gates(weights: Tensors, source: str) -> Tensors:
         if found := _GATED.match(name):
             value = name.replace(".w1.", ".w2.").replace(".fc1_g.", ".fc1_x.")
             if value not in joined or joined[value].shape != joined[name].shape:
-                raise UserError(f"{source}: {name} has no counterpart of its shape, {value}")
+                raise UserError(f"{source}: {name} needs {value} of the same shape")
             joined[f"{found[1]}fc1.{found[2]}"] = torch.cat([joined.pop(name), joined.pop(value)])
     return _without_key_bias(joined)
 

@@ -26,4 +26,4 @@ def read_base(file: ForeignFile, holds: str) -> DinoEncoder:
 def refuse_base(file: ForeignFile) -> None:
     """Refuse a base for a file that holds a whole model."""
     if file.base is not None:
-        raise UserError(f"{file.path} holds a whole model; leave --base out")
+        raise UserError(f"{file.path} holds a whole model; omit --base")

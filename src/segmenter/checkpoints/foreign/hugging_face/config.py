@@ -119,7 +119,7 @@ def read_config(weights: Path) -> EomtConfig:
         raise UserError(f"{path}: {first_problem(error, EomtConfig)}") from None
     unknown = [name for name in config.architectures or () if name not in ARCHITECTURES]
     if unknown:
-        raise UserError(f"{path} is of {unknown[0][:100]!r}; read are {', '.join(ARCHITECTURES)}")
+        raise UserError(f"{path} is of {unknown[0][:100]!r}; supported: {', '.join(ARCHITECTURES)}")
     return config
 
 
@@ -159,9 +159,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise UserError(
-                f"{path} has more than {_MAX_BYTES >> 20} MiB, which no such config has"
-            )
+            raise UserError(f"{path} is larger than {_MAX_BYTES >> 20} MiB, the limit of a config")
         content = json.loads(data)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

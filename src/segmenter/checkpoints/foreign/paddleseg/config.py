@@ -131,7 +131,7 @@ def _find_encoder(source: str, width: int, patch: int, depth: int, preferred: st
     if not fitting:
         raise UserError(
             f"{source}: model.backbone is {width} wide and {depth} blocks deep with patches of "
-            f"{patch}, which none of the encoders here is"
+            f"{patch}; no supported encoder has this shape"
         )
     return preferred if preferred in fitting else max(fitting, key=lambda name: fitting[name])
 
@@ -185,8 +185,8 @@ def _augment(settings: Settings) -> tuple[dict[str, Any], str]:
     crop = f"{_TRAIN}.RandomPaddingCrop"
     if f"{crop}.type" not in settings:
         raise UserError(
-            f"{settings.source}: {_TRAIN} has no RandomPaddingCrop; crops of a fixed size are the "
-            "only way of training here"
+            f"{settings.source}: {_TRAIN} has no RandomPaddingCrop; training needs crops "
+            "of a fixed size"
         )
     settings.take(f"{crop}.type", "augment.crop_size")
     fields: dict[str, Any] = {

@@ -80,7 +80,7 @@ def _read_zip(view: memoryview, path: Path) -> Any:
             raise UserError(f"{path} is a damaged .npz: {reason}") from None
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise UserError(f"{path} is a zip, but no checkpoint: it holds {len(pickles)} data.pkl")
+        raise UserError(f"{path} is a zip, but not a checkpoint: it holds {len(pickles)} data.pkl")
     prefix = pickles[0].removesuffix("data.pkl")
     if bytes(entries.get(f"{prefix}byteorder", b"little")[:8]) != b"little":
         raise UserError(f"{path} was written on a big-endian machine, which is not read")

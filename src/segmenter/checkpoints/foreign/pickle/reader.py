@@ -90,7 +90,7 @@ def unpickle(
         ) from None
     except Exception as error:  # hostile bytes may raise anything
         reason = str(error)[:200] or type(error).__name__
-        raise UserError(f"{path} is damaged, or no checkpoint: {reason}") from None
+        raise UserError(f"{path} is damaged or not a checkpoint: {reason}") from None
 
 
 class _Steps(dict):

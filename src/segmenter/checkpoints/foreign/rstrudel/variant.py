@@ -47,7 +47,7 @@ def read_variant(path: Path) -> Variant:
         net, decoder = given.net_kwargs, given.net_kwargs.decoder
         normalization = given.dataset_kwargs.normalization or net.normalization
         if normalization is None:
-            raise UserError(f"{path} says no normalization, vit or deit, in dataset_kwargs")
+            raise UserError(f"{path} lacks dataset_kwargs.normalization; set it to vit or deit")
         return Variant(
             normalization=normalization,
             window=given.inference_kwargs.window_size,

@@ -96,10 +96,9 @@ def _variant_beside(path: Path) -> Variant:
     beside = path.parent / VARIANT_NAME
     if not beside.is_file():
         raise UserError(
-            f"{path} is a checkpoint of the paper's code, and the {VARIANT_NAME} that belongs "
-            f"beside it is missing: it says the normalisation and the sliding window; give "
-            "`segmenter convert` --variant FILE, or --normalization vit|deit, --window and "
-            "--stride in its place"
+            f"{path} is a checkpoint of the paper's code, and the {VARIANT_NAME} beside it "
+            "is missing, which states normalisation and sliding window; give `segmenter convert` "
+            "--variant FILE, or --normalization vit|deit, --window and --stride"
         )
     return read_variant(beside)
 

@@ -18,8 +18,10 @@ from segmenter.data.annotations.regions import (
     Shape,
     as_ring,
     ellipse,
+    painted_as_areas,
     rectangle,
     turned,
+    unsupported,
 )
 from segmenter.data.annotations.source import Source, naming, read_xml, split_of, split_of_path
 from segmenter.errors import UserError
@@ -47,10 +49,7 @@ def read(source: Source) -> AnnotationSet:
         for image in root.iter("image"):
             export.images.append(_image(image, path, source.root))
             kinds.update(element.tag for element in image)
-    drawn = {kind: kinds[kind] for kind in ("box", "ellipse") if kinds[kind]}
-    if drawn:
-        each = " and ".join(f"{count} of <{kind}>" for kind, count in drawn.items())
-        export.remarks.append(f"{each} are painted as areas")
+    export.remarks += painted_as_areas(kinds, "box", "ellipse")
     return export
 
 
@@ -95,7 +94,9 @@ def _shapes(image: Element, where: str, _: Size) -> list[Shape]:
             label = element.get("label")
             if label is None:
                 raise ValueError("it has no label; export it again")
-            region = _REGIONS.get(element.tag, _no_area)(element)
+            if element.tag not in _REGIONS:
+                raise unsupported(element.tag, _REGIONS)
+            region = _REGIONS[element.tag](element)
             order = int(_number(element, "z_order", 0.0))
         shapes.append(Shape(label, region, place, order))
     return shapes
@@ -147,13 +148,6 @@ def _ellipse(element: Element) -> Region:
     x, y, radius_x, radius_y = (_number(element, name) for name in ("cx", "cy", "rx", "ry"))
     corners = ellipse(x, y, radius_x, radius_y)
     return Polygon((as_ring(turned(corners, _number(element, "rotation", 0.0), x, y)),))
-
-
-def _no_area(_: Element) -> Region:
-    raise ValueError(
-        f"it has no area that is read; {', '.join(_REGIONS)} are read: draw it as a polygon, or "
-        "remove it"
-    )
 
 
 _REGIONS: dict[str, Callable[[Element], Region]] = {

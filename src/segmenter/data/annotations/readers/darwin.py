@@ -12,7 +12,16 @@ from pydantic import BaseModel
 
 from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedImage
 from segmenter.data.annotations.polygons import Size
-from segmenter.data.annotations.regions import Polygon, Region, Shape, as_ring, cut_out, rectangle
+from segmenter.data.annotations.regions import (
+    Polygon,
+    Region,
+    Shape,
+    as_ring,
+    cut_out,
+    painted_as_areas,
+    rectangle,
+    unsupported,
+)
 from segmenter.data.annotations.source import Count, Side, Source, naming, read_json, split_of_path
 from segmenter.errors import UserError
 from segmenter.numbers import Finite
@@ -97,8 +106,7 @@ def read(source: Source) -> AnnotationSet:
                 size=(slot.height, slot.width),
             )
         )
-    if kinds["box"]:
-        export.remarks.append(f"{kinds['box']} boxes are painted as areas")
+    export.remarks += painted_as_areas(kinds, "box")
     export.classes = dict.fromkeys(sorted(labels))
     return export
 
@@ -158,10 +166,7 @@ def _region(
     if annotation.bounding_box is not None:
         box = annotation.bounding_box
         return Polygon((as_ring(rectangle(box.x, box.y, box.x + box.w, box.y + box.h)),))
-    raise ValueError(
-        "it has no area that is read; polygon, mask and bounding_box are read: draw it so, or "
-        "remove it"
-    )
+    raise unsupported("shape of another kind", ("polygon", "mask", "bounding_box"))
 
 
 def _outline(paths: list[list[_Point]]) -> Region:

@@ -10,7 +10,16 @@ from segmenter.classes import Byte, Color
 from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedImage
 from segmenter.data.annotations.polygons import Size
 from segmenter.data.annotations.readers.coco import Rle
-from segmenter.data.annotations.regions import Polygon, Region, Runs, Shape, as_ring, rectangle
+from segmenter.data.annotations.regions import (
+    Polygon,
+    Region,
+    Runs,
+    Shape,
+    as_ring,
+    painted_as_areas,
+    rectangle,
+    unsupported,
+)
 from segmenter.data.annotations.source import Side, Source, naming, read_json, split_of
 from segmenter.errors import UserError
 from segmenter.numbers import Finite
@@ -102,8 +111,7 @@ def read(source: Source) -> AnnotationSet:
                     size=item.image.size,
                 )
             )
-    if kinds["bbox"]:
-        export.remarks.append(f"{kinds['bbox']} boxes are painted as areas")
+    export.remarks += painted_as_areas(kinds, "bbox")
     return export
 
 
@@ -139,7 +147,4 @@ def _region(annotation: _Annotation) -> Region:
     if annotation.type == "bbox" and annotation.bbox is not None:
         left, top, width, height = annotation.bbox
         return Polygon((as_ring(rectangle(left, top, left + width, top + height)),))
-    raise ValueError(
-        f"a {annotation.type}, which has no area that is read; polygon, mask and bbox are read: "
-        "draw it so, or remove it"
-    )
+    raise unsupported(annotation.type, ("polygon", "mask", "bbox"))

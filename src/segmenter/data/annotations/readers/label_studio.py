@@ -1,5 +1,6 @@
 """Label Studio's JSON: a list of tasks; regions lie over each other in the order of the file."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from segmenter.data.annotations.regions import (
     as_ring,
     cut_out,
     ellipse,
+    painted_as_areas,
     rectangle,
     turned,
+    unsupported,
 )
 from segmenter.data.annotations.source import (
     Side,
@@ -100,6 +103,7 @@ def read(source: Source) -> AnnotationSet:
     if not is_annotated and any(task.predictions for _, _, task in tasks):
         export.remarks.append("no task has annotations: its predictions are taken")
     labels: set[str] = set()
+    kinds: Counter[str] = Counter()
     num_several = 0
     for path, number, task in tasks:
         where = f"{path}, task {number if task.id is None else task.id}"
@@ -115,6 +119,7 @@ def read(source: Source) -> AnnotationSet:
             if _is_region(result)
         ]
         labels |= {label for result, place in results for label in [_label(result, place)]}
+        kinds.update(result.type for result, _ in results)
         export.images.append(
             ExportedImage(
                 name=_image_name(task, where),
@@ -131,6 +136,7 @@ def read(source: Source) -> AnnotationSet:
             f"{num_several} tasks have several annotations: the one that is marked as ground truth "
             "is taken, else the last"
         )
+    export.remarks += painted_as_areas(kinds, "rectanglelabels")
     export.classes = dict.fromkeys(sorted(labels))
     return export
 
@@ -182,7 +188,9 @@ def _shapes(results: list[tuple[_Result, str]], size: Size) -> list[Shape]:
     shapes = []
     for number, (result, where) in enumerate(results):
         with naming(where):
-            region = _REGIONS.get(result.type, _no_area)(result.value, size)
+            if result.type not in _REGIONS:
+                raise unsupported(result.type, _REGIONS)
+            region = _REGIONS[result.type](result.value, size)
         shapes.append(Shape(_label(result, where), region, where, order=number))
     return shapes
 
@@ -216,12 +224,6 @@ def _turned(numbers: list[float], value: _Value, size: Size) -> Region:
     across, down = _scale(size)
     ring = as_ring(numbers, (across, down)).ravel().tolist()
     return Polygon((as_ring(turned(ring, value.rotation, value.x * across, value.y * down)),))
-
-
-def _no_area(_value: _Value, _size: Size) -> Region:
-    raise ValueError(
-        f"it has no area that is read; {', '.join(_REGIONS)} are read: draw it so, or remove it"
-    )
 
 
 _REGIONS: dict[str, Callable[[_Value, Size], Region]] = {

@@ -1,5 +1,6 @@
 """labelme: a JSON file for each image; shapes lie over each other in the order of the file."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from segmenter.data.annotations.regions import (
     Region,
     Shape,
     as_ring,
+    painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import Source, naming, read_json, read_text, split_of_path
 from segmenter.numbers import Finite
@@ -49,9 +52,11 @@ def read(source: Source) -> AnnotationSet:
     """Read all labelme files; their classes are those of labels.txt, else sorted by name."""
     export = AnnotationSet(ignored=frozenset({_IGNORED}))
     labels: set[str] = set()
+    kinds: Counter[str] = Counter()
     for path in source.accepted(".json", is_export, "JSON of labelme (shapes, imagePath)"):
         content = read_json(path, _File)
         labels |= {shape.label for shape in content.shapes}
+        kinds.update(shape.shape_type or "polygon" for shape in content.shapes)
         size = content.imageHeight, content.imageWidth
         export.images.append(
             ExportedImage(
@@ -64,6 +69,7 @@ def read(source: Source) -> AnnotationSet:
                 size=None if None in size else cast("Size", size),
             )
         )
+    export.remarks += painted_as_areas(kinds, "rectangle", "oriented_rectangle")
     listed = source.root / "labels.txt"
     lines = read_text(listed).splitlines() if listed.is_file() else []
     names = [line.strip() for line in lines if line.strip()]
@@ -77,7 +83,10 @@ def _shapes(path: Path, size: Size) -> list[Shape]:
     for number, each in enumerate(read_json(path, _File).shapes):
         where = f"{path}, shape {number}"
         with naming(where):
-            region = _REGIONS.get(each.shape_type or "polygon", _no_area)(each, size)
+            kind = each.shape_type or "polygon"
+            if kind not in _REGIONS:
+                raise unsupported(kind, _REGIONS)
+            region = _REGIONS[kind](each, size)
         shapes.append(Shape(each.label, region, where, order=number))
     return shapes
 
@@ -112,13 +121,6 @@ def _mask(shape: _Shape, size: Size) -> Region:
         raise ValueError("a mask without its pixels; export it again")
     box = (bottom - top + 1, right - left + 1)
     return Bitmap(decode_bitmap(decode_base64(shape.mask), box, largest=size), left, top)
-
-
-def _no_area(shape: _Shape, _: Size) -> Region:
-    raise ValueError(
-        f"{shape.shape_type!r}, a shape which has no area that is read; {', '.join(_REGIONS)} are "
-        "read: draw it as a polygon, or remove it"
-    )
 
 
 _REGIONS: dict[str, Callable[[_Shape, Size], Region]] = {

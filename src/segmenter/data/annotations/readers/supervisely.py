@@ -16,7 +16,9 @@ from segmenter.data.annotations.regions import (
     Region,
     Shape,
     as_ring,
+    painted_as_areas,
     rectangle,
+    unsupported,
 )
 from segmenter.data.annotations.source import (
     Side,
@@ -110,8 +112,7 @@ def read(source: Source) -> AnnotationSet:
                 size=(content.size.height, content.size.width),
             )
         )
-    if kinds["rectangle"]:
-        export.remarks.append(f"{kinds['rectangle']} rectangles are painted as areas")
+    export.remarks += painted_as_areas(kinds, "rectangle")
     return export
 
 
@@ -135,10 +136,7 @@ def _region(given: _Object, size: Size) -> Region:
         return PaintedPolygon(_ring(outline.exterior), tuple(map(_ring, outline.interior)))
     if given.geometryType == "rectangle" and len(outline.exterior) == 2:
         return PaintedPolygon(as_ring(rectangle(*outline.exterior[0], *outline.exterior[1])))
-    raise ValueError(
-        f"a {given.geometryType}, which has no area that is read; polygon, bitmap and rectangle "
-        "are read: draw it so, or remove it"
-    )
+    raise unsupported(given.geometryType, ("polygon", "bitmap", "rectangle"))
 
 
 def _ring(points: _Points) -> Ring:

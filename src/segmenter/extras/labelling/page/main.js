@@ -293,7 +293,7 @@ async function learnNews() {
 }
 
 function awaitNews() {
-  // A service that does not answer is told of by the changes that wait for it.
+  // A service that does not answer is reported by the changes that wait for it.
   learnNews().catch(() => {}).finally(() => setTimeout(awaitNews, NEWS_MS));
 }
 
@@ -336,7 +336,7 @@ function grow(row, column) {
 
 function accept(fields) {
   if (!proposal.number) {
-    complain(new Error("there is no proposal to accept yet"));
+    complain(new Error("the proposal is not ready yet"));
     return null;
   }
   return change("accept", { proposal: proposal.number, ...fields });

@@ -9,7 +9,12 @@ import torch
 from segmenter.errors import UserError
 from segmenter.fitting.tokens import TokenStore
 from segmenter.model import Segmenter
-from segmenter.runtimes.features import OpenVinoFeatures, TorchFeatures, feature_runtime
+from segmenter.runtimes.features import (
+    OpenVinoFeatures,
+    TorchFeatures,
+    encoder_key,
+    feature_runtime,
+)
 from tests.helpers.models import make_spec
 
 pytest.importorskip("openvino")
@@ -33,6 +38,31 @@ def test_openvino_computes_the_features_of_torch_at_any_size(model: Segmenter) -
     for height, width in ((48, 64), (50, 35)):
         pixels = some_pixels(height, width)
         np.testing.assert_allclose(fast(pixels), plain(pixels), atol=1e-4)
+
+
+@pytest.mark.parametrize("decoder", ["joined-class-tokens", "eomt", "pmt"])
+def test_features_are_those_of_patches_alone(
+    decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model, pixels = Segmenter(make_spec(3, decoder=decoder)), some_pixels(50, 35)
+    features = TorchFeatures(model)(pixels)
+    patch = model.spec.encoder.patch_size
+    assert features.shape[2:] == (-(-50 // patch), -(-35 // patch))
+    np.testing.assert_allclose(OpenVinoFeatures(model, "float32")(pixels), features, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "is_shared"), [("multi-linear", True), ("joined-class-tokens", False)]
+)
+def test_tokens_are_shared_unless_class_tokens_go_through_the_encoder(
+    decoder: str, is_shared: bool
+) -> None:
+    model = Segmenter(make_spec(3, decoder=decoder))
+    key = encoder_key(model)
+    for parameter in model.decoder.parameters():
+        torch.nn.init.normal_(parameter)
+    assert (encoder_key(model) == key) is is_shared
 
 
 def test_a_model_with_the_same_encoder_takes_the_same_graph(

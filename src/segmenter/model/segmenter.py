@@ -110,6 +110,13 @@ class Segmenter(nn.Module):
             drop_path_scales = drop_path_scales[: len(self.encoder.drop_rates)]
         return self.decoder.encode(self.encoder, images, drop_path_scales)
 
+    def feature_maps(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch features rows columns"]:
+        """Return the features of patches of normalised images, without those of class tokens."""
+        features, grid = self.encode(self.pad(images))
+        return features[:, : grid[0] * grid[1]].transpose(1, 2).unflatten(2, grid)
+
     def decode(
         self,
         features: Float[Tensor, "batch tokens features"],

@@ -59,9 +59,7 @@ class TorchFeatures(FeatureRuntime):
         """Compute the features of images with pixels of 0 to 255."""
         device = self.model.mean.device
         with full_float32(device):
-            images = self.model.pad(self.model.normalize(pixels.to(device)))
-            features, grid = self.model.encode(images)
-        return features.transpose(1, 2).unflatten(2, grid)
+            return self.model.feature_maps(self.model.normalize(pixels.to(device)))
 
     def describe(self) -> str:
         """Return one line that says what computes."""
@@ -131,5 +129,7 @@ def encoder_key(model: Segmenter) -> list[object]:
     described = spec.model_dump(mode="json", include={"encoder", "size_policy", "normalization"})
     if spec.image is not None:
         described["image"] = spec.image.model_dump(mode="json")
-    weights = digest(sorted(model.encoder.state_dict().items()), described).content
+    # Class tokens that go through the encoder change the features of patches.
+    computing = model if model.decoder.num_query_blocks else model.encoder
+    weights = digest(sorted(computing.state_dict().items()), described).content
     return [weights, list(model.decoder.out_indices), spec.decoder.encoder_passes]

@@ -51,8 +51,7 @@ class _Graph(nn.Module):
         """Patch logits, the labels of all pixels, or another `ModelOutput`."""
         images = self.model.normalize(pixels) if self.normalizes else pixels
         if self.output == "features":
-            features, grid = self.model.encode(self.model.pad(images))
-            return features.transpose(1, 2).unflatten(2, grid)
+            return self.model.feature_maps(images)
         if self.output == "masks":
             return self.model.mask_scores(images).packed()
         logits = self.model.patch_logits(images)

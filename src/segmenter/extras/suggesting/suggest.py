@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from segmenter.checkpoints.license import terms_note
-from segmenter.checkpoints.open import load
 from segmenter.data.pairing.find_images import find_images
 from segmenter.errors import UserError
 from segmenter.extras.labelling.label_folder import find_image_folder
@@ -21,7 +20,6 @@ from segmenter.fitting.tokens import TokenStore
 from segmenter.inference.predictor import Predictor
 from segmenter.options import Device, SuggestOutput
 from segmenter.pages import PAGE_NAME
-from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.features import feature_runtime
 from segmenter.terminal import timed_progress
 from segmenter.text import visible
@@ -113,10 +111,10 @@ def suggest(
 
 def _open(model: str, device: str) -> Predictor:
     """Open a model with weights, and show its terms."""
-    opened = load(model, usable_device(device))
-    if note := terms_note(model, opened.spec.license):
+    predictor = Predictor(model, device=device)
+    if note := terms_note(model, predictor.spec.license):
         print(note)
-    return Predictor(opened)
+    return predictor
 
 
 def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:

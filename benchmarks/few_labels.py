@@ -10,7 +10,7 @@ For each number of labelled images, some draws of them are made, and each method
   so its seconds are those of the fit alone; `tokens` holds those of an image;
 - `fit-minutes`: `segmenter fit --minutes 5`, the minutes being those of two cores: the CPU time of
   all threads divided by two, so that nothing else that runs takes steps away;
-- `train`: `segmenter train --data`, the recipe `finetune`, all its steps;
+- `train`: `segmenter train --data`, the recipe `finetune`, all its steps or `--steps`;
 - `unet`: the U-Net of the package segmentation_models_pytorch for as many minutes as `fit-minutes`;
   its encoder (ResNet-34) starts from random weights.
 
@@ -155,6 +155,7 @@ def add(trial: Trial, draw: Draw, method: str) -> None:
         "seconds": round(result.seconds, 1),
         "token_seconds": result.token_seconds and round(result.token_seconds, 2),
         "test_images": len(draw.test),
+        "steps": trial.given.steps,
         "ious": {each.name: _rounded(each.iou) for each in scores.classes},
     }
     print({name: found[name] for name in (*key, "miou", "estimate", "seconds")}, flush=True)

@@ -9,10 +9,11 @@ encoder, seen once from each training image in the windows that the recipe `fine
 scored on test images as `evaluate` does. All arms see the same images. The table ranks sizes, it
 does not say how good a trained model gets. docs/explanation/sizes.md holds it.
 
-    python benchmarks/sizes.py data/camvid --steps 60 --runs runs/sizes --out sizes-trained.json
+    python benchmarks/sizes.py data/camvid --steps 60 --crop 224 --out sizes-trained.json
 
-trains the recipe `finetune` for that many updates instead, with the same seed in all arms. A run
-that was broken off resumes, and an arm that the file has is not made again.
+trains the recipe `finetune` for that many updates instead, with the same seed and the same side of
+crops in all arms. A run that was broken off resumes, and an arm that the file has is not made
+again.
 """
 
 import argparse
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=27, help="images that are scored")
     parser.add_argument("--steps", type=int, help="updates; none: only the decoder is fitted")
     parser.add_argument("--batch-size", type=int, default=2, help="crops in an update")
+    parser.add_argument("--crop", type=int, help="side of all crops; none: as the recipe chooses")
     parser.add_argument("--runs", type=Path, default=Path("runs/sizes"), help="sets and models")
     parser.add_argument("--out", type=Path, default=Path("sizes.json"))
     given = parser.parse_args()
@@ -120,7 +122,7 @@ def joined(paths: Sequence[Path]) -> np.ndarray:
 def run_arm(root: Path, name: str, arm: str, given: argparse.Namespace) -> dict[str, Any]:
     """Fit a decoder, or train, at the sizes of one arm, and score the model."""
     data, begin = open_folder(root), time.perf_counter()
-    recipe, reason = sizes_of(data, arm)
+    recipe, reason = sizes_of(data, arm, given.crop)
     if given.steps:
         model = trained(root, recipe, given, root.with_name(f"{root.name}-{arm}"))
     else:
@@ -155,9 +157,11 @@ def run_arm(root: Path, name: str, arm: str, given: argparse.Namespace) -> dict[
     return result
 
 
-def sizes_of(data: LabelledFolder, arm: str) -> tuple[Recipe, str]:
+def sizes_of(data: LabelledFolder, arm: str, crop: int | None) -> tuple[Recipe, str]:
     """Return the recipe `finetune` with the sizes of an arm, and why it has them."""
     changes: dict[str, Any] = {"data": {"root": str(data.root)}}
+    if crop is not None:
+        changes["augment"] = {"crop_size": crop}
     if arm != "auto":
         whole = {"window": None, "stride": None} if int(arm) <= 560 + _PATCH else {}
         changes["protocol"] = {"short_side": int(arm), **whole}

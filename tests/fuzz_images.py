@@ -24,8 +24,12 @@ from segmenter.extras.serving.service_settings import ServiceSettings
 from tests.helpers.fuzzing import KEPT, asked, fuzz_in_processes, fuzz_settings, try_until
 from tests.helpers.mutations import Mutation, mutated, mutations
 from tests.helpers.odd_images import ODD_IMAGES
+from tests.helpers.paths import GOLDEN
 
-SEEDS = [each.data for each in ODD_IMAGES if len(each.data) < 20_000]
+SEEDS = [
+    *(each.data for each in ODD_IMAGES if len(each.data) < 20_000),
+    *(path.read_bytes() for path in sorted((GOLDEN / "ome").glob("*.tif"))),
+]
 ROUND = 500  # inputs between two looks at the clock
 MAX_SECONDS = 10  # for one input
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

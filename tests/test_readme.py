@@ -3,12 +3,16 @@
 import re
 import shlex
 from pathlib import Path
+from types import UnionType
+from typing import get_args
 
 import pytest
 
 import segmenter
 from segmenter import commands
 from segmenter.checkpoints.bundled import bundled_models
+from segmenter.model.architectures import ARCHITECTURES
+from segmenter.model.decoders import DecoderSpec
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
@@ -61,6 +65,13 @@ def test_a_bundled_model_states_its_terms_origin_and_score(
     assert f"`{name}`" in (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
     assert spec.recipe is not None
     assert path.stat().st_size <= megabytes * 2**20
+
+
+def test_the_numbers_of_encoders_and_decoders_are_those_of_the_tables() -> None:
+    (kinds,) = (each for each in get_args(DecoderSpec) if isinstance(each, UnionType))
+    assert f"**{len(ARCHITECTURES)} encoders and " in README
+    assert len(get_args(kinds)) == 7
+    assert "and seven decoders**" in README
 
 
 @pytest.mark.slow

@@ -67,7 +67,8 @@ def test_a_number_in_a_sentence_is_that_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    rows = {"run": {}, "results": {"a b": {"miou": 0.5}, "images": 1200}}
+    run = {"date": "2026-11-28", "machine": "CPU", "precision": "float32"}
+    rows = {"run": run, "results": {"a b": {"miou": 0.5}, "images": 1200}}
     (tmp_path / "x.json").write_text(json.dumps(rows))
     miou, images = (
         "<!-- measured: x.json [a b][miou]:p1 -->",
@@ -78,7 +79,9 @@ def test_a_number_in_a_sentence_is_that_of_its_file(
     assert measured.count(page.format("1", "2")) == 2
     assert measured.files_used(page.format("1", "2")) == {"x.json"}
     shown = measured.with_sources(page.format("50.0", "1,200"), "docs/how-to/page.md")
-    assert shown == "It has **50.0** on 1,200.\n"
+    source = "[x.json](../../results/x.json): 2026-11-28, CPU, float32"
+    text = "It has **50.0** on 1,200.\n"
+    assert shown == f"{text}\n<small>Figures in the text: {source}</small>\n"
 
 
 def test_a_comma_after_a_number_in_a_sentence_stays(

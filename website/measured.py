@@ -130,23 +130,38 @@ def count(page: str) -> int:
 
 
 def with_sources(page: str, path: str) -> str:
-    """Return a page for the site: a line below each table, instead of a comment, names its run."""
+    """Return a page for the site: instead of comments, lines name the runs.
+
+    They stand below each table, and at the end of the page for the figures in its sentences.
+    """
+    in_tables = {name for block in _BLOCK.finditer(page) if block["head"] for name in _files(block)}
     shown = _BLOCK.sub(lambda block: _with_source(block, path), page)
-    return _INLINE.sub(lambda number: number["marks"] + number["number"], shown)
+    shown = _INLINE.sub(lambda number: number["marks"] + number["number"], shown)
+    others = sorted(files_used(page) - in_tables)
+    if not others:
+        return shown
+    sources = "; ".join(_source(name, path) for name in others)
+    return f"{shown}\n<small>Figures in the text: {sources}</small>\n"
 
 
 def _with_source(block: re.Match[str], path: str) -> str:
     text = (block["head"] or "") + block["body"]
     if not block["head"]:
         return text
-    sources = []
-    for name in block["files"].split():
-        run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
-        file = posixpath.relpath(f"results/{name}", posixpath.dirname(path))
-        link = f"[{name}]({file})"
-        kept = ", transcribed" if run.get("note", "").startswith("Entered") else ""
-        sources.append(f"{link}: {run['date']}, {run['machine']}, {run['precision']}{kept}")
-    return f"{text}\n<small>{'; '.join(sources)}</small>\n"
+    sources = "; ".join(_source(name, path) for name in _files(block))
+    return f"{text}\n<small>{sources}</small>\n"
+
+
+def _files(block: re.Match[str]) -> list[str]:
+    return block["files"].split()
+
+
+def _source(name: str, path: str) -> str:
+    """Return a link to a file of results, with date, machine and precision of its run."""
+    run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
+    file = posixpath.relpath(f"results/{name}", posixpath.dirname(path))
+    kept = ", transcribed" if run.get("note", "").startswith("Entered") else ""
+    return f"[{name}]({file}): {run['date']}, {run['machine']}, {run['precision']}{kept}"
 
 
 def main() -> None:

@@ -179,7 +179,7 @@ def test_a_part_is_one_process_at_a_time(here: Path, capsys: pytest.CaptureFixtu
     assert run(*COMMAND, *SAVE, "--parts", "2") == 0
     with PartRecord(here / "predictions", 1, 2, ""):
         assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "1") == 2
-        assert "part 1 of 2 is being worked on by another process" in capsys.readouterr().err
+        assert "part 1 of 2 is in use by another process" in capsys.readouterr().err
         assert run(*COMMAND, *SAVE, "--parts", "2", "--part", "2") == 0
 
 

@@ -88,7 +88,7 @@ def test_of_large_images_one_window_is_looked_at() -> None:
     [
         ("data/images", "nothing to prune"),
         ("data/images --depth 2 --blocks 0", "not both"),
-        ("data/images --depth 5", "of 4 blocks, 1 to 4 can stay"),
+        ("data/images --depth 5", "depth is from 1 to 4 blocks"),
         ("data/images --blocks 1 2", "numbers from 0 to 3"),
         ("data/images --mlp-ratio 9", "mlp_ratio is at least"),
         ("data/images --depth 2 --max-images 1", "--max-images is at least 2"),

@@ -189,7 +189,7 @@ def test_a_run_is_resumed_with_its_own_recipe(capsys: pytest.CaptureFixture) -> 
     assert "this run is finished: 1 of 1 steps are done" in capsys.readouterr().err
     assert Path("mine/last.safetensors").read_bytes() == last
     assert run(*resume, "--batch_size", "2") == 2
-    assert "batch_size: 4 -> 2; take the change back" in capsys.readouterr().err
+    assert "batch_size: 4 -> 2; undo the change" in capsys.readouterr().err
     assert run(*resume, "--schedule.steps", "2", "--allow-config-change") == 0
     assert run(*resume) == 0
     assert "this run is finished: 2 of 2 steps are done" in capsys.readouterr().err

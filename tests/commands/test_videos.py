@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(here, capsys: pytest.CaptureFixture[str], argumen
 def test_a_device_that_is_no_camera_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("/dev/zero") == 2
     error = capsys.readouterr().err
-    assert error.startswith("segmenter: /dev/zero is cut, damaged or no video")
+    assert error.startswith("segmenter: /dev/zero is cut, damaged or not a video")
     assert error.count("\n") == 1
 
 
@@ -177,7 +177,7 @@ def test_ctrl_c_ends_a_file_keeps_its_frames_and_begins_no_other(
     monkeypatch.setattr(predict_videos, "_progress", lambda _: interrupt)
     assert run("a.mp4", "b.mp4") == 3
     assert capsys.readouterr().err.splitlines() == [
-        "segmenter: a.mp4: stopped by a signal; what was done is kept",
+        "segmenter: a.mp4: stopped by a signal; completed frames are kept",
         "segmenter: b.mp4 was not begun: stopped by a signal",
     ]
     assert 3 <= len(read_times(here / "predictions/a_overlay.mp4")) < 30

@@ -89,7 +89,7 @@ def test_a_folder_in_the_place_of_the_classes_is_named(make_folder) -> None:
     root = make_folder("a")
     (root / "classes.yaml").unlink()
     (root / "classes.yaml").mkdir()
-    with pytest.raises(UserError, match=r"classes\.yaml is a folder, not a file"):
+    with pytest.raises(UserError, match=r"classes\.yaml is a folder, but the file"):
         open_folder(root)
 
 

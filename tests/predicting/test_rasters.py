@@ -39,7 +39,7 @@ from segmenter.predicting import rasters
 from segmenter.predicting.maps import regions
 from segmenter.predicting.maps.map_outputs import MapOutputs
 
-rasters._CACHE_MB, regions._STRIP_PIXELS = 16, 1 << 20  # bounds that a small map reaches, too
+regions._STRIP_PIXELS = 1 << 20  # which a small map reaches
 model, path, out = sys.argv[1:]
 predictor = Predictor(model, runtime="torch", protocol=EvaluationProtocol(window=512, stride=512))
 outputs = MapOutputs(("label", "confidence", "gpkg"))

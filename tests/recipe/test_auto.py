@@ -78,3 +78,8 @@ def test_the_list_of_what_is_auto_cannot_be_given(given: object) -> None:
 def test_only_sizes_can_be_auto() -> None:
     with pytest.raises(UserError, match=r"batch_size: must be a whole number.*got 'auto'"):
         read_recipe("finetune", {"batch_size": "auto"})
+
+
+def test_only_a_decoder_takes_settings_beside_auto() -> None:
+    with pytest.raises(UserError, match=r"augment\.crop_size: must be a whole number"):
+        read_recipe("finetune", {"augment": {"crop_size": {"kind": "auto", "blocks": 2}}})

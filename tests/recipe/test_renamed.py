@@ -121,6 +121,9 @@ def test_a_recipe_that_a_run_wrote_before_has_the_decoder_it_had(tmp_path: Path,
     recipe["model"]["decoder"]["kind"] = kind
     path.write_text(yaml.safe_dump(recipe))
     assert read_recipe(str(path)).model.decoder == today
+    recipe["model"]["decoder"] = "eomt"  # by hand
+    path.write_text(yaml.safe_dump(recipe))
+    assert read_recipe(str(path)).model.decoder == EoMTSpec()
 
 
 def test_a_former_name_of_a_packaged_recipe_is_answered_with_the_new_one() -> None:

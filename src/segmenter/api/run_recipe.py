@@ -40,7 +40,7 @@ def read_run_recipe(
     _check_code(checked, changes)
     root = Path(checked.data.root)
     if short["data.root"] is None and ":" not in checked.data.root and not root.exists():
-        raise UserError(f"no such folder: {root}; say where the data set is with --data FOLDER")
+        raise UserError(f"no such folder: {root}; name the data set with --data FOLDER")
     return checked
 
 

@@ -114,7 +114,8 @@ def train(
         raise Stopped(None)
     if ended.status:
         raise UserError(
-            f"the processes of the run ended with status {ended.status}; standard error says why"
+            f"the processes of the run ended with status {ended.status}; standard error has the "
+            "reason"
         )
     return _trained(ended.folder)
 

@@ -150,7 +150,7 @@ def _opened(path: Path) -> Iterator[Any]:
     if num_bytes > total_memory():
         raise UserError(
             f"{path} has {gigabytes(num_bytes)}, and there are {gigabytes(total_memory())} of "
-            "memory; take a smaller model, or a larger machine"
+            "memory; use a smaller model or a larger machine"
         )
     try:
         with safe_open(path, framework="pt") as file:

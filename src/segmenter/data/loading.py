@@ -54,7 +54,7 @@ class Batch(NamedTuple):
     unlabelled: Int64[Tensor, " batch"]
     """1 for crops of images without masks, else 0."""
     strong: Shaped[Tensor, "batch channels height width"]
-    """What the student sees where a teacher sees `images`: the same, or a strong view of it."""
+    """Input of the student where a teacher sees `images`: the same, or a strong view of it."""
 
 
 class Crop(NamedTuple):
@@ -66,7 +66,7 @@ class Crop(NamedTuple):
     strong: Shaped[ndarray, "height width channels"]
     """A strong view of the image, or the image itself."""
     is_unlabelled: bool
-    """Whether it is of an image without a mask."""
+    """True if it is of an image without a mask."""
 
 
 class SampleStream(Dataset[Crop]):

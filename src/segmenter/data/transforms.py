@@ -42,7 +42,7 @@ STRONG = AugmentRecipe(
     cutout=0.5,
     cutout_size=0.5,
 )
-"""What a strong view changes. UniMatch V2 has the same changes of colour and a CutMix."""
+"""Changes of a strong view. UniMatch V2 has the same changes of colour and a CutMix."""
 _MAX_DRAWS = 10
 _GREY = 127.5
 _WARP_COST = 3  # of a pixel in OpenCV's affine warp, where one in its resize costs 1

@@ -89,7 +89,7 @@ class EncoderSpec(BaseModel):
             raise ValueError(f"position {self.position!r} {verb} table_grid")
         if self.embed_dim % self.head_dim:
             raise ValueError(
-                f"embed_dim {self.embed_dim} is no multiple of head_dim {self.head_dim}"
+                f"embed_dim {self.embed_dim} is not a multiple of head_dim {self.head_dim}"
             )
         return self
 

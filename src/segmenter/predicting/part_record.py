@@ -243,8 +243,8 @@ class PartRecord:
         except sqlite3.Error as error:
             if "locked" in str(error):
                 raise UserError(
-                    f"part {self.part} of {self.num_parts} is being worked on by another "
-                    "process; take another part, or wait for it"
+                    f"part {self.part} of {self.num_parts} is in use by another process; "
+                    "choose another part, or wait"
                 ) from None
             raise UserError(f"{self.path} cannot be used: {error}") from None
 

@@ -18,7 +18,7 @@ from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
 from segmenter.data.decoding.tiff_layout import GEO_TAGS, read_tags
 from segmenter.data.maps.map_bands import MapBands
-from segmenter.data.maps.raster_files import import_rasterio, open_raster
+from segmenter.data.maps.raster_files import bounded_cache, import_rasterio, open_raster
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.files.outputs import OutputFolder
@@ -42,7 +42,8 @@ _LEVELS = 250
 """Shares of 0 to 1 are written as bytes of 0 to 250; 255 marks pixels without data."""
 _NO_SHARE = 255
 _DEFAULT_WINDOW = 512
-_CACHE_MB = 256
+_CACHE_MB = 16
+"""Rows are read and written in order, so that blocks are hardly needed again."""
 _LABELS_ALONE = MapOutputs()
 
 
@@ -92,11 +93,10 @@ def label_raster(
             be read is said in the result.
     """
     start = time.perf_counter()
-    rasterio = import_rasterio()
     classes = predictor.classes
     try:
         with (
-            rasterio.Env(GDAL_CACHEMAX=_CACHE_MB),
+            bounded_cache(_CACHE_MB),
             _Raster(path, predictor.spec) as raster,
             _scratch(folder) as scratch,
         ):

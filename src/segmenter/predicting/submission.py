@@ -41,7 +41,7 @@ def write_submission(
     """
     published = find_set(benchmark)
     if published.submission is None:
-        raise UserError(f"{benchmark} has no server that takes label maps")
+        raise UserError(f"{benchmark} has no server that accepts label maps")
     classes, wanted = published.classes(), published.submission.file_name
     _check_names(predictor.classes, classes, benchmark)
     flat = [(path, name.rsplit("/", 1)[-1]) for path, name in images]

@@ -41,9 +41,7 @@ def take_autos(content: Any) -> Any:
             "as in --augment.crop_size auto"
         )
     found: dict[AutoField, GivenAuto] = {
-        each: given
-        for each in STAND_INS
-        if (given := _given_auto(_value(content, each))) is not None
+        each: given for each in STAND_INS if (given := _given_auto(content, each)) is not None
     }
     if not found:
         return content
@@ -65,31 +63,28 @@ def with_fields(content: dict[str, Any], values: dict[Any, Any]) -> dict[str, An
     return changed
 
 
-def chosen_decoder(
-    recipe_autos: Mapping[AutoField, GivenAuto], decoder: dict[str, Any]
-) -> dict[str, Any]:
+def chosen_decoder(autos: Mapping[AutoField, GivenAuto], decoder: dict[str, Any]) -> dict[str, Any]:
     """Return the decoder that is chosen for an `auto` one, with the settings given beside `auto`.
 
     Args:
-        recipe_autos: `Recipe.auto`, with `model.decoder` among its fields.
+        autos: `Recipe.auto`, with `model.decoder` among its fields.
         decoder: Kind and settings of the chosen decoder.
 
     Example:
         chosen_decoder({"model.decoder": {"kind": "auto", "masking": False}}, {"kind": "eomt"})
         # {"kind": "eomt", "masking": False}
     """
-    given = recipe_autos["model.decoder"]
+    given = autos["model.decoder"]
     settings = given if isinstance(given, dict) else {}
     return decoder | settings | {"kind": decoder["kind"]}
 
 
-def _given_auto(value: object) -> GivenAuto | None:
-    """Return `auto`, with the settings of the decoder beside it if there are some."""
-    if not isinstance(value, dict):
-        return _AUTO if value == _AUTO else None
-    if value.get("kind") != _AUTO:
-        return None
-    return value if len(value) > 1 else _AUTO
+def _given_auto(content: dict[str, Any], field: AutoField) -> GivenAuto | None:
+    """Return `auto`, with the settings of a decoder that stand beside it; None: it is a value."""
+    value = _value(content, field)
+    if field == "model.decoder" and isinstance(value, dict) and value.get("kind") == _AUTO:
+        return value if len(value) > 1 else _AUTO
+    return _AUTO if value == _AUTO else None
 
 
 def _value(content: dict[str, Any], field: str) -> Any:

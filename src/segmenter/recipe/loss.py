@@ -45,7 +45,7 @@ class TeacherRecipe(BaseModel):
     """The teacher: a bundled name, a file, or hf:owner/name, with the classes of the data; or
     `average`, the moving average of the run's own weights (`ema_decay`)."""
     targets: Literal["probabilities", "labels"] = "probabilities"
-    """What is learned from the teacher. `probabilities`: a divergence from its class probabilities
+    """Target that the teacher provides. `probabilities`: a divergence from its class probabilities
     is added to the loss, on all crops. `labels`: its most probable classes are the labels of crops
     from `unlabelled`, and the loss is that of masks."""
     confidence: Share = 0.0
@@ -67,7 +67,7 @@ class TeacherRecipe(BaseModel):
 
     @property
     def is_average(self) -> bool:
-        """Whether the teacher is the moving average of the run's own weights."""
+        """True if the teacher is the moving average of the run's own weights."""
         return self.model == AVERAGE
 
     @model_validator(mode="after")

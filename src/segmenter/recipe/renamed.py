@@ -14,8 +14,8 @@ _DECODERS = {
     "joined-class-tokens": ("blocks", "cells", "masking"),
 }
 """Settings of each decoder of 0.1.0, where they were fields of `model`, as `decoder_depth`."""
-_REFUSED = {"blocks", "cells", "masking"}
-"""Settings that 0.1.0 rejected for a decoder without them; others were ignored."""
+_OF_CLASS_TOKENS = {*_DECODERS["joined-class-tokens"]}
+"""Settings that 0.1.0 rejected for other decoders; it ignored all other unused settings."""
 RENAMED = {
     "model.partial": "model.allow_partial_weights",
     "model.fit": "model.size_policy",
@@ -28,8 +28,6 @@ RENAMED = {
 """Old name -> new name of each field."""
 REMOVED = {"model.in_channels": "data.bands says which bands of the images the model sees"}
 """Removed fields, and why."""
-
-
 _WRITTEN_BY_RUNS = {
     "encoder",
     "encoder_depth",
@@ -62,7 +60,7 @@ def refuse_old_names(fields: Iterable[str], source: str) -> None:
 
 
 def refuse_old_kind(changes: dict[str, Any], source: str) -> None:
-    """Reject a former name of a decoder that is no kind today, with the new name in the message.
+    """Reject a former name of a decoder that is not a kind today, with the new name in the message.
 
     Args:
         changes: Fields to set, nested as in a recipe.
@@ -102,7 +100,7 @@ def upgrade(content: dict[str, Any], source: str) -> dict[str, Any]:
     for name, value in model.items():
         section, _, now = RENAMED.get(f"model.{name}", "").rpartition(".")
         if section == "model.decoder":
-            if value is not None and (now in own or now in _REFUSED):
+            if value is not None and (now in own or now in _OF_CLASS_TOKENS):
                 decoder[now] = value
         else:
             today[now or name] = value
@@ -120,6 +118,6 @@ def _kind(model: dict[str, Any], decoder: dict[str, Any]) -> object:
     if kind != "eomt":
         return todays_kind(kind)
     has_old_names = any(f"model.{name}" in RENAMED or f"model.{name}" in REMOVED for name in model)
-    is_of_run = model.keys() >= _WRITTEN_BY_RUNS
+    is_of_run = model.keys() >= _WRITTEN_BY_RUNS and decoder.keys() >= _OF_CLASS_TOKENS
     is_former = (has_old_names or is_of_run) and "queries" not in decoder
     return todays_kind(kind) if is_former else kind

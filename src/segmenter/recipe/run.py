@@ -100,9 +100,7 @@ class Recipe(BaseModel):
                 "model.allow_partial_weights is set, but model.weights gives nothing to start from"
             )
         if (teacher := self.loss.teacher) and teacher.is_average and not self.ema_decay:
-            raise ValueError(
-                "loss.teacher.model is 'average', but there is none: set ema_decay, such as 0.99"
-            )
+            raise ValueError("loss.teacher.model is 'average', which needs ema_decay, such as 0.99")
         if self.stop_after is not None and self.data.val is None:
             raise ValueError("stop_after is set, but data.val gives nothing to score")
         if self.data.val in self.data.train:

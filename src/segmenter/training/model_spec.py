@@ -147,8 +147,8 @@ def _architecture_of(weights: str | None) -> str:
     if str(weights).startswith("timm:"):
         return str(weights).removeprefix("timm:")
     raise UserError(
-        f"model.encoder is missing, and model.weights ({weights}) is not a whole model that says "
-        "it; name the encoder, such as vit_small_patch16_384"
+        f"model.encoder is missing, and model.weights ({weights}) is not a whole model that "
+        "states it; name the encoder, such as vit_small_patch16_384"
     )
 
 

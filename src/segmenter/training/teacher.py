@@ -48,7 +48,7 @@ class Teacher:
 
     @property
     def gives_labels(self) -> bool:
-        """Whether the student learns labels from it, instead of probabilities."""
+        """True if the student learns labels from it instead of probabilities."""
         return self.recipe.targets == "labels"
 
     def label(self, batch: Batch, dtype: torch.dtype, part_size: int) -> Batch:

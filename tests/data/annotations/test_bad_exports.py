@@ -215,7 +215,7 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     (
         "labelme",
         {"a.json": shape(), "b.json": '{"a": [1, 2]'},
-        r"b\.json is cut, damaged or not JSON .*export it again, or take it out",
+        r"b\.json is cut, damaged or not JSON .*export it again, or remove it",
     ),
     ("labelme", {"a.json": shape(), "b.json": "[1, 2"}, r"b\.json is cut, damaged or not JSON"),
     ("datumaro", {"x.json": item(label_id=9)}, "item a, annotation 0: label 9 is none of the 1"),

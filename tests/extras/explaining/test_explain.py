@@ -20,7 +20,9 @@ from segmenter.model.attention_maps import all_attention_maps, attention_maps
 from tests.helpers.models import make_spec
 
 
-@pytest.fixture(params=["linear", "mask", "multi-linear", "atm", "joined-class-tokens"])
+@pytest.fixture(
+    params=["linear", "mask", "multi-linear", "atm", "joined-class-tokens", "eomt", "pmt"]
+)
 def predictor(request: pytest.FixtureRequest) -> Predictor:
     return Predictor(Segmenter(make_spec(4, decoder=request.param)))
 
@@ -61,7 +63,7 @@ def test_layers_are_those_of_encoder_and_decoder(predictor: Predictor) -> None:
     parts = [layer["part"] for layer in describe(predictor, "x")["layers"]]
     model = predictor.model
     assert parts.count("encoder") == len(model.encoder.blocks)
-    assert parts.count("decoder") == len(getattr(model.decoder, "blocks", []))
+    assert parts.count("decoder") == model.decoder.num_attention_blocks
 
 
 def test_similarity_is_the_cosine_and_the_map_keeps_the_two_strongest_directions(

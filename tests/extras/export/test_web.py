@@ -118,7 +118,7 @@ def test_other_archives_are_refused_in_one_line_that_says_how_to_get_the_right_o
         ("text", "damaged or not an archive"),
         ("cut", "damaged or not an archive"),
         ("bomb", "unpacks to more than 65536 bytes"),
-        ("changed", "is not that of the version known"),
+        ("changed", "is not that of the supported version"),
         ("links", "is missing"),
         ("outside", "is missing"),
     ]:

@@ -294,7 +294,7 @@ def test_the_side_bar_shows_states_and_leads_on(page: Any, served: SimpleNamespa
 def test_an_image_that_is_deleted_is_named_on_the_page(page: Any, served: SimpleNamespace) -> None:
     (served.root / "images" / "b.png").unlink()
     page.locator("#images button", has_text="b").click()
-    page.locator("#error", has_text="b.png is gone; bring it back").wait_for()
+    page.locator("#error", has_text="b.png is missing; restore it").wait_for()
     page.locator("#images button", has_text="c").click()
     page.locator("#place", has_text="c,").wait_for()
     assert page.locator("#error").is_hidden()

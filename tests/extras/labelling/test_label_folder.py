@@ -146,7 +146,7 @@ def test_an_image_that_was_changed_or_deleted_is_named_and_its_strokes_are_kept(
         folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
         content = path.read_bytes()
         path.unlink()
-        with pytest.raises(UserError, match="is gone; bring it back"):
+        with pytest.raises(UserError, match="is missing; restore it"):
             folder.change(make_change("a b", 1), make_stroke(0, (1, 0, 9)))
         Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save(path)
         with pytest.raises(UserError, match="not the image any more that was painted in"):
@@ -173,7 +173,7 @@ def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_el
     before = (root / "classes.yaml").read_bytes()
     with open_label_folder(root) as folder:
         with_classes(folder, "tree")
-        with pytest.raises(UserError, match="there is a class 'tree' already"):
+        with pytest.raises(UserError, match="the class 'tree' exists already"):
             folder.add_class(4, "tree", None)
     classes = read_classes(root / "classes.yaml")
     assert classes.names[3] == "tree"

@@ -60,7 +60,7 @@ def difference(one: Segmenter, other: Segmenter, images: list[Tensor]) -> float:
     return (wrong / sum(float((a - a.mean()).square().sum()) for a, _ in pairs)) ** 0.5
 
 
-@pytest.mark.parametrize("decoder", ["linear", "mask", "joined-class-tokens"])
+@pytest.mark.parametrize("decoder", ["linear", "mask", "joined-class-tokens", "eomt"])
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_a_model_of_which_all_stays_says_the_same(kind: str, decoder: str) -> None:
     model = make_model(decoder=decoder, **ENCODERS[kind])
@@ -69,7 +69,7 @@ def test_a_model_of_which_all_stays_says_the_same(kind: str, decoder: str) -> No
     assert same.spec == model.spec
 
 
-@pytest.mark.parametrize("decoder", ["linear", "joined-class-tokens"])
+@pytest.mark.parametrize("decoder", ["linear", "joined-class-tokens", "eomt"])
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_what_changes_nothing_is_found_and_left_out_without_loss(kind: str, decoder: str) -> None:
     model = make_model(decoder=decoder, **ENCODERS[kind])
@@ -200,7 +200,7 @@ def test_ratios_that_no_mlp_can_have_are_refused(ratio: float) -> None:
 
 @pytest.mark.parametrize("depth", [0, 5])
 def test_depths_beyond_the_model_are_refused(depth: int) -> None:
-    with pytest.raises(UserError, match="of 4 blocks, 1 to 4 can stay"):
+    with pytest.raises(UserError, match=f"depth is from 1 to 4 blocks, got {depth}"):
         choose_blocks(make_model(), make_images(), depth, 4.0)
 
 
@@ -223,7 +223,7 @@ def test_a_model_that_is_not_finite_is_refused() -> None:
 
 
 def test_decoders_that_read_several_blocks_are_refused() -> None:
-    with pytest.raises(UserError, match="multi-linear reads several blocks"):
+    with pytest.raises(UserError, match="multi-linear uses several blocks"):
         prune(make_model(decoder="multi-linear"), make_images(), [0], 4.0)
 
 

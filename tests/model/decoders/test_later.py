@@ -202,7 +202,7 @@ def test_every_decoder_goes_with_heads_of_128_channels(decoder: str) -> None:
     rotary = {"position": "rotary", "table_grid": None, "prefix_positions": False}
     spec = make_spec(decoder=decoder, embed_dim=128, head_dim=128, **rotary)
     assert Segmenter(spec).eval()(torch.randn(1, 3, 32, 48)).shape == (1, 3, 32, 48)
-    with pytest.raises(ValueError, match="192 is no multiple of head_dim 128"):
+    with pytest.raises(ValueError, match="192 is not a multiple of head_dim 128"):
         make_spec(decoder=decoder, embed_dim=192, head_dim=128, **rotary)
 
 

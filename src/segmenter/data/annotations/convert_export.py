@@ -220,7 +220,7 @@ def _place(export: AnnotationSet, source: Source) -> list[_Item]:
         if other is not item:
             raise UserError(
                 f"{item.exported.where} and {other.exported.where} would share the mask "
-                f"{item.stem}.png; rename one of {item.image} and {other.image}, or take it out"
+                f"{item.stem}.png; rename one of {item.image} and {other.image}, or remove it"
             )
         if not stays_inside(item.file) or len(os.fsencode(item.image.name)) > _MAX_NAME_BYTES:
             raise UserError(
@@ -277,7 +277,7 @@ def _ask_for_unlabelled(items: Sequence[_Item], table: ClassTable) -> None:
     if empty and table.unlabelled is None:
         raise UserError(
             f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0].image}; "
-            f"say what they are: {_CHOICES}"
+            f"choose what they are: {_CHOICES}"
         )
 
 
@@ -311,7 +311,7 @@ def _labels(painted: Painted, item: _Item, table: ClassTable) -> np.ndarray:
         if is_open.any():
             raise UserError(
                 f"{item.image}: no shape covers {100 * float(is_open.mean()):.2g} % of its pixels; "
-                f"say what such pixels are: {_CHOICES}"
+                f"choose what such pixels are: {_CHOICES}"
             )
     else:
         labels[is_open] = table.unlabelled

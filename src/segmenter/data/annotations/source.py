@@ -191,7 +191,7 @@ class Source:
         for path in named:
             if suffix == ".json" and path not in found and _is_cut(path):
                 raise UserError(
-                    f"{path} is cut, damaged or not JSON (UTF-8); export it again, or take it out"
+                    f"{path} is cut, damaged or not JSON (UTF-8); export it again, or remove it"
                 )
         if not found:
             other = f"; {named[0]}, for one, is something else" if named else ""

@@ -530,8 +530,7 @@ def _way_out(name: str, limits: Limits) -> str:
 def _rgb(image: ImageFile.ImageFile, name: str) -> UInt8[ndarray, "height width 3"]:
     if image.mode in {"I", "F"}:
         raise UserError(
-            f"{name} has 32 bits a pixel, which does not say how bright white is; "
-            "save it with 8 or 16"
+            f"{name} has 32 bits a pixel, whose white level is unknown; save it with 8 or 16"
         )
     # Else Pillow warns that it is dropped.
     image.info.pop("transparency", None)

@@ -101,6 +101,8 @@ def _whole_numbers(
     Raises:
         UserError: If one is a fraction or above 65535.
     """
+    # NumPy 2.0 crashes where it compares int16 of the other byte order with 65535.
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     none = np.isnan(values)
     if nodata is not None and not 0 <= nodata <= _MAX_VALUE:
         none |= values == (np.float32(nodata) if values.dtype == np.float32 else nodata)

@@ -25,7 +25,12 @@ from segmenter.data.maps.labels import (
     open_labels,
 )
 from segmenter.data.maps.map_bands import MapBands
-from segmenter.data.maps.raster_files import import_rasterio, open_raster, reading
+from segmenter.data.maps.raster_files import (
+    bounded_cache,
+    import_rasterio,
+    open_raster,
+    reading,
+)
 from segmenter.data.maps.sources import LabelledMap, find_maps
 from segmenter.data.maps.windows import (
     BlockGrid,
@@ -55,6 +60,8 @@ _CHOICES = (
     "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
     "scores)"
 )
+_CACHE_MB = 256
+"""Holds two rows of blocks of most maps, which a row of tiles may touch."""
 _TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 """Types of bands that are read."""
 _COLUMNS = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -133,7 +140,8 @@ def run_preparation(
     Raises:
         UserError: As `convert_maps`.
     """
-    made = convert_maps(source, out, options, unlabelled=unlabelled)
+    with bounded_cache(_CACHE_MB):
+        made = convert_maps(source, out, options, unlabelled=unlabelled)
     counts = ", ".join(f"{count} {split}" for split, count in sorted(made.splits.items()))
     classes = ", ".join(map(visible, made.classes[:20]))
     print(f"{out}: {counts} images; {len(made.classes)} classes: {classes}")

@@ -19,6 +19,15 @@ def import_rasterio() -> Any:
     return import_optional("a GeoTIFF", "rasterio", extra="geo")
 
 
+def bounded_cache(megabytes: int) -> Any:
+    """Return a context in which GDAL keeps few raster blocks; else it keeps a share of the memory.
+
+    Args:
+        megabytes: Most that the blocks take.
+    """
+    return import_rasterio().Env(GDAL_CACHEMAX=megabytes << 20)
+
+
 def open_raster(path: Path) -> Any:
     """Open a GeoTIFF to read it; a file of another format could lead to other files.
 

@@ -74,7 +74,7 @@ class VideoFile:
         with _open(self.path, None) as container:
             for frame in _read(container, self.path):
                 if stopped():
-                    raise UserError(f"{self.path}: stopped by a signal; what was done is kept")
+                    raise UserError(f"{self.path}: stopped by a signal; completed frames are kept")
                 yield frame
 
 

@@ -42,7 +42,7 @@ class ImageSequence:
         bits = None  # one range for all frames, or a dark one would flash up
         for index, path in enumerate(self.images):
             if stopped():
-                raise UserError(f"{self.path}: stopped by a signal; what was done is kept")
+                raise UserError(f"{self.path}: stopped by a signal; completed frames are kept")
             try:
                 frame = read_image(path, limits=VIDEO_LIMITS)
                 if bits and frame.bits and frame.bits < bits:

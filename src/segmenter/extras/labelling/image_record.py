@@ -39,7 +39,7 @@ class ImageFacts:
             digest = hashlib.sha256(read_regular(path)).hexdigest()
         except OSError as error:
             raise UserError(
-                f"{path} cannot be read: {error.strerror}; what was painted in it is kept"
+                f"{path} cannot be read: {error.strerror}; its strokes are kept"
             ) from None
         return cls(path, read_header(path).size, digest)
 

@@ -284,9 +284,7 @@ class LabelFolder:
         try:
             found = path.stat()
         except OSError:
-            raise UserError(
-                f"{path} is gone; bring it back: what was painted in it is kept"
-            ) from None
+            raise UserError(f"{path} is missing; restore it: its strokes are kept") from None
         seen = (found.st_mtime_ns, found.st_size)
         record = self._open.get(name)
         if record is None or self._seen.get(name) != seen:
@@ -330,8 +328,8 @@ class LabelFolder:
     def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation | None:
         if self.classes is None:
             raise UserError(
-                f"{path} cannot be read without {CLASSES_FILE}, which says which of its values "
-                "mean which class; `segmenter check FOLDER --draft` writes one"
+                f"{path} cannot be read without {CLASSES_FILE}, which maps its values to "
+                "classes; `segmenter check FOLDER --draft` writes one"
             )
         item = Item(name, record.image.path, path)
         labels = read_labels(item, self.classes)

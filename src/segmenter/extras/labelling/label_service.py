@@ -240,7 +240,7 @@ class LabelService:
         )
 
     async def _news(self, request: Request) -> Response:
-        """What another window may have changed; asked every second or so, so no file is read."""
+        """Return changes of other windows; asked about every second, so no file is read."""
         version = await self._store(self.folder.version, _image_of(request))
         return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 

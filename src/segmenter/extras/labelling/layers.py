@@ -101,7 +101,7 @@ def read_operation(entry: dict[str, Any], shape: Shape) -> Operation:
         return Stroke(entry["tool"], entry["value"], read_runs(entry["runs"], shape))
     top, left, bottom, right = entry["box"]
     if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
-        raise UserError("labels that were accepted leave the image")
+        raise UserError("accepted labels lie outside of the image")
     return Acceptance(
         entry["origin"], (top, left, bottom, right), base64.b64decode(entry["labels"])
     )

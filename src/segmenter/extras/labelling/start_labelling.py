@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class Proposals(NamedTuple):
-    """What proposals on the page come from."""
+    """Source of the proposals on the page."""
 
     start: str | None = None
     """Encoder or model whose tokens they are fitted to; if None, the default."""
@@ -67,7 +67,7 @@ def run_labelling(
         if lost := folder.without_image():
             show(
                 f"warning: {len(lost)} masks and records of strokes have no image; the first: "
-                f"{lost[0]}; they are kept: bring their images back to go on with them"
+                f"{lost[0]}; they are kept: restore their images to continue with them"
             )
         print(f"{len(folder.names)} images in {root}")
         if proposals.model is not None:

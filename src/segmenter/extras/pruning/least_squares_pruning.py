@@ -230,7 +230,8 @@ def _check_model(model: Segmenter, mlp_ratio: float) -> tuple[int, int]:
     if len(decoder.out_indices) > 1:
         raise UserError(
             f"the decoder {model.spec.decoder.kind} uses several blocks of the encoder, so blocks "
-            "cannot be removed; models with the decoders linear, mask and eomt can be pruned"
+            "cannot be removed; models with the decoders linear, mask, eomt and "
+            "joined-class-tokens can be pruned"
         )
     least = 1 / encoder.embed_dim  # one channel
     if not least <= mlp_ratio <= encoder.mlp_ratio:

@@ -54,7 +54,8 @@ def run_suggest(data: Path, model: str, most: int, device: Device, output: Sugge
             f"{100 * (1 - each.uncertainty):.0f} %, distance {each.distance:.2f})"
         )
     if report is not None:
-        print(f"written: {write_page(suggestions, unlabelled, predictor, data, report)}")
+        page = write_page(suggestions, unlabelled, model, predictor, data, report)
+        print(f"written: {page}")
     if output.json is not None:
         content: dict[str, Any] = {"model": model, "images": [asdict(each) for each in suggestions]}
         write_json(output.json, content, overwrite=output.overwrite)
@@ -132,7 +133,7 @@ def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _reason(is_unsure: bool, is_new: bool, has_labelled: bool) -> str:
-    what = "what is labelled or listed above" if has_labelled else "those listed above"
+    others = "labelled images and those ranked before" if has_labelled else "those ranked before"
     if is_unsure:
-        return f"the model is unsure, and it is unlike {what}" if is_new else "the model is unsure"
-    return f"it is unlike {what}" if is_new else f"it adds little to {what}"
+        return f"the model is unsure; it differs from {others}" if is_new else "the model is unsure"
+    return f"it differs from {others}" if is_new else f"it is similar to {others}"

@@ -45,6 +45,7 @@ class _Card(NamedTuple):
 def write_page(
     suggestions: Sequence[Suggestion],
     paths: Mapping[str, Path],
+    model: str,
     predictor: Predictor,
     data: Path,
     folder: OutputFolder,
@@ -54,6 +55,7 @@ def write_page(
     Args:
         suggestions: The best first; their images are read and predicted once more.
         paths: The file of each image, by name.
+        model: Its name.
         predictor: Says where it is unsure.
         data: The data set.
         folder: Gets the page.
@@ -67,7 +69,12 @@ def write_page(
             cards.append(_card(each, paths[each.image], predictor))
             advance()
     page = render_page(
-        "segmenter.extras.suggesting", "suggest.html.jinja", cards=cards, data=visible(str(data))
+        "segmenter.extras.suggesting",
+        "suggest.html.jinja",
+        cards=cards,
+        data=visible(str(data)),
+        model=visible(model),
+        terms=predictor.spec.license,
     )
     return folder.write(PAGE_NAME, page)
 

@@ -62,7 +62,7 @@ class DecoderSettings(BaseModel):
 
     @property
     def gives_scores(self) -> bool:
-        """Whether each logit is the logarithm of a score, which windows may average."""
+        """True if each logit is the logarithm of a score, which windows may average."""
         return self.query_masks is not None
 
     @property

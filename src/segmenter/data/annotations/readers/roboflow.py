@@ -38,8 +38,8 @@ def read(source: Source) -> AnnotationSet:
                 if stem.removesuffix(_ENDING) in images:
                     continue
                 raise UserError(
-                    f"{image} is a mask, and its image is not there; put it there, or take the "
-                    "mask out"
+                    f"{image} is a mask, and its image is not there; put it there, or remove "
+                    "the mask"
                 )
             export.images.append(
                 ExportedImage(
@@ -63,7 +63,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if other != path:
             raise UserError(
                 f"{other} and {path} have one name but for the suffix, and would share a mask; "
-                "rename one, or take it out"
+                "rename one, or remove it"
             )
     return found
 

@@ -47,7 +47,7 @@ def read(source: Source) -> AnnotationSet:
     labelmap = source.given if source.given.is_file() else _found(root, "labelmap.txt")
     if labelmap is None:
         raise UserError(
-            f"{root} has no labelmap.txt, which says which colour means which class, a line each, "
+            f"{root} has no labelmap.txt, which maps colours to classes, a line each, "
             "such as 'road:128,64,128::'; of Pascal VOC itself, use pascal_voc:PATH"
         )
     root = labelmap.parent

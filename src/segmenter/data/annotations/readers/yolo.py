@@ -74,8 +74,8 @@ def _names(source: Source) -> tuple[dict[int, str], dict[str, Any]]:
         lines = [line.strip() for line in read_text(path).splitlines()]
         return _numbered([line for line in lines if line], path), {}
     raise UserError(
-        f"{source.given} has no data.yaml with `names`, and no classes.txt; they say which class "
-        "a number means"
+        f"{source.given} has no data.yaml with `names`, and no classes.txt; they map numbers "
+        "to classes"
     )
 
 
@@ -139,7 +139,7 @@ def _check_label_files(used: dict[Path, Path | None], root: Path) -> None:
     if unused:
         raise UserError(
             f"{len(unused)} label files have no image, such as {unused[0]}; put the images there, "
-            "give their folder with --images FOLDER, or take the label files out"
+            "give their folder with --images FOLDER, or remove the label files"
         )
 
 

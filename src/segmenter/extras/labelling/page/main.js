@@ -293,7 +293,7 @@ async function learnNews() {
 }
 
 function awaitNews() {
-  // A service that does not answer is told of by the changes that wait for it.
+  // A service that does not answer is reported by the changes that wait for it.
   learnNews().catch(() => {}).finally(() => setTimeout(awaitNews, NEWS_MS));
 }
 

@@ -203,12 +203,18 @@ CASES: dict[str, tuple[bytes, str]] = {
         safetensors({"a": f32([4], 0, 16), "b": f32([4], 8, 24)}, bytes(24)),
         "not a safetensors file",
     ),
-    "safetensors: before the start": (safetensors({"a": f32([4], -16, 0)}), "not a safetensors file"),
+    "safetensors: before the start": (
+        safetensors({"a": f32([4], -16, 0)}),
+        "not a safetensors file",
+    ),
     "safetensors: a size that overflows": (
         safetensors({"a": f32([1 << 62, 1 << 62], 0, 0)}),
         "not a safetensors file",
     ),
-    "safetensors: too long a shape": (safetensors({"a": f32([4] * 64, 0, 0)}), "not a safetensors file"),
+    "safetensors: too long a shape": (
+        safetensors({"a": f32([4] * 64, 0, 0)}),
+        "not a safetensors file",
+    ),
     "safetensors: a description of nothing": (
         safetensors({"__metadata__": {"segmenter": "[" * 100_000}}),
         "cannot be read",

@@ -38,14 +38,16 @@ test-gpu: $(READY)
 
 # The oldest libraries that pyproject.toml allows without extras, in an environment of their own.
 FLOOR_TESTS := tests/model --ignore tests/model/test_encoder.py tests/checkpoints/test_model_file.py \
-  tests/inference/test_predictor.py tests/runtimes/test_devices.py tests/training/test_losses.py \
-  tests/training/test_loop.py tests/training/test_step.py tests/training/test_checkpoint.py
+  tests/classes tests/data --ignore tests/data/decoding/test_decode.py tests/drawing tests/evaluation tests/fitting \
+  tests/inference tests/recipe --ignore tests/recipe/test_published.py tests/runtimes/test_devices.py \
+  tests/training/test_losses.py tests/training/test_loop.py tests/training/test_step.py tests/training/test_checkpoint.py
 
 test-floor:
 	$(PYTHON) -m venv build/floor
 	$(PYTHON) tests/floor.py > build/floor.txt
-	build/floor/bin/python -m pip install --quiet --constraint build/floor.txt --editable . beartype hypothesis pytest
-	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 build/floor/bin/python -m pytest $(FLOOR_TESTS)
+	build/floor/bin/python -m pip install --quiet --constraint build/floor.txt --editable . beartype hypothesis pytest pytest-xdist
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 build/floor/bin/python -m pytest --numprocesses logical \
+	  --maxprocesses 8 --dist loadfile $(FLOOR_TESTS)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz_images --seconds 30

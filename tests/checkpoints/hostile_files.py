@@ -193,22 +193,28 @@ CASES: dict[str, tuple[bytes, str]] = {
     "a memo that is not there": (b"\x80\x02h\x07.", "damaged"),
     "no end": (b"\x80\x02}", "damaged"),
     "a zip with one entry often": (overlapping_zip(), "claim more than the whole file"),
-    "safetensors: header too long": (struct.pack("<Q", 1 << 60) + b"{", "no safetensors"),
-    "safetensors: no JSON": (safetensors(b"{" + b"[" * 100_000), "no safetensors"),
+    "safetensors: header too long": (struct.pack("<Q", 1 << 60) + b"{", "not a safetensors file"),
+    "safetensors: no JSON": (safetensors(b"{" + b"[" * 100_000), "not a safetensors file"),
     "safetensors: 1e12 numbers": (
         safetensors({"a": f32([10**6, 10**6], 0, 4 * 10**12)}),
-        "no safetensors",
+        "not a safetensors file",
     ),
     "safetensors: overlap": (
         safetensors({"a": f32([4], 0, 16), "b": f32([4], 8, 24)}, bytes(24)),
-        "no safetensors",
+        "not a safetensors file",
     ),
-    "safetensors: before the start": (safetensors({"a": f32([4], -16, 0)}), "no safetensors"),
+    "safetensors: before the start": (
+        safetensors({"a": f32([4], -16, 0)}),
+        "not a safetensors file",
+    ),
     "safetensors: a size that overflows": (
         safetensors({"a": f32([1 << 62, 1 << 62], 0, 0)}),
-        "no safetensors",
+        "not a safetensors file",
     ),
-    "safetensors: too long a shape": (safetensors({"a": f32([4] * 64, 0, 0)}), "no safetensors"),
+    "safetensors: too long a shape": (
+        safetensors({"a": f32([4] * 64, 0, 0)}),
+        "not a safetensors file",
+    ),
     "safetensors: a description of nothing": (
         safetensors({"__metadata__": {"segmenter": "[" * 100_000}}),
         "cannot be read",

@@ -50,14 +50,6 @@ def test_the_bundled_model_ranks_images(tmp_path: Path, capsys: pytest.CaptureFi
     assert "   2. " in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_the_bundled_model_ranks_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed, name in enumerate("ab"):
-        write_pair(tmp_path / "images" / f"{name}.png", None, seed)
-    assert run("suggest", str(tmp_path), "--model", "street") == 0
-    assert "   2. " in capsys.readouterr().out
-
-
 def test_the_page_shows_the_images_in_their_order(root: Path, tmp_path: Path) -> None:
     model, report, out = (str(tmp_path / name) for name in ("tiny.safetensors", "page", "a.json"))
     assert run("suggest", str(root), "--model", model, "--report", report, "--json", out) == 0

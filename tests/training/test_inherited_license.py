@@ -56,6 +56,13 @@ def test_a_run_from_the_encoder_has_its_architecture_and_origin() -> None:
     assert spec.provenance == BUNDLED_ENCODERS["dinov2-small"].provenance
 
 
+def test_a_run_from_a_model_names_it_before_what_it_says_of_its_origin(tmp_path: Path) -> None:
+    start = make_spec().model_copy(update={"provenance": "Trained on fields."})
+    recipe = make_recipe(tmp_path, model={"weights": "models/fields.safetensors"})
+    spec = build_spec(recipe, make_classes(3), start)
+    assert spec.provenance == "Started from fields.safetensors: Trained on fields."
+
+
 def test_a_run_from_a_model_with_terms_says_them_in_one_line(tmp_path: Path, aunts: str) -> None:
     assert terms_of_model(make_recipe(tmp_path, model={"weights": aunts})) == (
         f"licence: this run starts from {aunts!r}, so its model is under these terms: {TERMS}"

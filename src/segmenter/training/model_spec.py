@@ -1,5 +1,6 @@
 """Build the `ModelSpec` that a recipe describes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,9 @@ def _provenance(given: ModelRecipe, start: ModelSpec | None) -> str:
     """Return where the starting weights come from; empty if it is not known."""
     if given.weights in BUNDLED_ENCODERS:
         return BUNDLED_ENCODERS[given.weights].provenance
-    return start.provenance if start else ""
+    if start is None or given.weights is None or not start.provenance:
+        return ""
+    return f"Started from {Path(given.weights).name}: {start.provenance}"
 
 
 def _protocol(recipe: Recipe) -> EvaluationProtocol:

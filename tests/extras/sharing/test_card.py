@@ -38,8 +38,8 @@ def test_a_card_says_what_was_measured_and_on_what() -> None:
     }
     for line in (
         "| mIoU | mean accuracy | pixel accuracy |",
-        "| 0.5000 | 0.6250 | 0.7500 |",
-        "| class-0 | 0.2500 |",
+        "| 50.00 % | 62.50 % | 75.00 % |",
+        "| class-0 | 25.00 % |",
         "| class-2 | - |",
         "12.3 million parameters",
     ):

@@ -94,8 +94,10 @@ def _shorten(text: str) -> str:
 
 
 def _score(spec: ModelSpec) -> str:
-    """Such as `0.6813 camvid-test`."""
+    """Return the mIoU of each set, such as `68.13 % camvid-test`."""
     found = [
-        f"{each.overall['miou']:.4f} {each.on}" for each in measured(spec) if "miou" in each.overall
+        f"{100 * each.overall['miou']:.2f} % {each.on}"
+        for each in measured(spec)
+        if "miou" in each.overall
     ]
     return ", ".join(found) or "-"

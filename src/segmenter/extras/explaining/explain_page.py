@@ -85,12 +85,7 @@ def write_explanation(
     tokens = _uncovered(token_colors(predictor.model, pixels), predictor, pixels, small.shape[:2])
     folder.write("tokens.png", label_png(tokens))
     view = _View(predictor, pixels, patch, small, _resized(image, pixels.shape[2:], _HEAD_SIDE))
-    layers = []
-    for part, number, maps in all_attention_maps(predictor.model, pixels):
-        layer = _write_layer(view, f"{part}-{number + 1}", maps, class_index, folder)
-        if layer is not None:
-            layers.append(layer._replace(name=f"{part} block {number + 1}".capitalize()))
-        on_block()
+    layers = _write_layers(view, class_index, folder, on_block)
     remark = _remark(origin.class_name, labels, classes)
     page = render_page(
         "segmenter.extras.explaining",
@@ -121,6 +116,19 @@ class _View(NamedTuple):
     image: UInt8[ndarray, "height width 3"]
     small_image: UInt8[ndarray, "small_height small_width 3"]
     """For single heads."""
+
+
+def _write_layers(
+    view: _View, class_index: int | None, folder: OutputFolder, on_block: Callable[[], object]
+) -> list[_Layer]:
+    """Write the pictures of all blocks, and return what the page shows of each."""
+    layers = []
+    for part, number, maps in all_attention_maps(view.predictor.model, view.pixels):
+        layer = _write_layer(view, f"{part}-{number + 1}", maps, class_index, folder)
+        if layer is not None:
+            layers.append(layer._replace(name=f"{part} block {number + 1}".capitalize()))
+        on_block()
+    return layers
 
 
 def _write_layer(

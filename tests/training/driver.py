@@ -44,7 +44,8 @@ def main() -> None:
         step = positions[0] // recipe.batch_size + 1
         steps_done.append(step)
         if rank == given.rank and step == given.nan:
-            batch.images.data = torch.full(batch.images.shape, float("nan"))
+            for seen in (batch.images, batch.strong):
+                seen.data = torch.full(seen.shape, float("nan"))
         if rank == given.rank and step == given.at:
             os.kill(os.getppid() if given.to_parent else os.getpid(), given.send)
         result = train_step(model, optimizer, batch, recipe, loss, *others)

@@ -153,6 +153,7 @@ def test_bands_that_are_not_there_are_refused(
     assert message in refused(capsys, "train", str(band_set / "tiny.yaml"), *arguments)
 
 
+@pytest.mark.slow
 def test_fit_and_suggest_use_all_bands(
     band_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

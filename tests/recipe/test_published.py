@@ -311,6 +311,7 @@ def test_a_published_recipe_trains_on_its_data_set(
     assert (tmp_path / "runs" / name / "last.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_published_eomt_trains_and_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,5 +65,5 @@ def test_without_a_run_the_folder_to_resume_is_the_first() -> None:
 
 def test_a_file_in_the_place_of_all_runs_is_one_line() -> None:
     RUNS.write_text("no folder")
-    with pytest.raises(UserError, match=r"runs/tiny cannot be made: .*; give --out"):
+    with pytest.raises(UserError, match=r"runs/tiny cannot be created: .*; give --out"):
         claim_folder("tiny")

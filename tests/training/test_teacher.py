@@ -283,7 +283,7 @@ def test_two_processes_and_two_parts_move_their_teacher_as_one_does(
 @pytest.mark.parametrize(
     ("teacher", "problem"),
     [
-        ({"model": "average"}, "set ema_decay"),
+        ({"model": "average"}, "needs ema_decay"),
         ({"model": "x", "targets": "labels"}, "name their folder as loss.teacher.unlabelled"),
         ({"model": "x", "strong": True}, "name their folder as loss.teacher.unlabelled"),
         (

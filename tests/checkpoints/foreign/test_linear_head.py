@@ -145,6 +145,7 @@ def test_logits_equal_those_of_dinov3(tmp_path: Path, start: str) -> None:
     assert model.spec.license.startswith("DINOv3 License")
 
 
+@pytest.mark.slow
 def test_a_converted_head_labels_alike_in_every_runtime(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -208,6 +208,7 @@ def test_outputs_equal_those_of_its_forward_pass(
     assert len(labels.unique()) > 1
 
 
+@pytest.mark.slow
 def test_a_converted_model_labels_alike_in_every_runtime(
     tmp_path: Path, decoder: dict[str, Tensor], base: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from segmenter.recipe import Recipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.training import loop
 from segmenter.training.losses import Loss
+from segmenter.training.signals import Stopped
 from segmenter.training.step import train_step
 from tests.helpers.models import make_spec
 
@@ -72,6 +73,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
         return train_step(*arguments)
 
     monkeypatch.setattr(loop, "train_step", step_then_signal)
+
+
+def run_with_a_stop(
+    recipe: Recipe, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stop a run by a signal during the given update, and resume it."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(Stopped):
+            run_training(recipe, folder, "cpu")
+    run_training(recipe, folder, "cpu", resume=True)
 
 
 def batch_of(images: torch.Tensor, labels: torch.Tensor) -> Batch:

@@ -25,7 +25,14 @@ from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.paths import REPOSITORY
-from tests.helpers.runs import EVERYTHING_RANDOM, equal, make_recipe, run_training, stop_after
+from tests.helpers.runs import (
+    EVERYTHING_RANDOM,
+    equal,
+    make_recipe,
+    run_training,
+    run_with_a_stop,
+    stop_after,
+)
 from tests.training.driver import read_trace
 
 NO_SCORES = {"data": {"val": None}}
@@ -254,11 +261,7 @@ def test_an_unreadable_image_is_replaced_the_same_way_on_resume(
     assert capsys.readouterr().err.count("another image takes its place") == 1
     found = json.loads((data_set / "unbroken/unreadable.jsonl").read_text())
     assert found["image"].endswith("photo-2.png")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(Stopped):
-            run_training(recipe, data_set / "broken", "cpu", resume=False)
-    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    run_with_a_stop(recipe, data_set / "broken", 2, monkeypatch)
     assert capsys.readouterr().err.count("another image takes its place") == 1
     assert equal(data_set / "unbroken", data_set / "broken")
 

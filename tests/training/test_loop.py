@@ -24,6 +24,7 @@ from tests.helpers.runs import (
     log,
     make_recipe,
     run_training,
+    run_with_a_stop,
     stop_after,
 )
 
@@ -107,11 +108,7 @@ def test_statistics_and_masks_of_later_decoders_resume_to_the_bit(
     changes = {"model": {"decoder": decoder}, "data": {"val": None}, "loss": FEW_POINTS}
     recipe = make_recipe(data_set, **changes, ema_decay=0.9)
     run_training(recipe, data_set / "unbroken", "cpu", resume=False)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            run_training(recipe, data_set / "broken", "cpu", resume=False)
-    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    run_with_a_stop(recipe, data_set / "broken", 3, monkeypatch)
     assert equal(data_set / "unbroken", data_set / "broken")
 
 

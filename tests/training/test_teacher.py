@@ -16,7 +16,6 @@ from segmenter.model import Segmenter
 from segmenter.recipe.loss import TeacherRecipe
 from segmenter.training.ema import WeightAverage
 from segmenter.training.parallel import Outputs
-from segmenter.training.signals import Stopped
 from segmenter.training.teacher import Teacher
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
@@ -27,7 +26,7 @@ from tests.helpers.runs import (
     log,
     make_recipe,
     run_training,
-    stop_after,
+    run_with_a_stop,
     weights,
 )
 from tests.helpers.trajectories import assert_same_trajectory, drive, trace
@@ -190,11 +189,7 @@ def test_a_taught_run_that_is_stopped_and_goes_on_equals_an_unbroken_one(
         data_set, **EVERYTHING_RANDOM, loss={"teacher": taught | {"tokens": 1.0}}, **QUIET
     )
     run_training(recipe, data_set / "unbroken", "cpu")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            run_training(recipe, data_set / "broken", "cpu")
-    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    run_with_a_stop(recipe, data_set / "broken", 3, monkeypatch)
     assert equal(data_set / "unbroken", data_set / "broken")
     untaught = make_recipe(data_set, **EVERYTHING_RANDOM, **QUIET)
     run_training(untaught, data_set / "untaught", "cpu")
@@ -234,11 +229,7 @@ def test_a_run_with_a_moving_teacher_that_is_stopped_equals_an_unbroken_one(
     changes = EVERYTHING_RANDOM | {"model": {"drop_path": 0.3, "decoder": decoder}}
     recipe = make_recipe(data_set, **changes, loss={"teacher": moving(taught)}, **QUIET)
     run_training(recipe, data_set / "unbroken", "cpu")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        with pytest.raises(Stopped):
-            run_training(recipe, data_set / "broken", "cpu")
-    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    run_with_a_stop(recipe, data_set / "broken", 3, monkeypatch)
     assert equal(data_set / "unbroken", data_set / "broken")
     weak = make_recipe(
         data_set, **changes, loss={"teacher": moving(taught) | {"strong": False}}, **QUIET

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, Integer
+from jaxtyping import Float, Float32, Float64, Int64, Integer, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -247,8 +247,19 @@ def balanced_weights(
     """
     weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     of_classes = np.bincount(labels, weights, minlength=num_classes)
-    factors = np.where(of_classes > 0, of_classes, 1.0) ** -balance
-    return weights * factors[labels]
+    return weights * class_factors(of_classes, balance)[labels]
+
+
+def class_factors(
+    pixels: Shaped[ndarray, " classes"], balance: float
+) -> Float64[ndarray, " classes"]:
+    """Return the weight of a pixel of each class, 1 for a class without pixels.
+
+    Args:
+        pixels: Number or total weight of the pixels of each class.
+        balance: As `balanced_weights` takes it.
+    """
+    return np.where(pixels > 0, pixels, 1.0) ** -balance
 
 
 @dataclass(frozen=True)

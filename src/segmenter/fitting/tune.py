@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
@@ -17,6 +16,7 @@ from segmenter.data.folder import Item
 from segmenter.data.loading import make_loader
 from segmenter.data.unreadable import Unreadable
 from segmenter.errors import UserError
+from segmenter.fitting.classifier import class_factors
 from segmenter.fitting.left_out import BALANCE
 from segmenter.model import Segmenter
 from segmenter.recipe import Recipe
@@ -106,7 +106,7 @@ def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " clas
         precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
     frozen = int(model.spec.encoder.depth * _FROZEN)
     schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
-    weights = np.maximum(pixel_counts, 1.0) ** -BALANCE
+    weights = class_factors(pixel_counts, BALANCE)
     weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
     loss = {"class_weights": tuple(weights.tolist())}
     return recipe.model_copy(

@@ -45,6 +45,19 @@ def test_the_cache_gives_back_what_was_made_once(empty_cache: Path) -> None:
     assert empty_cache.stat().st_mode & 0o077 == 0
 
 
+def test_a_full_folder_loses_the_entries_used_longest_ago_and_nothing_else(
+    empty_cache: Path,
+) -> None:
+    for number, key in enumerate("abc"):
+        keep(key, bytes(100))
+        os.utime(entry_path(key), (number, number))
+    (empty_cache / "other").write_bytes(bytes(1000))
+    keep("a", AGAIN)  # used, so that b is the one used longest ago
+    keep("d", bytes(100), max_folder=600)
+    left = {each.name for each in empty_cache.iterdir()}
+    assert left == {"other", *(entry_path(key).name for key in "acd")}
+
+
 def becomes(content: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     return lambda entry: entry.write_bytes(content(entry.read_bytes()))
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from segmenter.errors import UserError
-from segmenter.files.cache import entry_path, shrink
 from segmenter.fitting.classifier import Classifier
 from segmenter.fitting.fitted_model import with_classifier
 from segmenter.fitting.propose import label_pixels, propose
@@ -135,16 +134,3 @@ def test_an_image_that_changes_while_it_is_read_is_named(
     monkeypatch.setattr("segmenter.fitting.tokens.decode_image", replaced_meanwhile)
     with pytest.raises(UserError, match=r"image\.png was changed while it was read; try again"):
         make_store(tmp_path / "kept").read(image)
-
-
-def test_the_entries_used_longest_ago_go_first(tmp_path: Path) -> None:
-    import os
-
-    for number, key in enumerate("abc"):
-        entry = entry_path(key, lambda: tmp_path)
-        entry.write_bytes(bytes(100))
-        os.utime(entry, (number, number))
-    (tmp_path / "other").write_bytes(bytes(100))
-    shrink(lambda: tmp_path, 250)
-    left = {each.name for each in tmp_path.iterdir()}
-    assert left == {"other", *(entry_path(key, lambda: tmp_path).name for key in "bc")}

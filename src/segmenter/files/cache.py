@@ -3,7 +3,8 @@
 Each entry begins with the SHA-256 of its key, and of key and content together: what is damaged, or
 was put under another key, is made anew. Nothing is read or written where others could write, and
 nothing but regular files of a bounded size.
-Entries are written aside and renamed, so that processes can share the folder.
+Entries are written aside and renamed, so that processes can share the folder. The folder has a
+bounded size: the entries that were used longest ago go first.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ _ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 MAX_CONTENT = (1 << 31) + (1 << 26)
 """Bytes of the largest content: a graph has at most 2 GiB."""
+MAX_FOLDER = 8 << 30
+"""Bytes that all graphs may have together."""
 
 Opened = TypeVar("Opened")
 log = logging.getLogger("segmenter.cache")
@@ -58,6 +61,7 @@ def cached(
     *,
     max_bytes: int = MAX_CONTENT,
     folder: Callable[[], Path] = cache_folder,
+    max_folder: int = MAX_FOLDER,
 ) -> Opened:
     """Return `use(content)` for the bytes kept under a key, or for those just made, which are kept.
 
@@ -70,6 +74,7 @@ def cached(
         use: Called with the bytes; of kept ones, whatever it raises means that they are useless.
         max_bytes: No entry is larger.
         folder: Gives the folder of the entries.
+        max_folder: Bytes that all entries may have together; those used longest ago are deleted.
     """
     try:
         kept = _read(key, max_bytes, folder)
@@ -77,6 +82,7 @@ def cached(
         _say(str(reason))
     else:
         if kept is not None:
+            _mark(key, folder)
             try:
                 return use(kept)
             except Exception:  # libraries raise what they like on bytes that are not a graph
@@ -84,6 +90,7 @@ def cached(
     made = make()
     try:
         _write(key, made, folder)
+        _shrink(folder, max_folder)
     except _UnfitError as reason:  # costs time at the next start only
         _say(str(reason))
     return use(made)
@@ -195,8 +202,8 @@ def _write(key: str, content: bytes, folder: Callable[[], Path]) -> None:
         raise _UnfitError(f"nothing is kept for the next start: {error}") from None
 
 
-def shrink(folder: Callable[[], Path], max_bytes: int) -> None:
-    """Delete the entries of a folder that were written or marked longest ago, until the rest fits.
+def _shrink(folder: Callable[[], Path], max_bytes: int) -> None:
+    """Delete the entries of a folder that were used longest ago, until the rest fits.
 
     Nothing but entries is deleted; what cannot be is left.
 
@@ -218,7 +225,7 @@ def shrink(folder: Callable[[], Path], max_bytes: int) -> None:
             total -= facts.st_size
 
 
-def mark(key: str, folder: Callable[[], Path]) -> None:
-    """Note that an entry was used now, so that `shrink` spares it."""
+def _mark(key: str, folder: Callable[[], Path]) -> None:
+    """Note that an entry was used now, so that `_shrink` spares it."""
     with contextlib.suppress(OSError, RuntimeError):
         os.utime(entry_path(key, folder))

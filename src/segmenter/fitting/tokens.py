@@ -21,7 +21,7 @@ from torch import Tensor
 
 from segmenter.data.decoding.decode import decode_image
 from segmenter.errors import UserError
-from segmenter.files.cache import cached, mark, shrink, token_folder
+from segmenter.files.cache import cached, token_folder
 from segmenter.inference.image_inputs import read_input
 from segmenter.inference.interpolation import AxisMap
 from segmenter.inference.row_bands import patch_axes, patch_features
@@ -127,16 +127,14 @@ class TokenStore:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         key = json.dumps([self._key, content])
         with self._lock:
-            found = cached(
+            return cached(
                 key,
                 lambda: _to_bytes(self.compute(self._decode(path, content))),
                 self._from_bytes,
                 max_bytes=_MAX_ENTRY,
                 folder=self._folder,
+                max_folder=self._max_bytes,
             )
-            mark(key, self._folder)
-            shrink(self._folder, self._max_bytes)
-        return found
 
     def compute(self, image: Shaped[ndarray, "height width *channels"]) -> ImageTokens:
         """Return the tokens of an image in memory; nothing is kept.

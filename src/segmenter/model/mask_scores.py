@@ -29,6 +29,16 @@ class MaskScores(NamedTuple):
     size: tuple[int, int]
     """Rows and columns of scores, to which masks are resized before the sigmoid."""
 
+    @classmethod
+    def from_logits(
+        cls,
+        classes: Float[Tensor, "batch queries classes_and_none"],
+        masks: Float[Tensor, "batch queries mask_rows mask_columns"],
+        size: tuple[int, int],
+    ) -> "MaskScores":
+        """Return them from the class logits, "no object" last, and the mask logits of queries."""
+        return cls(masks, classes.softmax(dim=-1)[..., :-1], size)
+
     def log_scores(self) -> Float[Tensor, "batch classes rows columns"]:
         """Return the logarithms of the scores at all rows and columns."""
         masks = F.interpolate(self.masks, self.size, mode="bilinear", align_corners=False)

@@ -12,7 +12,7 @@ from jaxtyping import Int32
 from numpy import ndarray
 
 from segmenter.classes import Classes
-from segmenter.data.maps.raster_files import import_rasterio, open_raster, reading
+from segmenter.data.maps.raster_files import crs_hint, import_rasterio, open_raster, reading
 from segmenter.data.maps.sources import VECTOR_SUFFIXES
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -320,10 +320,7 @@ def _projecting(labels: object, image: object) -> Iterator[None]:
 
 def _check_crs(file: Any) -> None:
     if file.crs is None:
-        hint = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
-        if file.gcps[0]:
-            hint = "it has ground control points: warp it with `gdalwarp` first"
-        raise UserError(f"{file.name} has no coordinate reference system; {hint}")
+        raise UserError(f"{file.name} has no coordinate reference system; {crs_hint(file)}")
 
 
 def _check_overlap(image: Any, mask: Any) -> None:

@@ -26,6 +26,7 @@ from segmenter.data.maps.labels import (
 )
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import (
+    ASSIGN_CRS,
     bounded_cache,
     import_rasterio,
     open_raster,
@@ -244,7 +245,7 @@ def _find_windows(
                 if (image.crs is None) != (grid.crs is None):
                     raise UserError(
                         f"{each.image} and {maps[0].image}: one has a coordinate reference system, "
-                        "one has none; assign it, for example with `gdal_edit -a_srs EPSG:32633`"
+                        f"one has none; {ASSIGN_CRS}"
                     )
                 before, values = len(found), MapBands(image, bands)
                 for window in grid.windows(image, number, options.tile):

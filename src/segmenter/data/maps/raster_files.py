@@ -9,6 +9,9 @@ from typing import Any
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 
+ASSIGN_CRS = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
+"""What helps a raster without a coordinate reference system."""
+
 
 def import_rasterio() -> Any:
     """Return the library for GeoTIFFs.
@@ -36,6 +39,13 @@ def open_raster(path: Path) -> Any:
     """
     with reading(path):
         return import_rasterio().open(path, driver="GTiff")
+
+
+def crs_hint(raster: Any) -> str:
+    """Return what to do with an open raster that has no coordinate reference system."""
+    if raster.gcps[0]:
+        return "it has ground control points: warp it with `gdalwarp` first"
+    return ASSIGN_CRS
 
 
 @contextlib.contextmanager

@@ -80,8 +80,8 @@ class EoMT(JoinedQueries):
         return prediction.masks.shape[2] // per_patch, prediction.masks.shape[3] // per_patch
 
     def _mask_scores(self, prediction: QueryPrediction, grid: Grid) -> MaskScores:
-        shares = prediction.classes.softmax(dim=-1)[..., :-1]
-        return MaskScores(prediction.masks, shares, (grid[0] * self.cells, grid[1] * self.cells))
+        size = grid[0] * self.cells, grid[1] * self.cells
+        return MaskScores.from_logits(prediction.classes, prediction.masks, size)
 
     def _logits(self, scores: MaskScores) -> Float[Tensor, "batch classes rows columns"]:
         logits = scores.log_scores()

@@ -49,8 +49,7 @@ class MaskHead(nn.Module):
     ) -> MaskScores:
         """Return masks and the shares of classes, which scores are summed from."""
         classes, masks = self(queries, patches, grid)
-        shares = classes.softmax(dim=-1)[..., :-1]
-        return MaskScores(masks, shares, (grid[0] * self.cells, grid[1] * self.cells))
+        return MaskScores.from_logits(classes, masks, (grid[0] * self.cells, grid[1] * self.cells))
 
 
 def mask_embedding(dim: int) -> nn.Sequential:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from segmenter.data.maps.raster_files import crs_hint
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 
@@ -67,8 +68,7 @@ def place_of(file: Any, name: str) -> Place:
         UserError: If it has no coordinate reference system, or no transform.
     """
     if file.crs is None or not (file.crs.is_projected or file.crs.is_geographic):
-        hint = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
-        if file.gcps[0]:
-            hint = "it has ground control points: warp it with `gdalwarp` first"
-        raise UserError(f"{name} has no coordinate reference system, which polygons need; {hint}")
+        raise UserError(
+            f"{name} has no coordinate reference system, which polygons need; {crs_hint(file)}"
+        )
     return Place(file.crs, file.transform, (file.height, file.width))

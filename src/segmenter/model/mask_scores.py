@@ -8,6 +8,7 @@ Masks m have a few rows and columns for each patch, and shares p none, so both t
 smaller than the scores at all pixels. Inference keeps them, and sums some rows at a time.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 LEAST_SCORE = 1e-30
 """Smallest score, so that its logarithm is finite."""
+_LEAST_LOG = math.log(LEAST_SCORE)
 
 
 class MaskScores(NamedTuple):
@@ -40,11 +42,17 @@ class MaskScores(NamedTuple):
         return cls(masks, classes.softmax(dim=-1)[..., :-1], size)
 
     def log_scores(self) -> Float[Tensor, "batch classes rows columns"]:
-        """Return the logarithms of the scores at all rows and columns."""
+        """Return the logarithms of the scores at all rows and columns.
+
+        Scores are summed relative to the largest sigmoid of a pixel, whose own logarithm is added:
+        the sigmoid of ONNX Runtime is 0 from -18 downwards, while its softplus is exact.
+        """
         masks = F.interpolate(self.masks, self.size, mode="bilinear", align_corners=False)
-        scores = self.shares.transpose(1, 2) @ masks.sigmoid().flatten(2)
-        scores = scores.unflatten(2, masks.shape[2:])
-        return scores.float().clamp(min=LEAST_SCORE).log().to(scores.dtype)
+        logs = -F.softplus(-masks.float())
+        largest = logs.amax(dim=1, keepdim=True)
+        scores = self.shares.float().transpose(1, 2) @ (logs - largest).exp().flatten(2)
+        logs = scores.unflatten(2, masks.shape[2:]).clamp(min=LEAST_SCORE).log() + largest
+        return logs.clamp(min=_LEAST_LOG).to(masks.dtype)
 
     def packed(self) -> Float[Tensor, "batch queries numbers"]:
         """Return masks and shares as one tensor, as a graph with one output has to."""

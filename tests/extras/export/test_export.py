@@ -337,6 +337,18 @@ def test_graphs_of_later_decoders_agree_with_torch(decoder: str) -> None:
 
 
 @pytest.mark.slow
+def test_graphs_agree_where_masks_are_as_far_from_zero_as_in_a_trained_model() -> None:
+    model = Segmenter(make_spec(5, decoder="eomt")).eval()
+    with torch.no_grad():
+        for layer in (model.decoder.classify, model.decoder.embed[-1]):
+            layer.weight.mul_(50)
+    facts = ExportFacts(spec=model.spec)
+    graph = add_facts(to_onnx(model), facts)
+    assert check_parity(model, facts, onnx_session(graph, CPU), "onnxruntime").passed
+    assert check_parity(model, facts, compile_graph(graph, None, "float32"), "openvino").passed
+
+
+@pytest.mark.slow
 def test_a_graph_of_eva02_agrees_with_torch() -> None:
     rotary = {"position": "both", "rotary_grid": (16, 16), "rotary_temperature": 10000.0}
     spec = make_spec(5, mlp="swiglu", mlp_norm=True, table_grid=(16, 16), **rotary)

@@ -131,6 +131,25 @@ def test_labels_agree_with_pythons_and_so_do_shares_and_outlines(
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+def test_a_model_that_classifies_masks_labels_as_in_python(
+    browser: Any, image_file: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = Segmenter(make_spec(decoder="eomt")).eval()
+    with torch.no_grad():
+        for layer in (model.decoder.classify, model.decoder.embed[-1]):
+            layer.weight.mul_(50)  # so that classes and masks differ as a trained model's do
+    site, page = export_page(model, tmp_path), browser.new_page()
+    with static_server(site) as address:
+        page.goto(address)
+        ready(page)
+        found = label(page, image_file, tmp_path)
+        page.close()
+    expected = Predictor(model)(np.array(Image.open(image_file)))
+    assert len(np.unique(expected)) > 1
+    assert (found == expected).mean() >= 0.99
+
+
 def test_confidence_is_shown_and_attention_is_not_offered(page: Any, image_file: Path) -> None:
     page.set_input_files("#file", image_file)
     page.locator("#status", has_text="pixels").wait_for()

@@ -13,7 +13,7 @@ from segmenter.data.published import SETS
 from segmenter.data.published.open_data import split_name
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.model.architectures import HALF, IMAGENET, IMAGENET_ROUNDED
-from segmenter.model.decoders import EoMTSpec
+from segmenter.model.decoders import EoMTSpec, PlainMaskDecoderSpec
 from segmenter.model.protocol import published_protocol
 from segmenter.recipe import Recipe, make_recipe, packaged_recipes, read_recipe
 from segmenter.recipe.loss import QueryLossRecipe
@@ -93,6 +93,7 @@ LIGHTLY_TRAIN = {
     "coco-stuff-eomt-l-dinov3-patch32": by_lightly_train("large", "51.2", "coco_stuff"),
 }
 EOMT = TUE_MPS | LIGHTLY_TRAIN
+PMT = {"ade20k-pmt-l-dinov3": Published("large_patch16_dinov3", "pmt", ("58.5", DASH))}
 ALL = PADDLESEG | PAPER | DISTILLED
 OF_THE_PAPER = sorted(PAPER | DISTILLED)
 
@@ -124,7 +125,7 @@ def spec_of(name: str) -> ModelSpec:
 def test_every_published_system_has_a_recipe() -> None:
     of_the_bundled = {"street", "street-class-tokens", "street-linear", "street-tiny"}
     ours = {"finetune", "finetune-unlabelled"} | of_the_bundled
-    assert set(packaged_recipes()) == set(ALL | EOMT) | ours
+    assert set(packaged_recipes()) == set(ALL | EOMT | PMT) | ours
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -170,9 +171,9 @@ def test_the_model_is_the_published_one(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", EOMT)
-def test_an_eomt_has_the_published_settings(name: str) -> None:
-    recipe, spec, published = recipe_of(name), spec_of(name), EOMT[name]
+@pytest.mark.parametrize("name", EOMT | PMT)
+def test_an_eomt_or_pmt_has_the_published_settings(name: str) -> None:
+    recipe, spec, published = recipe_of(name), spec_of(name), (EOMT | PMT)[name]
     head = [line for line in packaged_recipes()[name].read_text().splitlines() if line[0] == "#"]
     assert head[0] == f"# segmenter train {name} --device cuda"
     assert f"# Published mIoU: {published.mious[0]} (single scale). Not measured here." in head
@@ -185,7 +186,11 @@ def test_an_eomt_has_the_published_settings(name: str) -> None:
     is_of_lightly = name in LIGHTLY_TRAIN
     queries = 200 if is_of_lightly and published.data_set != "ade20k" else 100
     blocks = 4 if "-l" in name else 3
-    assert spec.decoder == EoMTSpec(queries=queries, blocks=blocks, doublings=2, cells=patch)
+    if name in PMT:
+        expected = PlainMaskDecoderSpec(queries=100, blocks=6, features=4, doublings=2, cells=16)
+        assert (spec.decoder, recipe.optimizer.frozen_blocks) == (expected, "all")
+    else:
+        assert spec.decoder == EoMTSpec(queries=queries, blocks=blocks, doublings=2, cells=patch)
     assert spec.normalization == IMAGENET
     assert recipe.loss.queries == QueryLossRecipe(ignored_pixels="negative")
     assert recipe.schedule.steps == steps_of_eomt(name, published.data_set)
@@ -224,7 +229,7 @@ def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
     assert with_classifier / 1e6 == pytest.approx(ALL[name].millions, rel=0.03)
 
 
-@pytest.mark.parametrize("name", sorted(ALL | EOMT))
+@pytest.mark.parametrize("name", sorted(ALL | EOMT | PMT))
 def test_timm_has_the_weights(name: str) -> None:
     timm = pytest.importorskip("timm")
     weights = recipe_of(name).model.weights or ""
@@ -312,21 +317,26 @@ def test_a_published_recipe_trains_on_its_data_set(
 
 
 @pytest.mark.slow
-def test_a_published_eomt_trains_and_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["cityscapes-eomt-l", "ade20k-pmt-l-dinov3"])
+def test_a_published_eomt_or_pmt_trains_and_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_tree("cityscapes", Path("data/cityscapes"), values=[7, 8, 11])
+    root = recipe_of(name).data.root
+    data_set, _, folder = root.partition(":")
+    write_tree(data_set, Path(folder), values=[7, 8, 11])
     tiny = "--model.weights null --model.encoder vit_tiny_patch16_224 --model.encoder_depth 2"
     tiny += " --model.decoder.blocks 1 --model.position_grid 2 --augment.crop_size 32"
     tiny += " --model.decoder.queries 20 --loss.queries.points 50 --precision float32"
+    tiny += " --model.decoder.features 2" if "pmt" in name else ""
     sizes = "--protocol.short_side 32 --protocol.window 32 --protocol.stride 32"
     few = "--schedule.steps 6 --schedule.warmup_steps 1 --schedule.encoder_warmup_steps 2"
     few += " --batch_size 2 --workers 0"
-    assert run("train", "cityscapes-eomt-l", *f"{tiny} {sizes} {few}".split()) == 0
-    model = "runs/cityscapes-eomt-l/last.safetensors"
-    assert run("evaluate", model, "cityscapes:data/cityscapes") == 0
-    assert run("predict", "data/cityscapes/leftImg8bit/val", "--model", model, "--out", "out") == 0
+    assert run("train", name, *f"{tiny} {sizes} {few}".split()) == 0
+    model = f"runs/{name}/last.safetensors"
+    assert run("evaluate", model, root) == 0
+    images = f"{folder}/leftImg8bit/val" if data_set == "cityscapes" else f"{folder}/images"
+    assert run("predict", images, "--model", model, "--out", "out") == 0
     assert run("export", model, "model.onnx") == 0
 
 

@@ -68,9 +68,11 @@ def scores(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["mask", "joined-class-tokens", "eomt"])
+@pytest.mark.parametrize("decoder", ["mask", "joined-class-tokens", "eomt", "pmt"])
 def test_one_process_two_and_two_parts_follow_one_trajectory(root: Path, decoder: str) -> None:
-    settings = {"dim": 64} if decoder == "mask" else {"blocks": 2}
+    settings = {"mask": {"dim": 64}, "pmt": {"blocks": 2, "features": 2}}.get(
+        decoder, {"blocks": 2}
+    )
     model = {**RANDOM["model"], "decoder": {"kind": decoder, **settings}}
     long = RANDOM | {"model": model, "schedule": {"steps": 20}, "evaluate_every": 10}
     long |= {"loss": {"queries": {"points": 500}}}

@@ -10,14 +10,14 @@ from torch import Tensor
 
 import segmenter
 from segmenter.classes import Classes
-from segmenter.model import Segmenter
 from segmenter.model.decoders.decoder import QueryPrediction
-from segmenter.model.decoders.eomt import EoMT, mask_probabilities
+from segmenter.model.decoders.eomt import EoMT
+from segmenter.model.decoders.mask_annealing import MaskAnnealing, mask_probabilities
 from segmenter.recipe.loss import QueryLossRecipe
 from segmenter.training.parallel import DistributedModel, Outputs
 from segmenter.training.query_loss import QueryLoss
 from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, write_folder
-from tests.helpers.models import make_classes, make_spec
+from tests.helpers.models import make_classes
 from tests.helpers.runs import make_recipe, run_training
 
 IGNORE = 255
@@ -115,7 +115,7 @@ def test_a_training_step_is_that_of_transformers(tmp_path: Path, progress: float
     ours = segmenter.load(folder).requires_grad_().train()
     assert isinstance(ours.decoder, EoMT)
     ours.decoder.before_step(progress)
-    theirs.attn_mask_probs.copy_(torch.tensor(ours.decoder.mask_probabilities))
+    theirs.attn_mask_probs.copy_(torch.tensor(ours.decoder.annealing.probabilities))
     draws = torch.rand(2, 12)  # as transformers draws them, in each block anew
     ours.decoder.before_pass(lambda count: draws.repeat(1, count // 12))
 
@@ -251,13 +251,12 @@ def test_masks_are_annealed_in_the_steps_of_the_published_runs() -> None:
 
 
 def test_a_masked_query_sees_its_patches_and_all_other_tokens() -> None:
-    decoder = Segmenter(make_spec(decoder="eomt")).decoder
-    assert isinstance(decoder, EoMT)
+    annealing = MaskAnnealing(5, 1)
     masks = torch.full((1, 5, 4, 8), -1.0)
     masks[:, :, :2] = 1  # of 2 x 4 patches, the first row
-    assert decoder.mask_bias(masks, (2, 4), 14, 0) is None
-    decoder.is_masked = [torch.tensor([[True, False, True, False, False]])]
-    bias = decoder.mask_bias(masks, (2, 4), 14, 0)
+    assert annealing.bias(masks, (2, 4), 14, 0, 1) is None
+    annealing.is_masked = [torch.tensor([[True, False, True, False, False]])]
+    bias = annealing.bias(masks, (2, 4), 14, 0, 1)
     assert bias is not None
     hidden = (bias[0, 0] < 0).nonzero().tolist()
     assert hidden == [[row, column] for row in (9, 11) for column in range(5, 9)]

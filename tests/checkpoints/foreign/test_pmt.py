@@ -74,7 +74,7 @@ def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
 
 
 class Reference:
-    """`PMT.forward` at the end of training, without masked attention."""
+    """`PMT.forward`; at the end of training there is no masked attention."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
@@ -98,7 +98,13 @@ class Reference:
         feature = feature + self.linear(f"lateral_projections.{level}.2", hidden)
         return feature * self.tensors[f"network.decoder.scalers.{level}"]
 
-    def block(self, index: int, tokens: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def block(
+        self,
+        index: int,
+        tokens: Tensor,
+        rope: tuple[Tensor, Tensor],
+        visible: Tensor | None = None,
+    ) -> Tensor:
         start = f"blocks.{index}."
         normed = self.norm(f"{start}norm1", tokens)
         query, key, value = (
@@ -107,20 +113,31 @@ class Reference:
             .transpose(1, 2)
             for kind in "qkv"
         )
-        attended = F.scaled_dot_product_attention(turned(query, rope), turned(key, rope), value)
+        attended = F.scaled_dot_product_attention(
+            turned(query, rope), turned(key, rope), value, attn_mask=visible
+        )
         attended = self.linear(f"{start}attention.o_proj", attended.transpose(1, 2).flatten(2))
         tokens = tokens + attended * self.tensors[f"network.decoder.{start}layer_scale1.lambda1"]
         hidden = F.gelu(self.linear(f"{start}mlp.up_proj", self.norm(f"{start}norm2", tokens)))
         mlp = self.linear(f"{start}mlp.down_proj", hidden)
         return tokens + mlp * self.tensors[f"network.decoder.{start}layer_scale2.lambda1"]
 
-    def __call__(self, outputs: list[Tensor], side: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, outputs: list[Tensor], side: int, is_masked: list[Tensor] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The prediction before each block, where queries are masked, and the last."""
         tokens = torch.stack([self.lateral(*each) for each in enumerate(outputs)]).sum(dim=0)
         queries = self.tensors["network.decoder.q.weight"].expand(len(tokens), -1, -1)
         tokens = torch.cat([queries, tokens], dim=1)
-        rope = positions(side)
+        rope, visible, found = positions(side), None, []
         for index in range(BLOCKS):
-            tokens = self.block(index, tokens, rope)
+            if is_masked is not None:
+                found.append(self.predict(tokens, side))
+                visible = seen(found[-1][1], is_masked[index], tokens.shape[1], side)
+            tokens = self.block(index, tokens, rope, visible)
+        return [*found, self.predict(tokens, side)]
+
+    def predict(self, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:
         tokens = self.norm("decoder_norm", tokens)
         queries, patches = tokens[:, :QUERIES], tokens[:, -side * side :]
         patches = patches.transpose(1, 2).unflatten(2, (side, side))
@@ -140,6 +157,14 @@ class Reference:
             embedded = embedded if index == 4 else F.gelu(embedded)
         masks = torch.einsum("bqc,bchw->bqhw", embedded, patches)
         return self.linear("class_head", queries), masks
+
+
+def seen(masks: Tensor, is_masked: Tensor, num_tokens: int, side: int) -> Tensor:
+    """The tokens that each token attends to."""
+    visible = torch.ones(len(masks), num_tokens, num_tokens, dtype=torch.bool)
+    within = F.interpolate(masks, (side, side), mode="bilinear").flatten(2) > 0
+    visible[:, :QUERIES, -side * side :] = within | ~is_masked[:, :, None]
+    return visible[:, None]
 
 
 def positions(side: int) -> tuple[Tensor, Tensor]:
@@ -173,10 +198,8 @@ def write(folder: Path, tensors: dict[str, Any]) -> Path:
     return path
 
 
-@torch.inference_mode()
-def test_outputs_equal_those_of_its_forward_pass(
-    tmp_path: Path, decoder: dict[str, Tensor], base: Path
-) -> None:
+def encoder_outputs(images: Tensor) -> list[Tensor]:
+    """What the encoder of transformers gives for normalised images."""
     transformers = pytest.importorskip("transformers")
     config = transformers.DINOv3ViTConfig(
         hidden_size=WIDTH,
@@ -192,11 +215,17 @@ def test_outputs_equal_those_of_its_forward_pass(
             for k, v in random_dinov3(WIDTH, DEPTH).items()
         }
     )
+    states = encoder(pixel_values=images, output_hidden_states=True).hidden_states
+    return [encoder.norm(states[level + 1]) for level in LEVELS]
+
+
+@torch.inference_mode()
+def test_outputs_equal_those_of_its_forward_pass(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path
+) -> None:
     ours = segmenter.load(write(tmp_path, decoder), base=base)
     images = F.interpolate(3 * torch.randn(2, 3, 3, 3), (96, 96))
-    states = encoder(pixel_values=images, output_hidden_states=True).hidden_states
-    outputs = [encoder.norm(states[level + 1]) for level in LEVELS]
-    expected_classes, expected_masks = Reference(decoder)(outputs, 6)
+    ((expected_classes, expected_masks),) = Reference(decoder)(encoder_outputs(images), 6)
     assert isinstance(ours.decoder, PlainMaskDecoder)
     classes, masks = ours.decoder.classified_masks(*ours.encode(images))
     assert (classes - expected_classes).abs().max() < 1e-4
@@ -206,6 +235,28 @@ def test_outputs_equal_those_of_its_forward_pass(
     labels = torch.einsum("bqc,bqhw->bchw", shares, whole).argmax(dim=1)
     assert (ours(images).argmax(dim=1) == labels).float().mean() >= 0.9999
     assert len(labels.unique()) > 1
+
+
+@torch.no_grad()
+def test_predictions_in_training_equal_those_of_its_forward_pass(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path
+) -> None:
+    ours = segmenter.load(write(tmp_path, decoder), base=base)
+    assert isinstance(ours.decoder, PlainMaskDecoder)
+    draws = torch.rand(2, BLOCKS * QUERIES)
+    ours.decoder.before_step(0.25)
+    ours.decoder.before_pass(lambda count: draws[:, :count])
+    assert ours.decoder.annealing is not None
+    shares = ours.decoder.annealing.probabilities
+    assert 0 < shares[0] < shares[1] == 1
+    is_masked = [drawn < share for drawn, share in zip(draws.chunk(BLOCKS, 1), shares, strict=True)]
+    images = F.interpolate(3 * torch.randn(2, 3, 3, 3), (96, 96))
+    expected = Reference(decoder)(encoder_outputs(images), 6, is_masked)
+    _, found = ours.predictions(images)
+    assert len(found) == BLOCKS + 1
+    for prediction, pair in zip(found, expected, strict=True):
+        assert (prediction.classes - pair[0]).abs().max() < 1e-4
+        assert (prediction.masks - pair[1]).abs().max() < 1e-4
 
 
 @pytest.mark.slow

@@ -297,6 +297,9 @@ class PlainMaskDecoderSpec(DecoderSettings):
     """Times that rows and columns of patches are doubled; see `EoMTSpec`."""
     cells: Cells = 4
     """Rows and columns of scores for each patch; see `EoMTSpec`."""
+    masking: bool = True
+    """True: in training, queries attend at first only to the patches of their masks, and masks
+    before each block learn too; see `EoMTSpec`."""
 
     @property
     def encoder_blocks(self) -> int:

@@ -3,11 +3,13 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from segmenter.model.decoders.decoder import QueryPrediction
 from segmenter.model.decoders.upsampling import Doubling
 from segmenter.model.encoder import Grid
 from segmenter.model.mask_scores import MaskScores
 
 _NORM_EPS = 1e-6  # of timm, whose norm the published models take
+_LARGEST_SCORE = 1 - 1e-6  # so that its logit is finite
 
 
 class MaskHead(nn.Module):
@@ -33,23 +35,38 @@ class MaskHead(nn.Module):
         queries: Float[Tensor, "batch queries dim"],
         patches: Float[Tensor, "batch patches dim"],
         grid: Grid,
-    ) -> tuple[
-        Float[Tensor, "batch queries classes_and_none"], Float[Tensor, "batch queries rows columns"]
-    ]:
+    ) -> QueryPrediction:
         """Return class logits, "no object" last, and mask logits."""
         refined = self.refine(patches.transpose(1, 2).unflatten(2, grid))
         masks = (self.embed(queries) @ refined.flatten(2)).unflatten(2, refined.shape[2:])
-        return self.classify(queries), masks
+        return QueryPrediction(self.classify(queries), masks)
 
-    def scores(
-        self,
-        queries: Float[Tensor, "batch queries dim"],
-        patches: Float[Tensor, "batch patches dim"],
-        grid: Grid,
-    ) -> MaskScores:
+    def scores(self, prediction: QueryPrediction) -> MaskScores:
         """Return masks and the shares of classes, which scores are summed from."""
-        classes, masks = self(queries, patches, grid)
-        return MaskScores.from_logits(classes, masks, (grid[0] * self.cells, grid[1] * self.cells))
+        rows, columns = self.grid_of(prediction)
+        return MaskScores.from_logits(*prediction, (rows * self.cells, columns * self.cells))
+
+    def grid_of(self, prediction: QueryPrediction) -> Grid:
+        """Return the rows and columns of patches that the masks of a prediction cover."""
+        return grid_of_masks(prediction.masks, len(self.refine))
+
+
+def grid_of_masks(masks: Float[Tensor, "batch queries rows columns"], doublings: int) -> Grid:
+    """Return the rows and columns of patches that masks cover."""
+    return masks.shape[2] >> doublings, masks.shape[3] >> doublings
+
+
+def class_logits(
+    scores: MaskScores, *, is_binary: bool
+) -> Float[Tensor, "batch classes rows columns"]:
+    """Return the logarithms of scores.
+
+    One class has a background, whose logit is 0: its own is the logit of its score.
+    """
+    logits = scores.log_scores()
+    if is_binary:
+        logits = logits - (1 - logits.exp().clamp(max=_LARGEST_SCORE)).log()
+    return logits
 
 
 def mask_embedding(dim: int) -> nn.Sequential:

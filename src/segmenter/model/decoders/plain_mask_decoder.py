@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmenter.model.decoders import PlainMaskDecoderSpec
-from segmenter.model.decoders.decoder import AllReduce, Decoder, evenly_spaced
-from segmenter.model.decoders.mask_head import MaskHead
+from segmenter.model.decoders.decoder import (
+    AllReduce,
+    Decoder,
+    DrawUniform,
+    QueryPrediction,
+    evenly_spaced,
+)
+from segmenter.model.decoders.mask_annealing import MaskAnnealing
+from segmenter.model.decoders.mask_head import MaskHead, class_logits
 from segmenter.model.decoders.multi_block_linear import RunningStatsNorm
 from segmenter.model.encoder import EncoderParts, Grid, rotary_positions
 from segmenter.model.mask_scores import MaskScores
@@ -35,6 +42,10 @@ class PlainMaskDecoder(Decoder):
         dim = encoder.embed_dim
         self.encoder_spec = encoder
         self.out_indices = evenly_spaced(spec.features, encoder.depth)
+        self.num_queries = spec.queries
+        self.is_binary = num_classes == 1
+        self.annealing = MaskAnnealing(spec.queries, spec.blocks) if spec.masking else None
+        """In training, masks queries in the blocks; None: all queries see all patches."""
         self.laterals = nn.ModuleList(Lateral(dim) for _ in range(spec.features))
         self.queries = nn.Parameter(torch.empty(1, spec.queries, dim))
         self.blocks = nn.ModuleList(
@@ -85,37 +96,63 @@ class PlainMaskDecoder(Decoder):
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,  # noqa: ARG002 - no branch
     ) -> Float[Tensor, "batch classes rows columns"]:
         """Return the logarithm of each class's score in `cells` rows and columns of each patch."""
-        return self.mask_scores(features, grid).log_scores()
+        return self.scores(self.classified_masks(features, grid))
 
     def mask_scores(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
     ) -> MaskScores:
         """Return the masks and the shares of classes that the scores are summed from."""
-        return self.head.scores(*self.run_blocks(features, grid), grid)
+        return self.head.scores(self.classified_masks(features, grid))
 
     def classified_masks(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
-    ) -> tuple[
-        Float[Tensor, "batch queries classes_and_none"], Float[Tensor, "batch queries rows columns"]
-    ]:
+    ) -> QueryPrediction:
         """Return the class logits, "no object" last, and the mask logits of each query."""
-        return self.head(*self.run_blocks(features, grid), grid)
+        tokens, rotation = self.tokens_of(features, grid)
+        for block in self.blocks:
+            tokens = block(tokens, None, rotation)
+        return self._predict(tokens, grid)
 
-    def run_blocks(
+    def predictions(
+        self,
+        encoder: EncoderParts,
+        images: Float[Tensor, "batch channels height width"],
+        drop_path_scales: Float[Tensor, "branches batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens features"], list[QueryPrediction]]:
+        """Encode images; predict before each masked block, which the prediction masks, and last."""
+        features, grid = self.encode(encoder, images, drop_path_scales)
+        tokens, rotation = self.tokens_of(features, grid)
+        found: list[QueryPrediction] = []
+        for number, block in enumerate(self.blocks):
+            bias = None
+            if self.annealing:
+                found.append(self._predict(tokens, grid))
+                bias = self.annealing.bias(found[-1].masks, grid, tokens.shape[1], number, 0)
+            tokens = block(tokens, None, rotation, bias)
+        return features, [*found, self._predict(tokens, grid)]
+
+    def scores(self, prediction: QueryPrediction) -> Float[Tensor, "batch classes rows columns"]:
+        """Return what `forward` does, from the prediction of the queries."""
+        return class_logits(self.head.scores(prediction), is_binary=self.is_binary)
+
+    def grid_of(self, prediction: QueryPrediction) -> Grid:
+        """Return the rows and columns of patches that the masks of a prediction cover."""
+        return self.head.grid_of(prediction)
+
+    def tokens_of(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
-    ) -> tuple[Float[Tensor, "batch queries dim"], Float[Tensor, "batch patches dim"]]:
-        """Run queries and tokens through the blocks; return the queries and the patches."""
+    ) -> tuple[Float[Tensor, "batch _ dim"], Rotation]:
+        """Return the input of the first block, patches first and queries last, and its rotation."""
         levels = features.chunk(len(self.laterals), dim=-1)
         laterals = zip(self.laterals, levels, strict=True)
         tokens = torch.stack([lateral(level) for lateral, level in laterals]).sum(dim=0)
-        num_tokens = tokens.shape[1]
         queries = self.queries.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
         tokens = torch.cat([tokens, queries], dim=1)
-        rotation = self._rotation(grid, tokens.shape[1], tokens.device)
-        for block in self.blocks:
-            tokens = block(tokens, None, rotation)
+        return tokens, self._rotation(grid, tokens.shape[1], tokens.device)
+
+    def _predict(self, tokens: Float[Tensor, "batch tokens dim"], grid: Grid) -> QueryPrediction:
         tokens = self.norm(tokens)
-        return tokens[:, num_tokens:], tokens[:, : grid[0] * grid[1]]
+        return self.head(tokens[:, -self.num_queries :], tokens[:, : grid[0] * grid[1]], grid)
 
     def _rotation(self, grid: Grid, num_tokens: int, device: torch.device) -> Rotation:
         """Return the rotary positions of patches, and none for the tokens after them."""
@@ -130,6 +167,16 @@ class PlainMaskDecoder(Decoder):
     def class_embeddings(self) -> Float[Tensor, "classes dim"]:
         """The rows of the layer that classifies queries, without "no object"."""
         return self.head.classify.weight[:-1]
+
+    def before_step(self, progress: float) -> None:
+        """Set how many queries are masked at this point of the run."""
+        if self.annealing:
+            self.annealing.before_step(progress)
+
+    def before_pass(self, draw: DrawUniform) -> None:
+        """Draw the queries that are masked in each block, for each image."""
+        if self.annealing:
+            self.annealing.before_pass(draw, self.queries.device)
 
     def discard_step(self) -> None:
         """Drop the statistics of a batch that is computed again."""

@@ -439,7 +439,7 @@ class FitOptions:
     Helps where objects are thinner than a patch. The encoder runs `shifts` x `shifts` times on each
     image, in the fit and wherever the model is used."""
     minutes: float | None = None
-    """Minutes to train the last blocks of the encoder after the fit. The result is kept if it
+    """Minutes to train the encoder too, after the fit. The result is kept if it
     scores higher on held-out images. [default: the encoder stays frozen]"""
 
 

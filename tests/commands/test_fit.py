@@ -260,7 +260,7 @@ def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert fitted.is_tuned
     spec = segmenter.load(fitted.path).spec
-    assert spec.provenance == "Decoder fitted to 4 images, then trained with the last blocks."
+    assert spec.provenance == "Decoder fitted to 4 images, then trained with the encoder."
 
 
 def test_a_class_thinner_than_a_patch_is_named_with_what_helps(

@@ -68,7 +68,7 @@ class FittedModel:
     seconds: dict[str, float] = field(default_factory=dict)
     """Time of each part."""
     is_tuned: bool = False
-    """True: blocks of the encoder were trained, and labelled images that were left out better."""
+    """True: the encoder was trained too, and labelled images that were left out better."""
 
     @property
     def miou(self) -> float | None:
@@ -240,7 +240,7 @@ def _tuned(
     seconds: float,
     log: Log,
 ) -> _Tuning | None:
-    """Train the last blocks on all images but a fold, and compare with the fit to the same images.
+    """Train the model on all images but a fold, and compare with the fit to the same images.
 
     Returns:
         None where nothing would tell whether it helps.
@@ -279,7 +279,7 @@ def _described(model: Segmenter, result: FittedModel) -> ModelSpec:
     count, estimate = result.num_images, result.estimate
     origin = f"Decoder fitted to {count} images, the encoder frozen."
     if result.is_tuned:
-        origin = f"Decoder fitted to {count} images, then trained with the last blocks."
+        origin = f"Decoder fitted to {count} images, then trained with the encoder."
     scores = {}
     if estimate is not None:
         scores[_LEFT_OUT] = {**estimate.scores.to_json(), "num_images": len(estimate.images)}

@@ -1,8 +1,9 @@
-"""Tune the last blocks of a fitted model for a time, as the recipe `finetune` does.
+"""Tune the encoder and decoder of a fitted model for a time, as the recipe `finetune` does.
 
 The learning rate is a function of the time that has gone by, so a slow machine takes fewer steps of
 the same schedule. Classes weigh as they do in the fit: pixels that all weigh alike would unlearn
-the rare classes within some dozen steps.
+the rare classes within some dozen steps. All blocks learn: on ten street scenes, the first ones are
+worth several points of mIoU.
 """
 
 import contextlib
@@ -32,8 +33,6 @@ from segmenter.training.parallel import DistributedModel, choose_attention
 from segmenter.training.prepare import build_loss, build_stream
 from segmenter.training.step import train_step
 
-_FROZEN = 2 / 3
-"""Share of the blocks that stay as they are, from the first."""
 _TICKS = 1000
 """Steps of the schedule, whatever the number of updates is."""
 _MAX_STEPS = 50_000
@@ -97,14 +96,13 @@ def tune(
 
 
 def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
-    """Return the recipe with a schedule in parts of the time, and the first blocks frozen.
+    """Return the recipe with a schedule in parts of the time, and no block frozen.
 
     The loss has the weights of the fit, 1 on average over the pixels.
     """
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
-    frozen = int(model.spec.encoder.depth * _FROZEN)
     schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
     weights = class_factors(pixel_counts, BALANCE)
     weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
@@ -112,7 +110,7 @@ def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " clas
     return recipe.model_copy(
         update={
             "precision": precision,
-            "optimizer": recipe.optimizer.model_copy(update={"frozen_blocks": frozen}),
+            "optimizer": recipe.optimizer.model_copy(update={"frozen_blocks": 0}),
             "schedule": recipe.schedule.model_copy(update=schedule),
             "loss": recipe.loss.model_copy(update=loss),
         }

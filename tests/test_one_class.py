@@ -99,6 +99,19 @@ def test_one_class_has_one_logit_and_its_sigmoid_as_probability(image: np.ndarra
     np.testing.assert_array_equal(predictor(image), (logits > 0).numpy())
 
 
+@pytest.mark.parametrize("decoder", ["eomt", "pmt"])
+def test_the_probability_of_one_class_is_the_score_of_its_masks(decoder: str) -> None:
+    model = Segmenter(one_class_spec(decoder)).eval()
+    with torch.no_grad():
+        layer = model.decoder.classify if decoder == "eomt" else model.decoder.head.classify
+        layer.bias[-1] += 3  # most queries have no object, as in a trained model
+    tokens, grid = model.encode(torch.randn(2, 3, 32, 32))
+    scores = model.decoder.mask_scores(tokens, grid).log_scores().exp().clamp(max=1)
+    assert (scores < 1).any()
+    found = model.decode(tokens, grid).softmax(dim=1)[:, 1:]
+    torch.testing.assert_close(found, scores, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("decoder", ["linear", "mask"])
 def test_one_class_is_trained_with_binary_cross_entropy(decoder: str) -> None:
     logits = Segmenter(one_class_spec(decoder))(torch.randn(2, 3, 32, 32))

@@ -1,23 +1,27 @@
 """An eighth of CamVid's masks: labels alone, a fixed teacher, and a moving teacher.
 
     python benchmarks/few_masks.py data/camvid --encoder dinov2-small --out results/few-masks.json
+    python benchmarks/few_masks.py data/camvid --encoder dinov2-small --fitted --out fitted.json
 
 Every eighth training image keeps its mask; the others are images without masks. All runs take the
 same steps of the recipe `street-linear`, at half its image size. `fixed` learns from the labels
 that the model of `labels` gives where it is confident, and `moving` from those of the average of
-its own weights; half of their crops have no mask. All are scored on the test images. Runs lie in
-`runs/`: what is trained is not trained again.
+its own weights; half of their crops have no mask. With `--fitted`, all runs start from what
+`segmenter fit` makes of the labelled images, so that a moving teacher knows something from the
+first step. All are scored on the test images. Runs lie in `runs/`: what is trained is not trained
+again.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from decoders import HALF, load_rows, save_rows, score, train
+from decoders import HALF, command, load_rows, save_rows, score, train
 
 from segmenter.data.folder import open_folder
 
 _EVERY = 8
+_SHORT_SIDE = HALF[-1]
 _TEACHER = (
     *("--loss.teacher.targets", "labels", "--loss.teacher.unlabelled_crops", "0.5"),
     *("--loss.teacher.strong", "true"),
@@ -30,6 +34,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the CamVid folder; see docs/how-to/camvid.md")
     parser.add_argument("--encoder", required=True, help="DINOv2 ViT-S/14: a file, or timm:NAME")
     parser.add_argument("--steps", type=int, default=200, help="updates of each run")
+    parser.add_argument("--fitted", action="store_true", help="start from a fit to the labels")
     parser.add_argument("--every", type=int, default=1, help="score every so many-th test image")
     parser.add_argument("--confidence", type=float, default=0.9, help="of a label of a teacher")
     parser.add_argument("--precision", default="float32", help="arithmetic of scores")
@@ -37,10 +42,13 @@ def main() -> None:
     given = parser.parse_args()
     folder, rows = open_folder(given.data), load_rows(given.out)
     part, rest = divide(given.data, Path("runs/few-masks"))
-    common = [*HALF, "--data.train", "[train]"]
+    common, weights, kind = [*HALF, "--data.train", "[train]"], given.encoder, "few-masks"
+    if given.fitted:
+        weights, kind = str(fit(part)), "few-masks-fitted"
+        common += ["--model.decoder", "auto"]
     taught = [*common, *_TEACHER, "--loss.teacher.unlabelled", str(rest)]
     taught += ["--loss.teacher.confidence", str(given.confidence)]
-    first = Path("runs") / f"few-masks-labels-{given.steps}" / "last.safetensors"
+    first = Path("runs") / f"{kind}-labels-{given.steps}" / "last.safetensors"
     runs = {
         "labels": common,
         "fixed": [*taught, "--loss.teacher.model", str(first)],
@@ -49,8 +57,8 @@ def main() -> None:
     test = folder.items("test")[:: given.every]
     num_labelled = len(open_folder(part).items("train"))
     for name, changes in runs.items():
-        run = f"few-masks-{name}-{given.steps}"
-        model = train(run, str(part), given.encoder, given.steps, changes)
+        run = f"{kind}-{name}-{given.steps}"
+        model = train(run, str(part), weights, given.steps, changes)
         if name not in rows:
             found = score(model, test, folder.classes, given.precision)
             facts = {
@@ -79,6 +87,14 @@ def divide(data: Path, target: Path) -> tuple[Path, Path]:
                 link(item.image, part / "images/train")
                 link(item.mask, part / "masks/train")
     return part, rest
+
+
+def fit(part: Path) -> Path:
+    """Fit a decoder to the labelled images, unless that is done."""
+    out = part.with_name("fitted.safetensors")
+    if not out.exists():
+        command("fit", str(part), "--out", str(out), "--short-side", _SHORT_SIDE)
+    return out
 
 
 def link(file: Path, folder: Path) -> None:

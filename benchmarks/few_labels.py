@@ -188,7 +188,7 @@ def run_fit(trial: Trial, draw: Draw) -> Result:
 
 
 def run_fit_minutes(trial: Trial, draw: Draw) -> Result:
-    """Fit a decoder, then tune the encoder's last blocks."""
+    """Fit a decoder, then train the encoder too."""
     options = {"short_side": trial.short_side, "shifts": trial.shifts, "minutes": trial.minutes}
     with tempfile.TemporaryDirectory() as folder:
         root = write_set(trial.data, draw.labelled, Path(folder) / "data")

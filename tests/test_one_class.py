@@ -99,17 +99,31 @@ def test_one_class_has_one_logit_and_its_sigmoid_as_probability(image: np.ndarra
     np.testing.assert_array_equal(predictor(image), (logits > 0).numpy())
 
 
-@pytest.mark.parametrize("decoder", ["eomt", "pmt"])
-def test_the_probability_of_one_class_is_the_score_of_its_masks(decoder: str) -> None:
+def mask_model(decoder: str, *, none: float) -> Segmenter:
+    """A random model of one class that classifies masks; `none` is added to "no object"."""
     model = Segmenter(one_class_spec(decoder)).eval()
     with torch.no_grad():
         layer = model.decoder.classify if decoder == "eomt" else model.decoder.head.classify
-        layer.bias[-1] += 3  # most queries have no object, as in a trained model
+        layer.bias[-1] += none
+    return model
+
+
+@pytest.mark.parametrize("decoder", ["eomt", "pmt"])
+def test_the_probability_of_one_class_is_the_score_of_its_masks(decoder: str) -> None:
+    model = mask_model(decoder, none=3)  # most queries have no object, as in a trained model
     tokens, grid = model.encode(torch.randn(2, 3, 32, 32))
     scores = model.decoder.mask_scores(tokens, grid).log_scores().exp().clamp(max=1)
     assert (scores < 1).any()
     found = model.decode(tokens, grid).softmax(dim=1)[:, 1:]
     torch.testing.assert_close(found, scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("decoder", ["eomt", "pmt"])
+def test_a_full_score_has_a_finite_logit_in_bfloat16(decoder: str) -> None:
+    model = mask_model(decoder, none=-9)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.decode(*model.encode(torch.randn(2, 3, 32, 32)))
+    assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("decoder", ["linear", "mask"])

@@ -66,6 +66,11 @@ def span(ends: tuple[float, float] | None, digits: int = 2, sign: Literal["", "+
     return " to ".join(percent(end, digits, sign) for end in ends)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, with thousands apart: "1 image", "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Write a time in its two largest units, such as `45 s`, `12 min` or `1 h 20 min`."""
     if seconds < 59.5:

@@ -260,7 +260,8 @@ def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert fitted.is_tuned
     spec = segmenter.load(fitted.path).spec
-    assert spec.provenance == "Decoder fitted to 4 images, then trained with the encoder."
+    assert spec.provenance == "Decoder and encoder trained on 3 images, from a fit to them."
+    assert fitted.num_images == 3  # the fourth decided that the tuned model is kept
 
 
 def test_a_class_thinner_than_a_patch_is_named_with_what_helps(

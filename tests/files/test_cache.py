@@ -52,10 +52,31 @@ def test_a_full_folder_loses_the_entries_used_longest_ago_and_nothing_else(
         keep(key, bytes(100))
         os.utime(entry_path(key), (number, number))
     (empty_cache / "other").write_bytes(bytes(1000))
+    (empty_cache / ("0" * 64)).mkdir()  # cannot be deleted as a file is
     keep("a", AGAIN)  # used, so that b is the one used longest ago
     keep("d", bytes(100), max_folder=600)
     left = {each.name for each in empty_cache.iterdir()}
-    assert left == {"other", *(entry_path(key).name for key in "acd")}
+    assert left == {"other", "0" * 64, *(entry_path(key).name for key in "acd")}
+
+
+def test_what_a_killed_process_left_half_written_goes_after_a_day(empty_cache: Path) -> None:
+    keep("a", b"made")
+    old, new = (empty_cache / f".segmenter-{age}.tmp" for age in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    keep("b", b"made")
+    assert new.exists()
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("bound", ["max_bytes", "max_folder"])
+def test_what_is_too_large_is_not_kept_and_drives_out_nothing(
+    empty_cache: Path, bound: str
+) -> None:
+    keep("a", bytes(10))
+    keep("large", bytes(1000), **{bound: 500})
+    assert [each.name for each in empty_cache.iterdir()] == [entry_path("a").name]
 
 
 def becomes(content: Callable[[bytes], bytes]) -> Callable[[Path], object]:

@@ -21,6 +21,7 @@ def test_encoder_and_decoder_are_trained_while_there_is_time(tmp_path: Path) -> 
     model = Segmenter(make_spec(3, decoder="multi-linear", depth=3)).eval()
     sizes = {"augment": {"crop_size": 32, "scale_base": 64}, "data": {"root": str(data.root)}}
     sizes["protocol"] = {"short_side": 64, "window": None, "stride": None}
+    sizes["optimizer"] = {"frozen_blocks": 0}
     recipe = read_recipe("finetune", sizes)
     clock = itertools.count()
     told: list[float] = []

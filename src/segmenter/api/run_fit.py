@@ -32,7 +32,7 @@ from segmenter.options import Device, FitData, FitOptions, FitOutput
 from segmenter.runtimes.devices import device_line, usable_device
 from segmenter.runtimes.features import feature_runtime
 from segmenter.terminal import progress_bar, show, timed_progress
-from segmenter.text import duration, percent
+from segmenter.text import counted, duration, percent
 
 Log = Callable[[str], None]
 Found = TypeVar("Found")
@@ -59,7 +59,7 @@ class FittedModel:
     path: Path
     """Its file."""
     num_images: int
-    """Labelled images that it was fitted to."""
+    """Labelled images that it was fitted to, or trained on if `is_tuned`."""
     estimate: Evaluation | None
     """Scores on images that were left out, each by a fit that does not know it; None where one
     image alone is labelled."""
@@ -84,6 +84,8 @@ class _Tuning(NamedTuple):
     """A model that was trained after the fit, and what tells whether it is better."""
 
     model: Segmenter
+    num_images: int
+    """Images that it was trained on."""
     before: Evaluation
     """Scores of the fit, on images that both do not know."""
     after: Evaluation
@@ -137,13 +139,12 @@ def run_fit(
         seconds = 60 * fit.minutes
         tuning = timer("tuning", lambda: _tuned(store, labelled, prepared, fits, seconds, log))
     model = with_classifier(prepared.model, fits.whole)
-    is_tuned = False
+    num_images, is_tuned = len(labelled.items), False
     if tuning is not None and tuning.is_better:
         model, estimate, is_tuned = tuning.model, tuning.after, True
+        num_images = tuning.num_images
     needs = class_in_need(labelled.classes, labelled.pixel_counts, estimate)
-    result = FittedModel(
-        out, len(labelled.items), estimate, needs, timer.seconds, is_tuned=is_tuned
-    )
+    result = FittedModel(out, num_images, estimate, needs, timer.seconds, is_tuned=is_tuned)
     model.spec = _described(model, result)
     save(model, out, overwrite=output.overwrite)
     images = [item.image for item in labelled.items]
@@ -160,15 +161,16 @@ def run_fit(
 def print_fit(result: FittedModel) -> None:
     """Show the estimate of a fit, what helps most, and where the model is."""
     if result.estimate is None:
-        print_lines("no estimate: it takes two images, and two classes in all but one of them")
+        print_lines("no estimate: label at least two images, each with two classes")
     else:
         how = "left out of the training" if result.is_tuned else "each left out of its fit"
-        print_lines(f"estimate for new images, from {len(result.estimate.images)} images, {how}:")
+        scored = counted(len(result.estimate.images), "image")
+        print_lines(f"estimate for new images, from {scored}, {how}:")
         print_scores(result.estimate)
     times = ", ".join(f"{name} {duration(each)}" for name, each in result.seconds.items())
     print_lines(
         result.needs and f"more labels help most for {result.needs!r}",
-        f"fitted to {result.num_images} images: {times}",
+        f"fitted to {counted(result.num_images, 'image')}: {times}",
         f"written: {result.path}",
     )
 
@@ -207,7 +209,7 @@ def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
     items, classes = labelled.items, labelled.classes
     most = max(MAX_SAMPLES // len(items), len(classes))
     samples = []
-    with timed_progress(f"encoding {len(items)} images", len(items)) as advance:
+    with timed_progress(f"encoding {counted(len(items), 'image')}", len(items)) as advance:
         for item in items:
             tokens, labels = store.read(item.image), read_labels(item, classes)
             samples.append(sample_pixels(tokens, labels, len(classes), most))
@@ -255,7 +257,7 @@ def _tuned(
         return None
     model = with_classifier(prepared.model, classifier)
     items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
-    with progress_bar(f"tuning on {len(items)} images") as move:
+    with progress_bar(f"tuning on {counted(len(items), 'image')}") as move:
         tuned = tune(
             *(model, prepared.recipe, items, labelled.pixel_counts[~is_held], seconds),
             lambda progress: move(int(1000 * progress), 1000),
@@ -265,10 +267,10 @@ def _tuned(
         [labelled.items[each] for each in places],
         labelled.classes,
     )
-    tuning = _Tuning(tuned, of_fit, found)
+    tuning = _Tuning(tuned, len(items), of_fit, found)
     kept = "tuned" if tuning.is_better else "fitted"
     log(
-        f"on {len(places)} images left out, mIoU {percent(of_fit.miou)} as fitted and "
+        f"on {counted(len(places), 'image')} left out, mIoU {percent(of_fit.miou)} as fitted and "
         f"{percent(found.miou)} after tuning: the {kept} model is kept"
     )
     return tuning
@@ -276,10 +278,10 @@ def _tuned(
 
 def _described(model: Segmenter, result: FittedModel) -> ModelSpec:
     """Return the spec of a model with what it says of its origin and its scores."""
-    count, estimate = result.num_images, result.estimate
-    origin = f"Decoder fitted to {count} images, the encoder frozen."
+    count, estimate = counted(result.num_images, "image"), result.estimate
+    origin = f"Decoder fitted to {count}, the encoder frozen."
     if result.is_tuned:
-        origin = f"Decoder fitted to {count} images, then trained with the encoder."
+        origin = f"Decoder and encoder trained on {count}, from a fit to them."
     scores = {}
     if estimate is not None:
         scores[_LEFT_OUT] = {**estimate.scores.to_json(), "num_images": len(estimate.images)}

@@ -77,7 +77,7 @@ class ImageCounts:
     background_index: int | None
 
     def intervals(self) -> Intervals | None:
-        """Return intervals of all scores; None for less than two images, which show no spread."""
+        """Return intervals of all scores; None for fewer than two images, which show no spread."""
         if len(self.counts) < 2:
             return None
         return _intervals(self._scored(drawn) for drawn in _draws(len(self.counts)))

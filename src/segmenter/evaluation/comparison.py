@@ -35,7 +35,7 @@ class Comparison:
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """Of the differences, by the paired bootstrap; none of less than two images."""
+        """Of the differences, by the paired bootstrap; none of fewer than two images."""
         return self.b.counts.intervals_over(self.a.counts)
 
     @property

@@ -88,7 +88,7 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """Confidence intervals of the scores; None for less than two images."""
+        """Confidence intervals of the scores; None for fewer than two images."""
         return self.counts.intervals()
 
     @property

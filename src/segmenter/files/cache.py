@@ -15,14 +15,18 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 _MAGIC = b"segmenter cache 2\n"
 _HASH_BYTES = hashlib.sha256().digest_size
 _HEAD_BYTES = len(_MAGIC) + 2 * _HASH_BYTES
 _ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
+_ASIDE = (".segmenter-", ".tmp")
+_ASIDE_NAME = re.compile(re.escape(_ASIDE[0]) + r".*" + re.escape(_ASIDE[1]))
+_DAY = 24 * 3600
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 MAX_CONTENT = (1 << 31) + (1 << 26)
 """Bytes of the largest content: a graph has at most 2 GiB."""
@@ -72,7 +76,7 @@ def cached(
         key: Says all that the bytes depend on.
         make: Called where nothing usable is kept.
         use: Called with the bytes; of kept ones, whatever it raises means that they are useless.
-        max_bytes: No entry is larger.
+        max_bytes: A larger content is not kept.
         folder: Gives the folder of the entries.
         max_folder: Bytes that all entries may have together; those used longest ago are deleted.
     """
@@ -89,8 +93,9 @@ def cached(
                 _say(f"the cache entry {entry_path(key, folder)} cannot be used; rebuilt")
     made = make()
     try:
-        _write(key, made, folder)
-        _shrink(folder, max_folder)
+        if len(made) <= min(max_bytes, max_folder - _HEAD_BYTES):
+            _write(key, made, folder)
+            _shrink(folder, max_folder)
     except _UnfitError as reason:  # costs time at the next start only
         _say(str(reason))
     return use(made)
@@ -186,7 +191,7 @@ def _write(key: str, content: bytes, folder: Callable[[], Path]) -> None:
         path = entry_path(key, folder)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_folder(path.parent)
-        descriptor, aside = tempfile.mkstemp(prefix=".segmenter-", suffix=".tmp", dir=path.parent)
+        descriptor, aside = tempfile.mkstemp(prefix=_ASIDE[0], suffix=_ASIDE[1], dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_head(key, content))
@@ -205,24 +210,54 @@ def _write(key: str, content: bytes, folder: Callable[[], Path]) -> None:
 def _shrink(folder: Callable[[], Path], max_bytes: int) -> None:
     """Delete the entries of a folder that were used longest ago, until the rest fits.
 
-    Nothing but entries is deleted; what cannot be is left.
+    Of what killed processes left half written, all that is a day old is deleted. Nothing else is
+    deleted; what cannot be is left.
 
     Args:
         folder: Gives the folder.
         max_bytes: Bytes that all entries may have together.
     """
+    entries: list[_File] = []
+    for found in _files(folder):
+        if _ENTRY_NAME.fullmatch(found.path.name):
+            entries.append(found)
+        elif _ASIDE_NAME.fullmatch(found.path.name) and time.time() - found.used > _DAY:
+            _delete(found)
+    total = sum(entry.num_bytes for entry in entries)
+    for entry in sorted(entries, key=lambda entry: entry.used):
+        if total <= max_bytes:
+            break
+        total -= entry.num_bytes if _delete(entry) else 0
+
+
+class _File(NamedTuple):
+    """A regular file of a cache folder."""
+
+    path: Path
+    num_bytes: int
+    used: float
+    """When it was written or used last."""
+
+
+def _files(folder: Callable[[], Path]) -> list[_File]:
+    """Return the regular files of a folder; other processes may delete some meanwhile."""
+    found = []
     with contextlib.suppress(OSError, RuntimeError):
-        entries = [
-            (each.stat(follow_symlinks=False), each.path)
-            for each in os.scandir(folder())
-            if _ENTRY_NAME.fullmatch(each.name)
-        ]
-        total = sum(facts.st_size for facts, _ in entries)
-        for facts, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
-            if total <= max_bytes:
-                break
-            Path(path).unlink(missing_ok=True)
-            total -= facts.st_size
+        for path in folder().iterdir():
+            with contextlib.suppress(OSError):
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode):
+                    found.append(_File(path, facts.st_size, facts.st_mtime))
+    return found
+
+
+def _delete(file: _File) -> bool:
+    """Delete a file; return False if that is not possible."""
+    try:
+        file.path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _mark(key: str, folder: Callable[[], Path]) -> None:

@@ -100,7 +100,7 @@ def fit_classifier(
         strength: Weight of the penalty on the weights.
 
     Raises:
-        UserError: If less than two classes have samples.
+        UserError: If fewer than two classes have samples.
 
     Example:
         classifier = fit_classifier(samples.features, samples.labels, 3)
@@ -146,7 +146,7 @@ def check_labels(labels: Integer[ndarray, " samples"], num_classes: int) -> Int6
     """Return the classes that have samples.
 
     Raises:
-        UserError: If they are less than two.
+        UserError: If fewer than two have.
     """
     present = np.flatnonzero(np.bincount(labels, minlength=num_classes))
     if len(present) < 2:
@@ -189,7 +189,7 @@ class Fitter:
             strength: Weight of the penalty on the weights.
 
         Raises:
-            UserError: If less than two classes have samples that weigh.
+            UserError: If fewer than two classes have samples that weigh.
         """
         present = check_labels(self.labels[weights > 0], self.num_classes)
         places = np.searchsorted(present, self.labels).clip(max=len(present) - 1)

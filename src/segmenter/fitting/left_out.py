@@ -46,7 +46,7 @@ def fit_folds(samples: Sequence[Samples], num_classes: int) -> FoldFits:
         num_classes: Number of classes.
 
     Raises:
-        UserError: If less than two classes have samples.
+        UserError: If fewer than two classes have samples.
     """
     joined = join(samples)
     weights = balanced_weights(joined.labels, num_classes, joined.weights, BALANCE)

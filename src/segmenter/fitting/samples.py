@@ -53,7 +53,8 @@ def sample_pixels(
             f"{tokens.size[0]} x {tokens.size[1]} pixels (height x width)"
         )
     flat = labels.ravel()
-    counts = np.bincount(flat[flat < num_classes], minlength=num_classes)
+    is_labelled = (flat >= 0) & (flat < num_classes)
+    counts = np.bincount(flat[is_labelled], minlength=num_classes)
     quotas = _quotas(counts, most)
     rng = np.random.default_rng(seed)
     order = np.argsort(flat, kind="stable")

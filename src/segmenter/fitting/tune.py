@@ -1,9 +1,9 @@
-"""Tune the encoder and decoder of a fitted model for a time, as the recipe `finetune` does.
+"""Train the encoder and decoder of a fitted model for a time.
 
 The learning rate is a function of the time that has gone by, so a slow machine takes fewer steps of
 the same schedule. Classes weigh as they do in the fit: pixels that all weigh alike would unlearn
-the rare classes within some dozen steps. All blocks learn: on ten street scenes, the first ones are
-worth several points of mIoU.
+the rare classes within some dozen steps. Augmentation and learning rates are those of the recipe
+`finetune`.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def tune(
 
 
 def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
-    """Return the recipe with a schedule in parts of the time, and no block frozen.
+    """Return the recipe with a schedule in parts of the time.
 
     The loss has the weights of the fit, 1 on average over the pixels.
     """
@@ -110,7 +110,6 @@ def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " clas
     return recipe.model_copy(
         update={
             "precision": precision,
-            "optimizer": recipe.optimizer.model_copy(update={"frozen_blocks": 0}),
             "schedule": recipe.schedule.model_copy(update=schedule),
             "loss": recipe.loss.model_copy(update=loss),
         }

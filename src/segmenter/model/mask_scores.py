@@ -38,7 +38,7 @@ class MaskScores(NamedTuple):
         masks: Float[Tensor, "batch queries mask_rows mask_columns"],
         size: tuple[int, int],
     ) -> "MaskScores":
-        """Return them from the class logits, "no object" last, and the mask logits of queries."""
+        """Build the scores from class logits, "no object" last, and mask logits of queries."""
         return cls(masks, classes.softmax(dim=-1)[..., :-1], size)
 
     def log_scores(self) -> Float[Tensor, "batch classes rows columns"]:

@@ -152,7 +152,7 @@ class LossRecipe(BaseModel):
     lovasz: Weight = 0.0
     """Weight of the Lovász-softmax loss (1 - IoU made continuous)."""
     queries: QueryLossRecipe = QueryLossRecipe()
-    """The loss of the decoder `eomt`, instead of the terms above."""
+    """The loss of decoders with queries (`eomt`, `pmt`), instead of the terms above."""
     teacher: TeacherRecipe | None = None
     """Distillation from a trained model, beside the labels. None: no distillation."""
 

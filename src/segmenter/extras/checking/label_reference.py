@@ -123,7 +123,7 @@ def fit_reference(
         log: Shows what was loaded and chosen.
 
     Raises:
-        UserError: If less than two images, or less than two classes, have labels.
+        UserError: If fewer than two images, or fewer than two classes, have labels.
     """
     places, sizes, widths = [], [], []
     for place in spread(len(items), _MAX_FITTED):

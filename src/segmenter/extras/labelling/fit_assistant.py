@@ -102,7 +102,7 @@ class FitAssistant(Assistant):
         """Fit to all that is labelled, then propose labels for an image.
 
         Raises:
-            UserError: If less than two classes have strokes, or the image cannot be read.
+            UserError: If fewer than two classes have strokes, or the image cannot be read.
         """
         tokens = self._read(path)
         self._widen_basis(path, tokens)  # while the first strokes are still painted

@@ -131,7 +131,7 @@ class Decoder(nn.Module):
         Raises:
             UserError: If the decoder has no attention.
         """
-        raise UserError("this decoder has no attention; ask for part='encoder'")
+        raise UserError("this decoder has no attention maps; ask for part='encoder'")
 
     def before_step(self, progress: float) -> None:
         """Prepare a training step, at a point of the run from 0 (its start) to 1 (its end)."""

@@ -19,9 +19,11 @@ from segmenter.model.decoders.joined_queries import JoinedQueries
 from segmenter.model.decoders.mask_annealing import MaskAnnealing
 from segmenter.model.decoders.mask_head import (
     class_logits,
+    classify_masks,
     grid_of_masks,
     mask_embedding,
     refinement,
+    summands,
 )
 from segmenter.model.encoder import EncoderParts, Grid
 from segmenter.model.mask_scores import MaskScores
@@ -66,20 +68,15 @@ class EoMT(JoinedQueries):
 
     def mask_scores(self, features: Float[Tensor, "batch tokens dim"], grid: Grid) -> MaskScores:
         """Return the masks and the shares of classes that the scores are summed from."""
-        return self._mask_scores(self.classified_masks(features, grid), grid)
+        return summands(self, self.classified_masks(features, grid))
 
     def scores(self, prediction: QueryPrediction) -> Float[Tensor, "batch classes rows columns"]:
         """Return what `forward` does, from the prediction of the queries."""
-        scores = self._mask_scores(prediction, self.grid_of(prediction))
-        return class_logits(scores, is_binary=self.is_binary)
+        return class_logits(summands(self, prediction), is_binary=self.is_binary)
 
     def grid_of(self, prediction: QueryPrediction) -> Grid:
         """Return the rows and columns of patches that the masks of a prediction cover."""
-        return grid_of_masks(prediction.masks, len(self.refine))
-
-    def _mask_scores(self, prediction: QueryPrediction, grid: Grid) -> MaskScores:
-        size = grid[0] * self.cells, grid[1] * self.cells
-        return MaskScores.from_logits(prediction.classes, prediction.masks, size)
+        return grid_of_masks(self, prediction.masks)
 
     def classified_masks(
         self, features: Float[Tensor, "batch tokens dim"], grid: Grid
@@ -94,10 +91,7 @@ class EoMT(JoinedQueries):
             Masks have 2 ** `doublings` rows and columns for each patch.
         """
         num_patches = grid[0] * grid[1]
-        patches = self.refine(features[:, :num_patches].transpose(1, 2).unflatten(2, grid))
-        queries = features[:, num_patches:]
-        masks = (self.embed(queries) @ patches.flatten(2)).unflatten(2, patches.shape[2:])
-        return QueryPrediction(self.classify(queries), masks)
+        return classify_masks(self, features[:, num_patches:], features[:, :num_patches], grid)
 
     def predictions(
         self,

@@ -78,9 +78,9 @@ class MaskAnnealing:
 def mask_probabilities(progress: float, num_blocks: int) -> list[float]:
     """Return the share of masked queries in each block at a point of a run, 0 to 1.
 
-    The run has six equal parts. Each block is unmasked during one of them: the first block in the
-    second part, the last in the fifth, the others evenly between (the published runs of EoMT with 3
-    and 4 blocks, and of PMT with 6 but for their first).
+    Unmasking a block takes a sixth of the run. The first block starts after one sixth, the last
+    after four sixths, the others at even distances between (the published runs of EoMT with 3 and 4
+    blocks, and of PMT with 6, apart from its first block).
     """
     starts = [1 / 6 + place / max(num_blocks - 1, 1) / 2 for place in range(num_blocks)]
     done = [min(max(6 * (progress - start), 0.0), 1.0) for start in starts]

@@ -1,5 +1,7 @@
 """The heads of a model that classifies masks: a class and a mask for each query (EoMT, PMT)."""
 
+from typing import Protocol, runtime_checkable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -10,6 +12,18 @@ from segmenter.model.mask_scores import MaskScores
 
 _NORM_EPS = 1e-6  # of timm, whose norm the published models take
 _LARGEST_SCORE = 1 - 1e-6  # so that its logit is finite
+
+
+@runtime_checkable
+class MaskLayers(Protocol):
+    """The layers that turn queries and patches into classes and masks."""
+
+    classify: nn.Linear
+    """Its last row is "no object"."""
+    embed: nn.Sequential
+    refine: nn.Sequential
+    cells: int
+    """Rows and columns of scores for each patch."""
 
 
 class MaskHead(nn.Module):
@@ -37,23 +51,31 @@ class MaskHead(nn.Module):
         grid: Grid,
     ) -> QueryPrediction:
         """Return class logits, "no object" last, and mask logits."""
-        refined = self.refine(patches.transpose(1, 2).unflatten(2, grid))
-        masks = (self.embed(queries) @ refined.flatten(2)).unflatten(2, refined.shape[2:])
-        return QueryPrediction(self.classify(queries), masks)
-
-    def scores(self, prediction: QueryPrediction) -> MaskScores:
-        """Return masks and the shares of classes, which scores are summed from."""
-        rows, columns = self.grid_of(prediction)
-        return MaskScores.from_logits(*prediction, (rows * self.cells, columns * self.cells))
-
-    def grid_of(self, prediction: QueryPrediction) -> Grid:
-        """Return the rows and columns of patches that the masks of a prediction cover."""
-        return grid_of_masks(prediction.masks, len(self.refine))
+        return classify_masks(self, queries, patches, grid)
 
 
-def grid_of_masks(masks: Float[Tensor, "batch queries rows columns"], doublings: int) -> Grid:
+def classify_masks(
+    layers: MaskLayers,
+    queries: Float[Tensor, "batch queries dim"],
+    patches: Float[Tensor, "batch patches dim"],
+    grid: Grid,
+) -> QueryPrediction:
+    """Return the class logits of queries, "no object" last, and their mask logits."""
+    refined = layers.refine(patches.transpose(1, 2).unflatten(2, grid))
+    masks = (layers.embed(queries) @ refined.flatten(2)).unflatten(2, refined.shape[2:])
+    return QueryPrediction(layers.classify(queries), masks)
+
+
+def grid_of_masks(layers: MaskLayers, masks: Float[Tensor, "batch queries rows columns"]) -> Grid:
     """Return the rows and columns of patches that masks cover."""
+    doublings = len(layers.refine)
     return masks.shape[2] >> doublings, masks.shape[3] >> doublings
+
+
+def summands(layers: MaskLayers, prediction: QueryPrediction) -> MaskScores:
+    """Return masks and the shares of classes, which scores are summed from."""
+    rows, columns = grid_of_masks(layers, prediction.masks)
+    return MaskScores.from_logits(*prediction, (rows * layers.cells, columns * layers.cells))
 
 
 def class_logits(
@@ -65,6 +87,7 @@ def class_logits(
     """
     logits = scores.log_scores()
     if is_binary:
+        logits = logits.float()  # in bfloat16 the largest score is 1, and its logit infinite
         logits = logits - (1 - logits.exp().clamp(max=_LARGEST_SCORE)).log()
     return logits
 

@@ -22,12 +22,17 @@ from segmenter.model.decoders.decoder import (
     evenly_spaced,
 )
 from segmenter.model.decoders.mask_annealing import MaskAnnealing
-from segmenter.model.decoders.mask_head import MaskHead, class_logits
+from segmenter.model.decoders.mask_head import (
+    MaskHead,
+    class_logits,
+    grid_of_masks,
+    summands,
+)
 from segmenter.model.decoders.multi_block_linear import RunningStatsNorm
 from segmenter.model.encoder import EncoderParts, Grid, rotary_positions
 from segmenter.model.mask_scores import MaskScores
 from segmenter.model.spec import EncoderSpec
-from segmenter.model.transformer import Block, Mlp, Rotation, initialize_linear_and_norm
+from segmenter.model.transformer import Block, Mlp, Rotation
 
 _NORM_EPS = 1e-5
 
@@ -61,8 +66,9 @@ class PlainMaskDecoder(Decoder):
         )
         self.norm = nn.LayerNorm(dim, eps=_NORM_EPS)
         self.head = MaskHead(dim, num_classes, spec.doublings, spec.cells)
-        initialize_linear_and_norm(self)
-        nn.init.trunc_normal_(self.queries, std=0.02)
+        # On the meta device nothing is drawn, and `normal_` would import sympy: seconds.
+        if not self.queries.is_meta:
+            nn.init.normal_(self.queries)
         for block in self.blocks:
             for scale in (cast(Block, block).scale1, cast(Block, block).scale2):
                 nn.init.ones_(cast(nn.Parameter, scale.gamma))
@@ -102,7 +108,7 @@ class PlainMaskDecoder(Decoder):
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
     ) -> MaskScores:
         """Return the masks and the shares of classes that the scores are summed from."""
-        return self.head.scores(self.classified_masks(features, grid))
+        return summands(self.head, self.classified_masks(features, grid))
 
     def classified_masks(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid
@@ -133,11 +139,11 @@ class PlainMaskDecoder(Decoder):
 
     def scores(self, prediction: QueryPrediction) -> Float[Tensor, "batch classes rows columns"]:
         """Return what `forward` does, from the prediction of the queries."""
-        return class_logits(self.head.scores(prediction), is_binary=self.is_binary)
+        return class_logits(summands(self.head, prediction), is_binary=self.is_binary)
 
     def grid_of(self, prediction: QueryPrediction) -> Grid:
         """Return the rows and columns of patches that the masks of a prediction cover."""
-        return self.head.grid_of(prediction)
+        return grid_of_masks(self.head, prediction.masks)
 
     def tokens_of(
         self, features: Float[Tensor, "batch tokens features"], grid: Grid

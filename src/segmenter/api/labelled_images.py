@@ -21,8 +21,10 @@ from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
 from segmenter.extras.checking.findings import group, one_line
 from segmenter.options import FitData
+from segmenter.text import counted
 
-_UNLABELLED = {"photo-without-mask", "unlabelled-split"}
+_WITHOUT_MASK = "photo-without-mask"
+_UNLABELLED = {_WITHOUT_MASK, "unlabelled-split"}
 """Kinds of problems that images without labels have; they are not problems here."""
 _COUNTED = "all-ignored"
 """Kind of problems that have a line of their own."""
@@ -57,9 +59,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
     folder = open_data(data, given, keep_problems=True, pairs=which)
     if folder.pairing_note:
         log(folder.pairing_note)
-    items = tuple(item for item in _split(folder, which.split) if item.mask is not None)
-    if not items:
-        raise UserError(f"{data} has no image with a mask; label one: masks/NAME.png")
+    items = _with_masks(folder, data, which.split, log)
     others = tuple(each for each in folder.problems if each.kind not in _UNLABELLED)
     used = replace(folder, splits={"fit": items}, problems=others)
     stated = folder.classes.image
@@ -83,6 +83,21 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
         log(f"{int((~is_kept).sum())} masks have no labelled pixel; their images are left out")
     kept = tuple(items[place] for place in np.flatnonzero(is_kept))
     return LabelledImages(classes, kept, found.pixel_counts[is_kept], found.sizes)
+
+
+def _with_masks(
+    folder: LabelledFolder, data: str, split: str | None, log: Callable[[str], None]
+) -> tuple[Item, ...]:
+    """Return the items of a split that have a mask, and say how many images have none."""
+    items = tuple(item for item in _split(folder, split) if item.mask is not None)
+    if not items:
+        raise UserError(
+            f"{data} has no image with a mask; paint one with `segmenter label {data}`, or add "
+            "masks/NAME.png"
+        )
+    if without := sum(each.kind == _WITHOUT_MASK for each in folder.problems):
+        log(f"{counted(len(items), 'image')} with masks; {without:,} without are left out")
+    return items
 
 
 def _split(folder: LabelledFolder, name: str | None) -> Sequence[Item]:

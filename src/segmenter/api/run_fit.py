@@ -86,6 +86,8 @@ class _Tuning(NamedTuple):
     model: Segmenter
     num_images: int
     """Images that it was trained on."""
+    steps: int
+    """Updates of its weights."""
     before: Evaluation
     """Scores of the fit, on images that both do not know."""
     after: Evaluation
@@ -100,6 +102,7 @@ class _Tuning(NamedTuple):
         """Return what was compared as plain values."""
         return {
             "images": len(self.after.images),
+            "steps": self.steps,
             "fitted_miou": self.before.miou,
             "tuned_miou": self.after.miou,
         }
@@ -151,7 +154,8 @@ def run_fit(
     before = Path(start) if Path(start).is_file() else None
     write_own_list(out, images, before, overwrite=output.overwrite)
     if output.json:
-        given = {"data": data, "start": start, "runtime": runtime.describe()}
+        given: dict[str, Any] = {"data": data, "start": start, "runtime": runtime.describe()}
+        given |= {"shifts": fit.shifts, "minutes": fit.minutes}
         found = _to_json(result, given, model, fits)
         found["tuning"] = tuning and tuning.to_json()
         write_json(output.json, found, overwrite=output.overwrite)
@@ -253,25 +257,31 @@ def _tuned(
     places = [int(held[each]) for each in spread(len(held), _MAX_COMPARED)]
     of_fit, classifier = _scored(store, labelled, fits, places), fits.left_out[places[0]]
     if of_fit is None or classifier is None:
-        log("warning: not tuned, since nothing would tell whether it helps; label more images")
+        log("warning: not tuned: --minutes needs two labelled images, to compare; label more")
         return None
     model = with_classifier(prepared.model, classifier)
     items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
+    minutes = duration(seconds)
+    log(f"training the encoder on {counted(len(items), 'image')} for {minutes}")
+    steps: list[float] = []
     with progress_bar(f"tuning on {counted(len(items), 'image')}") as move:
-        tuned = tune(
-            *(model, prepared.recipe, items, labelled.pixel_counts[~is_held], seconds),
-            lambda progress: move(int(1000 * progress), 1000),
-        )
+
+        def advance(progress: float) -> None:
+            steps.append(progress)
+            move(int(1000 * progress), 1000)
+
+        counts = labelled.pixel_counts[~is_held]
+        tuned = tune(model, prepared.recipe, items, counts, seconds, advance)
     found = evaluate(
         Predictor(tuned, precision="float32"),
         [labelled.items[each] for each in places],
         labelled.classes,
     )
-    tuning = _Tuning(tuned, len(items), of_fit, found)
+    tuning = _Tuning(tuned, len(items), len(steps), of_fit, found)
     kept = "tuned" if tuning.is_better else "fitted"
     log(
         f"on {counted(len(places), 'image')} left out, mIoU {percent(of_fit.miou)} as fitted and "
-        f"{percent(found.miou)} after tuning: the {kept} model is kept"
+        f"{percent(found.miou)} after {counted(len(steps), 'step')}: the {kept} model is kept"
     )
     return tuning
 
@@ -290,7 +300,7 @@ def _described(model: Segmenter, result: FittedModel) -> ModelSpec:
 
 
 def _to_json(
-    result: FittedModel, given: dict[str, str], model: Segmenter, fits: FoldFits
+    result: FittedModel, given: dict[str, Any], model: Segmenter, fits: FoldFits
 ) -> dict[str, Any]:
     """Return everything that was measured as plain values."""
     return {

@@ -97,7 +97,7 @@ def put_a_page_there(root: Path) -> None:
 
 
 MISTAKES = {
-    "all labelled": (label_everything, "have a mask; none is left to label"),
+    "all labelled": (label_everything, "has a mask; none is left to label"),
     "no folder": (lambda root: shutil.rmtree(root), "no such folder"),
     "no folder of images": (remove_the_images, "has no folder 'images'"),
     "no image": (empty_the_images, "no image"),

@@ -166,6 +166,8 @@ def refuse_problems(found: Pairing, way_out: str = "") -> None:
     unread = next((each for each in found.problems if each.kind == "format-not-read"), None)
     hint = f"; {unread.message}" if unread else ""
     num_images = sum(map(len, found.splits.values())) + len(alike)
+    if way_out and len(alike) < num_images:
+        hint += "; to leave them out, list the others in train.txt, as `segmenter label` does"
     raise UserError(
         f"{len(alike)} of {num_images} images have no mask; the first: {first.message}"
         f"{hint}{way_out}"

@@ -14,6 +14,7 @@ from segmenter.data.masks.missing_classes import ask_for_classes, write_draft
 from segmenter.data.masks.problems import Severity
 from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
+from segmenter.evaluation.evaluate_model import warn_of_training_images
 from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.data_check import Check, check
 from segmenter.extras.checking.data_problems import independent_splits
@@ -92,6 +93,7 @@ def check_data_set(
     if model is not None:
         reference = ModelReference(_open_predictor(model, device.device), model)
         check_model_classes(reference.predictor, data.classes, model, given)
+        warn_of_training_images(model, [item for items in data.splits.values() for item in items])
     total = len({item for items in data.splits.values() for item in items})
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar("reading", total, *columns) as advance:

@@ -31,7 +31,7 @@ from segmenter.extras.checking.doubtful_regions import (
 from segmenter.extras.checking.label_reference import LabelReference
 from segmenter.extras.checking.mask_shift import Shift, find_shift
 from segmenter.inference.predictor import Predictor
-from segmenter.text import percent
+from segmenter.text import counted, percent
 
 NUM_KEPT = 200
 """Regions of a data set that are kept, and images."""
@@ -92,8 +92,8 @@ class Doubts:
         """Return how many images and regions are doubtful, in one line."""
         skipped = f"; {self.num_skipped} cannot be used" if self.num_skipped else ""
         return (
-            f"doubtful labels by {self.model}, of {self.num_images} images{skipped}: "
-            f"{len(self.images)} whole images, {len(self.regions)} regions"
+            f"doubtful labels by {self.model}, of {counted(self.num_images, 'image')}{skipped}: "
+            f"{counted(len(self.images), 'whole image')}, {counted(len(self.regions), 'region')}"
         )
 
     def link(self, item: Item, box: Box | None = None) -> str | None:

@@ -18,6 +18,7 @@ from segmenter.options import DEFAULT_START, Compute
 from segmenter.runtimes.devices import usable_device
 from segmenter.runtimes.open_runtime import open_runtime
 from segmenter.terminal import show
+from segmenter.text import counted
 
 HOST = "127.0.0.1"
 
@@ -69,7 +70,7 @@ def run_labelling(
                 f"warning: {len(lost)} masks and records of strokes have no image; the first: "
                 f"{lost[0]}; they are kept: restore their images to continue with them"
             )
-        print(f"{len(folder.names)} images in {root}")
+        print(f"{counted(len(folder.names), 'image')} in {root}")
         if proposals.model is not None:
             assistant = _open_model(proposals.model, folder, compute)
         else:

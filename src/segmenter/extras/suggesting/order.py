@@ -38,11 +38,7 @@ def choose_order(
     Returns:
         The choices, the best first.
     """
-    together = _normalised(np.concatenate([features, labelled]))
-    features, labelled = together[: len(features)], together[len(features) :]
-    distances = np.ones(len(features))
-    if len(labelled):
-        distances = (1 - features @ labelled.T).min(axis=1)
+    features, distances = _compared(features, labelled)
     left = np.ones(len(features), dtype=bool)
     choices = []
     for _ in range(min(most, len(features))):
@@ -52,6 +48,24 @@ def choose_order(
         left[chosen] = False
         distances = np.minimum(distances, 1 - features @ features[chosen])
     return choices
+
+
+def typical_distance(
+    features: Float[ndarray, "images dim"], labelled: Float[ndarray, "labelled dim"]
+) -> float:
+    """Return the median distance of images from the nearest labelled one; 1 if there is none."""
+    return float(np.median(_compared(features, labelled)[1]))
+
+
+def _compared(
+    features: Float[ndarray, "images dim"], labelled: Float[ndarray, "labelled dim"]
+) -> tuple[Float[ndarray, "images dim"], Float[ndarray, " images"]]:
+    """Return normalised features, and each image's distance from the nearest labelled one."""
+    together = _normalised(np.concatenate([features, labelled]))
+    features, labelled = together[: len(features)], together[len(features) :]
+    if not len(labelled):
+        return features, np.ones(len(features))
+    return features, (1 - features @ labelled.T).min(axis=1)
 
 
 def _normalised(features: Float[ndarray, "images dim"]) -> Float[ndarray, "images dim"]:

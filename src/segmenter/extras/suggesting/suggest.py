@@ -12,7 +12,7 @@ from segmenter.data.pairing.find_images import find_images
 from segmenter.errors import UserError
 from segmenter.extras.labelling.label_folder import find_image_folder
 from segmenter.extras.labelling.mask_files import find_masks
-from segmenter.extras.suggesting.order import choose_order
+from segmenter.extras.suggesting.order import choose_order, typical_distance
 from segmenter.extras.suggesting.suggest_page import write_page
 from segmenter.extras.suggesting.suggestion import Suggestion
 from segmenter.files.outputs import OutputFolder, check_new, write_json
@@ -93,7 +93,7 @@ def suggest(
     new = np.array([features[name] for name in unlabelled], np.float32)
     choices = choose_order(doubts, new, known, most)
     names = list(unlabelled)
-    typical = float(np.median(doubts)), float(np.median([each.distance for each in choices]))
+    typical = float(np.median(doubts)), typical_distance(new, known)
     return [
         Suggestion(
             names[each.index],
@@ -126,7 +126,7 @@ def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     labelled = {name: path for path, name in found if masks.find(name, path.name) is not None}
     unlabelled = {name: path for path, name in found if name not in labelled}
     if not unlabelled:
-        raise UserError(f"all {len(labelled)} images of {data} have a mask; none is left to label")
+        raise UserError(f"every image of {data} has a mask; none is left to label")
     return unlabelled, labelled
 
 
@@ -134,4 +134,6 @@ def _reason(is_unsure: bool, is_new: bool, has_labelled: bool) -> str:
     others = "labelled images and those ranked before" if has_labelled else "those ranked before"
     if is_unsure:
         return f"the model is unsure; it differs from {others}" if is_new else "the model is unsure"
-    return f"it differs from {others}" if is_new else f"it is similar to {others}"
+    if is_new:
+        return f"it differs from {others}"
+    return f"little to learn: the model is rather sure, and it is similar to {others}"

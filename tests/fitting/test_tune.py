@@ -56,3 +56,22 @@ def test_classes_weigh_as_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ((common, rare, _),) = weights
     assert rare / common == pytest.approx(16**0.75)
     assert (16 * common + rare) / 17 == pytest.approx(1)  # of a pixel, on average
+
+
+@pytest.mark.parametrize(("given", "expected"), [(560, 28 * 16), (160, 160)])
+def test_crops_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int, expected: int
+) -> None:
+    sizes: list[int] = []
+
+    def keep(recipe: Recipe, *_: object) -> None:
+        sizes.append(recipe.augment.crop_size)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segmenter.fitting.tune.build_stream", keep)
+    data = open_folder(write_data_set(tmp_path / "data"))
+    model = Segmenter(make_spec(3, decoder="multi-linear", depth=3))
+    recipe = read_recipe("finetune", {"augment": {"crop_size": given}})
+    with pytest.raises(KeyboardInterrupt):
+        tune(model, recipe, data.items("train"), np.ones((4, 3), dtype=np.int64), 8.0)
+    assert sizes == [expected]

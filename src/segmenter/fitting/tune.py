@@ -33,6 +33,8 @@ from segmenter.training.parallel import DistributedModel, choose_attention
 from segmenter.training.prepare import build_loss, build_stream
 from segmenter.training.step import train_step
 
+_CROP_PATCHES = 28
+"""Side of crops in patches, at most: smaller crops take more steps in the time."""
 _TICKS = 1000
 """Steps of the schedule, whatever the number of updates is."""
 _MAX_STEPS = 50_000
@@ -96,13 +98,15 @@ def tune(
 
 
 def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
-    """Return the recipe with a schedule in parts of the time.
+    """Return the recipe with a schedule in parts of the time, and with crops of bounded size.
 
     The loss has the weights of the fit, 1 on average over the pixels.
     """
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
+    most = _CROP_PATCHES * model.spec.encoder.patch_size
+    crop_size = min(recipe.augment.crop_size, most)
     schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
     weights = class_factors(pixel_counts, BALANCE)
     weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
@@ -110,6 +114,7 @@ def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " clas
     return recipe.model_copy(
         update={
             "precision": precision,
+            "augment": recipe.augment.model_copy(update={"crop_size": crop_size}),
             "schedule": recipe.schedule.model_copy(update=schedule),
             "loss": recipe.loss.model_copy(update=loss),
         }

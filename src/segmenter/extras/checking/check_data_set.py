@@ -89,11 +89,7 @@ def check_data_set(
     data = open_data(given, keep_problems=True, pairs=pairs)
     if data.pairing_note:
         print(visible(data.pairing_note))
-    reference = None
-    if model is not None:
-        reference = ModelReference(_open_predictor(model, device.device), model)
-        check_model_classes(reference.predictor, data.classes, model, given)
-        warn_of_training_images(model, [item for items in data.splits.values() for item in items])
+    reference = None if model is None else _open_reference(model, data, given, device.device)
     total = len({item for items in data.splits.values() for item in items})
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar("reading", total, *columns) as advance:
@@ -168,6 +164,14 @@ def _open_predictor(model: str, device: str) -> Predictor:
     if note := terms_note(model, predictor.spec.license):
         print(note)
     return predictor
+
+
+def _open_reference(model: str, data: LabelledFolder, given: str, device: str) -> ModelReference:
+    """Open the model that labels are compared with."""
+    reference = ModelReference(_open_predictor(model, device), model)
+    check_model_classes(reference.predictor, data.classes, model, given)
+    warn_of_training_images(model, [item for items in data.splits.values() for item in items])
+    return reference
 
 
 def _fit_reference(data: LabelledFolder, given: str, device: str) -> FitReference:

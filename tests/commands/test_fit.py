@@ -78,6 +78,8 @@ def test_evaluating_on_the_images_of_the_fit_warns(capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert run("evaluate", "model.safetensors", "data", "--split", "train") == 0
     assert "4 of 4 images were trained on" in capsys.readouterr().err
+    assert run("check", "data", "--model", "model.safetensors") in {0, 3}
+    assert "4 of 8 images were trained on" in capsys.readouterr().err
     assert run("evaluate", "model.safetensors", "data", "--split", "val") == 0
     assert "trained on" not in capsys.readouterr().err
 

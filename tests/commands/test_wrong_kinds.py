@@ -65,7 +65,7 @@ def line(command: str, argument: str, word: str) -> list[str]:
             given[name] = [word if name == argument else GOOD[name]]
     if command == "prepare" and argument != "name":
         given["name"] = ["ade20k"]
-    more = list(MORE.get(command, []) if argument != "out" else [])
+    more = list(MORE.get(command, []) if (command, argument) != ("train", "out") else [])
     if argument == "onnxruntime_web":
         more += ["--format", "web"]
     return [*words_for(command, given), *more]

@@ -1,9 +1,11 @@
 """`segmenter fit`: from masks, whole or partial, to an ordinary model file and an estimate."""
 
+import itertools
 import json
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from segmenter.data.folder import Item
 from segmenter.data.trained_on import read_trained_on
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import count_agreement
+from segmenter.fitting.tune import tune
 from segmenter.model import Protocol, Segmenter
 from segmenter.recipe import read_recipe
 from segmenter.runtimes.features import TorchFeatures
@@ -238,7 +241,8 @@ def test_a_mistake_is_one_line(change, expected: str, capsys: pytest.CaptureFixt
 
 
 def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(model: Segmenter, *_: object) -> Segmenter:
+    def spoil(model: Segmenter, *given: Any) -> Segmenter:
+        given[-1](1.0)  # one step was taken
         tuned = Segmenter(model.spec).eval()
         tuned.load_state_dict(model.state_dict())
         torch.nn.init.zeros_(tuned.decoder.project.weight)
@@ -257,13 +261,41 @@ def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 
 def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segmenter.api.run_fit._scored", lambda *_: NOTHING_RIGHT)
+    clock = itertools.count(step=10)  # seconds
+    monkeypatch.setattr("segmenter.api.run_fit.tune", partial(tune, clock=lambda: next(clock)))
     fitted = segmenter.fit(
-        "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=0.002
+        "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=1.0
     )
     assert fitted.is_tuned
     spec = segmenter.load(fitted.path).spec
     assert spec.provenance == "Decoder and encoder trained on 3 images, from a fit to them."
     assert fitted.num_images == 3  # the fourth decided that the tuned model is kept
+
+
+def test_an_image_that_is_lost_while_the_encoder_is_trained_leaves_the_fitted_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def lose(*_: object) -> None:
+        raise UserError("no such file: data/images/train/b.png")
+
+    monkeypatch.setattr("segmenter.api.run_fit.tune", lose)
+    fitted = segmenter.fit(
+        "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=1.0
+    )
+    assert not fitted.is_tuned
+    assert fitted.path.is_file()
+    assert "not tuned, the fitted model is kept: no such file" in capsys.readouterr().err
+
+
+def test_a_time_too_short_for_a_step_is_said(capsys: pytest.CaptureFixture) -> None:
+    assert run(*FIT, "model.safetensors", "--minutes", "0.0000001") == 0
+    assert "the time is too short for one step" in capsys.readouterr().err
+
+
+def test_the_measurements_do_not_replace_the_model(capsys: pytest.CaptureFixture) -> None:
+    line = refused(capsys, *FIT, "a.safetensors", "--json", "a.safetensors", "--overwrite")
+    assert "--json names a.safetensors, which the model is written to" in line
+    refused(capsys, *FIT, "a.safetensors", "--json", "a.trained-on.txt", "--overwrite")
 
 
 def test_a_class_thinner_than_a_patch_is_named_with_what_helps(

@@ -25,7 +25,7 @@ def fit(
             mask are left out; pixels that are ignored are not labelled.
         out: The model to write, by convention `NAME.safetensors`.
         start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
-            model; its encoder stays as it is.
+            model; its encoder is kept.
         options: See below.
 
     Returns:

@@ -167,20 +167,25 @@ def print_fit(result: FittedModel) -> None:
     if result.estimate is None:
         print_lines("no estimate: label at least two images, each with two classes")
     else:
-        how = "left out of the training" if result.is_tuned else "each left out of its fit"
+        how = "each left out of its fit"
+        if result.is_tuned:
+            how = "left out of the training, by which the model was chosen"
         scored = counted(len(result.estimate.images), "image")
         print_lines(f"estimate for new images, from {scored}, {how}:")
         print_scores(result.estimate)
+    done = "trained on" if result.is_tuned else "fitted to"
     times = ", ".join(f"{name} {duration(each)}" for name, each in result.seconds.items())
     print_lines(
         result.needs and f"more labels help most for {result.needs!r}",
-        f"fitted to {counted(result.num_images, 'image')}: {times}",
+        f"{done} {counted(result.num_images, 'image')}: {times}",
         f"written: {result.path}",
     )
 
 
 def _check(out: Path, fit: FitOptions, output: FitOutput) -> None:
     """Refuse, before any work is done, what cannot be written or taken."""
+    if output.json and output.json.resolve() in (out.resolve(), own_list(out).resolve()):
+        raise UserError(f"--json names {output.json}, which the model is written to; give another")
     for path in (out, own_list(out), output.json):
         if path is None:
             continue
@@ -249,16 +254,36 @@ def _tuned(
     """Train the model on all images but a fold, and compare with the fit to the same images.
 
     Returns:
-        None where nothing would tell whether it helps.
+        None where nothing would tell whether it helps, or an image cannot be read any more.
     """
-    fold = int(fits.folds.max()) // 2
+    folds = zip(fits.folds.tolist(), fits.left_out, strict=True)
+    scored = [fold for fold, fit in folds if fit is not None]
+    if not scored:
+        log("warning: not tuned: --minutes needs two images of two classes each; label more")
+        return None
+    try:
+        return _compared(store, labelled, prepared, fits, scored[len(scored) // 2], seconds, log)
+    except UserError as error:  # the fit is there, and must not be lost
+        log(f"warning: not tuned, the fitted model is kept: {error}")
+        return None
+
+
+def _compared(
+    store: TokenStore,
+    labelled: LabelledImages,
+    prepared: Start,
+    fits: FoldFits,
+    fold: int,
+    seconds: float,
+    log: Log,
+) -> _Tuning | None:
+    """Train the model on all images but those of a fold, by which it is compared with the fit."""
     is_held = fits.folds == fold
     held = np.flatnonzero(is_held)
     places = [int(held[each]) for each in spread(len(held), _MAX_COMPARED)]
     of_fit, classifier = _scored(store, labelled, fits, places), fits.left_out[places[0]]
-    if of_fit is None or classifier is None:
-        log("warning: not tuned: --minutes needs two labelled images, to compare; label more")
-        return None
+    assert of_fit is not None
+    assert classifier is not None
     model = with_classifier(prepared.model, classifier)
     items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
     minutes = duration(seconds)
@@ -272,6 +297,9 @@ def _tuned(
 
         counts = labelled.pixel_counts[~is_held]
         tuned = tune(model, prepared.recipe, items, counts, seconds, advance)
+    if not steps:
+        log("warning: not tuned: the time is too short for one step; give --minutes more")
+        return None
     found = evaluate(
         Predictor(tuned, precision="float32"),
         [labelled.items[each] for each in places],

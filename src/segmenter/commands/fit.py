@@ -27,7 +27,7 @@ def fit(
             one. Images without a mask are left out.
         out: The model to write, by convention `NAME.safetensors`.
         start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
-            model; its encoder stays as it is.
+            model; its encoder is kept.
     """
     from segmenter.api.run_fit import print_fit, run_fit
 

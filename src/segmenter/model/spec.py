@@ -173,7 +173,7 @@ class ModelSpec(BaseModel):
         if num_asked > self.encoder.depth:
             raise ValueError(
                 f"decoder {self.decoder.kind!r} asks for {num_asked} blocks of the encoder, but it "
-                f"has {self.encoder.depth}; set decoder.blocks"
+                f"has {self.encoder.depth}; set decoder.{self.decoder.encoder_blocks_field}"
             )
         return self
 

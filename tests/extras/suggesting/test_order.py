@@ -1,8 +1,9 @@
 """Images are suggested where a model is unsure, and unlike those before them."""
 
 import numpy as np
+import pytest
 
-from segmenter.extras.suggesting.order import choose_order
+from segmenter.extras.suggesting.order import choose_order, typical_distance
 
 
 def some_features(count: int, seed: int = 0) -> np.ndarray:
@@ -28,3 +29,10 @@ def test_without_differences_the_most_unsure_image_comes_first() -> None:
     uncertainty = np.array([0.2, 0.8, 0.5])
     choices = choose_order(uncertainty, some_features(3), some_features(0), 2)
     assert (choices[0].index, choices[0].distance, len(choices)) == (1, 1.0, 2)
+
+
+def test_images_that_are_all_alike_are_at_no_distance() -> None:
+    same = np.ones((4, 8), np.float32)
+    distances = [each.distance for each in choose_order(np.ones(4), same, same[:1], 4)]
+    assert distances == pytest.approx([0.0] * 4, abs=1e-6)
+    assert typical_distance(same, same[:1]) == pytest.approx(0.0, abs=1e-6)

@@ -10,6 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+_ALIKE = 1e-3
+"""Length of features, around their mean, below which images are alike."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -71,4 +74,6 @@ def _compared(
 def _normalised(features: Float[ndarray, "images dim"]) -> Float[ndarray, "images dim"]:
     """Features around a mean of 0, each channel of one scale, each image of length 1."""
     centred = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    centred = np.where(lengths < _ALIKE, 1.0, centred)  # all images are alike: one direction
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)

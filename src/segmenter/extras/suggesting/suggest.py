@@ -24,6 +24,9 @@ from segmenter.runtimes.features import feature_runtime
 from segmenter.terminal import timed_progress
 from segmenter.text import visible
 
+_LEAST_DISTANCE = 0.05
+"""A nearer image is a copy, or nearly one, whatever the others are."""
+
 
 def run_suggest(data: Path, model: str, most: int, device: Device, output: SuggestOutput) -> None:
     """Print which images to label next.
@@ -93,7 +96,7 @@ def suggest(
     new = np.array([features[name] for name in unlabelled], np.float32)
     choices = choose_order(doubts, new, known, most)
     names = list(unlabelled)
-    typical = float(np.median(doubts)), typical_distance(new, known)
+    typical = float(np.median(doubts)), max(typical_distance(new, known), _LEAST_DISTANCE)
     return [
         Suggestion(
             names[each.index],

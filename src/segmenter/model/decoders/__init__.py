@@ -65,6 +65,9 @@ class DecoderSettings(BaseModel):
         """True if each logit is the logarithm of a score, which windows may average."""
         return self.query_masks is not None
 
+    encoder_blocks_field: ClassVar[str] = "blocks"
+    """The field that sets `encoder_blocks`."""
+
     @property
     def encoder_blocks(self) -> int:
         """Smallest number of blocks that the encoder must have."""
@@ -281,6 +284,7 @@ class PlainMaskDecoderSpec(DecoderSettings):
     """Queries that go through own blocks with features of the encoder (PMT)."""
 
     implementation: ClassVar[str] = "plain_mask_decoder.PlainMaskDecoder"
+    encoder_blocks_field: ClassVar[str] = "features"
 
     kind: Literal["pmt"] = "pmt"
     """The decoder; see docs/reference/decoders.md."""

@@ -11,7 +11,8 @@ from segmenter.model.encoder import Grid
 from segmenter.model.mask_scores import MaskScores
 
 _NORM_EPS = 1e-6  # of timm, whose norm the published models take
-_LARGEST_SCORE = 1 - 1e-6  # so that its logit is finite
+_LARGEST_SCORE = 0.995
+"""Nearer to 1, the rounding of a score moves its logit more than graphs may differ."""
 
 
 @runtime_checkable
@@ -87,7 +88,7 @@ def class_logits(
     """
     logits = scores.log_scores()
     if is_binary:
-        logits = logits.float()  # in bfloat16 the largest score is 1, and its logit infinite
+        logits = logits.float()  # in bfloat16, 0.995 is 1, whose logit is infinite
         logits = logits - (1 - logits.exp().clamp(max=_LARGEST_SCORE)).log()
     return logits
 

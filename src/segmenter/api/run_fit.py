@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import Bool
 from numpy import ndarray
 
 from segmenter.api.labelled_images import LabelledImages, read_labelled
@@ -18,8 +19,9 @@ from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import Evaluation, count_agreement, evaluate
 from segmenter.evaluation.reports.score_tables import print_lines, print_scores
 from segmenter.files.outputs import check_new, write_json
+from segmenter.fitting.classifier import Classifier
 from segmenter.fitting.fitted_model import with_classifier
-from segmenter.fitting.left_out import FoldFits, fit_folds
+from segmenter.fitting.left_out import FoldFits, fit_folds, fold_numbers
 from segmenter.fitting.needs import class_in_need
 from segmenter.fitting.propose import label_pixels
 from segmenter.fitting.samples import MAX_SAMPLES, Samples, sample_pixels
@@ -96,15 +98,15 @@ class _Tuning(NamedTuple):
     @property
     def is_better(self) -> bool:
         """Return True if training helped."""
-        return (self.after.miou or 0.0) > (self.before.miou or 0.0)
+        return _miou_of_shown(self.after) > _miou_of_shown(self.before)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was compared as plain values."""
         return {
             "images": len(self.after.images),
             "steps": self.steps,
-            "fitted_miou": self.before.miou,
-            "tuned_miou": self.after.miou,
+            "fitted_miou": _miou_of_shown(self.before),
+            "tuned_miou": _miou_of_shown(self.after),
         }
 
 
@@ -136,11 +138,12 @@ def run_fit(
     samples = timer("tokens", lambda: _sampled(store, labelled))
     fits = timer("fit", lambda: fit_folds(samples, len(labelled.classes)))
     places = spread(len(labelled.items), _MAX_ESTIMATED)
-    estimate = timer("estimate", lambda: _scored(store, labelled, fits, places))
+    estimate = timer("estimate", lambda: _scored(store, labelled, _known(fits, places)))
     tuning = None
     if fit.minutes is not None:
         seconds = 60 * fit.minutes
-        tuning = timer("tuning", lambda: _tuned(store, labelled, prepared, fits, seconds, log))
+        fitted = _Fitted(store, labelled, prepared, samples, fits)
+        tuning = timer("tuning", lambda: _tuned(fitted, seconds, log))
     model = with_classifier(prepared.model, fits.whole)
     num_images, is_tuned = len(labelled.items), False
     if tuning is not None and tuning.is_better:
@@ -226,64 +229,80 @@ def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
     return samples
 
 
+def _known(fits: FoldFits, places: Sequence[int]) -> list[tuple[int, Classifier]]:
+    """Return the images that a fit does not know, each with that fit."""
+    return [(place, fit) for place in places if (fit := fits.left_out[place]) is not None]
+
+
 def _scored(
-    store: TokenStore, labelled: LabelledImages, fits: FoldFits, places: Sequence[int]
+    store: TokenStore, labelled: LabelledImages, known: Sequence[tuple[int, Classifier]]
 ) -> Evaluation | None:
-    """Score images by fits that do not know them; None without such a fit."""
-    classes, left_out = labelled.classes, fits.left_out
-    known = [(labelled.items[each], fit) for each in places if (fit := left_out[each]) is not None]
+    """Score images, each by a fit that does not know it; None without such a fit."""
+    classes = labelled.classes
     if not known:
         return None
 
     def label() -> Iterator[tuple[Item, ndarray, ndarray]]:
-        for item, fit in known:
+        for place, fit in known:
+            item = labelled.items[place]
             labels = label_pixels(store.read(item.image), fit)
             yield item, read_labels(item, classes), labels
 
     return count_agreement(label(), classes, store.model.spec.protocol)
 
 
-def _tuned(
-    store: TokenStore,
-    labelled: LabelledImages,
-    prepared: Start,
-    fits: FoldFits,
-    seconds: float,
-    log: Log,
-) -> _Tuning | None:
-    """Train the model on all images but a fold, and compare with the fit to the same images.
+class _Fitted(NamedTuple):
+    """What a fit was made of, and the fit."""
+
+    store: TokenStore
+    labelled: LabelledImages
+    prepared: Start
+    samples: Sequence[Samples]
+    fits: FoldFits
+
+    def held_out(self) -> Bool[ndarray, " images"]:
+        """Return which images tell whether training helps: neighbours, a fifth, at least one."""
+        usable = [place for place, fit in enumerate(self.fits.left_out) if fit is not None]
+        if not usable:
+            raise UserError("--minutes needs two images of two classes each; label more")
+        numbers = fold_numbers(len(self.samples), 0)
+        return numbers == numbers[usable[len(usable) // 2]]
+
+    def without(self, is_held: Bool[ndarray, " images"]) -> Classifier:
+        """Return the fit to all images but some.
+
+        Raises:
+            UserError: If the others are of one class.
+        """
+        first = int(np.flatnonzero(is_held)[0])
+        found = self.fits.left_out[first]
+        if found is not None and np.array_equal(self.fits.folds == self.fits.folds[first], is_held):
+            return found
+        known = [each for each, held in zip(self.samples, is_held, strict=True) if not held]
+        return fit_folds(known, len(self.labelled.classes)).whole
+
+
+def _tuned(fitted: _Fitted, seconds: float, log: Log) -> _Tuning | None:
+    """Train the model on all images but some, and compare with the fit to the same images.
 
     Returns:
         None where nothing would tell whether it helps, or an image cannot be read any more.
     """
-    folds = zip(fits.folds.tolist(), fits.left_out, strict=True)
-    scored = [fold for fold, fit in folds if fit is not None]
-    if not scored:
-        log("warning: not tuned: --minutes needs two images of two classes each; label more")
-        return None
     try:
-        return _compared(store, labelled, prepared, fits, scored[len(scored) // 2], seconds, log)
+        return _compared(fitted, seconds, log)
     except UserError as error:  # the fit is there, and must not be lost
         log(f"warning: not tuned, the fitted model is kept: {error}")
         return None
 
 
-def _compared(
-    store: TokenStore,
-    labelled: LabelledImages,
-    prepared: Start,
-    fits: FoldFits,
-    fold: int,
-    seconds: float,
-    log: Log,
-) -> _Tuning | None:
-    """Train the model on all images but those of a fold, by which it is compared with the fit."""
-    is_held = fits.folds == fold
-    held = np.flatnonzero(is_held)
+def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Tuning:
+    """Train the model on all images but those held out, and compare with the fit on these."""
+    store, labelled, prepared, *_ = fitted
+    is_held = fitted.held_out()
+    classifier, held = fitted.without(is_held), np.flatnonzero(is_held)
     places = [int(held[each]) for each in spread(len(held), _MAX_COMPARED)]
-    of_fit, classifier = _scored(store, labelled, fits, places), fits.left_out[places[0]]
+    of_fit = _scored(store, labelled, [(place, classifier) for place in places])
     assert of_fit is not None
-    assert classifier is not None
     model = with_classifier(prepared.model, classifier)
     items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
     minutes = duration(seconds)
@@ -298,8 +317,7 @@ def _compared(
         counts = labelled.pixel_counts[~is_held]
         tuned = tune(model, prepared.recipe, items, counts, seconds, advance)
     if not steps:
-        log("warning: not tuned: the time is too short for one step; give --minutes more")
-        return None
+        raise UserError("the time is too short for one step; give --minutes more")
     found = evaluate(
         Predictor(tuned, precision="float32"),
         [labelled.items[each] for each in places],
@@ -308,10 +326,19 @@ def _compared(
     tuning = _Tuning(tuned, len(items), len(steps), of_fit, found)
     kept = "tuned" if tuning.is_better else "fitted"
     log(
-        f"on {counted(len(places), 'image')} left out, mIoU {percent(of_fit.miou)} as fitted and "
-        f"{percent(found.miou)} after {counted(len(steps), 'step')}: the {kept} model is kept"
+        f"on {counted(len(places), 'image')} left out, mIoU of their classes "
+        f"{percent(_miou_of_shown(of_fit))} as fitted and {percent(_miou_of_shown(found))} after "
+        f"{counted(len(steps), 'step')}: the {kept} model is kept"
     )
     return tuning
+
+
+def _miou_of_shown(evaluation: Evaluation) -> float:
+    """Return the mean IoU over the classes that images show: a stray pixel of another counts less.
+
+    On one or two images, each class that they do not show would be worth as much as one they do.
+    """
+    return float(np.mean([each.iou or 0.0 for each in evaluation.scores.classes if each.pixels]))
 
 
 def _described(model: Segmenter, result: FittedModel) -> ModelSpec:

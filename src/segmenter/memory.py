@@ -27,13 +27,13 @@ def total_memory() -> int:
 
 def peak_memory() -> int | None:
     """Return the most bytes that this process has held at a time; None where no one counts it."""
-    with suppress(OSError, ValueError):  # of Linux; ru_maxrss would begin with the parent's
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.partition("VmHWM:")[2].partition("kB")[0])
     try:
         import resource
     except ImportError:  # Windows
         return None
+    with suppress(OSError, ValueError):  # of Linux; ru_maxrss would begin with the parent's
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].partition("kB")[0])
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

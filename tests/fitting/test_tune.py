@@ -40,20 +40,29 @@ def test_encoder_and_decoder_are_trained_while_there_is_time(tmp_path: Path) -> 
     assert not any(name.startswith("decoder.norm") for name in changed)  # the statistics of the fit
 
 
-def test_classes_weigh_as_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights: list[object] = []
+def taken_recipe(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, counts: np.ndarray
+) -> Recipe:
+    """What a recipe becomes before the first step."""
+    taken: list[Recipe] = []
 
     def keep(recipe: Recipe, *_: object) -> None:
-        weights.append(recipe.loss.class_weights)
+        taken.append(recipe)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("segmenter.fitting.tune.build_loss", keep)
-    data = open_folder(write_data_set(tmp_path / "data"))
+    data = open_folder(write_data_set(folder / "data"))
     model = Segmenter(make_spec(3, decoder="multi-linear", depth=3))
-    counts = np.array([[16 * 600, 600, 0], [0, 0, 0]])
     with pytest.raises(KeyboardInterrupt):
-        tune(model, read_recipe("finetune"), data.items("train"), counts, 8.0)
-    ((common, rare, _),) = weights
+        tune(model, recipe, data.items("train"), counts, 8.0)
+    (found,) = taken
+    return found
+
+
+def test_classes_weigh_as_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.array([[16 * 600, 600, 0], [0, 0, 0]])
+    taken = taken_recipe(tmp_path, monkeypatch, read_recipe("finetune"), counts)
+    common, rare, _ = taken.loss.class_weights
     assert rare / common == pytest.approx(16**0.75)
     assert (16 * common + rare) / 17 == pytest.approx(1)  # of a pixel, on average
 
@@ -62,16 +71,6 @@ def test_classes_weigh_as_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_crops_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int, expected: int
 ) -> None:
-    sizes: list[int] = []
-
-    def keep(recipe: Recipe, *_: object) -> None:
-        sizes.append(recipe.augment.crop_size)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("segmenter.fitting.tune.build_stream", keep)
-    data = open_folder(write_data_set(tmp_path / "data"))
-    model = Segmenter(make_spec(3, decoder="multi-linear", depth=3))
     recipe = read_recipe("finetune", {"augment": {"crop_size": given}})
-    with pytest.raises(KeyboardInterrupt):
-        tune(model, recipe, data.items("train"), np.ones((4, 3), dtype=np.int64), 8.0)
-    assert sizes == [expected]
+    taken = taken_recipe(tmp_path, monkeypatch, recipe, np.ones((4, 3), dtype=np.int64))
+    assert taken.augment.crop_size == expected

@@ -40,7 +40,7 @@ from torch.nn import functional as F
 import segmenter
 from segmenter.data.folder import Item, LabelledFolder, open_folder, read_sample
 from segmenter.evaluation.evaluate import Evaluation, count_agreement, evaluate
-from segmenter.fitting.tune import tune
+from segmenter.fitting.tune import Tuning
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol
 
@@ -193,7 +193,7 @@ def run_fit_minutes(trial: Trial, draw: Draw) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         root = write_set(trial.data, draw.labelled, Path(folder) / "data")
         begin = time.process_time()
-        with patch("segmenter.api.run_fit.tune", partial(tune, clock=_core_seconds)):
+        with patch("segmenter.api.run_fit.Tuning", partial(Tuning, clock=_core_seconds)):
             fitted = segmenter.fit(root, Path(folder) / "model.safetensors", **options)
         seconds = time.process_time() - begin
         return Result(_evaluated(fitted.path, trial, draw), seconds, fitted.miou)

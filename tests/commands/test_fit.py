@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from segmenter.data.folder import Item
 from segmenter.data.trained_on import read_trained_on
 from segmenter.errors import UserError
 from segmenter.evaluation.evaluate import count_agreement
-from segmenter.fitting.tune import tune
+from segmenter.fitting.tune import Tuning
 from segmenter.model import Protocol, Segmenter
 from segmenter.recipe import read_recipe
 from segmenter.runtimes.features import TorchFeatures
@@ -241,18 +242,19 @@ def test_a_mistake_is_one_line(change, expected: str, capsys: pytest.CaptureFixt
 
 
 def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(model: Segmenter, *given: Any) -> Segmenter:
-        given[-1](1.0)  # one step was taken
-        tuned = Segmenter(model.spec).eval()
-        tuned.load_state_dict(model.state_dict())
-        torch.nn.init.zeros_(tuned.decoder.project.weight)
-        return tuned
+    class Spoiling(Tuning):
+        def train(self, items: Sequence[Item], *_: Any, **__: Any) -> None:
+            trained_on.append(len(items))
+            self.steps = 1
+            torch.nn.init.zeros_(self._average.tensors["decoder.project.weight"])
 
-    monkeypatch.setattr("segmenter.api.run_fit.tune", spoil)
+    trained_on: list[int] = []
+    monkeypatch.setattr("segmenter.api.run_fit.Tuning", Spoiling)
     sizes = {"start": "start.safetensors", "short_side": 64}
     tried = segmenter.fit("data", "tried.safetensors", minutes=1.0, json="tried.json", **sizes)
     segmenter.fit("data", "plain.safetensors", **sizes)
     assert not tried.is_tuned
+    assert trained_on == [3]
     compared = json.loads(Path("tried.json").read_text())["tuning"]
     assert compared["tuned_miou"] < compared["fitted_miou"]
     weights = [segmenter.load(f"{name}.safetensors").state_dict() for name in ("tried", "plain")]
@@ -262,14 +264,17 @@ def test_tuning_that_labels_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segmenter.api.run_fit._scored", lambda *_: NOTHING_RIGHT)
     clock = itertools.count(step=10)  # seconds
-    monkeypatch.setattr("segmenter.api.run_fit.tune", partial(tune, clock=lambda: next(clock)))
+    slow = partial(Tuning, clock=lambda: next(clock))
+    monkeypatch.setattr("segmenter.api.run_fit.Tuning", slow)
     fitted = segmenter.fit(
         "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=1.0
     )
     assert fitted.is_tuned
     spec = segmenter.load(fitted.path).spec
-    assert spec.provenance == "Decoder and encoder trained on 3 images, from a fit to them."
-    assert fitted.num_images == 3  # the fourth decided that the tuned model is kept
+    assert spec.provenance == "Decoder and encoder trained on 4 images, from a fit to them."
+    assert fitted.num_images == 4
+    assert fitted.estimate is not None
+    assert len(fitted.estimate.images) == 1  # the one that decided
 
 
 def test_an_image_that_is_lost_while_the_encoder_is_trained_leaves_the_fitted_model(
@@ -278,7 +283,7 @@ def test_an_image_that_is_lost_while_the_encoder_is_trained_leaves_the_fitted_mo
     def lose(*_: object) -> None:
         raise UserError("no such file: data/images/train/b.png")
 
-    monkeypatch.setattr("segmenter.api.run_fit.tune", lose)
+    monkeypatch.setattr("segmenter.api.run_fit.Tuning", lose)
     fitted = segmenter.fit(
         "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=1.0
     )

@@ -27,7 +27,7 @@ from segmenter.fitting.propose import label_pixels
 from segmenter.fitting.samples import MAX_SAMPLES, Samples, sample_pixels
 from segmenter.fitting.start import Start, prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
-from segmenter.fitting.tune import tune
+from segmenter.fitting.tune import Tuning
 from segmenter.inference.predictor import Predictor
 from segmenter.model import ModelSpec, Segmenter
 from segmenter.options import Device, FitData, FitOptions, FitOutput
@@ -42,6 +42,8 @@ _MAX_ESTIMATED = 100
 """Images that the estimate is made of, at most: evenly spread."""
 _MAX_COMPARED = 20
 """Images by which a tuned model is compared with the fit, at most."""
+_CHOICE = 0.6
+"""Share of the minutes after which the fit or the tuned model is chosen."""
 _LEFT_OUT = "images left out"
 """Name of the estimate among the scores of the model."""
 _MAX_MINUTES = 24 * 60.0
@@ -82,7 +84,7 @@ class FittedModel:
         return f"FittedModel({str(self.path)!r}, estimated mIoU {percent(self.miou)})"
 
 
-class _Tuning(NamedTuple):
+class _Comparison(NamedTuple):
     """A model that was trained after the fit, and what tells whether it is better."""
 
     model: Segmenter
@@ -91,14 +93,25 @@ class _Tuning(NamedTuple):
     steps: int
     """Updates of its weights."""
     before: Evaluation
-    """Scores of the fit, on images that both do not know."""
+    """Scores of the fit, on images that it does not know."""
     after: Evaluation
-    """Those of the model, on the same images."""
+    """Those of the model, on the same images, before it was trained on them."""
 
     @property
     def is_better(self) -> bool:
         """Return True if training helped."""
         return _miou_of_shown(self.after) > _miou_of_shown(self.before)
+
+    def line(self) -> str:
+        """Say which model is kept, and why."""
+        before, after = (percent(_miou_of_shown(each)) for each in (self.before, self.after))
+        images, kept = counted(len(self.after.images), "image"), "fitted"
+        if self.is_better:
+            kept = "tuned"
+        return (
+            f"on {images} left out, mIoU of their classes {before} as fitted and {after} after "
+            f"{counted(self.steps, 'step')}: the {kept} model is kept"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what was compared as plain values."""
@@ -172,7 +185,7 @@ def print_fit(result: FittedModel) -> None:
     else:
         how = "each left out of its fit"
         if result.is_tuned:
-            how = "left out of the training, by which the model was chosen"
+            how = "left out of the training until the model was chosen by them"
         scored = counted(len(result.estimate.images), "image")
         print_lines(f"estimate for new images, from {scored}, {how}:")
         print_scores(result.estimate)
@@ -282,8 +295,8 @@ class _Fitted(NamedTuple):
         return fit_folds(known, len(self.labelled.classes)).whole
 
 
-def _tuned(fitted: _Fitted, seconds: float, log: Log) -> _Tuning | None:
-    """Train the model on all images but some, and compare with the fit to the same images.
+def _tuned(fitted: _Fitted, seconds: float, log: Log) -> _Comparison | None:
+    """Train the model on all images but some, and on all if that is better than the fit.
 
     Returns:
         None where nothing would tell whether it helps, or an image cannot be read any more.
@@ -295,8 +308,8 @@ def _tuned(fitted: _Fitted, seconds: float, log: Log) -> _Tuning | None:
         return None
 
 
-def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Tuning:
-    """Train the model on all images but those held out, and compare with the fit on these."""
+def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
+    """Train the model on all images but those held out, then on all if it labels these better."""
     store, labelled, prepared, *_ = fitted
     is_held = fitted.held_out()
     classifier, held = fitted.without(is_held), np.flatnonzero(is_held)
@@ -305,32 +318,24 @@ def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Tuning:
     assert of_fit is not None
     model = with_classifier(prepared.model, classifier)
     items = [item for item, held in zip(labelled.items, is_held, strict=True) if not held]
-    minutes = duration(seconds)
-    log(f"training the encoder on {counted(len(items), 'image')} for {minutes}")
-    steps: list[float] = []
-    with progress_bar(f"tuning on {counted(len(items), 'image')}") as move:
+    log(f"training the encoder on {counted(len(items), 'image')}, then on all: {duration(seconds)}")
+    with progress_bar("tuning") as move:
 
         def advance(progress: float) -> None:
-            steps.append(progress)
             move(int(1000 * progress), 1000)
 
-        counts = labelled.pixel_counts[~is_held]
-        tuned = tune(model, prepared.recipe, items, counts, seconds, advance)
-    if not steps:
-        raise UserError("the time is too short for one step; give --minutes more")
-    found = evaluate(
-        Predictor(tuned, precision="float32"),
-        [labelled.items[each] for each in places],
-        labelled.classes,
-    )
-    tuning = _Tuning(tuned, len(items), len(steps), of_fit, found)
-    kept = "tuned" if tuning.is_better else "fitted"
-    log(
-        f"on {counted(len(places), 'image')} left out, mIoU of their classes "
-        f"{percent(_miou_of_shown(of_fit))} as fitted and {percent(_miou_of_shown(found))} after "
-        f"{counted(len(steps), 'step')}: the {kept} model is kept"
-    )
-    return tuning
+        tuning = Tuning(model, prepared.recipe, seconds, advance)
+        tuning.train(items, labelled.pixel_counts[~is_held], until=_CHOICE)
+        if not tuning.steps:
+            raise UserError("the time is too short for one step; give --minutes more")
+        compared = [labelled.items[each] for each in places]
+        predictor = Predictor(tuning.averaged(), precision="float32")
+        found = evaluate(predictor, compared, labelled.classes)
+        chosen = _Comparison(tuning.averaged(), len(labelled.items), tuning.steps, of_fit, found)
+        log(chosen.line())
+        if chosen.is_better:
+            tuning.train(labelled.items, labelled.pixel_counts)
+    return chosen._replace(model=tuning.averaged(), steps=tuning.steps)
 
 
 def _miou_of_shown(evaluation: Evaluation) -> float:

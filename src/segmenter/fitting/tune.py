@@ -40,85 +40,117 @@ _TICKS = 1000
 _MAX_STEPS = 50_000
 
 
-def tune(
-    model: Segmenter,
-    recipe: Recipe,
-    items: Sequence[Item],
-    pixel_counts: Int64[ndarray, "items classes"],
-    seconds: float,
-    on_progress: Callable[[float], None] = lambda _: None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Segmenter:
-    """Return a copy of a model, trained for the given seconds.
+class Tuning:
+    """The training of a copy of a fitted model; its time may be divided among sets of images.
 
-    Args:
-        model: Fitted to the same images.
-        recipe: Gives augmentation, learning rates and loss.
-        items: Images and masks to train on.
-        pixel_counts: Labelled pixels of each class in each of them.
-        seconds: Time that training takes.
-        on_progress: Told after each step how much of the time has gone by, 0 to 1.
-        clock: Gives seconds.
-
-    Raises:
-        UserError: If an image cannot be read, or one crop alone does not fit into memory.
+    Example:
+        tuning = Tuning(model, recipe, seconds=300)
+        tuning.train(most_items, most_counts, until=0.6)
+        if is_better(tuning.averaged()):  # on the items left out
+            tuning.train(all_items, all_counts)
     """
-    recipe = _timed(recipe, model, pixel_counts.sum(axis=0))
-    tuned = Segmenter(model.spec).to(model.mean.device)
-    tuned.load_state_dict(model.state_dict())
-    freeze(tuned.train(), recipe.optimizer)
-    tuned.decoder.eval()  # its weights belong to the statistics of the fit, which so stay
-    choose_attention(tuned, recipe.precision)
-    optimizer = make_optimizer(tuned, recipe.optimizer)
-    average = WeightAverage(tuned, recipe.ema_decay)
-    loss = build_loss(recipe, model, pixel_counts)
-    stream = build_stream(recipe, tuned, tuple(items), pixel_counts)
-    distributed = DistributedModel(tuned)
-    batches = make_loader(
-        stream,
-        range(_MAX_STEPS * recipe.batch_size),
-        recipe.batch_size,
-        workers=0,
-        on_unreadable=_refuse,
-    )
-    began, last = clock(), 0.0
-    with contextlib.closing(batches):
-        for step, batch in enumerate(batches):
-            progress = (clock() - began) / seconds
-            if progress + (progress - last) >= 1:  # a step like the last one takes too long
-                break
-            last = progress
-            tick = int(progress * _TICKS)
-            set_learning_rate(optimizer, learning_rate(recipe.optimizer.lr, recipe.schedule, tick))
-            result = train_step(distributed, optimizer, batch, recipe, loss)
-            if result.is_finite:
-                average.update(tuned, step)
-            on_progress(min((clock() - began) / seconds, 1.0))
-    return average.averaged(tuned)
+
+    def __init__(
+        self,
+        model: Segmenter,
+        recipe: Recipe,
+        seconds: float,
+        on_progress: Callable[[float], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Prepare a copy.
+
+        Args:
+            model: Fitted to the same images.
+            recipe: Gives augmentation, learning rates and loss.
+            seconds: Time that all training takes.
+            on_progress: Told after each step how much of the time has gone by, 0 to 1.
+            clock: Gives seconds.
+        """
+        self.recipe, self.seconds = _timed(recipe, model), seconds
+        self.on_progress, self.clock = on_progress, clock
+        self.steps = 0
+        """Updates of the weights so far."""
+        self._spent = self._step_share = 0.0
+        self._tuned = Segmenter(model.spec).to(model.mean.device)
+        self._tuned.load_state_dict(model.state_dict())
+        freeze(self._tuned.train(), self.recipe.optimizer)
+        self._tuned.decoder.eval()  # its weights belong to the statistics of the fit, which so stay
+        choose_attention(self._tuned, self.recipe.precision)
+        self._optimizer = make_optimizer(self._tuned, self.recipe.optimizer)
+        self._average = WeightAverage(self._tuned, self.recipe.ema_decay)
+
+    def train(
+        self,
+        items: Sequence[Item],
+        pixel_counts: Int64[ndarray, "items classes"],
+        until: float = 1.0,
+    ) -> None:
+        """Train until a share of the time has gone by, 0 to 1.
+
+        Args:
+            items: Images and masks to train on.
+            pixel_counts: Labelled pixels of each class in each of them.
+            until: Share of all the time, that of earlier calls included.
+
+        Raises:
+            UserError: If an image cannot be read, or one crop alone does not fit into memory.
+        """
+        recipe = _weighted(self.recipe, pixel_counts.sum(axis=0))
+        loss = build_loss(recipe, self._tuned, pixel_counts)
+        stream = build_stream(recipe, self._tuned, tuple(items), pixel_counts)
+        distributed, size = DistributedModel(self._tuned), recipe.batch_size
+        crops = range(self.steps * size, _MAX_STEPS * size)
+        batches = make_loader(stream, crops, size, workers=0, on_unreadable=_refuse)
+        began = self.clock() - self._spent
+        with contextlib.closing(batches):
+            for batch in batches:
+                progress = (self.clock() - began) / self.seconds
+                if progress + self._step_share >= until:  # a step like the last takes too long
+                    break
+                self._set_learning_rate(progress)
+                result = train_step(distributed, self._optimizer, batch, recipe, loss)
+                if result.is_finite:
+                    self._average.update(self._tuned, self.steps)
+                self.steps += 1
+                after = (self.clock() - began) / self.seconds
+                self._step_share = after - progress
+                self.on_progress(min(after, 1.0))
+        self._spent = self.clock() - began
+
+    def averaged(self) -> Segmenter:
+        """Return the model so far: the average of its weights, in memory that training changes."""
+        return self._average.averaged(self._tuned)
+
+    def _set_learning_rate(self, progress: float) -> None:
+        optimizer, schedule = self.recipe.optimizer, self.recipe.schedule
+        now = learning_rate(optimizer.lr, schedule, int(progress * _TICKS))
+        set_learning_rate(self._optimizer, now)
 
 
-def _timed(recipe: Recipe, model: Segmenter, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
-    """Return the recipe with a schedule in parts of the time, and with crops of bounded size.
-
-    The loss has the weights of the fit, 1 on average over the pixels.
-    """
+def _timed(recipe: Recipe, model: Segmenter) -> Recipe:
+    """Return the recipe with a schedule in parts of the time, and with crops of bounded size."""
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(model.mean.device) else "float32"
     most = _CROP_PATCHES * model.spec.encoder.patch_size
     crop_size = min(recipe.augment.crop_size, most)
     schedule = {"steps": _TICKS, "warmup_steps": _TICKS // 10}
-    weights = class_factors(pixel_counts, BALANCE)
-    weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
-    loss = {"class_weights": tuple(weights.tolist())}
     return recipe.model_copy(
         update={
             "precision": precision,
             "augment": recipe.augment.model_copy(update={"crop_size": crop_size}),
             "schedule": recipe.schedule.model_copy(update=schedule),
-            "loss": recipe.loss.model_copy(update=loss),
         }
     )
+
+
+def _weighted(recipe: Recipe, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
+    """Return the recipe with the weights of the fit in its loss, 1 on average over the pixels."""
+    weights = class_factors(pixel_counts, BALANCE)
+    weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
+    loss = recipe.loss.model_copy(update={"class_weights": tuple(weights.tolist())})
+    return recipe.model_copy(update={"loss": loss})
 
 
 def _refuse(found: Unreadable) -> None:

@@ -277,19 +277,40 @@ def test_tuning_that_labels_better_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(fitted.estimate.images) == 1  # the one that decided
 
 
-def test_an_image_that_is_lost_while_the_encoder_is_trained_leaves_the_fitted_model(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    def lose(*_: object) -> None:
-        raise UserError("no such file: data/images/train/b.png")
+STOPS = {
+    "a lost image": (UserError("no such file: data/images/train/b.png"), "no such file"),
+    "Ctrl-C": (KeyboardInterrupt(), "stopped by Ctrl-C"),
+}
 
-    monkeypatch.setattr("segmenter.api.run_fit.Tuning", lose)
+
+@pytest.mark.parametrize(("stop", "said"), STOPS.values(), ids=STOPS)
+@pytest.mark.parametrize(("num_images", "kept"), [(3, "fitted model"), (4, "model trained so far")])
+def test_what_ends_tuning_early_leaves_the_better_model_so_far(
+    stop: BaseException,
+    said: str,
+    num_images: int,
+    kept: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    class Stopped(Tuning):
+        def train(self, items: Sequence[Item], *given: Any, **options: Any) -> None:
+            if len(items) == num_images:  # 3 before the model is chosen, 4 after
+                raise stop
+            super().train(items, *given, **options)
+
+    clock = itertools.count(step=10)  # seconds
+    slow = partial(Stopped, clock=lambda: next(clock))
+    monkeypatch.setattr("segmenter.api.run_fit.Tuning", slow)
+    monkeypatch.setattr("segmenter.api.run_fit._scored", lambda *_: NOTHING_RIGHT)
     fitted = segmenter.fit(
         "data", "model.safetensors", start="start.safetensors", short_side=64, minutes=1.0
     )
-    assert not fitted.is_tuned
+    assert fitted.is_tuned == (num_images == 4)
     assert fitted.path.is_file()
-    assert "not tuned, the fitted model is kept: no such file" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert said in line
+    assert f"the {kept} is kept" in line
 
 
 def test_a_time_too_short_for_a_step_is_said(capsys: pytest.CaptureFixture) -> None:

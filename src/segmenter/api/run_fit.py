@@ -24,7 +24,7 @@ from segmenter.fitting.fitted_model import with_classifier
 from segmenter.fitting.left_out import FoldFits, fit_folds, fold_numbers
 from segmenter.fitting.needs import class_in_need
 from segmenter.fitting.propose import label_pixels
-from segmenter.fitting.samples import MAX_SAMPLES, Samples, sample_pixels
+from segmenter.fitting.samples import Samples, sample_images
 from segmenter.fitting.start import Start, prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
 from segmenter.fitting.tune import Tuning
@@ -230,16 +230,9 @@ class _Timer:
 
 
 def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
-    """Return the samples of each image; the tokens of all are then kept on the disk."""
-    items, classes = labelled.items, labelled.classes
-    most = max(MAX_SAMPLES // len(items), len(classes))
-    samples = []
+    items = labelled.items
     with timed_progress(f"encoding {counted(len(items), 'image')}", len(items)) as advance:
-        for item in items:
-            tokens, labels = store.read(item.image), read_labels(item, classes)
-            samples.append(sample_pixels(tokens, labels, len(classes), most))
-            advance()
-    return samples
+        return sample_images(store, items, labelled.classes, advance)
 
 
 def _known(fits: FoldFits, places: Sequence[int]) -> list[tuple[int, Classifier]]:
@@ -299,13 +292,16 @@ def _tuned(fitted: _Fitted, seconds: float, log: Log) -> _Comparison | None:
     """Train the model on all images but some, and on all if that is better than the fit.
 
     Returns:
-        None where nothing would tell whether it helps, or an image cannot be read any more.
+        None where nothing would tell whether it helps, an image cannot be read any more, or Ctrl-C
+        comes before that is known.
     """
     try:
         return _compared(fitted, seconds, log)
     except UserError as error:  # the fit is there, and must not be lost
         log(f"warning: not tuned, the fitted model is kept: {error}")
-        return None
+    except KeyboardInterrupt:
+        log("stopped by Ctrl-C: the fitted model is kept")
+    return None
 
 
 def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
@@ -334,8 +330,18 @@ def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
         chosen = _Comparison(tuning.averaged(), len(labelled.items), tuning.steps, of_fit, found)
         log(chosen.line())
         if chosen.is_better:
-            tuning.train(labelled.items, labelled.pixel_counts)
+            _train_on_all(tuning, labelled, log)
     return chosen._replace(model=tuning.averaged(), steps=tuning.steps)
+
+
+def _train_on_all(tuning: Tuning, labelled: LabelledImages, log: Log) -> None:
+    """Go on with all images; what ends that early leaves the model that is trained so far."""
+    try:
+        tuning.train(labelled.items, labelled.pixel_counts)
+    except UserError as error:
+        log(f"warning: stopped, the model trained so far is kept: {error}")
+    except KeyboardInterrupt:
+        log("stopped by Ctrl-C: the model trained so far is kept")
 
 
 def _miou_of_shown(evaluation: Evaluation) -> float:

@@ -1,14 +1,16 @@
 """Labelled pixels as samples: a few of each class from each image, with their features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
+from segmenter.classes import Classes
+from segmenter.data.folder import Item, read_labels
 from segmenter.errors import UserError
-from segmenter.fitting.tokens import ImageTokens
+from segmenter.fitting.tokens import ImageTokens, TokenStore
 
 MAX_SAMPLES = 12_000
 """Samples of all images together; more cost time and hardly change a fit."""
@@ -26,6 +28,34 @@ class Samples:
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.labels)
+
+
+def sample_images(
+    store: TokenStore,
+    items: Sequence[Item],
+    classes: Classes,
+    on_image: Callable[[], None] = lambda: None,
+) -> list[Samples]:
+    """Draw labelled pixels of images, evenly from each, and keep the tokens of all in the store.
+
+    Args:
+        store: Gives the tokens.
+        items: Images with masks.
+        classes: Of the masks.
+        on_image: Called after each image.
+
+    Raises:
+        UserError: If an image or a mask cannot be read.
+    """
+    most = max(MAX_SAMPLES // len(items), len(classes))
+
+    def sample() -> Iterator[Samples]:
+        for item in items:
+            tokens, labels = store.read(item.image), read_labels(item, classes)
+            yield sample_pixels(tokens, labels, len(classes), most)
+            on_image()
+
+    return gather(sample(), most * len(items))
 
 
 def sample_pixels(
@@ -68,6 +98,28 @@ def sample_pixels(
     rows, columns = np.divmod(pixels, labels.shape[1])
     features = tokens.at(rows, columns)
     return Samples(features, flat[pixels].astype(np.int64), np.concatenate(weights))
+
+
+def gather(samples: Iterable[Samples], most: int) -> list[Samples]:
+    """Keep the samples of images as they come, their features in one array.
+
+    Each array of its own would stay between the tokens of two images, so that memory of tokens that
+    are not needed any more could not be used again: it would grow by the tokens of each image.
+
+    Args:
+        samples: Of each image.
+        most: Samples of all images together, at most.
+    """
+    kept: list[Samples] = []
+    features, begin = np.empty((0, 0), np.float32), 0
+    for each in samples:
+        if not kept:
+            features = np.empty((most, each.features.shape[1]), np.float32)
+        own = features[begin : begin + len(each)]
+        own[:] = each.features
+        kept.append(replace(each, features=own))
+        begin += len(each)
+    return kept
 
 
 def join(samples: Sequence[Samples]) -> Samples:

@@ -18,7 +18,7 @@ from segmenter.evaluation.evaluate import read_like
 from segmenter.fitting.classifier import Classifier
 from segmenter.fitting.left_out import fit_folds
 from segmenter.fitting.propose import label_pixels, probability_rows
-from segmenter.fitting.samples import MAX_SAMPLES, sample_pixels
+from segmenter.fitting.samples import sample_images
 from segmenter.fitting.start import prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
 from segmenter.inference.predictor import Predictor
@@ -160,13 +160,8 @@ def _labels_of(item: Item, classes: Classes) -> Shaped[ndarray, "height width"] 
 
 def _left_out(store: TokenStore, items: Sequence[Item], classes: Classes) -> tuple[Classifier, ...]:
     """Return for each image the fit that does not know it."""
-    most = max(MAX_SAMPLES // len(items), len(classes))
-    samples = []
     with timed_progress(f"fitting to {len(items)} images", len(items)) as advance:
-        for item in items:
-            labels = read_labels(item, classes)
-            samples.append(sample_pixels(store.read(item.image), labels, len(classes), most))
-            advance()
+        samples = sample_images(store, items, classes, advance)
     fits = fit_folds(samples, len(classes)).left_out
     known = tuple(each for each in fits if each is not None)
     if len(known) < len(fits):

@@ -25,6 +25,7 @@ from segmenter.data.pairing.items import Item
 from segmenter.data.pairing.layouts import IMAGE_FOLDERS
 from segmenter.data.pairing.lists import ListReader
 from segmenter.errors import UserError
+from segmenter.extras.labelling.class_ids import SUFFIX, ClassIds
 from segmenter.extras.labelling.class_list import mask_png, read_class_list, with_class
 from segmenter.extras.labelling.image_record import ImageFacts, ImageRecord, StaleError
 from segmenter.extras.labelling.journal import read_journal
@@ -32,7 +33,6 @@ from segmenter.extras.labelling.layers import NOT_SURE, NOTHING, Acceptance, Ope
 from segmenter.extras.labelling.mask_files import STROKES, ForeignMaskError, MaskFiles, OwnFiles
 from segmenter.extras.labelling.runs import Box
 
-_SUFFIX = ".strokes"  # none of those that lists of images have
 _MAX_OPEN = 4
 """Images whose layers are kept in memory."""
 
@@ -75,6 +75,7 @@ class LabelFolder:
     def __init__(self, root: Path) -> None:
         self.root, self._strokes = root, root / STROKES
         self.classes: Classes | None = read_class_list(root)
+        self._ids = ClassIds(self._strokes, self.classes)
         self._images_folder = find_image_folder(root)
         self._files = OwnFiles(root, self._strokes)
         self._masks = MaskFiles(root, self._files)
@@ -87,17 +88,24 @@ class LabelFolder:
         self.look()
 
     def look(self) -> None:
-        """Find the images and masks that there are now.
+        """Find the images, masks and classes that there are now.
 
         Raises:
-            UserError: If the folder holds no image.
+            UserError: If the folder holds no image, or its classes were changed other than by new
+                ones at the end.
         """
+        self._read_classes()
         found = find_images([str(self._images_folder)])
         self._images = {name: path for path, name in found if is_usable_name(name)}
         self._masks.look(self._images)
         for name in self._images:
             if name not in self._open:
                 self._states[name] = self._read_state(name)
+
+    @property
+    def renamed(self) -> list[str]:
+        """Which class is taken to have another name now, one line each."""
+        return self._ids.renamed
 
     @property
     def names(self) -> list[str]:
@@ -112,8 +120,8 @@ class LabelFolder:
         """Return the masks and records of strokes whose image is gone, in order."""
         records = (
             path
-            for path in self._strokes.rglob(f"*{_SUFFIX}")
-            if path.relative_to(self._strokes).as_posix().removesuffix(_SUFFIX) not in self._images
+            for path in self._strokes.rglob(f"*{SUFFIX}")
+            if path.relative_to(self._strokes).as_posix().removesuffix(SUFFIX) not in self._images
         )
         return [*self._masks.without_image(), *sorted(records)]
 
@@ -229,14 +237,16 @@ class LabelFolder:
             color: RGB; if None, one that differs from the others.
 
         Raises:
-            StaleError: If there are more by now.
+            StaleError: If there are others by now.
             UserError: If the class cannot be added.
         """
-        known = len(self.classes or ())
+        known, path = len(self.classes or ()), self.root / CLASSES_FILE
         if count != known:
             raise StaleError(f"there are {known} classes by now; look at the list and add yours")
+        if read_class_list(self.root) != self.classes:
+            raise StaleError(f"{path} was changed meanwhile; look at the list and add yours")
         classes = with_class(self.classes, name, color)
-        path = self.root / CLASSES_FILE
+        self._ids.adopt(classes)
         if not self._files.is_ours(path):
             self._files.release(path)
         self._files.write(path, classes.to_yaml().encode())
@@ -278,6 +288,20 @@ class LabelFolder:
         self._versions[name] = record.version
         self._states[name] = "done" if record.is_done else "work"
 
+    def _read_classes(self) -> None:
+        """Take over classes that somebody added to the file; the indices of others must stay."""
+        classes = read_class_list(self.root)
+        if classes == self.classes:
+            return
+        known = self.classes.names if self.classes else ()
+        if classes is None or classes.names[: len(known)] != known:
+            raise UserError(
+                f"{self.root / CLASSES_FILE} was changed other than by new classes at its end; "
+                "stop `label` and start it again"
+            )
+        self._ids.adopt(classes)
+        self.classes = classes
+
     def _record(self, name: str) -> ImageRecord:
         """The record of an image, which is as it was when it was opened."""
         path = self.image_path(name)
@@ -289,7 +313,7 @@ class LabelFolder:
         record = self._open.get(name)
         if record is None or self._seen.get(name) != seen:
             self._open.pop(name, None)
-            record = ImageRecord(self._record_path(name), ImageFacts.read(path))
+            record = ImageRecord(self._record_path(name), ImageFacts.read(path), self._ids)
             self._open[name], self._seen[name] = record, seen
             while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
@@ -297,7 +321,7 @@ class LabelFolder:
         return record
 
     def _record_path(self, name: str) -> Path:
-        path = self._strokes / f"{name}{_SUFFIX}"
+        path = self._strokes / f"{name}{SUFFIX}"
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise UserError(f"{path} leads out of {self.root} through a link; remove the link")
         return path

@@ -5,11 +5,11 @@ The layers are a function of the operations alone, so that a record of these res
 
 import base64
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 from numpy import ndarray
 
 from segmenter.errors import UserError
@@ -49,6 +49,14 @@ class Stroke:
         else:
             paint_runs(painted, self.runs, self.value)
 
+    def recoded(self, table: Int16[ndarray, "256"]) -> "Stroke":
+        """Return the same stroke with another number for its class.
+
+        Raises:
+            UserError: If the table has none for it.
+        """
+        return replace(self, value=int(_recode(np.uint8(self.value), table)))
+
     def entry(self) -> dict[str, Any]:
         """Return what the record holds of it."""
         runs = self.runs.ravel().tolist()
@@ -82,6 +90,15 @@ class Acceptance:
         given = given.reshape(bottom - top, right - left)
         np.copyto(accepted[top:bottom, left:right], given, where=given != NOTHING)
 
+    def recoded(self, table: Int16[ndarray, "256"]) -> "Acceptance":
+        """Return the same labels with other numbers for their classes.
+
+        Raises:
+            UserError: If the table has none for one of them.
+        """
+        labels = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
+        return replace(self, packed=zlib.compress(_recode(labels, table).tobytes(), 1))
+
     def entry(self) -> dict[str, Any]:
         """Return what the record holds of it."""
         labels = base64.b64encode(self.packed).decode()
@@ -105,6 +122,22 @@ def read_operation(entry: dict[str, Any], shape: Shape) -> Operation:
     return Acceptance(
         entry["origin"], (top, left, bottom, right), base64.b64decode(entry["labels"])
     )
+
+
+def read_values(entry: dict[str, Any]) -> set[int]:
+    """Return the values that an entry of a record gives to pixels."""
+    if entry.get("kind") == "stroke":
+        return {entry["value"]}
+    if entry.get("kind") == "accept":
+        return set(zlib.decompress(base64.b64decode(entry["labels"])))
+    return set()
+
+
+def _recode(values: Any, table: Int16[ndarray, "256"]) -> Any:
+    recoded = table[values]
+    if (recoded < 0).any():
+        raise UserError(f"the class with number {np.min(values[recoded < 0])} is not known")
+    return recoded.astype(np.uint8)
 
 
 @dataclass

@@ -128,6 +128,25 @@ def test_our_mask_changed_by_somebody_else_is_not_replaced(root: Path) -> None:
     assert (read_mask(root, "a b") == 1).all()
 
 
+@pytest.mark.parametrize("theirs", [0, 255], ids=["labels", "nothing labelled"])
+def test_beginning_with_the_labels_of_a_changed_mask_gives_that_mask(
+    root: Path, theirs: int
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        rows = [(row, 0, 56) for row in range(40)]
+        folder.change(make_change("a b", 0), make_stroke(1, *rows))
+    changed = np.full((40, 56), 255, np.uint8)
+    changed[:9] = theirs
+    Image.fromarray(changed).save(root / "masks" / "a b.png")
+    with open_label_folder(root) as folder:
+        folder.take_mask(make_change("a b", 1), keep_labels=True)
+    np.testing.assert_array_equal(read_mask(root, "a b"), changed)
+    with open_label_folder(root) as folder:
+        folder.step(make_change("a b", 2), "undo")
+    assert (read_mask(root, "a b") == 1).all()
+
+
 def test_a_mask_that_was_not_written_is_told_of_and_written_at_the_next_start(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,7 +261,7 @@ def test_an_edited_class_list_relabels_nothing(root: Path, edited: tuple[str, ..
         folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
         whole = np.full((40, 56), NOTHING, np.uint8)
         whole[2] = 1
-        folder.change(make_change("a b", 2), Acceptance.of(whole, "proposal"))
+        folder.change(make_change("a b", 2), Acceptance.of_proposal(whole))
     for names in (edited, edited, (*edited, "zebra")):
         write_classes(root, *names)
         with open_label_folder(root) as folder:

@@ -211,7 +211,8 @@ class LabelFolder:
 
         Args:
             change: Of which image.
-            keep_labels: Begin with the labels of that mask; else they are in the copy alone.
+            keep_labels: Begin with the labels of that mask, in place of all that was painted; else
+                they are in the copy alone.
 
         Raises:
             StaleError: As `change`.
@@ -356,7 +357,7 @@ class LabelFolder:
                 "its labels, or replace it (a copy is kept in strokes/before)"
             )
 
-    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation | None:
+    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation:
         if self.classes is None:
             raise UserError(
                 f"{path} cannot be read without {CLASSES_FILE}, which maps its values to "
@@ -365,9 +366,8 @@ class LabelFolder:
         item = Item(name, record.image.path, path)
         labels = read_labels(item, self.classes)
         check_sizes(item, record.image.shape, (labels.shape[0], labels.shape[1]))
-        return Acceptance.of(
-            np.where(labels < len(self.classes), labels, NOTHING).astype(np.uint8), "mask"
-        )
+        is_class = labels < len(self.classes)
+        return Acceptance.of_mask(np.where(is_class, labels, NOTHING).astype(np.uint8))
 
     def _write_mask(self, name: str) -> None:
         record = self._record(name)

@@ -291,7 +291,7 @@ class LabelService:
         if body.runs is not None:
             kept &= mask_of(read_runs(body.runs, (full.shape[0], full.shape[1])), full.shape)
         labels = np.where(kept, full, np.uint8(NOTHING))
-        operation = await asyncio.to_thread(Acceptance.of, labels, "proposal")
+        operation = await asyncio.to_thread(Acceptance.of_proposal, labels)
         if operation is None:
             raise UserError("the proposal has no such pixels to accept")
         return await self._change(

@@ -36,7 +36,8 @@ def check(
 
     Returns:
         The findings: `is_clean`, `verdict`, `findings`, `splits`, `suggestions`; with `model`
-        or `doubts`, `doubts` holds the labels that are probably wrong.
+        or `doubts`, `doubts` holds the labels that are probably wrong; None if labels could not
+        be compared, as a warning then says.
 
     Raises:
         UserError: If no data set is found, or an output cannot be written.

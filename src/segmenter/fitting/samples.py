@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
 from segmenter.classes import Classes
-from segmenter.data.folder import Item, read_labels
+from segmenter.data.folder import Item, check_sizes, read_labels
 from segmenter.errors import UserError
 from segmenter.fitting.tokens import ImageTokens, TokenStore
 
@@ -45,13 +45,14 @@ def sample_images(
         on_image: Called after each image.
 
     Raises:
-        UserError: If an image or a mask cannot be read.
+        UserError: If an image or a mask cannot be read, or their sizes differ.
     """
     most = max(MAX_SAMPLES // len(items), len(classes))
 
     def sample() -> Iterator[Samples]:
         for item in items:
             tokens, labels = store.read(item.image), read_labels(item, classes)
+            check_sizes(item, tokens.size, (labels.shape[0], labels.shape[1]))
             yield sample_pixels(tokens, labels, len(classes), most)
             on_image()
 

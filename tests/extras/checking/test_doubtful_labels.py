@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import segmenter
 from segmenter.checkpoints import save
 from segmenter.classes import read_classes
 from segmenter.data.folder import open_folder, read_sample
+from segmenter.errors import PARTLY_DONE
 from segmenter.extras.checking import check_data_set, doubtful_labels, label_reference
 from segmenter.extras.checking.doubtful_labels import Doubts, find_doubts, num_steps
 from segmenter.extras.checking.label_reference import ModelReference, fit_reference
@@ -26,6 +28,7 @@ from segmenter.runtimes.runtime import Runtime
 from tests.helpers.command_line import refused, run
 from tests.helpers.drawn_items import CLASSES_YAML, draw_mask, write_item
 from tests.helpers.models import decided, make_classes, make_spec
+from tests.helpers.planted_faults import cut, kinds
 from tests.helpers.predictions import ReadsImage
 
 SIZE = (96, 128)
@@ -200,14 +203,30 @@ def test_an_image_is_compared_with_a_fit_that_does_not_know_it(root: Path, fitte
 
 
 @pytest.mark.usefixtures("fitted")
-def test_one_labelled_image_is_too_few_for_doubts_without_a_model(
-    root: Path, capsys: pytest.CaptureFixture
+def test_images_and_masks_with_errors_are_found_and_not_compared(root: Path) -> None:
+    cut("images/train/b.png")(root)
+    Image.fromarray(draw_mask(2)[:32, :32]).save(root / "masks/train/c.png")
+    found = segmenter.check(root, doubts=True, workers=0)
+    assert {"unreadable-photo", "size-differs"} <= set(kinds(found))
+    assert found.doubts is not None
+    assert (found.doubts.num_images, found.doubts.num_skipped) == (len(NAMES) - 2, 2)
+
+
+@pytest.mark.usefixtures("fitted")
+def test_findings_are_written_where_one_labelled_image_is_too_few_for_doubts(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for name in NAMES[1:]:
         (root / "masks" / f"{name}.png").unlink()
-        (root / "images" / f"{name}.png").unlink()
-    said = refused(capsys, "check", str(root), "--doubts", "--workers", "0")
-    assert "need two images with labels without a model" in said
+    out, page = tmp_path / "a.json", tmp_path / "page"
+    outputs = "--json", str(out), "--report", str(page)
+    assert run("check", str(root), "--doubts", "--workers", "0", *outputs) == PARTLY_DONE
+    shown = capsys.readouterr()
+    (warning,) = (line for line in shown.err.splitlines() if line.startswith("warning: "))
+    assert "need two images with labels without a model" in warning
+    assert "images without a mask (11)" in shown.out
+    assert "doubtful_labels" not in json.loads(out.read_text())
+    assert (page / "index.html").exists()
 
 
 @pytest.mark.usefixtures("in_torch")

@@ -14,7 +14,7 @@ from segmenter.data.folder import open_folder, read_sample
 from segmenter.errors import UserError
 from segmenter.extras.labelling.image_record import StaleError
 from segmenter.extras.labelling.label_folder import open_label_folder
-from segmenter.extras.labelling.layers import NOT_SURE
+from segmenter.extras.labelling.layers import NOT_SURE, NOTHING, Acceptance
 from segmenter.extras.labelling.mask_files import ForeignMaskError
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.labelling import (
@@ -128,6 +128,62 @@ def test_our_mask_changed_by_somebody_else_is_not_replaced(root: Path) -> None:
     assert (read_mask(root, "a b") == 1).all()
 
 
+@pytest.mark.parametrize("theirs", [0, 255], ids=["labels", "nothing labelled"])
+def test_beginning_with_the_labels_of_a_changed_mask_gives_that_mask(
+    root: Path, theirs: int
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        rows = [(row, 0, 56) for row in range(40)]
+        folder.change(make_change("a b", 0), make_stroke(1, *rows))
+    changed = np.full((40, 56), 255, np.uint8)
+    changed[:9] = theirs
+    Image.fromarray(changed).save(root / "masks" / "a b.png")
+    with open_label_folder(root) as folder:
+        folder.take_mask(make_change("a b", 1), keep_labels=True)
+    np.testing.assert_array_equal(read_mask(root, "a b"), changed)
+    with open_label_folder(root) as folder:
+        folder.step(make_change("a b", 2), "undo")
+    assert (read_mask(root, "a b") == 1).all()
+
+
+def test_a_mask_that_was_not_written_is_told_of_and_written_at_the_next_start(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+
+    def full(path: Path, _: bytes) -> None:
+        raise UserError(f"{path} cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch, open_label_folder(root) as folder:
+        patch.setattr("segmenter.extras.labelling.mask_files.write_atomically", full)
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+    assert (
+        "a b.png cannot be written: No space left on device; all strokes" in capsys.readouterr().err
+    )
+    assert read_mask(root, "a b")[1, 0] == 255
+    with open_label_folder(root):
+        assert read_mask(root, "a b")[1, 0] == 1
+    assert not capsys.readouterr().err
+
+
+def test_a_mask_that_somebody_deleted_or_took_back_is_written_again(root: Path) -> None:
+    path = root / "masks" / "a b.png"
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+        folder.write_masks()
+        older = path.read_bytes()
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+    newest = path.read_bytes()
+    for damage in (path.unlink, lambda: path.write_bytes(older)):
+        damage()
+        with open_label_folder(root):
+            assert path.read_bytes() == newest
+
+
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(root / "masks/train/photo-0.png")
@@ -180,6 +236,93 @@ def test_the_classes_of_a_data_set_grow_and_keep_a_copy_of_a_file_of_somebody_el
     assert classes.source_values[3] == 3
     (copy,) = (root / "strokes" / "before").glob("classes-*.yaml")
     assert copy.read_bytes() == before
+
+
+def write_classes(root: Path, *names: str) -> None:
+    """Edit the list by hand; each class keeps its value: that of its first letter."""
+    rows = [f"  - {{name: {name}, values: [{ord(name[0])}]}}" for name in names]
+    (root / "classes.yaml").write_text("\n".join(["ignore: [255]", "classes:", *rows, ""]))
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        ("road", "car", "sky"),
+        ("tree", "sky", "road", "car"),
+        ("road", "sky"),
+        ("sky", "rue", "car"),
+    ],
+    ids=["in another order", "one inserted", "an unused one deleted", "one renamed"],
+)
+def test_an_edited_class_list_relabels_nothing(root: Path, edited: tuple[str, ...]) -> None:
+    write_classes(root, "sky", "road", "car")
+    with open_label_folder(root) as folder:
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+        whole = np.full((40, 56), NOTHING, np.uint8)
+        whole[2] = 1
+        folder.change(make_change("a b", 2), Acceptance.of_proposal(whole))
+    for names in (edited, edited, (*edited, "zebra")):
+        write_classes(root, *names)
+        with open_label_folder(root) as folder:
+            version = folder.open("a b").version
+            folder.change(make_change("a b", version), make_stroke(0, (3, 0, 9)))
+        rows = [chr(value) for value in read_mask(root, "a b")[:4, 0]]
+        assert rows == ["s", "r", "r", edited[0][0]]
+
+
+def test_a_class_that_strokes_are_of_may_not_vanish(root: Path) -> None:
+    write_classes(root, "sky", "road", "car")
+    with open_label_folder(root) as folder:
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+    before = read_mask(root, "a b")
+    for names in (("road", "car"), ("road", "tree", "car"), ("zoo", "rue", "car")):
+        write_classes(root, *names)
+        with (
+            pytest.raises(UserError, match=r"not list the class 'sky' any more, and .*put the cl"),
+            open_label_folder(root),
+        ):
+            pass
+    np.testing.assert_array_equal(read_mask(root, "a b"), before)
+
+
+def test_a_class_that_was_added_and_deleted_gives_its_number_to_no_other(root: Path) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(1, (0, 0, 9)))
+    write_classes(root, "road")
+    with open_label_folder(root) as folder:
+        with_classes(folder, "tree")
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+        assert folder.labels("a b")[1][:2, 0].tolist() == [0, 1]
+    with open_label_folder(root) as folder:
+        assert folder.labels("a b")[1][:2, 0].tolist() == [0, 1]
+
+
+def test_records_without_numbers_of_classes_are_taken_as_of_the_list(root: Path) -> None:
+    write_classes(root, "sky", "road")
+    with open_label_folder(root) as folder:
+        folder.change(make_change("a b", 0), make_stroke(1, (0, 0, 9)))
+    (root / "strokes" / ".classes").unlink()  # as before there were numbers
+    with open_label_folder(root) as folder:
+        assert folder.labels("a b")[1][0, 0] == 1
+    write_classes(root, "road", "sky")
+    with open_label_folder(root) as folder:
+        assert folder.labels("a b")[1][0, 0] == 0
+
+
+def test_a_class_list_edited_meanwhile_is_not_written_over(root: Path) -> None:
+    write_classes(root, "sky", "road")
+    with open_label_folder(root) as folder:
+        write_classes(root, "sky", "road", "car")
+        with pytest.raises(StaleError, match="changed meanwhile"):
+            folder.add_class(2, "tree", None)
+        folder.look()
+        folder.add_class(3, "tree", None)
+        assert read_classes(root / "classes.yaml").names == ("sky", "road", "car", "tree")
+        write_classes(root, "road", "sky", "car", "tree")
+        with pytest.raises(UserError, match="stop `label` and start it again"):
+            folder.look()
 
 
 def test_the_first_classes_have_colours_that_show_on_dark_images(root: Path) -> None:

@@ -17,7 +17,7 @@ from segmenter.errors import UserError
 from segmenter.evaluation.evaluate_model import warn_of_training_images
 from segmenter.extras.checking.check_page import write_page
 from segmenter.extras.checking.data_check import Check, check
-from segmenter.extras.checking.data_problems import independent_splits
+from segmenter.extras.checking.data_problems import Splits, independent_splits
 from segmenter.extras.checking.doubt_pictures import NUM_SHOWN, describe_region, draw_doubts
 from segmenter.extras.checking.doubtful_labels import (
     Doubts,
@@ -28,7 +28,6 @@ from segmenter.extras.checking.doubtful_labels import (
 )
 from segmenter.extras.checking.findings import one_line
 from segmenter.extras.checking.label_reference import (
-    FitReference,
     LabelReference,
     ModelReference,
     fit_reference,
@@ -90,17 +89,24 @@ def check_data_set(
     if data.pairing_note:
         print(visible(data.pairing_note))
     reference = None if model is None else _open_reference(model, data, given, device.device)
+    place = usable_device(device.device) if doubts and reference is None else None
     total = len({item for items in data.splits.values() for item in items})
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar("reading", total, *columns) as advance:
         found = check(data, given, workers, on_item=advance)
     cards = None
-    if doubts and reference is None:
-        reference = _fit_reference(data, given, device.device)
-    if reference is not None:
-        compared = _find_doubts(reference, data, given)
-        found = replace(found, doubts=compared)
-        cards = draw_doubts(compared, reference) if report else None
+    data = replace(data, classes=found.classes)
+    try:
+        splits = _usable_splits(data, found)
+        if place is not None:
+            items = list(with_masks(splits))
+            reference = fit_reference(items, data.classes, given, DEFAULT_START, place, show)
+        if reference is not None:
+            compared = _find_doubts(reference, data, splits, given)
+            found = replace(found, doubts=compared)
+            cards = draw_doubts(compared, reference) if report else None
+    except UserError as error:  # the findings are there, and must not be lost
+        show(f"warning: the search for doubtful labels ended: {error}")
     if output.json:
         write_json(output.json, found.to_json(), overwrite=output.overwrite)
     return found, write_page(found, data, report, cards) if report else None
@@ -174,23 +180,27 @@ def _open_reference(model: str, data: LabelledFolder, given: str, device: str) -
     return reference
 
 
-def _fit_reference(data: LabelledFolder, given: str, device: str) -> FitReference:
-    """Fit to the images with masks, in folds."""
+def _usable_splits(data: LabelledFolder, found: Check) -> Splits:
+    """Return the splits without the items that the check found errors in."""
     splits, _ = independent_splits(data)
-    items = list(with_masks(splits))
-    return fit_reference(items, data.classes, given, DEFAULT_START, usable_device(device), show)
+    return {
+        name: [item for item in members if item in found.usable] for name, members in splits.items()
+    }
 
 
-def _find_doubts(reference: LabelReference, data: LabelledFolder, given: str) -> Doubts:
-    """Compare all masks with a reference, and find the folder that `segmenter label` would open."""
+def _find_doubts(
+    reference: LabelReference, data: LabelledFolder, splits: Splits, given: str
+) -> Doubts:
+    """Compare usable masks with a reference; find the folder that `segmenter label` would open."""
     from segmenter.extras.labelling.label_folder import find_image_folder
 
-    splits, _ = independent_splits(data)
-    number = num_steps(len(with_masks(splits)))
-    with timed_progress("comparing labels", number) as advance:
+    num_usable = len(with_masks(splits))
+    with timed_progress("comparing labels", num_steps(num_usable)) as advance:
         found = find_doubts(reference, splits, data.classes, advance)
+    num_left_out = len(with_masks(independent_splits(data)[0])) - num_usable
     try:
         folder = find_image_folder(Path(given)) if Path(given).is_dir() else None
     except UserError:
         folder = None
-    return replace(found, image_folder=folder)
+    skipped = found.num_skipped + num_left_out
+    return replace(found, image_folder=folder, num_skipped=skipped)

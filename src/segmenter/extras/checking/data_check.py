@@ -22,7 +22,7 @@ from segmenter.extras.checking.data_problems import find_problems, independent_s
 from segmenter.extras.checking.doubtful_labels import Doubts
 from segmenter.extras.checking.findings import Finding, group, one_line
 from segmenter.extras.checking.fingerprint import MAX_DISTANCE, NUM_BITS, Fingerprint, find_alike
-from segmenter.extras.checking.item_inspection import Inspection
+from segmenter.extras.checking.item_inspection import Inspection, is_usable
 from segmenter.extras.checking.preset_proposal import PresetProposal, propose_preset
 from segmenter.extras.checking.reading import default_workers, inspect_all
 from segmenter.extras.checking.split_facts import (
@@ -60,8 +60,10 @@ class Check:
     """The sizes that it chooses, with the reason, and the size at which images are then shown."""
     preset: PresetProposal
     """Preset of augmentation that may suit the images."""
+    usable: frozenset[Item]
+    """Images with a mask, neither of them with an error."""
     doubts: Doubts | None = None
-    """Labels that are probably wrong; None if no model was given."""
+    """Labels that are probably wrong; None if labels were not compared, or could not be."""
 
     @property
     def is_clean(self) -> bool:
@@ -166,7 +168,9 @@ def check(
     classes = data.classes.with_image(image)
     of_training = [found[item] for item in next(iter(splits.values()), ())]
     preset = propose_preset(of_training, classes.names)
-    return Check(name, classes, facts, group(problems), suggest(training), recipe, lines, preset)
+    usable = frozenset(item for item in items if is_usable(found[item]))
+    advice = suggest(training), recipe, lines, preset
+    return Check(name, classes, facts, group(problems), *advice, usable)
 
 
 def _finetune(name: str, training: SplitFacts, classes: Classes) -> tuple[Recipe, tuple[str, ...]]:

@@ -115,7 +115,8 @@ def fit_reference(
     between are predicted by the fit that does not know those around them.
 
     Args:
-        items: Images and masks, in an order in which neighbours are alike, such as that of names.
+        items: Images and masks that the check found no error in, in an order in which neighbours
+            are alike, such as that of names.
         classes: Of the data.
         root: The data set.
         start: The encoder, as for `segmenter fit`.
@@ -123,12 +124,13 @@ def fit_reference(
         log: Shows what was loaded and chosen.
 
     Raises:
-        UserError: If fewer than two images, or fewer than two classes, have labels.
+        UserError: If fewer than two images, or fewer than two classes, have labels, or a file
+            cannot be read any more.
     """
     places, sizes, widths = [], [], []
     for place in spread(len(items), _MAX_FITTED):
-        labels = _labels_of(items[place], classes)
-        if labels is not None:
+        labels = read_labels(items[place], classes)
+        if (labels < len(classes)).any():
             places.append(place)
             sizes.append(labels.shape)
             widths.append(region_widths(labels, len(classes)))
@@ -147,15 +149,6 @@ def fit_reference(
     # Images before the first and after the last go with these.
     owners = np.searchsorted(places, np.arange(len(items)), side="right").clip(min=1) - 1
     return FitReference(store, {each: fits[at] for each, at in zip(items, owners, strict=True)})
-
-
-def _labels_of(item: Item, classes: Classes) -> Shaped[ndarray, "height width"] | None:
-    """Return the labels of an image; None if it has none, or they cannot be read."""
-    try:
-        labels = read_labels(item, classes)
-    except UserError:  # the check names it
-        return None
-    return labels if (labels < len(classes)).any() else None
 
 
 def _left_out(store: TokenStore, items: Sequence[Item], classes: Classes) -> tuple[Classifier, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from segmenter.data.decoding.decode import read_header
 from segmenter.errors import UserError
+from segmenter.extras.labelling.class_ids import ClassIds
 from segmenter.extras.labelling.journal import Entry, Journal
 from segmenter.extras.labelling.layers import Layers, Operation, read_operation
 from segmenter.extras.labelling.runs import Box
@@ -50,13 +51,14 @@ class ImageRecord:
     Args:
         path: Of the record; made at the first change.
         image: The image that it belongs to.
+        ids: Numbers of the classes in the record.
 
     Raises:
         UserError: If the record is damaged, or of another image.
     """
 
-    def __init__(self, path: Path, image: ImageFacts) -> None:
-        self.image = image
+    def __init__(self, path: Path, image: ImageFacts, ids: ClassIds) -> None:
+        self.image, self._ids = image, ids
         self._journal = Journal(path)
         self._head = {
             "kind": "image",
@@ -105,7 +107,7 @@ class ImageRecord:
         Raises:
             UserError: If it cannot be saved.
         """
-        self._save({**operation.entry(), "id": change_id})
+        self._save({**self._ids.to_record(operation).entry(), "id": change_id})
         return self.layers.add(operation)
 
     def step(self, kind: str, change_id: str) -> Box:
@@ -152,7 +154,8 @@ class ImageRecord:
         elif kind == "redo":
             self.layers.redo()
         else:
-            self.layers.add(read_operation(entry, self.image.shape))
+            operation = read_operation(entry, self.image.shape)
+            self.layers.add(self._ids.from_record(operation))
 
     def _save(self, entry: Entry) -> None:
         head = [] if self._journal.entries else [self._head]

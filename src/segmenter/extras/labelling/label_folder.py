@@ -25,14 +25,17 @@ from segmenter.data.pairing.items import Item
 from segmenter.data.pairing.layouts import IMAGE_FOLDERS
 from segmenter.data.pairing.lists import ListReader
 from segmenter.errors import UserError
+from segmenter.extras.labelling.class_ids import SUFFIX, ClassIds
 from segmenter.extras.labelling.class_list import mask_png, read_class_list, with_class
 from segmenter.extras.labelling.image_record import ImageFacts, ImageRecord, StaleError
 from segmenter.extras.labelling.journal import read_journal
 from segmenter.extras.labelling.layers import NOT_SURE, NOTHING, Acceptance, Operation
 from segmenter.extras.labelling.mask_files import STROKES, ForeignMaskError, MaskFiles, OwnFiles
 from segmenter.extras.labelling.runs import Box
+from segmenter.terminal import show
 
-_SUFFIX = ".strokes"  # none of those that lists of images have
+LISTS = ""
+"""Stands in place of an image for what is wrong with lists of images."""
 _MAX_OPEN = 4
 """Images whose layers are kept in memory."""
 
@@ -75,6 +78,7 @@ class LabelFolder:
     def __init__(self, root: Path) -> None:
         self.root, self._strokes = root, root / STROKES
         self.classes: Classes | None = read_class_list(root)
+        self._ids = ClassIds(self._strokes, self.classes)
         self._images_folder = find_image_folder(root)
         self._files = OwnFiles(root, self._strokes)
         self._masks = MaskFiles(root, self._files)
@@ -87,17 +91,24 @@ class LabelFolder:
         self.look()
 
     def look(self) -> None:
-        """Find the images and masks that there are now.
+        """Find the images, masks and classes that there are now.
 
         Raises:
-            UserError: If the folder holds no image.
+            UserError: If the folder holds no image, or its classes were changed other than by new
+                ones at the end.
         """
+        self._read_classes()
         found = find_images([str(self._images_folder)])
         self._images = {name: path for path, name in found if is_usable_name(name)}
         self._masks.look(self._images)
         for name in self._images:
             if name not in self._open:
                 self._states[name] = self._read_state(name)
+
+    @property
+    def renamed(self) -> list[str]:
+        """Which class is taken to have another name now, one line each."""
+        return self._ids.renamed
 
     @property
     def names(self) -> list[str]:
@@ -112,8 +123,8 @@ class LabelFolder:
         """Return the masks and records of strokes whose image is gone, in order."""
         records = (
             path
-            for path in self._strokes.rglob(f"*{_SUFFIX}")
-            if path.relative_to(self._strokes).as_posix().removesuffix(_SUFFIX) not in self._images
+            for path in self._strokes.rglob(f"*{SUFFIX}")
+            if path.relative_to(self._strokes).as_posix().removesuffix(SUFFIX) not in self._images
         )
         return [*self._masks.without_image(), *sorted(records)]
 
@@ -200,7 +211,8 @@ class LabelFolder:
 
         Args:
             change: Of which image.
-            keep_labels: Begin with the labels of that mask; else they are in the copy alone.
+            keep_labels: Begin with the labels of that mask, in place of all that was painted; else
+                they are in the copy alone.
 
         Raises:
             StaleError: As `change`.
@@ -229,36 +241,42 @@ class LabelFolder:
             color: RGB; if None, one that differs from the others.
 
         Raises:
-            StaleError: If there are more by now.
+            StaleError: If there are others by now.
             UserError: If the class cannot be added.
         """
-        known = len(self.classes or ())
+        known, path = len(self.classes or ()), self.root / CLASSES_FILE
         if count != known:
             raise StaleError(f"there are {known} classes by now; look at the list and add yours")
+        if read_class_list(self.root) != self.classes:
+            raise StaleError(f"{path} was changed meanwhile; look at the list and add yours")
         classes = with_class(self.classes, name, color)
-        path = self.root / CLASSES_FILE
+        self._ids.adopt(classes)
         if not self._files.is_ours(path):
             self._files.release(path)
         self._files.write(path, classes.to_yaml().encode())
         self.classes = classes
         return classes
 
-    def write_masks(self) -> list[str]:
-        """Write the masks of all images that changed; return what went wrong, one line each."""
-        problems = []
+    def write_masks(self) -> dict[str, str]:
+        """Write the masks of all images that changed, and the lists of images.
+
+        Returns:
+            What went wrong, in one line: by the image, or by `LISTS` for the lists.
+        """
+        problems = {}
         for name in sorted(self._unwritten):
             try:
                 self._write_mask(name)
             except ForeignMaskError:
                 pass  # the page asks about it
             except UserError as error:
-                problems.append(str(error))
+                problems[name] = str(error)
                 continue
             self._unwritten.discard(name)
         try:
             self._list_labelled()
         except UserError as error:
-            problems.append(str(error))
+            problems[LISTS] = str(error)
         return problems
 
     def _change(self, change: Change, make: Callable[[ImageRecord], Box | None]) -> Outcome:
@@ -278,6 +296,20 @@ class LabelFolder:
         self._versions[name] = record.version
         self._states[name] = "done" if record.is_done else "work"
 
+    def _read_classes(self) -> None:
+        """Take over classes that somebody added to the file; the indices of others must stay."""
+        classes = read_class_list(self.root)
+        if classes == self.classes:
+            return
+        known = self.classes.names if self.classes else ()
+        if classes is None or classes.names[: len(known)] != known:
+            raise UserError(
+                f"{self.root / CLASSES_FILE} was changed other than by new classes at its end; "
+                "stop `label` and start it again"
+            )
+        self._ids.adopt(classes)
+        self.classes = classes
+
     def _record(self, name: str) -> ImageRecord:
         """The record of an image, which is as it was when it was opened."""
         path = self.image_path(name)
@@ -289,7 +321,7 @@ class LabelFolder:
         record = self._open.get(name)
         if record is None or self._seen.get(name) != seen:
             self._open.pop(name, None)
-            record = ImageRecord(self._record_path(name), ImageFacts.read(path))
+            record = ImageRecord(self._record_path(name), ImageFacts.read(path), self._ids)
             self._open[name], self._seen[name] = record, seen
             while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
@@ -297,7 +329,7 @@ class LabelFolder:
         return record
 
     def _record_path(self, name: str) -> Path:
-        path = self._strokes / f"{name}{_SUFFIX}"
+        path = self._strokes / f"{name}{SUFFIX}"
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise UserError(f"{path} leads out of {self.root} through a link; remove the link")
         return path
@@ -311,7 +343,7 @@ class LabelFolder:
         if len(entries) < 2:
             has_mask = self._masks.find(name, self._images[name].name) is not None
             return "given" if has_mask else "new"
-        if self._masks.version(name) < len(entries) - 1:
+        if self._masks.is_outdated(name, len(entries) - 1):
             self._unwritten.add(name)
         marks = [entry["done"] for entry in entries if entry.get("kind") == "mark"]
         return "done" if marks and marks[-1] else "work"
@@ -325,7 +357,7 @@ class LabelFolder:
                 "its labels, or replace it (a copy is kept in strokes/before)"
             )
 
-    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation | None:
+    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation:
         if self.classes is None:
             raise UserError(
                 f"{path} cannot be read without {CLASSES_FILE}, which maps its values to "
@@ -334,9 +366,8 @@ class LabelFolder:
         item = Item(name, record.image.path, path)
         labels = read_labels(item, self.classes)
         check_sizes(item, record.image.shape, (labels.shape[0], labels.shape[1]))
-        return Acceptance.of(
-            np.where(labels < len(self.classes), labels, NOTHING).astype(np.uint8), "mask"
-        )
+        is_class = labels < len(self.classes)
+        return Acceptance.of_mask(np.where(is_class, labels, NOTHING).astype(np.uint8))
 
     def _write_mask(self, name: str) -> None:
         record = self._record(name)
@@ -387,11 +418,19 @@ def open_label_folder(root: Path) -> Iterator[LabelFolder]:
         if not filelock.lock_descriptor(lock, blocking=False):
             raise UserError(f"{root} is labelled by another process; stop it, or use its page")
         folder = LabelFolder(root)
-        folder.write_masks()
+        _warn(folder.write_masks())
         yield folder
-        folder.write_masks()
+        _warn(folder.write_masks())
     finally:
         os.close(lock)
+
+
+def _warn(problems: dict[str, str]) -> None:
+    """Say which masks are not written; the next start tries again."""
+    if problems:
+        first = next(iter(problems.values()))
+        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        show(f"warning: {first}{more}; all strokes are saved, and the next start tries again")
 
 
 def find_image_folder(root: Path) -> Path:

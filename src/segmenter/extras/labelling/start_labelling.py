@@ -70,6 +70,8 @@ def run_labelling(
                 f"warning: {len(lost)} masks and records of strokes have no image; the first: "
                 f"{lost[0]}; they are kept: restore their images to continue with them"
             )
+        for line in folder.renamed:
+            show(f"note: {line}")
         print(f"{counted(len(folder.names), 'image')} in {root}")
         if proposals.model is not None:
             assistant = _open_model(proposals.model, folder, compute)

@@ -15,6 +15,7 @@ from segmenter.inference import Predictor
 from segmenter.model.decoders.plain_mask_decoder import PlainMaskDecoder
 from tests.helpers.command_line import run
 from tests.helpers.dino import of_meta, random_dinov3, write_encoder
+from tests.helpers.eomt import mis_shaped
 
 WIDTH, DEPTH, QUERIES, CLASSES, BLOCKS = 128, 4, 7, 11, 2
 LEVELS = (1, 3)
@@ -288,6 +289,16 @@ def test_a_decoder_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=problem):
         segmenter.load(write(tmp_path, decoder | changed), base=base)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
+def test_a_tensor_of_any_other_shape_is_refused(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path, shape: tuple[int, ...]
+) -> None:
+    needed = {name: each for name, each in decoder.items() if "attn_mask_probs" not in name}
+    for changed in mis_shaped(needed, shape):
+        with pytest.raises(UserError):
+            segmenter.load(write(tmp_path, changed), base=base)
 
 
 def test_a_missing_tensor_and_a_missing_base_are_named(

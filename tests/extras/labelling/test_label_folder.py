@@ -128,6 +128,62 @@ def test_our_mask_changed_by_somebody_else_is_not_replaced(root: Path) -> None:
     assert (read_mask(root, "a b") == 1).all()
 
 
+@pytest.mark.parametrize("theirs", [0, 255], ids=["labels", "nothing labelled"])
+def test_beginning_with_the_labels_of_a_changed_mask_gives_that_mask(
+    root: Path, theirs: int
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        rows = [(row, 0, 56) for row in range(40)]
+        folder.change(make_change("a b", 0), make_stroke(1, *rows))
+    changed = np.full((40, 56), 255, np.uint8)
+    changed[:9] = theirs
+    Image.fromarray(changed).save(root / "masks" / "a b.png")
+    with open_label_folder(root) as folder:
+        folder.take_mask(make_change("a b", 1), keep_labels=True)
+    np.testing.assert_array_equal(read_mask(root, "a b"), changed)
+    with open_label_folder(root) as folder:
+        folder.step(make_change("a b", 2), "undo")
+    assert (read_mask(root, "a b") == 1).all()
+
+
+def test_a_mask_that_was_not_written_is_told_of_and_written_at_the_next_start(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+
+    def full(path: Path, _: bytes) -> None:
+        raise UserError(f"{path} cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch, open_label_folder(root) as folder:
+        patch.setattr("segmenter.extras.labelling.mask_files.write_atomically", full)
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+    assert (
+        "a b.png cannot be written: No space left on device; all strokes" in capsys.readouterr().err
+    )
+    assert read_mask(root, "a b")[1, 0] == 255
+    with open_label_folder(root):
+        assert read_mask(root, "a b")[1, 0] == 1
+    assert not capsys.readouterr().err
+
+
+def test_a_mask_that_somebody_deleted_or_took_back_is_written_again(root: Path) -> None:
+    path = root / "masks" / "a b.png"
+    with open_label_folder(root) as folder:
+        with_classes(folder, "sky", "road")
+        folder.change(make_change("a b", 0), make_stroke(0, (0, 0, 9)))
+        folder.write_masks()
+        older = path.read_bytes()
+        folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
+    newest = path.read_bytes()
+    for damage in (path.unlink, lambda: path.write_bytes(older)):
+        damage()
+        with open_label_folder(root):
+            assert path.read_bytes() == newest
+
+
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(root / "masks/train/photo-0.png")
@@ -205,7 +261,7 @@ def test_an_edited_class_list_relabels_nothing(root: Path, edited: tuple[str, ..
         folder.change(make_change("a b", 1), make_stroke(1, (1, 0, 9)))
         whole = np.full((40, 56), NOTHING, np.uint8)
         whole[2] = 1
-        folder.change(make_change("a b", 2), Acceptance.of(whole, "proposal"))
+        folder.change(make_change("a b", 2), Acceptance.of_proposal(whole))
     for names in (edited, edited, (*edited, "zebra")):
         write_classes(root, *names)
         with open_label_folder(root) as folder:

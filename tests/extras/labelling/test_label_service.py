@@ -102,6 +102,7 @@ def test_a_mask_that_cannot_be_written_is_told_with_the_next_stroke_and_written_
     assert paint(served).json()["mask_problem"] is None
     wait_until(lambda: str(in_the_way) in caplog.text)
     assert str(in_the_way) in paint(served, 1).json()["mask_problem"]
+    assert paint(served, image="b").json()["mask_problem"] is None
     in_the_way.unlink()
     paint(served, 2)
     wait_until(lambda: (served.root / "masks" / "a.png").exists())

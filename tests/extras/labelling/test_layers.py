@@ -23,7 +23,10 @@ def random_operations(count: int, seed: int = 0) -> list:
         operations.append(make_stroke(value, *runs.tolist(), tool=tool))
         if rng.random() < 0.3:
             labels = rng.choice(np.array([0, 1, NOTHING], np.uint8), SHAPE)
-            operations.append(Acceptance.of(labels, "proposal"))
+            operations.append(Acceptance.of_proposal(labels))
+        if rng.random() < 0.1:
+            labels = rng.choice(np.array([0, 1, NOTHING], np.uint8), SHAPE)
+            operations.append(Acceptance.of_mask(labels))
     return operations
 
 
@@ -81,15 +84,25 @@ def test_a_stroke_after_an_undo_takes_the_place_of_what_was_undone() -> None:
 
 
 def test_what_was_painted_stays_above_what_is_accepted_and_the_eraser_takes_both() -> None:
-    layers = Layers(SHAPE)
+    layers, proposal = Layers(SHAPE), Acceptance.of_proposal(np.full(SHAPE, 1, np.uint8))
     layers.add(make_stroke(0, (0, 0, 3)))
-    layers.add(Acceptance.of(np.full(SHAPE, 1, np.uint8), "proposal"))
+    assert proposal is not None
+    layers.add(proposal)
     layers.add(make_stroke(2, (1, 0, 3), tool="grow"))
     assert layers.labels[0, :4].tolist() == [0, 0, 0, 1]
     assert (layers.painted[1] == NOTHING).all()
     assert layers.labels[1, :4].tolist() == [2, 2, 2, 1]
     layers.add(make_stroke(NOTHING, (0, 0, 9)))
     assert (layers.labels[0] == NOTHING).all()
+
+
+def test_a_mask_that_an_older_version_took_over_stays_under_what_was_painted() -> None:
+    entry = Acceptance.of_mask(np.full(SHAPE, 1, np.uint8)).entry()
+    del entry["replaces"]
+    layers = Layers(SHAPE)
+    layers.add(make_stroke(0, (0, 0, 3)))
+    layers.add(read_operation(entry, SHAPE))
+    assert layers.labels[0, :4].tolist() == [0, 0, 0, 1]
 
 
 def test_operations_are_read_back_from_the_record() -> None:
@@ -101,4 +114,4 @@ def test_operations_are_read_back_from_the_record() -> None:
 
 
 def test_nothing_is_accepted_of_an_empty_proposal() -> None:
-    assert Acceptance.of(np.full(SHAPE, NOTHING, np.uint8), "proposal") is None
+    assert Acceptance.of_proposal(np.full(SHAPE, NOTHING, np.uint8)) is None

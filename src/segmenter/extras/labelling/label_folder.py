@@ -32,7 +32,10 @@ from segmenter.extras.labelling.journal import read_journal
 from segmenter.extras.labelling.layers import NOT_SURE, NOTHING, Acceptance, Operation
 from segmenter.extras.labelling.mask_files import STROKES, ForeignMaskError, MaskFiles, OwnFiles
 from segmenter.extras.labelling.runs import Box
+from segmenter.terminal import show
 
+LISTS = ""
+"""Stands in place of an image for what is wrong with lists of images."""
 _MAX_OPEN = 4
 """Images whose layers are kept in memory."""
 
@@ -208,7 +211,8 @@ class LabelFolder:
 
         Args:
             change: Of which image.
-            keep_labels: Begin with the labels of that mask; else they are in the copy alone.
+            keep_labels: Begin with the labels of that mask, in place of all that was painted; else
+                they are in the copy alone.
 
         Raises:
             StaleError: As `change`.
@@ -253,22 +257,26 @@ class LabelFolder:
         self.classes = classes
         return classes
 
-    def write_masks(self) -> list[str]:
-        """Write the masks of all images that changed; return what went wrong, one line each."""
-        problems = []
+    def write_masks(self) -> dict[str, str]:
+        """Write the masks of all images that changed, and the lists of images.
+
+        Returns:
+            What went wrong, in one line: by the image, or by `LISTS` for the lists.
+        """
+        problems = {}
         for name in sorted(self._unwritten):
             try:
                 self._write_mask(name)
             except ForeignMaskError:
                 pass  # the page asks about it
             except UserError as error:
-                problems.append(str(error))
+                problems[name] = str(error)
                 continue
             self._unwritten.discard(name)
         try:
             self._list_labelled()
         except UserError as error:
-            problems.append(str(error))
+            problems[LISTS] = str(error)
         return problems
 
     def _change(self, change: Change, make: Callable[[ImageRecord], Box | None]) -> Outcome:
@@ -335,7 +343,7 @@ class LabelFolder:
         if len(entries) < 2:
             has_mask = self._masks.find(name, self._images[name].name) is not None
             return "given" if has_mask else "new"
-        if self._masks.version(name) < len(entries) - 1:
+        if self._masks.is_outdated(name, len(entries) - 1):
             self._unwritten.add(name)
         marks = [entry["done"] for entry in entries if entry.get("kind") == "mark"]
         return "done" if marks and marks[-1] else "work"
@@ -349,7 +357,7 @@ class LabelFolder:
                 "its labels, or replace it (a copy is kept in strokes/before)"
             )
 
-    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation | None:
+    def _read_mask(self, name: str, path: Path, record: ImageRecord) -> Operation:
         if self.classes is None:
             raise UserError(
                 f"{path} cannot be read without {CLASSES_FILE}, which maps its values to "
@@ -358,9 +366,8 @@ class LabelFolder:
         item = Item(name, record.image.path, path)
         labels = read_labels(item, self.classes)
         check_sizes(item, record.image.shape, (labels.shape[0], labels.shape[1]))
-        return Acceptance.of(
-            np.where(labels < len(self.classes), labels, NOTHING).astype(np.uint8), "mask"
-        )
+        is_class = labels < len(self.classes)
+        return Acceptance.of_mask(np.where(is_class, labels, NOTHING).astype(np.uint8))
 
     def _write_mask(self, name: str) -> None:
         record = self._record(name)
@@ -411,11 +418,19 @@ def open_label_folder(root: Path) -> Iterator[LabelFolder]:
         if not filelock.lock_descriptor(lock, blocking=False):
             raise UserError(f"{root} is labelled by another process; stop it, or use its page")
         folder = LabelFolder(root)
-        folder.write_masks()
+        _warn(folder.write_masks())
         yield folder
-        folder.write_masks()
+        _warn(folder.write_masks())
     finally:
         os.close(lock)
+
+
+def _warn(problems: dict[str, str]) -> None:
+    """Say which masks are not written; the next start tries again."""
+    if problems:
+        first = next(iter(problems.values()))
+        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        show(f"warning: {first}{more}; all strokes are saved, and the next start tries again")
 
 
 def find_image_folder(root: Path) -> Path:

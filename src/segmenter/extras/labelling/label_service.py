@@ -28,7 +28,7 @@ from segmenter.drawing import encode_jpeg
 from segmenter.errors import UserError
 from segmenter.extras.labelling.assistant import Assistant, LabelledImage, Proposal
 from segmenter.extras.labelling.image_record import StaleError
-from segmenter.extras.labelling.label_folder import LabelFolder, Outcome
+from segmenter.extras.labelling.label_folder import LISTS, LabelFolder, Outcome
 from segmenter.extras.labelling.label_page import page_files
 from segmenter.extras.labelling.layers import NOT_SURE, NOTHING, Acceptance, Stroke
 from segmenter.extras.labelling.mask_files import ForeignMaskError
@@ -100,8 +100,8 @@ class LabelService:
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._num_proposals = secrets.randbelow(1 << 40)  # none of before a restart is taken for it
         self._wishes: Counter[str] = Counter()
-        self._mask_problems: list[str] = []
-        """Why masks could not be written, though their strokes are saved."""
+        self._mask_problems: dict[str, str] = {}
+        """Why masks could not be written, though their strokes are saved; see `write_masks`."""
 
     @property
     def num_in_flight(self) -> int:
@@ -156,7 +156,7 @@ class LabelService:
             await asyncio.sleep(_IDLE)
             if not self._changed.is_set():
                 self._mask_problems = await self._store(self.folder.write_masks)
-                for problem in self._mask_problems:
+                for problem in self._mask_problems.values():
                     log.warning("%s", problem)
 
     def _post(
@@ -203,10 +203,11 @@ class LabelService:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._compute, function, *arguments)
 
-    async def _change(self, work: Awaitable[Outcome]) -> dict[str, Any]:
+    async def _change(self, image: str, work: Awaitable[Outcome]) -> dict[str, Any]:
         outcome = await work
         self._changed.set()
-        return {**asdict(outcome), "mask_problem": next(iter(self._mask_problems), None)}
+        problem = self._mask_problems.get(image, self._mask_problems.get(LISTS))
+        return {**asdict(outcome), "mask_problem": problem}
 
     async def _describe(self, request: Request) -> Response:
         """Classes, images and their states; `look=1` looks for images anew."""
@@ -269,7 +270,7 @@ class LabelService:
         self._check_value(body)
         shape = await self._store(self.folder.shape, body.image)
         stroke = Stroke(body.tool, body.value, read_runs(body.runs, shape))
-        return await self._change(self._store(self.folder.change, body.change, stroke))
+        return await self._change(body.image, self._store(self.folder.change, body.change, stroke))
 
     def _check_value(self, body: StrokeBody) -> None:
         is_class = body.value < len(self.folder.classes or ())
@@ -290,20 +291,22 @@ class LabelService:
         if body.runs is not None:
             kept &= mask_of(read_runs(body.runs, (full.shape[0], full.shape[1])), full.shape)
         labels = np.where(kept, full, np.uint8(NOTHING))
-        operation = await asyncio.to_thread(Acceptance.of, labels, "proposal")
+        operation = await asyncio.to_thread(Acceptance.of_proposal, labels)
         if operation is None:
             raise UserError("the proposal has no such pixels to accept")
-        return await self._change(self._store(self.folder.change, body.change, operation))
+        return await self._change(
+            body.image, self._store(self.folder.change, body.change, operation)
+        )
 
     async def _step(self, body: ChangeBody, kind: str) -> dict[str, Any]:
-        return await self._change(self._store(self.folder.step, body.change, kind))
+        return await self._change(body.image, self._store(self.folder.step, body.change, kind))
 
     async def _mark(self, body: MarkBody) -> dict[str, Any]:
-        return await self._change(self._store(self.folder.mark, body.change, body.done))
+        return await self._change(body.image, self._store(self.folder.mark, body.change, body.done))
 
     async def _take_mask(self, body: TakeMaskBody) -> dict[str, Any]:
         work = self._store(self.folder.take_mask, body.change, keep_labels=body.keep_labels)
-        return await self._change(work)
+        return await self._change(body.image, work)
 
     async def _add_class(self, body: ClassBody) -> dict[str, Any]:
         classes = await self._store(self.folder.add_class, body.count, body.name, body.color)

@@ -71,20 +71,29 @@ class Acceptance:
     box: Box
     packed: bytes
     """Compressed labels of the box; `NOTHING` where nothing changes."""
+    replaces: bool = False
+    """Take the place of all that was painted and accepted before; `NOTHING` then clears."""
 
     @classmethod
-    def of(cls, labels: UInt8[ndarray, "height width"], origin: Literal["proposal", "mask"]) -> Any:
+    def of_mask(cls, labels: UInt8[ndarray, "height width"]) -> "Acceptance":
+        """Return what makes the labels of an image those of a mask."""
+        height, width = labels.shape
+        return cls("mask", (0, 0, height, width), zlib.compress(labels.tobytes(), 1), replaces=True)
+
+    @classmethod
+    def of_proposal(cls, labels: UInt8[ndarray, "height width"]) -> "Acceptance | None":
         """Return the acceptance of all labels but `NOTHING`; None if there are none."""
         rows, columns = (np.flatnonzero((labels != NOTHING).any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             return None
         top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
         packed = zlib.compress(labels[top:bottom, left:right].tobytes(), 1)
-        return cls(origin, (int(top), int(left), int(bottom), int(right)), packed)
+        return cls("proposal", (int(top), int(left), int(bottom), int(right)), packed)
 
     def apply(self, painted: ndarray, accepted: ndarray) -> None:
-        """Change the layers; what was painted stays."""
-        del painted
+        """Change the layers; what was painted stays, unless these labels replace all."""
+        if self.replaces:
+            painted[:] = accepted[:] = NOTHING
         top, left, bottom, right = self.box
         given = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
         given = given.reshape(bottom - top, right - left)
@@ -102,7 +111,9 @@ class Acceptance:
     def entry(self) -> dict[str, Any]:
         """Return what the record holds of it."""
         labels = base64.b64encode(self.packed).decode()
-        return {"kind": "accept", "origin": self.origin, "box": list(self.box), "labels": labels}
+        more = {"replaces": True} if self.replaces else {}
+        head = {"kind": "accept", "origin": self.origin, **more}
+        return {**head, "box": list(self.box), "labels": labels}
 
 
 Operation = Stroke | Acceptance
@@ -119,9 +130,9 @@ def read_operation(entry: dict[str, Any], shape: Shape) -> Operation:
     top, left, bottom, right = entry["box"]
     if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
         raise UserError("accepted labels lie outside of the image")
-    return Acceptance(
-        entry["origin"], (top, left, bottom, right), base64.b64decode(entry["labels"])
-    )
+    packed = base64.b64decode(entry["labels"])
+    replaces = entry.get("replaces", False)
+    return Acceptance(entry["origin"], (top, left, bottom, right), packed, replaces)
 
 
 def read_values(entry: dict[str, Any]) -> set[int]:

@@ -37,7 +37,7 @@ class OwnFiles:
         self._root, self._before = root, strokes / BEFORE
         self._journal = Journal(strokes / ".written")
         self._known: dict[str, set[str]] = {}
-        self._versions: dict[str, int] = {}
+        self._newest: dict[str, tuple[str, int]] = {}
         for entry in self._journal.entries:
             self._remember(entry["file"], entry["sha256"], entry["version"])
 
@@ -66,9 +66,20 @@ class OwnFiles:
             raise UserError(f"{path.parent} cannot be created: {error.strerror}") from None
         write_atomically(path, content)
 
-    def version(self, path: Path) -> int:
-        """Return the version of the record that a file was written from; 0: from none."""
-        return self._versions.get(self._name(path), 0)
+    def is_outdated(self, path: Path, version: int) -> bool:
+        """Return True if a file is missing, or is ours and not what this version of it was.
+
+        A file that cannot be read counts too: the attempt to write it says why.
+        """
+        try:
+            content = _content(path)
+        except UserError:
+            return True
+        if content is None:
+            return True
+        name, digest = self._name(path), _digest(content)
+        is_ours = digest in self._known.get(name, set())
+        return is_ours and self._newest[name] != (digest, version)
 
     def release(self, path: Path) -> None:
         """Keep a copy of a file in `strokes/before`, and take it as one that we may replace.
@@ -95,7 +106,7 @@ class OwnFiles:
 
     def _remember(self, name: str, digest: str, version: int) -> None:
         self._known.setdefault(name, set()).add(digest)
-        self._versions[name] = version
+        self._newest[name] = digest, version
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -142,9 +153,9 @@ class MaskFiles:
         """Return the path of the mask that we write for an image."""
         return self.folder / f"{name}.png"
 
-    def version(self, name: str) -> int:
-        """Return the version of the record from which the mask of an image was written; 0: none."""
-        return self._files.version(self.path(name))
+    def is_outdated(self, name: str, version: int) -> bool:
+        """Return True if the mask of an image has to be written from this version of its record."""
+        return self._files.is_outdated(self.path(name), version)
 
     def write(self, name: str, png: bytes, version: int) -> None:
         """Write the mask of an image.

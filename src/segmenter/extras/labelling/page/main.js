@@ -250,7 +250,7 @@ async function change(path, fields, { redraws = true } = {}) {
     if (redraws && outcome.box) image.unseen = unite(image.unseen, outcome.box);
     if (image.unseen && !changes.count) await refresh();
     say(changes.count ? "saving…" : "saved");
-    if (outcome.mask_problem) complain(new Error(`the stroke is saved, but its mask is not: ${outcome.mask_problem}`));
+    if (outcome.mask_problem) complain(new Error(`the stroke is saved, but its mask or list is not: ${outcome.mask_problem}`));
     propose();
     return outcome;
   } catch (error) {

@@ -43,7 +43,9 @@ _MASKING = "network.decoder.attn_mask_probs"
 _MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 _DINOV2_PATCH, _RESAMPLED_PATCH = 14, 16
 """Side of DINOv2's patches in pixels: as published, and as tue-mps has timm resample them."""
-_RESAMPLED = f"DINOv2's patches of {_DINOV2_PATCH} pixels are resampled to {_RESAMPLED_PATCH}, as tue-mps does"
+_RESAMPLED = (
+    f"DINOv2's patches of {_DINOV2_PATCH} pixels become {_RESAMPLED_PATCH}, as tue-mps has it"
+)
 _PATCH_EMBEDDING = "encoder.patch_embed.weight"
 _LATERAL = r"^network\.decoder\.lateral_projections\.(\d+)\."
 _BATCH_NORM = (

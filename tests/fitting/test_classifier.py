@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segmenter.errors import UserError
-from segmenter.fitting.classifier import balanced_weights, fit_classifier
+from segmenter.fitting.classifier import balanced_weights, find_basis, fit_classifier
 
 NUM_CLASSES = 4
 ABSENT = 2
@@ -53,6 +53,14 @@ def test_a_start_gives_the_same_fit() -> None:
     first = fit_classifier(features[:200], labels[:200], NUM_CLASSES)
     again = fit_classifier(features[:200], labels[:200], NUM_CLASSES, start=first)
     np.testing.assert_allclose(again.logits(features), first.logits(features), atol=0.02)
+
+
+def test_components_of_many_samples_know_classes_that_take_turns() -> None:
+    classes = np.tile(np.array([-1, 1], np.float32), 10_000)
+    noise = np.random.default_rng(0).normal(size=(len(classes), 2)).astype(np.float32)
+    basis = find_basis(noise + [5, 0] * classes[:, None])
+    np.testing.assert_allclose(basis.mean, [0, 0], atol=0.3)
+    np.testing.assert_allclose(basis.deviation, [5.1, 1], atol=0.1)
 
 
 def test_balance_gives_all_classes_one_weight() -> None:

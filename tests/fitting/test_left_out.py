@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmenter.fitting.left_out import fit_folds, fold_numbers
+from segmenter.fitting.left_out import DEFAULT_STRENGTH, fit_folds, fold_numbers
 from segmenter.fitting.needs import class_in_need
 from segmenter.fitting.samples import Samples
 from tests.helpers.models import make_classes
@@ -39,6 +39,12 @@ def test_a_fit_that_leaves_an_image_out_does_not_know_it() -> None:
 def test_where_one_class_is_left_there_is_no_fit() -> None:
     fits = fit_folds([image_samples(0, (0,)), image_samples(1, (0, 1)), image_samples(2, (0,))], 3)
     assert [each is None for each in fits.left_out] == [False, True, False]
+
+
+def test_where_no_fit_leaves_an_image_out_the_penalty_is_the_default() -> None:
+    fits = fit_folds([image_samples(0, (0,)), image_samples(1, (1,))], 3)
+    assert fits.left_out == (None, None)
+    assert fits.strength == DEFAULT_STRENGTH
 
 
 def test_one_image_has_no_fit_without_it() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Pa
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG | changed))
     return folder
+
+
+def mis_shaped(tensors: dict[str, Tensor], shape: tuple[int, ...]) -> Iterator[dict[str, Tensor]]:
+    """The tensors, one after the other in this shape, less those that the model does not need.
+
+    Blocks after the first are like it.
+    """
+    for name in tensors:
+        if not re.search(r"(blocks|layers)\.[1-9]|criterion|pixel_|num_batches", name):
+            yield tensors | {name: torch.ones(shape)}
 
 
 def random_model(kind: str, **changed: Any) -> Any:

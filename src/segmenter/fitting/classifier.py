@@ -25,7 +25,7 @@ MAX_ITERATIONS = 50
 COMPONENTS = 256
 """Principal components that are kept, at most."""
 _MAX_BASIS_SAMPLES = 6000
-"""Samples that the components are found from, evenly spaced."""
+"""Samples that the components are found from: some of all, drawn with a fixed seed."""
 _TOLERANCE = 1e-6
 """Largest component of the gradient, and change of the loss, at which the fit ends."""
 _HISTORY = 10
@@ -119,8 +119,10 @@ def find_basis(features: Float[ndarray, "samples dim"], most: int = COMPONENTS) 
         features: At least one sample.
         most: Components to keep.
     """
-    step = -(-len(features) // _MAX_BASIS_SAMPLES)
-    chosen = torch.from_numpy(np.ascontiguousarray(features[::step])).float()
+    if len(features) > _MAX_BASIS_SAMPLES:  # a step could meet one class only
+        places = np.random.default_rng(0).choice(len(features), _MAX_BASIS_SAMPLES, replace=False)
+        features = features[np.sort(places)]
+    chosen = torch.from_numpy(np.ascontiguousarray(features)).float()
     mean = chosen.mean(dim=0)
     centred = chosen - mean
     deviation = centred.square().mean(dim=0).sqrt().clamp(min=_MIN_DEVIATION)

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from segmenter.errors import UserError
 from segmenter.fitting.classifier import Classifier, Fitter, balanced_weights, find_basis
-from segmenter.fitting.samples import Samples, join
+from segmenter.fitting.samples import Samples, join, thin
 
 MAX_SINGLE = 10
 """Up to this number of images, each is left out alone."""
@@ -21,7 +21,7 @@ DEFAULT_STRENGTH = 1e-1
 BALANCE = 0.75
 """A class of 16 times the pixels weighs twice as much: 16 ** (1 - 0.75)."""
 _MAX_TRIED = 4000
-"""Samples by which the penalty is chosen, evenly spaced."""
+"""Samples by which the penalty is chosen, of each class as many as there are."""
 
 
 class FoldFits(NamedTuple):
@@ -54,8 +54,7 @@ def fit_folds(samples: Sequence[Samples], num_classes: int) -> FoldFits:
     components = basis.project(joined.features)
     fitter = Fitter(basis, components, joined.labels, num_classes)
     owner = np.repeat(np.arange(len(samples)), [len(each) for each in samples])
-    tried = slice(None, None, -(-len(joined) // _MAX_TRIED))
-    few = Samples(joined.features[tried], joined.labels[tried], joined.weights[tried])
+    few, tried = thin(joined, num_classes, _MAX_TRIED)
     folds = _Folds(
         Fitter(basis, components[tried], few.labels, num_classes),
         few,
@@ -89,14 +88,17 @@ class _Folds(NamedTuple):
     """The fold of each."""
 
     def best_strength(self) -> float:
-        """Return the penalty with the highest mean IoU on samples that fits do not know."""
+        """Return the penalty with the highest mean IoU on samples that fits do not know.
+
+        Where no fold leaves two classes to the others, nothing chooses, and it is the default.
+        """
         num_folds = int(self.folds.max()) + 1
-        if num_folds < 2:
-            return DEFAULT_STRENGTH
         counts = np.zeros((len(STRENGTHS), 3, self.fitter.num_classes))
         for fold in range(num_folds):
             for place, labels in enumerate(self._labels(fold)):
                 counts[place] += self._counts(labels, self.folds == fold)
+        if not counts.any():
+            return DEFAULT_STRENGTH
         mious = [_miou(each) for each in counts]
         return STRENGTHS[int(np.argmax(mious))]
 

@@ -87,18 +87,10 @@ def sample_pixels(
     is_labelled = (flat >= 0) & (flat < num_classes)
     counts = np.bincount(flat[is_labelled], minlength=num_classes)
     quotas = _quotas(counts, most)
-    rng = np.random.default_rng(seed)
-    order = np.argsort(flat, kind="stable")
-    starts = np.searchsorted(flat[order], np.arange(num_classes))
-    chosen, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for start, count, quota in zip(starts, counts, quotas, strict=True):
-        if quota:
-            chosen.append(order[start + _spread(int(count), int(quota), rng)])
-            weights.append(np.full(quota, count / quota, dtype=np.float32))
-    pixels = np.concatenate(chosen)
+    pixels = _draw(flat, quotas, seed)
     rows, columns = np.divmod(pixels, labels.shape[1])
-    features = tokens.at(rows, columns)
-    return Samples(features, flat[pixels].astype(np.int64), np.concatenate(weights))
+    weights = np.repeat(counts / np.maximum(quotas, 1), quotas).astype(np.float32)
+    return Samples(tokens.at(rows, columns), flat[pixels].astype(np.int64), weights)
 
 
 def gather(samples: Iterable[Samples], most: int) -> list[Samples]:
@@ -130,6 +122,47 @@ def join(samples: Sequence[Samples]) -> Samples:
         np.concatenate([each.labels for each in samples]),
         np.concatenate([each.weights for each in samples]),
     )
+
+
+def thin(samples: Samples, num_classes: int, most: int) -> tuple[Samples, Int64[ndarray, " kept"]]:
+    """Keep some samples, as many of each class as there are; all of a class weigh what they did.
+
+    Args:
+        samples: Of several images, one image after the other.
+        num_classes: Number of classes.
+        most: Samples to keep, divided evenly among the classes; at least one for each.
+
+    Returns:
+        The samples, and their places among those given, in order: all, if there are at most `most`.
+    """
+    counts = np.bincount(samples.labels, minlength=num_classes)
+    places = np.sort(_draw(samples.labels, _quotas(counts, most)))
+    labels, weights = samples.labels[places], samples.weights[places]
+    before = np.bincount(samples.labels, samples.weights, minlength=num_classes)
+    after = np.bincount(labels, weights, minlength=num_classes)
+    factors = before / np.where(after > 0, after, 1.0)
+    weights = weights * factors[labels].astype(np.float32)
+    return Samples(samples.features[places], labels, weights), places
+
+
+def _draw(
+    labels: Shaped[ndarray, " places"], quotas: Int64[ndarray, " classes"], seed: int = 0
+) -> Int64[ndarray, " drawn"]:
+    """Draw places of each class, spread over all of its places, one class after the other.
+
+    Args:
+        labels: Class of each place; values that are no class are left out.
+        quotas: Places to draw of each class, at most as many as it has.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(len(quotas) + 1))
+    drawn = [np.zeros(0, np.int64)]
+    for start, end, quota in zip(ends[:-1], ends[1:], quotas, strict=True):
+        if quota:
+            drawn.append(order[start + _spread(int(end - start), int(quota), rng)])
+    return np.concatenate(drawn)
 
 
 def _quotas(counts: Int64[ndarray, " classes"], most: int) -> Int64[ndarray, " classes"]:

@@ -16,6 +16,7 @@ from segmenter.model.decoders.eomt import EoMT
 from segmenter.options import Compute
 from segmenter.runtimes.open_runtime import open_runtime
 from tests.helpers.command_line import run
+from tests.helpers.eomt import mis_shaped
 from tests.helpers.paths import GOLDEN
 
 FOLDER = GOLDEN / "eomt"
@@ -168,6 +169,15 @@ def test_a_missing_tensor_is_named(
     del weights[name]
     with pytest.raises(UserError, match=problem):
         segmenter.load(write(tmp_path, weights))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
+def test_a_tensor_of_any_other_shape_is_refused(
+    tmp_path: Path, weights: dict[str, Tensor], shape: tuple[int, ...]
+) -> None:
+    for changed in mis_shaped(weights, shape):
+        with pytest.raises(UserError):
+            segmenter.load(write(tmp_path, changed))
 
 
 def test_scores_are_averaged_only_where_the_decoder_gives_them(model: Segmenter) -> None:

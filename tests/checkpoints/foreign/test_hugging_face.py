@@ -12,10 +12,17 @@ from torch.nn import functional as F
 
 import segmenter
 from segmenter import UserError
+from segmenter.data.published import SETS
 from segmenter.model import Segmenter
 from segmenter.model.decoders.eomt import EoMT
 from tests.helpers.command_line import run
-from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, random_model, write_folder
+from tests.helpers.eomt import (
+    GOLDEN_EOMT,
+    mis_shaped,
+    of_hugging_face,
+    random_model,
+    write_folder,
+)
 
 
 @pytest.fixture
@@ -91,6 +98,60 @@ def test_a_config_that_disagrees_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=problem):
         segmenter.load(write_folder(tmp_path, tensors, **changed))
+
+
+@pytest.mark.parametrize("theta", [10**400, -1, "wide", [1]])
+def test_a_rotary_base_that_is_no_positive_number_is_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], theta: object
+) -> None:
+    with pytest.raises(UserError, match=r"rope_parameters\.rope_theta: .{,80}$"):
+        segmenter.load(write_folder(tmp_path, tensors, rope_parameters={"rope_theta": theta}))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
+def test_a_tensor_of_any_other_shape_is_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], shape: tuple[int, ...]
+) -> None:
+    for changed in mis_shaped(tensors, shape):
+        with pytest.raises(UserError):
+            segmenter.load(write_folder(tmp_path, changed))
+
+
+def test_a_model_that_masks_attention_at_inference_is_refused(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    tensors["attn_mask_probs"] = torch.ones(2)  # as transformers leaves them
+    with pytest.raises(UserError, match=r"still masks attention at inference.*lower it to 0"):
+        segmenter.load(write_folder(tmp_path, tensors))
+
+
+def test_without_the_shares_of_masked_queries_the_config_counts_the_blocks(
+    tmp_path: Path, tensors: dict[str, Tensor], capsys: pytest.CaptureFixture
+) -> None:
+    whole = segmenter.load(write_folder(tmp_path / "whole", tensors))
+    del tensors["attn_mask_probs"]
+    folder, out = write_folder(tmp_path / "less", tensors), tmp_path / "model.safetensors"
+    assert run("convert", str(folder), str(out)) == 0
+    assert "the file lacks attn_mask_probs" in capsys.readouterr().out
+    assert segmenter.load(out).spec == whole.spec
+    with pytest.raises(UserError, match="asks for 9 blocks"):
+        segmenter.load(write_folder(folder, tensors, num_blocks=9))
+
+
+def test_80_named_classes_are_read_unless_they_are_the_things_of_coco(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    for kind, shape in (("weight", (81, 128)), ("bias", (81,))):
+        tensors[f"class_predictor.{kind}"] = torch.zeros(shape)
+    things = SETS["coco_stuff"].classes().names[:80]
+    own = {str(index): f"crop {index}" for index in range(80)}
+    model = segmenter.load(write_folder(tmp_path, tensors, id2label=own))
+    assert model.spec.classes.names[79] == "crop 79"
+    numbered = {str(index): f"LABEL_{index}" for index in range(80)}
+    for labels in (numbered, {str(index): name for index, name in enumerate(things)}):
+        folder = write_folder(tmp_path, tensors, id2label=labels)
+        with pytest.raises(UserError, match=r"`segmenter convert \S+ \S+ --classes FILE`"):
+            segmenter.load(folder)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"x"', "[" * 100_000])

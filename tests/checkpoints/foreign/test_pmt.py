@@ -14,7 +14,8 @@ from segmenter import UserError
 from segmenter.inference import Predictor
 from segmenter.model.decoders.plain_mask_decoder import PlainMaskDecoder
 from tests.helpers.command_line import run
-from tests.helpers.dino import of_meta, random_dinov3, write_encoder
+from tests.helpers.dino import of_meta, random_dinov2, random_dinov3, write_encoder
+from tests.helpers.eomt import mis_shaped
 
 WIDTH, DEPTH, QUERIES, CLASSES, BLOCKS = 128, 4, 7, 11, 2
 LEVELS = (1, 3)
@@ -237,6 +238,52 @@ def test_outputs_equal_those_of_its_forward_pass(
     assert len(labels.unique()) > 1
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("registers", [False, True])
+def test_on_a_dinov2_outputs_equal_those_with_the_encoder_that_timm_resamples(
+    tmp_path: Path, decoder: dict[str, Tensor], *, registers: bool
+) -> None:
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model(
+        f"vit_small_patch14_{'reg4_' if registers else ''}dinov2",
+        img_size=96,
+        patch_size=16,
+        num_classes=0,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=WIDTH // 64,
+    ).eval()
+    weights = random_dinov2(WIDTH, DEPTH, registers=registers)
+    theirs.load_state_dict(
+        timm.models.vision_transformer.checkpoint_filter_fn(dict(weights), theirs)
+    )
+    base = write_encoder(tmp_path / "dinov2.pth", weights)
+    ours = segmenter.load(write(tmp_path, decoder), base=base)
+    assert ours.spec.encoder.patch_size == ours.spec.decoder.logits_per_patch_side == 16
+    images = F.interpolate(3 * torch.randn(2, 3, 3, 3), (96, 96))
+    tokens = theirs._pos_embed(theirs.patch_embed(images))
+    features = []
+    for index, block in enumerate(theirs.blocks):
+        tokens = block(tokens)
+        if index in LEVELS:
+            features.append(theirs.norm(tokens))
+    ((expected_classes, expected_masks),) = Reference(decoder)(features, 6)
+    assert isinstance(ours.decoder, PlainMaskDecoder)
+    classes, masks = ours.decoder.classified_masks(*ours.encode(images))
+    assert (classes - expected_classes).abs().max() < 1e-4
+    assert (masks - expected_masks).abs().max() < 1e-4
+
+
+def test_a_decoder_for_patches_of_another_size_is_refused(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path
+) -> None:
+    once = {name: each for name, each in decoder.items() if ".upscale.1." not in name}
+    with pytest.raises(UserError, match=r"patches of 16 pixels, .* 2 times, .* doubles them 1 t"):
+        segmenter.load(write(tmp_path, once), base=base)
+    dinov2 = write_encoder(tmp_path / "dinov2.pth", random_dinov2(WIDTH, DEPTH))
+    assert segmenter.load(write(tmp_path, once), base=dinov2).spec.encoder.patch_size == 14
+
+
 @torch.no_grad()
 def test_predictions_in_training_equal_those_of_its_forward_pass(
     tmp_path: Path, decoder: dict[str, Tensor], base: Path
@@ -288,6 +335,16 @@ def test_a_decoder_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=problem):
         segmenter.load(write(tmp_path, decoder | changed), base=base)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
+def test_a_tensor_of_any_other_shape_is_refused(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path, shape: tuple[int, ...]
+) -> None:
+    needed = {name: each for name, each in decoder.items() if "attn_mask_probs" not in name}
+    for changed in mis_shaped(needed, shape):
+        with pytest.raises(UserError):
+            segmenter.load(write(tmp_path, changed), base=base)
 
 
 def test_a_missing_tensor_and_a_missing_base_are_named(

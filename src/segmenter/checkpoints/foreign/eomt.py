@@ -38,6 +38,7 @@ from segmenter.checkpoints.foreign.tensors import (
     to_tensors,
 )
 from segmenter.classes import Classes
+from segmenter.data.published import SETS
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import IMAGENET
@@ -100,10 +101,8 @@ class EoMTFacts(NamedTuple):
     family: Family
     encoder: dict[str, Any]
     """Fields of `EncoderSpec`."""
-    masking: Tensor | None
-    """By block with queries, the share of queries that see only their own masks; `None`: absent."""
-    masking_name: str
-    """Name of that tensor in the file."""
+    blocks: int
+    """Number of the encoder's last blocks that queries go through."""
     normalization: Normalization
     window: int | None = None
     """Side of the square images of training, in pixels; `None`: that of the position table."""
@@ -132,8 +131,7 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
     facts = EoMTFacts(
         family=EOMT,
         encoder=EOMT.encoder | {"prefix_positions": "encoder.prefix_positions" in tensors},
-        masking=weights.get(_MASKING),
-        masking_name=_MASKING,
+        blocks=_query_blocks(weights, source),
         normalization=_normalization(weights, source),
     )
     return make_eomt(file, tensors, dropped, facts)
@@ -150,14 +148,13 @@ def _read_differences(file: ForeignFile) -> ForeignModel:
     tensors |= add_differences(differences, base, source)
     masking = weights.get(_MASKING)
     if masking is not None and (masking == -1).all():  # a difference too, to ones
-        masking = masking + 1
+        weights[_MASKING] = masking + 1
     classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     side = published_side(classes)
     facts = EoMTFacts(
         family=EOMT_DINOV3,
         encoder=dict(DINOV3),
-        masking=masking,
-        masking_name=_MASKING,
+        blocks=_query_blocks(weights, source),
         normalization=IMAGENET,
         window=side,
         license=base.license,
@@ -175,14 +172,26 @@ def published_side(num_classes: int) -> int:
     return _SIDES.get(num_classes, 640)
 
 
-def refuse_instances(num_classes: int, file: ForeignFile) -> None:
-    """Refuse a model of COCO's 80 things, which has no class for the rest of an image."""
-    if num_classes == _NUM_THINGS and file.classes is None:
+def refuse_instances(num_classes: int, file: ForeignFile, listed: Classes | None = None) -> None:
+    """Refuse a model of COCO's 80 things, which has no class for the rest of an image.
+
+    Raises:
+        UserError: If it has 80 classes, and neither the user nor the file (`listed`) names others.
+    """
+    if num_classes != _NUM_THINGS or file.classes is not None:
+        return
+    if listed is None or _are_things(listed):
         raise UserError(
             f"{file.path} has {num_classes} classes, those of COCO's instances: it has none for "
-            "the rest of an image, so it has no semantic map; if its classes cover images, "
-            "name them with --classes FILE"
+            "the rest of an image, so it has no semantic map; if its classes cover images, name "
+            f"them with `segmenter convert {file.path} model.safetensors --classes FILE`"
         )
+
+
+def _are_things(classes: Classes) -> bool:
+    """Return whether most of COCO's things are among these classes, by their names."""
+    things = SETS["coco_stuff"].classes().names[:_NUM_THINGS]
+    return 2 * len({*things} & {*classes.names}) > _NUM_THINGS
 
 
 def side_note(side: int, num_classes: int) -> str:
@@ -199,18 +208,16 @@ def make_eomt(
     """Make a model from tensors with our names, and what they do not say.
 
     Raises:
-        UserError: If they are not a whole EoMT at the end of its training, or classes of another
-            number are given.
+        UserError: If they are not a whole EoMT, or classes of another number are given.
     """
     source = str(file.path)
-    check_masking(facts.masking, source)
     encoder = describe_encoder(tensors, source, facts.encoder)
     decoder = _decoder(tensors, facts, encoder, source)
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
     num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     if num_classes < 1:
         raise UserError(f'{source} has no class beside "no object"')
-    refuse_instances(num_classes, file)
+    refuse_instances(num_classes, file, facts.listed)
     classes, notes = choose_classes(num_classes, file.classes, facts.listed, source)
     spec = whole_spec(
         source,
@@ -244,13 +251,12 @@ def _join_tokens(tensors: Tensors, source: str) -> Tensors:
 
 
 def _decoder(tensors: Tensors, facts: EoMTFacts, encoder: EncoderSpec, source: str) -> EoMTSpec:
-    """Describe the decoder; the file counts the blocks that queries go through."""
+    """Describe the decoder, off its shapes."""
     found = (re.match(r"decoder\.refine\.(\d{1,3})\.", name) for name in tensors)
     doublings = {int(each[1]) for each in found if each}
-    masking = {} if facts.masking is None else {facts.masking_name: facts.masking}
     fields = {
         "queries": shape_of(tensors, source, "decoder.queries", 2)[0],
-        "blocks": shape_of(masking, source, facts.masking_name, 1)[0],
+        "blocks": facts.blocks,
         "doublings": len(doublings),
         "cells": encoder.patch_size,
     }
@@ -258,6 +264,12 @@ def _decoder(tensors: Tensors, facts: EoMTFacts, encoder: EncoderSpec, source: s
         return EoMTSpec.model_validate(fields)
     except ValidationError as error:
         raise UserError(f"{source}: {first_problem(error, EoMTSpec)}") from None
+
+
+def _query_blocks(weights: Tensors, source: str) -> int:
+    """Count the blocks that queries go through; refuse a model that still masks them."""
+    check_masking(weights.get(_MASKING), source)
+    return shape_of(weights, source, _MASKING, 1)[0]
 
 
 def check_masking(masking: Tensor | None, source: str) -> None:

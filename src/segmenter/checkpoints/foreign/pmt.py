@@ -1,14 +1,18 @@
 """PMT as tue-mps publishes it: a decoder, for the DINOv2 or DINOv3 that it was trained on.
 
-Sources: tue-mps/pmt `image/models/pmt.py`, `image/models/pmd.py`, `image/models/layers.py`, and
-`image/scripts/convert_ckpt.py`. The windows are those of EoMT.
+Sources: tue-mps/pmt `image/models/pmt.py`, `image/models/pmd.py`, `image/models/layers.py`,
+`image/models/vit.py` and `image/scripts/convert_ckpt.py`. The windows are those of EoMT.
 """
 
+import math
 import re
+from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
+from segmenter.checkpoints.encoders.patch_embedding import resize_patch_embedding
 from segmenter.checkpoints.foreign.dino.encoder import DinoEncoder
 from segmenter.checkpoints.foreign.dino.named_encoder import read_base
 from segmenter.checkpoints.foreign.eomt import (
@@ -37,6 +41,12 @@ from segmenter.model.spec import EncoderSpec
 
 _MASKING = "network.decoder.attn_mask_probs"
 _MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
+_DINOV2_PATCH, _RESAMPLED_PATCH = 14, 16
+"""Side of DINOv2's patches in pixels: as published, and as tue-mps has timm resample them."""
+_RESAMPLED = (
+    f"DINOv2's patches of {_DINOV2_PATCH} pixels become {_RESAMPLED_PATCH}, as tue-mps has it"
+)
+_PATCH_EMBEDDING = "encoder.patch_embed.weight"
 _LATERAL = r"^network\.decoder\.lateral_projections\.(\d+)\."
 _BATCH_NORM = (
     ("weight", "gain"),
@@ -82,7 +92,7 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
 
     Raises:
         UserError: If no encoder is named or it is of another width, or the file is not a whole
-            decoder at the end of its training.
+            decoder at the end of its training, or is one for patches of another size.
     """
     source = str(file.path)
     base = read_base(file, "a decoder (PMT)")
@@ -100,13 +110,15 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
             f"{base.path} has heads of {base.fields['head_dim']} channels; PMT is read for "
             "encoders with heads of 64, such as DINOv3 S to H+"
         )
+    doublings = _count(tensors, r"decoder\.head\.refine\.(\d{1,3})\.")
     tensors |= base.tensors
+    tensors[_PATCH_EMBEDDING] = _fit_patches(base, doublings, source)
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
-    decoder = _decoder(tensors, num_queries, width, base, source)
+    decoder = _decoder(tensors, num_queries, doublings, base, source)
     for level in range(decoder.features):
         batches = torch.tensor([_MANY_BATCHES])
         tensors[f"decoder.laterals.{level}.norm.num_batches"] = batches
-    encoder = describe_encoder(tensors, source, base.fields)
+    encoder = describe_encoder(tensors, source, _encoder_fields(base))
     num_classes = shape_of(tensors, source, "decoder.head.classify.weight", 2)[0] - 1
     refuse_instances(num_classes, file)
     side = published_side(num_classes)
@@ -123,12 +135,44 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
         f"(SHA-256 {base.sha256})",
         license=base.license if base.is_dinov3 else "",
     )
+    if encoder.patch_size != base.tensors[_PATCH_EMBEDDING].shape[2]:
+        notes = (_RESAMPLED, *notes)
     notes = (*base.identify(), side_note(side, num_classes), *notes)
     return ForeignModel(PMT.name, spec, tensors, dropped, notes)
 
 
+def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:
+    """Describe the encoder; timm smooths the position table of any DINOv2 that it resizes."""
+    return base.fields if base.is_dinov3 else base.fields | {"table_antialias": True}
+
+
+def _fit_patches(base: DinoEncoder, doublings: int, source: str) -> Tensor:
+    """Return the patch embedding that the decoder was trained on, which its doublings tell.
+
+    Raises:
+        UserError: If the decoder is for patches of another size.
+    """
+    patch = shape_of(base.tensors, str(base.path), _PATCH_EMBEDDING, 4)[2]
+    weight = base.tensors[_PATCH_EMBEDDING]
+    if doublings == _doublings_of(patch):
+        return weight
+    is_dinov2 = not base.is_dinov3 and weight.shape[2:] == (_DINOV2_PATCH, _DINOV2_PATCH)
+    if is_dinov2 and doublings == _doublings_of(_RESAMPLED_PATCH):
+        return resize_patch_embedding(weight.float(), _RESAMPLED_PATCH)
+    raise UserError(
+        f"{base.path} has patches of {patch} pixels, for which PMT doubles rows and columns "
+        f"{_doublings_of(patch)} times, and the decoder in {source} doubles them {doublings} "
+        "times; give the encoder that it was trained on"
+    )
+
+
+def _doublings_of(patch: int) -> int:
+    """Return how often tue-mps doubles rows and columns of patches of this side, in pixels."""
+    return max(1, int(math.log2(patch)) - 2)
+
+
 def _decoder(
-    tensors: Tensors, num_queries: int, width: int, base: DinoEncoder, source: str
+    tensors: Tensors, num_queries: int, doublings: int, base: DinoEncoder, source: str
 ) -> PlainMaskDecoderSpec:
     """Describe the decoder, off its shapes; features come from evenly spaced blocks."""
     hidden = shape_of(tensors, source, "decoder.blocks.0.mlp.expand.weight", 2)[0]
@@ -137,9 +181,9 @@ def _decoder(
         "queries": num_queries,
         "blocks": _count(tensors, r"decoder\.blocks\.(\d{1,3})\."),
         "features": _count(tensors, r"decoder\.laterals\.(\d{1,3})\."),
-        "mlp_ratio": hidden / width,
-        "doublings": _count(tensors, r"decoder\.head\.refine\.(\d{1,3})\."),
-        "cells": shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2],
+        "mlp_ratio": hidden / base.width,
+        "doublings": doublings,
+        "cells": shape_of(tensors, source, _PATCH_EMBEDDING, 4)[2],
     }
     if fields["features"] > base.depth:
         raise UserError(

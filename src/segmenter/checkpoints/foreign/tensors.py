@@ -120,9 +120,12 @@ def join_tokens(tokens: list[Tensor], source: str) -> Tensor:
     """Put class token, distillation token and registers into one (1, tokens, dim).
 
     Raises:
-        UserError: If one is no (1, tokens, dim), or of another width than the first.
+        UserError: If there is none, or one is no (1, tokens, dim), or of another width than the
+            first.
     """
     shapes = [tuple(token.shape) for token in tokens]
-    if any(len(shape) != 3 or shape[0] != 1 or shape[2] != shapes[0][2] for shape in shapes):
+    if not shapes or any(
+        len(shape) != 3 or shape[0] != 1 or shape[2] != shapes[0][2] for shape in shapes
+    ):
         raise UserError(f"{source}: the prefix tokens have the shapes {shapes}")
     return torch.cat(tokens, dim=1)

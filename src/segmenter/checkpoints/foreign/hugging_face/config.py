@@ -29,6 +29,12 @@ _Count = Annotated[int, Field(ge=1, le=1 << 20)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class _Rope(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    rope_theta: _Positive | None = None
+
+
 class EomtConfig(BaseModel):
     """The fields of `config.json` that say what tensors do not, or have to agree with them."""
 
@@ -50,7 +56,7 @@ class EomtConfig(BaseModel):
     hidden_act: str = "gelu"
     use_gated_mlp: bool = False
     rope_theta: _Positive | None = None
-    rope_parameters: dict[str, Any] | None = None
+    rope_parameters: _Rope | None = None
     id2label: dict[int, str] = {0: "LABEL_0", 1: "LABEL_1"}
 
     @property
@@ -61,8 +67,8 @@ class EomtConfig(BaseModel):
     @property
     def rotary_temperature(self) -> float:
         """Base of the rotary frequencies."""
-        given = (self.rope_parameters or {}).get("rope_theta", self.rope_theta)
-        return float(given) if isinstance(given, int | float) else 100.0
+        nested = self.rope_parameters.rope_theta if self.rope_parameters else None
+        return nested or self.rope_theta or 100.0
 
     def classes(self) -> Classes | None:
         """Return the classes that the file names; None if it only numbers them."""

@@ -9,7 +9,12 @@ import math
 from torch import Tensor
 
 from segmenter.checkpoints.foreign.eomt import EoMTFacts, make_eomt
-from segmenter.checkpoints.foreign.family import Family, ForeignFile, ForeignModel
+from segmenter.checkpoints.foreign.family import (
+    Family,
+    ForeignFile,
+    ForeignModel,
+    shape_of,
+)
 from segmenter.checkpoints.foreign.hugging_face.config import (
     EomtConfig,
     read_config,
@@ -26,6 +31,11 @@ from segmenter.errors import UserError
 from segmenter.numbers import HEAD_DIM
 
 _TABLE = "encoder.position_embeddings.weight"
+_MASKING = "attn_mask_probs"
+_UNMASKED = (
+    "the file lacks attn_mask_probs: its queries are assumed to see all patches, as at the end of "
+    "a training; transformers masks them where it is missing"
+)
 HUGGING_FACE_EOMT = Family(
     name="EoMT (Hugging Face)",
     origin="the EoMT checkpoint {}",
@@ -78,23 +88,24 @@ def read_hugging_face_eomt(file: ForeignFile) -> ForeignModel:
     else:
         encoder |= {"position": "rotary", "rotary_temperature": config.rotary_temperature}
     _check_sizes(config, tensors, weights, source)
+    _check_masking(weights, source)
     facts = EoMTFacts(
         family=HUGGING_FACE_EOMT,
         encoder=encoder,
-        masking=weights.get("attn_mask_probs"),
-        masking_name="attn_mask_probs",
+        blocks=config.num_blocks,
         normalization=read_normalization(file.path),
         window=config.window,
         listed=config.classes(),
         license="" if has_table else DINOV3_LICENSE,
+        notes=() if _MASKING in weights else (_UNMASKED,),
     )
     return make_eomt(file, tensors, dropped, facts)
 
 
 def _position_table(table: Tensor, source: str) -> Tensor:
     """Turn (patches, width) into (1, width, rows, columns)."""
-    side = math.isqrt(table.shape[0])
-    if table.ndim != 2 or side * side != table.shape[0] or not side:
+    side = math.isqrt(len(table)) if table.ndim == 2 else 0
+    if not side or side * side != len(table):
         raise UserError(f"{source}: the position table has shape {tuple(table.shape)}")
     return table.T.unflatten(1, (side, side))[None]
 
@@ -115,24 +126,36 @@ def _check_heads(config: EomtConfig, source: str) -> None:
 
 def _check_sizes(config: EomtConfig, tensors: Tensors, weights: Tensors, source: str) -> None:
     """Refuse a config that says other sizes than the tensors have."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    num_queries, width = shape_of(tensors, source, "decoder.queries", 2)
     has = {
-        "hidden_size": shapes.get("decoder.queries", (0, 0))[-1],
-        "num_queries": shapes.get("decoder.queries", (0,))[0],
-        "patch_size": shapes.get("encoder.patch_embed.weight", (0,))[-1],
+        "hidden_size": width,
+        "num_queries": num_queries,
+        "patch_size": shape_of(tensors, source, "encoder.patch_embed.weight", 4)[3],
         "num_hidden_layers": _count(tensors, "encoder.blocks."),
-        "num_register_tokens": shapes.get("encoder.prefix_tokens", (0, 1))[1] - 1,
+        "num_register_tokens": shape_of(tensors, source, "encoder.prefix_tokens", 3)[1] - 1,
         "num_upscale_blocks": _count(tensors, "decoder.refine."),
-        "num_blocks": len(weights["attn_mask_probs"]) if "attn_mask_probs" in weights else None,
-        "id2label": shapes.get("decoder.classify.weight", (0,))[0] - 1,
+        "id2label": shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1,
     }
+    if _MASKING in weights:
+        has["num_blocks"] = shape_of(weights, source, _MASKING, 1)[0]
     for name, found in has.items():
         told = len(config.id2label) if name == "id2label" else getattr(config, name)
-        if found is not None and told != found:
+        if told != found:
             raise UserError(
                 f"{source}: config.json says {name} {told}, and the tensors have {found}; it is "
                 "the config of another model"
             )
+
+
+def _check_masking(weights: Tensors, source: str) -> None:
+    """Refuse a model that masks attention at inference, too."""
+    if _MASKING in weights and weights[_MASKING].any():
+        raise UserError(
+            f"{source} still masks attention at inference: attn_mask_probs, the share of queries "
+            "that see only their own masks, is not 0, and training with transformers does not "
+            "lower it; inference here has no masks: lower it to 0 in the course of the training, "
+            "or train with `segmenter train --model.decoder eomt`, which does"
+        )
 
 
 def _count(tensors: Tensors, start: str) -> int:

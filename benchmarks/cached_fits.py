@@ -15,7 +15,7 @@ from segmenter.evaluation.evaluate import Evaluation, count_agreement
 from segmenter.fitting.classifier import Classifier
 from segmenter.fitting.left_out import FoldFits, fit_folds
 from segmenter.fitting.propose import label_pixels, propose
-from segmenter.fitting.samples import MAX_SAMPLES, sample_pixels
+from segmenter.fitting.samples import count_pixels, plan_quotas, sample_pixels
 from segmenter.fitting.start import prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
 from segmenter.model.segmenter import ImageSize
@@ -67,11 +67,12 @@ class CachedFits:
 
     def fit(self, items: Sequence[Item]) -> TimedFit:
         """Fit to some images."""
-        most = max(MAX_SAMPLES // len(items), len(self.classes))
         tokens = [(self.store.read(item.image), read_labels(item, self.classes)) for item in items]
         begin = time.process_time()
-        samples = [sample_pixels(*each, len(self.classes), most) for each in tokens]
-        fits = fit_folds(samples, len(self.classes))
+        num_classes = len(self.classes)
+        quotas = plan_quotas(np.array([count_pixels(labels, num_classes) for _, labels in tokens]))
+        samples = [sample_pixels(*each, own) for each, own in zip(tokens, quotas, strict=True)]
+        fits = fit_folds(samples, num_classes)
         return TimedFit(fits, time.process_time() - begin)
 
     def estimate(self, items: Sequence[Item], fits: FoldFits) -> float | None:

@@ -1,10 +1,26 @@
 """Samples stand for the pixels of each class, and take the memory of their features."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from segmenter.fitting.samples import Samples, gather, join, thin
+from segmenter.data.pairing.items import Item
+from segmenter.fitting import samples
+from segmenter.fitting.samples import (
+    MAX_SAMPLES,
+    Samples,
+    count_pixels,
+    gather,
+    join,
+    plan_quotas,
+    sample_images,
+    thin,
+)
+from segmenter.fitting.tokens import ImageTokens, TokenStore
+from segmenter.model import Segmenter
+from tests.helpers.models import make_classes, make_spec
 
 
 def samples_of(count: int) -> Samples:
@@ -19,6 +35,60 @@ def test_gathered_samples_are_those_given_and_lie_in_one_array() -> None:
     np.testing.assert_array_equal(join(kept).features, join(given).features)
     assert len({id(each.features.base) for each in kept}) == 1
     assert kept[0].features.base is not None
+
+
+def test_gathered_samples_are_joined_without_a_copy_where_none_is_missing() -> None:
+    kept = gather([samples_of(count) for count in (3, 0, 2, 1)], most=9)
+    whole, middle, others = join(kept), join(kept[1:3]), join([kept[0], kept[3]])
+    assert np.shares_memory(whole.features, kept[0].features)
+    np.testing.assert_array_equal(middle.features, kept[2].features)
+    np.testing.assert_array_equal(others.features, whole.features[[0, 1, 2, 5]])
+    assert not np.shares_memory(others.features, whole.features)
+    first = kept[0]
+    every_second = Samples(first.features[::2], first.labels[::2], first.weights[::2])
+    np.testing.assert_array_equal(join([every_second]).features, whole.features[:3:2])
+
+
+def test_few_images_share_the_samples_and_many_give_one_of_each_class() -> None:
+    few, many = (np.tile([[9000, 9000, 40, 0]], (count, 1)) for count in (3, 6000))
+    np.testing.assert_array_equal(plan_quotas(few), [[1980, 1980, 40, 0]] * 3)
+    np.testing.assert_array_equal(plan_quotas(many), [[1, 2, 1, 0]] * 6000)
+
+
+def test_samples_of_any_number_of_images_are_bounded_and_rare_classes_keep_theirs() -> None:
+    counts = np.full((10_000, 19), 500)
+    counts[:, 7] = 0
+    counts[4000:4500:100, 7] = 1000
+    quotas = plan_quotas(counts)
+    assert MAX_SAMPLES - 19 <= quotas.sum() <= MAX_SAMPLES
+    assert (quotas[4000:4500:100, 7] == 1).all()
+    common = np.delete(quotas.sum(axis=0), 7)
+    assert common.min() >= MAX_SAMPLES // 19
+    halves = quotas[:5000].sum(axis=0)
+    np.testing.assert_allclose(np.delete(halves, 7), common / 2, rtol=0.1)
+
+
+def test_samples_of_a_class_stand_for_all_its_pixels_also_in_images_without_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(3, patch_size=8, decoder="multi-linear")
+    tokens = ImageTokens(np.ones((1, 1, 4), np.float16), (8, 8), spec)
+    store = TokenStore(Segmenter(spec), lambda: tmp_path)
+    monkeypatch.setattr(store, "read", lambda _: tokens)
+    monkeypatch.setattr(samples, "MAX_SAMPLES", 30)
+    monkeypatch.setattr(samples, "_ENOUGH_SAMPLES", 0)
+    masks = np.zeros((20, 8, 8), np.uint8)
+    masks[:, 6:], masks[3, 5:] = 1, 2
+    counts = np.stack([count_pixels(mask, 3) for mask in masks])
+    items = [Item(str(at), tmp_path, tmp_path) for at in range(len(masks))]
+    labels = dict(zip(items, masks, strict=True))
+    monkeypatch.setattr(samples, "read_labels", lambda item, _: labels[item])
+    found = sample_images(store, items, make_classes(3), counts)
+    joined = join(found)
+    assert len(joined) == 30
+    assert min(len(each) for each in found) == 0
+    totals = np.bincount(joined.labels, joined.weights)
+    np.testing.assert_allclose(totals, counts.sum(axis=0), rtol=1e-5)
 
 
 def test_no_image_has_no_samples() -> None:

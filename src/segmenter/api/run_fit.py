@@ -232,7 +232,7 @@ class _Timer:
 def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
     items = labelled.items
     with timed_progress(f"encoding {counted(len(items), 'image')}", len(items)) as advance:
-        return sample_images(store, items, labelled.classes, advance)
+        return sample_images(store, items, labelled.classes, labelled.pixel_counts, advance)
 
 
 def _known(fits: FoldFits, places: Sequence[int]) -> list[tuple[int, Classifier]]:

@@ -12,8 +12,10 @@ from segmenter.data.folder import Item, check_sizes, read_labels
 from segmenter.errors import UserError
 from segmenter.fitting.tokens import ImageTokens, TokenStore
 
-MAX_SAMPLES = 12_000
-"""Samples of all images together; more cost time and hardly change a fit."""
+MAX_SAMPLES = 40_000
+"""Samples of all images together: 184 MB, with 1152 features each."""
+_ENOUGH_SAMPLES = 12_000
+"""More cost time and hardly change a fit; each class of each image gives one all the same."""
 
 
 @dataclass(frozen=True)
@@ -34,45 +36,82 @@ def sample_images(
     store: TokenStore,
     items: Sequence[Item],
     classes: Classes,
+    pixel_counts: Int64[ndarray, "images classes"],
     on_image: Callable[[], None] = lambda: None,
 ) -> list[Samples]:
-    """Draw labelled pixels of images, evenly from each, and keep the tokens of all in the store.
+    """Draw labelled pixels of images, and keep the tokens of all in the store.
+
+    The samples are at most `MAX_SAMPLES`, as `plan_quotas` divides them; all of a class stand for
+    all of its pixels.
 
     Args:
         store: Gives the tokens.
         items: Images with masks.
         classes: Of the masks.
+        pixel_counts: Labelled pixels of each class in each image.
         on_image: Called after each image.
 
     Raises:
         UserError: If an image or a mask cannot be read, or their sizes differ.
     """
-    most = max(MAX_SAMPLES // len(items), len(classes))
+    quotas = plan_quotas(pixel_counts)
+    sampled = np.where(quotas > 0, pixel_counts, 0).sum(axis=0)
+    factors = (pixel_counts.sum(axis=0) / np.maximum(sampled, 1)).astype(np.float32)
 
     def sample() -> Iterator[Samples]:
-        for item in items:
+        for item, of_image in zip(items, quotas, strict=True):
             tokens, labels = store.read(item.image), read_labels(item, classes)
             check_sizes(item, tokens.size, (labels.shape[0], labels.shape[1]))
-            yield sample_pixels(tokens, labels, len(classes), most)
+            samples = sample_pixels(tokens, labels, of_image)
+            yield replace(samples, weights=samples.weights * factors[samples.labels])
             on_image()
 
-    return gather(sample(), most * len(items))
+    return gather(sample(), int(quotas.sum()))
+
+
+def plan_quotas(pixel_counts: Int64[ndarray, "images classes"]) -> Int64[ndarray, "images classes"]:
+    """Return how many pixels of each class to draw from each image.
+
+    Images share `_ENOUGH_SAMPLES` evenly, and classes the share of their image, but each of them
+    gives one sample. Where these would be more than `MAX_SAMPLES`, classes that many images show
+    are drawn from some of these images only; a rare class keeps its samples.
+
+    Args:
+        pixel_counts: Labelled pixels of each class in each image.
+
+    Example:
+        plan_quotas(np.array([[5000, 3], [800, 0]]))  # [[5000, 3], [800, 0]]
+    """
+    num_images, num_classes = pixel_counts.shape
+    share = max(_ENOUGH_SAMPLES // num_images, num_classes)
+    quotas = np.stack([_divide(each, share) for each in pixel_counts])
+    rng = np.random.default_rng(0)
+    for index, kept in enumerate(_divide(quotas.sum(axis=0), MAX_SAMPLES)):
+        of_images = np.repeat(np.arange(num_images), quotas[:, index])
+        drawn = rng.choice(of_images, kept, replace=False)
+        quotas[:, index] = np.bincount(drawn, minlength=num_images)
+    return quotas
+
+
+def count_pixels(
+    labels: Shaped[ndarray, "height width"], num_classes: int
+) -> Int64[ndarray, " classes"]:
+    """Return how many pixels each class has; all other values are not labelled."""
+    return np.bincount(labels[(labels >= 0) & (labels < num_classes)], minlength=num_classes)
 
 
 def sample_pixels(
     tokens: ImageTokens,
     labels: Shaped[ndarray, "height width"],
-    num_classes: int,
-    most: int,
+    quotas: Int64[ndarray, " classes"],
     seed: int = 0,
 ) -> Samples:
-    """Draw labelled pixels of an image, as many of each of its classes as there are.
+    """Draw labelled pixels of an image; those of a class stand for all its pixels there.
 
     Args:
         tokens: Of the image.
         labels: Class indices; all else, such as the ignored value, is not labelled.
-        num_classes: Number of classes.
-        most: Samples to draw, divided evenly among the classes in the image.
+        quotas: Pixels to draw of each class; of one that has fewer, all are drawn.
         seed: Of the draw.
 
     Raises:
@@ -83,10 +122,8 @@ def sample_pixels(
             f"labels of {labels.shape[0]} x {labels.shape[1]} for an image of "
             f"{tokens.size[0]} x {tokens.size[1]} pixels (height x width)"
         )
-    flat = labels.ravel()
-    is_labelled = (flat >= 0) & (flat < num_classes)
-    counts = np.bincount(flat[is_labelled], minlength=num_classes)
-    quotas = _quotas(counts, most)
+    flat, counts = labels.ravel(), count_pixels(labels, len(quotas))
+    quotas = np.minimum(quotas, counts)
     pixels = _draw(flat, quotas, seed)
     rows, columns = np.divmod(pixels, labels.shape[1])
     weights = np.repeat(counts / np.maximum(quotas, 1), quotas).astype(np.float32)
@@ -116,12 +153,31 @@ def gather(samples: Iterable[Samples], most: int) -> list[Samples]:
 
 
 def join(samples: Sequence[Samples]) -> Samples:
-    """Return the samples of several images, one image after the other."""
+    """Return the samples of several images, one image after the other.
+
+    Features are copied unless they lie one after the other in one array, as `gather` keeps them.
+    """
     return Samples(
-        np.concatenate([each.features for each in samples]),
+        _joined([each.features for each in samples]),
         np.concatenate([each.labels for each in samples]),
         np.concatenate([each.weights for each in samples]),
     )
+
+
+def _joined(parts: Sequence[Float32[ndarray, "_ dim"]]) -> Float32[ndarray, "samples dim"]:
+    """Return arrays as one, the array that they are parts of if it is there."""
+    parts = [each for each in parts if len(each)] or parts[:1]  # an empty one has no place
+    whole = parts[0].base
+    if isinstance(whole, ndarray) and all(
+        each.base is whole and each.strides == whole.strides and each.shape[1:] == whole.shape[1:]
+        for each in parts
+    ):
+        addresses = np.array([each.__array_interface__["data"][0] for each in parts])
+        starts = (addresses - whole.__array_interface__["data"][0]) // whole.strides[0]
+        ends = starts + [len(each) for each in parts]
+        if np.array_equal(starts[1:], ends[:-1]):
+            return whole[starts[0] : ends[-1]]
+    return np.concatenate(parts)
 
 
 def thin(samples: Samples, num_classes: int, most: int) -> tuple[Samples, Int64[ndarray, " kept"]]:
@@ -136,7 +192,7 @@ def thin(samples: Samples, num_classes: int, most: int) -> tuple[Samples, Int64[
         The samples, and their places among those given, in order: all, if there are at most `most`.
     """
     counts = np.bincount(samples.labels, minlength=num_classes)
-    places = np.sort(_draw(samples.labels, _quotas(counts, most)))
+    places = np.sort(_draw(samples.labels, _divide(counts, most)))
     labels, weights = samples.labels[places], samples.weights[places]
     before = np.bincount(samples.labels, samples.weights, minlength=num_classes)
     after = np.bincount(labels, weights, minlength=num_classes)
@@ -165,7 +221,7 @@ def _draw(
     return np.concatenate(drawn)
 
 
-def _quotas(counts: Int64[ndarray, " classes"], most: int) -> Int64[ndarray, " classes"]:
+def _divide(counts: Int64[ndarray, " classes"], most: int) -> Int64[ndarray, " classes"]:
     """Divide samples among classes; what a small class cannot give, others do."""
     quotas = np.zeros_like(counts)
     present = [index for index in np.argsort(counts, kind="stable") if counts[index]]

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from segmenter.checkpoints import save
+from segmenter.errors import UserError
+from segmenter.extras.suggesting import suggest
 from segmenter.extras.suggesting.suggest_page import dimmed
+from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
+from tests.helpers.band_images import make_values, npy_bytes, spec_of
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_pair
 from tests.helpers.models import make_spec
@@ -61,6 +65,49 @@ def test_the_page_shows_the_images_in_their_order(root: Path, tmp_path: Path) ->
     )
     assert first["reason"] in page
     assert page.count("data:image/jpeg") == 4
+
+
+@pytest.mark.parametrize(("confidence", "is_unsure"), [(0.98, False), (0.8, True)])
+def test_a_model_is_unsure_of_no_image_that_it_is_nearly_certain_of(
+    confidence: float, is_unsure: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def certain(_: Predictor, path: Path) -> np.ndarray:
+        return np.full((2, 2), confidence - 0.02 * (path.stem == "c"), np.float32)
+
+    monkeypatch.setattr(Predictor, "confidence", certain)
+    predictor = Predictor(str(root.parent / "tiny.safetensors"), runtime="torch")
+    images = {name: root / "images" / f"{name}.png" for name in "abc"}
+    found = suggest.suggest(images, {}, predictor, 3)
+    assert any("unsure" in each.reason for each in found) is is_unsure
+
+
+def test_the_page_shows_images_of_other_bands_and_bits(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        values = make_values(48, 64)
+        (tmp_path / "images" / f"{name}.npy").write_bytes(npy_bytes(values))
+    spec = make_spec(3, decoder="multi-linear", in_channels=4)
+    protocol, classes = Protocol(short_side=48), spec.classes.with_image(spec_of(values))
+    spec = spec.model_copy(update={"protocol": protocol, "classes": classes})
+    save(Segmenter(spec), tmp_path / "bands.safetensors")
+    model, report = str(tmp_path / "bands.safetensors"), str(tmp_path / "page")
+    assert run("suggest", str(tmp_path), "--model", model, "--report", report) == 0
+    assert Path(report, "index.html").read_text().count("data:image/jpeg") == 4
+
+
+def test_the_json_is_written_where_the_page_cannot_be(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> Path:
+        raise UserError("a.png is gone")
+
+    monkeypatch.setattr(suggest, "write_page", fail)
+    model, report, out = (str(tmp_path / name) for name in ("tiny.safetensors", "page", "a.json"))
+    line = refused(
+        capsys, "suggest", str(root), "--model", model, "--report", report, "--json", out
+    )
+    assert "a.png is gone" in line
+    assert json.loads(Path(out).read_text())["images"]
 
 
 def test_pixels_are_dark_where_the_model_is_certain() -> None:

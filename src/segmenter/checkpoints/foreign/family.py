@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +124,23 @@ class ForeignModel:
     """Names, in the file, of tensors that are not used."""
     notes: tuple[str, ...] = ()
     """Assumptions that were made."""
+    windows: Callable[[int], EvaluationProtocol] | None = None
+    """The protocol of windows of a side, in pixels, where that of `spec` is assumed; None: the file
+    or its code base says it."""
+
+    def with_window(self, side: int, source: str) -> "ForeignModel":
+        """Return the model with windows of `side` pixels instead of those that are assumed.
+
+        Raises:
+            UserError: If none are assumed, or the model takes no windows of that side.
+        """
+        if self.windows is None:
+            raise UserError(
+                f"{source} is a checkpoint of {self.family} with known windows: omit --window "
+                "here, and give it to `segmenter predict` for others"
+            )
+        spec = whole_spec(source, **dict(self.spec) | {"protocol": self.windows(side)})
+        return replace(self, spec=spec, windows=None)
 
     def build(self, source: str, device: str | torch.device = "cpu") -> Segmenter:
         """Make the model, in eval mode and float32, with memory of its own.

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from numpy import ndarray
 
 from segmenter.classes import Classes
@@ -18,7 +18,7 @@ from segmenter.evaluation.evaluate import read_like
 from segmenter.fitting.classifier import Classifier
 from segmenter.fitting.left_out import fit_folds
 from segmenter.fitting.propose import label_pixels, probability_rows
-from segmenter.fitting.samples import sample_images
+from segmenter.fitting.samples import count_pixels, sample_images
 from segmenter.fitting.start import prepare_start, spread
 from segmenter.fitting.tokens import TokenStore
 from segmenter.inference.predictor import Predictor
@@ -127,10 +127,12 @@ def fit_reference(
         UserError: If fewer than two images, or fewer than two classes, have labels, or a file
             cannot be read any more.
     """
-    places, sizes, widths = [], [], []
+    places, sizes, widths, counts = [], [], [], []
     for place in spread(len(items), _MAX_FITTED):
         labels = read_labels(items[place], classes)
-        if (labels < len(classes)).any():
+        pixels = count_pixels(labels, len(classes))
+        if pixels.any():
+            counts.append(pixels)
             places.append(place)
             sizes.append(labels.shape)
             widths.append(region_widths(labels, len(classes)))
@@ -145,16 +147,21 @@ def fit_reference(
     for line in (*prepared.lines, f"tokens by {runtime.describe()}"):
         log(line)
     store = TokenStore(prepared.model, runtime=runtime)
-    fits = _left_out(store, [items[place] for place in places], classes)
+    fits = _left_out(store, [items[place] for place in places], classes, np.stack(counts))
     # Images before the first and after the last go with these.
     owners = np.searchsorted(places, np.arange(len(items)), side="right").clip(min=1) - 1
     return FitReference(store, {each: fits[at] for each, at in zip(items, owners, strict=True)})
 
 
-def _left_out(store: TokenStore, items: Sequence[Item], classes: Classes) -> tuple[Classifier, ...]:
+def _left_out(
+    store: TokenStore,
+    items: Sequence[Item],
+    classes: Classes,
+    pixel_counts: Int64[ndarray, "images classes"],
+) -> tuple[Classifier, ...]:
     """Return for each image the fit that does not know it."""
     with timed_progress(f"fitting to {len(items)} images", len(items)) as advance:
-        samples = sample_images(store, items, classes, advance)
+        samples = sample_images(store, items, classes, pixel_counts, advance)
     fits = fit_folds(samples, len(classes)).left_out
     known = tuple(each for each in fits if each is not None)
     if len(known) < len(fits):

@@ -24,6 +24,9 @@ from segmenter.runtimes.features import feature_runtime
 from segmenter.terminal import timed_progress
 from segmenter.text import visible
 
+_LEAST_UNCERTAINTY = 0.05
+"""Below, one pixel in twenty is expected to be wrong at most: the model is sure, whatever it says
+of other images. Pixels beside borders alone make that many."""
 _LEAST_DISTANCE = 0.05
 """A nearer image is a copy, or nearly one, whatever the others are."""
 
@@ -54,13 +57,13 @@ def run_suggest(data: Path, model: str, most: int, device: Device, output: Sugge
             f"{place:4}. {visible(each.image)}: {each.reason} (confidence "
             f"{100 * (1 - each.uncertainty):.0f} %, distance {each.distance:.2f})"
         )
-    if report is not None:
-        page = write_page(suggestions, unlabelled, model, predictor, data, report)
-        print(f"written: {page}")
-    if output.json is not None:
+    if output.json is not None:  # before the page, which reads the images once more
         content: dict[str, Any] = {"model": model, "images": [asdict(each) for each in suggestions]}
         write_json(output.json, content, overwrite=output.overwrite)
         print(f"written: {output.json}; `segmenter label {data} --order {output.json}` follows it")
+    if report is not None:
+        page = write_page(suggestions, unlabelled, model, predictor, data, report)
+        print(f"written: {page}")
 
 
 def suggest(
@@ -96,7 +99,10 @@ def suggest(
     new = np.array([features[name] for name in unlabelled], np.float32)
     choices = choose_order(doubts, new, known, most)
     names = list(unlabelled)
-    typical = float(np.median(doubts)), max(typical_distance(new, known), _LEAST_DISTANCE)
+    typical = (
+        max(float(np.median(doubts)), _LEAST_UNCERTAINTY),
+        max(typical_distance(new, known), _LEAST_DISTANCE),
+    )
     return [
         Suggestion(
             names[each.index],

@@ -14,6 +14,7 @@ from segmenter.data.decoding.decode import decode_image
 from segmenter.drawing import smaller_size
 from segmenter.extras.suggesting.suggestion import Suggestion
 from segmenter.files.outputs import OutputFolder
+from segmenter.image_spec import shown_pixels
 from segmenter.inference.predictor import Predictor
 from segmenter.model.segmenter import ImageSize
 from segmenter.pages import PAGE_NAME, data_uri, render_page
@@ -80,12 +81,14 @@ def write_page(
 
 
 def _card(suggestion: Suggestion, path: Path, predictor: Predictor) -> _Card:
-    image = decode_image(path, image_bits=predictor.classes.image_bits)
+    spec = predictor.spec.image
+    image = decode_image(path, image_bits=predictor.image_bits, image=spec)
     width, height = smaller_size(image.shape, _SIDE)
     confidence = cv2.resize(
         predictor.confidence(image), (width, height), interpolation=cv2.INTER_AREA
     )
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    picture = shown_pixels(image, spec)
+    small = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
     return _Card(
         visible(suggestion.image),
         f"/#{quote(suggestion.image)}",

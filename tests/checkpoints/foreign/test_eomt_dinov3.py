@@ -112,7 +112,7 @@ def test_the_model_states_licence_base_and_windows(
     out = tmp_path / "model.safetensors"
     assert run("convert", str(release.write(tmp_path)), str(out), "--base", str(base)) == 0
     said = capsys.readouterr().out
-    assert "none of the files that Meta publishes" in said
+    assert "not a .pth that Meta publishes" in said
     assert "windows of 640 pixels" in said
     spec = segmenter.load(out).spec
     assert spec.license.startswith("DINOv3 License")

@@ -108,10 +108,11 @@ class Labelling(Orientations, Threshold):
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Sliding window of a checkpoint that has no `variant.yml`."""
+    """Sliding window of a checkpoint that does not state it."""
 
     window: int | None = None
-    """Side of the sliding window that the checkpoint was trained for, in pixels."""
+    """Side of the sliding window that the checkpoint was trained for, in pixels. EoMT with DINOv3
+    and PMT take it without --stride."""
     stride: int | None = None
     """Distance of neighbouring windows that it was evaluated with, in pixels."""
 

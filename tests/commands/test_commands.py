@@ -432,12 +432,15 @@ def test_convert_takes_flags_in_place_of_a_missing_variant(
     shutil.copy(GOLDEN / "rstrudel_linear" / "checkpoint.pth", checkpoint)
     assert "variant.yml" in refused(capsys, "convert", str(checkpoint), out)
     one = ("--window", "64")
-    assert "--normalization, --stride is missing" in refused(
-        capsys, "convert", str(checkpoint), out, *one
-    )
-    three = (*one, "--stride", "32", "--normalization", "vit")
+    needed = "--normalization vit|deit, --window and --stride"
+    assert needed in refused(capsys, "convert", str(checkpoint), out, *one)
+    two = (*one, "--stride", "32")
+    missing = "--normalization is missing"
+    assert missing in refused(capsys, "convert", str(checkpoint), out, *two)
+    three = (*two, "--normalization", "vit")
     paddle = str(GOLDEN / "paddleseg_linear" / "model.pdparams")
     assert "for those alone" in refused(capsys, "convert", paddle, out, *three)
+    assert "omit --window here" in refused(capsys, "convert", paddle, out, *one)
     assert run("convert", str(checkpoint), out, *three) == 0
     variant = str(GOLDEN / "rstrudel_linear" / "variant.yml")
     assert run("convert", str(checkpoint), out, "--variant", variant, "--overwrite") == 0

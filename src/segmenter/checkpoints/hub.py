@@ -146,7 +146,7 @@ def _reason(error: Any, errors: Any) -> str:
         (errors.RevisionNotFoundError, "no such revision; give a branch, a tag or a commit"),
         (
             errors.RemoteEntryNotFoundError,
-            f"holds no {MODEL_FILE}, so it is not a model of this package",
+            f"holds neither {' nor '.join(WEIGHT_FILES)}; weights in several files are not read",
         ),
         (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE forbids to ask"),
         (errors.LocalEntryNotFoundError, "not in the cache, and the hub cannot be reached"),

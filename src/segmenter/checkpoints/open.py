@@ -11,7 +11,7 @@ from segmenter.checkpoints import model_file
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_models
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_foreign_model
-from segmenter.checkpoints.foreign.read_state import read_state
+from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
 from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import WEIGHT_FILES, download_model, is_hub_name
 from segmenter.errors import UserError
@@ -182,7 +182,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"no such file of weights: {path}")
     if file_kind(path) != "foreign":
-        return model_file.read_tensors(path)[0]
+        return dict(unwrapped(model_file.read_tensors(path)[0]))
     tensors = to_tensors(read_state(path)[0], path)
     if not tensors:
         raise UserError(f"{path} holds no table of tensors")

@@ -86,6 +86,30 @@ def test_a_dinov2_with_registers_gets_the_grid_of_the_encoder(tmp_path: Path) ->
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("registers", [0, 4])
+def test_a_dinov2_equals_that_of_transformers(
+    tmp_path: Path, registers: int, is_folder: bool
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    kind = "Dinov2WithRegisters" if registers else "Dinov2"
+    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56}
+    config = getattr(transformers, f"{kind}Config")(**sizes, patch_size=14, mlp_ratio=2)
+    theirs = randomized(getattr(transformers, f"{kind}Model")(config))
+    theirs.save_pretrained(tmp_path)
+    name = f"vit_small_patch14_{'reg4_' * bool(registers)}dinov2"
+    encoder = Encoder(small(name, depth=2, table_grid=(4, 4))).eval()
+    path = tmp_path if is_folder else tmp_path / "model.safetensors"
+    said = load_encoder_weights(encoder, str(path))
+    assert "fresh" not in said
+    # The second size resizes the positions; with registers, transformers shifts them as it does so.
+    for height, width in ((56, 56), (42, 84))[: 1 if registers else 2]:
+        images = torch.randn(1, 3, height, width)
+        expected = theirs(pixel_values=images).last_hidden_state[:, 1 + registers :]
+        torch.testing.assert_close(encoder(images)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
 def test_heads_of_128_channels_equal_those_of_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.DINOv3ViTConfig(
@@ -165,6 +189,27 @@ def test_what_lingbot_vision_and_eupe_have_around_a_dinov3_makes_no_difference(
     assert "fresh" not in said
     for one, other in zip(bare.state_dict().values(), found.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_tipsv2_is_no_base(tmp_path: Path) -> None:
+    weights = random_dinov2(registers=True)
+    tipsv2 = weights | {"register_tokens": weights["register_tokens"][:, :1]}
+    found = read_dino_encoder(write_encoder(tmp_path / "tipsv2.pth", tipsv2))
+    with pytest.raises(UserError, match="is a TIPSv2"):
+        found.identify()
+
+
+def test_a_dinov2_without_positions_is_not_taken_for_a_dinov3(tmp_path: Path) -> None:
+    weights = random_dinov2(registers=True)
+    del weights["pos_embed"]
+    with pytest.raises(UserError, match="without positions"):
+        read_dino_encoder(write_encoder(tmp_path / "cut.pth", weights))
+
+
+def test_terms_of_a_file_that_is_not_known_are_stated_with_their_condition(tmp_path: Path) -> None:
+    found = read_dino_encoder(write_encoder(tmp_path / "eupe.pth", of_meta(random_dinov3())))
+    assert "If eupe.pth is another encoder" in found.license
+    assert "If eupe" not in found._replace(sha256="08c60483").license
 
 
 def randomized(model: torch.nn.Module) -> torch.nn.Module:

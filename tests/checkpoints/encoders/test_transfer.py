@@ -12,7 +12,7 @@ from segmenter.checkpoints.encoders.patch_embedding import resize_patch_embeddin
 from segmenter.checkpoints.encoders.transfer import start_from
 from segmenter.model import Segmenter
 from segmenter.model.encoder import resize_table
-from tests.helpers.models import make_classes, make_spec
+from tests.helpers.models import DECODERS, make_classes, make_spec
 
 
 def test_the_same_classes_keep_everything() -> None:
@@ -46,6 +46,21 @@ def test_other_classes_of_the_same_number_start_fresh_too() -> None:
     before = model.decoder.project.weight.detach().clone()
     start_from(model, start, "start")
     assert torch.equal(model.decoder.project.weight, before)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_other_classes_take_nothing_whose_shape_depends_on_their_number(decoder: str) -> None:
+    classes = make_classes(3)
+    renamed = [each.model_copy(update={"name": f"other {each.name}"}) for each in classes.classes]
+    others = classes.model_copy(update={"classes": tuple(renamed)})
+    spec = make_spec(3, decoder=decoder)
+    start, model = Segmenter(spec), Segmenter(spec.model_copy(update={"classes": others}))
+    more = Segmenter(make_spec(5, decoder=decoder)).state_dict()
+    of_classes = [n for n, each in model.state_dict().items() if each.shape != more[n].shape]
+    fresh = {name: model.state_dict()[name].clone() for name in of_classes}
+    start_from(model, start, "start")
+    assert of_classes
+    assert all(torch.equal(model.state_dict()[name], each) for name, each in fresh.items())
 
 
 def test_table_depth_and_channels_are_fitted() -> None:

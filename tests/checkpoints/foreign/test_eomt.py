@@ -1,11 +1,13 @@
 """Models of tue-mps/eomt give the outputs of the code that wrote them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 import segmenter
@@ -48,6 +50,30 @@ def read_image(name: str) -> np.ndarray:
     image = cv2.imread(str(FOLDER / f"{name}.png"), cv2.IMREAD_COLOR_RGB)
     assert image is not None
     return image
+
+
+WRAPPED = {
+    "a compiled network": lambda name: name.replace("network.", "network._orig_mod."),
+    "several GPUs": lambda name: f"module.{name}",
+}
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_what_a_training_adds_to_names_makes_no_difference(
+    wrap: Callable[[str], str],
+    suffix: str,
+    tmp_path: Path,
+    weights: dict[str, Tensor],
+    model: Segmenter,
+) -> None:
+    wrapped = {wrap(name): each.contiguous() for name, each in weights.items()}
+    path = write(tmp_path, wrapped)
+    if suffix == "safetensors":
+        path = tmp_path / "model.safetensors"
+        save_file(wrapped, path)
+    found = segmenter.load(path).state_dict()
+    assert all(torch.equal(each, found[name]) for name, each in model.state_dict().items())
 
 
 @torch.inference_mode()

@@ -112,13 +112,22 @@ def test_the_model_states_licence_base_and_windows(
     out = tmp_path / "model.safetensors"
     assert run("convert", str(release.write(tmp_path)), str(out), "--base", str(base)) == 0
     said = capsys.readouterr().out
-    assert "none of the files that Meta publishes" in said
+    assert "not a .pth that Meta publishes" in said
     assert "windows of 640 pixels" in said
     spec = segmenter.load(out).spec
     assert spec.license.startswith("DINOv3 License")
     assert re.search(r"and dinov3_vit.pth \(SHA-256 [0-9a-f]{64}\)$", spec.provenance)
     assert spec.protocol.window == 640
     assert_equal(segmenter.load(out), release.whole)
+
+
+def test_a_window_replaces_the_one_that_is_assumed(
+    tmp_path: Path, release: Release, base: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, out = str(release.write(tmp_path)), tmp_path / "model.safetensors"
+    assert run("convert", file, str(out), "--base", str(base), "--window", "1280") == 0
+    assert "assumed" not in capsys.readouterr().out
+    assert segmenter.load(out).spec.protocol.window == 1280
 
 
 def test_annealed_masks_may_be_a_difference_to_ones(

@@ -337,6 +337,40 @@ def test_a_decoder_that_does_not_fit_is_refused(
         segmenter.load(write(tmp_path, decoder | changed), base=base)
 
 
+def test_a_window_replaces_the_one_that_is_assumed(
+    tmp_path: Path, decoder: dict[str, Tensor], base: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, out = str(write(tmp_path, decoder)), tmp_path / "model.safetensors"
+    convert = ("convert", file, str(out), "--base", str(base), "--overwrite")
+    assert run(*convert) == 0
+    assert "windows of 640 pixels are assumed" in capsys.readouterr().out
+    assert run(*convert, "--window", "1280") == 0
+    assert "assumed" not in capsys.readouterr().out
+    protocol = segmenter.load(out).spec.protocol
+    assert (protocol.window, protocol.stride, protocol.short_side) == (1280, 1280, 1280)
+    for window, problem in (("0", "window: input should be"), ("8", "less than one patch of 16")):
+        assert run(*convert, "--window", window) == 2
+        said = capsys.readouterr().err
+        assert problem in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("num_prefix", [0, 1])
+def test_a_checkpoint_with_its_encoders_positions_has_their_image_size(
+    tmp_path: Path, decoder: dict[str, Tensor], capsys: pytest.CaptureFixture, num_prefix: int
+) -> None:
+    base = write_encoder(tmp_path / "dinov2.pth", random_dinov2(WIDTH, DEPTH))
+    whole = decoder | {
+        "network.encoder.backbone.pos_embed": torch.zeros(1, 20**2 + num_prefix, WIDTH)
+    }
+    out = tmp_path / "model.safetensors"
+    convert = ("convert", str(write(tmp_path, whole)), str(out), "--base", str(base))
+    assert run(*convert) == 0
+    assert "assumed" not in capsys.readouterr().out
+    assert segmenter.load(out).spec.protocol.window == 20 * 16
+    assert run(*convert, "--window", "640", "--overwrite") == 2
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
 def test_a_tensor_of_any_other_shape_is_refused(
     tmp_path: Path, decoder: dict[str, Tensor], base: Path, shape: tuple[int, ...]

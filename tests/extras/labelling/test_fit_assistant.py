@@ -1,5 +1,6 @@
 """Proposals learn from strokes, and a click finds what is like it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,23 @@ def test_strokes_of_one_class_are_not_enough_and_erased_ones_are_forgotten(
     assistant.learn(labelled(path, 2, 2), CLASSES)
     with pytest.raises(UserError, match="only 'class-2' has strokes; two classes are needed"):
         assistant.propose(path, SHAPE, CLASSES)
+
+
+def test_samples_of_many_images_are_bounded_and_have_each_class_of_each_image(
+    assistant: FitAssistant, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segmenter.extras.labelling.fit_assistant._MAX_SAMPLES_KEPT", 100)
+    monkeypatch.setattr("segmenter.extras.labelling.fit_assistant._MAX_FITTED", 40)
+    for number in range(20):
+        copy = path.with_stem(str(number))
+        copy.write_bytes(path.read_bytes())
+        image = labelled(copy, 1, 0, 2)
+        assistant.learn(replace(image, name=str(number)), CLASSES)
+    kept = assistant._samples.values()
+    assert sum(len(each.labels) for each in kept) <= 100
+    assert all(set(each.labels.tolist()) == {0, 2} for each in kept)
+    assert all(each.features is None for each in kept)  # the basis is final
+    assert (assistant.propose(path, SHAPE, CLASSES).full() == TRUTH).mean() > 0.9
 
 
 def test_a_large_image_is_shown_smaller_and_accepted_in_full(

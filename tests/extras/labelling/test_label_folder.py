@@ -147,6 +147,24 @@ def test_beginning_with_the_labels_of_a_changed_mask_gives_that_mask(
     assert (read_mask(root, "a b") == 1).all()
 
 
+def test_a_mask_is_asked_about_again_where_taking_it_over_could_not_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_data_set(tmp_path / "set", num_images=1, splits=("train",))
+    name = "train/photo-0"
+
+    def full(*_: object) -> None:
+        raise UserError("No space left on device")
+
+    for target in ("image_record.Journal.append", "mask_files.write_atomically"):
+        with monkeypatch.context() as patch, open_label_folder(root) as folder:
+            patch.setattr(f"segmenter.extras.labelling.{target}", full)
+            with pytest.raises(UserError, match="No space left"):
+                folder.take_mask(make_change(name, folder.version(name)), keep_labels=True)
+            with pytest.raises(ForeignMaskError):
+                folder.open(name)
+
+
 def test_a_mask_that_was_not_written_is_told_of_and_written_at_the_next_start(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from segmenter.checkpoints.foreign.tensors import (
     join_tokens,
     split_position_table,
 )
-from segmenter.checkpoints.open import read_weights
+from segmenter.checkpoints.open import read_weights, weights_in
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
@@ -49,10 +49,10 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
 
     Args:
         encoder: Whose parameters are replaced.
-        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same); a DINOv3,
-            EUPE, LingBot-Vision, TIPSv2, or DINOv2 with registers in its authors' layout or that of
-            transformers; Google's AugReg `.npz`; the name of a bundled encoder; or `timm:NAME` to
-            download.
+        source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same); a DINOv2,
+            DINOv3, EUPE, LingBot-Vision or TIPSv2 in its authors' layout or that of transformers,
+            also as its folder; Google's AugReg `.npz`; the name of a bundled encoder; or
+            `timm:NAME` to download.
         partial: Take only what fits by name and shape.
 
     Returns:
@@ -67,7 +67,9 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     elif source in BUNDLED_ENCODERS:
         weights = read_bundled_encoder(source)
     else:
-        weights = _read_file(Path(source))
+        path = weights_in(Path(source)) if Path(source).is_dir() else Path(source)
+        source = str(path)
+        weights = _read_file(path)
     if is_dino(unwrap(weights)):
         weights, tensors = _dino_tensors(Path(source), encoder.spec)
     else:

@@ -6,7 +6,13 @@ from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
 
 # Their rows are single classes, and mean nothing for other ones.
-_PER_CLASS = ("decoder.project.", "decoder.class_tokens", "decoder.norm_logits.")
+_PER_CLASS = (
+    "decoder.project.",
+    "decoder.class_tokens",
+    "decoder.norm_logits.",
+    "decoder.classify.",
+    "decoder.head.classify.",
+)
 
 
 def start_from(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from segmenter.calls import check_types
 from segmenter.checkpoints import save
 from segmenter.checkpoints.foreign.convert_config import convert_config
+from segmenter.checkpoints.foreign.family import ForeignModel
 from segmenter.checkpoints.foreign.paddleseg.inherit import CONFIG_SUFFIXES
 from segmenter.checkpoints.foreign.read import read_foreign_model
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
@@ -16,6 +18,7 @@ from segmenter.checkpoints.open import resolve
 from segmenter.classes import Classes, read_classes
 from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
+from segmenter.model.protocol import Side
 from segmenter.options import Windows
 
 
@@ -74,12 +77,17 @@ def run_conversion(
         raise UserError(f"{source} is a Python config, whose code would run; give a YAML config")
     if gpus is not None:
         raise UserError(f"{source} is not a config: --gpus is for configs of PaddleSeg")
+    check_types("convert", {"window": Side | None}, {"window": windows.window})
+    is_window_alone = windows == Windows(window=windows.window) and not (
+        beside.variant or normalization
+    )
     summary = _convert_checkpoint(
         source,
         out,
         read_classes(beside.classes) if beside.classes else None,
-        _variant(beside.variant, normalization, windows),
+        None if is_window_alone else _variant(beside.variant, normalization, windows),
         resolve(beside.base) if beside.base else None,
+        windows.window if is_window_alone else None,
         overwrite=overwrite,
     )
     return Converted(out, summary)
@@ -91,16 +99,22 @@ def _convert_checkpoint(
     classes: Classes | None,
     variant: Variant | None,
     base: Path | None,
+    window: int | None,
     *,
     overwrite: bool,
 ) -> str:
-    """Convert a checkpoint; return what was found in it, line by line."""
+    """Convert a checkpoint; return what was found in it, line by line.
+
+    `window` replaces the side of windows that a file does not state.
+    """
     foreign = read_foreign_model(checkpoint, classes=classes, variant=variant, base=base)
     if foreign is None:
         raise UserError(
             f"{checkpoint} holds weights but no Segmenter; a bare encoder is the start of a "
             "training run: `segmenter train --from`"
         )
+    if window is not None:
+        foreign = foreign.with_window(window, str(checkpoint))
     model = foreign.build(str(checkpoint))
     save(model, out, overwrite=overwrite)
     spec = foreign.spec
@@ -117,10 +131,20 @@ def _convert_checkpoint(
         f"stride {protocol.stride}",
         f"tensors   {len(foreign.tensors)} read, {len(foreign.dropped)} dropped"
         + (f": {', '.join(foreign.dropped)}" if foreign.dropped else ""),
-        *(f"note      {note}" for note in foreign.notes),
+        *(f"note      {note}" for note in (*foreign.notes, *_window_note(foreign))),
         f"written   {out}",
     ]
     return "\n".join(lines)
+
+
+def _window_note(foreign: ForeignModel) -> tuple[str, ...]:
+    """Return a note if the windows are assumed."""
+    if foreign.windows is None:
+        return ()
+    return (
+        f"the file does not state its image size: windows of {foreign.spec.protocol.window} pixels "
+        "are assumed; if it was trained at another size, give it with --window N",
+    )
 
 
 def _variant(file: Path | None, normalization: str | None, windows: Windows) -> Variant | None:

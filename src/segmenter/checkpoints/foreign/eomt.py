@@ -8,6 +8,7 @@ weights of Meta.
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -91,7 +92,7 @@ EOMT_DINOV3 = replace(
     EOMT, name="EoMT (tue-mps), differences to DINOv3", rules=_DINOV3_RULES, encoder=DINOV3
 )
 _SIDES = {150: 512, 19: 1024}
-"""Sides of the images of published models, by their number of classes; of others, 640."""
+"""Sides of the images of published models, by their number of classes; of others, mostly 640."""
 _NUM_THINGS = 80
 
 
@@ -106,6 +107,8 @@ class EoMTFacts(NamedTuple):
     normalization: Normalization
     window: int | None = None
     """Side of the square images of training, in pixels; `None`: that of the position table."""
+    window_is_assumed: bool = False
+    """True: nothing in the file says `window`."""
     listed: Classes | None = None
     """Classes that the file names."""
     license: str = ""
@@ -149,26 +152,23 @@ def _read_differences(file: ForeignFile) -> ForeignModel:
     masking = weights.get(_MASKING)
     if masking is not None and (masking == -1).all():  # a difference too, to ones
         weights[_MASKING] = masking + 1
-    classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
-    side = published_side(classes)
+    num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     facts = EoMTFacts(
         family=EOMT_DINOV3,
         encoder=dict(DINOV3),
         blocks=_query_blocks(weights, source),
         normalization=IMAGENET,
-        window=side,
+        window=published_side(num_classes),
+        window_is_assumed=True,
         license=base.license,
         made_with=f" and {base.path.name} (SHA-256 {base.sha256})",
-        notes=(
-            *base.identify(),
-            side_note(side, classes),
-        ),
+        notes=base.identify(),
     )
     return make_eomt(file, tensors, dropped, facts)
 
 
 def published_side(num_classes: int) -> int:
-    """Return the side of the square images that published models of these classes take."""
+    """Return the side of the square images that most published models of these classes take."""
     return _SIDES.get(num_classes, 640)
 
 
@@ -192,14 +192,6 @@ def _are_things(classes: Classes) -> bool:
     """Return whether most of COCO's things are among these classes, by their names."""
     things = SETS["coco_stuff"].classes().names[:_NUM_THINGS]
     return 2 * len({*things} & {*classes.names}) > _NUM_THINGS
-
-
-def side_note(side: int, num_classes: int) -> str:
-    """Say which image size is assumed, of a file that does not say it."""
-    return (
-        f"the file does not say its image size: windows of {side} pixels, as published models of "
-        f"{num_classes} classes have"
-    )
 
 
 def make_eomt(
@@ -230,7 +222,14 @@ def make_eomt(
         provenance=f"imported from {facts.family.origin.format(file.path.name)}{facts.made_with}",
         license=facts.license,
     )
-    return ForeignModel(facts.family.name, spec, tensors, dropped, (*facts.notes, *notes))
+    return ForeignModel(
+        facts.family.name,
+        spec,
+        tensors,
+        dropped,
+        (*facts.notes, *notes),
+        windows=partial(windows_along, source=source) if facts.window_is_assumed else None,
+    )
 
 
 def _join_tokens(tensors: Tensors, source: str) -> Tensors:

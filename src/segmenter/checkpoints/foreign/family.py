@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,6 +124,23 @@ class ForeignModel:
     """Names, in the file, of tensors that are not used."""
     notes: tuple[str, ...] = ()
     """Assumptions that were made."""
+    windows: Callable[[int], EvaluationProtocol] | None = None
+    """The protocol of windows of a side, in pixels, where that of `spec` is assumed; None: the file
+    or its code base says it."""
+
+    def with_window(self, side: int, source: str) -> "ForeignModel":
+        """Return the model with windows of `side` pixels instead of those that are assumed.
+
+        Raises:
+            UserError: If none are assumed, or the model takes no windows of that side.
+        """
+        if self.windows is None:
+            raise UserError(
+                f"{source} is a checkpoint of {self.family} with known windows: omit --window "
+                "here, and give it to `segmenter predict` for others"
+            )
+        spec = whole_spec(source, **dict(self.spec) | {"protocol": self.windows(side)})
+        return replace(self, spec=spec, windows=None)
 
     def build(self, source: str, device: str | torch.device = "cpu") -> Segmenter:
         """Make the model, in eval mode and float32, with memory of its own.
@@ -277,7 +294,10 @@ def choose_classes(
     if known is not None:
         return known.classes(), ()
     if num_classes > _MAX_UNNAMED_CLASSES:
-        raise UserError(f"{source} has {num_classes} classes without names; give --classes FILE")
+        raise UserError(
+            f"{source} has {num_classes} classes without names; give them with `segmenter convert "
+            f"{source} model.safetensors --classes FILE`"
+        )
     classes = tuple(
         ClassInfo(name=f"class-{index}", color=tuple(color.tolist()), values=(index,))
         for index, color in enumerate(distinct_colors(num_classes))

@@ -6,6 +6,7 @@ Sources: tue-mps/pmt `image/models/pmt.py`, `image/models/pmd.py`, `image/models
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from segmenter.checkpoints.foreign.eomt import (
     check_masking,
     published_side,
     refuse_instances,
-    side_note,
     windows_along,
 )
 from segmenter.checkpoints.foreign.family import (
@@ -46,6 +46,7 @@ _DINOV2_PATCH, _RESAMPLED_PATCH = 14, 16
 _RESAMPLED = (
     f"DINOv2's patches of {_DINOV2_PATCH} pixels become {_RESAMPLED_PATCH}, as tue-mps has it"
 )
+_POSITIONS = "network.encoder.backbone.pos_embed"
 _PATCH_EMBEDDING = "encoder.patch_embed.weight"
 _LATERAL = r"^network\.decoder\.lateral_projections\.(\d+)\."
 _BATCH_NORM = (
@@ -121,7 +122,8 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
     encoder = describe_encoder(tensors, source, _encoder_fields(base))
     num_classes = shape_of(tensors, source, "decoder.head.classify.weight", 2)[0] - 1
     refuse_instances(num_classes, file)
-    side = published_side(num_classes)
+    side = _table_side(weights, encoder.patch_size)
+    protocol = windows_along(side or published_side(num_classes), source)
     classes, notes = choose_classes(num_classes, file.classes, None, source)
     spec = whole_spec(
         source,
@@ -130,15 +132,25 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
         size_policy=PMT.size_policy,
         classes=classes,
         normalization=IMAGENET,
-        protocol=windows_along(side, source),
+        protocol=protocol,
         provenance=f"imported from {PMT.origin.format(file.path.name)} and {base.path.name} "
         f"(SHA-256 {base.sha256})",
         license=base.license if base.is_dinov3 else "",
     )
     if encoder.patch_size != base.tensors[_PATCH_EMBEDDING].shape[2]:
         notes = (_RESAMPLED, *notes)
-    notes = (*base.identify(), side_note(side, num_classes), *notes)
-    return ForeignModel(PMT.name, spec, tensors, dropped, notes)
+    notes = (*base.identify(), *notes)
+    windows = None if side else partial(windows_along, source=source)
+    return ForeignModel(PMT.name, spec, tensors, dropped, notes, windows)
+
+
+def _table_side(weights: Tensors, patch: int) -> int | None:
+    """Return the side of the images, in pixels, if the file holds the positions of a DINOv2."""
+    table = weights.get(_POSITIONS)
+    if table is None or table.ndim != 3:
+        return None
+    rows = math.isqrt(table.shape[1])  # the class token may have a position, too
+    return rows * patch if table.shape[1] - rows**2 in (0, 1) else None
 
 
 def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:

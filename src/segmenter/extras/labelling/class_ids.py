@@ -98,7 +98,7 @@ class ClassIds:
                     raise UserError(
                         f"{self._strokes.parent / CLASSES_FILE} does not list the class {name!r} "
                         f"any more, and {path} has strokes of it; put the class back (to rename "
-                        "one, keep its place and values, change no other class, and start again)"
+                        "it, keep its place and values, and rename one class between two starts)"
                     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float16, Float32, Int64, UInt8
+from jaxtyping import Bool, Float16, Float32, Int64, Integer, UInt8
 from numpy import ndarray
 
 from segmenter.classes import Classes, ClassInfo
@@ -29,7 +29,10 @@ from segmenter.runtimes.features import feature_runtime
 _MAX_KEPT = 4
 """Images whose tokens are kept in memory."""
 _MAX_SAMPLES = 400
-"""Labelled pixels of an image that are learnt from."""
+"""Labelled pixels of an image that are learnt from, while there are few images."""
+_MAX_SAMPLES_KEPT = 16000
+"""Labelled pixels of all images that are kept; above it, half as many of each image are, evenly
+spread over those of each class, and at least one of each."""
 _MAX_BASIS_IMAGES = 8
 """Images whose tokens give the basis; it is found anew when their number doubles."""
 _MAX_BASIS_TOKENS = 4000
@@ -43,9 +46,16 @@ _LEAST_COSINE, _MOST_COSINE = 0.1, 0.9
 class _Samples:
     """Labelled pixels of an image."""
 
-    features: Float16[ndarray, "samples dim"]
+    features: Float16[ndarray, "samples dim"] | None
+    """None once the basis is final: nothing needs them again."""
     components: Float32[ndarray, "samples components"]
     labels: Int64[ndarray, " samples"]
+
+    def thinned(self, most: int) -> "_Samples":
+        """Return at most so many of them, but one of each class."""
+        kept = _spread(self.labels, most)
+        features = None if self.features is None else self.features[kept]
+        return _Samples(features, self.components[kept], self.labels[kept])
 
 
 class FitAssistant(Assistant):
@@ -64,8 +74,10 @@ class FitAssistant(Assistant):
         self._tokens: OrderedDict[Path, ImageTokens] = OrderedDict()
         self._versions: dict[str, int] = {}
         self._samples: dict[str, _Samples] = {}
+        self._most = _MAX_SAMPLES
         self._basis: Basis | None = None
         self._basis_images: dict[Path, Float16[ndarray, "tokens dim"]] = {}
+        self._is_basis_final = False
         self._classifier: Classifier | None = None
 
     def describe(self) -> str:
@@ -87,7 +99,7 @@ class FitAssistant(Assistant):
 
     def learn(self, image: LabelledImage, classes: Classes) -> None:
         """Take over what is labelled in an image."""
-        pixels = _choose_pixels(image.labels, len(classes))
+        pixels = _choose_pixels(image.labels, len(classes), self._most)
         self._samples.pop(image.name, None)
         if len(pixels):
             tokens = self._read(image.path)
@@ -96,6 +108,7 @@ class FitAssistant(Assistant):
             features = tokens.at(rows, columns)
             labels = image.labels.ravel()[pixels].astype(np.int64)
             self._samples[image.name] = self._project(features.astype(np.float16), labels)
+            self._thin_out()
         self._versions[image.name] = image.version
 
     def propose(self, path: Path, shape: tuple[int, int], classes: Classes) -> Proposal:
@@ -147,9 +160,16 @@ class FitAssistant(Assistant):
         if len(present) < 2 or self._basis is None:
             names = f"only {classes.names[present[0]]!r} has" if len(present) else "no class has"
             raise UserError(f"{names} strokes; two classes are needed, so paint one of each")
-        components = np.concatenate([each.components for each in kept])
-        step = -(-len(labels) // _MAX_FITTED)
-        components, labels = np.ascontiguousarray(components[::step]), labels[::step]
+        chosen = _every(-(-len(labels) // _MAX_FITTED), labels)
+        begins = np.cumsum([0, *(len(each.labels) for each in kept)])
+        parts = np.split(chosen, np.searchsorted(chosen, begins[1:-1]))
+        components = np.concatenate(  # of the chosen ones: all would be copied at each stroke
+            [
+                each.components[part - begin]
+                for each, part, begin in zip(kept, parts, begins, strict=False)
+            ]
+        )
+        labels = labels[chosen]
         fitter = Fitter(self._basis, components, labels, len(classes))
         weights = balanced_weights(labels, len(classes))
         self._classifier = fitter.fit(weights, self._start(classes))
@@ -157,24 +177,37 @@ class FitAssistant(Assistant):
 
     def _widen_basis(self, path: Path, tokens: ImageTokens) -> None:
         """Find the basis anew where the number of images that it is found from doubles."""
-        count = len(self._basis_images) + 1
-        if path in self._basis_images or count > _MAX_BASIS_IMAGES:
+        if path in self._basis_images or self._is_basis_final:
             return
         self._basis_images[path] = tokens.grid.reshape(-1, tokens.dim)
+        count = len(self._basis_images)
         if count & (count - 1):  # 1, 2, 4 and 8 images
             return
         features = np.concatenate(list(self._basis_images.values()))
         features = features[:: -(-len(features) // _MAX_BASIS_TOKENS)].astype(np.float32)
         self._basis = find_basis(features)
+        self._is_basis_final = count == _MAX_BASIS_IMAGES
+        if self._is_basis_final:
+            self._basis_images.clear()
         self._samples = {
-            name: self._project(each.features, each.labels) for name, each in self._samples.items()
+            name: self._project(each.features, each.labels)
+            for name, each in self._samples.items()
+            if each.features is not None
         }
+
+    def _thin_out(self) -> None:
+        """Keep half as many samples of each image where those of all are too many."""
+        total = sum(len(each.labels) for each in self._samples.values())
+        if total > _MAX_SAMPLES_KEPT and self._most > 1:
+            self._most //= 2
+            self._samples = {name: each.thinned(self._most) for name, each in self._samples.items()}
 
     def _project(
         self, features: Float16[ndarray, "samples dim"], labels: Int64[ndarray, " samples"]
     ) -> _Samples:
         assert self._basis is not None
-        return _Samples(features, self._basis.project(features.astype(np.float32)), labels)
+        components = self._basis.project(features.astype(np.float32))
+        return _Samples(None if self._is_basis_final else features, components, labels)
 
     def _start(self, classes: Classes) -> Classifier | None:
         """The fit before, where it knows the same classes."""
@@ -209,17 +242,29 @@ def open_fit(start: str, device: torch.device, image: ImageSpec | None = None) -
 
 
 def _choose_pixels(
-    labels: UInt8[ndarray, "height width"], num_classes: int
+    labels: UInt8[ndarray, "height width"], num_classes: int, most: int
 ) -> Int64[ndarray, " pixels"]:
     """Choose labelled pixels, evenly spread over those of each class."""
     flat = labels.ravel()
     labelled = np.flatnonzero(flat < num_classes)
     labelled = labelled[:: -(-len(labelled) // _MAX_LOOKED_AT) or 1]
-    values = flat[labelled]
-    present = np.unique(values)
+    return labelled[_spread(flat[labelled], most)]
+
+
+def _spread(labels: Integer[ndarray, " samples"], most: int) -> Int64[ndarray, " _"]:
+    """Return which of the samples to take: evenly spread over those of each class, one at least."""
+    present = np.unique(labels)
     chosen = [np.zeros(0, np.int64)]
     for value in present:
-        found = labelled[values == value]
-        count = min(len(found), max(_MAX_SAMPLES // len(present), 1))
+        found = np.flatnonzero(labels == value)
+        count = min(len(found), max(most // len(present), 1))
         chosen.append(found[np.linspace(0, len(found) - 1, count).astype(np.int64)])
     return np.concatenate(chosen)
+
+
+def _every(step: int, labels: Integer[ndarray, " samples"]) -> Int64[ndarray, " _"]:
+    """Return the first of each class and every `step`-th after it, in order."""
+    by_class = np.argsort(labels, kind="stable")
+    in_order = labels[by_class]
+    rank = np.arange(len(labels)) - np.searchsorted(in_order, in_order)
+    return np.sort(by_class[rank % step == 0])

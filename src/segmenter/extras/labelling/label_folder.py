@@ -224,12 +224,12 @@ class LabelFolder:
         if path is None:
             return self._outcome(change.image, record, None)
         operation = self._read_mask(change.image, path, record) if keep_labels else None
-        self._masks.replace_other(change.image, path)
         if operation is not None:
             record.add(operation, change.id)
         else:
             record.mark(record.is_done, change.id)
         self._note_change(change.image, record)
+        self._masks.replace_other(change.image, path)  # last: before it, a kill leaves the question
         return self._outcome(change.image, record, (0, 0, *record.image.shape))
 
     def add_class(self, count: int, name: str, color: tuple[int, int, int] | None) -> Classes:

@@ -26,7 +26,7 @@ from segmenter.checkpoints.foreign.hugging_face.names import (
     join_special_tokens,
 )
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read_state import read_state
+from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
     TIMM_BLOCK,
@@ -105,9 +105,23 @@ class DinoEncoder(NamedTuple):
         return "position" in self.fields
 
     @property
+    def is_tipsv2(self) -> bool:
+        """True if it has positions and one register, as TIPSv2 alone."""
+        tokens = self.tensors["encoder.prefix_tokens"].shape[1]
+        has_register = tokens == 2 and "encoder.prefix_positions" not in self.tensors
+        return has_register and not self.is_dinov3
+
+    @property
     def license(self) -> str:
         """Return the licence of all that is made from it."""
-        return DINOV3_LICENSE if self.is_dinov3 else "Apache-2.0"
+        if not self.is_dinov3:
+            return "Apache-2.0"
+        if self.sha256[:8] in _KNOWN:
+            return DINOV3_LICENSE
+        return (
+            f"{DINOV3_LICENSE} If {self.path.name} is another encoder, such as EUPE or "
+            "LingBot-Vision, its own terms hold instead."
+        )
 
     @property
     def width(self) -> int:
@@ -123,8 +137,14 @@ class DinoEncoder(NamedTuple):
         """Return a note if the file is not one that Meta publishes.
 
         Raises:
-            UserError: If it is trained on satellite images, as no published decoder is.
+            UserError: If it is trained on satellite images, as no published decoder is, or is a
+                TIPSv2, for which none is published either.
         """
+        if self.is_tipsv2:
+            raise UserError(
+                f"{self.path} is a TIPSv2, whose numerics no decoder or difference is known for; "
+                "give a DINOv2 or DINOv3 with --base"
+            )
         model, data = _KNOWN.get(self.sha256[:8], ("", ""))
         if data == _SATELLITE:
             raise UserError(
@@ -134,15 +154,16 @@ class DinoEncoder(NamedTuple):
         if model or not self.is_dinov3:
             return ()
         return (
-            f"{self.path.name} is none of the files that Meta publishes, by its SHA-256 "
-            f"{self.sha256[:16]}...; its shapes fit",
+            f"{self.path.name} fits by its shapes, but is not a .pth that Meta publishes, by its "
+            f"SHA-256 {self.sha256[:16]}...: make sure that it is the DINOv3 of {_WEB}",
         )
 
 
 def is_dino(names: Collection[str]) -> bool:
     """Return whether these names are those of an encoder of Meta or Hugging Face."""
     is_meta = "cls_token" in names and {"storage_tokens", "register_tokens"} & set(names)
-    return bool(is_meta) or {"embeddings.cls_token", "embeddings.register_tokens"} <= set(names)
+    has_scale = any(name.endswith(".layer_scale1.lambda1") for name in names)
+    return bool(is_meta) or ("embeddings.cls_token" in names and has_scale)
 
 
 def unwrap(weights: Tensors) -> Tensors:
@@ -165,7 +186,7 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     if not path.is_file():
         raise UserError(f"no such encoder: {path}; give its file with --base")
     if is_safetensors(path):
-        weights = model_file.read_tensors(path)[0]
+        weights = dict(unwrapped(model_file.read_tensors(path)[0]))
     else:
         weights = to_tensors(read_state(path)[0], path)
     source = str(path)
@@ -183,6 +204,10 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors
+    if is_dinov3 and shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2] == 14:
+        raise UserError(
+            f"{path} is damaged: a DINOv2, by its patches of 14 pixels, without positions"
+        )
     fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
     width = tensors["encoder.norm.weight"].shape[0]
     if is_dinov3 and width in _HEAD_DIMS:

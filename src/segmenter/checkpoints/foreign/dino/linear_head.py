@@ -107,6 +107,11 @@ def _decoder(head: Tensors, source: str) -> Tensors:
             )
     gain, offset = (head[f"norm.{name}"].double() for name in ("weight", "bias"))
     bias = head.get("layer.bias", torch.zeros(len(weight))).double()
+    if bias.shape != weight.shape[:1]:
+        raise UserError(
+            f"{source}: the bias of the layer has shape {tuple(bias.shape)}, expected "
+            f"{tuple(weight.shape[:1])}"
+        )
     return {
         "decoder.norm.mean": head["norm.running_mean"],
         "decoder.norm.variance": head["norm.running_var"],

@@ -1,7 +1,7 @@
 """Tensor names of Hugging Face's DINOv2 and DINOv3, turned into ours.
 
-Source: huggingface/transformers `models/dinov3_vit/modeling_dinov3_vit.py`,
-`models/eomt/modeling_eomt.py`.
+Source: huggingface/transformers `models/dinov2/modeling_dinov2.py`,
+`models/dinov3_vit/modeling_dinov3_vit.py`, `models/eomt/modeling_eomt.py`.
 """
 
 import re
@@ -12,7 +12,7 @@ from segmenter.checkpoints.foreign.tensors import Rules, Tensors, join_tokens
 from segmenter.errors import UserError
 
 BLOCK: Rules = (
-    (r"\.attention\.(?:out_proj|o_proj)\.", ".attention.project."),
+    (r"\.attention\.(?:out_proj|o_proj|output\.dense)\.", ".attention.project."),
     (r"\.layer_scale([12])\.lambda1$", r".scale\1.gamma"),
     (r"\.mlp\.(?:fc1|weights_in)\.", ".mlp.expand."),
     (r"\.mlp\.(?:fc2|weights_out|down_proj)\.", ".mlp.reduce."),
@@ -23,7 +23,9 @@ DINOV3_LICENSE = (
     "hold for all weights made from DINOv3."
 )
 """Terms of use of weights that start from DINOv3."""
-_PROJECTION = re.compile(r"(.*\.attention\.)([qkv])_proj\.(weight|bias)$")
+_PROJECTION = re.compile(
+    r"(.*?\.attention\.)(?:attention\.)?([qkv])(?:_proj|uery|ey|alue)\.(weight|bias)$"
+)
 _GATED = re.compile(r"(.*\.mlp\.)(gate|up)_proj\.(weight|bias)$")
 
 

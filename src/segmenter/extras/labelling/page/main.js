@@ -15,15 +15,18 @@ const NEWS_MS = 1000;
 let folder = { classes: [], images: [] };
 let table = tableOf([]);
 let image = null; // its name, changes, size and state
+const sending = new Set(); // the changes of each image of which some are not saved yet
 let isSizeChosen = false; // by the user; else it follows the size of the image
 let proposal = { wanted: false, isBusy: false, number: 0 };
 
 // Messages
 
-function say(text, isWaiting = false) {
+function say(text, waits = false) {
   $("status").textContent = text;
-  $("status").classList.toggle("waiting", isWaiting);
+  $("status").classList.toggle("waiting", waits);
 }
+
+function isWaiting() { return $("status").classList.contains("waiting"); }
 
 function complain(error) {
   if (error instanceof Refusal && error.code === "closed") return;
@@ -191,7 +194,7 @@ function showForeign(text) {
 }
 
 async function takeMask(keepLabels) {
-  await change("take-mask", { keep_labels: keepLabels });
+  if (!await change("take-mask", { keep_labels: keepLabels })) return;
   showForeign(null);
   enable();
 }
@@ -206,8 +209,8 @@ function showOutcome({ can_undo: canUndo, can_redo: canRedo, state }) {
 }
 
 function enable() {
-  tools.isEnabled = Boolean(image?.changes) && $("foreign").hidden && tools.label !== NOTHING;
-  const isHere = Boolean(image?.changes);
+  const isHere = Boolean(image?.changes) && !image.changes.isClosed;
+  tools.isEnabled = isHere && $("foreign").hidden && tools.label !== NOTHING;
   for (const id of ["done", "undo", "redo"]) if (!isHere) $(id).disabled = true;
   if (isHere) $("done").disabled = false;
 }
@@ -230,38 +233,61 @@ function beside(step) {
 
 // Changes
 
-function showWaiting(count) {
+function numUnsaved() { return [...sending].reduce((sum, { count }) => sum + count, 0); }
+
+function showWaiting() {
+  const count = numUnsaved();
   say(count ? `the service does not answer; ${count} not saved yet` : "saved", count > 0);
 }
 
 // Send a change, and show what came of it; a change to an older version shows the newest instead.
 async function change(path, fields, { redraws = true } = {}) {
   const { changes, name } = image;
+  if (!changes || changes.isClosed) return null; // the page says why
   try {
     complain(null);
-    const saved = changes.push(path, fields);
-    if (!$("status").classList.contains("waiting")) say("saving…");
-    const outcome = await saved;
+    const outcome = await send(changes, path, fields);
     if (image?.changes !== changes) {
       showState(name, outcome.state);
+      if (isWaiting()) showWaiting();
       return outcome;
     }
     showOutcome(outcome);
     if (redraws && outcome.box) image.unseen = unite(image.unseen, outcome.box);
     if (image.unseen && !changes.count) await refresh();
-    say(changes.count ? "saving…" : "saved");
+    say(numUnsaved() ? "saving…" : "saved");
     if (outcome.mask_problem) complain(new Error(`the stroke is saved, but its mask or list is not: ${outcome.mask_problem}`));
     propose();
     return outcome;
   } catch (error) {
-    if (image?.changes === changes) {
-      changes.close();
-      say("");
-      await reopen();
-      propose();
-    }
     complain(error);
+    if (image?.changes !== changes) say("");
+    else if (!changes.isClosed) await recover(changes);
     return null;
+  }
+}
+
+async function send(changes, path, fields) {
+  try {
+    sending.add(changes);
+    const saved = changes.push(path, fields);
+    if (!isWaiting()) say("saving…");
+    return await saved;
+  } finally {
+    if (!changes.count) sending.delete(changes);
+  }
+}
+
+// Show what the folder holds after a refusal; while that cannot be read, nothing can be painted.
+async function recover(changes) {
+  changes.close();
+  enable();
+  say("");
+  try {
+    await reopen(() => image?.changes === changes);
+    propose();
+  } catch {
+    if (image?.changes === changes) say("nothing can be painted until this image can be read again");
   }
 }
 
@@ -286,9 +312,9 @@ async function learnNews() {
   const news = await ask("news", { image: name });
   if (!isQuiet()) return; // what is drawn here meanwhile is not taken away; the next news come soon
   if (news.classes !== folder.classes.length) await look();
-  if (news.version <= changes.version) return;
+  if (news.version <= changes.version && !changes.isClosed) return;
   if (!await reopen(isQuiet)) return;
-  say("changed in another window");
+  say(changes.isClosed ? "" : "changed in another window");
   propose();
 }
 
@@ -487,7 +513,7 @@ function wire() {
   addEventListener("keyup", (event) => { if (event.key === " ") tools.isSpaceHeld = false; });
   addEventListener("hashchange", () => openNamed());
   // A page that is left with strokes that are not saved asks first.
-  addEventListener("beforeunload", (event) => { if (image?.changes?.count) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (numUnsaved()) event.preventDefault(); });
 }
 
 // The part of the image that the address asks for: left, top, width, height.

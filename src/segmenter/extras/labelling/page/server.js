@@ -52,7 +52,8 @@ export class Changes {
     this.version = version;
     this.onWaiting = onWaiting;
     this.last = Promise.resolve();
-    this.count = 0;
+    this.count = 0; // of those that are not saved yet
+    this.isLate = false;
     this.isClosed = false;
   }
 
@@ -60,7 +61,10 @@ export class Changes {
     this.count++;
     const id = crypto.randomUUID();
     const sent = this.last.then(() => this.#send(path, { ...fields, image: this.image, id }));
-    const outcome = sent.finally(() => { this.count--; });
+    const outcome = sent.finally(() => {
+      this.count--;
+      if (this.isLate) this.#tellWaiting(false);
+    });
     this.last = outcome.catch(() => {});
     return outcome;
   }
@@ -68,17 +72,21 @@ export class Changes {
   // Nothing more is sent: what waits was made to a version that is no more.
   close() { this.isClosed = true; }
 
+  #tellWaiting(isLate) {
+    this.isLate = isLate;
+    this.onWaiting();
+  }
+
   async #send(path, fields) {
-    for (let isFirst = true; ; isFirst = false) {
+    for (;;) {
       if (this.isClosed) throw new Refusal("closed", "it was made to an older version");
       try {
         const outcome = await tell(path, { ...fields, version: this.version });
         this.version = outcome.version;
-        if (!isFirst) this.onWaiting(0);
         return outcome;
       } catch (error) {
         if (error instanceof Refusal && error.code !== "queue-full") throw error;
-        this.onWaiting(this.count);
+        this.#tellWaiting(true);
         await new Promise((resolve) => { setTimeout(resolve, RETRY_MS); });
       }
     }

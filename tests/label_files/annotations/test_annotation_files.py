@@ -176,7 +176,7 @@ def test_the_tools_own_readers_give_the_labels(images: list[LabelledImage], tmp_
         assert (drawn == labels)[is_labelled].mean() >= 0.999
 
 
-def test_a_background_is_no_object(images: list[LabelledImage]) -> None:
+def test_a_background_is_no_object() -> None:
     classes = make_classes(1).model_copy(update={"background": (7,)})
     image = LabelledImage("x.jpg", np.zeros((20, 30), np.uint8))
     image.labels[2:7, :4] = 1

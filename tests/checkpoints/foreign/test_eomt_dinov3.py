@@ -121,6 +121,15 @@ def test_the_model_states_licence_base_and_windows(
     assert_equal(segmenter.load(out), release.whole)
 
 
+def test_a_window_replaces_the_one_that_is_assumed(
+    tmp_path: Path, release: Release, base: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, out = str(release.write(tmp_path)), tmp_path / "model.safetensors"
+    assert run("convert", file, str(out), "--base", str(base), "--window", "1280") == 0
+    assert "assumed" not in capsys.readouterr().out
+    assert segmenter.load(out).spec.protocol.window == 1280
+
+
 def test_annealed_masks_may_be_a_difference_to_ones(
     tmp_path: Path, release: Release, base: Path
 ) -> None:

@@ -292,6 +292,14 @@ def test_labelme_ignores_what_is_labelled_so(tmp_path: Path) -> None:
     assert mask[15, 15] == 0
 
 
+def test_an_image_of_one_dataset_never_gets_the_shapes_of_another(tmp_path: Path) -> None:
+    annotation = {"size": {"height": 20, "width": 30}, "objects": []}
+    files = {f"{each}/ann/a.png.json": json.dumps(annotation) for each in ("one", "two")}
+    files |= {"meta.json": '{"classes": [{"title": "car"}]}', "two/img/a.png": ""}
+    with pytest.raises(UserError, match=r"both annotate .*two/img/a\.png"):
+        convert("supervisely", write(tmp_path / "x", files))
+
+
 def ring(low: int, high: int) -> list[dict]:
     corners = [(low, low), (high, low), (high, high), (low, high)]
     return [{"x": x, "y": y} for x, y in corners]

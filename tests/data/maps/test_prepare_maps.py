@@ -352,6 +352,18 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
 
 
+def test_tiles_of_maps_with_like_names_do_not_replace_each_other(tmp_path: Path) -> None:
+    lines = []
+    for place, name in enumerate(("x/a", "y/a", "z/a-1")):
+        (tmp_path / name).parent.mkdir()
+        write(tmp_path / f"{name}.tif", make_bands(), place * SIDE)
+        write(tmp_path / f"{name}_mask.tif", make_labels()[None], place * SIDE)
+        lines.append(f"{name}.tif {name}_mask.tif\n")
+    (tmp_path / "maps.txt").write_text("".join(lines))
+    made = convert_maps(tmp_path / "maps.txt", tmp_path / "out", SMALL)
+    assert len(all_tiles(tmp_path / "out")) == made.splits.total() == 3 * (SIDE // TILE) ** 2
+
+
 @pytest.mark.parametrize(
     ("message", "content"),
     [

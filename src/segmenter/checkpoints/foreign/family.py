@@ -294,7 +294,10 @@ def choose_classes(
     if known is not None:
         return known.classes(), ()
     if num_classes > _MAX_UNNAMED_CLASSES:
-        raise UserError(f"{source} has {num_classes} classes without names; give --classes FILE")
+        raise UserError(
+            f"{source} has {num_classes} classes without names; give them with `segmenter convert "
+            f"{source} model.safetensors --classes FILE`"
+        )
     classes = tuple(
         ClassInfo(name=f"class-{index}", color=tuple(color.tolist()), values=(index,))
         for index, color in enumerate(distinct_colors(num_classes))

@@ -210,13 +210,15 @@ def _place(export: AnnotationSet, source: Source) -> list[_Item]:
         raise UserError(f"{source.given} contains no image; export it again with its annotations")
     items = [_find(exported, source) for exported in export.images]
     first: dict[str, _Item] = {}
+    of_image: dict[Path, _Item] = {}
     for item in _with_splits(items):
-        other = first.setdefault(item.stem, item)
-        if other is not item and other.image == item.image:
+        other = of_image.setdefault(item.image, item)
+        if other is not item:
             raise UserError(
                 f"{item.exported.where} and {other.exported.where} both annotate "
                 f"{item.image}; give one of the files"
             )
+        other = first.setdefault(item.stem, item)
         if other is not item:
             raise UserError(
                 f"{item.exported.where} and {other.exported.where} would share the mask "

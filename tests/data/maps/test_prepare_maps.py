@@ -352,6 +352,18 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
 
 
+def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:
+    (tmp_path / "maps" / "images").mkdir(parents=True)
+    (tmp_path / "maps" / "labels").mkdir()
+    for place, name in enumerate("ab"):
+        write(tmp_path / "maps" / "images" / f"{name}.tif", make_bands(), place * SIDE)
+        values = make_labels()[None] * 5 + place
+        write(tmp_path / "maps" / "labels" / f"{name}.tif", values, place * SIDE)
+        (tmp_path / "maps" / "images" / f"._{name}.tif").write_bytes(b"\0\5\x16\7")
+    made = convert_maps(tmp_path / "maps", tmp_path / "out", SMALL)
+    assert made.classes == ("0", "1", "5", "6", "10", "11")
+
+
 def test_tiles_of_maps_with_like_names_do_not_replace_each_other(tmp_path: Path) -> None:
     lines = []
     for place, name in enumerate(("x/a", "y/a", "z/a-1")):

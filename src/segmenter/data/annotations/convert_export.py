@@ -236,7 +236,7 @@ def _find(exported: ExportedImage, source: Source) -> _Item:
     with naming(exported.where):
         image = exported.path or finder.find(exported.name, exported.near, exported.split)
     header = read_header(image)
-    if exported.size is not None and exported.size != header.size:
+    if exported.size is not None and all(exported.size) and exported.size != header.size:
         hint = "it was resized, or the annotations belong to another"
         if header.swaps_sides and exported.size == header.size[::-1]:
             hint = "it is turned upright as its EXIF data say, and the annotations are not"

@@ -82,7 +82,7 @@ class VectorLabels:
         is_area = shapely.get_dimensions(shapes) == 2
         _check_shapes(path, geometry, is_area, shapely.area(shapes))
         texts = [_text(path, number, chosen, value) for number, value in enumerate(values, start=1)]
-        self.names = list(classes.names) if classes else _sorted_names(texts)
+        self.names = list(classes.names) if classes else sorted_names(texts)
         indices = {name: index for index, name in enumerate(self.names)}
         for number, text in enumerate(texts, start=1):
             if text not in indices:
@@ -281,7 +281,8 @@ def _text(path: Path, number: int, field: str, value: object) -> str:
     return text
 
 
-def _sorted_names(texts: list[str]) -> list[str]:
+def sorted_names(texts: Iterable[str]) -> list[str]:
+    """Return each name once: by the alphabet, or if all are whole numbers, by these."""
     names = sorted(set(texts))
     if all(name.lstrip("-").isdigit() for name in names):
         names.sort(key=int)

@@ -24,6 +24,7 @@ from segmenter.data.maps.labels import (
     MapLabels,
     is_vector_file,
     open_labels,
+    sorted_names,
 )
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import (
@@ -220,7 +221,7 @@ def _class_table(
     if classes is not None:
         export.classes = {each.name: each.color for each in classes.by_index}
     else:
-        names = sorted({name for each in labels for name in each.names})
+        names = sorted_names(name for each in labels for name in each.names)
         export.classes = dict.fromkeys(names if len(labels) > 1 else labels[0].names)
     return build_classes(export, unlabelled, str(source))
 

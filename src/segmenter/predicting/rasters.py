@@ -373,6 +373,7 @@ def _quantity_file(
                 blockysize=block_rows,
                 compress="deflate",
                 interleave="band",
+                photometric="minisblack",  # else GDAL takes a fourth class for transparency
                 bigtiff="if_safer",
             ) as target:
                 if points:

@@ -221,6 +221,8 @@ def test_a_band_that_counts_as_transparency_is_reported(tmp_path: Path) -> None:
     made = convert_maps(image, tmp_path / "4", MapWindows(labels=mask, tile=TILE, block=1))
     assert not made.remarks
     assert all(sample.image.shape[2] == 4 for sample, _, _ in all_tiles(tmp_path / "4"))
+    with rasterio.open(next((tmp_path / "4").rglob("*.tif"))) as tile:
+        assert tile.colorinterp[3].name == "undefined"
 
 
 def refusal(tmp_path: Path, **changes: object) -> str:

@@ -374,6 +374,7 @@ class _Writer:
                     crs=image.crs,
                     transform=place,
                     compress="deflate",
+                    alpha="no",  # else a fourth band of bytes would be transparency
                 ) as target:
                     target.write(pixels)
             except rasterio.errors.RasterioError as error:

@@ -354,6 +354,18 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
 
 
+def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Path) -> None:
+    upward = TRANSFORM @ rasterio.Affine.scale(1, -1)
+    image = write(tmp_path / "a.tif", make_bands(), transform=upward)
+    mask = write(tmp_path / "m.tif", make_labels()[None], transform=upward)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    assert convert_maps(image, tmp_path / "out", options).splits.total() == (SIDE // TILE) ** 2
+    for sample, bounds, _ in all_tiles(tmp_path / "out"):
+        column, row = (round(each) for each in ~upward @ (bounds.left, bounds.top))
+        expected = make_labels()[row : row + TILE, column : column + TILE]
+        np.testing.assert_array_equal(sample.labels, expected)
+
+
 def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:
     (tmp_path / "maps" / "images").mkdir(parents=True)
     (tmp_path / "maps" / "labels").mkdir()

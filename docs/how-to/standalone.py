@@ -47,6 +47,8 @@ protocol, classes, patch = spec["protocol"], spec["classes"], spec["encoder"]["p
 is_plain = protocol["scales"] == [1.0] and not protocol["flip"] and protocol["blend"] == "none"
 is_plain = is_plain and protocol.get("rotations", 1) == 1
 is_plain = is_plain and protocol.get("window_average", "logits") == "logits"
+is_plain = is_plain and protocol.get("resize_filter", "bilinear") == "bilinear"
+is_plain = is_plain and protocol.get("spacing", "stride") == "stride"
 if not is_plain or protocol["small_image"] != "as-is" or spec["fit"] != "pad-crop":
     sys.exit("the protocol of this model has steps that this script lacks")
 

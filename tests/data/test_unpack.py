@@ -95,6 +95,26 @@ def test_names_that_lead_out_are_refused_before_anything_is_written(
     assert not (tmp_path / "evil").exists()
 
 
+def zip_of_windows(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo()
+            member.filename, member.create_system = name, 0
+            archive.writestr(member, content)
+    return path
+
+
+def test_a_zip_of_windows_may_have_backslashes(tmp_path: Path) -> None:
+    files = {"set\\a.txt": b"one", "set\\deep\\": b"", "b.txt": b"two"}
+    unpack(zip_of_windows(tmp_path / "a.zip", files), tmp_path / "out", quiet)
+    assert (tmp_path / "out/set/a.txt").read_bytes() == b"one"
+    assert (tmp_path / "out/b.txt").read_bytes() == b"two"
+    for name in ("..\\evil", "\\evil", "set\\..\\..\\evil", "C:\\evil"):
+        archive = zip_of_windows(tmp_path / "b.zip", {name: b"!"})
+        with pytest.raises(UserError, match="leads out of the folder"):
+            unpack(archive, tmp_path / "in/out", quiet)
+
+
 def test_links_in_an_archive_and_in_the_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'link' is a link"):
         unpack(tar_of(tmp_path / "a.tar", {}, link="/etc"), tmp_path / "out", quiet)

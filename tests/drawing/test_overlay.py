@@ -57,6 +57,12 @@ def test_a_line_stands_between_classes_and_nowhere_else() -> None:
     assert is_bright.sum() == 4
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_an_image_without_pixels_is_drawn_as_it_is(size: tuple[int, int]) -> None:
+    image = np.empty((*size, 3), dtype=np.uint8)
+    assert overlay(image, np.empty(size, dtype=np.uint8), COLORS).shape == image.shape
+
+
 def test_the_image_is_not_changed() -> None:
     image = grey(4, 20)
     overlay(image, halves(4, 20), COLORS)

@@ -37,18 +37,6 @@ def test_gathered_samples_are_those_given_and_lie_in_one_array() -> None:
     assert kept[0].features.base is not None
 
 
-def test_gathered_samples_are_joined_without_a_copy_where_none_is_missing() -> None:
-    kept = gather([samples_of(count) for count in (3, 0, 2, 1)], most=9)
-    whole, middle, others = join(kept), join(kept[1:3]), join([kept[0], kept[3]])
-    assert np.shares_memory(whole.features, kept[0].features)
-    np.testing.assert_array_equal(middle.features, kept[2].features)
-    np.testing.assert_array_equal(others.features, whole.features[[0, 1, 2, 5]])
-    assert not np.shares_memory(others.features, whole.features)
-    first = kept[0]
-    every_second = Samples(first.features[::2], first.labels[::2], first.weights[::2])
-    np.testing.assert_array_equal(join([every_second]).features, whole.features[:3:2])
-
-
 def test_few_images_share_the_samples_and_many_give_one_of_each_class() -> None:
     few, many = (np.tile([[9000, 9000, 40, 0]], (count, 1)) for count in (3, 6000))
     np.testing.assert_array_equal(plan_quotas(few), [[1980, 1980, 40, 0]] * 3)

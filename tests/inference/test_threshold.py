@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
+from segmenter.inference.threshold import shifting_threshold
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec, one_class_model
 
@@ -60,6 +61,21 @@ def test_margins_are_zero_at_the_threshold_and_one_at_certainty(model: Segmenter
     probability = predictor.probabilities(IMAGE)[1]
     expected = np.where(probability >= 0.3, (probability - 0.3) / 0.7, (0.3 - probability) / 0.3)
     np.testing.assert_allclose(predictor.labels_and_margins(IMAGE)[1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [{}, {"flip": True}])
+def test_confidence_is_the_probability_of_the_label(model: Segmenter, how: dict[str, Any]) -> None:
+    predictor = Predictor(model, threshold=0.3, **how)
+    labels, probabilities = predictor.labels_and_probabilities(IMAGE)
+    expected = np.where(labels == 1, probabilities[1], probabilities[0])
+    assert (expected < 0.5).any()  # labelled, and not the most probable
+    np.testing.assert_allclose(predictor.confidence(IMAGE), expected, atol=1e-6)
+
+
+def test_a_number_of_numpy_is_a_threshold(model: Segmenter) -> None:
+    found = shifting_threshold(np.float32(0.3), model.spec.classes, "argmax")
+    assert found == np.float32(0.3)
+    assert type(found) is float
 
 
 def test_a_higher_threshold_labels_a_part_of_the_pixels(model: Segmenter) -> None:

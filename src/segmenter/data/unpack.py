@@ -15,6 +15,8 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import stays_inside, write_atomically
 
 _MAX_FILE_BYTES = 1 << 30
+_WINDOWS = 0
+"""System of a zip's members, as programs of Windows (and DOS) state it."""
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -122,14 +124,20 @@ def _zip_members(opened: zipfile.ZipFile) -> list[_Member]:
         raise zipfile.BadZipFile("a file without a name")
     return [
         _Member(
-            name=_plain(info.filename),
+            name=_plain(_slashed(info)),
             size=info.file_size,
             is_file=stat.S_IFMT(info.external_attr >> 16) in {0, stat.S_IFREG},
             read=lambda info=info: opened.read(info),
         )
         for info in opened.infolist()
-        if not info.is_dir()
+        if not _slashed(info).endswith("/")
     ]
+
+
+def _slashed(info: zipfile.ZipInfo) -> str:
+    """Return a name with `/`: Windows PowerShell writes backslashes."""
+    is_of_windows = info.create_system == _WINDOWS
+    return info.filename.replace("\\", "/") if is_of_windows else info.filename
 
 
 def _tar_members(opened: tarfile.TarFile) -> list[_Member]:

@@ -59,6 +59,8 @@ def overlay(
             f"{type(colors).__name__}"
         )
     drawn = np.empty_like(image, order="C")
+    if not labels.size:
+        return drawn
     step = max(1, _PIXELS_AT_ONCE // max(labels.shape[1], 1))
     for top in range(0, len(labels), step):
         rows = slice(top, top + step)

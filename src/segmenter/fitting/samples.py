@@ -153,31 +153,12 @@ def gather(samples: Iterable[Samples], most: int) -> list[Samples]:
 
 
 def join(samples: Sequence[Samples]) -> Samples:
-    """Return the samples of several images, one image after the other.
-
-    Features are copied unless they lie one after the other in one array, as `gather` keeps them.
-    """
+    """Return the samples of several images, one image after the other."""
     return Samples(
-        _joined([each.features for each in samples]),
+        np.concatenate([each.features for each in samples]),
         np.concatenate([each.labels for each in samples]),
         np.concatenate([each.weights for each in samples]),
     )
-
-
-def _joined(parts: Sequence[Float32[ndarray, "_ dim"]]) -> Float32[ndarray, "samples dim"]:
-    """Return arrays as one, the array that they are parts of if it is there."""
-    parts = [each for each in parts if len(each)] or parts[:1]  # an empty one has no place
-    whole = parts[0].base
-    if isinstance(whole, ndarray) and all(
-        each.base is whole and each.strides == whole.strides and each.shape[1:] == whole.shape[1:]
-        for each in parts
-    ):
-        addresses = np.array([each.__array_interface__["data"][0] for each in parts])
-        starts = (addresses - whole.__array_interface__["data"][0]) // whole.strides[0]
-        ends = starts + [len(each) for each in parts]
-        if np.array_equal(starts[1:], ends[:-1]):
-            return whole[starts[0] : ends[-1]]
-    return np.concatenate(parts)
 
 
 def thin(samples: Samples, num_classes: int, most: int) -> tuple[Samples, Int64[ndarray, " kept"]]:

@@ -128,12 +128,17 @@ def band_probabilities(
 
 
 def band_confidence(
-    parts: Sequence[ViewLogits], *, softmax: bool
+    parts: Sequence[ViewLogits], threshold: float | None = None, *, softmax: bool
 ) -> Float[ndarray, "height width"]:
-    """Return the probability of the most probable class at each pixel of a band, 0 to 1."""
-    (confidence,) = _of_probabilities(
-        parts, lambda each: each.amax(dim=-1, keepdim=True), softmax=softmax
-    )
+    """Return the probability of the most probable class at each pixel of a band, 0 to 1.
+
+    Args:
+        parts: What each view says.
+        threshold: If given, of class 1, of two: the probability is that of the label.
+        softmax: Whether probabilities are averaged over the views instead of logits.
+    """
+    measure = _highest if threshold is None else partial(_of_label, threshold)
+    (confidence,) = _of_probabilities(parts, measure, softmax=softmax)
     return confidence
 
 
@@ -151,6 +156,20 @@ def band_margins(
     measure = _margin if threshold is None else partial(_margin_from, threshold)
     (margins,) = _of_probabilities(parts, measure, softmax=softmax)
     return margins
+
+
+def _highest(
+    probabilities: Float[Tensor, "group width height classes"],
+) -> Float[Tensor, "group width height 1"]:
+    return probabilities.amax(dim=-1, keepdim=True)
+
+
+def _of_label(
+    threshold: float, probabilities: Float[Tensor, "group width height 2"]
+) -> Float[Tensor, "group width height 1"]:
+    """Return the probability of class 1 where it is the label, and of the background elsewhere."""
+    of_class = probabilities[..., 1:]
+    return torch.where(of_class >= threshold, of_class, probabilities[..., :1])
 
 
 def _margin_from(

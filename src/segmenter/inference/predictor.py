@@ -337,7 +337,8 @@ class Predictor:
     def confidence(self, image: ImageInput | Sequence[ImageInput]) -> ndarray | list[ndarray]:
         """Return the probability of the most probable class at each pixel of an image, 0 to 1.
 
-        This is the maximum of `probabilities`, but needs no memory for all classes.
+        This is the maximum of `probabilities`, but needs no memory for all classes. With a
+        threshold, it is the probability of the label instead.
 
         Args:
             image: As for `__call__`; a list of images gives a list.
@@ -482,7 +483,7 @@ class Predictor:
         measures: dict[Quantity, Callable[..., ndarray]] = {
             "labels": self._band_labels,
             "margins": partial(band_margins, threshold=self.threshold),
-            "confidence": band_confidence,
+            "confidence": partial(band_confidence, threshold=self.threshold),
             "probabilities": band_probabilities,
         }
         return {each: measures[each](parts, softmax=softmax)[..., *band.inside] for each in wanted}

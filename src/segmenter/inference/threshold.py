@@ -1,5 +1,7 @@
 """The threshold of models of one class: from which probability on a pixel is labelled with it."""
 
+from numbers import Real
+
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
@@ -17,10 +19,11 @@ def shifting_threshold(threshold: object, classes: Classes, label_rule: LabelRul
     """
     if threshold is None:
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+    if isinstance(threshold, bool) or not isinstance(threshold, Real):  # NumPy's numbers are too
         raise UserError(
             f"a threshold is a number above 0 and below 1, such as 0.3, got {threshold!r}"
         )
+    threshold = float(threshold)
     if classes.background_index is None:
         raise UserError(
             f"a threshold of {threshold:g} is for a model of one class and its background; this "

@@ -373,6 +373,7 @@ def _quantity_file(
                 blockysize=block_rows,
                 compress="deflate",
                 interleave="band",
+                photometric="minisblack",  # else GDAL takes a fourth class for transparency
                 bigtiff="if_safer",
             ) as target:
                 if points:
@@ -398,7 +399,7 @@ def _name_classes(target: Any, classes: Classes) -> None:
 
 def _at_full_size(predictor: Predictor) -> Predictor:
     """Return the same model, through windows over the pixels as they are."""
-    protocol, encoder = predictor.protocol, predictor.model.spec.encoder
+    protocol, encoder = predictor.protocol, predictor.spec.encoder
     window = protocol.window or encoder.table_side or _DEFAULT_WINDOW
     changes = {
         "short_side": None,

@@ -78,6 +78,11 @@ class GraphRuntime(Runtime):
         """The model in torch, read anew: this runtime holds a graph."""
         return self._source.load()
 
+    @property
+    def has_model(self) -> bool:
+        """True if `model` is available; an exported file holds no weights for torch."""
+        return self._source.exported is None
+
     def digest(self) -> str:
         """Return the SHA-256 of weights and spec, or of an exported graph."""
         exported = self._source.exported

@@ -71,6 +71,11 @@ class Runtime(ABC):
     def model(self) -> Segmenter:
         """The model in torch; where the runtime holds a graph, it is read at the first request."""
 
+    @property
+    def has_model(self) -> bool:
+        """True if `model` is available; an exported file holds no weights for torch."""
+        return True
+
     @abstractmethod
     def digest(self) -> str:
         """Return the SHA-256 of weights and spec, or of an exported graph."""

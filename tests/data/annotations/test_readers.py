@@ -292,6 +292,70 @@ def test_labelme_ignores_what_is_labelled_so(tmp_path: Path) -> None:
     assert mask[15, 15] == 0
 
 
+def test_an_image_of_one_dataset_never_gets_the_shapes_of_another(tmp_path: Path) -> None:
+    annotation = {"size": {"height": 20, "width": 30}, "objects": []}
+    files = {f"{each}/ann/a.png.json": json.dumps(annotation) for each in ("one", "two")}
+    files |= {"meta.json": '{"classes": [{"title": "car"}]}', "two/img/a.png": ""}
+    with pytest.raises(UserError, match=r"both annotate .*two/img/a\.png"):
+        convert("supervisely", write(tmp_path / "x", files))
+
+
+def test_hidden_files_of_macos_are_skipped(tmp_path: Path) -> None:
+    shape = {"classTitle": "car", "points": {"exterior": [[0, 0], [9, 0], [9, 9]]}}
+    annotation = json.dumps({"size": {"height": 20, "width": 30}, "objects": [shape]})
+    exports = {
+        "supervisely": {
+            "meta.json": '{"classes": [{"title": "car"}]}',
+            "a/ann/a.png.json": annotation,
+            "a/img/a.png": "",
+        },
+        "yolo": {"data.yaml": "names: [car]\n", "images/a.png": "", "labels/a.txt": BOX},
+        "voc": {
+            "labelmap.txt": "car:0,0,0::\nx:1,1,1::\n",
+            "JPEGImages/a.png": "",
+            "SegmentationClass/a.png": "",
+        },
+    }
+    for name, files in exports.items():
+        source = write(tmp_path / name / "x", files)
+        for path in [each for each in source.rglob("*") if each.is_file()]:
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\xff")
+        _, masks = convert(name, source)
+        assert [*masks] == ["a/a.png" if name == "supervisely" else "a.png"]
+
+
+def test_rings_without_an_area_beside_others_change_nothing_in_coco(tmp_path: Path) -> None:
+    rings = [[5, 5], [1, 1, 9, 1], [0, 0, 9, 0, 9, 9, 0, 9]]
+    content = {
+        "images": [{"id": 0, "file_name": "a.png", "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "segmentation": rings}],
+    }
+    _, masks = convert("coco", write(tmp_path / "x", {"c.json": json.dumps(content), "a.png": ""}))
+    assert masks["a.png"].sum() == 81
+
+
+def test_a_size_of_zero_in_coco_is_none(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 0, "file_name": "a.png", "height": 0, "width": 0}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]}
+        ],
+    }
+    _, masks = convert("coco", write(tmp_path / "x", {"c.json": json.dumps(content), "a.png": ""}))
+    assert masks["a.png"].sum() == 81
+
+
+def test_rectangles_of_labelme_have_two_corners_or_four(tmp_path: Path) -> None:
+    for corners in ([[2, 3], [8, 9]], [[2, 3], [8, 3], [8, 9], [2, 9]]):
+        box = {"label": "car", "points": corners, "shape_type": "rectangle"}
+        files = {"a.json": json.dumps({"shapes": [box], "imagePath": "a.png"}), "a.png": ""}
+        _, masks = convert("labelme", write(tmp_path / str(len(corners)) / "x", files))
+        assert np.argwhere(masks["a.png"]).min(axis=0).tolist() == [3, 2]
+        assert masks["a.png"].sum() == 49
+
+
 def ring(low: int, high: int) -> list[dict]:
     corners = [(low, low), (high, low), (high, high), (low, high)]
     return [{"x": x, "y": y} for x, y in corners]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from segmenter.data.decoding.decode import decode_image, read_header
+from segmenter.data.decoding.set_bands import value_quantiles
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageType, choose_bands
 from tests.helpers.band_images import make_values, npy_bytes, spec_of
@@ -83,6 +84,12 @@ def test_a_value_that_is_no_number_is_said_with_its_place() -> None:
     values[3, 5, 2], values[4, 5, 1] = np.nan, np.inf
     with pytest.raises(UserError, match=r"2 values .* row 3, column 5 \(from 0\) of band 3"):
         decode_image(npy_bytes(values), image=spec_of(values))
+
+
+def test_one_dead_column_does_not_change_the_range_of_an_image() -> None:
+    pixels = np.full((1024, 1024, 1), 500, np.uint16)
+    pixels[:, 64] = 0
+    assert value_quantiles(pixels).min() == 500
 
 
 def test_a_png_of_sixteen_bits_keeps_them() -> None:

@@ -267,6 +267,18 @@ def test_masks_of_few_bits_hold_the_values_of_the_file(bits, tmp_path: Path) -> 
     assert decode_mask(path).tolist() == [expected, expected]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_whose_white_is_0_hold_the_values_of_the_file(dtype, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 1], [2, 250]], dtype)).save(file, "TIFF", tiffinfo={262: 1})
+    entry = struct.pack("<HHI", 262, 3, 1)
+    content = file.getvalue()
+    assert content.count(entry + b"\1\0") == 1
+    path = tmp_path / "mask.tif"
+    path.write_bytes(content.replace(entry + b"\1\0", entry + b"\0\0"))
+    assert decode_mask(path).tolist() == [[0, 1], [2, 250]]
+
+
 def test_alpha_of_a_mask_is_dropped(tmp_path: Path) -> None:
     rgba = Image.fromarray(np.dstack([IMAGE, RAMP]))
     assert np.array_equal(decode_mask(save(tmp_path, rgba, "a.png")), IMAGE)

@@ -221,6 +221,8 @@ def test_a_band_that_counts_as_transparency_is_reported(tmp_path: Path) -> None:
     made = convert_maps(image, tmp_path / "4", MapWindows(labels=mask, tile=TILE, block=1))
     assert not made.remarks
     assert all(sample.image.shape[2] == 4 for sample, _, _ in all_tiles(tmp_path / "4"))
+    with rasterio.open(next((tmp_path / "4").rglob("*.tif"))) as tile:
+        assert tile.colorinterp[3].name == "undefined"
 
 
 def refusal(tmp_path: Path, **changes: object) -> str:
@@ -350,6 +352,42 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 
 
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
+
+
+def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Path) -> None:
+    upward = TRANSFORM @ rasterio.Affine.scale(1, -1)
+    image = write(tmp_path / "a.tif", make_bands(), transform=upward)
+    mask = write(tmp_path / "m.tif", make_labels()[None], transform=upward)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    assert convert_maps(image, tmp_path / "out", options).splits.total() == (SIDE // TILE) ** 2
+    for sample, bounds, _ in all_tiles(tmp_path / "out"):
+        column, row = (round(each) for each in ~upward @ (bounds.left, bounds.top))
+        expected = make_labels()[row : row + TILE, column : column + TILE]
+        np.testing.assert_array_equal(sample.labels, expected)
+
+
+def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:
+    (tmp_path / "maps" / "images").mkdir(parents=True)
+    (tmp_path / "maps" / "labels").mkdir()
+    for place, name in enumerate("ab"):
+        write(tmp_path / "maps" / "images" / f"{name}.tif", make_bands(), place * SIDE)
+        values = make_labels()[None] * 5 + place
+        write(tmp_path / "maps" / "labels" / f"{name}.tif", values, place * SIDE)
+        (tmp_path / "maps" / "images" / f"._{name}.tif").write_bytes(b"\0\5\x16\7")
+    made = convert_maps(tmp_path / "maps", tmp_path / "out", SMALL)
+    assert made.classes == ("0", "1", "5", "6", "10", "11")
+
+
+def test_tiles_of_maps_with_like_names_do_not_replace_each_other(tmp_path: Path) -> None:
+    lines = []
+    for place, name in enumerate(("x/a", "y/a", "z/a-1")):
+        (tmp_path / name).parent.mkdir()
+        write(tmp_path / f"{name}.tif", make_bands(), place * SIDE)
+        write(tmp_path / f"{name}_mask.tif", make_labels()[None], place * SIDE)
+        lines.append(f"{name}.tif {name}_mask.tif\n")
+    (tmp_path / "maps.txt").write_text("".join(lines))
+    made = convert_maps(tmp_path / "maps.txt", tmp_path / "out", SMALL)
+    assert len(all_tiles(tmp_path / "out")) == made.splits.total() == 3 * (SIDE // TILE) ** 2
 
 
 @pytest.mark.parametrize(

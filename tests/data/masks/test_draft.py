@@ -84,6 +84,7 @@ def test_only_some_masks_are_read_spread_over_all(draft, tmp_path: Path) -> None
     draft(*(grey(index) for index in range(10)))
     items = [Item(str(index), tmp_path, tmp_path / f"{index}.png") for index in range(10)]
     assert draft_classes(items, limit=3).count("name:") == 3
+    assert "class-4" in draft_classes(items[:5], limit=3)
 
 
 def disc(inside: int, outside: int = 0) -> np.ndarray:

@@ -11,18 +11,22 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch.torch_version import TorchVersion
 
 from segmenter import commands
 from segmenter.checkpoints import load, save
 from segmenter.errors import UserError
 from segmenter.extras.benchmarking.speed import count_flops, count_parameters
+from segmenter.extras.explaining.maps import attention, describe
 from segmenter.extras.export.write import openvino_files, triton_config
+from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
 from segmenter.model.architectures import find_architecture
 from segmenter.model.decoders import LinearDecoderSpec, MaskTransformerSpec
 from segmenter.options import Compute
+from segmenter.predicting.rasters import label_raster
 from segmenter.runtimes.exported import ExportFacts, add_facts, read_exported
 from segmenter.runtimes.graph import to_onnx
 from segmenter.runtimes.onnxruntime import onnx_session
@@ -81,6 +85,56 @@ def test_an_onnx_file_labels_as_the_model_does(
     np.testing.assert_allclose(exported.probabilities(image), expected, atol=1e-5)
     assert exported.spec == model.spec
     assert exported.classes.names == model.spec.classes.names
+
+
+def test_an_exported_file_labels_a_map(file: Path, model: Segmenter, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
+    values = np.random.default_rng(0).integers(0, 256, (3, 90, 70), dtype=np.uint8)
+    shape = {"height": 90, "width": 70, "count": 3, "dtype": "uint8"}
+    transform = rasterio.Affine(1, 0, 5, 0, -1, 9)
+    with rasterio.open(
+        tmp_path / "map.tif", "w", driver="GTiff", **shape, transform=transform
+    ) as made:
+        made.write(values)
+    for predictor, name in ((Predictor(file), "exported"), (Predictor(model), "torch")):
+        folder = OutputFolder(tmp_path / name)
+        assert label_raster(predictor, tmp_path / "map.tif", folder, "map").problem is None
+    found, expected = (
+        np.array(Image.open(tmp_path / name / "map_label.tif")) for name in ("exported", "torch")
+    )
+    assert (found == expected).mean() > 0.98
+
+
+def test_a_service_of_an_exported_file_has_no_layers_and_labels(
+    file: Path, model: Segmenter, image: np.ndarray
+) -> None:
+    predictor = Predictor(file, precision="float32")
+    described = describe(predictor, "model")
+    assert described["layers"] == []
+    assert described["classes"] == list(model.spec.classes.names)
+    with pytest.raises(UserError, match="exported file gives no attention") as refused:
+        attention(predictor, image, 0, (0.5, 0.5), None)
+    assert str(file) not in str(refused.value)  # the answer goes to clients
+
+
+def test_explain_refuses_an_exported_file(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert run("explain", "examples/road.jpg", "--model", str(file), "--out", out) == 2
+    assert "gives no attention" in capsys.readouterr().err
+
+
+def test_a_file_where_the_folder_for_triton_would_be_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new").write_text("mine")
+    command = ("export", "street-tiny", str(tmp_path / "new"), "--format", "triton", "--overwrite")
+    assert run(*command) == 2
+    error = capsys.readouterr().err
+    assert "is not a folder" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "new").read_text() == "mine"
 
 
 def test_openvino_files_label_as_the_model_does(

@@ -68,6 +68,13 @@ REFUSED = {
         400,
         "bad-http",
     ),
+    "a length, and chunks": (
+        SEGMENT
+        + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        + b"GET /v2 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        400,
+        "bad-http",
+    ),
     "a chunk without a length": (
         SEGMENT + b"transfer-encoding: chunked\r\n\r\nZZZ\r\n",
         400,

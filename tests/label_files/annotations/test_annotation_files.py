@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from segmenter.classes import Classes
+from segmenter.data.annotations.convert_export import convert_annotations
 from segmenter.label_files.annotations.annotation_files import SET_FORMATS, labelme_json
 from tests.helpers.models import make_classes
 from tests.helpers.skips import NOT_HERE
@@ -175,9 +176,10 @@ def test_the_tools_own_readers_give_the_labels(images: list[LabelledImage], tmp_
         assert (drawn == labels)[is_labelled].mean() >= 0.999
 
 
-def test_a_background_is_no_object(images: list[LabelledImage]) -> None:
+def test_a_background_is_no_object() -> None:
     classes = make_classes(1).model_copy(update={"background": (7,)})
-    image = LabelledImage("x.jpg", (images[0].labels == 1).astype(np.uint8))
+    image = LabelledImage("x.jpg", np.zeros((20, 30), np.uint8))
+    image.labels[2:7, :4] = 1
     coco = json.loads(whole_file("coco", [image], classes))
     assert coco["categories"] == [{"id": 2, "name": "class-0"}]
     assert [each["area"] for each in coco["annotations"]] == [int(image.labels.sum())]
@@ -189,6 +191,21 @@ def test_a_background_is_no_object(images: list[LabelledImage]) -> None:
     )
     (task,) = json.loads(whole_file("label-studio", [image], classes))
     assert len(task["predictions"][0]["result"]) == 1
+
+
+def test_labelme_has_the_background_where_a_shape_would_cover_it(
+    images: list[LabelledImage], tmp_path: Path
+) -> None:
+    classes = make_classes(1).model_copy(update={"background": (7,)})
+    labels = (images[0].labels == 1).astype(np.uint8)
+    labels[20:60, 20:60] = 1
+    labels[30:50, 30:50] = 0
+    labels[38:42, 38:42] = 1
+    Image.new("RGB", labels.shape[::-1]).save(tmp_path / "x.png")
+    (tmp_path / "x.json").write_bytes(labelme_json("x.png", labels, classes))
+    out = tmp_path.parent / "out"
+    convert_annotations("labelme", tmp_path, out, unlabelled="background")
+    np.testing.assert_array_equal(np.array(Image.open(out / "masks/x.png")), labels)
 
 
 def test_a_file_of_no_image_is_whole() -> None:

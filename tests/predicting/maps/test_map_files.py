@@ -163,6 +163,14 @@ def test_cloud_optimised_rasters_hold_the_same_values(predictor: Predictor, tmp_
         assert file.colormap(1)[1][:3] == tuple(predictor.classes.colors[1])
 
 
+def test_the_fourth_class_is_not_taken_for_transparency(tmp_path: Path) -> None:
+    predictor = Predictor(decided(Segmenter(make_spec(4, depth=1))), protocol=SLIDE)
+    saved = label(predictor, write_map(tmp_path / "a.tif"), tmp_path, save=("probabilities",))
+    with rasterio.open(saved / "map_probabilities.tif") as file:
+        assert file.count == 4
+        assert rasterio.enums.ColorInterp.alpha not in file.colorinterp
+
+
 def test_areas_in_degrees_are_square_metres(predictor: Predictor, tmp_path: Path) -> None:
     degree = 1e-5
     transform = rasterio.Affine(degree, 0, 15, 0, -degree, 48)

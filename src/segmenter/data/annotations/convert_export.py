@@ -210,13 +210,15 @@ def _place(export: AnnotationSet, source: Source) -> list[_Item]:
         raise UserError(f"{source.given} contains no image; export it again with its annotations")
     items = [_find(exported, source) for exported in export.images]
     first: dict[str, _Item] = {}
+    of_image: dict[Path, _Item] = {}
     for item in _with_splits(items):
-        other = first.setdefault(item.stem, item)
-        if other is not item and other.image == item.image:
+        other = of_image.setdefault(item.image, item)
+        if other is not item:
             raise UserError(
                 f"{item.exported.where} and {other.exported.where} both annotate "
                 f"{item.image}; give one of the files"
             )
+        other = first.setdefault(item.stem, item)
         if other is not item:
             raise UserError(
                 f"{item.exported.where} and {other.exported.where} would share the mask "
@@ -234,7 +236,7 @@ def _find(exported: ExportedImage, source: Source) -> _Item:
     with naming(exported.where):
         image = exported.path or finder.find(exported.name, exported.near, exported.split)
     header = read_header(image)
-    if exported.size is not None and exported.size != header.size:
+    if exported.size is not None and all(exported.size) and exported.size != header.size:
         hint = "it was resized, or the annotations belong to another"
         if header.swaps_sides and exported.size == header.size[::-1]:
             hint = "it is turned upright as its EXIF data say, and the annotations are not"

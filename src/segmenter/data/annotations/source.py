@@ -332,6 +332,14 @@ def _grouped(paths: list[Path], key: Callable[[Path], str]) -> dict[str, list[Pa
     return found
 
 
+def files_like(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in a folder that fit a pattern, sorted; hidden ones are skipped.
+
+    macOS leaves a hidden `._NAME` beside each file on disks of other systems, and in archives.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
     """Yield the files in a folder and those in it; hidden ones are skipped."""
     try:

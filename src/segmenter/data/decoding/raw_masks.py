@@ -8,7 +8,13 @@ from numpy import ndarray
 from PIL import ImageFile
 
 from segmenter.classes import NO_DATA
-from segmenter.data.decoding.depth import color_values, deep_samples, is_deep, raw_mode
+from segmenter.data.decoding.depth import (
+    color_values,
+    deep_samples,
+    is_deep,
+    is_white_zero,
+    raw_mode,
+)
 from segmenter.data.decoding.npy_masks import read_values
 from segmenter.errors import UserError
 
@@ -39,7 +45,10 @@ def values_of(
     if is_deep_color:
         return color_values(deep_samples(image, data, name), name)
     if image.mode in {"L", "1"}:
-        return np.array(image, dtype=np.uint8) // step
+        values = np.array(image, dtype=np.uint8)
+        if image.mode == "L" and is_white_zero(image):  # Pillow inverts them, as a picture
+            values = 255 - values
+        return values // step
     if image.mode in {"P", "PA", "LA"}:
         return np.array(image.getchannel(0))
     if image.mode.startswith("I;16"):

@@ -1,6 +1,7 @@
 """One description of all images of a data set that are not read as RGB of 8 bits."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,8 @@ def value_quantiles(pixels: Shaped[ndarray, "height width channels"]) -> Quantil
     if not len(flat):
         return np.empty((0, pixels.shape[2]), np.float32)
     step = max(len(flat) // _SAMPLED_PIXELS, 1)
+    while math.gcd(step, pixels.shape[1]) > 1:  # else a few columns would stand for all
+        step += 1
     shares = (np.arange(_NUM_QUANTILES) + 0.5) / _NUM_QUANTILES
     return np.quantile(flat[::step].astype(np.float32), shares, axis=0).astype(np.float32)
 

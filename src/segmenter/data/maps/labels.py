@@ -82,7 +82,7 @@ class VectorLabels:
         is_area = shapely.get_dimensions(shapes) == 2
         _check_shapes(path, geometry, is_area, shapely.area(shapes))
         texts = [_text(path, number, chosen, value) for number, value in enumerate(values, start=1)]
-        self.names = list(classes.names) if classes else _sorted_names(texts)
+        self.names = list(classes.names) if classes else sorted_names(texts)
         indices = {name: index for index, name in enumerate(self.names)}
         for number, text in enumerate(texts, start=1):
             if text not in indices:
@@ -281,7 +281,8 @@ def _text(path: Path, number: int, field: str, value: object) -> str:
     return text
 
 
-def _sorted_names(texts: list[str]) -> list[str]:
+def sorted_names(texts: Iterable[str]) -> list[str]:
+    """Return each name once: by the alphabet, or if all are whole numbers, by these."""
     names = sorted(set(texts))
     if all(name.lstrip("-").isdigit() for name in names):
         names.sort(key=int)
@@ -326,10 +327,16 @@ def _check_crs(file: Any) -> None:
 def _check_overlap(image: Any, mask: Any) -> None:
     warp = import_optional("a GeoTIFF", "rasterio.warp", extra="geo")
     with _projecting(mask.name, image.name):
-        left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *mask.bounds)
-    bounds = image.bounds
-    if left >= bounds.right or right <= bounds.left or bottom >= bounds.top or top <= bounds.bottom:
+        left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *_bounds(mask))
+    west, south, east, north = _bounds(image)
+    if left >= east or right <= west or bottom >= north or top <= south:
         raise UserError(f"{mask.name} and {image.name} do not overlap")
+
+
+def _bounds(file: Any) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a raster, whichever row of it comes first."""
+    left, bottom, right, top = file.bounds
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
 
 
 def _to_pixels(points: ndarray, crs: Any, image: Any) -> ndarray:

@@ -1,6 +1,7 @@
 """`segmenter prepare maps SOURCE OUT`: make a data set of GeoTIFFs and their labels."""
 
 import contextlib
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from segmenter.data.maps.labels import (
     MapLabels,
     is_vector_file,
     open_labels,
+    sorted_names,
 )
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import (
@@ -219,7 +221,7 @@ def _class_table(
     if classes is not None:
         export.classes = {each.name: each.color for each in classes.by_index}
     else:
-        names = sorted({name for each in labels for name in each.names})
+        names = sorted_names(name for each in labels for name in each.names)
         export.classes = dict.fromkeys(names if len(labels) > 1 else labels[0].names)
     return build_classes(export, unlabelled, str(source))
 
@@ -282,6 +284,20 @@ def _evenly(found: list[_Found], most: int | None) -> list[_Found]:
     return [each for each in found if each in chosen]
 
 
+def _distinct_names(stems: Sequence[str]) -> list[str]:
+    """Return a name for each map: its stem, with a number behind it where another has it."""
+    counts = Counter(stems)
+    names, taken = [], {stem for stem in stems if counts[stem] == 1}
+    for number, stem in enumerate(stems):
+        name = stem
+        if counts[stem] > 1:
+            forms = (f"{stem}-{each}" for each in itertools.count(number))
+            name = next(form for form in forms if form not in taken)
+            taken.add(name)
+        names.append(name)
+    return names
+
+
 class _Writer:
     """Writes windows as GeoTIFFs and masks."""
 
@@ -298,12 +314,10 @@ class _Writer:
 
     def write(self, windows: Sequence[tuple[_Found, str]]) -> list[str]:
         """Write windows and return remarks."""
-        stems = Counter(each.image.stem for each in self.maps)
+        names = _distinct_names([each.image.stem for each in self.maps])
         seen: dict[str, set[int]] = {"train": set(), "val": set()}
         with progress_bar("cutting", len(windows), *_COLUMNS) as advance:
             for number, each in enumerate(self.maps):
-                stem = each.image.stem
-                name = stem if stems[stem] == 1 else f"{stem}-{number}"
                 chosen = [(found.window, split) for found, split in windows if found.map == number]
                 with _opened(each.image) as image, self.labels[each.labels].on(image) as read:
                     indices = self._indices(self.labels[each.labels])
@@ -314,7 +328,7 @@ class _Writer:
                         missing = values.is_missing(_rasterio_window(window))
                         labels[missing] = self.table.classes.ignore_index
                         seen[split] |= set(np.unique(labels).tolist())
-                        path = f"{split}/{name}_{window.top}_{window.left}"
+                        path = f"{split}/{names[number]}_{window.top}_{window.left}"
                         self._save(path, pixels, labels, image, window)
                         advance()
         return self._remarks(seen)
@@ -360,6 +374,7 @@ class _Writer:
                     crs=image.crs,
                     transform=place,
                     compress="deflate",
+                    alpha="no",  # else a fourth band of bytes would be transparency
                 ) as target:
                     target.write(pixels)
             except rasterio.errors.RasterioError as error:

@@ -62,7 +62,9 @@ def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}")
     return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
     )
 
 

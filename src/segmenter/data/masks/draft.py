@@ -93,7 +93,7 @@ def draft_classes(items: Sequence[Item], limit: int = 200) -> str:
     masks = [item.mask for item in items if item.mask is not None]
     if not masks:
         raise UserError("no masks to draft classes from")
-    masks = masks[:: max(len(masks) // limit, 1)][:limit]
+    masks = masks[:: -(-len(masks) // limit)]
     grey, colors = _Values(), _Values()
     for path in masks:
         _read(path, grey, colors)

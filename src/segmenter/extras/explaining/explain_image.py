@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from segmenter.checkpoints.license import terms_note
+from segmenter.checkpoints.open import is_exported
 from segmenter.data.decoding.decode import decode_image
 from segmenter.drawing import recolored
 from segmenter.errors import UserError
@@ -37,6 +38,10 @@ def run_explanation(
     folder.check([PAGE_NAME])
     if output.overwrite and image.suffix == ".png" and image.resolve().parent == out.resolve():
         raise UserError(f"{image} lies in the output folder, and could be lost; give another --out")
+    if is_exported(Path(model)):
+        raise UserError(
+            f"{model} is exported, and gives no attention; give the model that it came from"
+        )
     predictor = Predictor(open_runtime(model, Compute(device=device.device, runtime="torch")))
     print(predictor.runtime.describe_device())
     if note := terms_note(model, predictor.spec.license):

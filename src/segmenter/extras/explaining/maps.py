@@ -12,6 +12,7 @@ from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.resizing import resize_image, resized_size
+from segmenter.model import Segmenter
 from segmenter.model.attention_maps import attention_maps
 from segmenter.text import visible
 
@@ -19,9 +20,10 @@ _MAX_PATCHES = 2048  # the weights of all heads between 2048 patches take 100 MB
 
 
 def describe(predictor: Predictor, name: str) -> dict[str, Any]:
-    """Return what the page shows of the model: licence, classes, colours and layers."""
-    model = predictor.model
-    depths = {"encoder": len(model.encoder.blocks), "decoder": model.decoder.num_attention_blocks}
+    """Return what the page shows of the model: licence, classes, colours and layers.
+
+    An exported file gives no attention, so it has no layers.
+    """
     classes = predictor.classes
     return {
         "name": name,
@@ -31,12 +33,18 @@ def describe(predictor: Predictor, name: str) -> dict[str, Any]:
         "classes": list(classes.names),
         "colors": classes.colors.tolist(),
         "distinct_colors": recolored(classes, "distinct").colors.tolist(),
-        "layers": [
-            {"name": f"{part} {index + 1}", "part": part}
-            for part, depth in depths.items()
-            for index in range(depth)
-        ],
+        "layers": _layers(predictor.model) if predictor.runtime.has_model else [],
     }
+
+
+def _layers(model: Segmenter) -> list[dict[str, str]]:
+    """Return the blocks that give attention, in the order in which `attention` counts them."""
+    depths = {"encoder": len(model.encoder.blocks), "decoder": model.decoder.num_attention_blocks}
+    return [
+        {"name": f"{part} {index + 1}", "part": part}
+        for part, depth in depths.items()
+        for index in range(depth)
+    ]
 
 
 def confidence(
@@ -70,8 +78,10 @@ def attention(
         multiples of the image's; and the patch that was meant.
 
     Raises:
-        UserError: If the layer, place or class does not exist.
+        UserError: If the layer, place or class does not exist, or the model is an exported file.
     """
+    if not predictor.runtime.has_model:
+        raise UserError("an exported file gives no attention; use the model that it came from")
     model = predictor.model
     depth = len(model.encoder.blocks)
     pixels = seen_as_a_whole(predictor, image)

@@ -110,6 +110,9 @@ def _check_free(
     if not out.absolute().parent.is_dir():
         raise UserError(f"{out} cannot be written: its folder is missing")
     targets = format.targets(out)
+    for folder in {path.parent for path in targets}:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; give another name")
     if row.is_whole_folder:
         check_new_folder(out, [path.name for path in targets], overwrite=overwrite)
         targets = ()

@@ -7,9 +7,11 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segmenter.extras.serving.gate import check_origin
 from segmenter.extras.serving.refusals import RequestError
@@ -26,9 +28,29 @@ def make_application(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={HTTPException: partial(_http_problem, settings=settings)},
+        middleware=[Middleware(_OneLength)],
     )
     application.router.redirect_slashes = False  # a redirect would pass no check
     return application
+
+
+class _OneLength:
+    """Refuse a request that states its length in two ways, and close its connection.
+
+    A proxy may believe the other one, and take the end of the body for the next request (RFC 9112,
+    section 6.3).
+    """
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope.get("headers", ())}
+        answer = self._application
+        if {b"content-length", b"transfer-encoding"} <= names:
+            detail = "the request has a Content-Length and a Transfer-Encoding; send one of them"
+            answer = RequestError(400, "bad-http", detail, {"connection": "close"}).response()
+        await answer(scope, receive, send)
 
 
 def _http_problem(request: Request, error: Any, settings: ServiceSettings) -> Response:

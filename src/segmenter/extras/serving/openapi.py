@@ -13,6 +13,7 @@ _REFUSALS = {
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The content type is not one that is taken.",
+    "421": "The request names another host than this machine.",
     "422": "The body holds nothing that can be labelled.",
     "429": "Too many requests are being worked on; see Retry-After.",
     "503": "The service is about to stop.",
@@ -42,6 +43,10 @@ def openapi(model: str, version: str) -> dict[str, Any]:
             "/v2/health/live": _get("Report whether the server runs.", {"type": "object"}),
             "/v2/health/ready": _get(
                 "Report whether the server accepts requests.", {"type": "object"}, ready=True
+            ),
+            "/model.json": _get(
+                "Return name, licence, classes, colours and layers of the model.",
+                {"type": "object"},
             ),
             "/metrics": _get("Counters for Prometheus.", {"type": "string"}, kind="text/plain"),
         },
@@ -134,7 +139,7 @@ def _infer() -> dict[str, Any]:
                 "minItems": 4,
                 "maxItems": 4,
             },
-            "datatype": {"const": "UINT8"},
+            "datatype": {"enum": ["UINT8", "UINT16", "FP32"]},
             "data": {"type": "array"},
         },
     }
@@ -159,7 +164,9 @@ def _infer() -> dict[str, Any]:
                     "application/octet-stream": {"schema": _BINARY},
                 },
             },
-            **_refusals("400", "401", "403", "408", "413", "415", "422", "429", "503", "504"),
+            **_refusals(
+                "400", "401", "403", "408", "413", "415", "421", "422", "429", "503", "504"
+            ),
         },
     }
 
@@ -169,7 +176,7 @@ def _get(
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": summary, "content": {kind: {"schema": schema}}},
-        **_refusals("401", "403"),
+        **_refusals("401", "403", "421"),
     }
     if ready:
         content = {kind: {"schema": schema}}

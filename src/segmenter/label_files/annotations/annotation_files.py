@@ -94,11 +94,18 @@ def labelme_json(name: str, labels: UInt[ndarray, "height width"], classes: Clas
     """Return one image in labelme's JSON: polygons through the centres of the outermost pixels.
 
     labelme knows no holes and draws one shape over the other, so what contains others comes first.
+    A background has shapes only where others would cover it.
     """
     height, width = labels.shape
     shapes: list[tuple[int, dict[str, Any]]] = []
-    for index in classes.present(labels):
+    is_covered = np.zeros(labels.shape, dtype=bool)
+    background = classes.background_index
+    for index in [*classes.present(labels), *([] if background is None else [background])]:
         for filled, (left, top) in _filled_regions(labels == index):
+            box = is_covered[top : top + filled.shape[0], left : left + filled.shape[1]]
+            if index == background and not box[0, filled[0].argmax()]:
+                continue
+            box |= filled
             lines, _ = cv2.findContours(
                 filled.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
             )

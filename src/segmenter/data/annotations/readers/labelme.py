@@ -102,6 +102,8 @@ def _polygon(shape: _Shape, _: Size) -> Region:
 
 
 def _rectangle(shape: _Shape, _: Size) -> Region:
+    if len(shape.points) == 4:  # as X-AnyLabeling writes it
+        return DrawnPolygon(as_ring(_flat(shape)))
     return DrawnPolygon(as_ring(rectangle(*_flat(shape, 2))))
 
 

@@ -23,6 +23,7 @@ from segmenter.data.annotations.regions import (
 from segmenter.data.annotations.source import (
     Side,
     Source,
+    files_like,
     naming,
     read_json,
     split_of,
@@ -89,7 +90,7 @@ def read(source: Source) -> AnnotationSet:
         export.classes[each.title] = read_hex(each.color)
     kinds: Counter[str] = Counter()
     # NAME.jpg.json in `ann` belongs to NAME.jpg in `img`.
-    for path in sorted(meta.parent.rglob("ann/*.json")):
+    for path in files_like(meta.parent, "**/ann/*.json"):
         dataset = path.parent.parent
         content = read_json(path, _Annotation)
         kinds.update(each.geometryType for each in content.objects)

@@ -20,6 +20,7 @@ from segmenter.data.annotations.regions import Shape, cut_out
 from segmenter.data.annotations.source import (
     ImageFinder,
     Source,
+    files_like,
     naming,
     plain_parts,
     read_text,
@@ -129,7 +130,9 @@ def _color_of(index: int) -> Color:
 def _names(root: Path) -> list[tuple[str, str | None, str]]:
     """Return name, split and place of each image: those of the lists, or of all masks."""
     listed: dict[str, tuple[str | None, str]] = {}
-    lists = sorted((root / _LISTS).glob("*.txt"), key=lambda path: (path.stem == "trainval", path))
+    lists = sorted(
+        files_like(root / _LISTS, "*.txt"), key=lambda path: (path.stem == "trainval", path)
+    )
     for path in lists:
         split = None if path.stem == "default" else split_of(path.stem) or path.stem
         for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -138,7 +141,7 @@ def _names(root: Path) -> list[tuple[str, str | None, str]]:
             if name:
                 listed.setdefault(name, (split, f"{path}, line {number}"))
     if not listed:
-        masks = sorted((root / _MASKS).rglob("*.png"))
+        masks = files_like(root / _MASKS, "**/*.png")
         inside = [path.relative_to(root / _MASKS).with_suffix("").as_posix() for path in masks]
         listed = {name: (None, str(path)) for name, path in zip(inside, masks, strict=True)}
     return [(name, split, where) for name, (split, where) in listed.items()]

@@ -11,6 +11,7 @@ from segmenter.data.annotations.regions import Polygon, Shape, as_ring
 from segmenter.data.annotations.source import (
     Source,
     ends_of,
+    files_like,
     naming,
     read_text,
     split_of,
@@ -43,14 +44,13 @@ def read(source: Source) -> AnnotationSet:
     _check_label_files(label_files, root)
     for image, labels in label_files.items():
         inside = image.relative_to(source.finder.root)
-        lines = read_text(labels).splitlines() if labels else []
         export.images.append(
             ExportedImage(
                 name=inside.as_posix(),
                 where=str(labels or image),
                 near=image.parent,
-                is_labelled=any(line.strip() for line in lines),
-                read_shapes=partial(_shapes, lines, names, labels or image),
+                is_labelled=labels is not None and bool(read_text(labels).strip()),
+                read_shapes=partial(_shapes, labels, names),
                 split=_split(inside, folders) or split_of_path(image.parent / "_", root),
                 path=image,
             )
@@ -65,7 +65,7 @@ def read(source: Source) -> AnnotationSet:
 
 def _names(source: Source) -> tuple[dict[int, str], dict[str, Any]]:
     """Return the names of the classes by number, and what data.yaml says besides."""
-    candidates = [source.given] if source.given.is_file() else sorted(source.root.glob("*.y*ml"))
+    candidates = [source.given] if source.given.is_file() else files_like(source.root, "*.y*ml")
     for path in candidates:
         content = read_yaml(path)
         if isinstance(content, dict) and content.get("names"):
@@ -143,8 +143,9 @@ def _check_label_files(used: dict[Path, Path | None], root: Path) -> None:
         )
 
 
-def _shapes(lines: list[str], names: dict[int, str], path: Path, size: Size) -> list[Shape]:
+def _shapes(path: Path | None, names: dict[int, str], size: Size) -> list[Shape]:
     shapes = []
+    lines = read_text(path).splitlines() if path else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -375,7 +375,7 @@ async function begin() {
   $("license").hidden = !model.license;
   $("layer").replaceChildren(...model.layers.map((layer, index) => new Option(layer.name, index)));
   $("layer").value = model.layers.findLastIndex((layer) => layer.part === "encoder");
-  const canAttend = Boolean(engine.attention);
+  const canAttend = Boolean(engine.attention) && model.layers.length > 0;
   document.querySelector("input[value=attention]").closest("label").hidden = !canAttend;
   if (engine.prepare) await prepare();
 }

@@ -278,7 +278,7 @@ def test_too_many_unreadable_images_stop_the_run(data_set: Path) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
-    data_set: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, *, resume: bool
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

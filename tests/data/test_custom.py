@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from segmenter import UserError
+from segmenter.api import run_training
 from segmenter.api.run_recipe import read_run_recipe
 from segmenter.data.custom import CustomOperation, find_function, source_digest
 from segmenter.data.folder import open_folder
 from segmenter.data.loading import SampleStream, make_loader
 from segmenter.data.sample import Sample
 from segmenter.data.transforms import CropTransform
+from segmenter.options import Hardware, RunFolder
 from segmenter.recipe import AugmentRecipe, read_recipe
 
 CROP = Sample(np.full((8, 8, 3), 9, np.uint8), np.zeros((8, 8), np.uint8))
@@ -132,3 +134,18 @@ def test_a_recipe_file_does_not_start_code_that_the_user_did_not_name(tmp_path: 
 def test_an_import_path_has_a_module_and_a_function(name: str) -> None:
     with pytest.raises(UserError, match=r"augment\.custom"):
         read_recipe("finetune", {"augment": {"custom": name}})
+
+
+def test_each_process_of_a_run_may_use_the_code_that_the_user_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(command: list[str], _count: int) -> int:
+        name = command[command.index("--augment.custom") + 1]
+        assert read_run_recipe(command[4], _SHORT, {"augment": {"custom": name}}) == recipe
+        return 0
+
+    custom = {"augment": {"custom": "own_changes:noise"}}
+    recipe = read_recipe("finetune", custom | {"data": {"root": "."}})
+    monkeypatch.setattr(run_training, "launch", launch)
+    hardware = Hardware(device="cpu", devices=2)
+    assert run_training.run_training(recipe, RunFolder(out=tmp_path), hardware).status == 0

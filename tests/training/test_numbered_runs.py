@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
+from segmenter.api.run_recipe import read_run_recipe
+from segmenter.options import RunFolder
+from segmenter.recipe import read_recipe
 from segmenter.training.numbered_runs import claim_folder, newest_run, next_folder
 
 RUNS = Path("runs")
@@ -67,3 +70,11 @@ def test_a_file_in_the_place_of_all_runs_is_one_line() -> None:
     RUNS.write_text("no folder")
     with pytest.raises(UserError, match=r"runs/tiny cannot be created: .*; give --out"):
         claim_folder("tiny")
+
+
+def test_a_run_of_another_name_than_its_recipes_resumes_with_the_recipe_in_its_folder() -> None:
+    recipe = read_recipe("street-linear", {"name": "second", "data": {"root": "."}, "seed": 7})
+    (RUNS / "second").mkdir(parents=True)
+    (RUNS / "second/recipe.yaml").write_text(recipe.to_yaml())
+    short, resume = {"data.root": None}, RunFolder(resume=True)
+    assert read_run_recipe("street-linear", short, {"name": "second"}, resume) == recipe

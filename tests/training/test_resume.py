@@ -60,6 +60,13 @@ def test_images_that_come_or_go_are_named(finished: Path) -> None:
     resume(finished, allow=True)
 
 
+def test_a_class_that_no_longer_has_a_weight_is_a_change(data_set: Path) -> None:
+    weights = {"class-0": 2.0, "class-1": 3.0}
+    run_training(short(data_set, loss={"class_weights": weights}), data_set / "run", "cpu")
+    with pytest.raises(UserError, match=r"class_weights\.class-1: 3\.0 -> None"):
+        resume(data_set, loss={"class_weights": {"class-0": 2.0}})
+
+
 def test_no_flag_allows_other_classes_or_weights_that_do_not_fit(finished: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be resumed: weight .* -> None"):
         resume(finished, allow=True, model={"encoder_depth": 1})

@@ -63,10 +63,11 @@ def _own_recipe(recipe: str, changes: Mapping[str, Any], run: RunFolder) -> Path
     if recipe not in packaged_recipes():
         return None
     packaged = read_recipe(recipe).name
-    folder = run.out or newest_run(str(changes.get("name", packaged)))[0]
+    name = str(changes.get("name", packaged))
+    folder = run.out or newest_run(name)[0]
     check_run_folder(folder, resume=True)
     path = folder / "recipe.yaml"
-    if recipe != DEFAULT_RECIPE and read_recipe(str(path)).name != packaged:
+    if recipe != DEFAULT_RECIPE and read_recipe(str(path)).name not in (packaged, name):
         return None
     return max(folder.glob("recipe-from-step-*.yaml"), default=path)
 

@@ -178,6 +178,8 @@ def _run_in_processes(
         **vars(execution),
     }
     given = [f"--{flag}" for flag, is_given in flags.items() if is_given]
+    if custom := recipe.augment.custom:  # which the user named, so each process may run it
+        given += ["--augment.custom", custom]
     with _claimed(recipe.name, run.out, resume=run.resume) as folder:
         arguments = [*given, "--device", device, "--out", str(folder)]
         return EndedRun(_launch(recipe, count, arguments), folder)

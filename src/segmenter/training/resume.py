@@ -136,8 +136,9 @@ def _decoder_kind(run: dict[str, Any]) -> str:
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     """Return each field that differs, as `name: before -> now`."""
     found = []
-    for key, value in now.items():
-        old, name = before.get(key), f"{prefix}{key}"
+    # Of the loss, a key may be gone: class weights are given by name.
+    for key in before | now if prefix.startswith("recipe.loss.") else now:
+        old, value, name = before.get(key), now.get(key), f"{prefix}{key}"
         if name == "photos":
             found += _file_differences(before["photos"], now["photos"])
         elif isinstance(value, dict) and isinstance(old, dict):

@@ -324,6 +324,17 @@ def test_hidden_files_of_macos_are_skipped(tmp_path: Path) -> None:
         assert [*masks] == ["a/a.png" if name == "supervisely" else "a.png"]
 
 
+def test_rings_without_an_area_beside_others_change_nothing_in_coco(tmp_path: Path) -> None:
+    rings = [[5, 5], [1, 1, 9, 1], [0, 0, 9, 0, 9, 9, 0, 9]]
+    content = {
+        "images": [{"id": 0, "file_name": "a.png", "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "segmentation": rings}],
+    }
+    _, masks = convert("coco", write(tmp_path / "x", {"c.json": json.dumps(content), "a.png": ""}))
+    assert masks["a.png"].sum() == 81
+
+
 def test_a_size_of_zero_in_coco_is_none(tmp_path: Path) -> None:
     content = {
         "images": [{"id": 0, "file_name": "a.png", "height": 0, "width": 0}],

@@ -1,6 +1,7 @@
 """TIFF files of any number of bands, written by GDAL, come back equal."""
 
 import contextlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tests.helpers.band_images import gdal_reads, make_values, spec_of, tiff_byt
 
 pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 
+TAGS = ((262, 3, 1, 1), (274, 3, 1, 6))
+"""Photometric interpretation, and an orientation to write in its place."""
 TILES = {"tiled": True, "blockxsize": 16, "blockysize": 32}
 
 
@@ -63,6 +66,18 @@ def test_jpeg_inside_as_gdal_reads_it(bands: int, profile: dict[str, object]) ->
     expected = gdal_reads(data)
     found = decode_image(data, image=spec_of(values))
     assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+def test_the_header_of_a_turned_file_has_the_size_that_is_read(tmp_path: Path) -> None:
+    values = make_values(70, 53)
+    data = tiff_bytes(values)
+    kind_of_grey, orientation = (struct.pack("<HHIH", *tag) for tag in TAGS)
+    assert data.count(kind_of_grey) == 1
+    path = tmp_path / "turned.tif"
+    path.write_bytes(data.replace(kind_of_grey, orientation))
+    found = decode_image(path, image=spec_of(values))
+    np.testing.assert_array_equal(found, np.rot90(values, -1))
+    assert read_header(path).size == found.shape[:2] == (53, 70)
 
 
 def test_bands_are_chosen_by_number_and_order() -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from segmenter.data.folder import open_folder
 from segmenter.data.maps.prepare_maps import convert_maps
+from segmenter.data.maps.windows import MapWindow, choose_val_blocks
 from segmenter.data.masks.inspection import gather_sizes, inspect_header, inspect_mask
 from segmenter.errors import UserError
 from segmenter.options import MapWindows
@@ -352,6 +353,26 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 
 
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_one_area_with_nearly_all_windows_is_not_validated_on(number: int) -> None:
+    blocks = [(number, *divmod(place, 2)) for place in (0,) * 16 + (1,) * 4 + (2,) * 4 + (3,)]
+    windows = [MapWindow(0, 0, 1, 1, frozenset({block})) for block in blocks]
+    chosen = choose_val_blocks(windows, 0.2)
+    assert 0.1 < np.mean([block in chosen for block in blocks]) < 0.3
+
+
+def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Path) -> None:
+    upward = TRANSFORM @ rasterio.Affine.scale(1, -1)
+    image = write(tmp_path / "a.tif", make_bands(), transform=upward)
+    mask = write(tmp_path / "m.tif", make_labels()[None], transform=upward)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    assert convert_maps(image, tmp_path / "out", options).splits.total() == (SIDE // TILE) ** 2
+    for sample, bounds, _ in all_tiles(tmp_path / "out"):
+        column, row = (round(each) for each in ~upward @ (bounds.left, bounds.top))
+        expected = make_labels()[row : row + TILE, column : column + TILE]
+        np.testing.assert_array_equal(sample.labels, expected)
 
 
 def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:

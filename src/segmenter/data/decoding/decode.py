@@ -432,7 +432,7 @@ def _bands_header(file: BufferedReader, name: str, limits: Limits) -> Header:
     return Header(
         "TIFF",
         (size[1], size[0]),
-        1,
+        int(layout.tags.get(_ORIENTATION, 1)),
         num_pages=pages,
         image_type=layout.type,
         is_rgb=False,

@@ -327,10 +327,16 @@ def _check_crs(file: Any) -> None:
 def _check_overlap(image: Any, mask: Any) -> None:
     warp = import_optional("a GeoTIFF", "rasterio.warp", extra="geo")
     with _projecting(mask.name, image.name):
-        left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *mask.bounds)
-    bounds = image.bounds
-    if left >= bounds.right or right <= bounds.left or bottom >= bounds.top or top <= bounds.bottom:
+        left, bottom, right, top = warp.transform_bounds(mask.crs, image.crs, *_bounds(mask))
+    west, south, east, north = _bounds(image)
+    if left >= east or right <= west or bottom >= north or top <= south:
         raise UserError(f"{mask.name} and {image.name} do not overlap")
+
+
+def _bounds(file: Any) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a raster, whichever row of it comes first."""
+    left, bottom, right, top = file.bounds
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
 
 
 def _to_pixels(points: ndarray, crs: Any, image: Any) -> ndarray:

@@ -107,15 +107,18 @@ def block_of(window: MapWindow) -> Block:
 def choose_val_blocks(windows: Iterable[MapWindow], share: float) -> set[Block]:
     """Choose areas, by a hash of their place, that hold about a share of all windows.
 
-    Of two areas or more, each split gets at least one.
+    Of two areas or more, each split gets at least one. An area that would hold far more than what
+    is missing is passed over: of few areas, one may hold nearly all windows.
     """
     counts = Counter(map(block_of, windows))
     wanted, chosen, held = share * sum(counts.values()), set(), 0
-    for block in sorted(counts, key=_hash)[: len(counts) - 1]:
-        if chosen and held + counts[block] / 2 > wanted:
-            break
-        chosen.add(block)
-        held += counts[block]
+    blocks = sorted(counts, key=_hash)
+    for block in blocks:
+        if held + counts[block] / 2 <= wanted and len(chosen) < len(blocks) - 1:
+            chosen.add(block)
+            held += counts[block]
+    if not chosen and len(blocks) > 1:
+        chosen.add(min(blocks, key=counts.__getitem__))
     return chosen
 
 

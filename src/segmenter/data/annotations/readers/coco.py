@@ -162,4 +162,7 @@ def region_of(segmentation: list[list[float]] | Rle | None) -> Region:
     """
     if isinstance(segmentation, Rle):
         return Runs(segmentation.counts, segmentation.size)
-    return Polygon(tuple(map(as_ring, segmentation or ())))
+    rings = segmentation or []
+    # Beside a ring with an area, one of a point or a line changes nothing.
+    rings = [ring for ring in rings if len(ring) not in {0, 2, 4}] or rings
+    return Polygon(tuple(map(as_ring, rings)))

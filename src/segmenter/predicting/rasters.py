@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped, UInt
@@ -33,6 +34,7 @@ from segmenter.predicting.maps.place import Place, place_of
 from segmenter.predicting.maps.polygons import region_polygons
 from segmenter.predicting.maps.regions import ReadRows, find_regions
 from segmenter.predicting.maps.vector_files import VECTOR_FILES, Features
+from segmenter.runtimes.graph_fit import last_line
 
 _MOST_IMAGE_BANDS = 4
 _BLOCK = 512
@@ -153,6 +155,8 @@ def _write_rasters(
                 file.add(values)
         for file in files.values():
             file.finish()
+    for each, path in paths.items():
+        _check_written(path, files[each].checksums)
     return counts
 
 
@@ -207,6 +211,40 @@ def _reading(path: Path) -> Iterator[ReadRows]:
         )
 
 
+def _check_written(path: Path, checksums: list[int]) -> None:
+    """Read a raster back: where the disk is full, GDAL may close a file that lacks its end.
+
+    Args:
+        path: The raster.
+        checksums: Of each band; see `_RowWriter.checksums`.
+
+    Raises:
+        UserError: If it holds something else than was written.
+    """
+    rasterio = import_rasterio()
+    try:
+        found = _checksums(path)
+    except rasterio.errors.RasterioError:
+        found = None
+    if found != checksums:
+        raise UserError("the map cannot be written whole: the disk may be full")
+
+
+def _checksums(path: Path) -> list[int]:
+    """Return the CRC-32 of each band of a raster, from its first row to its last."""
+    rasterio = import_rasterio()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        file = rasterio.open(path)
+    with file:
+        found = [0] * file.count
+        step = file.block_shapes[0][0]
+        for top in range(0, file.height, step):
+            window = rasterio.windows.Window(0, top, file.width, min(step, file.height - top))
+            found = list(map(crc32, file.read(window=window), found))
+    return found
+
+
 def _publish(
     rasters: Mapping[Quantity, Path],
     scratch: Path,
@@ -229,7 +267,6 @@ def _publish(
 
 def _cloud_optimised(path: Path, into: Path) -> Path:
     """Copy a raster to a cloud-optimised GeoTIFF, with overviews."""
-    rasterio = import_rasterio()
     is_labels = path.stem == "labels"
     options = {
         "compress": "deflate",
@@ -241,8 +278,9 @@ def _cloud_optimised(path: Path, into: Path) -> Path:
         import_optional("a GeoTIFF", "rasterio.shutil", extra="geo").copy(
             path, into, driver="COG", **options
         )
-    except rasterio.errors.RasterioError as error:
-        raise UserError(f"the map cannot be written: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # GDAL's own errors and rasterio's have no class in common
+        raise UserError(f"the map cannot be written: {last_line(error)}") from None
+    _check_written(into, _checksums(path))
     return into
 
 
@@ -321,6 +359,8 @@ class _RowWriter:
 
     def __init__(self, file: Any, block_rows: int) -> None:
         self.file, self.block_rows = file, block_rows
+        self.checksums = [0] * file.count
+        """CRC-32 of each band, as far as it is written."""
         self._top = 0
         self._waiting: list[ndarray] = []
 
@@ -339,7 +379,9 @@ class _RowWriter:
         if num_rows:
             window = import_rasterio().windows.Window(0, self._top, self.file.width, num_rows)
             whole = np.concatenate(self._waiting, axis=1)
-            self.file.write(whole[:, :num_rows], window=window)
+            done = np.ascontiguousarray(whole[:, :num_rows])
+            self.file.write(done, window=window)
+            self.checksums = list(map(crc32, done, self.checksums))
             self._top, self._waiting = self._top + num_rows, [whole[:, num_rows:]]
 
 

@@ -163,6 +163,25 @@ def test_cloud_optimised_rasters_hold_the_same_values(predictor: Predictor, tmp_
         assert file.colormap(1)[1][:3] == tuple(predictor.classes.colors[1])
 
 
+@pytest.mark.parametrize("cog", [False, True])
+@pytest.mark.parametrize("missing", [1, 400, 3000])
+def test_a_map_that_the_disk_cannot_hold_is_not_written(
+    predictor: Predictor, tmp_path: Path, missing: int, cog: bool
+) -> None:
+    resource = pytest.importorskip("resource", reason="this system limits no files")
+    path, outputs = write_map(tmp_path / "a.tif"), MapOutputs(("probabilities",), cog=cog)
+    whole = label_raster(predictor, path, OutputFolder(tmp_path / "whole"), "map", outputs)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        limit = whole.outputs[0].stat().st_size - missing
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most[1]))
+        result = label_raster(predictor, path, OutputFolder(tmp_path / "full"), "map", outputs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert "cannot be written" in (result.problem or "")
+    assert list((tmp_path / "full").iterdir()) == []
+
+
 def test_the_fourth_class_is_not_taken_for_transparency(tmp_path: Path) -> None:
     predictor = Predictor(decided(Segmenter(make_spec(4, depth=1))), protocol=SLIDE)
     saved = label(predictor, write_map(tmp_path / "a.tif"), tmp_path, save=("probabilities",))

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from segmenter import UserError
+from segmenter.api import run_training as run_training_module
 from segmenter.data.folder import read_sample
 from segmenter.recipe import Recipe
 from segmenter.training import checkpoint as checkpoint_module
@@ -21,6 +22,7 @@ from segmenter.training import loop
 from segmenter.training.checkpoint import Checkpoint, read_newest, write_checkpoint
 from segmenter.training.log import tracking
 from segmenter.training.losses import Loss
+from segmenter.training.run_folder import never_saved
 from segmenter.training.signals import Stopped, StopSignals
 from segmenter.training.step import train_step
 from tests.helpers.data_sets import write_data_set
@@ -272,3 +274,34 @@ def test_too_many_unreadable_images_stop_the_run(data_set: Path) -> None:
     recipe = make_recipe(data_set, data={"val": None, "max_unreadable": 0.25})
     with pytest.raises(UserError, match=r"2 images cannot be read, more than data\.max_unreadable"):
         run_training(recipe, data_set / "run", "cpu", resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch, *, resume: bool
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    recipe = make_recipe(data_set, data={"val": None}, schedule={"steps": 1}, save_every=1)
+    run = data_set / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(run_training_module, "write_trained_on", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(recipe, run, "cpu")
+    assert never_saved(run)
+    run_training(recipe, run, "cpu", resume=resume)
+    assert (run / "last.safetensors").is_file()
+    assert not never_saved(run)
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "last.safetensors", "checkpoints/step-00000000"])
+def test_a_folder_with_anything_to_lose_never_starts_again(tmp_path: Path, name: str) -> None:
+    for each in (".lock", "recipe.yaml", name):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).touch()
+    assert not never_saved(tmp_path)
+    (tmp_path / name).unlink()
+    assert never_saved(tmp_path)
+    (tmp_path / ".lock").unlink()  # a recipe that the user wrote
+    assert not never_saved(tmp_path)

@@ -40,7 +40,7 @@ from segmenter.training.processes import (
     init_processes,
     processes_from_env,
 )
-from segmenter.training.run_folder import check_run_folder, own_folder
+from segmenter.training.run_folder import check_run_folder, never_saved, own_folder
 from segmenter.training.sizes import sizes_so_far
 
 
@@ -125,6 +125,9 @@ def _run_here(
     )
     if options.out is None and not resume:
         run = replace(run, folder=on_rank_zero(lambda: claim_folder(recipe.name)))
+    if resume and on_rank_zero(lambda: never_saved(folder)):
+        log(f"{folder} has no checkpoint yet: the run starts again")
+        resume = False
     with contextlib.ExitStack() as held:
         on_rank_zero(lambda: held.enter_context(_own_folder(run, log, resume=resume)))
         log(device_line(device, asked))
@@ -218,7 +221,7 @@ def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
     with own_folder(run.folder, log):
         if not resume:
             recipe = run.recipe.to_yaml().encode()
-            write_new(run.folder / "recipe.yaml", recipe, overwrite=False)
+            write_new(run.folder / "recipe.yaml", recipe, overwrite=never_saved(run.folder))
         weights = run.recipe.model.weights
         start = Path(weights) if weights and Path(weights).is_file() else None
         write_trained_on(run.folder, [item.image for item in run.stream.items], start)

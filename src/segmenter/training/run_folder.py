@@ -26,7 +26,10 @@ _REPLACED = (
     TRAINED_ON,
 )
 """Files that are written anew: a link in their place is replaced, not followed."""
-_OPENED = ("unreadable.jsonl", "trackers.json", ".lock")
+_LOCK, _RECIPE = ".lock", "recipe.yaml"
+_OPENED = ("unreadable.jsonl", "trackers.json", _LOCK)
+_FIRST = {_LOCK, _RECIPE, TRAINED_ON, CHECKPOINTS, "log.jsonl", "log.csv", "curves.html"}
+"""What a run may have written before its first checkpoint."""
 
 
 def check_run_folder(folder: Path, *, resume: bool) -> None:
@@ -43,18 +46,36 @@ def check_run_folder(folder: Path, *, resume: bool) -> None:
         raise UserError(f"{folder} cannot be used: {error.strerror}; give another --out") from None
 
 
+def never_saved(folder: Path) -> bool:
+    """Return True for a run that ended before its first checkpoint: it may start again.
+
+    A folder that no run has locked is not one.
+    """
+    paths = [*folder.iterdir()] if folder.is_dir() else []
+    names = {path.name for path in paths if not path.match(".segmenter-*.tmp")}
+    log, saved = folder / "log.jsonl", (folder / CHECKPOINTS).glob("*")
+    return (
+        _LOCK in names
+        and names <= _FIRST
+        and all(path.match(".step-*") for path in saved)
+        and not (log.is_file() and log.stat().st_size)
+    )
+
+
 def _check_is_own(folder: Path, *, resume: bool) -> None:
     in_the_way = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if in_the_way:
         raise UserError(f"{in_the_way} is a file; give another folder with --out")
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is not a folder; remove it, or give another one with --out")
-    has_run = (folder / "recipe.yaml").is_file()
+    has_run = (folder / _RECIPE).is_file()
     if resume and not has_run:
         raise UserError(f"nothing to resume in {folder}: it holds no run; start without --resume")
-    if not resume and has_run:
+    if resume or never_saved(folder):
+        return
+    if has_run:
         raise UserError(f"{folder} holds a run; continue with --resume, or give another --out")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} holds files; a run needs a new folder: give another --out")
 
 
@@ -84,7 +105,7 @@ def own_folder(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         UserError: If it cannot be written, or another process has it.
     """
-    path = folder / ".lock"
+    path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not emptied, and no link followed: it could be anybody's file.

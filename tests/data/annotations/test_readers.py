@@ -1,6 +1,7 @@
 """Layouts, splits and shapes of each format, as the tools write them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -333,6 +334,23 @@ def test_rings_without_an_area_beside_others_change_nothing_in_coco(tmp_path: Pa
     }
     _, masks = convert("coco", write(tmp_path / "x", {"c.json": json.dumps(content), "a.png": ""}))
     assert masks["a.png"].sum() == 81
+
+
+def test_lists_of_voc_may_have_suffixes_and_images_without_a_mask_are_reported(
+    tmp_path: Path,
+) -> None:
+    files = {"labelmap.txt": "road:0,0,0::\ncar:1,1,1::\n", "SegmentationClass/a.png": ""}
+    files |= {"JPEGImages/a.png": "", "JPEGImages/b.png": ""}
+    files["ImageSets/Segmentation/train.txt"] = "a.png\nb\n"
+    source = write(tmp_path / "x", files)
+    made, masks = convert("voc", source, unlabelled="ignore")
+    assert {name: int(mask.max()) for name, mask in masks.items()} == {
+        "train/a.png": 0,
+        "train/b.png": 255,
+    }
+    assert any(
+        re.match(r"1 images have no mask, .*train\.txt, line 2", each) for each in made.remarks
+    )
 
 
 def test_a_size_of_zero_in_coco_is_none(tmp_path: Path) -> None:

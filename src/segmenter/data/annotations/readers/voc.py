@@ -3,6 +3,7 @@
 JPEGImages/NAME.jpg, SegmentationClass/NAME.png and ImageSets/Segmentation/SPLIT.txt.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,6 +28,7 @@ from segmenter.data.annotations.source import (
     split_of,
 )
 from segmenter.data.decoding.decode import decode_mask
+from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.masks.values import pack_colors
 from segmenter.errors import UserError
 
@@ -68,8 +70,7 @@ def read(source: Source) -> AnnotationSet:
     for name, split, where in _names(root):
         with naming(where):
             image = finder.find(name, folder, split)
-        # A list cannot lead out of the folder.
-        mask = root / _MASKS / f"{'/'.join(plain_parts(name))}.png"
+        mask = _mask_of(name, root / _MASKS)
         export.images.append(
             ExportedImage(
                 name=name,
@@ -81,7 +82,23 @@ def read(source: Source) -> AnnotationSet:
                 path=image,
             )
         )
+    bare = [each.where for each in export.images if not each.is_labelled]
+    if bare:
+        export.remarks.append(
+            f"{len(bare)} images have no mask, such as that of {bare[0]}: no pixel of them has a "
+            "class"
+        )
     return export
+
+
+def _mask_of(name: str, folder: Path) -> Path:
+    """Return the mask of an image that a list names, with its suffix or without."""
+    inner = "/".join(plain_parts(name))  # a list cannot lead out of the folder
+    mask = folder / f"{inner}.png"
+    stem, suffix = os.path.splitext(inner)  # noqa: PTH122 - a path of slashes
+    if suffix.lower() in IMAGE_SUFFIXES and not mask.is_file():
+        return folder / f"{stem}.png"
+    return mask
 
 
 def _found(root: Path, name: str) -> Path | None:

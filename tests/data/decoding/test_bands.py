@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from segmenter.data.decoding.set_bands import value_quantiles
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageType, choose_bands
 from tests.helpers.band_images import make_values, npy_bytes, spec_of
+from tests.helpers.image_bytes import png_chunk, png_header
 
 
 def npz_bytes(**arrays: np.ndarray) -> bytes:
@@ -90,6 +92,14 @@ def test_one_dead_column_does_not_change_the_range_of_an_image() -> None:
     pixels = np.full((1024, 1024, 1), 500, np.uint16)
     pixels[:, 64] = 0
     assert value_quantiles(pixels).min() == 500
+
+
+def test_grey_and_alpha_of_sixteen_bits_are_two_bands() -> None:
+    values = make_values(4, 5, bands=2, dtype="uint16")
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    data = png_header(5, 4, 16, 4) + chunks
+    np.testing.assert_array_equal(decode_image(data, image=spec_of(values)), values)
 
 
 def test_a_png_of_sixteen_bits_keeps_them() -> None:

@@ -122,6 +122,8 @@ def read_bands(
     samples = np.asarray(samples)
     samples = samples if samples.ndim == 3 else samples[:, :, None]
     order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(samples.shape[2])
+    if picture_type(opened).bands == 2 and samples.shape[2] == 4:  # OpenCV repeats the grey
+        order = [0, 3]
     return samples if order is None else np.ascontiguousarray(samples[:, :, order])
 
 

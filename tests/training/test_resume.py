@@ -6,6 +6,7 @@ import pytest
 
 from segmenter import UserError
 from segmenter.recipe import Recipe, read_recipe
+from segmenter.training import loop
 from tests.helpers.runs import make_recipe, run_training
 
 
@@ -44,6 +45,22 @@ def test_a_change_is_refused_with_the_difference_and_made_when_allowed(
     kept = read_recipe(str(finished / "run/recipe-from-step-00000002.yaml"))
     assert kept == short(finished, **change)
     assert read_recipe(str(finished / "run/recipe.yaml")) == short(finished)
+
+
+def test_an_allowed_change_is_not_asked_for_again_before_a_checkpoint_holds_it(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    longer, longest = ({"schedule": {"steps": steps}} for steps in (4, 5))
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            resume(finished, allow=True, **longer)
+    with pytest.raises(UserError, match=r"schedule\.steps: 2 -> 5"):
+        resume(finished, **longest)
+    resume(finished, **longer)
 
 
 def test_whether_the_pairing_is_told_is_no_part_of_what_a_run_is(finished: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from segmenter.errors import UserError
 from segmenter.files.outputs import write_new
 from segmenter.model.segmenter import Segmenter
-from segmenter.recipe import make_recipe
+from segmenter.recipe import make_recipe, read_recipe
 from segmenter.training.checkpoint import Checkpoint, DamagedError, read_newest
 from segmenter.training.log.lines import Log
 from segmenter.training.prepare import Run
@@ -42,7 +42,7 @@ def resume_run(run: Run, state: TrainingState, log: Log, *, allow_config_change:
     processes.on_all_ranks(lambda: _check_same(found.step, first_step, folder))
     state.restore(found)
     if changes:
-        path = folder / f"recipe-from-step-{state.step:08d}.yaml"
+        path = _changed_recipe(folder, state.step)
         text = run.recipe.to_yaml().encode()
         processes.on_rank_zero(lambda: write_new(path, text, overwrite=True))
     steps = run.recipe.schedule.steps
@@ -100,7 +100,8 @@ def find_checkpoint(
             f"{_decoder_hint(found.facts['run'], unfit)}start a new run with another --out, from "
             "its weights with --from"
         )
-    if differences and not allow_config_change:
+    is_allowed = allow_config_change or _is_known(differences, identity, folder, found.step)
+    if differences and not is_allowed:
         raise UserError(
             f"{folder} holds another run: {'; '.join(differences)}; undo the change, or allow "
             "it with --allow-config-change"
@@ -108,6 +109,20 @@ def find_checkpoint(
     for line in differences:
         say(f"changed at step {found.step}: {line}")
     return found, differences
+
+
+def _changed_recipe(folder: Path, step: int) -> Path:
+    """Return the file of a recipe that was changed after a step."""
+    return folder / f"recipe-from-step-{step:08d}.yaml"
+
+
+def _is_known(differences: list[str], identity: dict[str, Any], folder: Path, step: int) -> bool:
+    """Return True if these changes were allowed before, and no checkpoint holds them yet."""
+    path = _changed_recipe(folder, step)
+    if not path.is_file() or not all(line.startswith("recipe.") for line in differences):
+        return False
+    stored = read_recipe(str(path)).model_dump(mode="json")
+    return not _differences({"recipe": stored}, {"recipe": identity["recipe"]})
 
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:

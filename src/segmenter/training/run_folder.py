@@ -28,8 +28,9 @@ _REPLACED = (
 """Files that are written anew: a link in their place is replaced, not followed."""
 _LOCK, _RECIPE = ".lock", "recipe.yaml"
 _OPENED = ("unreadable.jsonl", "trackers.json", _LOCK)
+_TRACKERS = {"trackers.json", "tensorboard", "wandb", "mlflow"}
 _FIRST = {_LOCK, _RECIPE, TRAINED_ON, CHECKPOINTS, "log.jsonl", "log.csv", "curves.html"}
-"""What a run may have written before its first checkpoint."""
+"""What a run may have written before its first checkpoint, beside what trackers write."""
 
 
 def check_run_folder(folder: Path, *, resume: bool) -> None:
@@ -56,7 +57,7 @@ def never_saved(folder: Path) -> bool:
     log, saved = folder / "log.jsonl", (folder / CHECKPOINTS).glob("*")
     return (
         _LOCK in names
-        and names <= _FIRST
+        and names <= _FIRST | _TRACKERS
         and all(path.match(".step-*") for path in saved)
         and not (log.is_file() and log.stat().st_size)
     )

@@ -353,6 +353,9 @@ def _walk(folder: Path, ancestors: tuple[str, ...] = ()) -> Iterator[Path]:
     for entry in entries:
         if entry.is_file():
             yield Path(entry.path)
-        elif entry.is_dir() and len(ancestors) <= _MAX_DEPTH:
-            if os.path.realpath(entry.path) not in ancestors:
-                yield from _walk(Path(entry.path), ancestors)
+        elif (
+            entry.is_dir()
+            and len(ancestors) <= _MAX_DEPTH
+            and os.path.realpath(entry.path) not in ancestors
+        ):
+            yield from _walk(Path(entry.path), ancestors)

@@ -115,6 +115,17 @@ def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Pa
     page.locator("#error", has_text="not an image").wait_for()
 
 
+def test_a_file_that_is_no_image_stops_no_other(
+    page: Any, image_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.png"
+    path.write_bytes(b"no image")
+    page.expected_problems = 1  # the service is asked for a picture, and refuses
+    page.set_input_files("#file", [path, image_file])
+    page.locator("#error", has_text="notes.png: ").wait_for()
+    assert page.locator("#legend li").count() > 0
+
+
 def test_the_camera_gives_an_image(page: Any) -> None:
     page.click("#camera")
     page.locator("#shoot").wait_for()

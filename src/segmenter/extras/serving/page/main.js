@@ -54,31 +54,43 @@ async function exclusively(text, task) {
   }
 }
 
-/** Label images one after the other; the first that is done is shown. */
+/** Label images one after the other; the first that is done is shown. One that fails stops no other. */
 async function openImages(files) {
   await exclusively("", async (signal) => {
-    let isFirst = true;
+    let isFirst = true, failure = null;
     for (const [index, file] of files.entries()) {
       const which = files.length > 1 ? ` (${index + 1} of ${files.length})` : "";
       say(`Labelling ${file.name || "the image"}${which} …`);
-      let image;
       try {
-        image = await createImageBitmap(file, { imageOrientation: "from-image" });
-      } catch {
-        if (!engine.picture) throw new Error(`The browser cannot read ${files.length > 1 ? file.name : "this file"} as an image.`);
-        image = await engine.picture(file, signal); // such as a TIFF
+        const entry = await labelled(file, signal);
+        opened.push(entry);
+        if (opened.length > MAX_OPENED) opened.shift();
+        if (isFirst) showImage(entry); else listOpened();
+        isFirst = false;
+      } catch (error) {
+        if (signal.aborted || files.length === 1) throw error;
+        failure ??= new Error(`${file.name}: ${error.message}`);
       }
-      const start = performance.now();
-      const result = await engine.segment(file, showProgress, signal);
-      const seconds = ((performance.now() - start) / 1000).toFixed(1);
-      const entry = { file, image, result, seconds, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
-      opened.push(entry);
-      if (opened.length > MAX_OPENED) opened.shift();
-      if (isFirst) showImage(entry); else listOpened();
-      isFirst = false;
     }
-    tell(current);
+    if (!isFirst) tell(current);
+    if (failure) throw failure;
   });
+}
+
+/** Read an image and label it. */
+async function labelled(file, signal) {
+  let image;
+  try {
+    image = await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    if (!engine.picture) throw new Error("The browser cannot read this file as an image.");
+    image = await engine.picture(file, signal); // such as a TIFF
+  }
+  signal.throwIfAborted();
+  const start = performance.now();
+  const result = await engine.segment(file, showProgress, signal);
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  return { file, image, result, seconds, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
 }
 
 async function openSample(name) {

@@ -9,7 +9,7 @@ import torch
 from segmenter import UserError
 from segmenter.model import Segmenter
 from segmenter.recipe import OptimizerRecipe, Recipe
-from segmenter.recipe.loss import LossRecipe
+from segmenter.recipe.loss import LossRecipe, TeacherRecipe
 from segmenter.training.crop_limit import CropLimit
 from segmenter.training.losses import Loss
 from segmenter.training.optimizer import make_optimizer
@@ -17,6 +17,7 @@ from segmenter.training.parallel import DistributedModel
 from segmenter.training.processes import Processes
 from segmenter.training.signals import Stopped
 from segmenter.training.step import train_step
+from segmenter.training.teacher import Teacher
 from segmenter.training.verify import CROPS_AT_ONCE
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.models import make_spec
@@ -91,6 +92,18 @@ def test_a_batch_that_halves_unevenly_has_the_loss_of_the_whole() -> None:
         found[most] = result.loss, result.grad_norm
     assert tried == [7, 4, 2, 2, 2, 1]
     assert found[2] == pytest.approx(found[7], abs=1e-5)
+
+
+def test_a_full_memory_halves_the_crops_that_a_teacher_labels() -> None:
+    model = Segmenter(make_spec()).train()
+    given = batch(model, count=8)
+    given = given._replace(unlabelled=torch.ones(8), labels=torch.full_like(given.labels, 255))
+    recipe = TeacherRecipe(model="x", targets="labels", unlabelled="x")
+    teacher = Teacher(Segmenter(make_spec()), recipe, 255)
+    optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))
+    with small_memory(4) as tried:
+        train_step(DistributedModel(model), optimizer, given, _recipe(), LOSS, teacher=teacher)
+    assert tried == [8, *(4, 4), *(4, 4)]
 
 
 def _recipe() -> Recipe:

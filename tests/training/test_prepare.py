@@ -14,7 +14,7 @@ from segmenter.training.parallel import Execution
 from segmenter.training.prepare import Survey, build_model, prepare, starting_model
 from segmenter.training.processes import Processes
 from tests.helpers.models import make_classes
-from tests.helpers.runs import make_recipe
+from tests.helpers.runs import make_recipe, run_training
 
 DEEP = {"encoder_depth": None, "weights": "timm:vit_tiny_patch16_224"}
 
@@ -103,3 +103,25 @@ def test_a_crop_below_a_patch_is_refused(tmp_path: Path) -> None:
     recipe = of_tiny(tmp_path, {}, augment={"crop_size": 15})
     with pytest.raises(UserError, match="crop_size is 15, smaller than a patch of 16 x 16 pixels"):
         build_model(recipe, make_classes(3), None, print)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (
+            {"augment": {"rare_class_crops": 0.3, "rare_class_below": 0.001}},
+            "augment.rare_class_crops: skipped, because no class has less than 0.1 % of the pixels",
+        ),
+        (
+            {"optimizer": {"name": "adamw", "momentum": 0.5, "nesterov": True}},
+            "optimizer.momentum, optimizer.nesterov: not used by adamw",
+        ),
+        ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "optimizer.betas: not used by sgd"),
+    ],
+)
+def test_settings_without_an_effect_are_told(
+    data_set: Path, change: dict, note: str, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = make_recipe(data_set, schedule={"steps": 1}, data={"val": None}, **change)
+    run_training(recipe, data_set / "run", "cpu")
+    assert f"note: {note}\n" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 
 from segmenter.errors import UserError
 from segmenter.runtimes.devices import free_memory, is_out_of_memory
-from segmenter.training.processes import PeerFailed, Processes
+from segmenter.training.processes import SINGLE_PROCESS, PeerFailed, Processes
 
 Found = TypeVar("Found")
 
@@ -65,11 +65,7 @@ class CropLimit:
             PeerFailed: On the other processes, then.
         """
         if processes.count == 1:
-            while True:
-                result = self._attempt(lambda: compute(True), device)
-                if result:
-                    return result[0]
-                self._halve(size(), device, processes)
+            return self.fit_alone(lambda: compute(True), size, device)
         while self._num_trials_left and not is_sharded:
             is_full = self._attempt(lambda: compute(False), device) is None
             if processes.any(is_full):
@@ -85,6 +81,25 @@ class CropLimit:
                 "--allow-config-change"
             )
         return result[0]
+
+    def fit_alone(
+        self, compute: Callable[[], Found], size: Callable[[], int], device: torch.device
+    ) -> Found:
+        """Compute what no other process waits for, in smaller parts if memory is full.
+
+        Args:
+            compute: Computes it anew, in parts of at most `size`.
+            size: Crops in a part now.
+            device: Where this process computes.
+
+        Raises:
+            UserError: If one crop alone is too large.
+        """
+        while True:
+            result = self._attempt(compute, device)
+            if result:
+                return result[0]
+            self._halve(size(), device, SINGLE_PROCESS)
 
     def update(self, step: Callable[[], object], device: torch.device) -> None:
         """Let the optimizer take its step.

@@ -32,10 +32,9 @@ from segmenter.memory import gigabytes, total_memory
 from segmenter.model import ModelSpec
 from segmenter.model.segmenter import Segmenter
 from segmenter.options import Execution
-from segmenter.recipe import AugmentRecipe, Recipe
+from segmenter.recipe import AugmentRecipe, OptimizerRecipe, Recipe
 from segmenter.recipe.loss import LossRecipe
 from segmenter.recipe.model import ModelRecipe
-from segmenter.text import percent
 from segmenter.training.inherited_license import inherited_licenses, with_inherited_license
 from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
@@ -46,6 +45,9 @@ from segmenter.training.sizes import choose_sizes
 from segmenter.training.step import TrainingLoss
 from segmenter.training.teacher import Teacher, load_teacher
 from segmenter.training.validation import Validation
+
+_OF_OTHERS = {"adamw": ("momentum", "nesterov"), "sgd": ("betas",)}
+"""Settings that an optimizer does not use."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ def prepare(
         processes=processes,
         execution=execution,
     )
-    if unused := _unused_terms(recipe.loss, model):
-        log(f"note: {unused}")
+    for unused in (_unused_terms(recipe.loss, model), _unused_settings(recipe.optimizer)):
+        if unused:
+            log(f"note: {unused}")
     if note := shared_memory_note(_bytes_ahead(recipe, stream)):
         log(note)
     for note in _skipped(recipe.augment, found.classes, stream):
@@ -157,9 +160,11 @@ def _skipped(augment: AugmentRecipe, classes: Classes, stream: SampleStream) -> 
     if skipped and (image := classes.image):
         names = ", ".join(f"augment.{name}" for name in skipped)
         yield f"{names}: skipped, because the images have {image.file_type}, not 8-bit RGB"
-    if augment.paste and not len(stream.rare_classes):
-        most = percent(augment.rare_class_below, digits=0)
-        yield f"augment.paste: skipped, because no class has less than {most} % of the pixels"
+    on_rare = [name for name in ("rare_class_crops", "paste") if getattr(augment, name)]
+    if on_rare and not len(stream.rare_classes):
+        names = ", ".join(f"augment.{name}" for name in on_rare)
+        most = 100 * augment.rare_class_below
+        yield f"{names}: skipped, because no class has less than {most:g} % of the pixels"
 
 
 def _bytes_ahead(recipe: Recipe, stream: SampleStream) -> int:
@@ -321,6 +326,14 @@ def _unused_terms(loss: LossRecipe, model: Segmenter) -> str:
     if not model.decoder.num_queries and "queries" in changed:
         return f"loss.queries: not used, because the decoder {kind} learns from pixels"
     return ""
+
+
+def _unused_settings(optimizer: OptimizerRecipe) -> str:
+    """Name the settings that were changed and that belong to the other optimizer."""
+    fields, others = OptimizerRecipe.model_fields, _OF_OTHERS[optimizer.name]
+    changed = [name for name in others if getattr(optimizer, name) != fields[name].default]
+    names = ", ".join(f"optimizer.{name}" for name in changed)
+    return names and f"{names}: not used by {optimizer.name}"
 
 
 def run_identity(

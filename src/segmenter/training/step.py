@@ -77,14 +77,17 @@ def train_step(
     """
     scaler, limit = scaler or GradScaler(enabled=False), limit or CropLimit()
     processes = model.processes
-    if teacher and teacher.gives_labels:
-        size = limit.part_size(len(batch.images), recipe.accumulate)
-        batch = teacher.label(batch, getattr(torch, recipe.precision), size)
-    totals = processes.all_reduce(loss.totals(batch.labels))
-    passes = _Passes(model, recipe, loss, totals, scaler, teacher)
+    num_crops = len(batch.images)
 
     def part_size() -> int:
-        return limit.part_size(len(batch.images), recipe.accumulate)
+        return limit.part_size(num_crops, recipe.accumulate)
+
+    if teacher and teacher.gives_labels:
+        dtype = getattr(torch, recipe.precision)
+        label = functools.partial(teacher.label, batch, dtype)
+        batch = limit.fit_alone(lambda: label(part_size()), part_size, model.device)
+    totals = processes.all_reduce(loss.totals(batch.labels))
+    passes = _Passes(model, recipe, loss, totals, scaler, teacher)
 
     def compute(exchanges: bool) -> Float[Tensor, ""]:
         optimizer.zero_grad(set_to_none=True)

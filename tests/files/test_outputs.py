@@ -27,6 +27,28 @@ def fail_with(number: int):
     return fail
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_names_that_are_one_file_on_the_disk_are_refused(tmp_path: Path, overwrite: bool) -> None:
+    folder = OutputFolder(tmp_path, overwrite=overwrite)
+    folder.write("A.png", b"one")
+    if not (tmp_path / "a.png").exists():  # capitals count here: a link stands for a disk without
+        (tmp_path / "a.png").hardlink_to(tmp_path / "A.png")
+    with pytest.raises(UserError, match="one file on this disk"):
+        folder.write("a.png", b"two")
+    assert (tmp_path / "A.png").read_bytes() == b"one"
+
+
+def test_names_that_differ_in_capitals_are_two_files_where_these_count(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    folder.write("A.png", b"one")
+    if (tmp_path / "a.png").exists():
+        pytest.skip("capitals do not count on this disk")
+    folder.write("a.png", b"two")
+    assert files_in(tmp_path) >= {"A.png", "a.png"}
+    with pytest.raises(UserError, match="two outputs have the name"):
+        folder.write("A.png", b"three")
+
+
 def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a", b"old")
     write_atomically(tmp_path / "a", b"new")

@@ -144,6 +144,8 @@ class OutputFolder:
         self.root = root
         self.overwrite = overwrite
         self._written: set[str] | None = set() if notes is None else None
+        self._lower: dict[str, str] = {}
+        """The last name written of those that are one where capitals do not count."""
         self._notes = notes or Manifest(root / MANIFEST_NAME)
 
     def check(self, names: Iterable[str]) -> None:
@@ -213,11 +215,18 @@ class OutputFolder:
         """The path of an output that this run has not written yet."""
         if self._written is not None and name in self._written:
             raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
+        other = self._lower.get(name.casefold())
+        if other is not None and _is_same_file(self.root / other, self.root / name):
+            raise UserError(
+                f"outputs {other!r} and {name!r} are one file on this disk, where capitals do not "
+                "count; rename one input, or give another folder"
+            )
         return self._free_path(name)
 
     def _remember(self, name: str) -> None:
         if self._written is not None:
             self._written.add(name)
+            self._lower[name.casefold()] = name
 
     def _free_path(self, name: str) -> Path:
         """The path of an output, after making sure that it lies inside and may be written."""
@@ -246,6 +255,13 @@ class OutputFolder:
         if known and size == 0:
             return True
         return any(size == known_size for known_size, _ in known) and (_file_content(path) in known)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return False
 
 
 def stays_inside(name: str) -> bool:

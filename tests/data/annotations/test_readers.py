@@ -353,6 +353,14 @@ def test_lists_of_voc_may_have_suffixes_and_images_without_a_mask_are_reported(
     )
 
 
+def test_a_folder_that_leads_back_to_itself_is_read_once(tmp_path: Path) -> None:
+    shape = {"label": "car", "points": [[2, 3], [8, 9]], "shape_type": "rectangle"}
+    files = {"a.json": json.dumps({"shapes": [shape], "imagePath": "a.png"}), "a.png": ""}
+    source = write(tmp_path / "x", files)
+    (source / "latest").symlink_to(".")
+    assert [*convert("labelme", source)[1]] == ["a.png"]
+
+
 def test_a_size_of_zero_in_coco_is_none(tmp_path: Path) -> None:
     content = {
         "images": [{"id": 0, "file_name": "a.png", "height": 0, "width": 0}],

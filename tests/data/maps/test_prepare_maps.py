@@ -355,6 +355,18 @@ def test_vectors_of_two_layers_are_refused(tmp_path: Path) -> None:
 VRT = b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand band="1"/></VRTDataset>'
 
 
+def test_labels_among_the_maps_are_no_map_however_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "maps").mkdir()
+    write(tmp_path / "maps" / "a.tif", make_bands(1, "uint8"))
+    mask = write(tmp_path / "maps" / "m.tif", make_labels()[None])
+    monkeypatch.chdir(tmp_path)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    made = convert_maps(Path("maps"), tmp_path / "out", options)
+    assert made.splits.total() == (SIDE // TILE) ** 2
+
+
 @pytest.mark.parametrize("number", range(8))
 def test_one_area_with_nearly_all_windows_is_not_validated_on(number: int) -> None:
     blocks = [(number, *divmod(place, 2)) for place in (0,) * 16 + (1,) * 4 + (2,) * 4 + (3,)]

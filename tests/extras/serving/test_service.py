@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from segmenter.extras.serving import departures, server
+from segmenter.inference import work
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec, one_class_model
@@ -44,6 +45,15 @@ def test_the_label_png_is_what_the_predictor_says(served: SimpleNamespace) -> No
     np.testing.assert_array_equal(labels_of(response), served.predictor(image))
     shown = np.array(Image.open(BytesIO(response.content)).convert("RGB"))
     np.testing.assert_array_equal(shown, served.predictor.classes.colors[labels_of(response)])
+
+
+def test_an_image_that_no_memory_holds_is_refused_and_no_fault(
+    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "total_memory", lambda: 1000)
+    response = served.client.post("/segment", content=encode(make_image()), headers=PNG)
+    assert code_of(response) == (422, "too-large")
+    assert "of memory" in response.json()["detail"]
 
 
 def test_a_form_is_taken_too(served: SimpleNamespace) -> None:

@@ -340,8 +340,12 @@ def files_like(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
-def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Yield the files in a folder and those in it; hidden ones are skipped."""
+def _walk(folder: Path, ancestors: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files in a folder and those in it; hidden ones are skipped.
+
+    Links are followed, but not in circles.
+    """
+    ancestors = (*ancestors, os.path.realpath(folder))
     try:
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError as error:
@@ -349,5 +353,9 @@ def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
     for entry in entries:
         if entry.is_file():
             yield Path(entry.path)
-        elif entry.is_dir() and depth < _MAX_DEPTH:
-            yield from _walk(Path(entry.path), depth + 1)
+        elif (
+            entry.is_dir()
+            and len(ancestors) <= _MAX_DEPTH
+            and os.path.realpath(entry.path) not in ancestors
+        ):
+            yield from _walk(Path(entry.path), ancestors)

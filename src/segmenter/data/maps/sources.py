@@ -53,7 +53,8 @@ def find_maps(source: Path, labels: Path | None) -> list[LabelledMap]:
     if not images:
         raise UserError(f"{folder} holds no GeoTIFF (.tif, .tiff)")
     if labels.is_file():
-        return [LabelledMap(image, labels) for image in images if image != labels]
+        own = labels.resolve()
+        return [LabelledMap(image, labels) for image in images if image.resolve() != own]
     files = _files(labels, (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
     return [LabelledMap(image, _labels_of(image, files, labels)) for image in images]
 

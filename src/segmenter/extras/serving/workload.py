@@ -4,10 +4,12 @@ A protocol may enlarge: a row of 65,535 pixels becomes 17 billion where its shor
 a window.
 """
 
+from segmenter.errors import UserError
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.inference.predictor import Predictor
 from segmenter.inference.resizing import view_sizes
+from segmenter.inference.work import check_work
 
 
 def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
@@ -27,7 +29,7 @@ def _view_pixels(size: tuple[int, int], predictor: Predictor) -> list[int]:
 
 
 def check_workload(size: tuple[int, ...], predictor: Predictor, settings: ServiceSettings) -> None:
-    """Refuse an image that no deadline is long enough for.
+    """Refuse an image that no deadline is long enough for, or no memory holds.
 
     Raises:
         RequestError: 422.
@@ -53,3 +55,8 @@ def check_workload(size: tuple[int, ...], predictor: Predictor, settings: Servic
             f"without windows; at most {settings.max_pass_pixels} are taken; send a smaller image, "
             "or start the service with --window",
         )
+    if num_pixels:
+        try:
+            check_work((height, width), predictor.protocol, predictor.spec, predictor.device)
+        except UserError as error:
+            raise RequestError(422, "too-large", str(error)) from None

@@ -25,9 +25,11 @@ def weights_by_rule(
 
     Args:
         rule: As `LossRecipe.class_weights` explains it.
-        pixel_counts: Of each class; a class without pixels counts as one.
+        pixel_counts: Of each class; one without pixels weighs as if it had one.
     """
     counts = np.maximum(pixel_counts, 1).astype(np.float64)
     shares = counts / counts.sum()
     weights = _RULES[rule](shares)
-    return weights / (weights * shares).sum()
+    if not pixel_counts.any():
+        return weights / (weights * shares).sum()
+    return weights * pixel_counts.sum() / (weights * pixel_counts).sum()

@@ -78,16 +78,7 @@ def check_data_set(
     if workers is not None and not 0 <= workers <= 256:
         raise UserError(f"--workers is from 0 (this process alone) to 256, got {workers}")
     report = open_report(output)
-    is_published = split_name(given) is not None
-    if draft and is_published:
-        raise UserError(f"{given} has classes already; omit --draft")
-    if draft:
-        print(write_draft(Path(given), pairs))
-    elif not is_published:
-        ask_for_classes(Path(given), pairs)
-    data = open_data(given, keep_problems=True, pairs=pairs)
-    if data.pairing_note:
-        print(visible(data.pairing_note))
+    data = _open_to_check(given, pairs, draft=draft)
     reference = None if model is None else _open_reference(model, data, given, device.device)
     place = usable_device(device.device) if doubts and reference is None else None
     total = len({item for items in data.splits.values() for item in items})
@@ -110,6 +101,21 @@ def check_data_set(
     if output.json:
         write_json(output.json, found.to_json(), overwrite=output.overwrite)
     return found, write_page(found, data, report, cards) if report else None
+
+
+def _open_to_check(given: str, pairs: Pairs, *, draft: bool) -> LabelledFolder:
+    """Open a data set with its problems, after its `classes.yaml` is drafted or asked for."""
+    is_published = split_name(given) is not None
+    if draft and is_published:
+        raise UserError(f"{given} has classes already; omit --draft")
+    if draft:
+        print(write_draft(Path(given), pairs))
+    elif not is_published:
+        ask_for_classes(Path(given), pairs)
+    data = open_data(given, keep_problems=True, pairs=pairs)
+    if data.pairing_note:
+        print(visible(data.pairing_note))
+    return data
 
 
 def print_found(found: Check, page: Path | None) -> None:

@@ -88,8 +88,6 @@ class _Comparison(NamedTuple):
     """A model that was trained after the fit, and what tells whether it is better."""
 
     model: Segmenter
-    num_images: int
-    """Images that it was trained on."""
     steps: int
     """Updates of its weights."""
     before: Evaluation
@@ -158,12 +156,13 @@ def run_fit(
         fitted = _Fitted(store, labelled, prepared, samples, fits)
         tuning = timer("tuning", lambda: _tuned(fitted, seconds, log))
     model = with_classifier(prepared.model, fits.whole)
-    num_images, is_tuned = len(labelled.items), False
-    if tuning is not None and tuning.is_better:
-        model, estimate, is_tuned = tuning.model, tuning.after, True
-        num_images = tuning.num_images
+    is_tuned = tuning is not None and tuning.is_better
+    if tuning is not None and is_tuned:
+        model, estimate = tuning.model, tuning.after
     needs = class_in_need(labelled.classes, labelled.pixel_counts, estimate)
-    result = FittedModel(out, num_images, estimate, needs, timer.seconds, is_tuned=is_tuned)
+    result = FittedModel(
+        out, len(labelled.items), estimate, needs, timer.seconds, is_tuned=is_tuned
+    )
     model.spec = _described(model, result)
     save(model, out, overwrite=output.overwrite)
     images = [item.image for item in labelled.items]
@@ -327,7 +326,7 @@ def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
         compared = [labelled.items[each] for each in places]
         predictor = Predictor(tuning.averaged(), precision="float32")
         found = evaluate(predictor, compared, labelled.classes)
-        chosen = _Comparison(tuning.averaged(), len(labelled.items), tuning.steps, of_fit, found)
+        chosen = _Comparison(tuning.averaged(), tuning.steps, of_fit, found)
         log(chosen.line())
         if chosen.is_better:
             _train_on_all(tuning, labelled, log)
@@ -335,7 +334,7 @@ def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
 
 
 def _train_on_all(tuning: Tuning, labelled: LabelledImages, log: Log) -> None:
-    """Go on with all images; what ends that early leaves the model that is trained so far."""
+    """Continue with all images; what ends that early leaves the model that is trained so far."""
     try:
         tuning.train(labelled.items, labelled.pixel_counts)
     except UserError as error:

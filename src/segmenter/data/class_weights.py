@@ -30,6 +30,5 @@ def weights_by_rule(
     counts = np.maximum(pixel_counts, 1).astype(np.float64)
     shares = counts / counts.sum()
     weights = _RULES[rule](shares)
-    if not pixel_counts.any():
-        return weights / (weights * shares).sum()
-    return weights * pixel_counts.sum() / (weights * pixel_counts).sum()
+    averaged = pixel_counts if pixel_counts.any() else counts
+    return weights * averaged.sum() / (weights * averaged).sum()

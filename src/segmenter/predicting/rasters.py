@@ -198,17 +198,20 @@ def _write_polygons(
                 write(features)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[ReadRows]:
-    """Open a raster of one band; yield a function that reads rows."""
+def _opened(path: Path) -> Any:
+    """Open a raster that may have no coordinates."""
     rasterio = import_rasterio()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        file = rasterio.open(path)
-    with file:
-        yield lambda top, bottom: file.read(
-            1, window=rasterio.windows.Window(0, top, file.width, bottom - top)
-        )
+        return rasterio.open(path)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[ReadRows]:
+    """Open a raster of one band; yield a function that reads rows."""
+    window = import_rasterio().windows.Window
+    with _opened(path) as file:
+        yield lambda top, bottom: file.read(1, window=window(0, top, file.width, bottom - top))
 
 
 def _check_written(path: Path, checksums: list[int]) -> None:
@@ -232,15 +235,12 @@ def _check_written(path: Path, checksums: list[int]) -> None:
 
 def _checksums(path: Path) -> list[int]:
     """Return the CRC-32 of each band of a raster, from its first row to its last."""
-    rasterio = import_rasterio()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        file = rasterio.open(path)
-    with file:
+    make_window = import_rasterio().windows.Window
+    with _opened(path) as file:
         found = [0] * file.count
         step = file.block_shapes[0][0]
         for top in range(0, file.height, step):
-            window = rasterio.windows.Window(0, top, file.width, min(step, file.height - top))
+            window = make_window(0, top, file.width, min(step, file.height - top))
             found = list(map(crc32, file.read(window=window), found))
     return found
 

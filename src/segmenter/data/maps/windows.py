@@ -108,7 +108,7 @@ def choose_val_blocks(windows: Iterable[MapWindow], share: float) -> set[Block]:
     """Choose areas, by a hash of their place, that hold about a share of all windows.
 
     Of two areas or more, each split gets at least one. An area that would hold far more than what
-    is missing is passed over: of few areas, one may hold nearly all windows.
+    is missing is left out: of few areas, one may hold nearly all windows.
     """
     counts = Counter(map(block_of, windows))
     wanted, chosen, held = share * sum(counts.values()), set(), 0

@@ -52,7 +52,7 @@ class _Samples:
     labels: Int64[ndarray, " samples"]
 
     def thinned(self, most: int) -> "_Samples":
-        """Return at most so many of them, but one of each class."""
+        """Return at most `most` of them, but one of each class."""
         kept = _spread(self.labels, most)
         features = None if self.features is None else self.features[kept]
         return _Samples(features, self.components[kept], self.labels[kept])

@@ -324,9 +324,9 @@ def _compared(fitted: _Fitted, seconds: float, log: Log) -> _Comparison:
         if not tuning.steps:
             raise UserError("the time is too short for one step; give --minutes more")
         compared = [labelled.items[each] for each in places]
-        predictor = Predictor(tuning.averaged(), precision="float32")
-        found = evaluate(predictor, compared, labelled.classes)
-        chosen = _Comparison(tuning.averaged(), tuning.steps, of_fit, found)
+        tuned = tuning.averaged()
+        found = evaluate(Predictor(tuned, precision="float32"), compared, labelled.classes)
+        chosen = _Comparison(tuned, tuning.steps, of_fit, found)
         log(chosen.line())
         if chosen.is_better:
             _train_on_all(tuning, labelled, log)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray
 
 from segmenter.recipe.loss import ClassWeightRule
@@ -30,5 +30,14 @@ def weights_by_rule(
     counts = np.maximum(pixel_counts, 1).astype(np.float64)
     shares = counts / counts.sum()
     weights = _RULES[rule](shares)
-    averaged = pixel_counts if pixel_counts.any() else counts
-    return weights * averaged.sum() / (weights * averaged).sum()
+    return one_on_average(weights, pixel_counts if pixel_counts.any() else counts)
+
+
+def one_on_average(weights: _PerClass, pixel_counts: Shaped[ndarray, " classes"]) -> _PerClass:
+    """Scale weights of classes so that they are 1 on average over the pixels.
+
+    Args:
+        weights: Of each class.
+        pixel_counts: Of each class; some class has pixels.
+    """
+    return weights * (pixel_counts.sum() / (weights * pixel_counts).sum())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Int64
 from numpy import ndarray
 
+from segmenter.data.class_weights import one_on_average
 from segmenter.data.folder import Item
 from segmenter.data.loading import make_loader
 from segmenter.data.unreadable import Unreadable
@@ -147,8 +148,7 @@ def _timed(recipe: Recipe, model: Segmenter) -> Recipe:
 
 def _weighted(recipe: Recipe, pixel_counts: Int64[ndarray, " classes"]) -> Recipe:
     """Return the recipe with the weights of the fit in its loss, 1 on average over the pixels."""
-    weights = class_factors(pixel_counts, BALANCE)
-    weights *= pixel_counts.sum() / (weights * pixel_counts).sum()
+    weights = one_on_average(class_factors(pixel_counts, BALANCE), pixel_counts)
     loss = recipe.loss.model_copy(update={"class_weights": tuple(weights.tolist())})
     return recipe.model_copy(update={"loss": loss})
 

@@ -150,6 +150,7 @@ def test_strokes_wait_for_a_service_that_comes_back_and_two_windows_agree(
         other.keyboard.press("1")
         drag(other, (0.5, 0.2), (0.5, 0.8))
         other.locator("#error", has_text="version 3 of this image was changed").wait_for()
+        other.locator("#done:enabled").wait_for()  # the newest version is shown
         drag(other, (0.5, 0.2), (0.5, 0.8))
         wait_until(lambda: version_of(port, "a") == 5)
         other.keyboard.press("e")

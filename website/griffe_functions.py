@@ -1,4 +1,4 @@
-"""Options of the commands, shown among the parameters of their functions on the site."""
+"""Functions on the site: the options of the commands among the parameters, and one result."""
 
 import inspect
 import re
@@ -10,16 +10,21 @@ from griffe import Extension, Function
 import segmenter
 
 _BELOW = re.compile(r"^    options: See below.*$", flags=re.MULTILINE)
+_RETURNS = re.compile(r"^Returns:\n    ", flags=re.MULTILINE)
 _NAME = re.compile(r"^    (\w+): ", flags=re.MULTILINE)
 
 
-class OptionsAsParameters(Extension):
-    """Put the options that `help` shows below a function into its list of parameters."""
+class WholeFunctions(Extension):
+    """Put the options that `help` shows below a function into its list of parameters.
+
+    A result gets its type, since its text up to a colon is taken for one.
+    """
 
     def on_function(self, *, func: Function, **_: Any) -> None:
         """Change the docstring of one function, after its module is read."""
         if func.docstring:
-            func.docstring.value = _BELOW.sub(lambda _: options(func.name), func.docstring.value)
+            text = _BELOW.sub(lambda _: options(func.name), func.docstring.value)
+            func.docstring.value = _RETURNS.sub(rf"\g<0>{func.returns}: ", text)
 
 
 def options(name: str) -> str:

@@ -40,7 +40,7 @@ def convert(
         `path`, the file written, and `summary`, what was found in the source.
 
     Raises:
-        UserError: If the source is damaged, dangerous or no Segmenter, or `out` is there.
+        UserError: If the source is damaged, dangerous or not a Segmenter, or if `out` exists.
 
     Example:
         segmenter.convert("model.pdparams", "model.safetensors").path

@@ -53,7 +53,7 @@ _SHIFTS = (1, 2, 4)
 
 @dataclass(frozen=True, repr=False)
 class FittedModel:
-    """The model that a fit made.
+    """The result of `fit`: the file of a model, and an estimate of its scores.
 
     Example:
         fitted = segmenter.fit("fields", "fields.safetensors")
@@ -61,22 +61,22 @@ class FittedModel:
     """
 
     path: Path
-    """Its file."""
+    """File of the model."""
     num_images: int
     """Labelled images that it was fitted to, or trained on if `is_tuned`."""
     estimate: Evaluation | None
-    """Scores on images that were left out, each by a fit that does not know it; None where one
-    image alone is labelled."""
+    """Scores on labelled images, each predicted by a fit that leaves it out. None if only one image
+    is labelled."""
     needs: str | None
-    """Name of the class that more labels help most."""
+    """Name of the class that needs labels most."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time of each part."""
+    """Seconds of each part, such as `tokens` and `fit`."""
     is_tuned: bool = False
     """True: the encoder was trained too, and labelled images that were left out better."""
 
     @property
     def miou(self) -> float | None:
-        """Mean IoU that new images are expected to have, from 0 to 1."""
+        """Estimated mean IoU on new images, from 0 to 1."""
         return self.estimate.miou if self.estimate else None
 
     def __repr__(self) -> str:

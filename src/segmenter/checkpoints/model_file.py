@@ -44,13 +44,13 @@ def save(
     dtype: Literal["float32", "float16"] = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Write a model to one file, aside first and then renamed.
+    """Write a model and its spec to one file, which gets its name only when it is complete.
 
     Args:
-        model: What to save; its spec goes with it.
+        model: Model to save.
         path: The file, by convention `NAME.safetensors`.
-        dtype: How numbers are stored; float16 halves the file, and loading gives float32 again.
-        overwrite: Replace a file that is there.
+        dtype: Type of the stored weights. float16 halves the file; `load` gives float32 again.
+        overwrite: Replace an existing file.
 
     Raises:
         UserError: If the file exists or cannot be written.

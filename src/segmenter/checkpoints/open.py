@@ -101,13 +101,12 @@ def load(
 ) -> Segmenter:
     """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
-    Besides our own files, those of PaddleSeg, of the paper's code, of MMSegmentation and of EoMT
-    are read, whatever they are called, and folders of Hugging Face; see
-    docs/how-to/checkpoints.md.
+    Checkpoints of PaddleSeg, the paper's code, MMSegmentation and EoMT are recognised by their
+    content, and so are folders of Hugging Face; see docs/how-to/checkpoints.md.
 
     Args:
         name_or_path: A bundled name such as `street`, the path of a file, or `hf:owner/name`.
-        device: Where the weights shall be, such as `cpu` or `cuda:1`.
+        device: Device of the weights, such as `cpu` or `cuda:1`.
         base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
             with DINOv3).
 

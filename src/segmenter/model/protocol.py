@@ -86,7 +86,7 @@ class ProtocolFields(BaseModel):
 
 
 class EvaluationProtocol(ProtocolFields):
-    """Feed an image to a model, and turn its outputs into one label map and a score.
+    """Rules of inference and scoring: resizing, windows, averaging and absent classes.
 
     Example:
         model = segmenter.load("street")
@@ -101,12 +101,13 @@ class EvaluationProtocol(ProtocolFields):
     rounding: Literal["half-up", "half-even"] = "half-up"
     """Rounding of the sides of the resized image; `half-even` is Python's `round`."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
-    """An image with a side under the window: smaller windows, or its short side enlarged to one."""
+    """Treatment of an image with a side below the window: smaller windows, or an enlarged short
+    side."""
     average: Literal["logits", "probabilities"] = "probabilities"
     """Quantity to average over flips, turns and scales; see `window_average` for overlapping
     windows. Probabilities are averaged at the image's size."""
     scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
-    """Sizes to average over, relative to the others."""
+    """Sizes to average over, relative to the resized image."""
     scales_of: Literal["photo", "resized"] = "photo"
     """Input of the scales: the image, each time anew and averaged at its own size; or the resized
     image once more, unrounded, with logits averaged at the resized image's size."""

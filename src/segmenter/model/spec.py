@@ -121,8 +121,11 @@ class ModelSpec(BaseModel):
     model_config = STRICT | ConfigDict(serialize_by_alias=True)
 
     format: Literal[2] = 2
+    """Version of the spec."""
     encoder: EncoderSpec
+    """Architecture of the encoder."""
     decoder: DecoderSpec
+    """Kind and settings of the decoder; see docs/reference/decoders.md."""
     size_policy: SizePolicy = Field(
         "pad-crop",
         validation_alias=AliasChoices("fit", "size_policy"),
@@ -136,8 +139,11 @@ class ModelSpec(BaseModel):
     `stretch`: the remainder is not seen, logits are stretched to the image (PaddleSeg).
     """
     classes: Classes
+    """Names, colours and mask values of the classes."""
     normalization: Normalization
+    """Mean and standard deviation of the pixels, on the scale 0 to 255."""
     protocol: EvaluationProtocol = EvaluationProtocol()
+    """How to feed images to the model, unless the user chooses otherwise."""
     recipe: dict[str, Any] | None = None
     """The resolved recipe of the run that made the weights."""
     scores: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from segmenter.numbers import (
     ROTARY_TEMPERATURE,
     STD,
     STRICT,
+    TABLE_OFFSET,
     Blocks,
     Epsilon,
     Finite,
@@ -60,6 +61,9 @@ class EncoderSpec(BaseModel):
     """Rows and columns of the learned position table; None where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
+    table_offset: Annotated[Finite, TABLE_OFFSET] = 0.0
+    """Patches that the grid is taken to be larger by where the table is resized: 0.1 in DINOv2's
+    own code without registers (`interpolate_offset`)."""
     prefix_positions: bool = True
     """True: the prefix tokens have learned positions too (not in DINOv2 with registers)."""
     rotary_temperature: Annotated[Finite, ROTARY_TEMPERATURE] = 100.0

@@ -79,7 +79,7 @@ log = logging.getLogger("segmenter.inference")
 
 
 def _checking_call(function: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
-    """Take keywords of 0.1.0 for those of now, and refuse what the constructor does not take."""
+    """Translate keywords of 0.1.0, and reject arguments that the constructor does not take."""
     signature = inspect.signature(function)
     own = signature.replace(parameters=list(signature.parameters.values())[1:])  # without self
 
@@ -570,7 +570,7 @@ class Predictor:
 
 
 def _changes(**given: object) -> dict[str, object]:
-    """Return the fields of the protocol to change, after a look at the types of the keywords."""
+    """Return the fields of the protocol to change, after a check of the types of the keywords."""
     checked = check_types("Predictor", _CHANGES, given)
     orientations = {name: checked.pop(name) for name in ("flip", "symmetry")}
     scales = checked.pop("scales")

@@ -21,11 +21,7 @@ Scale = Annotated[Finite, SCALE]
 PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg", "eomt"]
 """Protocols of published code bases."""
 AbsentRule = Literal["skip", "one", "zero"]
-"""IoU of a class that is in neither truth nor prediction of a whole data set.
-
-`skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
-(PaddleSeg 2.8).
-"""
+"""IoU of absent classes; see `EvaluationProtocol.absent_classes`."""
 SymmetryName = Literal["none", "mirror", "flips", "d4"]
 SYMMETRIES: dict[SymmetryName, dict[str, Any]] = {
     "none": {"flip": False, "rotations": 1},
@@ -120,7 +116,8 @@ class EvaluationProtocol(ProtocolFields):
     """Quantity to average over windows and to resize to the image. `scores` are the exponentials of
     logits, for decoders whose logits are logarithms of scores (EoMT)."""
     absent_classes: AbsentRule = "skip"
-    """IoU of absent classes; see `AbsentRule`."""
+    """IoU of a class in neither truth nor prediction of a whole data set: `skip`, left out of the
+    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8)."""
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False

@@ -49,8 +49,8 @@ class CheckpointSaver:
     """Saves checkpoints; a save that fails is a warning, three in a row are an error.
 
     Args:
-        folder: Where they go.
-        say: Told of a save that failed.
+        folder: Folder of the checkpoints.
+        say: Shows a line when a save fails.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:

@@ -115,8 +115,8 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
     """Read the teacher of a run.
 
     Raises:
-        UserError: If it cannot be read, knows other classes than the student, or its tokens are to
-            be learned and are of another kind.
+        UserError: If it cannot be read, has other classes than the student, or its tokens are to be
+            learned but are of another kind.
     """
     model = load(recipe.model, device)
     theirs, ours = (each.spec.classes.names for each in (model, student))

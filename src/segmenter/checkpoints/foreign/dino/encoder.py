@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.family import shape_of
 from segmenter.checkpoints.foreign.hugging_face.names import (
     BLOCK,
@@ -193,6 +194,7 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
             f"{path} is not an encoder of DINOv2 or DINOv3 in the layout of Meta, transformers or "
             "timm"
         )
+    model_file.check_dtypes(tensors, source)
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
     is_dinov3 = "encoder.position_table" not in tensors

@@ -68,9 +68,8 @@ def weights_in(folder: Path) -> Path:
     Raises:
         UserError: If there is none, or weights are split over several pickles.
     """
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
+    if found := _weights_in(folder):
+        return found
     if (folder / "pytorch_model.bin.index.json").is_file():
         raise UserError(
             f"{folder} holds several pickles (pytorch_model.bin.index.json); save them as "
@@ -79,6 +78,15 @@ def weights_in(folder: Path) -> Path:
     raise UserError(
         f"{folder} is a folder without {', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}"
     )
+
+
+def holds_weights(folder: Path) -> bool:
+    """Return whether a folder is a model in the layout of Hugging Face."""
+    return _weights_in(folder) is not None
+
+
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
 
 def is_exported(path: Path) -> bool:

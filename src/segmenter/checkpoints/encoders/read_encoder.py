@@ -12,7 +12,7 @@ from segmenter.checkpoints.encoders.byte_planes import join_bytes
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
-from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder, unwrap
+from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_tensors, unwrap
 from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
@@ -90,8 +90,8 @@ def _dino_tensors(path: Path, spec: EncoderSpec) -> tuple[dict[str, Tensor], dic
     Returns:
         Its patch embedding by timm's name, and all tensors under our names, resized to `spec`.
     """
-    found = read_dino_encoder(path).tensors
-    tensors = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
+    found = read_dino_tensors(path).items()
+    tensors = {name.removeprefix("encoder."): tensor for name, tensor in found}
     patches = tensors["patch_embed.weight"]
     tensors["patch_embed.weight"] = fit_patch_embedding(patches, spec)
     if "position_table" in tensors and spec.table_grid is not None:

@@ -177,11 +177,8 @@ def test_a_missing_projection_is_named(tmp_path: Path, tensors: dict[str, Tensor
         segmenter.load(write_folder(tmp_path, tensors))
 
 
-def test_a_folder_without_weights_or_with_split_ones_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"without model.safetensors or pytorch_model.bin"):
-        segmenter.load(tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(UserError, match="in several files"):
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"without model.safetensors or .* pytorch_model.bin"):
         segmenter.load(tmp_path)
 
 

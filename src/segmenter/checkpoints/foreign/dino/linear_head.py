@@ -1,10 +1,12 @@
 """Linear heads of DINOv2 and DINOv3: batch norm and one layer, on the features of some blocks.
 
 Sources: facebookresearch/dinov2 `dinov2/eval/segmentation/models/decode_heads/linear_head.py`,
-`notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
+`dinov2/hub/backbones.py`, `notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
 `dinov3/eval/segmentation/models/heads/linear_head.py`, whose training writes heads without a
 backbone.
 """
+
+from typing import Any
 
 import torch
 
@@ -26,6 +28,7 @@ from segmenter.model.decoders import MultiBlockLinearSpec
 from segmenter.model.protocol import EvaluationProtocol
 
 _EPS = 1e-5  # of torch's batch norm
+_OFFSET = 0.1  # of a patch; `interpolate_offset` of `dinov2/hub/backbones.py`
 _MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 
 
@@ -78,7 +81,7 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
             f"{source} takes {channels}; give the encoder that it was trained on"
         )
     tensors = base.tensors | _decoder(head, source)
-    encoder = describe_encoder(tensors, source, base.fields)
+    encoder = describe_encoder(tensors, source, _encoder_fields(base))
     classes, notes = choose_classes(num_classes, file.classes, None, source)
     protocol = _protocol(blocks)
     spec = whole_spec(
@@ -94,6 +97,12 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
         license=base.license,
     )
     return ForeignModel(family.name, spec, tensors, dropped, (*_notes(base, protocol), *notes))
+
+
+def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:
+    """Describe the encoder; DINOv2's code shifts positions that it resizes, without registers."""
+    is_shifted = base.fields["prefix_positions"]
+    return base.fields | {"table_offset": _OFFSET} if is_shifted else base.fields
 
 
 def _decoder(head: Tensors, source: str) -> Tensors:

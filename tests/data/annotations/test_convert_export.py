@@ -154,15 +154,24 @@ def test_a_polygon_outside_of_its_image_is_cut_and_counted(tmp_path: Path) -> No
     assert any(": 1 shapes cover no pixel" in remark for remark in made.remarks)
 
 
-@pytest.mark.parametrize(("choice", "value"), [("background", 0), ("ignore", 255)])
-def test_images_without_annotation_are_asked_about(tmp_path: Path, choice, value: int) -> None:
+@pytest.mark.parametrize(
+    ("choice", "value", "what"),
+    [("background", 0, "become background"), ("ignore", 255, "are ignored")],
+)
+def test_images_without_annotation_are_asked_about_and_reported(
+    tmp_path: Path, choice, value: int, what: str
+) -> None:
     whole = [{"segmentation": box(0, 0, 30, 20)}]
     source = write_coco(tmp_path / "x", whole, num_images=3)
     with pytest.raises(UserError, match=r"2 of 3 images have no annotation.*--unlabelled ignore"):
         convert(source)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
-    convert(source, unlabelled=choice)
+    made, _ = convert(source, unlabelled=choice)
     assert (np.array(Image.open(tmp_path / "out/masks/2.png")) == value).all()
+    assert any(
+        each.startswith("2 of 3 images have no annotation, such as ") and each.endswith(what)
+        for each in made.remarks
+    )
 
 
 def test_pixels_without_a_shape_are_asked_about(tmp_path: Path) -> None:

@@ -135,12 +135,12 @@ def convert_annotations(
             export = ANNOTATION_FORMATS[name].read(given)
             items = _place(export, given)
             table = build_classes(export, unlabelled, str(source))
-            _ask_for_unlabelled(items, table)
+            bare = _without_annotation(items, table)
             if outlines == "centres":
                 items = [replace(item, has_centres=True) for item in items]
             tally = _write(items, table, made_aside / _MADE)
             write_atomically(made_aside / _MADE / CLASSES_FILE, table.classes.to_yaml().encode())
-            remarks = [*export.remarks, *_turned(items, export), *tally.remarks()]
+            remarks = [*export.remarks, *bare, *_turned(items, export), *tally.remarks()]
             remarks += _left_out(items, export, given)
             rename(made_aside / _MADE, out)
         except UserError as error:  # of an archive: the folder it was unpacked into is gone
@@ -279,14 +279,20 @@ def _with_splits(items: Sequence[_Item]) -> Sequence[_Item]:
     return [replace(item, split=_ONLY_SPLIT) for item in items] if any(folders) else items
 
 
-def _ask_for_unlabelled(items: Sequence[_Item], table: ClassTable) -> None:
-    """Refuse images without a shape, if nobody has said what they are."""
-    empty = [item for item in items if not item.exported.is_labelled]
-    if empty and table.unlabelled is None:
-        raise UserError(
-            f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0].image}; "
-            f"choose what they are: {_CHOICES}"
-        )
+def _without_annotation(items: Sequence[_Item], table: ClassTable) -> list[str]:
+    """Say how many images have no shape.
+
+    Raises:
+        UserError: If nobody has said what they are.
+    """
+    empty = [item.image for item in items if not item.exported.is_labelled]
+    if not empty:
+        return []
+    found = f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0]}"
+    if table.unlabelled is None:
+        raise UserError(f"{found}; choose what they are: {_CHOICES}")
+    is_ignored = table.unlabelled == table.classes.ignore_index
+    return [f"{found}; all of their pixels {'are ignored' if is_ignored else 'become background'}"]
 
 
 def _write(items: Sequence[_Item], table: ClassTable, made: Path) -> Tally:

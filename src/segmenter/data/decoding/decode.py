@@ -381,12 +381,14 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
         orientation = stated_orientation(image) if may_turn else 1
-        is_swapped = image.format == "TIFF" and TURNS.get(orientation, (False,))[0]
+        width, height = image.size
+        if image.format == "TIFF" and TURNS.get(orientation, (False,))[0]:
+            width, height = height, width  # Pillow gives the size upright
         pages = count_pages(image, file)
         found = _type_in(image, file, str(path))
         return Header(
             str(image.format),
-            image.size[::-1] if is_swapped else image.size,
+            (width, height),
             orientation,
             is_deep(image),
             pages,

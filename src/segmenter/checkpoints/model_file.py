@@ -262,16 +262,21 @@ def check_fit(
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    findings += [
-        f"{name} is of {tensor.dtype}, which no weights are"
-        for name, tensor in given.items()
-        if tensor.dtype not in _KINDS_OF_WEIGHTS
-    ]
+    findings += strange_dtypes(given)
     if findings:
         raise UserError(f"{source} does not fit the model: {'; '.join(findings)}{hint}")
     broken = [name for name, tensor in given.items() if not _is_finite(tensor)]
     if broken:
         raise UserError(f"{source} holds NaN or infinity in {', '.join(broken)}")
+
+
+def strange_dtypes(given: dict[str, Tensor]) -> list[str]:
+    """Name the tensors that are no weights by their kind of number, such as quantised ones."""
+    return [
+        f"{name} is of {tensor.dtype}, which no weights are"
+        for name, tensor in given.items()
+        if tensor.dtype not in _KINDS_OF_WEIGHTS
+    ]
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """The one answer to what kind of file a model is in, and the one way to load it."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from segmenter.files.names import path_problem
 from segmenter.files.yaml import nearest
 from segmenter.model.segmenter import Segmenter
 
+log = logging.getLogger("segmenter.checkpoints")
 FileKind = Literal["exported", "model", "tensors", "foreign"]
 """A graph that was exported; a model that `save` wrote; safetensors that hold no such model; what
 another code base wrote, by pickle or NumPy."""
@@ -164,4 +166,8 @@ def open_model(
             raise UserError(f"{path} holds a whole model; omit base")
         return model_file.read(path, device)
     foreign = read_foreign_model(path, base=base)
-    return foreign.build(str(path), device) if foreign else None
+    if foreign is None:
+        return None
+    for assumption in foreign.assumptions:
+        log.warning("%s: %s", path, assumption)
+    return foreign.build(str(path), device)

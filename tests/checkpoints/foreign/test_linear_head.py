@@ -168,7 +168,7 @@ def test_a_converted_head_labels_alike_in_every_runtime(
     assert run("convert", str(write(tmp_path, random_head(2))), str(out), "--base", str(base)) == 0
     said = capsys.readouterr().out
     assert "linear head of DINOv2" in said
-    assert "640 pixels, 320 apart" in said
+    assert "windows of 640 pixels, 320 apart, are assumed" in said
     image = torch.randint(0, 256, (60, 75, 3), dtype=torch.uint8).numpy()
     protocol = segmenter.load(out).spec.protocol
     for window in (51, 75):  # the second resizes the positions
@@ -178,6 +178,19 @@ def test_a_converted_head_labels_alike_in_every_runtime(
         for runtime in ("openvino", "onnxruntime"):
             found = Predictor(out, runtime=runtime, precision="float32", protocol=protocol)(image)
             assert (found == expected).mean() >= 0.999
+
+
+@pytest.mark.parametrize(("blocks", "stride"), [(1, 266), (2, 200)])
+def test_a_window_replaces_the_one_that_is_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture, blocks: int, stride: int
+) -> None:
+    base = write_encoder(tmp_path / "dinov2.pth", random_dinov2())
+    head, out = write(tmp_path, random_head(blocks)), tmp_path / "model.safetensors"
+    given = ("convert", str(head), str(out), "--base", str(base), "--window", "400")
+    assert run(*given) == 0
+    assert "assumed" not in capsys.readouterr().out
+    protocol = segmenter.load(out).spec.protocol
+    assert (protocol.short_side, protocol.window, protocol.stride) == (400, 400, stride)
 
 
 def test_a_head_without_its_encoder_or_for_another_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Sources: facebookresearch/dinov2 `dinov2/eval/segmentation/models/decode_heads/l
 backbone.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
     tensors = base.tensors | _decoder(head, source)
     encoder = describe_encoder(tensors, source, _encoder_fields(base))
     classes, notes = choose_classes(num_classes, file.classes, None, source)
-    protocol = _protocol(blocks)
+    protocol = partial(_protocol, blocks)
     spec = whole_spec(
         source,
         encoder=encoder,
@@ -91,12 +92,13 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
         size_policy=family.size_policy,
         classes=classes,
         normalization=family.normalization,
-        protocol=protocol,
+        protocol=protocol(_published_side(blocks)),
         provenance=f"imported from {family.origin.format(file.path.name)} and {base.path.name} "
         f"(SHA-256 {base.sha256})",
         license=base.license,
     )
-    return ForeignModel(family.name, spec, tensors, dropped, (*_notes(base, protocol), *notes))
+    notes = (*base.identify(), *notes)
+    return ForeignModel(family.name, spec, tensors, dropped, notes, windows=protocol)
 
 
 def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:
@@ -130,25 +132,18 @@ def _decoder(head: Tensors, source: str) -> Tensors:
     }
 
 
-def _protocol(blocks: int) -> EvaluationProtocol:
-    """Return the windows of the published heads, at one scale: those of several blocks are larger.
+def _published_side(blocks: int) -> int:
+    """Return the side of the windows of the published heads, which is larger for several blocks."""
+    return 512 if blocks == 1 else 640
 
-    Overlaps are a third of a window.
-    """
-    side = 512 if blocks == 1 else 640
+
+def _protocol(blocks: int, side: int) -> EvaluationProtocol:
+    """Return windows of this side at one scale; the published ones overlap by a third or a half."""
     return EvaluationProtocol(
         name="dino-linear",
         short_side=side,
         max_ratio=64.0,
         window=side,
-        stride=side * 2 // 3 if blocks == 1 else side // 2,
+        stride=max(side * 2 // 3 if blocks == 1 else side // 2, 1),
         absent_classes="skip",
-    )
-
-
-def _notes(base: DinoEncoder, protocol: EvaluationProtocol) -> tuple[str, ...]:
-    return (
-        *base.identify(),
-        f"the file does not say its windows: {protocol.window} pixels, {protocol.stride} apart, as "
-        "for the published heads",
     )

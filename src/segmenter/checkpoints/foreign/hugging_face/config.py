@@ -60,9 +60,14 @@ class EomtConfig(BaseModel):
     id2label: dict[int, str] = {0: "LABEL_0", 1: "LABEL_1"}
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """Height and width of the images of training, or the side of square ones, in pixels."""
+        return (self.image_size,) if isinstance(self.image_size, int) else self.image_size
+
+    @property
     def window(self) -> int:
         """Side of the square image that the model takes, in pixels."""
-        return self.image_size if isinstance(self.image_size, int) else min(self.image_size)
+        return min(self.sides)
 
     @property
     def rotary_temperature(self) -> float:

@@ -96,7 +96,7 @@ class DinoEncoder(NamedTuple):
     fields: dict[str, Any]
     """Fields of `EncoderSpec` that shapes do not say."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
 
     @property
     def is_dinov3(self) -> bool:

@@ -25,7 +25,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     scaler: GradScaler
-    """Of the loss; disabled but for float16."""
+    """Scaler of the loss; disabled except for float16."""
     step: int = 0
     """Updates done."""
     position: int = 0

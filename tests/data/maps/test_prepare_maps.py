@@ -414,6 +414,27 @@ def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Pa
         np.testing.assert_array_equal(sample.labels, expected)
 
 
+def test_areas_lie_along_the_rows_of_a_rotated_map(tmp_path: Path) -> None:
+    turned = TRANSFORM @ rasterio.Affine.rotation(30)
+    image = write(tmp_path / "a.tif", make_bands(1), transform=turned)
+    mask = write(tmp_path / "m.tif", make_labels()[None], transform=turned)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    made = convert_maps(image, tmp_path / "out", options)
+    assert made.splits.total() == (SIDE // TILE) ** 2
+    assert made.splits["val"] > 0
+
+
+def test_a_split_whose_windows_all_lie_across_areas_is_refused(tmp_path: Path) -> None:
+    places = {"a": TRANSFORM, "b": TRANSFORM @ rasterio.Affine.rotation(45)}
+    for name, place in places.items():
+        side = slice(TILE if name == "a" else SIDE)
+        write(tmp_path / f"{name}.tif", make_bands(1)[:, side, side], transform=place)
+        write(tmp_path / f"{name}_mask.tif", make_labels()[None, side, side], transform=place)
+    (tmp_path / "maps.txt").write_text("a.tif a_mask.tif\nb.tif b_mask.tif\n")
+    with pytest.raises(UserError, match="all windows of val lie across areas of both splits"):
+        convert_maps(tmp_path / "maps.txt", tmp_path / "out", SMALL)
+
+
 def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:
     (tmp_path / "maps" / "images").mkdir(parents=True)
     (tmp_path / "maps" / "labels").mkdir()

@@ -120,6 +120,11 @@ def convert_maps(
             "--block 1 or --tile, or give more maps"
         )
     splits = {each: split_of(each.window, val_blocks) for each in found}
+    for split in {"train", "val"} - set(splits.values()):
+        raise UserError(
+            f"all windows of {split} lie across areas of both splits; make areas larger with "
+            "--block"
+        )
     kept = _evenly([each for each in found if splits[each]], options.max_tiles)
     made = Conversion(out, Counter(str(splits[each]) for each in kept), table.classes.names)
     with aside(out) as folder:

@@ -116,7 +116,7 @@ class Classes(BaseModel):
 
     @property
     def background_index(self) -> int | None:
-        """The label that is not a class; none where all are."""
+        """The label that is not a class; None if all are classes."""
         return 0 if self.background else None
 
     def present(self, labels: np.ndarray) -> list[int]:

@@ -332,11 +332,11 @@ class _Parts(NamedTuple):
     """The shape and the places of a batch, beside its bytes."""
 
     shape: tuple[int, int, int, int]
-    """Of the images: batch, channels, height, width."""
+    """Shape of the images: batch, channels, height, width."""
     dtype: torch.dtype
-    """Of the images: uint8 or float32."""
+    """Type of the images: uint8 or float32."""
     num_views: int
-    """Of each image."""
+    """Number of views of each image."""
     unreadable: tuple[Unreadable, ...] = ()
 
     @property

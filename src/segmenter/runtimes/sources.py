@@ -38,7 +38,7 @@ class Source:
     """Gives the model of those digests, and no other."""
     exported: Exported | None = None
     path: Path | None = None
-    """Of the exported file."""
+    """Path of the exported file."""
 
     @property
     def facts(self) -> ExportFacts:

@@ -34,7 +34,7 @@ class Settings:
         return name in self._values
 
     def peek(self, name: str) -> Any:
-        """The value of `name`, which stays; none if it is not given."""
+        """Return the value of `name` without removing it; None if it is not given."""
         return self._values.get(name)
 
     @property

@@ -107,11 +107,11 @@ class Header:
     """Header of an image file: everything known before its pixels are decoded."""
 
     format: str
-    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, JPEG2000, PPM."""
+    """Format, by Pillow's name: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, JPEG2000, PPM."""
     stored_size: tuple[int, int]
     """Width and height, before the image is turned upright."""
     orientation: int
-    """Of EXIF: 1 where the image is upright, or nothing is said."""
+    """Orientation of EXIF: 1 if the image is upright or states none."""
     is_deep: bool = False
     """True: more than 8 bits a sample."""
     num_pages: int = 1

@@ -54,9 +54,9 @@ class _Values:
     num_masks: int = 0
     num_lossy: int = 0
     pixels: Counter[int] = field(default_factory=Counter)
-    """Of each value: pixels."""
+    """Number of pixels of each value."""
     inner: Counter[int] = field(default_factory=Counter)
-    """Of each value: pixels whose four neighbours have it too."""
+    """Number of pixels of each value whose four neighbours have it too."""
 
     def add(self, values: Shaped[ndarray, "height width"], *, is_lossy: bool) -> None:
         self.num_masks += 1

@@ -42,7 +42,7 @@ class FileNames:
 
     @cached_property
     def _by_last(self) -> dict[str, list[Path]]:
-        """By the file's name alone, with its suffix and without."""
+        """Paths by the name of the file alone, with and without its suffix."""
         found: dict[str, list[Path]] = {}
         for paths in self.by_name.values():
             for path in paths:
@@ -63,7 +63,7 @@ class FileNames:
 
 
 def find_file(name: str, folders: Iterable[Path]) -> Path | None:
-    """The file that a path means, absolute or inside one of the folders; none if there is none.
+    """Return the file that a path means, absolute or inside one of the folders; None without one.
 
     Backslashes stand for slashes, and letters with accents for their parts, if only so there is
     such a file. A path that begins with `/` may begin in one of the folders.

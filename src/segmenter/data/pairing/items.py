@@ -14,7 +14,7 @@ class Item:
     """Path of the image inside its data set, without suffix and with `/` between folders."""
     image: Path
     mask: Path | None
-    """None where a list names only the image, to predict it."""
+    """Mask of the image; None if a list names only the image, for prediction."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Pairing:
     """Items of each split, in the order of their names or of the list."""
     problems: tuple[Problem, ...] = ()
     note: str = ""
-    """By which rule they were paired, in one line; empty for `images/NAME` and `masks/NAME`."""
+    """Rule that pairs them, in one line; empty for `images/NAME` and `masks/NAME`."""
 
 
 def without_mask(image: Path, expected: Path) -> Problem:

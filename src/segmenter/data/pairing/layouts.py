@@ -46,7 +46,7 @@ class Place:
 
 
 def find_places(root: Path) -> list[Place]:
-    """The folders of a data set: one pair, or one for each split; none if it has another layout."""
+    """Return the folders of a data set: one pair, or one for each split; none for other layouts."""
     whole = _pair_in(root, "{}")
     if whole is not None:
         return [Place(*whole)]

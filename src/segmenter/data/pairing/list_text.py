@@ -97,7 +97,7 @@ def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
 
 def read_header(line: str) -> Header | None:
-    """The header that a line is; none if it is none, as if one of its fields is an image file."""
+    """Return the header that a line is; None if it is not, as if a field is an image file."""
     mark = next((mark for mark in _MARKS if mark in line), None)
     fields = _split(line, mark)
     if any(Path(field).suffix.lower() in IMAGE_SUFFIXES for field in fields):

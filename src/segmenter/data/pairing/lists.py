@@ -43,7 +43,7 @@ class _Read:
     """One list, as far as it is read."""
 
     items: dict[str, list[Item]] = field(default_factory=dict)
-    """By split."""
+    """Items by split."""
     problems: list[Problem] = field(default_factory=list)
 
 

@@ -23,7 +23,7 @@ class PlacePairs:
     rule: NameRule | None
     """None: masks are named `NAME.jpg.png`."""
     patterns: tuple[str, str]
-    """Of images and masks."""
+    """Patterns of images and masks."""
 
     @property
     def is_plain(self) -> bool:

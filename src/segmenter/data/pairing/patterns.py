@@ -37,7 +37,7 @@ class _Pattern:
     base: Path
     """Folder before the first place."""
     regex: re.Pattern[str]
-    """Of paths inside it."""
+    """Pattern of paths inside the folder."""
     rank: int
     """Number of characters that are fixed: of two patterns that fit a file, the longer is meant."""
 
@@ -47,7 +47,7 @@ class _Pattern:
 
     @property
     def said(self) -> str:
-        """As the user wrote it."""
+        """The pattern as the user wrote it."""
         return f"{self.flag} {self.text}"
 
     def example(self, suffixes: frozenset[str]) -> str:

@@ -79,7 +79,7 @@ def find_beside(root: Path, passed_over: Counter[str]) -> list[Place]:
 
 
 def _files(folder: Path, passed_over: Counter[str]) -> list[Path]:
-    """The images in a folder and a few levels below; none where it holds other files too."""
+    """Return the images in a folder and a few levels below; none if it holds other files too."""
     depth = len(folder.parts) + _MAX_DEPTH
     walk = walk_images(folder, lambda inner: len(inner.parts) <= depth, passed_over=passed_over)
     files = list(islice(walk, _MAX_FILES + 1))

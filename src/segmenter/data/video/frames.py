@@ -36,7 +36,7 @@ class VideoTiming(NamedTuple):
     """Properties of all frames of a video."""
 
     tick: Fraction
-    """In seconds; times are multiples of it."""
+    """Unit of time, in seconds: all times are multiples of it."""
     rate: Fraction
     """Frames a second, on average."""
 

@@ -207,7 +207,7 @@ def _seconds(step: Callable[[], object], device: torch.device) -> float:
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """The most memory that the process had, or torch on a GPU; none where no one counts it."""
+    """Return the peak memory of the process, or of torch on a GPU; None if it is not measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_memory()

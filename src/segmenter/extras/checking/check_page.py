@@ -67,7 +67,7 @@ class _Share(NamedTuple):
     """The part of a split that a class has."""
 
     share: float | None
-    """Of its labelled pixels, 0 to 1; None if it has none."""
+    """Share of the labelled pixels of the split, 0 to 1; None if it has none."""
     masks: int
     num_usable: int
 
@@ -78,7 +78,7 @@ class _Row(NamedTuple):
     name: str
     color: tuple[int, int, int]
     shares: list[_Share]
-    """In the order of the splits."""
+    """Shares in the order of the splits."""
 
 
 class _Size(NamedTuple):

@@ -49,7 +49,7 @@ class Check:
     """Findings of a data set."""
 
     data: str
-    """As the user named it."""
+    """The data set as the user named it."""
     classes: Classes
     splits: tuple[SplitFacts, ...]
     findings: tuple[Finding, ...]

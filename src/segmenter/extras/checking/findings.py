@@ -26,7 +26,7 @@ class Finding:
 
     kind: str
     problems: tuple[Problem, ...]
-    """In the order they were found in; never empty."""
+    """The problems in the order in which they were found; never empty."""
 
     @property
     def severity(self) -> Severity:

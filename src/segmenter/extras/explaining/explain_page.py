@@ -29,12 +29,12 @@ _NUM_NEAREST = 3
 
 
 class Origin(NamedTuple):
-    """From where attention is looked at: a patch, or the token of a class."""
+    """The token whose attention is shown: a patch, or a class."""
 
     patch: tuple[int, int] | None
     """Row and column, from 0; None: the patch in the middle."""
     class_name: str | None = None
-    """Of the class whose token is followed in the decoder; its patch is the surest one."""
+    """Name of the class whose token is followed in the decoder; its patch is the surest one."""
 
 
 class _Layer(NamedTuple):
@@ -115,7 +115,7 @@ class _View(NamedTuple):
     patch: tuple[int, int]
     image: UInt8[ndarray, "height width 3"]
     small_image: UInt8[ndarray, "small_height small_width 3"]
-    """For single heads."""
+    """The image at the size in which single heads are drawn."""
 
 
 def _write_layers(

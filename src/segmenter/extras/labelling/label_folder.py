@@ -50,7 +50,7 @@ class Change:
     version: int
     """The version of the image that was looked at."""
     id: str
-    """So that a change that is sent again is made once."""
+    """Identifier by which a change that is sent again is made only once."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class LeastSquares:
 
 @dataclass
 class _Tokens:
-    """Of one image, after some blocks: of the whole model, and of the one that is made."""
+    """Tokens of one image after some blocks, in the whole model and in the pruned one."""
 
     whole: Float[Tensor, "1 tokens dim"]
     small: Float[Tensor, "1 tokens dim"]

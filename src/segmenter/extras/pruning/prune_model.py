@@ -92,7 +92,7 @@ def _check(smaller: SmallerModel) -> None:
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:
-    """So many of the images, or all, evenly spread."""
+    """Return this number of images, evenly spread, or all."""
     count = min(count, len(paths))
     return [paths[number * len(paths) // count] for number in range(count)]
 

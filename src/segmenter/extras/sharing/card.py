@@ -44,11 +44,11 @@ class Measured(NamedTuple):
     """Scores on one set of images; 1 is perfect."""
 
     on: str
-    """Such as `val`."""
+    """Name of the split, such as `val`."""
     overall: dict[str, float]
-    """By the names in `_NAMES`."""
+    """Scores over all classes, by the names in `_NAMES`."""
     iou: dict[str, float | None]
-    """Of each class; none where the set has it not."""
+    """IoU of each class; None if the split lacks it."""
     num_images: int | None
 
 

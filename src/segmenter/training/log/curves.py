@@ -53,7 +53,7 @@ _CURVES = (
 
 class _Tick(NamedTuple):
     place: float
-    """In per cent of the axis, from the left or from the bottom."""
+    """Place in per cent of the axis, from the left or from the bottom."""
     text: str
 
 

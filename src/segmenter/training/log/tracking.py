@@ -222,7 +222,7 @@ class _WeightsAndBiases:
 
 
 class _MLflow:
-    """At MLFLOW_TRACKING_URI where it is set, else in the run's own folder."""
+    """MLflow at MLFLOW_TRACKING_URI if it is set, else in the folder of the run."""
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

@@ -162,8 +162,7 @@ class ForeignModel:
         Raises:
             UserError: If a tensor is missing, unexpected, of another shape or kind, or not finite.
         """
-        if strange := model_file.strange_dtypes(self.tensors):
-            raise UserError(f"{source} does not fit the model: {'; '.join(strange)}")
+        model_file.check_dtypes(self.tensors, source)
         owned = {
             name: torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
             for name, tensor in self.tensors.items()

@@ -97,6 +97,17 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
     upper = np.array(image.convert("RGB"))
     if upper.max(initial=0) >= 1 << 6:  # more than 14 bits are used
         return upper.astype(np.uint16) << 8
+    return deep_colors(upper, data, name)
+
+
+def deep_colors(
+    upper: UInt8[ndarray, "height width 3"], data: bytes, name: str
+) -> UInt16[ndarray, "height width 3"]:
+    """Return all 16 bits of an RGB file, of which Pillow keeps the upper 8.
+
+    Raises:
+        UserError: If OpenCV does not read the file, or not to the same upper 8.
+    """
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is not None and samples.dtype == np.uint16:
         if samples.ndim == 2:
@@ -106,8 +117,8 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
         if colors.shape == upper.shape and np.array_equal(colors >> 8, upper):
             return colors
     raise UserError(
-        f"{name} holds colours of 16 bits, none of them bright, in a form of which only the upper "
-        "8 bits are read; save it with 8 bits, or as PNG"
+        f"{name} holds colours of 16 bits in a form of which only the upper 8 bits are read; save "
+        "it with 8 bits, or as PNG"
     )
 
 

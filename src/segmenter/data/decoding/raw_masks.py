@@ -10,7 +10,7 @@ from PIL import ImageFile
 from segmenter.classes import NO_DATA
 from segmenter.data.decoding.depth import (
     color_values,
-    deep_samples,
+    deep_colors,
     is_deep,
     is_white_zero,
     raw_mode,
@@ -43,7 +43,7 @@ def values_of(
     step, is_deep_color = _grey_step(image), is_deep(image) and image.mode[0] != "I"
     load(image)
     if is_deep_color:
-        return color_values(deep_samples(image, data, name), name)
+        return color_values(deep_colors(np.array(image.convert("RGB")), data, name), name)
     if image.mode in {"L", "1"}:
         values = np.array(image, dtype=np.uint8)
         if image.mode == "L" and is_white_zero(image):  # Pillow inverts them, as a picture

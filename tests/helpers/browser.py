@@ -20,6 +20,8 @@ BROWSER = shutil.which("chromium")
 ARTEFACTS = REPOSITORY / "build" / "screenshots"
 AXE_VERSION = "4.10.3"
 """Version of axe-core, which finds what keeps people from using a page."""
+PATIENCE = 120_000
+"""Milliseconds to wait for what a page does: a busy machine is not a fault."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -88,7 +90,15 @@ def chromium() -> Iterator[Any]:
 
 def launch(kind: Any, *arguments: str) -> Any:
     """Start another browser; `kind` is the `browser_type` of a first one."""
-    return kind.launch(executable_path=BROWSER, args=[*ARGUMENTS, *arguments])
+    arguments = (*ARGUMENTS, *arguments)
+    return kind.launch(executable_path=BROWSER, args=arguments, timeout=PATIENCE)
+
+
+def new_page(browser: Any, **options: Any) -> Any:
+    """A patient page in a context of its own; the options are those of Playwright."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def watch(page: Any) -> list[str]:

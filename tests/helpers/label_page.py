@@ -1,11 +1,13 @@
 """The hands of a person on the page of `label`: mouse, pen and fingers, at pixels of the image."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from tests.helpers.browser import new_page
 from tests.helpers.waiting import wait_until
 
 Pixel = tuple[float, float]
@@ -72,15 +74,72 @@ class Hands:
 @contextmanager
 def tablet(browser: Any) -> Iterator[Any]:
     """A page of a tablet's size, with touch and coarse pointers."""
-    context = browser.new_context(
-        viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True
+    page = new_page(
+        browser, viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True
     )
-    page = context.new_page()
-    page.set_default_timeout(30_000)
     yield page
-    context.close()
+    page.context.close()
 
 
-def version_is(served: Any, name: str, version: int) -> None:
-    """Wait until an image has a version."""
-    wait_until(lambda: served.folder.versions().get(name, 0) == version)
+def wait_in(page: Any, is_so: Callable[[], object]) -> None:
+    """Wait until something is so while requests of a page are held, or were."""
+    # Asking the page for something is what lets its events in.
+    wait_until(lambda: page.title() is not None and is_so())
+
+
+class Held:
+    """Requests of a page that wait until they are let go.
+
+    Args:
+        page: A page.
+        path: How the path below `api/` begins.
+    """
+
+    def __init__(self, page: Any, path: str) -> None:
+        self._page, self._held, self._holds = page, [], True
+        page.route(re.compile(f"/api/{re.escape(path)}"), self._take)
+
+    def wait(self) -> None:
+        """Wait until there is one."""
+        wait_in(self._page, lambda: self._held)
+
+    def release(self) -> None:
+        """Let them go, and hold no more."""
+        self._end(lambda route: route.continue_())
+
+    def fail(self) -> None:
+        """Break their connections, and hold no more."""
+        self._end(lambda route: route.abort())
+
+    def _take(self, route: Any) -> None:
+        if self._holds:
+            self._held.append(route)
+        else:
+            route.continue_()
+
+    def _end(self, answer: Callable[[Any], None]) -> None:
+        self.wait()
+        self._holds = False
+        for route in self._held:
+            answer(route)
+
+
+def settle(page: Any) -> None:
+    """Wait until the service has answered what a page asked so far, and a little more."""
+    for _ in range(2):
+        page.evaluate("fetch('api/folder').then((answer) => answer.text())")
+
+
+def labels_of(served: Any, size: tuple[int, int], name: str = "a") -> np.ndarray:
+    """The labels that the service has of an image."""
+    answer = served.client.get("/api/labels", params={"image": name})
+    return np.frombuffer(answer.content, np.uint8).reshape(size)
+
+
+def version_is(served: Any, name: str, version: int, page: Any = None) -> None:
+    """Wait until an image has a version; name the page where its requests are held, or were."""
+
+    def is_so() -> bool:
+        return served.folder.versions().get(name, 0) == version
+
+    wait_in(page, is_so) if page else wait_until(is_so)

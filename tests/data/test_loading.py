@@ -215,7 +215,7 @@ def test_reading_processes_that_die_again_and_again_are_an_error_that_names_the_
     start = time.monotonic()
     with pytest.raises(UserError, match=r"died 3 times in a row.*set workers to 0.*[abcde], "):
         next(make_loader(deadly, range(40), 2, workers=1))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120
 
 
 def test_images_without_masks_take_their_share_of_the_crops_and_have_no_labels(folder) -> None:

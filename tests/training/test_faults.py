@@ -50,7 +50,7 @@ def drive(recipe: Recipe, folder: Path, *arguments: str) -> subprocess.Completed
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
 
 

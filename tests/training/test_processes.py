@@ -56,7 +56,7 @@ def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int
         subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) for _ in range(2)
     ]
     try:
-        return [agent.wait(timeout=120) for agent in agents]
+        return [agent.wait(timeout=600) for agent in agents]
     finally:
         for agent in agents:
             agent.kill()

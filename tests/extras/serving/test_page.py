@@ -11,7 +11,7 @@ from PIL import Image
 
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
+from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, new_page, watch
 from tests.helpers.models import make_spec
 from tests.helpers.services import Start, make_image
 
@@ -27,8 +27,7 @@ def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
     served = start()
     width, height = SIZES[request.param]
     with chromium() as browser:
-        opened = browser.new_page(viewport={"width": width, "height": height})
-        opened.set_default_timeout(30_000)
+        opened = new_page(browser, viewport={"width": width, "height": height})
         problems = watch(opened)
         opened.goto(f"http://127.0.0.1:{served.port}/")
         opened.served, opened.expected_problems = served, 0
@@ -139,7 +138,7 @@ def test_the_licence_of_the_model_stands_below_the_title(
 ) -> None:
     served = start(Predictor(Segmenter(make_spec().model_copy(update={"license": license}))))
     with chromium() as browser:
-        opened = browser.new_page()
+        opened = new_page(browser)
         opened.goto(f"http://127.0.0.1:{served.port}/")
         opened.locator("#model", has_text="class-0").wait_for()
         shown = opened.locator("#license")

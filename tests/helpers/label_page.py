@@ -1,13 +1,12 @@
 """The hands of a person on the page of `label`: mouse, pen and fingers, at pixels of the image."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from tests.helpers.browser import new_page
+from tests.helpers.browser import new_page, wait_in
 from tests.helpers.waiting import wait_until
 
 Pixel = tuple[float, float]
@@ -79,49 +78,6 @@ def tablet(browser: Any) -> Iterator[Any]:
     )
     yield page
     page.context.close()
-
-
-def wait_in(page: Any, is_so: Callable[[], object]) -> None:
-    """Wait until something is so while requests of a page are held, or were."""
-    # Asking the page for something is what lets its events in.
-    wait_until(lambda: page.title() is not None and is_so())
-
-
-class Held:
-    """Requests of a page that wait until they are let go.
-
-    Args:
-        page: A page.
-        path: How the path below `api/` begins.
-    """
-
-    def __init__(self, page: Any, path: str) -> None:
-        self._page, self._held, self._holds = page, [], True
-        page.route(re.compile(f"/api/{re.escape(path)}"), self._take)
-
-    def wait(self) -> None:
-        """Wait until there is one."""
-        wait_in(self._page, lambda: self._held)
-
-    def release(self) -> None:
-        """Let them go, and hold no more."""
-        self._end(lambda route: route.continue_())
-
-    def fail(self) -> None:
-        """Break their connections, and hold no more."""
-        self._end(lambda route: route.abort())
-
-    def _take(self, route: Any) -> None:
-        if self._holds:
-            self._held.append(route)
-        else:
-            route.continue_()
-
-    def _end(self, answer: Callable[[Any], None]) -> None:
-        self.wait()
-        self._holds = False
-        for route in self._held:
-            answer(route)
 
 
 def settle(page: Any) -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,16 +29,18 @@ Start = Callable[..., SimpleNamespace]
 
 
 PNG = {"content-type": "image/png"}
+PATIENT = 120.0
+"""A deadline that a busy machine does not miss, in seconds."""
 
 
 @contextmanager
 def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[SimpleNamespace]:
     """Run a service in a thread; gives an HTTP client, the predictor, and the service itself.
 
-    Without a `deadline` among the settings it is so long that a busy machine does not miss it.
+    The deadline is `PATIENT`, unless the settings name another.
     """
     predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
-    service = Service(predictor, "tiny", ServiceSettings(**{"deadline": 120.0} | settings))
+    service = Service(predictor, "tiny", ServiceSettings(**{"deadline": PATIENT} | settings))
     # Port 0: the system chooses one that no other test is about to take.
     server = uvicorn.Server(make_config(service, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
@@ -57,6 +60,11 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
         finally:  # a test that fails must not leave the thread running
             server.should_exit = True
     thread.join(30)
+
+
+def set_deadline(served: SimpleNamespace, seconds: float) -> None:
+    """Give a running service another deadline."""
+    served.service.settings = replace(served.service.settings, deadline=seconds)
 
 
 @contextmanager

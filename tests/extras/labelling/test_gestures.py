@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from segmenter.extras.labelling.layers import NOT_SURE, NOTHING
-from tests.helpers.browser import ARTEFACTS, BROWSER, chromium, new_page, watch
-from tests.helpers.label_page import Hands, Held, labels_of, tablet, version_is
+from tests.helpers.browser import ARTEFACTS, BROWSER, Held, chromium, new_page, watch
+from tests.helpers.label_page import Hands, labels_of, tablet, version_is
 from tests.helpers.labelling import Halves, labelling, read_mask, with_classes, write_images
 from tests.helpers.waiting import wait_until
 
@@ -204,7 +204,7 @@ def test_the_brush_grows_with_large_images(browser: Any, tmp_path: Path) -> None
 def test_a_change_counts_as_saved_once_it_is_acknowledged(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held = Held(page, "stroke")
+    held = Held(page, "/api/stroke")
     page.keyboard.press("1")
     Hands(page, SIZE).mouse((20, 20), (20, 60))
     page.locator("#status", has_text="saving").wait_for()
@@ -273,6 +273,16 @@ def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace
     assert abs(np.argwhere(labels(served) == 1).mean(axis=0) - (149.5, 240.5)).max() < 3
 
 
+def test_space_that_is_let_go_in_another_window_moves_no_view(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.keyboard.press("1")
+    page.keyboard.down(" ")
+    page.evaluate("dispatchEvent(new Event('blur'))")
+    Hands(page, SIZE).mouse((100, 50), (100, 150))
+    version_is(served, "a", 1)
+
+
 def test_a_window_that_changes_its_size_keeps_the_zoom_and_the_middle(
     page: Any, served: SimpleNamespace
 ) -> None:
@@ -280,7 +290,7 @@ def test_a_window_that_changes_its_size_keeps_the_zoom_and_the_middle(
     for _ in range(4):
         page.keyboard.press("+")
     page.set_viewport_size({"width": 1200, "height": 600})
-    page.wait_for_function("document.getElementById('canvas').height < 600")
+    wait_until(lambda: page.evaluate("document.getElementById('canvas').height") < 600)
     Hands(page, SIZE).mouse((150, 300))  # where this would be, were the image shown whole
     version_is(served, "a", 1)
     row, column = np.argwhere(labels(served) == 0).mean(axis=0)

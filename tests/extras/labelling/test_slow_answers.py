@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, chromium, new_page
-from tests.helpers.label_page import Hands, Held, labels_of, settle, version_is
+from tests.helpers.browser import BROWSER, Held, chromium, new_page
+from tests.helpers.label_page import Hands, labels_of, settle, version_is
 from tests.helpers.labelling import (
     Halves,
     labelling,
@@ -63,7 +63,7 @@ def painted_rows(served: SimpleNamespace) -> list[int]:
 def test_a_stroke_that_is_given_up_costs_none_that_is_under_way(
     page: Any, served: SimpleNamespace
 ) -> None:
-    hands, held = Hands(page, SIZE), Held(page, "stroke")
+    hands, held = Hands(page, SIZE), Held(page, "/api/stroke")
     paint(page, 50, 100)
     page.mouse.move(*hands.place((150, 50)))
     page.mouse.down()
@@ -81,7 +81,7 @@ def test_a_stroke_that_is_given_up_costs_none_that_is_under_way(
 def test_an_image_is_opened_again_once_its_strokes_are_saved(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held = Held(page, "stroke")
+    held = Held(page, "/api/stroke")
     paint(page, 50, 100)
     page.click("[data-name=b]")
     page.locator("#place", has_text="b,").wait_for()
@@ -98,7 +98,7 @@ def test_a_change_that_is_refused_costs_none_that_follows_it(
     page: Any, served: SimpleNamespace
 ) -> None:
     paint_and_wait(page, 50)
-    held = Held(page, "undo")
+    held = Held(page, "/api/undo")
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")  # there is nothing more to undo
     paint(page, 100, 150)
@@ -110,7 +110,7 @@ def test_a_change_that_is_refused_costs_none_that_follows_it(
 def test_what_is_refused_in_an_image_that_was_left_names_it(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held = Held(page, "stroke")
+    held = Held(page, "/api/stroke")
     paint(page, 50)
     served.folder.change(make_change("a", 0), make_stroke(0, (0, 0, 9)))
     page.click("[data-name=b]")
@@ -122,7 +122,7 @@ def test_what_is_refused_in_an_image_that_was_left_names_it(
 def test_done_pressed_twice_leads_to_the_next_image_alone(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held = Held(page, "mark")
+    held = Held(page, "/api/mark")
     page.keyboard.press("n")
     page.keyboard.press("n")
     held.release()
@@ -135,7 +135,7 @@ def test_done_pressed_twice_leads_to_the_next_image_alone(
 def test_a_region_gets_the_class_that_was_chosen_when_it_was_clicked(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held = Held(page, "grow")
+    held = Held(page, "/api/grow")
     page.keyboard.press("2")
     page.keyboard.press("g")
     Hands(page, SIZE).mouse((100, 100))
@@ -149,7 +149,7 @@ def test_what_is_drawn_while_the_service_goes_away_is_kept(
     page: Any, served: SimpleNamespace
 ) -> None:
     paint_and_wait(page, 50)
-    fetched, strokes = Held(page, "labels"), Held(page, "stroke")
+    fetched, strokes = Held(page, "/api/labels"), Held(page, "/api/stroke")
     page.keyboard.press("Control+z")
     fetched.wait()  # what was under the stroke
     paint(page, 100, 150)
@@ -162,7 +162,7 @@ def test_what_is_drawn_while_the_service_goes_away_is_kept(
 
 def test_what_could_not_be_fetched_is_fetched_soon(page: Any, served: SimpleNamespace) -> None:
     paint_and_wait(page, 50)
-    fetched = Held(page, "labels")
+    fetched = Held(page, "/api/labels")
     page.keyboard.press("Control+z")
     fetched.wait()
     with page.expect_response(lambda answer: "/api/labels" in answer.url):
@@ -173,7 +173,7 @@ def test_what_could_not_be_fetched_is_fetched_soon(page: Any, served: SimpleName
 
 @pytest.mark.usefixtures("served")
 def test_the_name_of_the_next_class_is_kept_while_one_is_added(page: Any) -> None:
-    held = Held(page, "class")
+    held = Held(page, "/api/class")
     page.fill("#class-name", "car")
     page.keyboard.press("Enter")
     held.wait()
@@ -201,7 +201,7 @@ def test_a_question_about_a_mask_waits_until_an_answer_can_be_taken(
     page.reload()
     page.click("[data-name=b]")
     page.locator("#foreign").wait_for()
-    held = Held(page, "open")
+    held = Held(page, "/api/open")
     page.click("#take-mask")
     page.locator("#error", has_text="9 x 7").wait_for()
     assert page.locator("#replace-mask").is_disabled()

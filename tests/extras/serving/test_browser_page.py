@@ -22,6 +22,7 @@ from tests.helpers.browser import (
     ARTEFACTS,
     BROWSER,
     SIZES,
+    Held,
     chromium,
     launch,
     new_page,
@@ -218,14 +219,13 @@ def test_one_runtime_alone_is_fetched_and_nothing_from_elsewhere(site: Path, bro
 
 def test_a_bar_shows_how_much_has_come(site: Path, browser: Any) -> None:
     page = new_page(browser)
-    held: list[Any] = []  # the model comes when it is let go
-    page.route("**/model.onnx*", lambda route: held.append(route))
+    held = Held(page, "/model.onnx")
     with static_server(site) as address:
         page.goto(address)
         page.locator("#status", has_text="Loading the model, ").wait_for()
         bar = "document.getElementById('progress')"
         page.wait_for_function(f"!{bar}.hidden && 0 < {bar}.value && {bar}.value < 1")
-        held[0].continue_()
+        held.release()
         ready(page)
         assert page.is_hidden("#progress")
         page.close()

@@ -14,6 +14,7 @@ from segmenter.model import Segmenter
 from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, new_page, watch
 from tests.helpers.models import make_spec
 from tests.helpers.services import Start, make_image
+from tests.helpers.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,8 +47,8 @@ def image_file(tmp_path: Path) -> Path:
     return path
 
 
-def upload(page: Any, path: Path) -> None:
-    page.set_input_files("#file", path)
+def upload(page: Any, paths: Path | list[Path]) -> None:
+    page.set_input_files("#file", paths)
     page.locator("#status", has_text="pixels").wait_for()
 
 
@@ -104,6 +105,30 @@ def test_every_view_can_be_shown_and_a_patch_be_clicked(page: Any, image_file: P
     page.locator("#progress").wait_for(state="hidden")
     page.select_option("#origin", index=1)
     page.locator("#status", has_text="contributes to the class").wait_for()
+
+
+def test_confidence_that_comes_late_is_not_shown_over_another_image(
+    page: Any, image_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    Image.fromarray(make_image(90, 60)).save(other)
+    upload(page, [image_file, other])
+    page.evaluate(
+        """() => {
+          const make = window.createImageBitmap;
+          window.createImageBitmap = async (...given) => {
+            window.isHeld = true;
+            await new Promise((resolve) => { window.release = resolve; });
+            return make(...given);
+          };
+        }"""
+    )
+    page.check("input[value=confidence]")
+    wait_until(lambda: page.evaluate("window.isHeld"))
+    page.click("[aria-label='Show other']")
+    page.evaluate("window.release()")
+    page.locator("#progress").wait_for(state="hidden")
+    assert page.inner_text("#status").startswith("60 x 90 pixels")
 
 
 def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:

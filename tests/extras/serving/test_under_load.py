@@ -76,7 +76,7 @@ def largest_batch(metrics: str) -> int:
 
 @pytest.mark.slow
 def test_sigterm_under_load_refuses_at_once_and_finishes_what_was_begun(tmp_path: Path) -> None:
-    large = encode(make_image(1500, 2000), "JPEG")
+    large = encode(make_image(900, 1200), "JPEG")
     with serving_process(tmp_path) as served:
         served.client.post("/segment", content=large)
         with ThreadPoolExecutor(1) as pool:
@@ -120,7 +120,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             served.process.send_signal(signal.SIGTERM)
             served.process.wait(60)
             with suppress(ConnectionResetError):
-                assert unfinished.recv(1000) == b""  # no answer: the body had time left to come
+                assert b" 408 " not in unfinished.recv(1000)  # the body had time left to come
 
 
 @pytest.mark.slow

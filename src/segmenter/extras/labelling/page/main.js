@@ -527,6 +527,7 @@ function wire() {
   $("add-class").onsubmit = addClass;
   addEventListener("keydown", onKey);
   addEventListener("keyup", (event) => { if (event.key === " ") tools.isSpaceHeld = false; });
+  addEventListener("blur", () => { tools.isSpaceHeld = false; }); // its release goes to another window
   addEventListener("hashchange", () => openNamed());
   // A page that is left with strokes that are not saved asks first.
   addEventListener("beforeunload", (event) => { if (numUnsaved()) event.preventDefault(); });

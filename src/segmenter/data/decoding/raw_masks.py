@@ -81,7 +81,7 @@ def _grey_step(image: ImageFile.ImageFile) -> int:
 
 
 def npy_values(data: bytes, name: str) -> Shaped[ndarray, "height width *channels"]:
-    """The values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
+    """Return the values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
 
     Raises:
         UserError: If it holds anything else.

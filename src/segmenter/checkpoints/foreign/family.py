@@ -134,7 +134,7 @@ class ForeignModel:
         if self.windows is None:
             return self.notes
         protocol = self.spec.protocol
-        apart = "" if protocol.stride is None else f", {protocol.stride} apart,"
+        apart = f", {protocol.stride} apart," if protocol.stride != protocol.window else ""
         return (
             *self.notes,
             f"the file does not state its image size: windows of {protocol.window} pixels{apart} "

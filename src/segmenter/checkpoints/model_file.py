@@ -187,7 +187,7 @@ def _check_dtypes(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
-    """The spec in the metadata of a file, and all that stands beside it, as JSON."""
+    """Return the spec in the metadata of a file, and all that stands beside it, as JSON."""
     if _SPEC_KEY not in metadata:
         raise UserError(
             f"{path} holds tensors but no Segmenter model; a bare encoder is for "

@@ -26,7 +26,7 @@ EXPORTED_SUFFIXES = (".onnx", ".xml")
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
+    """Return the file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
 
     Of a folder, such as Hugging Face's, it is the file of weights inside.
 

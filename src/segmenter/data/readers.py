@@ -193,7 +193,7 @@ def _read_one(read: Read[Any], positions: list[int], connection: Connection) -> 
 
 
 def _told(error: Exception) -> Exception:
-    """An error as it can be handed over; one that is a bug brings its traceback."""
+    """Return an error as it can be handed over; one that is a bug brings its traceback."""
     if isinstance(error, UserError):
         return error
     return RuntimeError(f"in a process that reads images: {traceback.format_exc()}")
@@ -220,7 +220,7 @@ def _mapped(file: int, size: int) -> Bytes:
 
 
 def _memory_file(size: int) -> int:
-    """A new file of this number of bytes that lies in memory alone.
+    """Return a new file of this number of bytes that lies in memory alone.
 
     Raises:
         OSError, AttributeError: If the system has none.

@@ -56,7 +56,7 @@ class Parity:
         return min(case.label_agreement for case in self.cases)
 
     def to_json(self) -> dict[str, Any]:
-        """All findings as plain values."""
+        """Return all findings as plain values."""
         return {
             "runtime": self.runtime,
             "passed": self.passed,

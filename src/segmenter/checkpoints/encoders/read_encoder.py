@@ -153,7 +153,7 @@ def _pop_positions(
 
 
 def _classifier(weights: dict[str, Tensor]) -> list[str]:
-    """Names of what only classifies; EVA-02's last norm is the one before timm's classifier."""
+    """Name the tensors of the classifier; EVA-02's last norm is the one before timm's."""
     has_norm = _LAST_NORM in weights
     return [
         name

@@ -137,7 +137,7 @@ def find_opener(magic: bytes) -> type[ImageFile.ImageFile] | None:
 
 
 def describe_unread(magic: bytes) -> tuple[str, str] | None:
-    """The format of a file that is known but not read, such as HEIC, and what to do with it.
+    """Return the format of a file that is known but not read, such as HEIC, and what to do with it.
 
     None if it is unknown.
     """

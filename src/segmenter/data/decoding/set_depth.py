@@ -31,7 +31,7 @@ def describe_bits(found: Mapping[Path, int], given: int | None) -> str | None:
 
 
 def depth_problems(found: Mapping[Path, int], given: int | None) -> list[Problem]:
-    """A note for each image with more than 8 bits; one warning where most would turn out dark."""
+    """Return a note for each image of more than 8 bits; one warning if most would turn out dark."""
     bits = set_bits(found, given)
     if bits is None or not found:
         return []

@@ -16,8 +16,8 @@ from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _BIG, _LITTLE_BIG = 43, b"II+\0"
-GEO_TAGS = (33550, 33922, 34264, 34735)
-"""Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
+GEO_TAGS = (33550, 33922, 34264, 34735, 50844)
+"""Pixel scale, tie points, transformation, keys, RPCs: any of them makes a TIFF a map."""
 
 
 def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:

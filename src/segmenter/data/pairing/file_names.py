@@ -51,7 +51,7 @@ class FileNames:
         return found
 
     def find(self, name: str, split: str) -> list[Path]:
-        """The images that a name in a list of this split means; several if it is not clear."""
+        """Return the images that a name in a list of this split means; several if it is unclear."""
         key = composed(name.replace("\\", "/"))
         key = os.path.normpath(key).lstrip("/")
         key = key.removeprefix(f"{self.folder.name}/")
@@ -80,5 +80,5 @@ def find_file(name: str, folders: Iterable[Path]) -> Path | None:
 
 
 def composed(name: str) -> str:
-    """A name in the composed form of Unicode (NFC): file systems differ in this."""
+    """Return a name in the composed form of Unicode (NFC): file systems differ in this."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -29,12 +29,12 @@ class Pairing:
 
 
 def without_mask(image: Path, expected: Path) -> Problem:
-    """The problem of an image whose mask is not where it should be."""
+    """Return the problem of an image whose mask is not where it should be."""
     return Problem("photo-without-mask", f"{image} has no mask; expected {expected}", (image,))
 
 
 def same_name(first: Path, second: Path) -> Problem:
-    """The problem of two images that one mask would belong to."""
+    """Return the problem of two images that one mask would belong to."""
     is_plain = first.with_suffix("") == second.with_suffix("")
     what = "suffix" if is_plain else "the encoding of their accents (Unicode NFC and NFD)"
     message = f"{first} and {second} differ only in {what}; rename one"

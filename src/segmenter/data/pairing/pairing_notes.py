@@ -107,6 +107,6 @@ def _pattern(
 
 
 def _suffix(paths: Collection[Path]) -> str:
-    """The suffix of all paths, or `.*` where there are several."""
+    """Return the suffix of all paths, or `.*` where there are several."""
     counts = Counter(path.suffix for path in paths)
     return next(iter(counts)) if len(counts) == 1 else ".*"

@@ -42,7 +42,7 @@ class _Pattern:
     """Number of characters that are fixed: of two patterns that fit a file, the longer is meant."""
 
     def filled(self, key: _Key) -> str:
-        """The path of one name, as far as the pattern says it."""
+        """Return the path of one name, as far as the pattern says it."""
         return self.text.replace("{split}", key[0]).replace("{}", key[1])
 
     @property
@@ -93,7 +93,7 @@ def check_pairs(pairs: Pairs) -> None:
 def find_by_pattern(
     root: Path, pairs: Pairs, passed_over: Counter[str]
 ) -> tuple[dict[str, Item], list[Problem]]:
-    """The items that two patterns name, by their names, and what could not become one.
+    """Return the items that two patterns name, by their names, and what could not become one.
 
     Args:
         root: Folder of the data set; patterns are relative to it.

@@ -162,7 +162,7 @@ def read_training_data(
 def _spared(
     train: Sequence[Item], found: dict[Item, Inspection], max_unreadable: float
 ) -> set[Problem]:
-    """Images to train on that cannot be read, if so few that others may take their place.
+    """Return images to train on that cannot be read, if so few that others may take their place.
 
     Raises:
         UserError: If there are more.

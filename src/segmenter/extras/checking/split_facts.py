@@ -56,7 +56,7 @@ class Suggestions:
 
 
 def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) -> SplitFacts:
-    """The numbers of one split.
+    """Return the numbers of one split.
 
     Args:
         name: Of the split.

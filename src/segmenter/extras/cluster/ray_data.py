@@ -72,7 +72,7 @@ class LabelRows:
         }
 
     def _label(self, given: Sequence[bytes | ndarray]) -> list[ndarray | str]:
-        """The labels of each image, or what is wrong with it."""
+        """Return the labels of each image, or what is wrong with it."""
         found: list[ndarray | str] = []
         images = []
         for each in given:
@@ -147,7 +147,7 @@ class LabelFiles:
 
 
 def image_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
-    """Rows for `ray.data.from_items`: the images that `segmenter predict` would find.
+    """Return rows for `ray.data.from_items`: the images that `segmenter predict` would find.
 
     Args:
         inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.

@@ -210,7 +210,7 @@ def _nearest(
 def _place(
     predictor: Predictor, pixels: Float[torch.Tensor, "1 channels height width"], origin: Origin
 ) -> tuple[tuple[int, int], int | None]:
-    """The patch to look from, and the index of the class if one is named."""
+    """Return the patch to look from, and the index of the class if one is named."""
     model = predictor.model
     with torch.inference_mode():
         logits = model.patch_logits(pixels)
@@ -252,7 +252,7 @@ def _uncovered(
     pixels: Float[torch.Tensor, "1 channels seen_height seen_width"],
     size: tuple[int, ...],
 ) -> UInt8[ndarray, "height width 3"]:
-    """A colour for each patch, at the size of a picture; what was padded is cut away."""
+    """Return a colour for each patch, at the size of a picture; what was padded is cut away."""
     patch = predictor.spec.encoder.patch_size
     whole = grid.repeat(patch, axis=0).repeat(patch, axis=1)
     height, width = pixels.shape[2:]

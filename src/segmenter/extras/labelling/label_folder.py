@@ -311,7 +311,7 @@ class LabelFolder:
         self.classes = classes
 
     def _record(self, name: str) -> ImageRecord:
-        """The record of an image, which is as it was when it was opened."""
+        """Return the record of an image, which is as it was when it was opened."""
         path = self.image_path(name)
         try:
             found = path.stat()

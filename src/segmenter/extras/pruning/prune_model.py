@@ -98,7 +98,7 @@ def _spread(paths: list[Path], count: int) -> list[Path]:
 
 
 def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
-    """Images as the model's protocol first shows them; of several windows one, at random places."""
+    """Yield images as the model's protocol first shows them; one random window of several."""
     protocol = model.spec.protocol
     device = next(model.parameters()).device
     for number, path in enumerate(paths):

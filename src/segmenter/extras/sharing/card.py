@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 
 
 def measured(spec: ModelSpec) -> list[Measured]:
-    """The scores that a model file carries."""
+    """Return the scores that a model file carries."""
     return list(_read_scores(spec.scores))
 
 
@@ -139,7 +139,7 @@ def _header(spec: ModelSpec, title: str) -> dict[str, Any]:
 
 
 def _changed(protocol: EvaluationProtocol) -> dict[str, Any]:
-    """The fields of a protocol that are not as they are by default."""
+    """Return the fields of a protocol that are not as they are by default."""
     default = EvaluationProtocol().model_dump(mode="json")
     fields = protocol.model_dump(mode="json")
     return {name: value for name, value in fields.items() if value != default[name]}

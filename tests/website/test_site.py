@@ -25,6 +25,8 @@ SEEN = (
     "experiments/performance.html",
 )
 """A page of each kind."""
+PATIENCE = 300_000
+"""Milliseconds that a busy machine may take for a page."""
 
 pytestmark = pytest.mark.skipif(not CONFIG.is_file(), reason=f"{NOT_HERE}: the repository")
 
@@ -103,6 +105,7 @@ def test_pages_of_the_site_have_no_serious_finding_and_search_works_offline(site
         for (width, height), scheme in itertools.product(SIZES.values(), ("light", "dark")):
             viewport = {"width": width, "height": height}
             page = browser.new_page(viewport=viewport, color_scheme=scheme)
+            page.set_default_timeout(PATIENCE)
             for place in SEEN:
                 page.goto((site / place).as_uri())
                 page.locator(".md-search[aria-label]").wait_for(state="attached")
@@ -110,6 +113,7 @@ def test_pages_of_the_site_have_no_serious_finding_and_search_works_offline(site
                 assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
             page.close()
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
         page.goto((site / "index.html").as_uri())
         page.click("input[name=query]")
         page.keyboard.type("tensorrt", delay=40)

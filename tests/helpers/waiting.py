@@ -11,7 +11,7 @@ from pathlib import Path
 _IN_OPEN, _IN_ISDIR = 0x20, 0x40000000  # of Linux' inotify
 
 
-def wait_until(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(is_so: Callable[[], object], seconds: float = 300.0) -> None:
     """Look again and again until something is so; fail if it is not in time."""
     deadline = time.monotonic() + seconds
     while not is_so():

@@ -24,7 +24,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import EvaluationProtocol, Segmenter
 from tests.extras.serving.killer import spin_on_large
 from tests.helpers.models import make_spec
-from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
+from tests.helpers.services import PATIENCE, PNG, Start, code_of, encode, labels_of, make_image
 from tests.helpers.waiting import wait_until, work_for
 
 SMALL, LARGE = make_image(40, 56), make_image(160, 200)
@@ -102,7 +102,7 @@ def test_a_decoder_whose_request_is_over_is_ended(start: Start) -> None:
     decoders = multiprocessing.active_children()
     began = time.process_time()
     assert code_of(post(served, "/segment", LARGE)) == (504, "deadline")
-    wait_until(lambda: not all(each.is_alive() for each in decoders), 20)
+    wait_until(lambda: not all(each.is_alive() for each in decoders))
     assert time.process_time() - began < 3
     wait_until(lambda: post(served, "/segment", SMALL).is_success)
 
@@ -279,7 +279,7 @@ def test_a_slow_body_gives_its_place_to_who_needs_it(
         assert code_of(post(served, "/segment", SMALL)) == (429, "queue-full")
         monkeypatch.setattr(places, "_SLOW_AFTER", 0.0)
         assert post(served, "/segment", SMALL).is_success
-        slower.settimeout(5)
+        slower.settimeout(PATIENCE)
         assert b" 408 " in slower.recv(1000)
         assert served.service.num_in_flight == 1
 

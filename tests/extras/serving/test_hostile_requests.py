@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,16 @@ import httpx
 import pytest
 
 from segmenter.extras.serving import server
-from tests.helpers.services import PNG, Start, code_of, encode, make_image, serving, serving_process
+from tests.helpers.services import (
+    PATIENCE,
+    PNG,
+    Start,
+    code_of,
+    encode,
+    make_image,
+    serving,
+    serving_process,
+)
 from tests.helpers.skips import NOT_HERE
 from tests.helpers.waiting import wait_until
 
@@ -31,7 +41,7 @@ def served() -> Iterator[SimpleNamespace]:
 
 def exchange(port: int, request: bytes) -> tuple[int, dict[str, object]]:
     """Send bytes as they are; the status and the JSON of the answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         answer = b""
         with contextlib.suppress(ConnectionResetError):
@@ -220,7 +230,7 @@ def test_a_body_at_the_limit_is_read_and_given_back_to_the_system(process: Simpl
         answer = process.client.post("/segment", content=chunks(LIMIT), headers=PNG)
         assert code_of(answer) == (422, "bad-image")
     # Memory is given back once nothing is worked on.
-    wait_until(lambda: memory(process) - before < 50e6, 20)
+    wait_until(lambda: memory(process) - before < 50e6)
     assert_healthy(process)
 
 
@@ -265,14 +275,20 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_TAKE_TIMEOUT", 0.3)
+    pause, is_waiting = server._PatientProtocol.pause_writing, threading.Event()
+
+    def note_pause(connection: server._PatientProtocol) -> None:
+        pause(connection)
+        is_waiting.set()
+
+    monkeypatch.setattr(server._PatientProtocol, "pause_writing", note_pause)
     served = start()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", served.port))
         connection.sendall(b"GET /main.js HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
-        wait_until(lambda: served.connections)
-        wait_until(lambda: not served.connections)
-        connection.settimeout(5)
+        wait_until(lambda: is_waiting.is_set() and not served.connections)
+        connection.settimeout(PATIENCE)
         num_bytes = 0
         while part := connection.recv(1 << 16):
             num_bytes += len(part)

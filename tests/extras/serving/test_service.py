@@ -369,7 +369,7 @@ def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
     )
 
 
-@pytest.mark.parametrize("path", ["/segment", "/confidence", "/attention?row=0&column=0"])
+@pytest.mark.parametrize("path", ["/segment", "/confidence"])
 def test_a_lack_of_memory_is_a_503_that_says_what_to_do(
     served: SimpleNamespace, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

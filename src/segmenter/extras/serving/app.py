@@ -39,7 +39,6 @@ from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.workload import check_workload
 from segmenter.image_spec import shown_pixels
-from segmenter.inference.enough_memory import NotEnoughMemoryError
 from segmenter.inference.predictor import Predictor
 from segmenter.options import Compute, ServedLabels, Sizes
 from segmenter.runtimes.devices import is_out_of_memory
@@ -198,8 +197,6 @@ class Service:
 
         try:
             return JSONResponse(await until_gone(request, work()))
-        except NotEnoughMemoryError:
-            raise
         except UserError as error:
             raise RequestError(422, "bad-request", str(error)) from None
 

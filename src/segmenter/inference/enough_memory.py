@@ -13,7 +13,7 @@ class NotEnoughMemoryError(UserError, MemoryError):
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turn a lack of memory, in any library, into a `NotEnoughMemoryError`."""
+    """Turn an out-of-memory error of any library into a `NotEnoughMemoryError`."""
     try:
         yield
     except UserError:

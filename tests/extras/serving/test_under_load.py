@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from segmenter.extras.serving import decoding, places
+from segmenter.extras.serving import decoding
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.extras.serving.killer import KILLER, die_of_killer
 from tests.helpers.models import make_spec
 from tests.helpers.services import (
-    PATIENCE,
     PNG,
     Start,
     code_of,
@@ -36,9 +36,7 @@ def post_all(port: int, bodies: list[bytes], clients: int) -> list[httpx.Respons
     """Post bodies over so many connections at a time."""
     limits = httpx.Limits(max_connections=clients)
     with (
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, limits=limits
-        ) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client,
         ThreadPoolExecutor(clients) as pool,
     ):
         return list(
@@ -46,10 +44,7 @@ def post_all(port: int, bodies: list[bytes], clients: int) -> list[httpx.Respons
         )
 
 
-def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(places, "_SLOW_AFTER", PATIENCE)  # a busy machine reads bodies slowly, too
+def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(start: Start) -> None:
     served = start(max_requests=QUEUE)
     seen = []
     note = served.service.metrics.in_flight.set
@@ -65,6 +60,8 @@ def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_back(
     assert max(seen) <= QUEUE
     accepted = [(index, each) for index, each in enumerate(answers) if each.is_success]
     assert len(accepted) >= QUEUE
+    slowest = np.percentile([each.elapsed.total_seconds() for _, each in accepted], 99)
+    assert slowest <= served.service.settings.deadline
     assert largest_batch(served.client.get("/metrics").text) > 1
     agrees = [labels_of(each) == served.predictor(images[index]) for index, each in accepted]
     assert np.mean(agrees) >= 0.9999
@@ -79,7 +76,7 @@ def largest_batch(metrics: str) -> int:
 
 @pytest.mark.slow
 def test_sigterm_under_load_refuses_at_once_and_finishes_what_was_begun(tmp_path: Path) -> None:
-    large = encode(make_image(1500, 2000), "JPEG")
+    large = encode(make_image(900, 1200), "JPEG")
     with serving_process(tmp_path) as served:
         served.client.post("/segment", content=large)
         with ThreadPoolExecutor(1) as pool:
@@ -87,21 +84,20 @@ def test_sigterm_under_load_refuses_at_once_and_finishes_what_was_begun(tmp_path
             wait_until(lambda: in_flight(served) >= 4)
             served.process.send_signal(signal.SIGTERM)
             stopped = time.monotonic()
-            wait_until(lambda: "shut" in states(served.port) or "503" in states(served.port))
-            assert time.monotonic() - stopped < 1
+            wait_until(lambda: states(served.port) in {"503", "shut"})
+            assert not load.done()
             answers = load.result()
         for each in answers:
             assert each.is_success or code_of(each) == (503, "stopping")
         assert sum(each.is_success for each in answers) >= 4
-        assert served.process.wait(30) == 0
-        assert time.monotonic() - stopped < 31
+        assert served.process.wait(31 - (time.monotonic() - stopped)) == 0
         assert "Traceback" not in served.log.read_text()
 
 
 def states(port: int) -> str:
     """What `ready` says: a status, or `shut` where nobody listens."""
     try:
-        return str(httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code)
+        return str(httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", timeout=60).status_code)
     except httpx.TransportError:
         return "shut"
 
@@ -122,7 +118,9 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             wait_until(lambda: states(served.port) == "503")
             assert served.process.poll() is None
             served.process.send_signal(signal.SIGTERM)
-            served.process.wait(PATIENCE)
+            served.process.wait(60)
+            with suppress(ConnectionResetError):
+                assert b" 408 " not in unfinished.recv(1000)  # the body had time left to come
 
 
 @pytest.mark.slow

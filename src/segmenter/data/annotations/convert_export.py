@@ -15,13 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from segmenter.data.annotations import ANNOTATION_FORMATS
 from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedImage
-from segmenter.data.annotations.class_table import ClassTable, build_classes
+from segmenter.data.annotations.class_table import (
+    UNLABELLED_CHOICES,
+    ClassTable,
+    build_classes,
+)
 from segmenter.data.annotations.polygons import Size
 from segmenter.data.annotations.rasterise import IGNORED, UNLABELLED, Painted, paint
 from segmenter.data.annotations.regions import Shape
 from segmenter.data.annotations.source import ARCHIVE_SUFFIXES, Source, naming, split_of
 from segmenter.data.annotations.tally import Tally
-from segmenter.data.decoding.decode import read_header
+from segmenter.data.decoding.decode import Header, read_header
 from segmenter.data.folder import CLASSES_FILE
 from segmenter.data.new_data_set import (
     aside,
@@ -46,10 +50,6 @@ _FOLDERS = {"images", "image", "imgs", "img", "jpegimages", "data"}
 _MAX_RATIO, _SPARED_BYTES = 100, 1 << 28
 """Largest ratio of unpacked files to their archive, and the bytes allowed besides."""
 _MAX_NAME_BYTES = 250
-_CHOICES = (
-    "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
-    "scores)"
-)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,17 @@ class _Item:
 
     exported: ExportedImage
     image: Path
-    size: Size
+    header: Header
     split: str | None
     name: str
     """Path inside the split, with suffix."""
     has_centres: bool = False
     """True: coordinates of polygons are centres of pixels."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width, upright."""
+        return self.header.size
 
     @property
     def file(self) -> str:
@@ -130,12 +135,13 @@ def convert_annotations(
             export = ANNOTATION_FORMATS[name].read(given)
             items = _place(export, given)
             table = build_classes(export, unlabelled, str(source))
-            _ask_for_unlabelled(items, table)
+            bare = _without_annotation(items, table)
             if outlines == "centres":
                 items = [replace(item, has_centres=True) for item in items]
             tally = _write(items, table, made_aside / _MADE)
             write_atomically(made_aside / _MADE / CLASSES_FILE, table.classes.to_yaml().encode())
-            remarks = [*export.remarks, *tally.remarks(), *_left_out(items, export, given)]
+            remarks = [*export.remarks, *bare, *_turned(items, export), *tally.remarks()]
+            remarks += _left_out(items, export, given)
             rename(made_aside / _MADE, out)
         except UserError as error:  # of an archive: the folder it was unpacked into is gone
             raise UserError(str(error).replace(unpacked, str(source))) from None
@@ -158,16 +164,21 @@ def run_preparation(name: str, source: Path, out: Path, options: Annotations) ->
         unlabelled=options.unlabelled,
         outlines=options.outlines,
     )
+    print_made(made)
+
+
+def print_made(made: Conversion) -> None:
+    """Say what was made, what to know of it, and how to look it through."""
     counts = ", ".join(
         f"{count} {'images' if split == _ONLY_SPLIT else split}"
         for split, count in sorted(made.splits.items())
     )
     classes = ", ".join(map(visible, made.classes[:20]))
     more = f" and {len(made.classes) - 20} more" if len(made.classes) > 20 else ""
-    print(f"{out}: {counts}; {len(made.classes)} classes: {classes}{more}")
+    print(f"{made.out}: {counts}; {len(made.classes)} classes: {classes}{more}")
     for remark in made.remarks:
         print(f"note: {visible(remark)}")
-    print(f"look it through with: {command_line('check', out)}")
+    print(f"look it through with: {command_line('check', made.out)}")
 
 
 def _unpacked(source: Path, into: Path) -> Path:
@@ -254,7 +265,7 @@ def _find(exported: ExportedImage, source: Source) -> _Item:
         for each in folders
         if each.lower() not in _FOLDERS and not (split and split in {each, split_of(each)})
     ]
-    return _Item(exported, image, header.size, split, "/".join([*kept, file]))
+    return _Item(exported, image, header, split, "/".join([*kept, file]))
 
 
 def _with_splits(items: Sequence[_Item]) -> Sequence[_Item]:
@@ -273,14 +284,20 @@ def _with_splits(items: Sequence[_Item]) -> Sequence[_Item]:
     return [replace(item, split=_ONLY_SPLIT) for item in items] if any(folders) else items
 
 
-def _ask_for_unlabelled(items: Sequence[_Item], table: ClassTable) -> None:
-    """Refuse images without a shape, if nobody has said what they are."""
-    empty = [item for item in items if not item.exported.is_labelled]
-    if empty and table.unlabelled is None:
-        raise UserError(
-            f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0].image}; "
-            f"choose what they are: {_CHOICES}"
-        )
+def _without_annotation(items: Sequence[_Item], table: ClassTable) -> list[str]:
+    """Say how many images have no shape.
+
+    Raises:
+        UserError: If nobody has said what they are.
+    """
+    empty = [item.image for item in items if not item.exported.is_labelled]
+    if not empty:
+        return []
+    found = f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0]}"
+    if table.unlabelled is None:
+        raise UserError(f"{found}; choose what they are: {UNLABELLED_CHOICES}")
+    is_ignored = table.unlabelled == table.classes.ignore_index
+    return [f"{found}; all of their pixels {'are ignored' if is_ignored else 'become background'}"]
 
 
 def _write(items: Sequence[_Item], table: ClassTable, made: Path) -> Tally:
@@ -313,7 +330,7 @@ def _labels(painted: Painted, item: _Item, table: ClassTable) -> np.ndarray:
         if is_open.any():
             raise UserError(
                 f"{item.image}: no shape covers {100 * float(is_open.mean()):.2g} % of its pixels; "
-                f"choose what such pixels are: {_CHOICES}"
+                f"choose what such pixels are: {UNLABELLED_CHOICES}"
             )
     else:
         labels[is_open] = table.unlabelled
@@ -331,6 +348,22 @@ def _link(image: Path, to: Path) -> None:
         shutil.copyfile(image, to)
     except OSError as error:
         raise UserError(f"{image} cannot be copied to {to}: {error.strerror}") from None
+
+
+def _turned(items: Sequence[_Item], export: AnnotationSet) -> list[str]:
+    """Say how many images are turned upright whose shapes may not be: no size tells."""
+    turned = []
+    for item in items:
+        has_size = export.has_masks or all(item.exported.size or (0, 0))
+        is_told = has_size and item.header.swaps_sides and item.size[0] != item.size[1]
+        if item.header.is_turned and not is_told:
+            turned.append(item.image)
+    if not turned:
+        return []
+    return [
+        f"EXIF data turn {len(turned)} images upright, such as {turned[0]}, and no size tells "
+        "whether their shapes were drawn on them so; compare some images and masks by eye"
+    ]
 
 
 def _left_out(items: Sequence[_Item], export: AnnotationSet, source: Source) -> list[str]:

@@ -10,7 +10,7 @@ from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 
 ASSIGN_CRS = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
-"""What helps a raster without a coordinate reference system."""
+"""Remedy for a raster without a coordinate reference system."""
 
 
 def import_rasterio() -> Any:
@@ -45,6 +45,8 @@ def crs_hint(raster: Any) -> str:
     """Return what to do with an open raster that has no coordinate reference system."""
     if raster.gcps[0]:
         return "it has ground control points: warp it with `gdalwarp` first"
+    if raster.rpcs:
+        return "it has rational polynomial coefficients: warp it with `gdalwarp -rpc` first"
     return ASSIGN_CRS
 
 

@@ -39,14 +39,14 @@ class MaskFacts:
     pixel_counts: Int64[ndarray, " classes"]
     """Pixels of each class; zeros where the mask cannot be used."""
     num_pixels: int
-    """Of all pixels, with those that are ignored; 0 where the mask cannot be used."""
+    """Number of all pixels, with ignored ones; 0 if the mask cannot be used."""
     problems: tuple[Problem, ...] = ()
     size: tuple[int, int] = (0, 0)
     """Height and width; zeros where the mask cannot be used."""
     widths: Float32[ndarray, " classes"] | None = None
     """See `region_widths`; None where the mask cannot be used."""
     layout: Layout | None = None
-    """Where its classes lie; None where the mask cannot be used."""
+    """Places of its classes; None if the mask cannot be used."""
     is_of_map: bool = False
     """True: its image has a georeference."""
 
@@ -61,7 +61,7 @@ def gather_sizes(masks: Iterable[MaskFacts | None], num_classes: int) -> SizeFac
 
 
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
-    """Read what the file of an image says of itself; none if it cannot be read."""
+    """Read the header of an image; None if it cannot be read."""
     try:
         header = read_header(item.image)
         said = (
@@ -89,8 +89,8 @@ def inspect_mask(
     Args:
         item: An image and its mask.
         classes: What the values mean.
-        header: Of the image; none if it cannot be read.
-        image_size: Height and width of the image, upright; none if it cannot be read.
+        header: Header of the image; None if it cannot be read.
+        image_size: Height and width of the image, upright; None if it cannot be read.
     """
     path = item.mask
     nothing = np.zeros(len(classes), dtype=np.int64)
@@ -98,11 +98,19 @@ def inspect_mask(
         message = f"{item.image} has no mask; without one it can only be predicted"
         return MaskFacts(nothing, 0, (Problem("photo-without-mask", message, (item.image,)),))
     try:
-        is_jpeg = read_header(path).format == "JPEG"
+        of_mask = read_header(path)
+        is_jpeg = of_mask.format == "JPEG"
         raw = decode_mask(path, apply_palette=classes.is_rgb)
     except UserError as error:
         return MaskFacts(nothing, 0, (Problem("unreadable-mask", str(error), (path,)),))
-    problems = _size_problems(item, header, image_size, (raw.shape[0], raw.shape[1]))
+    is_turned_too = (
+        header is not None
+        and of_mask.format == "TIFF"  # of which alone a mask is turned as it is read
+        and of_mask.orientation == header.orientation
+    )
+    problems = _size_problems(
+        item, None if is_turned_too else header, image_size, (raw.shape[0], raw.shape[1])
+    )
     try:
         labels = map_values(raw, classes, source=str(path))
     except MaskError as error:

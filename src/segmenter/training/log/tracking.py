@@ -62,7 +62,7 @@ class TrackedRun:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Something that shows a run; any call may raise anything, and take its time."""
+    """A display of a run; any call may raise anything and take any time."""
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
         """Show numbers of a step."""
@@ -78,7 +78,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """All trackers of a run as one, of which nothing raises and nothing waits.
+    """All trackers of a run as one; no call raises or waits.
 
     Args:
         run: The run.
@@ -222,7 +222,7 @@ class _WeightsAndBiases:
 
 
 class _MLflow:
-    """At MLFLOW_TRACKING_URI where it is set, else in the run's own folder."""
+    """MLflow at MLFLOW_TRACKING_URI if it is set, else in the folder of the run."""
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -292,5 +292,5 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def in_one_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind if it says nothing."""
+    """Return the first line of what an error says, or its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

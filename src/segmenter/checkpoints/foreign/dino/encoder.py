@@ -25,8 +25,8 @@ from segmenter.checkpoints.foreign.hugging_face.names import (
     join_projections,
     join_special_tokens,
 )
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
+from segmenter.checkpoints.foreign.hugging_face.shards import is_index, shard_names
+from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
     TIMM_BLOCK,
@@ -36,7 +36,6 @@ from segmenter.checkpoints.foreign.tensors import (
     rename,
     split_off,
     split_position_table,
-    to_tensors,
 )
 from segmenter.errors import UserError
 
@@ -97,7 +96,7 @@ class DinoEncoder(NamedTuple):
     fields: dict[str, Any]
     """Fields of `EncoderSpec` that shapes do not say."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
 
     @property
     def is_dinov3(self) -> bool:
@@ -183,14 +182,23 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     Raises:
         UserError: If the file is missing, damaged or dangerous, or holds no such encoder.
     """
-    if not path.is_file():
-        raise UserError(f"no such encoder: {path}; give its file with --base")
-    if is_safetensors(path):
-        weights = dict(unwrapped(model_file.read_tensors(path)[0]))
-    else:
-        weights = to_tensors(read_state(path)[0], path)
+    tensors = read_dino_tensors(path)
+    is_dinov3 = "encoder.position_table" not in tensors
+    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
+    width = tensors["encoder.norm.weight"].shape[0]
+    if is_dinov3 and width in _HEAD_DIMS:
+        fields["head_dim"] = _HEAD_DIMS[width]
+    return DinoEncoder(path, tensors, fields, _sha256(path))
+
+
+def read_dino_tensors(path: Path) -> Tensors:
+    """Read the tensors of such an encoder, under our names; its file is not read to its end.
+
+    Raises:
+        UserError: As `read_dino_encoder`.
+    """
     source = str(path)
-    weights, _ = split_off(unwrap(weights), _DROPPED)
+    weights, _ = split_off(unwrap(read_weights(path)), _DROPPED)
     if "embeddings.cls_token" in weights:
         tensors = rename(join_projections(weights, source), _HUGGING_FACE)
         tensors = _hugging_face_tokens(tensors, source)
@@ -201,18 +209,15 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
             f"{path} is not an encoder of DINOv2 or DINOv3 in the layout of Meta, transformers or "
             "timm"
         )
+    model_file.check_dtypes(tensors, source)
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
-    is_dinov3 = "encoder.position_table" not in tensors
-    if is_dinov3 and shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2] == 14:
+    has_table = "encoder.position_table" in tensors
+    if not has_table and shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2] == 14:
         raise UserError(
             f"{path} is damaged: a DINOv2, by its patches of 14 pixels, without positions"
         )
-    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
-    width = tensors["encoder.norm.weight"].shape[0]
-    if is_dinov3 and width in _HEAD_DIMS:
-        fields["head_dim"] = _HEAD_DIMS[width]
-    return DinoEncoder(path, tensors, fields, _sha256(path))
+    return tensors
 
 
 def add_differences(differences: Tensors, base: DinoEncoder, source: str) -> Tensors:
@@ -309,5 +314,9 @@ def _without_key_bias(weights: Tensors) -> Tensors:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a file, or of those that an index lists, one after the other."""
+    digest = hashlib.sha256()
+    for each in [path.parent / name for name in shard_names(path)] if is_index(path) else [path]:
+        with each.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

@@ -235,7 +235,7 @@ class HeldPredictor(Predictor):
     def __call__(self, image: object) -> object:
         if isinstance(image, list):
             if self.fails:
-                raise RuntimeError("out of memory")
+                raise RuntimeError("a fault")
             self.batches.append(len(image))
             self.shown |= {each.tobytes() for each in image}
             assert self.may_work.wait(60)

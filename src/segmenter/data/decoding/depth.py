@@ -29,7 +29,7 @@ _FIRST_CHUNKS = 1 << 16
 
 
 def bits_for(largest: int) -> int:
-    """The fewest bits of `RANGES` that hold a sample, which is at most 65535."""
+    """Return the fewest bits of `RANGES` that hold a sample, which is at most 65535."""
     return next(bits for bits in RANGES if largest < 1 << bits)
 
 
@@ -63,7 +63,7 @@ def stated_bits(image: ImageFile.ImageFile, data: bytes) -> int | None:
 
 
 def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[ndarray, "..."]:
-    """The samples of an image of more than 8 bits, uint16, (H, W) or RGB (H, W, 3).
+    """Return the samples of an image of more than 8 bits, uint16, (H, W) or RGB (H, W, 3).
 
     Pillow keeps only the upper 8 bits of colour. Where these say that 16 bits are used, they are
     what is needed, and are given back times 256. Else OpenCV reads the file, and must agree.
@@ -150,7 +150,7 @@ def choose_bits(
 
 
 def as_bytes(samples: UInt16[ndarray, "..."], bits: int) -> UInt8[ndarray, "height width 3"]:
-    """The upper 8 of `bits` bits as RGB; what is above white is white."""
+    """Return the upper 8 of `bits` bits as RGB; what is above white is white."""
     pixels = np.minimum(samples >> (bits - 8), 255).astype(np.uint8)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
@@ -158,7 +158,7 @@ def as_bytes(samples: UInt16[ndarray, "..."], bits: int) -> UInt8[ndarray, "heig
 def color_values(
     samples: UInt16[ndarray, "height width 3"], name: str
 ) -> UInt8[ndarray, "height width 3"]:
-    """The colours of a mask as uint8, where nothing is lost.
+    """Return the colours of a mask as uint8, where nothing is lost.
 
     Raises:
         UserError: If they need 16 bits.

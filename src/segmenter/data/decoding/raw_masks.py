@@ -28,7 +28,7 @@ def values_of(
     name: str,
     load: Callable[[ImageFile.ImageFile], None],
 ) -> Shaped[ndarray, "height width *channels"] | None:
-    """The values of a mask of which the header was read; none where they are colours of 8 bits.
+    """Return the values of a mask whose header was read; None if they are colours of 8 bits.
 
     Args:
         image: The mask.
@@ -81,7 +81,7 @@ def _grey_step(image: ImageFile.ImageFile) -> int:
 
 
 def npy_values(data: bytes, name: str) -> Shaped[ndarray, "height width *channels"]:
-    """The values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
+    """Return the values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
 
     Raises:
         UserError: If it holds anything else.
@@ -127,7 +127,7 @@ def _whole_numbers(
 
 
 def _nodata(image: ImageFile.ImageFile) -> float | None:
-    """The value of pixels without data, as GDAL writes it into a TIFF; none if there is none."""
+    """Return the value of pixels without data, as GDAL writes it into a TIFF; None without one."""
     text = getattr(image, "tag_v2", {}).get(_GDAL_NODATA)
     try:
         nodata = float(str(text).strip(" \0"))

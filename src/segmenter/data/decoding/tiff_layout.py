@@ -87,7 +87,7 @@ def read_tags(file: BytesIO | BufferedReader, offset: int | None = None) -> Imag
 
 
 def _describe(file: BytesIO | BufferedReader) -> str | None:
-    """Bands and type of a TIFF, such as `5 bands of uint8`; none if its tags are damaged."""
+    """Return bands and type of a TIFF, such as `5 bands of uint8`; None if its tags are damaged."""
     try:
         tags = read_tags(file)
         number = int(tags.get(SAMPLESPERPIXEL, 1))

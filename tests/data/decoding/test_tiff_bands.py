@@ -131,6 +131,6 @@ def test_the_header_of_many_bands_is_read_without_a_word(
 def test_a_mask_that_is_not_read_is_never_advised_to_be_scaled(tmp_path: Path) -> None:
     path = tmp_path / "mask.tif"
     path.write_bytes(tiff_bytes(make_values(bands=1).astype(np.float64)))
-    with pytest.raises(UserError, match="1 band of float64.*not a mask") as refusal:
+    with pytest.raises(UserError, match=r"1 band of float64.*not a mask") as refusal:
         decode_mask(path)
     assert "scale" not in str(refusal.value)

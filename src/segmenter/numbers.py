@@ -40,6 +40,8 @@ CHANNELS = Interval(ge=1, le=1024)
 """Of an image."""
 GRID_SIDE = Interval(ge=1, le=1024)
 """Rows or columns of positions."""
+TABLE_OFFSET = Interval(ge=0, lt=1)
+"""In patches."""
 PREFIX_TOKENS = Interval(ge=0, le=64)
 QUERIES = Interval(ge=1, le=4096)
 MLP_RATIO = Interval(gt=0, le=64)

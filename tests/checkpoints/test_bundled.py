@@ -9,7 +9,7 @@ import torch
 import segmenter
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_encoders, bundled_models
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights, read_bundled_encoder
-from segmenter.checkpoints.open import read_weights
+from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.errors import UserError
 from segmenter.model.architectures import find_architecture
 from segmenter.model.encoder import Encoder

@@ -10,6 +10,7 @@ from PIL import Image
 
 import segmenter
 from segmenter.checkpoints import save
+from segmenter.data.trained_on import count_trained_on, write_own_list
 from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.runtimes.parity import best_class_agreement
 from tests.helpers.command_line import refused, run
@@ -50,6 +51,17 @@ def test_a_smaller_model_is_written_that_says_the_same(capsys: pytest.CaptureFix
         for image in [np.array(Image.open("data/images/val/photo-0.png"))]
     )
     assert (labels == others).mean() > 0.99
+
+
+@pytest.mark.usefixtures("here")
+def test_the_list_of_images_it_was_trained_on_goes_with_it() -> None:
+    images = sorted(Path("data/images").rglob("*.png"))
+    write_own_list(Path("whole.safetensors"), images[:1])
+    command = "prune whole.safetensors data/images/val --out small.safetensors --depth 2"
+    assert run(*command.split()) == 0
+    fitted = count_trained_on(Path("small.safetensors"), images[1:])
+    assert count_trained_on(Path("small.safetensors"), images) == (fitted or 0) + 1
+    assert fitted
 
 
 @pytest.mark.usefixtures("here")

@@ -172,7 +172,7 @@ def test_a_run_whose_val_images_its_start_was_trained_on_says_so(
 def test_of_two_processes_one_speaks_and_they_share_a_new_folder() -> None:
     command = [sys.executable, "-m", "segmenter", *FEW, "--devices", "2", "--log_every", "1"]
     for folder in ("tiny", "tiny-2"):
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
         assert ended.stdout == f"runs/{folder}/last.safetensors\n"
         assert len(subjects(ended.stderr.partition("step 1 ")[0])) == 9
         assert ", 2 processes, a copy of the model in each\n" in ended.stderr

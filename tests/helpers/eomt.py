@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.helpers.paths import GOLDEN
 
 GOLDEN_EOMT = GOLDEN / "eomt"
+INDEX = "model.safetensors.index.json"
 CONFIG = {
     "architectures": ["EomtForUniversalSegmentation"],
     "model_type": "eomt",
@@ -73,6 +74,20 @@ def of_hugging_face(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def write_folder(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Path:
     folder.mkdir(exist_ok=True)
     save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG | changed))
+    return folder
+
+
+def write_shards(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Path:
+    """Write the weights in two files, and the index that lists them."""
+    folder.mkdir(exist_ok=True)
+    names = sorted(tensors)
+    weight_map = {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"model-{number:05}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / shard)
+        weight_map |= dict.fromkeys(part, shard)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     (folder / "config.json").write_text(json.dumps(CONFIG | changed))
     return folder
 

@@ -89,7 +89,7 @@ def run_with_a_stop(
 def batch_of(images: torch.Tensor, labels: torch.Tensor) -> Batch:
     """Crops that have masks, from the start of the stream."""
     places = torch.arange(len(images))
-    return Batch(images, labels, places, torch.zeros_like(places), images)
+    return Batch(images, labels, places, torch.zeros_like(labels, dtype=torch.bool), images)
 
 
 def batch(model: Segmenter, count: int = 4) -> Batch:

@@ -88,10 +88,11 @@ def test_float32_gives_the_models_own_logits_at_any_size(
             "patch_size": 14,
         },
         {"table_resize": "bilinear", "prefix_positions": False, "num_prefix_tokens": 5},
+        {"table_offset": 0.1, "patch_size": 14},
         {"position": "rotary", "table_grid": None, "layer_scale": True},
         {"in_channels": 1, "embed_dim": 192, "table_grid": (24, 24)},
     ],
-    ids=["smooth-bicubic", "smooth-bilinear", "registers", "rotary", "grey"],
+    ids=["smooth-bicubic", "smooth-bilinear", "registers", "shifted", "rotary", "grey"],
 )
 def test_every_kind_of_model_becomes_the_same_graph(
     name: str, decoder: str, spec: dict[str, object]

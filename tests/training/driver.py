@@ -13,8 +13,10 @@ import torch
 
 from segmenter import commands
 from segmenter.training import loop
+from segmenter.training.signals import StopSignals
 from segmenter.training.step import train_step
 from tests.helpers.small_memory import fill_memory_above
+from tests.helpers.waiting import wait_until
 
 
 def read_trace(path: Path) -> dict[int, dict]:
@@ -37,17 +39,18 @@ def main() -> None:
     parser.add_argument("--nan", type=int, default=0, help="the loss is NaN in this update")
     given, arguments = parser.parse_known_args()
     rank = os.environ.get("RANK", "0")
-    steps_done = []
+    stop = StopSignals()
 
     def traced(model, optimizer, batch, recipe, loss, *others):
         positions = batch.positions.tolist()
         step = positions[0] // recipe.batch_size + 1
-        steps_done.append(step)
         if rank == given.rank and step == given.nan:
             for seen in (batch.images, batch.strong):
                 seen.data = torch.full(seen.shape, float("nan"))
         if rank == given.rank and step == given.at:
             os.kill(os.getppid() if given.to_parent else os.getpid(), given.send)
+            if given.to_parent:
+                wait_until(lambda: stop.received is not None, 600)
         result = train_step(model, optimizer, batch, recipe, loss, *others)
         line = {"step": step, "positions": positions, "loss": result.loss.hex()}
         with given.trace.with_suffix(f".{rank}").open("a") as file:
@@ -56,7 +59,7 @@ def main() -> None:
 
     if given.full_above is not None and rank == given.rank:
         fill_memory_above(given.full_above)
-    loop.train_step = traced
+    loop.train_step, loop.StopSignals = traced, lambda: stop
     torch.set_num_threads(1)
     commands.main(arguments)
 

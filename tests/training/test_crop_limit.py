@@ -97,7 +97,7 @@ def test_a_batch_that_halves_unevenly_has_the_loss_of_the_whole() -> None:
 def test_a_full_memory_halves_the_crops_that_a_teacher_labels() -> None:
     model = Segmenter(make_spec()).train()
     given = batch(model, count=8)
-    given = given._replace(unlabelled=torch.ones(8), labels=torch.full_like(given.labels, 255))
+    given = given._replace(unlabelled=given.labels != 255)
     recipe = TeacherRecipe(model="x", targets="labels", unlabelled="x")
     teacher = Teacher(Segmenter(make_spec()), recipe, 255)
     optimizer = make_optimizer(model, OptimizerRecipe(name="sgd", lr=0.1))

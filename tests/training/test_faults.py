@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def drive(recipe: Recipe, folder: Path, *arguments: str) -> subprocess.Completed
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
 
 
@@ -107,6 +108,41 @@ def write_and_die(folder: Path, num_files: int) -> None:
 
     checkpoint_module.write_synced = write_then_die
     write_checkpoint(folder, some_checkpoint(20))
+
+
+def replace_and_die(folder: Path, num_calls: int) -> None:
+    """Write a checkpoint of a step that has one, and be killed before a change of the folder."""
+    calls = []
+
+    def counted(change: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **others: object) -> object:
+            if len(calls) == num_calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls.append(None)
+            return change(*arguments, **others)
+
+        return call
+
+    for name in ("rename", "unlink", "rmdir", "open"):
+        setattr(os, name, counted(getattr(os, name)))
+    write_checkpoint(folder, some_checkpoint(10))
+
+
+@pytest.mark.slow
+def test_a_kill_while_a_checkpoint_is_written_anew_leaves_one_of_them(tmp_path: Path) -> None:
+    fork, status, num_calls = multiprocessing.get_context("fork"), -signal.SIGKILL, 0
+    while status:
+        folder = tmp_path / str(num_calls)
+        write_checkpoint(folder, some_checkpoint(10))
+        process = fork.Process(target=replace_and_die, args=(folder, num_calls))
+        process.start()
+        process.join()
+        status, num_calls = process.exitcode, num_calls + 1
+        assert status in (0, -signal.SIGKILL)
+        assert read_newest(folder)[0].step == 10
+        write_checkpoint(folder, some_checkpoint(10))
+        assert len([*folder.iterdir()]) == 1
+    assert num_calls > 8
 
 
 def some_checkpoint(step: int) -> Checkpoint:
@@ -227,11 +263,12 @@ def test_one_signal_sent_twice_by_a_launcher_is_one_and_a_second_ends_at_once(
 ) -> None:
     ended = []
     monkeypatch.setattr("segmenter.training.signals.os._exit", ended.append)
+    monkeypatch.setattr("segmenter.training.signals._SAME_SIGNAL_SECONDS", 600)
     with StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert (stop.received, ended) == (signal.SIGINT, [])
-        stop._received_at -= 1
+        stop._received_at -= 601
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended == [143]
 

@@ -24,7 +24,7 @@ def test_a_run_ends_with_its_last_model_though_both_outputs_are_full(
             [sys.executable, "-m", "segmenter", *arguments],
             stdout=full,
             stderr=full,
-            timeout=100,
+            timeout=900,
             cwd=REPOSITORY,
         )
     assert ended.returncode == 2  # the path of the model could not be told

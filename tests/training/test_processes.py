@@ -48,7 +48,7 @@ def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int
     port = free_port()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
     torchrun += ["--nproc-per-node", "1", "--rdzv-backend", "c10d", "--local-addr", "127.0.0.1"]
-    torchrun += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--shutdown-timeout", "60"]
+    torchrun += ["--rdzv-endpoint", f"127.0.0.1:{port}", "--shutdown-timeout", "600"]
     command = [*torchrun, "-m", "tests.training.driver", "--trace", f"{folder}.trace"]
     command += ["train", str(file), "--out", str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -56,7 +56,7 @@ def drive_by_torchrun(recipe: Recipe, folder: Path, *arguments: str) -> list[int
         subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) for _ in range(2)
     ]
     try:
-        return [agent.wait(timeout=120) for agent in agents]
+        return [agent.wait(timeout=900) for agent in agents]
     finally:
         for agent in agents:
             agent.kill()

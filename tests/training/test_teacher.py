@@ -127,7 +127,7 @@ def labels_by(teacher: Teacher, **changes: Tensor) -> Tensor:
 
 def test_a_teacher_labels_what_it_is_confident_of_in_crops_without_masks() -> None:
     given = {"targets": "labels", "unlabelled": "x"}
-    every = torch.ones(4, dtype=torch.int64)
+    every = torch.ones(4, 32, 32, dtype=torch.bool)
     sure = a_teacher(**given)
     found = labels_by(sure, unlabelled=every)
     assert not (found == IGNORED).any()
@@ -138,12 +138,15 @@ def test_a_teacher_labels_what_it_is_confident_of_in_crops_without_masks() -> No
     assert torch.equal(kept[kept != IGNORED], found[kept != IGNORED])
 
 
-def test_a_teacher_leaves_masks_as_they_are() -> None:
+def test_a_teacher_labels_no_other_pixel() -> None:
     teacher = a_teacher(targets="labels", unlabelled="x")
-    every = torch.ones(4, dtype=torch.int64)
-    assert (labels_by(teacher, unlabelled=0 * every) == IGNORED).all()
+    left = torch.zeros(4, 32, 32, dtype=torch.bool)
+    left[1:, :, :16] = True
     masks = torch.randint(0, 3, (4, 32, 32))
-    assert torch.equal(labels_by(teacher, unlabelled=every, labels=masks), masks)
+    masks[:, :8] = IGNORED
+    found = labels_by(teacher, unlabelled=left, labels=masks)
+    assert torch.equal(found[~left], masks[~left])
+    assert not (found[left] == IGNORED).any()
 
 
 def test_the_parts_of_a_batch_add_up() -> None:

@@ -27,17 +27,17 @@ def check(
         data: Folder of the data set, a list file, or NAME:PATH of a published one.
         model: Model whose predictions the labels are compared with, to list those that are
             probably wrong. Its classes must be those of the data. If None, they are not compared.
-        doubts: Compare the labels without a model as well: each image with a fit to others, as
-            `fit` makes it.
+        doubts: Also compare the labels without a model: those of each image with the predictions of
+            a `fit` to other images.
         draft: Write the missing `classes.yaml`, from the values of the masks; no file is replaced.
         workers: Processes that read; 0: this one. If None, as many as there are CPUs. A script
             that asks for some needs `if __name__ == "__main__":`.
         options: See below.
 
     Returns:
-        The findings: `is_clean`, `verdict`, `findings`, `splits`, `suggestions`; with `model`
-        or `doubts`, `doubts` holds the labels that are probably wrong; None if labels could not
-        be compared, as a warning then says.
+        The findings: `is_clean`, `verdict`, `findings`, `splits`, `suggestions`. With `model` or
+        `doubts`, its field `doubts` holds the labels that are probably wrong; None if labels could
+        not be compared, which a warning reports.
 
     Raises:
         UserError: If no data set is found, or an output cannot be written.

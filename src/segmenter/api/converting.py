@@ -24,9 +24,9 @@ def convert(
     """Turn a checkpoint of another code base into a model file, or its config into a recipe.
 
     Args:
-        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; an EoMT as
-            a file, a folder or `hf:owner/name`; or a `.yml` config of PaddleSeg, or a
-            `variant.yml`.
+        source: A checkpoint of PaddleSeg, the paper's code, MMSegmentation, EoMT or PMT, or a
+            linear head of DINO: a file, a folder or `hf:owner/name`. Or a `variant.yml`, or a
+            `.yml` config of PaddleSeg, which is read with its `_base_`.
         out: The file to write: a model, by convention `NAME.safetensors`, or a recipe, `NAME.yaml`.
         gpus: Number of GPUs that a config of PaddleSeg was run on.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.
@@ -40,7 +40,7 @@ def convert(
         `path`, the file written, and `summary`, what was found in the source.
 
     Raises:
-        UserError: If the source is damaged, dangerous or no Segmenter, or `out` is there.
+        UserError: If the source is damaged, dangerous or not a Segmenter, or if `out` exists.
 
     Example:
         segmenter.convert("model.pdparams", "model.safetensors").path

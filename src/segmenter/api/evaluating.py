@@ -28,7 +28,7 @@ def evaluate(
         `intervals`, `images`, and `statistics` if asked for.
 
     Raises:
-        UserError: If model, data, an option or an output does not allow it.
+        UserError: If the model, the data, an option or an output cannot be used.
 
     Example:
         evaluation = segmenter.evaluate("street", "data/camvid", split="val")

@@ -22,18 +22,18 @@ def fit(
 
     Args:
         data: Folder of the data set, a list file, or NAME:PATH of a published one. Images without a
-            mask are left out; pixels that are ignored are not labelled.
+            mask are skipped; ignored pixels count as unlabelled.
         out: The model to write, by convention `NAME.safetensors`.
         start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
             model; its encoder is kept.
         options: See below.
 
     Returns:
-        `path` of the model; `estimate`, the scores on images that were left out, and `miou`;
-        `needs`, the class that more labels help most.
+        `path` of the model; `estimate`, the scores on images left out of the fit, and `miou`, their
+        mean IoU; `needs`, the class that needs labels most.
 
     Raises:
-        UserError: If data, start, device or the file to write do not allow it.
+        UserError: If the data, the start, the device or an output cannot be used.
 
     Example:
         fitted = segmenter.fit("fields", "fields.safetensors")

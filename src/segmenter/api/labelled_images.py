@@ -51,7 +51,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
         log: Shows how images were paired and read, and what was left out.
 
     Raises:
-        UserError: If there are none, what is there cannot be used, or one class alone is labelled.
+        UserError: If there are none, they cannot be used, or only one class is labelled.
     """
     given = None if which.classes is None else read_classes(which.classes)
     if split_name(data) is None and given is None:

@@ -53,7 +53,7 @@ _SHIFTS = (1, 2, 4)
 
 @dataclass(frozen=True, repr=False)
 class FittedModel:
-    """The model that a fit made.
+    """The result of `fit`: the file of a model, and an estimate of its scores.
 
     Example:
         fitted = segmenter.fit("fields", "fields.safetensors")
@@ -61,22 +61,22 @@ class FittedModel:
     """
 
     path: Path
-    """Its file."""
+    """File of the model."""
     num_images: int
     """Labelled images that it was fitted to, or trained on if `is_tuned`."""
     estimate: Evaluation | None
-    """Scores on images that were left out, each by a fit that does not know it; None where one
-    image alone is labelled."""
+    """Scores on labelled images, each predicted by a fit that leaves it out. None if only one image
+    is labelled."""
     needs: str | None
-    """Name of the class that more labels help most."""
+    """Name of the class that needs labels most."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time of each part."""
+    """Seconds of each part, such as `tokens` and `fit`."""
     is_tuned: bool = False
     """True: the encoder was trained too, and labelled images that were left out better."""
 
     @property
     def miou(self) -> float | None:
-        """Mean IoU that new images are expected to have, from 0 to 1."""
+        """Estimated mean IoU on new images, from 0 to 1."""
         return self.estimate.miou if self.estimate else None
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ def run_fit(
     """Fit a decoder to the labelled images of a data set, and write the model.
 
     Raises:
-        UserError: If data, start, device or the file to write do not allow it.
+        UserError: If the data, the start, the device or an output cannot be used.
     """
     _check(out, fit, output)
     place = usable_device(device.device)
@@ -178,7 +178,7 @@ def run_fit(
 
 
 def print_fit(result: FittedModel) -> None:
-    """Show the estimate of a fit, what helps most, and where the model is."""
+    """Show the estimate of a fit, the class that needs labels, and the path of the model."""
     if result.estimate is None:
         print_lines("no estimate: label at least two images, each with two classes")
     else:
@@ -198,7 +198,7 @@ def print_fit(result: FittedModel) -> None:
 
 
 def _check(out: Path, fit: FitOptions, output: FitOutput) -> None:
-    """Refuse, before any work is done, what cannot be written or taken."""
+    """Reject, before any work, options and outputs that cannot be used."""
     if output.json and output.json.resolve() in (out.resolve(), own_list(out).resolve()):
         raise UserError(f"--json names {output.json}, which the model is written to; give another")
     for path in (out, own_list(out), output.json):
@@ -235,14 +235,14 @@ def _sampled(store: TokenStore, labelled: LabelledImages) -> list[Samples]:
 
 
 def _known(fits: FoldFits, places: Sequence[int]) -> list[tuple[int, Classifier]]:
-    """Return the images that a fit does not know, each with that fit."""
+    """Return the images that a fit leaves out, each with that fit."""
     return [(place, fit) for place in places if (fit := fits.left_out[place]) is not None]
 
 
 def _scored(
     store: TokenStore, labelled: LabelledImages, known: Sequence[tuple[int, Classifier]]
 ) -> Evaluation | None:
-    """Score images, each by a fit that does not know it; None without such a fit."""
+    """Score images, each by a fit that leaves it out; None without such a fit."""
     classes = labelled.classes
     if not known:
         return None
@@ -257,7 +257,7 @@ def _scored(
 
 
 class _Fitted(NamedTuple):
-    """What a fit was made of, and the fit."""
+    """A fit, and the images and samples that it was made of."""
 
     store: TokenStore
     labelled: LabelledImages
@@ -367,7 +367,7 @@ def _described(model: Segmenter, result: FittedModel) -> ModelSpec:
 def _to_json(
     result: FittedModel, given: dict[str, Any], model: Segmenter, fits: FoldFits
 ) -> dict[str, Any]:
-    """Return everything that was measured as plain values."""
+    """Return all measurements as plain values."""
     return {
         "model": str(result.path),
         **given,

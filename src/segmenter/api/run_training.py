@@ -75,7 +75,7 @@ def run_training(
         The exit status, and the folder of the run.
 
     Raises:
-        UserError: If data, recipe, weights, device or folder do not allow the run.
+        UserError: If the data, the recipe, the weights, the device or the folder cannot be used.
         Stopped: If a signal ended it, after everything was saved.
     """
     if run.allow_config_change and not run.resume:

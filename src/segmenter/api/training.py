@@ -33,7 +33,7 @@ _SECTIONS = tuple(
 
 @dataclass(frozen=True, repr=False)
 class TrainedModel:
-    """The model that a run made.
+    """The result of `train`: the file of a model, and its scores.
 
     Example:
         trained = segmenter.train(data="fields")
@@ -41,7 +41,7 @@ class TrainedModel:
     """
 
     path: Path
-    """Its file: the best model, or the last where the run evaluates none."""
+    """File of the best model, or of the last one if the run evaluates none."""
     folder: Path
     """Folder of the run, with the last model, the recipe, the log and the checkpoints."""
     scores: dict[str, Any] = field(default_factory=dict)
@@ -74,8 +74,8 @@ def train(
     Any field of the recipe is a keyword too, and a section of it takes its fields as a dictionary:
     `batch_size=4, schedule={"steps": 2000}`. `segmenter recipes NAME` prints a recipe.
 
-    An interrupt ends the run after the step that is being done, saves everything, and raises
-    `EarlyExit`; `resume=True` continues it. A script needs `if __name__ == "__main__":` around the
+    An interrupt ends the run after the current step, saves everything, and raises `EarlyExit`;
+    `resume=True` continues it. A script needs `if __name__ == "__main__":` around the
     call, since processes read the images.
 
     Args:
@@ -94,7 +94,7 @@ def train(
         the run.
 
     Raises:
-        UserError: If recipe, data, weights, device or folder do not allow the run.
+        UserError: If the recipe, the data, the weights, the device or the folder cannot be used.
         EarlyExit: If a signal ended it, after everything was saved.
 
     Example:

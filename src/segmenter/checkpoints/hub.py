@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.hugging_face.shards import is_index, shard_names
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
@@ -20,8 +21,8 @@ from segmenter.files.outputs import stays_inside
 MODEL_FILE = "model.safetensors"
 """Name of the model's file in its repository."""
 
-WEIGHT_FILES = (MODEL_FILE, "pytorch_model.bin")
-"""Names of files of weights, in the order in which they are looked for."""
+WEIGHT_FILES = (MODEL_FILE, f"{MODEL_FILE}.index.json", "pytorch_model.bin")
+"""Names of files of weights, or of the index of several, as they are looked for."""
 
 _SETTINGS = ("config.json", "preprocessor_config.json")
 """Files of settings beside weights of other code bases; each may be absent."""
@@ -87,6 +88,9 @@ def download_model(text: str) -> Path:
             # Says at once what the download itself would try again for half a minute.
             hub.HfApi().model_info(**which, timeout=_TIMEOUT)
         path = _download_weights(hub, which)
+        which["revision"] = path.parent.name  # the commit: all files are of one state
+        if is_index(path):
+            _download_shards(hub, path, which)
         if path.name == MODEL_FILE and not is_safetensors(path):
             raise UserError(f"{MODEL_FILE} of {name} is damaged or not a model of this package")
         if not model_file.is_model_file(path):
@@ -98,14 +102,30 @@ def download_model(text: str) -> Path:
 
 def _download_weights(hub: Any, which: dict[str, Any]) -> Path:
     """Bring the first of `WEIGHT_FILES` that a repository holds into the cache."""
-    first, second = WEIGHT_FILES
     absent = hub.errors.RemoteEntryNotFoundError, hub.errors.LocalEntryNotFoundError
+    first, *others = WEIGHT_FILES
     try:
         return Path(hub.hf_hub_download(filename=first, **which))
     except absent:
-        with suppress(*absent):
-            return Path(hub.hf_hub_download(filename=second, **which))
+        for name in others:
+            with suppress(*absent):
+                return Path(hub.hf_hub_download(filename=name, **which))
         raise
+
+
+def _download_shards(hub: Any, index: Path, which: dict[str, Any]) -> None:
+    """Bring the files that an index lists into the cache.
+
+    Raises:
+        UserError: If the repository lacks one.
+    """
+    for name in shard_names(index):
+        try:
+            hub.hf_hub_download(filename=name, **which)
+        except hub.errors.RemoteEntryNotFoundError:
+            raise UserError(
+                f"hf:{which['repo_id']}: {index.name} lists {name}, which the repository lacks"
+            ) from None
 
 
 def import_hub() -> Any:
@@ -146,7 +166,7 @@ def _reason(error: Any, errors: Any) -> str:
         (errors.RevisionNotFoundError, "no such revision; give a branch, a tag or a commit"),
         (
             errors.RemoteEntryNotFoundError,
-            f"holds neither {' nor '.join(WEIGHT_FILES)}; weights in several files are not read",
+            f"holds neither {MODEL_FILE}, nor its index, nor pytorch_model.bin",
         ),
         (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE forbids to ask"),
         (errors.LocalEntryNotFoundError, "not in the cache, and the hub cannot be reached"),

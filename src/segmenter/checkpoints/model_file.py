@@ -44,13 +44,13 @@ def save(
     dtype: Literal["float32", "float16"] = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Write a model to one file, aside first and then renamed.
+    """Write a model and its spec to one file, which gets its name only when it is complete.
 
     Args:
-        model: What to save; its spec goes with it.
+        model: Model to save.
         path: The file, by convention `NAME.safetensors`.
-        dtype: How numbers are stored; float16 halves the file, and loading gives float32 again.
-        overwrite: Replace a file that is there.
+        dtype: Type of the stored weights. float16 halves the file; `load` gives float32 again.
+        overwrite: Replace an existing file.
 
     Raises:
         UserError: If the file exists or cannot be written.
@@ -146,17 +146,25 @@ def _opened(path: Path) -> Iterator[Any]:
     """
     if not path.is_file():
         raise UserError(f"no such model file: {path}")
-    num_bytes = path.stat().st_size
-    if num_bytes > total_memory():
-        raise UserError(
-            f"{path} has {gigabytes(num_bytes)}, and there are {gigabytes(total_memory())} of "
-            "memory; use a smaller model or a larger machine"
-        )
+    check_memory(path, path.stat().st_size)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {error}") from None
+
+
+def check_memory(path: Path, num_bytes: int) -> None:
+    """Refuse weights that no memory holds.
+
+    Raises:
+        UserError: If `num_bytes` are more than the machine has.
+    """
+    if num_bytes > total_memory():
+        raise UserError(
+            f"{path} has {gigabytes(num_bytes)}, and there are {gigabytes(total_memory())} of "
+            "memory; use a smaller model or a larger machine"
+        )
 
 
 def _checked(path: Path, facts: dict[str, Any], found: Digests) -> Digests:
@@ -223,16 +231,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def read_names(path: Path) -> frozenset[str]:
-    """Read the names of all tensors of a safetensors file, and no tensor.
-
-    Raises:
-        UserError: If the file is missing, truncated or no safetensors file.
-    """
-    with _opened(path) as file:
-        return frozenset(file.keys())
-
-
 def is_model_file(path: Path) -> bool:
     """Return whether a readable safetensors file is a model that `save` wrote."""
     try:
@@ -264,16 +262,21 @@ def check_fit(
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    findings += [
-        f"{name} is of {tensor.dtype}, which no weights are"
-        for name, tensor in given.items()
-        if tensor.dtype not in _KINDS_OF_WEIGHTS
-    ]
+    findings += strange_dtypes(given)
     if findings:
         raise UserError(f"{source} does not fit the model: {'; '.join(findings)}{hint}")
     broken = [name for name, tensor in given.items() if not _is_finite(tensor)]
     if broken:
         raise UserError(f"{source} holds NaN or infinity in {', '.join(broken)}")
+
+
+def strange_dtypes(given: dict[str, Tensor]) -> list[str]:
+    """Name the tensors that are no weights by their kind of number, such as quantised ones."""
+    return [
+        f"{name} is of {tensor.dtype}, which no weights are"
+        for name, tensor in given.items()
+        if tensor.dtype not in _KINDS_OF_WEIGHTS
+    ]
 
 
 def _is_finite(tensor: Tensor) -> bool:

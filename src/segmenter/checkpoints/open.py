@@ -1,24 +1,24 @@
 """The one answer to what kind of file a model is in, and the one way to load it."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from segmenter.calls import checks_call
 from segmenter.checkpoints import model_file
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS, bundled_models
+from segmenter.checkpoints.foreign.hugging_face.shards import is_index
 from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.read import read_foreign_model
-from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
-from segmenter.checkpoints.foreign.tensors import to_tensors
 from segmenter.checkpoints.hub import WEIGHT_FILES, download_model, is_hub_name
 from segmenter.errors import UserError
 from segmenter.files.names import path_problem
 from segmenter.files.yaml import nearest
 from segmenter.model.segmenter import Segmenter
 
+log = logging.getLogger("segmenter.checkpoints")
 FileKind = Literal["exported", "model", "tensors", "foreign"]
 """A graph that was exported; a model that `save` wrote; safetensors that hold no such model; what
 another code base wrote, by pickle or NumPy."""
@@ -63,19 +63,14 @@ def resolve(name_or_path: str | Path) -> Path:
 
 
 def weights_in(folder: Path) -> Path:
-    """Return the file of weights in a folder in the layout of Hugging Face.
+    """Return the file of weights, or the index of several, in a folder as Hugging Face has it.
 
     Raises:
-        UserError: If there is none, or weights are split over several files.
+        UserError: If there is none.
     """
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
-        if (folder / f"{name}.index.json").is_file():
-            raise UserError(
-                f"{folder} holds weights in several files ({name}.index.json); save them in one, "
-                "with transformers' save_pretrained(max_shard_size='50GB')"
-            )
     raise UserError(f"{folder} is a folder without {' or '.join(WEIGHT_FILES)}")
 
 
@@ -85,13 +80,15 @@ def is_exported(path: Path) -> bool:
 
 
 def file_kind(path: Path) -> FileKind:
-    """Return what a file is: an exported graph by its suffix, all else by how it begins.
+    """Return what a file is: a graph or an index by its suffix, all else by how it begins.
 
     Raises:
         UserError: If it cannot be read.
     """
     if is_exported(path):
         return "exported"
+    if is_index(path):
+        return "tensors"
     if not is_safetensors(path):
         return "foreign"
     return "model" if model_file.is_model_file(path) else "tensors"
@@ -106,13 +103,12 @@ def load(
 ) -> Segmenter:
     """Load a model by bundled name, path or `hf:owner/name`: in eval mode, float32, on `device`.
 
-    Besides our own files, those of PaddleSeg, of the paper's code, of MMSegmentation and of EoMT
-    are read, whatever they are called, and folders of Hugging Face; see
-    docs/how-to/checkpoints.md.
+    Checkpoints of PaddleSeg, the paper's code, MMSegmentation and EoMT are recognised by their
+    content, and so are folders of Hugging Face; see docs/how-to/checkpoints.md.
 
     Args:
         name_or_path: A bundled name such as `street`, the path of a file, or `hf:owner/name`.
-        device: Where the weights shall be, such as `cpu` or `cuda:1`.
+        device: Device of the weights, such as `cpu` or `cuda:1`.
         base: The encoder of a file that holds only a decoder, or differences to an encoder (EoMT
             with DINOv3).
 
@@ -170,20 +166,8 @@ def open_model(
             raise UserError(f"{path} holds a whole model; omit base")
         return model_file.read(path, device)
     foreign = read_foreign_model(path, base=base)
-    return foreign.build(str(path), device) if foreign else None
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors in a file of weights, whosever they are, by their names there.
-
-    Raises:
-        UserError: If the file is missing, damaged or dangerous, or holds no weights.
-    """
-    if not path.is_file():
-        raise UserError(f"no such file of weights: {path}")
-    if file_kind(path) != "foreign":
-        return dict(unwrapped(model_file.read_tensors(path)[0]))
-    tensors = to_tensors(read_state(path)[0], path)
-    if not tensors:
-        raise UserError(f"{path} holds no table of tensors")
-    return tensors
+    if foreign is None:
+        return None
+    for assumption in foreign.assumptions:
+        log.warning("%s: %s", path, assumption)
+    return foreign.build(str(path), device)

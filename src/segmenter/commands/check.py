@@ -23,8 +23,8 @@ def check(
         model: Model whose predictions the labels are compared with, to list those that are
             probably wrong. Its classes must be those of the data. [default: labels are not
             compared]
-        doubts: Compare the labels without a model as well: each image with a fit to others, as
-            `fit` makes it.
+        doubts: Also compare the labels without a model: those of each image with the predictions of
+            a fit to other images.
         draft: Write the missing `classes.yaml`, from the values of the masks; no file is replaced.
         workers: Processes that read. [default: as many as there are CPUs]
     """

@@ -97,8 +97,8 @@ DATA = {
     "check": Command(
         "check",
         "Check a data set: list errors and warnings in images, masks and classes.",
-        ("FOLDER --report report", "FOLDER --model street --report report"),
-        f"{_DONE}; 3, something is wrong with the data set",
+        ("FOLDER --report report", "FOLDER --doubts --report report"),
+        f"{_DONE}; 3, the data set has errors or warnings",
     ),
     "prepare": Command(
         "prepare",
@@ -118,7 +118,7 @@ SHARE = {
     "export": Command(
         "export",
         "Export a model to ONNX, OpenVINO, Triton or a web page, and compare it with torch.",
-        ("street street.onnx", "street page --format web"),
+        ("street street.onnx", "street site --format web --onnxruntime-web FILE.tgz"),
     ),
     "serve": Command(
         "serve",

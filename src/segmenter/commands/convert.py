@@ -22,9 +22,9 @@ def convert(
     """Run `segmenter convert`.
 
     Args:
-        source: A `.pdparams` or `.pth` of PaddleSeg, the paper's code or MMSegmentation; an EoMT as
-            a file, a folder or `hf:owner/name`; or a `.yml` config of PaddleSeg (read with its
-            `_base_`), or a `variant.yml`.
+        source: A checkpoint of PaddleSeg, the paper's code, MMSegmentation, EoMT or PMT, or a
+            linear head of DINO: a file, a folder or `hf:owner/name`. Or a `variant.yml`, or a
+            `.yml` config of PaddleSeg, which is read with its `_base_`.
         out: The file to write: a model, by convention `NAME.safetensors`, or a recipe, `NAME.yaml`.
         gpus: Number of GPUs that a config of PaddleSeg was run on; its batch size is that of one.
         variant: The `variant.yml` of a checkpoint of the paper's code, if it is not beside it.

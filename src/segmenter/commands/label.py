@@ -22,7 +22,7 @@ def label(
     """Run `segmenter label`.
 
     Args:
-        folder: Folder of the data set, with its images in `images`; masks may be there or not.
+        folder: Folder of the data set, with its images in `images`, with or without masks.
         start: Encoder or model whose features the proposals are fitted to, as for `fit`.
             [default: dinov2-small]
         model: Model whose predictions are proposed instead, to be accepted or corrected.

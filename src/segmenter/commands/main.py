@@ -1,7 +1,10 @@
 """The `segmenter` command: run a command of `command_table.py`; a mistake is one line."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from inspect import BoundArguments
 from typing import Any, NoReturn
@@ -69,8 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: The words after `segmenter`; if None, those of this process.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    with guarded_streams(), messages_name("flags"):
+    with guarded_streams(), messages_name("flags"), _cleaning_up_at_sigterm():
         sys.exit(_run(tokens) or 0)
+
+
+@contextlib.contextmanager
+def _cleaning_up_at_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise `SystemExit`: files and folders that are not finished are removed."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(tokens: Sequence[str]) -> int | str | None:

@@ -43,7 +43,7 @@ def predict(
     Args:
         images: Images, folders of images, or patterns such as `photos/**/*.jpg`; videos, image
             sequences, and cameras such as `/dev/video0`.
-        image_bits: Bits a sample of images with more than 8, such as 12, where white is 4095.
+        image_bits: Bits per sample of images with more than 8, such as 12, where white is 4095.
             [default: as the model was trained, or the fewest that hold an image's largest value]
     """
     if parts == options.Parts():

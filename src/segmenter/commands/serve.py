@@ -24,7 +24,7 @@ def serve(
     Args:
         host: Address to listen on; the default is reached from this machine alone.
         port: Port to listen on.
-        max_requests: Requests that wait or run at a time; further clients are asked to come back.
+        max_requests: Requests that wait or run at a time; the next one is refused with status 429.
     """
     from segmenter.extras.serving.start_service import run_service
 

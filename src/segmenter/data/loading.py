@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -40,6 +40,8 @@ from segmenter.errors import UserError
 _MAX_REPLACEMENTS = 5
 _MAX_DEATHS_IN_A_ROW = 3
 _MAX_NAMES_SHOWN = 8
+_UNLABELLED = -1
+"""Label of the pixels of an image without a mask, until its crop is done."""
 
 
 class Batch(NamedTuple):
@@ -51,8 +53,8 @@ class Batch(NamedTuple):
     """Class indices, or the ignore index."""
     positions: Int64[Tensor, " batch"]
     """Position of each crop in the stream."""
-    unlabelled: Int64[Tensor, " batch"]
-    """1 for crops of images without masks, else 0."""
+    unlabelled: Bool[Tensor, "batch height width"]
+    """True at the pixels of images without masks, but not where a crop reaches past its image."""
     strong: Shaped[Tensor, "batch channels height width"]
     """Input of the student where a teacher sees `images`: the same, or a strong view of it."""
 
@@ -65,8 +67,8 @@ class Crop(NamedTuple):
     """Images that were replaced on the way to it."""
     strong: Shaped[ndarray, "height width channels"]
     """A strong view of the image, or the image itself."""
-    is_unlabelled: bool
-    """True if it is of an image without a mask."""
+    unlabelled: Bool[ndarray, "height width"]
+    """True at the pixels of an image without a mask; all are False if the image has one."""
 
 
 class SampleStream(Dataset[Crop]):
@@ -141,11 +143,12 @@ class SampleStream(Dataset[Crop]):
         if (own := draws.get("paste")) and len(self.rare_classes):
             chosen, rare_class = self._choose_rare(own)
             crop = paste_class(crop, make(chosen, rare_class, own), rare_class)
-        is_unlabelled = index >= self.num_labelled
-        strong = crop.image
-        if self.strong_views and is_unlabelled:
-            strong = self.transform.strong_view(crop.image, own_generator(rng, "strong"))
-        return Crop(crop, tuple(unreadable), strong, is_unlabelled)
+        unlabelled, strong = crop.labels == _UNLABELLED, crop.image
+        if unlabelled.any():
+            crop.labels[unlabelled] = self.classes.ignore_index
+            if self.strong_views:
+                strong = self.transform.strong_view(crop.image, own_generator(rng, "strong"))
+        return Crop(crop, tuple(unreadable), strong, unlabelled)
 
     def _make_crop(
         self,
@@ -168,10 +171,20 @@ class SampleStream(Dataset[Crop]):
                 if len(unreadable) > most:
                     raise
             index, focus_class = int(replacements.integers(self.num_labelled)), None
-        if self.custom is None:
-            return self.transform(sample, rng, focus_class)
-        own = own_generator(rng, "custom")
-        return self.custom(self.transform(sample, rng, focus_class), own)
+        crop = self.transform(sample, rng, focus_class)
+        return self._customize(crop, rng) if item.mask else self._mark(crop, rng)
+
+    def _customize(self, crop: Sample, rng: np.random.Generator) -> Sample:
+        return self.custom(crop, own_generator(rng, "custom")) if self.custom else crop
+
+    def _mark(self, crop: Sample, rng: np.random.Generator) -> Sample:
+        """Label what is inside an image without a mask as unlabelled, and ignore the padding."""
+        ignored = self.classes.ignore_index
+        is_inside = crop.labels != ignored
+        blank = Sample(crop.image, np.full_like(crop.labels, ignored))
+        image, labels = self._customize(blank, rng)
+        is_open = is_inside & (labels == ignored)
+        return Sample(image, np.where(is_open, _UNLABELLED, labels.astype(np.int64)))
 
     def image_name(self, position: int) -> str:
         """Name of the image that the crop at a position is taken from."""
@@ -194,11 +207,11 @@ class SampleStream(Dataset[Crop]):
 
 
 def _read(item: Item, classes: Classes) -> Sample:
-    """An image and its labels; without a mask, none of its pixels has one."""
+    """An image and its labels; without a mask, zeros that tell it from the padding of a crop."""
     if item.mask is not None:
         return read_sample(item, classes)
     image = decode_image(item.image, image_bits=classes.image_bits, image=classes.image)
-    return Sample(image, np.full(image.shape[:2], classes.ignore_index, classes.label_dtype))
+    return Sample(image, np.zeros(image.shape[:2], classes.label_dtype))
 
 
 def make_loader(
@@ -330,7 +343,7 @@ class _Parts(NamedTuple):
     def num_bytes(self) -> int:
         """Size of the batch."""
         size, _, height, width = self.shape
-        return self.num_views * self.num_image_bytes + 8 * size * (height * width + 2)
+        return self.num_views * self.num_image_bytes + size * (9 * height * width + 8)
 
     @property
     def num_image_bytes(self) -> int:
@@ -352,21 +365,25 @@ def _read_batch(stream: SampleStream, positions: list[int], take: TakeMemory) ->
         if stream.strong_views:
             cv2.split(crop.strong, list(batch.strong[index].numpy()))
         batch.labels[index].numpy()[:] = crop.sample.labels
+        batch.unlabelled[index].numpy()[:] = crop.unlabelled
     batch.positions[:] = torch.tensor(positions, dtype=torch.int64)
-    batch.unlabelled[:] = torch.tensor([crop.is_unlabelled for crop in crops])
     return parts
 
 
 def _views(memory: Bytes, parts: _Parts) -> Batch:
-    """Return a batch that lies in one piece of memory: numbers first, then images."""
+    """Return a batch that lies in one piece of memory: wide numbers first, so all are aligned."""
     size, _, height, width = parts.shape
-    image_sizes = [parts.num_image_bytes] * parts.num_views
-    numbers, *views = memory.split([len(memory) - sum(image_sizes), *image_sizes])
-    labels, positions, unlabelled = numbers.view(torch.int64).split(
-        [size * height * width, size, size]
-    )
+    num_pixels = size * height * width
+    sizes = [8 * num_pixels, 8 * size, *[parts.num_image_bytes] * parts.num_views, num_pixels]
+    labels, positions, *views, unlabelled = memory.split(sizes)
     images, strong = (view.view(parts.dtype).view(parts.shape) for view in (views[0], views[-1]))
-    return Batch(images, labels.view(size, height, width), positions, unlabelled, strong)
+    return Batch(
+        images,
+        labels.view(torch.int64).view(size, height, width),
+        positions.view(torch.int64),
+        unlabelled.view(torch.bool).view(size, height, width),
+        strong,
+    )
 
 
 def _take(taken: list[Bytes], size: int) -> Bytes:

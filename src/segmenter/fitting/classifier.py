@@ -239,7 +239,7 @@ def balanced_weights(
     weights: Float[ndarray, " samples"] | None = None,
     balance: float = 1.0,
 ) -> Float[ndarray, " samples"]:
-    """Return the weight of each sample, so that rare classes weigh more than they are.
+    """Return the weight of each sample, so that rare classes weigh more than their share.
 
     Args:
         labels: Class of each sample.

@@ -1,4 +1,4 @@
-"""Fits that leave images out: what they say of these is what a model says of new images."""
+"""Fits that leave images out: their scores on these estimate the scores on new images."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

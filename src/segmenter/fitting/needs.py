@@ -1,4 +1,4 @@
-"""Which class needs labels most."""
+"""Find the class that needs labels most."""
 
 import numpy as np
 from jaxtyping import Int64

@@ -28,7 +28,7 @@ class Samples:
     """Labelled pixels that each sample stands for."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of samples."""
         return len(self.labels)
 
 

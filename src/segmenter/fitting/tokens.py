@@ -84,7 +84,7 @@ class ImageTokens:
 
 
 class TokenStore:
-    """Compute the tokens of images with a model's encoder, or take those that are kept.
+    """Compute the tokens of images with a model's encoder, or read them from the cache.
 
     Tokens are kept by the content of the image, the encoder, the precision, and the size at which
     the image is shown.
@@ -187,7 +187,7 @@ def _to_bytes(tokens: ImageTokens) -> bytes:
 
 
 def _key(model: Segmenter, precision: str) -> list[object]:
-    """Return all that the tokens of an image depend on, besides the image."""
+    """Return everything that the tokens of an image depend on, except the image."""
     protocol = model.spec.protocol.model_dump(
         mode="json",
         include={

@@ -1,6 +1,6 @@
 """Train the encoder and decoder of a fitted model for a time.
 
-The learning rate is a function of the time that has gone by, so a slow machine takes fewer steps of
+The learning rate is a function of the time that has passed, so a slow machine takes fewer steps of
 the same schedule. Classes weigh as they do in the fit: pixels that all weigh alike would unlearn
 the rare classes within some dozen steps. Augmentation and learning rates are those of the recipe
 `finetune`.
@@ -65,7 +65,7 @@ class Tuning:
             model: Fitted to the same images.
             recipe: Gives augmentation, learning rates and loss.
             seconds: Time that all training takes.
-            on_progress: Told after each step how much of the time has gone by, 0 to 1.
+            on_progress: Called after each step with the share of the time that has passed, 0 to 1.
             clock: Gives seconds.
         """
         self.recipe, self.seconds = _timed(recipe, model), seconds
@@ -87,7 +87,7 @@ class Tuning:
         pixel_counts: Int64[ndarray, "items classes"],
         until: float = 1.0,
     ) -> None:
-        """Train until a share of the time has gone by, 0 to 1.
+        """Train until a share of the time has passed, 0 to 1.
 
         Args:
             items: Images and masks to train on.

@@ -11,7 +11,7 @@ from segmenter.runtimes.devices import is_out_of_memory
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turn a lack of memory, in any library, into a `UserError`."""
+    """Turn an out-of-memory error of any library into a `UserError`."""
     try:
         yield
     except (MemoryError, RuntimeError, cv2.error) as error:

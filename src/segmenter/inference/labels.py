@@ -55,7 +55,7 @@ class ViewLogits(NamedTuple):
         return self.rows.weights.shape[1], self.columns.weights.shape[1]
 
     def cut(self, tile_rows: slice) -> "ViewLogits":
-        """Return what it says about some rows of tiles."""
+        """Return its part for some rows of tiles."""
         return self._replace(rows=self.rows[tile_rows])
 
 
@@ -65,7 +65,7 @@ def band_labels(
     """Return the class with the highest mean score at each pixel of a band; the first of equals.
 
     Args:
-        parts: What each view says.
+        parts: Logits of each view.
         dtype: Of the labels; see `Classes.label_dtype`.
         softmax: Whether probabilities are averaged over the views instead of logits.
     """
@@ -102,7 +102,7 @@ def band_labels_above(
     two classes rises with the difference of their logits.
 
     Args:
-        parts: What each view says.
+        parts: Logits of each view.
         threshold: A probability, above 0 and below 1.
         dtype: Of the labels.
         softmax: Whether probabilities are averaged over the views instead of logits.
@@ -133,7 +133,7 @@ def band_confidence(
     """Return the probability of the most probable class at each pixel of a band, 0 to 1.
 
     Args:
-        parts: What each view says.
+        parts: Logits of each view.
         threshold: If given, of class 1, of two: the probability is that of the label.
         softmax: Whether probabilities are averaged over the views instead of logits.
     """
@@ -145,10 +145,10 @@ def band_confidence(
 def band_margins(
     parts: Sequence[ViewLogits], threshold: float | None = None, *, softmax: bool
 ) -> Float[ndarray, "height width"]:
-    """Return by how much the best class is more probable than the second: 0, a tie, to 1.
+    """Return the probability of the best class minus that of the second, from 0 (a tie) to 1.
 
     Args:
-        parts: What each view says.
+        parts: Logits of each view.
         threshold: If given, of class 1, of two: margins are 0 where its probability is this, and
             rise to 1 on both sides.
         softmax: Whether probabilities are averaged over the views instead of logits.

@@ -49,7 +49,7 @@ def decode_probabilities(
     Args:
         probabilities: Of each class at each pixel; they sum to 1.
         label_rule: The score to maximise, or `argmax`.
-        background_index: What is not a class, so that its score is not counted; None: all are.
+        background_index: Index that is not a class, so that its score does not count. None: none.
     """
     labels = probabilities.argmax(axis=0)
     if label_rule == "argmax" or labels.size == 0:

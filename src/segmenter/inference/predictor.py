@@ -79,7 +79,7 @@ log = logging.getLogger("segmenter.inference")
 
 
 def _checking_call(function: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
-    """Take keywords of 0.1.0 for those of now, and refuse what the constructor does not take."""
+    """Translate keywords of 0.1.0, and reject arguments that the constructor does not take."""
     signature = inspect.signature(function)
     own = signature.replace(parameters=list(signature.parameters.values())[1:])  # without self
 
@@ -98,33 +98,39 @@ def _checking_call(function: Callable[_Arguments, None]) -> Callable[_Arguments,
 
 
 class Predictor:
-    """Label images of any size.
+    """Predict the class of every pixel in images of any size.
 
     A model object is put into eval mode and stays there.
 
     Args:
-        model: A model, the bundled name or path of one, an exported file, or an open runtime, which
-            has its own device, runtime, precision and merge threshold.
-        protocol: How an image is fed to the model: an `EvaluationProtocol`, or the name of a
-            published one (`segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`, `eomt`). If None,
+        model: A model, the bundled name or path of one, an exported file, or an open runtime. An
+            open runtime has its own device, runtime, precision and merge threshold.
+        protocol: Rules of resizing, windows and averaging: an `EvaluationProtocol`, or the name of
+            a published one (`segmenter`, `segmenter-miou`, `mmseg`, `paddleseg`, `eomt`). If None,
             the model's own.
-        flip: Whether to average with the mirrored image; the same as symmetry `mirror`. If None,
-            as the protocol says.
+        flip: Average with the mirrored image; the same as symmetry `mirror`. If None, as the
+            protocol says.
         symmetry: Flipped and turned images to average over: `none`, `mirror` (left to right),
             `flips` (of both axes), or `d4` (flips and quarter turns, 8 views). If None, as the
             protocol says.
         short_side: Short side that images are resized to, in pixels; 0: not resized. If None, as
-            the protocol says; so too for the next three.
-        window: Side of the sliding window, in pixels; 0: the whole image at once.
-        stride: Distance of neighbouring windows, in pixels; it follows a window that is smaller.
-        scales: Sizes to average over, relative to the protocol's.
+            the protocol says.
+        window: Side of the sliding window, in pixels; 0: the whole image at once. If None, as the
+            protocol says.
+        stride: Distance of neighbouring windows, in pixels. If None, as the protocol says, and at
+            most the window.
+        scales: Sizes to average over, relative to the resized image. If None, as the protocol says.
         label_rule: `argmax` gives the most probable class at each pixel; `iou` and `dice` give the
             labels with the highest expected mean IoU or Dice in the image (`metric_decoding.py`).
-        threshold: For models of one class: label pixels with it where its probability is at least
-            this. If None, 0.5.
-        device, runtime, precision, merge_threshold: As in `options.Compute`. `auto` is the GPU that
-            is found, else the CPU, and the fastest runtime that is installed; a model object stays
-            in torch and on its device.
+        threshold: For models of one class: smallest probability of a pixel that gets the class. If
+            None, 0.5.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`: a GPU if one is found, else the CPU. With
+            `auto`, a model object stays on its device.
+        runtime: `torch`, `torch-compile`, `openvino`, `onnxruntime`, or `auto`: the fastest that is
+            installed. With `auto`, a model object stays in torch.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the hardware is fast with it.
+        merge_threshold: Cosine above which tokens are merged, such as 0.8: faster, for nearly the
+            same labels. It needs torch. If None, none are merged.
 
     Raises:
         UserError: If any of these cannot be used.
@@ -174,7 +180,7 @@ class Predictor:
         self.classes: Classes = self.spec.classes
         """The classes of the labels. Other colours of the same classes may be set."""
         self.threshold = shifting_threshold(threshold, self.classes, self.label_rule)
-        """Probability from which on a pixel has the class; None: 0.5, or several classes."""
+        """Smallest probability of a pixel that gets the class. None: 0.5, or several classes."""
         self.model_seconds = 0.0
         """Seconds that the model has run so far, without the work on its logits."""
         self._most_pixels: int | None = None  # at once; None: no batch was too large so far
@@ -191,7 +197,7 @@ class Predictor:
         self.protocol = change_protocol(find_protocol(protocol, self.spec), changes)
         check_window(self.protocol, self.spec)
         self.image_bits = self.classes.image_bits
-        """Bits per sample to read files with that have more than 8. If None, each file's own."""
+        """Bits per sample of image files that have more than 8. None: as each file states."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -200,7 +206,7 @@ class Predictor:
 
     @property
     def model(self) -> Segmenter:
-        """The model in torch; with another runtime, it is read at the first request."""
+        """The model in torch; with another runtime, it is loaded on first use."""
         return self.runtime.model
 
     def __repr__(self) -> str:
@@ -216,22 +222,23 @@ class Predictor:
     @overload
     def __call__(self, image: Sequence[ImageInput]) -> list[ndarray]: ...
     def __call__(self, image: ImageInput | Sequence[ImageInput]) -> ndarray | list[ndarray]:
-        """Label every pixel of an image, or of each image in a list.
+        """Predict the class of every pixel of an image, or of each image in a list.
 
         Args:
-            image: One of these, or a list of them; neighbours of one size in a list are computed
-                together.
-                An array: uint8 (height, width, channels), RGB for most models, 0 to 255; grey
-                images may have two axes. A model of other images (`spec.image`) takes an array of
-                its channels, in the order of `bands`, and of its type.
-                A path: an image file, read as `segmenter predict` reads it.
-                A PIL image of 8 bits a sample, turned upright by its EXIF data, without alpha.
-                A torch tensor on any device: (channels, height, width), uint8 from 0 to 255, or
-                float16, float32 or float64 from 0 to 1; one channel is grey.
+            image: One of the following, or a list of them. Images of one size that follow each
+                other in a list are computed together.
+
+                - A path: an image file, read as `segmenter predict` reads it.
+                - An array: uint8 (height, width, channels), RGB for most models, 0 to 255; grey
+                  images may have two axes. A model of other images (`spec.image`) takes an array of
+                  its channels, in the order of `bands`, and of its type.
+                - A PIL image of 8 bits a sample, turned upright by its EXIF data, without alpha.
+                - A torch tensor on any device: (channels, height, width), uint8 from 0 to 255, or
+                  float16, float32 or float64 from 0 to 1; one channel is grey.
 
         Returns:
-            The class index of each pixel, (height, width), uint8, or uint16 for more than 255
-            classes; a list if a list was given.
+            The class index of each pixel: (height, width), uint8, or uint16 for more than 255
+            classes. A list of images gives a list.
 
         Raises:
             UserError: If `image` is anything else, cannot be read, or is too large for the memory.
@@ -249,17 +256,17 @@ class Predictor:
     def segment(
         self, image: ImageInput | Sequence[ImageInput]
     ) -> Segmentation | list[Segmentation]:
-        """Label an image, or each image in a list, and return what can be made of it.
+        """Predict an image, or each image in a list, and return labels, pictures and files of it.
 
         Args:
             image: As for `__call__`.
 
         Returns:
             The labels, equal to those of `__call__`, with probabilities, shares, pictures and
-            files; a list if a list was given.
+            files. A list of images gives a list.
 
         Raises:
-            UserError: As `__call__`, or if the model does not take RGB.
+            UserError: As `__call__`, or if no image file has the channels that the model takes.
 
         Example:
             Predictor("street").segment("photo.jpg").overlay().save("overlay.png")
@@ -362,8 +369,8 @@ class Predictor:
 
         Returns:
             The label map, and at each pixel the probability of the best class minus that of the
-            second: from 0, a tie, to 1. With a threshold, the distance from it instead, as a share
-            of the largest on that side.
+            second, from 0 (a tie) to 1. With a threshold, the margin is the distance of the
+            probability from it, as a share of the largest distance on that side.
 
         Raises:
             UserError: If `image` is not one that the model takes, or too large for the memory.
@@ -409,8 +416,8 @@ class Predictor:
             image: As for `__call__`, or an object that reads rows on demand.
 
         Raises:
-            UserError: If `label_rule` is not `argmax`: labels then depend on the whole image; or as
-                `__call__`.
+            UserError: If `label_rule` is not `argmax`, because labels then depend on the whole
+                image; or as `__call__`.
         """
         if self.label_rule != "argmax":
             raise UserError(
@@ -563,7 +570,7 @@ class Predictor:
 
 
 def _changes(**given: object) -> dict[str, object]:
-    """Return the fields of the protocol to change, after a look at the types of the keywords."""
+    """Return the fields of the protocol to change, after a check of the types of the keywords."""
     checked = check_types("Predictor", _CHANGES, given)
     orientations = {name: checked.pop(name) for name in ("flip", "symmetry")}
     scales = checked.pop("scales")

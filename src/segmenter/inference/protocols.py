@@ -99,10 +99,10 @@ def _check_stride(protocol: EvaluationProtocol, changes: Mapping[str, object]) -
 
 
 def check_window(protocol: EvaluationProtocol, spec: ModelSpec) -> None:
-    """Reject windows that hold less than a patch, and averages that the model does not give.
+    """Reject windows smaller than a patch, and averages that the model does not support.
 
     Raises:
-        UserError: If they are too small, or scores are averaged that there are not.
+        UserError: If they are too small, or the model has no scores to average.
     """
     if problem := spec.score_problem(protocol):
         raise UserError(f"this protocol cannot be used: {problem}")

@@ -32,10 +32,10 @@ class ImageRows(Protocol):
 
 
 def checked_image(image: object, num_channels: int) -> ndarray:
-    """Refuse what is not an image, and give a grey one the channels that the model takes.
+    """Reject anything but an image, and repeat a grey one for the channels that the model takes.
 
     Raises:
-        UserError: If it is anything else than an array of uint8 with as many channels.
+        UserError: If it is not an array of uint8 with these channels.
     """
     if isinstance(image, ndarray) and image.dtype == np.uint8:
         if image.ndim == 2 and num_channels in {1, 3}:
@@ -55,7 +55,7 @@ def checked_image(image: object, num_channels: int) -> ndarray:
 
 
 def _advice(image: object, num_channels: int) -> str:
-    """Return what makes an image of what is none."""
+    """Return advice on how to turn an input into an image."""
     if isinstance(image, str | bytes | bytearray) or hasattr(image, "read"):
         return "open it with PIL.Image.open, or give the path of a file"
     if not isinstance(image, ndarray):

@@ -45,7 +45,7 @@ UpsampledLength = Callable[[int, int], int]
 
 
 class Band(NamedTuple):
-    """Some rows of images of one size, and what the model says about them."""
+    """Some rows of images of one size, with the logits of the model."""
 
     rows: slice
     """Of the images."""
@@ -225,7 +225,7 @@ class PlacedWindows(NamedTuple):
 def patch_features(
     image: ImageRows, protocol: EvaluationProtocol, run: ScorePatches
 ) -> Float[Tensor, "rows columns features"]:
-    """Return what a model says of the patches of all windows, as if windows lay side by side.
+    """Return the features of the patches of all windows, as if windows lay side by side.
 
     Args:
         image: At least 1 x 1.
@@ -340,7 +340,7 @@ class _View:
         self.alive |= {row + index: each for index, each in enumerate(rows)}
 
     def _in_image_order(self, found: Tensor | MaskScores) -> Tensor | MaskScores:
-        """Turn what the model says so that its rows are in the order of the image."""
+        """Turn the logits so that their rows are in the order of the image."""
         if isinstance(found, MaskScores):
             size = found.size[::-1] if self.orientation.transposes else found.size
             return found._replace(masks=self._turned(found.masks), size=size)

@@ -87,7 +87,7 @@ class Segmentation:
     def probabilities(self) -> Float[ndarray, "classes height width"]:
         """The probability of each class at each pixel, 0 to 1.
 
-        The model runs again when this is asked for first.
+        The model runs again at the first access.
 
         Raises:
             UserError: If they do not fit into memory.
@@ -139,14 +139,14 @@ class Segmentation:
                 with commas. [default: overlay, label]
             opacity: Opacity of the colours in the overlay, from 0 to 1.
             ids: Values of the label map: class indices, or the mask values of `classes.yaml`.
-            overwrite: Replace files that are there with another content.
+            overwrite: Replace existing files of other content.
 
         Returns:
             The paths of the files.
 
         Raises:
-            UserError: If an option is wrong or a file is there, and then none is written; or if one
-                cannot be written, and then those before it stay.
+            UserError: If an option is wrong or a file exists; nothing is written then. Or if a file
+                cannot be written; the files before it stay then.
         """
         _check_save(folder=folder, save=save, opacity=opacity, ids=ids, overwrite=overwrite)
         if not self.labels.size:

@@ -1,4 +1,4 @@
-"""Say at which size images are shown to a model, and what gets lost."""
+"""Report the size at which a model sees images, and what gets lost."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The threshold of models of one class: from which probability on a pixel is labelled with it."""
+"""The threshold of models of one class: the smallest probability of a pixel that gets it."""
 
 from numbers import Real
 

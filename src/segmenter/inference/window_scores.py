@@ -102,7 +102,7 @@ def _resized_rows(old: int, new: int) -> AxisMap:
 
 
 def join_scores(parts: Sequence[Tensor | MaskScores]) -> Tensor | MaskScores:
-    """Join what a model says of windows of one size, several at a time."""
+    """Join the scores of batches of windows of one size."""
     masks = [part for part in parts if isinstance(part, MaskScores)]
     if not masks:
         return torch.cat([part for part in parts if isinstance(part, Tensor)])
@@ -115,7 +115,7 @@ def join_scores(parts: Sequence[Tensor | MaskScores]) -> Tensor | MaskScores:
 def split_windows(
     found: Tensor | MaskScores, counts: tuple[int, int, int], *, are_scores: bool
 ) -> list[WindowScores]:
-    """Split what a model says of windows into their rows.
+    """Split the scores of windows by the rows of windows.
 
     Args:
         found: (windows, classes, rows, columns), or masks; of windows in the order of `counts`.

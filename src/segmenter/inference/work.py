@@ -25,7 +25,7 @@ _PLAIN_TOKENS = 1024
 
 
 class Work(NamedTuple):
-    """The least that an image takes."""
+    """The least work that an image takes."""
 
     windows: int
     pixels: int
@@ -72,7 +72,7 @@ def count_work(size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelS
 def check_work(
     size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelSpec, device: torch.device
 ) -> None:
-    """Refuse what no memory or hour can hold.
+    """Reject work that takes more than the memory, or hours.
 
     Raises:
         UserError: With the figure.

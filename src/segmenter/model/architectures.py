@@ -107,6 +107,7 @@ def _dinov2(size: str, *, registers: bool) -> EncoderSpec:
         architecture=f"vit_{size}_patch14{middle}_dinov2",
         num_prefix_tokens=5 if registers else 1,
         prefix_positions=not registers,
+        table_antialias=registers,
         layer_scale=True,
     )
 

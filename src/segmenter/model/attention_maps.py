@@ -23,7 +23,7 @@ class AttentionMaps:
 
     The tokens are, in this order: prefix tokens (class token, distillation token, registers),
     patches row by row, class tokens. The encoder has class tokens only where the decoder puts them
-    into its last blocks (`joined-class-tokens`), the decoder has no prefix.
+    into its last blocks (`joined-class-tokens`). The decoder has no prefix tokens.
 
     Example:
         maps = segmenter.attention_maps(model, images)
@@ -31,12 +31,14 @@ class AttentionMaps:
     """
 
     weights: Float[Tensor, "batch heads tokens tokens"]
-    """Weights with which each token (third axis) attends to each (last axis); a row sums to 1, or
-    is 0 where a token attends to nothing: the patches in the decoder `atm`."""
+    """Weights with which each token (third axis) attends to each token (last axis). A row sums to
+    1, or is 0 where a token attends to nothing, as patches in the decoder `atm`."""
     grid: Grid
-    """Rows and columns of the patches; with the padding, where the image was padded."""
+    """Rows and columns of the patches, including padding."""
     num_prefix: int
+    """Number of prefix tokens."""
     num_classes: int
+    """Number of class tokens."""
 
     def of_patch(self, row: int, column: int) -> Float[Tensor, "batch heads rows columns"]:
         """Return the weights with which one patch attends to each patch.
@@ -89,15 +91,15 @@ def attention_maps(
     layer: int = -1,
     part: Part = "encoder",
 ) -> AttentionMaps:
-    """Look up where each token of one block looks.
+    """Return the attention weights of every token in one block.
 
     The blocks before it are run as the model itself runs them, without gradients. A pixel's patch
     is its row and column divided by `model.spec.encoder.patch_size`, rounded down.
 
     Args:
-        model: In eval mode, as `load` gives it.
+        model: In eval mode, as `load` returns it.
         images: Normalised, as for the model itself.
-        layer: Which block, from 0; -1 is the last.
+        layer: Number of the block, from 0; -1 is the last.
         part: Blocks of the encoder, or of a decoder that attends (`mask`, `atm`).
 
     Raises:
@@ -140,7 +142,7 @@ def all_attention_maps(
     They equal those of `attention_maps`, which runs the blocks before each one again.
 
     Args:
-        model: In eval mode, as `load` gives it.
+        model: In eval mode, as `load` returns it.
         images: Normalised, as for the model itself.
     """
     inputs: list[tuple[Tensor, Rotation | None]] = []

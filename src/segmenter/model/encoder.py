@@ -224,36 +224,69 @@ def resize_table(
     exporting = is_exporting()
     if table.shape[2:] == grid and not exporting:
         return table
-    if spec.table_antialias and exporting:
+    if exporting and (spec.table_antialias or spec.table_offset):
         return _resize_by_products(table, grid, spec)
+    factors = [
+        (new + spec.table_offset) / old for old, new in zip(table.shape[2:], grid, strict=True)
+    ]
     return F.interpolate(
-        table, grid, mode=spec.table_resize, antialias=spec.table_antialias, align_corners=False
+        table,
+        size=None if spec.table_offset else grid,
+        scale_factor=factors if spec.table_offset else None,
+        mode=spec.table_resize,
+        antialias=spec.table_antialias,
+        align_corners=False,
     )
 
 
 def _resize_by_products(
     table: Float[Tensor, "1 dim rows columns"], grid: Grid, spec: EncoderSpec
 ) -> Float[Tensor, "1 dim new_rows new_columns"]:
-    """Resize with antialias as two matrix products, for graphs: OpenVINO's operator differs."""
+    """Resize as two matrix products, for graphs, in which the grid is not known.
+
+    OpenVINO smooths in another way, and no operator has an offset that depends on the grid.
+    """
+    sides = tuple(zip(table.shape[2:], grid, strict=True))
+    counts = [torch.arange(new).add(1).max() for _, new in sides]
+    is_other = torch.stack([count != old for count, (old, _) in zip(counts, sides, strict=True)])
+    offset = spec.table_offset * is_other.any()
     rows, columns = (
-        _smoothing_weights(old, new, spec.table_resize)
-        for old, new in zip(table.shape[2:], grid, strict=True)
+        _resizing_weights(old, new, old / (count + offset), spec)
+        for (old, new), count in zip(sides, counts, strict=True)
     )
     return rows @ table @ columns.T
 
 
-def _smoothing_weights(old: int, new: int, mode: str) -> Float[Tensor, "new old"]:
-    """Return the weight of each old sample in each new one: Pillow's filters, as in torch."""
-    ratio = float(old) / torch.arange(new).add(1).max()
+def _resizing_weights(
+    old: int, new: int, ratio: Float[Tensor, ""], spec: EncoderSpec
+) -> Float[Tensor, "new old"]:
+    """Return the weight of each old sample in each new one, as torch resizes one axis.
+
+    Args:
+        old: Number of samples.
+        new: Number of samples afterwards.
+        ratio: Distance of new samples, in old ones.
+        spec: Says how.
+    """
     centers = (torch.arange(new) + 0.5) * ratio
-    distances = (torch.arange(old) + 0.5 - centers[:, None]).abs() / ratio.clamp(min=1)
+    samples = torch.arange(old)
+    if spec.table_antialias:  # the kernel grows with the distance and ends at the border
+        distances = (samples + 0.5 - centers[:, None]).abs() / ratio.clamp(min=1)
+        weights = _kernel(distances, spec.table_resize, sharpness=-0.5)
+        return weights / weights.sum(dim=1, keepdim=True)
+    taps = (centers - 0.5).floor()[:, None] + torch.arange(-1, 3)
+    weights = _kernel((taps + 0.5 - centers[:, None]).abs(), spec.table_resize, sharpness=-0.75)
+    taken = taps.clamp(0, old - 1)[:, :, None] == samples  # the border goes on outside
+    return (weights[:, :, None] * taken).sum(dim=1)
+
+
+def _kernel(distances: Tensor, mode: str, sharpness: float) -> Tensor:
+    """Return the weight of samples at a distance: linear, or cubic (Keys 1981)."""
     if mode == "bilinear":
-        weights = (1 - distances).clamp(min=0)
-    else:
-        near = (1.5 * distances - 2.5) * distances**2 + 1
-        far = ((-0.5 * distances + 2.5) * distances - 4) * distances + 2
-        weights = torch.where(distances < 1, near, torch.where(distances < 2, far, 0.0))
-    return weights / weights.sum(dim=1, keepdim=True)
+        return (1 - distances).clamp(min=0)
+    near = ((sharpness + 2) * distances - (sharpness + 3)) * distances**2 + 1
+    far = sharpness * (((distances - 5) * distances + 8) * distances - 4)
+    return torch.where(distances < 1, near, torch.where(distances < 2, far, 0.0))
 
 
 def rotary_positions(grid: Grid, spec: EncoderSpec, device: torch.device) -> Rotation:

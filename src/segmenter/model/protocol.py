@@ -21,11 +21,7 @@ Scale = Annotated[Finite, SCALE]
 PublishedName = Literal["segmenter", "segmenter-miou", "mmseg", "paddleseg", "eomt"]
 """Protocols of published code bases."""
 AbsentRule = Literal["skip", "one", "zero"]
-"""IoU of a class that is in neither truth nor prediction of a whole data set.
-
-`skip`: left out of the mean (the paper, MMSegmentation); `one`: 1 (PaddleSeg 2.9); `zero`: 0
-(PaddleSeg 2.8).
-"""
+"""IoU of absent classes; see `EvaluationProtocol.absent_classes`."""
 SymmetryName = Literal["none", "mirror", "flips", "d4"]
 SYMMETRIES: dict[SymmetryName, dict[str, Any]] = {
     "none": {"flip": False, "rotations": 1},
@@ -86,7 +82,7 @@ class ProtocolFields(BaseModel):
 
 
 class EvaluationProtocol(ProtocolFields):
-    """Feed an image to a model, and turn its outputs into one label map and a score.
+    """Rules of inference and scoring: resizing, windows, averaging and absent classes.
 
     Example:
         model = segmenter.load("street")
@@ -101,12 +97,13 @@ class EvaluationProtocol(ProtocolFields):
     rounding: Literal["half-up", "half-even"] = "half-up"
     """Rounding of the sides of the resized image; `half-even` is Python's `round`."""
     small_image: Literal["as-is", "enlarge"] = "as-is"
-    """An image with a side under the window: smaller windows, or its short side enlarged to one."""
+    """Treatment of an image with a side below the window: smaller windows, or an enlarged short
+    side."""
     average: Literal["logits", "probabilities"] = "probabilities"
     """Quantity to average over flips, turns and scales; see `window_average` for overlapping
     windows. Probabilities are averaged at the image's size."""
     scales: Annotated[tuple[Scale, ...], SCALES] = (1.0,)
-    """Sizes to average over, relative to the others."""
+    """Sizes to average over, relative to the resized image."""
     scales_of: Literal["photo", "resized"] = "photo"
     """Input of the scales: the image, each time anew and averaged at its own size; or the resized
     image once more, unrounded, with logits averaged at the resized image's size."""
@@ -119,7 +116,8 @@ class EvaluationProtocol(ProtocolFields):
     """Quantity to average over windows and to resize to the image. `scores` are the exponentials of
     logits, for decoders whose logits are logarithms of scores (EoMT)."""
     absent_classes: AbsentRule = "skip"
-    """IoU of absent classes; see `AbsentRule`."""
+    """IoU of a class in neither truth nor prediction of a whole data set: `skip`, left out of the
+    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8)."""
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False

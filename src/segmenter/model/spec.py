@@ -23,6 +23,7 @@ from segmenter.numbers import (
     ROTARY_TEMPERATURE,
     STD,
     STRICT,
+    TABLE_OFFSET,
     Blocks,
     Epsilon,
     Finite,
@@ -60,6 +61,9 @@ class EncoderSpec(BaseModel):
     """Rows and columns of the learned position table; None where positions are only rotary."""
     table_resize: Literal["bicubic", "bilinear"] = "bicubic"
     table_antialias: bool = False
+    table_offset: Annotated[Finite, TABLE_OFFSET] = 0.0
+    """Patches that the grid is taken to be larger by where the table is resized: 0.1 in DINOv2's
+    own code without registers (`interpolate_offset`)."""
     prefix_positions: bool = True
     """True: the prefix tokens have learned positions too (not in DINOv2 with registers)."""
     rotary_temperature: Annotated[Finite, ROTARY_TEMPERATURE] = 100.0
@@ -121,8 +125,11 @@ class ModelSpec(BaseModel):
     model_config = STRICT | ConfigDict(serialize_by_alias=True)
 
     format: Literal[2] = 2
+    """Version of the spec."""
     encoder: EncoderSpec
+    """Architecture of the encoder."""
     decoder: DecoderSpec
+    """Kind and settings of the decoder; see docs/reference/decoders.md."""
     size_policy: SizePolicy = Field(
         "pad-crop",
         validation_alias=AliasChoices("fit", "size_policy"),
@@ -136,8 +143,11 @@ class ModelSpec(BaseModel):
     `stretch`: the remainder is not seen, logits are stretched to the image (PaddleSeg).
     """
     classes: Classes
+    """Names, colours and mask values of the classes."""
     normalization: Normalization
+    """Mean and standard deviation of the pixels, on the scale 0 to 255."""
     protocol: EvaluationProtocol = EvaluationProtocol()
+    """How to feed images to the model, unless the user chooses otherwise."""
     recipe: dict[str, Any] | None = None
     """The resolved recipe of the run that made the weights."""
     scores: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Training: one loop, and what it is made of."""
+"""The training loop and its parts."""

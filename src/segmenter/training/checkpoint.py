@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from torch import Tensor
 from segmenter.errors import UserError
 from segmenter.files.outputs import sync_folder, write_synced
 
-_NAME = re.compile(r"step-([0-9]{8,})")
+_NAME = re.compile(r"step-([0-9]{8,})(?:-([0-9]+))?")
+"""A step; and a number, where a checkpoint of the same step was there before."""
 _PART = re.compile(r"[a-z]+\.safetensors")
 _STATE = "state.json"
 _KEPT = 2
@@ -48,8 +49,8 @@ class CheckpointSaver:
     """Saves checkpoints; a save that fails is a warning, three in a row are an error.
 
     Args:
-        folder: Where they go.
-        say: Told of a save that failed.
+        folder: Folder of the checkpoints.
+        say: Shows a line when a save fails.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
@@ -85,13 +86,14 @@ class CheckpointSaver:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint aside, sync it, rename it, and drop all but the newest two.
 
-    One that was cut short by a crash before is removed. Later ones, which were damaged and passed
-    over, do not count and stay until the run has come as far.
+    One that was cut short by a crash before is removed, and so is one of the same step, once it has
+    a successor. Later ones, which were damaged and passed over, do not count and stay until the run
+    has come as far.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; older ones are untouched.
     """
-    final = folder / f"step-{checkpoint.step:08d}"
+    final = _free_name(folder, checkpoint.step)
     aside = folder / f".{final.name}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".step-*"):
@@ -110,13 +112,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         for name, data in files.items():
             write_synced(aside / name, data)
         sync_folder(aside)
-        _make_way(final)
         aside.rename(final)
         sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    up_to_now = [path for path in _checkpoints(folder) if _step(path) <= checkpoint.step]
-    for old in up_to_now[_KEPT:]:
+    for old in _superseded(folder, checkpoint.step):
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -170,12 +170,34 @@ def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        (path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_step, reverse=True
+        (path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_order, reverse=True
     )
 
 
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
+def _order(path: Path) -> tuple[int, int]:
+    """Return step and number of a checkpoint, from its name."""
+    _, step, number = _NAME.split(path.name)[:3]
+    return int(step), int(number or 0)
+
+
+def _free_name(folder: Path, step: int) -> Path:
+    """Return a path that no checkpoint has, nor anything else: none is removed for another."""
+    first = folder / f"step-{step:08d}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(1))
+    return next(path for path in itertools.chain([first], numbered) if not os.path.lexists(path))
+
+
+def _superseded(folder: Path, step: int) -> Iterator[Path]:
+    """Yield the checkpoints up to a step that are not the newest of one of the last two steps."""
+    steps: list[int] = []
+    for path in _checkpoints(folder):
+        its_step, _ = _order(path)
+        if its_step > step:
+            continue
+        if its_step in steps or len(steps) == _KEPT:
+            yield path
+        else:
+            steps.append(its_step)
 
 
 def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
@@ -185,7 +207,7 @@ def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
     if not isinstance(state, dict) or state.pop("sha256", None) != _hash_json(state):
         raise DamagedError(f"{_STATE} does not match its SHA-256")
     step, files, facts = (state.get(key) for key in ("step", "files", "facts"))
-    if type(step) is not int or step != _step(path):
+    if type(step) is not int or step != _order(path)[0]:
         raise DamagedError(f"{_STATE} says that it is of step {step!r:.40}")
     if not isinstance(files, dict) or not isinstance(facts, dict):
         raise DamagedError(f"{_STATE} does not say what the run is")
@@ -216,14 +238,6 @@ def _read_file(path: Path, max_size: int) -> bytes:
         )
     with path.open("rb") as file:
         return file.read(found.st_size)
-
-
-def _make_way(final: Path) -> None:
-    """Remove an old checkpoint; what is none, or cannot be removed, moves to another name."""
-    if final.is_dir() and not final.is_symlink():
-        shutil.rmtree(final, ignore_errors=True)
-    if os.path.lexists(final):
-        final.rename(final.with_name(f"in-the-way-of-{final.name}-{secrets.token_hex(4)}"))
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Starting the processes of a run on this machine, and ending them together.
+"""Start the processes of a run on this machine, and end them together.
 
 Each process finds in its environment what torchrun would put there. torchrun itself, and
 torch.multiprocessing, would not do: torchrun ends with a table and status 1 whatever happened;
@@ -64,10 +64,10 @@ def device_name(device: str, num_processes: int) -> str:
 
 
 def check_devices(devices: int | None, processes: Processes) -> None:
-    """Refuse `--devices` that no run can have, or that is not what somebody else has started.
+    """Reject `--devices` that no run can have, or that differs from what torchrun has started.
 
     Raises:
-        UserError: If it is so.
+        UserError: In these cases.
     """
     if devices is None:
         return
@@ -84,7 +84,7 @@ def process_device(device: str, processes: Processes) -> torch.device:
     """Return where this process computes.
 
     Raises:
-        UserError: If that device is not there.
+        UserError: If that device does not exist.
     """
     name = device_name(device, processes.local_count)
     if name != "cuda" or processes.count == 1:
@@ -95,10 +95,10 @@ def process_device(device: str, processes: Processes) -> torch.device:
 
 
 def check_execution(execution: Execution, recipe: Recipe, num_processes: int) -> None:
-    """Refuse what does not go together, or needs what this machine does not have.
+    """Reject options that exclude each other, or that need what this machine lacks.
 
     Raises:
-        UserError: If it is so.
+        UserError: In these cases.
     """
     if execution.fsdp and num_processes == 1:
         raise UserError("--fsdp is for several processes; give --devices, or omit it")
@@ -129,7 +129,7 @@ def check_execution(execution: Execution, recipe: Recipe, num_processes: int) ->
 
 @contextlib.contextmanager
 def exact_algorithms(wanted: bool) -> Iterator[None]:
-    """Inside, torch takes algorithms that give the same bits each time, and warns of any other."""
+    """Have torch use algorithms that give the same bits each time, and warn of any other."""
     before = torch.are_deterministic_algorithms_enabled()
     warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
     setting = os.environ.get(_CUBLAS)

@@ -122,7 +122,7 @@ def focal_factor(cross_entropy: Float[Tensor, "*pixels"], gamma: float) -> Float
 
     Args:
         cross_entropy: -ln p of the class that each pixel has.
-        gamma: How strongly pixels that are already right are turned down; above 0.
+        gamma: Strength with which pixels that are already right are weighted down; above 0.
     """
     # Below 1, the power's slope at 0 is infinite: no pixel is taken to be quite that certain.
     wrong = (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).eps)
@@ -162,11 +162,11 @@ def dice_loss(
 ) -> Float[Tensor, ""]:
     """1 - soft Dice (Milletari et al., 3DV 2016, without squares), mean over classes.
 
-    Over the classes that the labels hold, all images together: a class that is nowhere to be found
-    has no overlap to measure.
+    The mean is over the classes that the labels hold, all images together: an absent class has no
+    overlap to measure.
 
     Returns:
-        In 0 to 1; 0 where no pixel is labelled.
+        From 0 to 1; 0 if no pixel is labelled.
     """
     probabilities, wanted = _labelled_pixels(logits, labels, labels != ignore_index)
     present = wanted.sum(dim=1)
@@ -185,11 +185,11 @@ def lovasz_softmax(
 ) -> Float[Tensor, ""]:
     """Lovász-softmax (Berman et al., CVPR 2018): 1 - IoU, made continuous, mean over classes.
 
-    Over the classes that the labels hold, all images together. Sorting is its cost, so at most
-    `max_pixels` labelled pixels count, evenly spaced.
+    The mean is over the classes that the labels hold, all images together. Sorting is expensive, so
+    at most `max_pixels` labelled pixels count, evenly spaced.
 
     Returns:
-        In 0 to 1; 0 where no pixel is labelled.
+        From 0 to 1; 0 if no pixel is labelled.
     """
     counts = (labels != ignore_index).flatten().nonzero()[:, 0]
     counts = counts[:: -(-len(counts) // max_pixels) or 1]

@@ -15,15 +15,15 @@ RUNS = Path("runs")
 
 
 def next_folder(name: str) -> Path:
-    """Return the folder that a new run of this name gets; it is not made."""
+    """Return the folder for a new run of this name, without creating it."""
     return _folder(name, max(_numbered(name), default=0) + 1)
 
 
 def claim_folder(name: str) -> Path:
-    """Make the folder of a new run; two processes that call this at once get two folders.
+    """Create the folder of a new run; two processes that call this at once get two folders.
 
     Raises:
-        UserError: If it cannot be made.
+        UserError: If it cannot be created.
     """
     for number in itertools.count(max(_numbered(name), default=0) + 1):
         folder = _folder(name, number)

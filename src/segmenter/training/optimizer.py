@@ -29,8 +29,8 @@ def freeze(model: Segmenter, recipe: OptimizerRecipe) -> None:
 def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """Group the parameters that are not frozen by rate and decay.
 
-    Each group has a `lr_factor`, its learning rate as a multiple of the recipe's `lr`, and tells
-    whether its parameters are of the encoder.
+    Each group holds `lr_factor`, its learning rate as a multiple of the recipe's `lr`, and whether
+    its parameters belong to the encoder.
     """
     depth = model.spec.encoder.depth
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}

@@ -152,7 +152,7 @@ class DistributedModel:
 
 
 def choose_attention(model: Segmenter, precision: str) -> None:
-    """Choose how attention is computed where the model learns.
+    """Choose the attention kernel for training.
 
     In bfloat16 on a CPU, plain products take half the time of fused attention. They keep all
     weights for the backward pass, so only for the short sequences of a crop.

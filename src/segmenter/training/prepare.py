@@ -114,8 +114,8 @@ def prepare(
         log: Shows what was found and built.
 
     Raises:
-        UserError: If data, recipe or weights do not allow the run.
-        PeerFailed: If rank 0 says why.
+        UserError: If the data, the recipe or the weights cannot be used.
+        PeerFailed: On the other ranks, if rank 0 failed.
     """
     found = processes.on_rank_zero(survey)
     if not processes.is_rank_zero:
@@ -213,7 +213,7 @@ def build_model(recipe: Recipe, classes: Classes, start: Segmenter | None, log: 
     Args:
         recipe: The run.
         classes: The classes of its data.
-        start: What `starting_model` gives.
+        start: Result of `starting_model`.
         log: Shows which weights are loaded, initialised, and left unused.
 
     Raises:

@@ -24,7 +24,7 @@ _TIMEOUT = timedelta(minutes=30)
 
 
 class PeerFailed(EarlyExit):
-    """Another process of the run failed and says why; this one ends without a word."""
+    """Another process of the run failed and reports why; this one ends silently."""
 
     exit_status = 2
 
@@ -69,8 +69,8 @@ class Processes:
         """Call `action` on rank 0 alone, and return its result on all ranks.
 
         Raises:
-            UserError: On rank 0, if the action did.
-            PeerFailed: On the others, then.
+            UserError: On rank 0, if the action raised it.
+            PeerFailed: On all other ranks in that case.
         """
         if self.count == 1:
             return action()
@@ -93,8 +93,8 @@ class Processes:
         it fails is not there to answer.
 
         Raises:
-            UserError: On the first rank on which the action did.
-            PeerFailed: On the others, then.
+            UserError: On the first rank on which the action raised it.
+            PeerFailed: On all other ranks in that case.
         """
         if self.count == 1:
             return action()
@@ -138,7 +138,7 @@ def processes_from_env() -> Processes:
     """Read the processes of this run from the environment (torchrun's variables).
 
     Raises:
-        UserError: If it says only part of it.
+        UserError: If only some of the variables are set.
     """
     if "WORLD_SIZE" not in os.environ:
         return SINGLE_PROCESS

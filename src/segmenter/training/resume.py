@@ -1,4 +1,4 @@
-"""Resuming a run that was stopped, after making sure that it is the same run."""
+"""Resume a run that was stopped, after checking that it is the same run."""
 
 import json
 from collections.abc import Callable
@@ -64,8 +64,8 @@ def find_checkpoint(
 
     Args:
         folder: Of the run.
-        model: What its weights must fit.
-        identity: What the run is now.
+        model: Model that its weights must fit.
+        identity: Identity of the run now; see `run_identity`.
         allow_config_change: Resume even though the recipe or the data changed.
         say: Shows damaged checkpoints and changes.
 

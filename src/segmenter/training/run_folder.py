@@ -30,7 +30,7 @@ _LOCK, _RECIPE = ".lock", "recipe.yaml"
 _OPENED = ("unreadable.jsonl", "trackers.json", _LOCK)
 _TRACKERS = {"trackers.json", "tensorboard", "wandb", "mlflow"}
 _FIRST = {_LOCK, _RECIPE, TRAINED_ON, CHECKPOINTS, "log.jsonl", "log.csv", "curves.html"}
-"""What a run may have written before its first checkpoint, beside what trackers write."""
+"""Files that a run may have written before its first checkpoint, besides those of trackers."""
 
 
 def check_run_folder(folder: Path, *, resume: bool) -> None:

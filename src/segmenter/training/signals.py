@@ -1,4 +1,4 @@
-"""Stopping on SIGINT and SIGTERM: finish the step, save, and then go."""
+"""Stop on SIGINT and SIGTERM: finish the step, save, and exit."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ class Stopped(EarlyExit):
 
 
 class Interrupted(Exception):  # noqa: N818 - no error either
-    """A signal broke off what is done again on resume, such as an evaluation."""
+    """A signal interrupted work that is repeated on resume, such as an evaluation."""
 
 
 class StopSignals:

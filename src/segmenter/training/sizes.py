@@ -1,6 +1,6 @@
 """Choose crop, scale and windows of a run from its images and the regions in its masks.
 
-What a model sees of a thing is the patches that the thing covers. The rule therefore asks for a
+A model sees an object as the patches that the object covers. The rule therefore asks for a
 short side at which the thinnest class fills a patch, within what the images hold and what a step
 and an image may cost. docs/explanation/sizes.md has the measurements behind the numbers here.
 """

@@ -18,7 +18,7 @@ from segmenter.training.verify import CROPS_AT_ONCE
 
 @dataclass
 class TrainingState:
-    """Weights, optimizer and counters of a run."""
+    """The weights, the optimizer and the counters of a run."""
 
     model: Segmenter
     optimizer: torch.optim.Optimizer

@@ -52,10 +52,9 @@ class Teacher:
         return self.recipe.targets == "labels"
 
     def label(self, batch: Batch, dtype: torch.dtype, part_size: int) -> Batch:
-        """Return a batch in which crops of images without masks have the teacher's labels.
+        """Return a batch in which pixels of images without masks have the teacher's labels.
 
-        Pixels that are labelled keep their labels, and those that the teacher is not confident of
-        have none.
+        Those that the teacher is not confident of have none.
 
         Args:
             batch: This process's share of the batch.
@@ -63,12 +62,12 @@ class Teacher:
             part_size: Crops that are computed at once.
         """
         labels, device = batch.labels.clone(), self.model.mean.device
-        for crops in batch.unlabelled.nonzero().flatten().split(part_size):
+        is_taught = batch.unlabelled.flatten(1).any(dim=1)
+        for crops in is_taught.nonzero().flatten().split(part_size):
             outputs = self(batch.images[crops].to(device), dtype)
             classes = outputs.logits.argmax(dim=1)
             classes[~self._is_confident(outputs)] = self.ignore_index
-            given = labels[crops]
-            labels[crops] = given.where(given != self.ignore_index, classes.to(given.device))
+            labels[crops] = classes.to(labels.device).where(batch.unlabelled[crops], labels[crops])
         return batch._replace(labels=labels)
 
     def _is_confident(self, outputs: Outputs) -> Bool[Tensor, "batch height width"]:
@@ -116,8 +115,8 @@ def load_teacher(recipe: TeacherRecipe, student: Segmenter, device: torch.device
     """Read the teacher of a run.
 
     Raises:
-        UserError: If it cannot be read, knows other classes than the student, or its tokens are to
-            be learned and are of another kind.
+        UserError: If it cannot be read, has other classes than the student, or its tokens are to be
+            learned but are of another kind.
     """
     model = load(recipe.model, device)
     theirs, ours = (each.spec.classes.names for each in (model, student))

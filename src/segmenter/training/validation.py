@@ -23,7 +23,7 @@ _MAX_DRAWN_SIDE = 320  # of each image in a picture, in pixels
 
 
 class Validation:
-    """Evaluates a model during training, and draws what it predicts on a few images.
+    """Evaluate a model during training, and draw its predictions for a few images.
 
     Args:
         items: The validation images and masks.

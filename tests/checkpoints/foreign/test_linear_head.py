@@ -40,8 +40,22 @@ def write(folder: Path, tensors: dict[str, Any], key: str = "state_dict") -> Pat
     return path
 
 
+def positions(weights: dict[str, Tensor], grid: tuple[int, ...]) -> Tensor:
+    """`interpolate_pos_encoding` of DINOv2 as its hub builds it."""
+    of_class, table = weights["pos_embed"].split([1, 16], dim=1)
+    if grid == (4, 4):
+        return weights["pos_embed"]
+    table = table.transpose(1, 2).unflatten(2, (4, 4))
+    if "register_tokens" in weights:
+        table = F.interpolate(table, grid, mode="bicubic", antialias=True)
+    else:
+        factors = [(side + 0.1) / 4 for side in grid]
+        table = F.interpolate(table, scale_factor=factors, mode="bicubic")
+    return torch.cat([of_class, table.flatten(2).transpose(1, 2)], dim=1)
+
+
 def dinov2_features(weights: dict[str, Tensor], images: Tensor, last: int) -> list[Tensor]:
-    """`get_intermediate_layers(n=last, reshape=True, norm=True)` of DINOv2, for its own grid."""
+    """`get_intermediate_layers(n=last, reshape=True, norm=True)` of DINOv2."""
 
     def linear(name: str, tokens: Tensor) -> Tensor:
         return F.linear(tokens, weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -57,7 +71,7 @@ def dinov2_features(weights: dict[str, Tensor], images: Tensor, last: int) -> li
     grid = patches.shape[2:]
     tokens = patches.flatten(2).transpose(1, 2)
     first = weights["cls_token"].expand(len(images), -1, -1)
-    tokens = torch.cat([first, tokens], dim=1) + weights["pos_embed"]
+    tokens = torch.cat([first, tokens], dim=1) + positions(weights, grid)
     num_prefix = 1
     if "register_tokens" in weights:
         registers = weights["register_tokens"].expand(len(images), -1, -1)
@@ -94,7 +108,7 @@ def head_logits(head: dict[str, Tensor], features: list[Tensor], size: tuple[int
 @torch.inference_mode()
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("registers", [False, True])
-@pytest.mark.parametrize("size", [(56, 56), (50, 53)])
+@pytest.mark.parametrize("size", [(56, 56), (50, 53), (56, 83), (140, 30)])
 def test_logits_equal_those_of_dinov2(
     tmp_path: Path, blocks: int, registers: bool, size: tuple[int, int]
 ) -> None:
@@ -102,7 +116,7 @@ def test_logits_equal_those_of_dinov2(
     base = write_encoder(tmp_path / "dinov2.pth", weights)
     model = segmenter.load(write(tmp_path, head), base=base)
     images = torch.randn(2, 3, *size)
-    down, right = (56 - side for side in size)  # its CenterPadding
+    down, right = (-side % 14 for side in size)  # its CenterPadding
     padded = F.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
     expected = head_logits(head, dinov2_features(weights, padded, blocks), size)
     logits = model(images)
@@ -154,14 +168,29 @@ def test_a_converted_head_labels_alike_in_every_runtime(
     assert run("convert", str(write(tmp_path, random_head(2))), str(out), "--base", str(base)) == 0
     said = capsys.readouterr().out
     assert "linear head of DINOv2" in said
-    assert "640 pixels, 320 apart" in said
+    assert "windows of 640 pixels, 320 apart, are assumed" in said
     image = torch.randint(0, 256, (60, 75, 3), dtype=torch.uint8).numpy()
     protocol = segmenter.load(out).spec.protocol
-    protocol = protocol.model_copy(update={"short_side": 60, "window": 51, "stride": 40})
-    expected = Predictor(out, runtime="torch", protocol=protocol)(image)
-    for runtime in ("openvino", "onnxruntime"):
-        found = Predictor(out, runtime=runtime, precision="float32", protocol=protocol)(image)
-        assert (found == expected).mean() >= 0.999
+    for window in (51, 75):  # the second resizes the positions
+        changed = {"short_side": 80, "window": window, "stride": 40}
+        protocol = protocol.model_copy(update=changed)
+        expected = Predictor(out, runtime="torch", protocol=protocol)(image)
+        for runtime in ("openvino", "onnxruntime"):
+            found = Predictor(out, runtime=runtime, precision="float32", protocol=protocol)(image)
+            assert (found == expected).mean() >= 0.999
+
+
+@pytest.mark.parametrize(("blocks", "stride"), [(1, 266), (2, 200)])
+def test_a_window_replaces_the_one_that_is_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture, blocks: int, stride: int
+) -> None:
+    base = write_encoder(tmp_path / "dinov2.pth", random_dinov2())
+    head, out = write(tmp_path, random_head(blocks)), tmp_path / "model.safetensors"
+    given = ("convert", str(head), str(out), "--base", str(base), "--window", "400")
+    assert run(*given) == 0
+    assert "assumed" not in capsys.readouterr().out
+    protocol = segmenter.load(out).spec.protocol
+    assert (protocol.short_side, protocol.window, protocol.stride) == (400, 400, stride)
 
 
 def test_a_head_without_its_encoder_or_for_another_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.annotations import ANNOTATION_FORMATS
@@ -154,15 +154,24 @@ def test_a_polygon_outside_of_its_image_is_cut_and_counted(tmp_path: Path) -> No
     assert any(": 1 shapes cover no pixel" in remark for remark in made.remarks)
 
 
-@pytest.mark.parametrize(("choice", "value"), [("background", 0), ("ignore", 255)])
-def test_images_without_annotation_are_asked_about(tmp_path: Path, choice, value: int) -> None:
+@pytest.mark.parametrize(
+    ("choice", "value", "what"),
+    [("background", 0, "become background"), ("ignore", 255, "are ignored")],
+)
+def test_images_without_annotation_are_asked_about_and_reported(
+    tmp_path: Path, choice, value: int, what: str
+) -> None:
     whole = [{"segmentation": box(0, 0, 30, 20)}]
     source = write_coco(tmp_path / "x", whole, num_images=3)
     with pytest.raises(UserError, match=r"2 of 3 images have no annotation.*--unlabelled ignore"):
         convert(source)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
-    convert(source, unlabelled=choice)
+    made, _ = convert(source, unlabelled=choice)
     assert (np.array(Image.open(tmp_path / "out/masks/2.png")) == value).all()
+    assert any(
+        each.startswith("2 of 3 images have no annotation, such as ") and each.endswith(what)
+        for each in made.remarks
+    )
 
 
 def test_pixels_without_a_shape_are_asked_about(tmp_path: Path) -> None:
@@ -298,3 +307,31 @@ def test_masks_of_many_classes_have_16_bits(tmp_path: Path) -> None:
     data = open_folder(tmp_path / "out")
     (item,) = data.items("all")
     assert (read_sample(item, data.classes).labels == data.classes.ignore_index).sum() == 591
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_masks_fit_the_image_as_it_is_read_and_turned_images_are_reported(
+    suffix: str, orientation: int, tmp_path: Path
+) -> None:
+    upright = np.zeros((20, 20, 3), np.uint8)
+    upright[:8, :6] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright
+    for _ in range(3 if orientation in {6, 8} else 1):  # the others undo themselves
+        probe = Image.fromarray(stored)
+        probe.getexif()[0x0112] = orientation
+        stored = np.array(ImageOps.exif_transpose(probe))
+    source = write_coco(tmp_path / "x", [{"segmentation": box(0, 0, 6, 8)}])
+    Image.fromarray(stored).save(source / f"a.{suffix}", exif=exif, quality=100)
+    content = json.loads((source / "coco.json").read_text())
+    content["images"] = [{"id": 0, "file_name": f"a.{suffix}", "height": 20, "width": 20}]
+    (source / "coco.json").write_text(json.dumps(content))
+    made = convert_annotations("coco", source, tmp_path / "out", unlabelled="background")
+    data = open_folder(tmp_path / "out")
+    sample = read_sample(data.items("all")[0], data.classes)
+    assert ((sample.image[..., 0] > 127) == (sample.labels == 1)).all()
+    assert any("EXIF data turn 1 images upright" in each for each in made.remarks) == (
+        orientation > 1
+    )

@@ -128,3 +128,27 @@ def test_the_check_lists_second_masks_and_goes_on(tmp_path: Path) -> None:
     found = find_pairs(tmp_path)
     assert [problem.kind for problem in found.problems] == ["several-masks"] * 2
     assert len(found.splits["all"]) == 3
+
+
+@pytest.mark.parametrize("lines", ["", "images/caf\u00e9.jpg\nimages/cafe\u0301.jpg\n"])
+def test_names_in_two_forms_of_unicode_share_no_mask(lines: str, tmp_path: Path) -> None:
+    written(tmp_path, "images/caf\u00e9.jpg", "images/cafe\u0301.jpg", "masks/caf\u00e9.png")
+    if lines:
+        (tmp_path / "train.txt").write_text(lines)
+    with pytest.raises(UserError, match=r"differ only in the encoding of their accents"):
+        find_splits(tmp_path)
+
+
+def test_names_in_two_forms_of_unicode_with_a_mask_each_are_two(tmp_path: Path) -> None:
+    names = ("caf\u00e9", "cafe\u0301")
+    written(tmp_path, *(f"images/{n}.jpg" for n in names), *(f"masks/{n}.png" for n in names))
+    items = find_splits(tmp_path)["all"]
+    assert sorted(each.mask.stem for each in items if each.mask) == sorted(names)
+    assert all(each.mask and each.image.stem == each.mask.stem for each in items)
+
+
+def test_two_images_on_a_list_share_no_mask_by_their_name(tmp_path: Path) -> None:
+    written(tmp_path, *PAIR, "images/a.png")
+    (tmp_path / "train.txt").write_text("a.jpg\na.png\n")
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png differ only in suffix"):
+        find_splits(tmp_path)

@@ -12,7 +12,7 @@ from segmenter.checkpoints import save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import TINY_RUN, refused, run
 from tests.helpers.data_sets import write_data_set
-from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, write_folder
+from tests.helpers.eomt import GOLDEN_EOMT, INDEX, of_hugging_face, write_folder, write_shards
 from tests.helpers.hub import FakeHub, Repository
 from tests.helpers.models import make_spec
 
@@ -162,6 +162,28 @@ def test_an_eomt_of_hugging_face_is_read_with_its_settings(hub: FakeHub, tmp_pat
     assert segmenter.load("hf:them/eomt").spec == segmenter.load(folder).spec
 
 
+def test_weights_in_several_files_are_fetched_and_kept(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True)
+    folder = write_shards(tmp_path / "eomt", of_hugging_face(weights))
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    repository = hub.repositories["them/eomt"] = Repository()
+    repository.add(files)
+    assert segmenter.load("hf:them/eomt").spec == segmenter.load(folder).spec
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert segmenter.load("hf:them/eomt").spec == segmenter.load(folder).spec
+
+
+def test_a_shard_that_the_repository_lacks_is_named(hub: FakeHub, tmp_path: Path) -> None:
+    weights = torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True)
+    folder = write_shards(tmp_path / "eomt", of_hugging_face(weights))
+    repository = hub.repositories["them/eomt"] = Repository()
+    repository.add({INDEX: (folder / INDEX).read_bytes()})
+    with pytest.raises(UserError, match=r"^hf:them/eomt: .* lists model-00001-of-00002.safetens"):
+        segmenter.load("hf:them/eomt")
+
+
 def test_an_eomt_of_tue_mps_is_read(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = hub.repositories["them/eomt"] = Repository()
     repository.add({"pytorch_model.bin": (GOLDEN_EOMT / "pytorch_model.bin").read_bytes()})
@@ -210,7 +232,7 @@ REFUSALS = {
     "hf:me/absent": "no such model, or a private one",
     "hf:me/private": "no such model, or a private one",
     "hf:me/gated": "terms must be accepted",
-    "hf:me/empty": "holds neither model.safetensors nor pytorch_model.bin",
+    "hf:me/empty": "holds neither model.safetensors, nor its index, nor pytorch_model.bin",
     "hf:me/empty@v9": "no such revision",
     "hf:me": "hf:owner/name@revision, got 'hf:me'",
     "hf:me/a/b": "hf:owner/name@revision",

@@ -104,7 +104,7 @@ def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch: pytest.Monk
     for step in range(2 * tracking._MAX_WAITING):
         trackers.numbers(step, {"train/loss": 0.5})
     trackers.close(hurry=True)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
     assert said == ["warning: mlflow is no longer told of this run (it does not keep up)"]
     assert not trackers
     released.set()

@@ -13,13 +13,14 @@ from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
 from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder, unwrap
+from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
     TIMM_BLOCK,
     join_tokens,
     split_position_table,
 )
-from segmenter.checkpoints.open import read_weights, weights_in
+from segmenter.checkpoints.open import weights_in
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
@@ -78,7 +79,7 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
     kept = choose(wanted, tensors, source, partial=partial)
     said = account(source, wanted, kept, [*tensors, *_classifier(weights)])
     said += tell_resize(weights.get(_PATCHES), encoder.spec)
-    encoder.load_state_dict({name: tensor.float() for name, tensor in kept.items()}, strict=False)
+    encoder.load_state_dict(kept, strict=False)
     return said
 
 

@@ -1,18 +1,12 @@
 """Starting a new model from a trained one: the encoder is fitted, the decoder may be new."""
 
+import torch
+
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
+from segmenter.model.decoders.decoder import build_decoder
 from segmenter.model.encoder import resize_table
 from segmenter.model.segmenter import Segmenter
-
-# Their rows are single classes, and mean nothing for other ones.
-_PER_CLASS = (
-    "decoder.project.",
-    "decoder.class_tokens",
-    "decoder.norm_logits.",
-    "decoder.classify.",
-    "decoder.head.classify.",
-)
 
 
 def start_from(
@@ -26,8 +20,8 @@ def start_from(
 
     The whole encoder is copied: blocks beyond the new depth are left out, the position table is
     resized, and the patch embedding fitted to another patch and to other channels. Of the decoder
-    all that has the same name and shape is copied, but what speaks of single classes only if the
-    classes are the same.
+    all that has the same name and shape is copied, but tensors with a place for each class only if
+    the classes are the same.
 
     Args:
         model: Whose parameters are replaced.
@@ -55,14 +49,26 @@ def start_from(
     kept = choose(wanted_encoder, encoder, source, partial=partial)
 
     same_classes = start.spec.classes.names == model.spec.classes.names
+    of_single_classes = set() if same_classes else _of_single_classes(model)
     kept |= {
         name: tensor
         for name, tensor in decoder.items()
-        if name in wanted
-        and wanted[name].shape == tensor.shape
-        and (same_classes or not name.startswith(_PER_CLASS))
+        if name in wanted and wanted[name].shape == tensor.shape and name not in of_single_classes
     }
     said = account(source, wanted, kept, [*encoder, *decoder])
     said += tell_resize(weights[embedding], spec)
     model.load_state_dict(kept, strict=False)
     return said
+
+
+def _of_single_classes(model: Segmenter) -> set[str]:
+    """Name the decoder's tensors whose shape depends on the number of classes.
+
+    Their rows are single classes, and mean nothing for other ones.
+    """
+    spec = model.spec
+    with torch.device("meta"):
+        other = build_decoder(spec.decoder, spec.encoder, len(spec.classes.classes) + 1)
+    shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
+    own = model.decoder.state_dict().items()
+    return {f"decoder.{name}" for name, tensor in own if tensor.shape != shapes.get(name)}

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from segmenter.calls import check_types
 from segmenter.checkpoints import save
 from segmenter.checkpoints.foreign.convert_config import convert_config
-from segmenter.checkpoints.foreign.family import ForeignModel
 from segmenter.checkpoints.foreign.paddleseg.inherit import CONFIG_SUFFIXES
 from segmenter.checkpoints.foreign.read import read_foreign_model
 from segmenter.checkpoints.foreign.rstrudel.variant import Variant, read_variant
@@ -131,20 +130,10 @@ def _convert_checkpoint(
         f"stride {protocol.stride}",
         f"tensors   {len(foreign.tensors)} read, {len(foreign.dropped)} dropped"
         + (f": {', '.join(foreign.dropped)}" if foreign.dropped else ""),
-        *(f"note      {note}" for note in (*foreign.notes, *_window_note(foreign))),
+        *(f"note      {note}" for note in foreign.assumptions),
         f"written   {out}",
     ]
     return "\n".join(lines)
-
-
-def _window_note(foreign: ForeignModel) -> tuple[str, ...]:
-    """Return a note if the windows are assumed."""
-    if foreign.windows is None:
-        return ()
-    return (
-        f"the file does not state its image size: windows of {foreign.spec.protocol.window} pixels "
-        "are assumed; if it was trained at another size, give it with --window N",
-    )
 
 
 def _variant(file: Path | None, normalization: str | None, windows: Windows) -> Variant | None:

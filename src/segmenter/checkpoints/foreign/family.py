@@ -123,10 +123,24 @@ class ForeignModel:
     dropped: tuple[str, ...]
     """Names, in the file, of tensors that are not used."""
     notes: tuple[str, ...] = ()
-    """Assumptions that were made."""
+    """Assumptions that were made, beside that of `windows`."""
     windows: Callable[[int], EvaluationProtocol] | None = None
     """The protocol of windows of a side, in pixels, where that of `spec` is assumed; None: the file
     or its code base says it."""
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Return a line for each assumption that was made."""
+        if self.windows is None:
+            return self.notes
+        protocol = self.spec.protocol
+        apart = "" if protocol.stride is None else f", {protocol.stride} apart,"
+        return (
+            *self.notes,
+            f"the file does not state its image size: windows of {protocol.window} pixels{apart} "
+            "are assumed; if it was trained at another size, give it with `segmenter convert "
+            "--window N`",
+        )
 
     def with_window(self, side: int, source: str) -> "ForeignModel":
         """Return the model with windows of `side` pixels instead of those that are assumed.
@@ -146,8 +160,10 @@ class ForeignModel:
         """Make the model, in eval mode and float32, with memory of its own.
 
         Raises:
-            UserError: If a tensor is missing, unexpected, of another shape, or not finite.
+            UserError: If a tensor is missing, unexpected, of another shape or kind, or not finite.
         """
+        if strange := model_file.strange_dtypes(self.tensors):
+            raise UserError(f"{source} does not fit the model: {'; '.join(strange)}")
         owned = {
             name: torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
             for name, tensor in self.tensors.items()
@@ -304,7 +320,7 @@ def choose_classes(
     )
     note = (
         f"nothing says what the {num_classes} classes are: they are called class-0 to "
-        f"class-{num_classes - 1}; give names and colours with --classes FILE"
+        f"class-{num_classes - 1}; give names and colours with `segmenter convert --classes FILE`"
     )
     return Classes(classes=classes, ignore=(255,) if num_classes <= 255 else ()), (note,)
 

@@ -13,9 +13,8 @@ from segmenter.checkpoints.foreign.hugging_face.eomt import (
 )
 from segmenter.checkpoints.foreign.mmseg import MMSEG, read_mmseg
 from segmenter.checkpoints.foreign.paddleseg.weights import PADDLESEG, read_paddleseg
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
 from segmenter.checkpoints.foreign.pmt import PMT, read_pmt
-from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
+from segmenter.checkpoints.foreign.read_state import read_state
 from segmenter.checkpoints.foreign.rstrudel.weights import RSTRUDEL, Variant, read_rstrudel
 from segmenter.classes import Classes
 from segmenter.errors import UserError
@@ -55,15 +54,9 @@ def read_foreign_model(
     Raises:
         UserError: If the file is missing, damaged, dangerous, or holds no weights.
     """
-    if is_safetensors(path):
-        if model_file.is_model_file(path):
-            raise UserError(f"{path} is a model of this package already")
-        names = unwrapped(dict.fromkeys(model_file.read_names(path)))
-        if not any(family.matches(names) for family, _ in _READERS):
-            return None
-        content = state = unwrapped(model_file.read_tensors(path)[0])
-    else:
-        state, content = read_state(path)
+    if model_file.is_model_file(path):
+        raise UserError(f"{path} is a model of this package already")
+    state, content = read_state(path)
     found = next(((family, read) for family, read in _READERS if family.matches(state)), None)
     if variant is not None and (found is None or found[0] is not RSTRUDEL):
         raise UserError(

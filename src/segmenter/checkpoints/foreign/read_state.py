@@ -1,10 +1,13 @@
-"""Find the table of weights in a checkpoint of another code base."""
+"""Read the table of weights in a file of another code base."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from segmenter.checkpoints.foreign.pickle.containers import read_container
+from segmenter.checkpoints import model_file
+from segmenter.checkpoints.foreign.hugging_face.shards import is_index, read_shards
+from segmenter.checkpoints.foreign.pickle.containers import is_safetensors, read_container
+from segmenter.checkpoints.foreign.tensors import Tensors, to_tensors
 from segmenter.errors import UserError
 
 Weight = TypeVar("Weight")
@@ -28,11 +31,17 @@ _MAX_NESTING = 3
 
 
 def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return the table of weights in a `.pdparams`, `.pth` or `.npz`, and all that the file holds.
+    """Return the table of weights in a file, and all that the file holds.
+
+    Args:
+        path: Safetensors, the index of several of them, a `.pdparams`, `.pth` or `.npz`.
 
     Raises:
         UserError: If the file is missing, damaged, dangerous, or holds no table.
     """
+    if is_index(path) or is_safetensors(path):
+        tensors = read_shards(path) if is_index(path) else model_file.read_tensors(path)[0]
+        return unwrapped(tensors), tensors
     content = read_container(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a table of weights")
@@ -41,6 +50,20 @@ def read_state(path: Path) -> tuple[Mapping[str, object], Mapping[str, object]]:
         inner = (table.get(key) for key in _TABLES)
         table = next((value for value in inner if isinstance(value, Mapping)), table)
     return unwrapped(table), content
+
+
+def read_weights(path: Path) -> Tensors:
+    """Read the tensors in a file of weights, whosever they are, by their names there.
+
+    Raises:
+        UserError: If the file is missing, damaged or dangerous, or holds no weights.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file of weights: {path}")
+    tensors = to_tensors(read_state(path)[0], path)
+    if not tensors:
+        raise UserError(f"{path} holds no table of tensors")
+    return tensors
 
 
 def unwrapped(table: Mapping[str, Weight]) -> Mapping[str, Weight]:

@@ -21,7 +21,7 @@ from segmenter.data.annotations.rasterise import IGNORED, UNLABELLED, Painted, p
 from segmenter.data.annotations.regions import Shape
 from segmenter.data.annotations.source import ARCHIVE_SUFFIXES, Source, naming, split_of
 from segmenter.data.annotations.tally import Tally
-from segmenter.data.decoding.decode import read_header
+from segmenter.data.decoding.decode import Header, read_header
 from segmenter.data.folder import CLASSES_FILE
 from segmenter.data.new_data_set import (
     aside,
@@ -58,12 +58,17 @@ class _Item:
 
     exported: ExportedImage
     image: Path
-    size: Size
+    header: Header
     split: str | None
     name: str
     """Path inside the split, with suffix."""
     has_centres: bool = False
     """True: coordinates of polygons are centres of pixels."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width, upright."""
+        return self.header.size
 
     @property
     def file(self) -> str:
@@ -130,12 +135,13 @@ def convert_annotations(
             export = ANNOTATION_FORMATS[name].read(given)
             items = _place(export, given)
             table = build_classes(export, unlabelled, str(source))
-            _ask_for_unlabelled(items, table)
+            bare = _without_annotation(items, table)
             if outlines == "centres":
                 items = [replace(item, has_centres=True) for item in items]
             tally = _write(items, table, made_aside / _MADE)
             write_atomically(made_aside / _MADE / CLASSES_FILE, table.classes.to_yaml().encode())
-            remarks = [*export.remarks, *tally.remarks(), *_left_out(items, export, given)]
+            remarks = [*export.remarks, *bare, *_turned(items, export), *tally.remarks()]
+            remarks += _left_out(items, export, given)
             rename(made_aside / _MADE, out)
         except UserError as error:  # of an archive: the folder it was unpacked into is gone
             raise UserError(str(error).replace(unpacked, str(source))) from None
@@ -254,7 +260,7 @@ def _find(exported: ExportedImage, source: Source) -> _Item:
         for each in folders
         if each.lower() not in _FOLDERS and not (split and split in {each, split_of(each)})
     ]
-    return _Item(exported, image, header.size, split, "/".join([*kept, file]))
+    return _Item(exported, image, header, split, "/".join([*kept, file]))
 
 
 def _with_splits(items: Sequence[_Item]) -> Sequence[_Item]:
@@ -273,14 +279,20 @@ def _with_splits(items: Sequence[_Item]) -> Sequence[_Item]:
     return [replace(item, split=_ONLY_SPLIT) for item in items] if any(folders) else items
 
 
-def _ask_for_unlabelled(items: Sequence[_Item], table: ClassTable) -> None:
-    """Refuse images without a shape, if nobody has said what they are."""
-    empty = [item for item in items if not item.exported.is_labelled]
-    if empty and table.unlabelled is None:
-        raise UserError(
-            f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0].image}; "
-            f"choose what they are: {_CHOICES}"
-        )
+def _without_annotation(items: Sequence[_Item], table: ClassTable) -> list[str]:
+    """Say how many images have no shape.
+
+    Raises:
+        UserError: If nobody has said what they are.
+    """
+    empty = [item.image for item in items if not item.exported.is_labelled]
+    if not empty:
+        return []
+    found = f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0]}"
+    if table.unlabelled is None:
+        raise UserError(f"{found}; choose what they are: {_CHOICES}")
+    is_ignored = table.unlabelled == table.classes.ignore_index
+    return [f"{found}; all of their pixels {'are ignored' if is_ignored else 'become background'}"]
 
 
 def _write(items: Sequence[_Item], table: ClassTable, made: Path) -> Tally:
@@ -331,6 +343,22 @@ def _link(image: Path, to: Path) -> None:
         shutil.copyfile(image, to)
     except OSError as error:
         raise UserError(f"{image} cannot be copied to {to}: {error.strerror}") from None
+
+
+def _turned(items: Sequence[_Item], export: AnnotationSet) -> list[str]:
+    """Say how many images are turned upright whose shapes may not be: no size tells."""
+    turned = []
+    for item in items:
+        has_size = export.has_masks or all(item.exported.size or (0, 0))
+        is_told = has_size and item.header.swaps_sides and item.size[0] != item.size[1]
+        if item.header.is_turned and not is_told:
+            turned.append(item.image)
+    if not turned:
+        return []
+    return [
+        f"EXIF data turn {len(turned)} images upright, such as {turned[0]}, and no size tells "
+        "whether their shapes were drawn on them so; compare some images and masks by eye"
+    ]
 
 
 def _left_out(items: Sequence[_Item], export: AnnotationSet, source: Source) -> list[str]:

@@ -58,7 +58,12 @@ from segmenter.data.decoding.jpeg2000 import (
 )
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
 from segmenter.data.decoding.ome_tiff import read_ome, read_ome_values
-from segmenter.data.decoding.orientation import TURNS, read_orientation, upright
+from segmenter.data.decoding.orientation import (
+    TURNS,
+    read_orientation,
+    stated_orientation,
+    upright,
+)
 from segmenter.data.decoding.pages import count_pages, count_tiff_pages
 from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
@@ -279,7 +284,7 @@ def decode_mask(
     They are int32 where some are negative, or `classes.NO_DATA`: no number (NaN), or the value that
     a GeoTIFF gives to pixels without data, if no class could have it. A `.npy` file is read too.
     Values are those in the file: a palette's indices, 0 and 1 for 1 bit a pixel, 0 to 15 for 4.
-    Alpha is dropped, and EXIF orientation is not applied.
+    Alpha is dropped, and EXIF orientation is not applied, except that of a TIFF.
 
     Args:
         path: The file.
@@ -375,12 +380,15 @@ def read_header(path: Path, *, limits: Limits = FILE_LIMITS) -> Header:
             return _bands_header(file, str(path), limits)
         # Pillow would decode a whole PNG to look for EXIF data behind the pixels.
         may_turn = image.format != "PNG" or "exif" in image.info
-        orientation = read_orientation(image) if may_turn else 1
+        orientation = stated_orientation(image) if may_turn else 1
+        width, height = image.size
+        if image.format == "TIFF" and TURNS.get(orientation, (False,))[0]:
+            width, height = height, width  # Pillow gives the size upright
         pages = count_pages(image, file)
         found = _type_in(image, file, str(path))
         return Header(
             str(image.format),
-            image.size,
+            (width, height),
             orientation,
             is_deep(image),
             pages,

@@ -21,9 +21,12 @@ TURNS = {
 
 
 def read_orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 where there is none; Pillow has turned a TIFF by itself."""
-    if image.format == "TIFF":
-        return 1
+    """Return the orientation that is left to apply: Pillow turns a TIFF by itself."""
+    return 1 if image.format == "TIFF" else stated_orientation(image)
+
+
+def stated_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation that a file states, 1 where there is none."""
     try:
         with quiet():
             orientation = image.getexif().get(_EXIF_ORIENTATION)

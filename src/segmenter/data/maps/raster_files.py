@@ -10,7 +10,7 @@ from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 
 ASSIGN_CRS = "assign one, for example with `gdal_edit -a_srs EPSG:32633`"
-"""What helps a raster without a coordinate reference system."""
+"""Remedy for a raster without a coordinate reference system."""
 
 
 def import_rasterio() -> Any:

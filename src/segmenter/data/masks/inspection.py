@@ -98,11 +98,19 @@ def inspect_mask(
         message = f"{item.image} has no mask; without one it can only be predicted"
         return MaskFacts(nothing, 0, (Problem("photo-without-mask", message, (item.image,)),))
     try:
-        is_jpeg = read_header(path).format == "JPEG"
+        of_mask = read_header(path)
+        is_jpeg = of_mask.format == "JPEG"
         raw = decode_mask(path, apply_palette=classes.is_rgb)
     except UserError as error:
         return MaskFacts(nothing, 0, (Problem("unreadable-mask", str(error), (path,)),))
-    problems = _size_problems(item, header, image_size, (raw.shape[0], raw.shape[1]))
+    is_turned_too = (
+        header is not None
+        and of_mask.format == "TIFF"  # of which alone a mask is turned as it is read
+        and of_mask.orientation == header.orientation
+    )
+    problems = _size_problems(
+        item, None if is_turned_too else header, image_size, (raw.shape[0], raw.shape[1])
+    )
     try:
         labels = map_values(raw, classes, source=str(path))
     except MaskError as error:

@@ -35,5 +35,7 @@ def without_mask(image: Path, expected: Path) -> Problem:
 
 def same_name(first: Path, second: Path) -> Problem:
     """The problem of two images that one mask would belong to."""
-    message = f"{first} and {second} differ only in suffix; rename one"
+    is_plain = first.with_suffix("") == second.with_suffix("")
+    what = "suffix" if is_plain else "the encoding of their accents (Unicode NFC and NFD)"
+    message = f"{first} and {second} differ only in {what}; rename one"
     return Problem("same-name", message, (first, second))

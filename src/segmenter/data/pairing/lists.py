@@ -13,7 +13,7 @@ from pathlib import Path
 from segmenter.data.decoding.image_formats import IMAGE_SUFFIXES
 from segmenter.data.masks.problems import Problem
 from segmenter.data.pairing.file_names import FileNames, composed, find_file
-from segmenter.data.pairing.items import Item, Pairing, without_mask
+from segmenter.data.pairing.items import Item, Pairing, same_name, without_mask
 from segmenter.data.pairing.layouts import mask_names
 from segmenter.data.pairing.list_text import (
     Header,
@@ -155,6 +155,7 @@ class ListReader:
         )
         self.pairs_by_name |= by_name
         masks: dict[Path, Path | None] = {}
+        images: dict[Path, Path] = {}
         for split, row in rows:
             found = self._masks_of(row.image) if by_name else [row.mask]
             mask = next(iter(found), None)
@@ -169,6 +170,9 @@ class ListReader:
                 )
                 files = tuple(path for path in found if path)
                 read.problems.append(Problem("several-masks", message, files))
+            if by_name and mask is not None and images.setdefault(mask, row.image) != row.image:
+                read.problems.append(same_name(images[mask], row.image))
+                continue
             if mask != masks.setdefault(row.image, mask):
                 message = f"{row.image} is listed with {masks[row.image]} and {mask}; keep one"
                 read.problems.append(Problem("several-masks", message, (row.image,)))

@@ -211,9 +211,10 @@ def _pair_place(
     for image, file in files.items():
         name = _name(image, place.images)
         mask_name = file if rule is None else _mask_name(rule, name, masks)
-        taken[mask_name] = name
-        if name in items:
-            problems.append(same_name(items[name].image, image))
+        owner = taken.setdefault(mask_name, name)
+        twin = items.get(name) or items.get(owner)
+        if twin:
+            problems.append(same_name(twin.image, image))
         elif mask_name not in masks:
             problems.append(without_mask(image, place.masks / f"{mask_name}.png"))
         else:

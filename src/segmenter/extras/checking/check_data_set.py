@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.table import Table
 
 from segmenter.checkpoints.license import terms_note
+from segmenter.classes import Classes
 from segmenter.data.decoding.set_bands import range_lines
 from segmenter.data.folder import LabelledFolder
 from segmenter.data.masks.missing_classes import ask_for_classes, write_draft
@@ -88,12 +89,15 @@ def check_data_set(
     cards = None
     data = replace(data, classes=found.classes)
     try:
-        splits = _usable_splits(data, found)
+        splits, _ = independent_splits(data)
+        usable = {name: [item for item in splits[name] if item in found.usable] for name in splits}
         if place is not None:
-            items = list(with_masks(splits))
+            items = list(with_masks(usable))
             reference = fit_reference(items, data.classes, given, DEFAULT_START, place, show)
         if reference is not None:
-            compared = _find_doubts(reference, data, splits, given)
+            compared = _find_doubts(reference, data.classes, usable, given)
+            num_skipped = compared.num_skipped + len(with_masks(splits)) - len(with_masks(usable))
+            compared = replace(compared, num_skipped=num_skipped)
             found = replace(found, doubts=compared)
             cards = draw_doubts(compared, reference) if report else None
     except UserError as error:  # the findings are there, and must not be lost
@@ -186,27 +190,14 @@ def _open_reference(model: str, data: LabelledFolder, given: str, device: str) -
     return reference
 
 
-def _usable_splits(data: LabelledFolder, found: Check) -> Splits:
-    """Return the splits without the items that the check found errors in."""
-    splits, _ = independent_splits(data)
-    return {
-        name: [item for item in members if item in found.usable] for name, members in splits.items()
-    }
-
-
-def _find_doubts(
-    reference: LabelReference, data: LabelledFolder, splits: Splits, given: str
-) -> Doubts:
+def _find_doubts(reference: LabelReference, classes: Classes, splits: Splits, given: str) -> Doubts:
     """Compare usable masks with a reference; find the folder that `segmenter label` would open."""
     from segmenter.extras.labelling.label_folder import find_image_folder
 
-    num_usable = len(with_masks(splits))
-    with timed_progress("comparing labels", num_steps(num_usable)) as advance:
-        found = find_doubts(reference, splits, data.classes, advance)
-    num_left_out = len(with_masks(independent_splits(data)[0])) - num_usable
+    with timed_progress("comparing labels", num_steps(len(with_masks(splits)))) as advance:
+        found = find_doubts(reference, splits, classes, advance)
     try:
         folder = find_image_folder(Path(given)) if Path(given).is_dir() else None
     except UserError:
         folder = None
-    skipped = found.num_skipped + num_left_out
-    return replace(found, image_folder=folder, num_skipped=skipped)
+    return replace(found, image_folder=folder)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from segmenter.checkpoints import load, save
 from segmenter.checkpoints.license import terms_note
+from segmenter.checkpoints.open import resolve
 from segmenter.data.decoding.decode import decode_image
 from segmenter.data.pairing.find_images import walk_inputs
+from segmenter.data.trained_on import own_list, write_own_list
 from segmenter.errors import UserError
 from segmenter.extras.pruning.least_squares_pruning import choose_blocks, prune
 from segmenter.files.outputs import check_new
@@ -40,7 +42,8 @@ def run_pruning(
     Raises:
         UserError: If model, images or what is asked for do not allow it.
     """
-    check_new(out, overwrite=overwrite)
+    for path in (out, own_list(out)):
+        check_new(path, overwrite=overwrite)
     _check(smaller)
     place = usable_device(device.device)
     model = load(source, place)
@@ -63,6 +66,7 @@ def run_pruning(
     provenance = f"{spec.provenance} {told}".strip()
     small.spec = small.spec.model_copy(update={"provenance": provenance})
     save(small, out, overwrite=overwrite)
+    write_own_list(out, fitted, resolve(source), overwrite=overwrite)
 
     before, after = (sum(each.numel() for each in m.parameters()) for m in (model, small))
     print(f"blocks that stay: {', '.join(map(str, kept))} of {spec.encoder.depth}")

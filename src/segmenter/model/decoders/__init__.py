@@ -289,7 +289,7 @@ class PlainMaskDecoderSpec(DecoderSettings):
     kind: Literal["pmt"] = "pmt"
     """The decoder; see docs/reference/decoders.md."""
     queries: Queries = 100
-    """Number of queries; see `EoMTSpec`."""
+    """Number of queries; see the decoder `eomt`."""
     blocks: Blocks = 6
     """Number of blocks that queries and patches go through."""
     features: Blocks = 4
@@ -298,12 +298,12 @@ class PlainMaskDecoderSpec(DecoderSettings):
     mlp_ratio: MlpRatio = 1.0
     """Hidden channels of each MLP, as a multiple of the encoder's width."""
     doublings: Doublings = 2
-    """Times that rows and columns of patches are doubled; see `EoMTSpec`."""
+    """Times that rows and columns of patches are doubled; see the decoder `eomt`."""
     cells: Cells = 4
-    """Rows and columns of scores for each patch; see `EoMTSpec`."""
+    """Rows and columns of scores for each patch; see the decoder `eomt`."""
     masking: bool = True
     """True: in training, queries attend at first only to the patches of their masks, and masks
-    before each block learn too; see `EoMTSpec`."""
+    before each block learn too; see the decoder `eomt`."""
 
     @property
     def encoder_blocks(self) -> int:

@@ -80,9 +80,9 @@ def write_curves(folder: Path, name: str, steps: int) -> Path:
     """Draw the log in a run's folder into `curves.html` beside it; returns the page's path.
 
     Args:
-        folder: Of the run, with `log.jsonl`.
-        name: Of the run.
-        steps: That the run is to take.
+        folder: Folder of the run, with `log.jsonl`.
+        name: Name of the run.
+        steps: Number of steps of the whole run.
 
     Raises:
         OSError, UserError: If the log cannot be read or the page not be written.

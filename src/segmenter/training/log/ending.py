@@ -20,7 +20,7 @@ _COLUMNS = ("iou", "dice", "precision", "recall", "share")
 
 
 def show_ending(run: Run, console: Console) -> None:
-    """Show the scores of the best model by class, where it lies, and how to use it."""
+    """Show the scores of the best model by class, its path, and the commands to use it."""
     log = log_to(console)
     best, last = run.folder / "best.safetensors", run.folder / "last.safetensors"
     scores = _scores(best) if run.validation else None

@@ -24,7 +24,7 @@ from segmenter.training.log.tracking import Pictures, TrackedRun, Trackers, in_o
 
 
 class TrainingReport:
-    """Watch a run: times, means of the loss, and where they are shown and kept.
+    """Measure a run, and show and store its losses, scores and times.
 
     Args:
         folder: The run's; None: nothing is kept. Of several processes, one keeps the logs.
@@ -65,7 +65,7 @@ class TrainingReport:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Take the progress bar away, draw the curves, and close the logs."""
+        """Remove the progress bar, draw the curves, and close the logs."""
         self._progress.stop()
         self._draw_curves()
         if self._trackers is not None:
@@ -140,8 +140,8 @@ class TrainingReport:
         Args:
             step: Updates done.
             miou: From 0 to 1.
-            is_best: Whether it is better than all before.
-            draw: Makes pictures of validation images; called where a tracker shows them.
+            is_best: Whether it is the best so far.
+            draw: Draws validation images; called only if a tracker shows them.
         """
         self._time_left.evaluated()
         self.numbers(step, {"val/miou": miou})

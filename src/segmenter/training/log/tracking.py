@@ -62,7 +62,7 @@ class TrackedRun:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Something that shows a run; any call may raise anything, and take its time."""
+    """A display of a run; any call may raise anything and take any time."""
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
         """Show numbers of a step."""
@@ -78,7 +78,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """All trackers of a run as one, of which nothing raises and nothing waits.
+    """All trackers of a run as one; no call raises or waits.
 
     Args:
         run: The run.

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.family import shape_of
 from segmenter.checkpoints.foreign.hugging_face.names import (
     BLOCK,
@@ -25,8 +24,8 @@ from segmenter.checkpoints.foreign.hugging_face.names import (
     join_projections,
     join_special_tokens,
 )
-from segmenter.checkpoints.foreign.pickle.containers import is_safetensors
-from segmenter.checkpoints.foreign.read_state import read_state, unwrapped
+from segmenter.checkpoints.foreign.hugging_face.shards import is_index, shard_names
+from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
     TIMM_BLOCK,
@@ -36,7 +35,6 @@ from segmenter.checkpoints.foreign.tensors import (
     rename,
     split_off,
     split_position_table,
-    to_tensors,
 )
 from segmenter.errors import UserError
 
@@ -183,14 +181,8 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     Raises:
         UserError: If the file is missing, damaged or dangerous, or holds no such encoder.
     """
-    if not path.is_file():
-        raise UserError(f"no such encoder: {path}; give its file with --base")
-    if is_safetensors(path):
-        weights = dict(unwrapped(model_file.read_tensors(path)[0]))
-    else:
-        weights = to_tensors(read_state(path)[0], path)
     source = str(path)
-    weights, _ = split_off(unwrap(weights), _DROPPED)
+    weights, _ = split_off(unwrap(read_weights(path)), _DROPPED)
     if "embeddings.cls_token" in weights:
         tensors = rename(join_projections(weights, source), _HUGGING_FACE)
         tensors = _hugging_face_tokens(tensors, source)
@@ -309,5 +301,9 @@ def _without_key_bias(weights: Tensors) -> Tensors:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the digest of a file, or of those that an index lists, one after the other."""
+    digest = hashlib.sha256()
+    for each in [path.parent / name for name in shard_names(path)] if is_index(path) else [path]:
+        with each.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

@@ -1,10 +1,13 @@
 """Linear heads of DINOv2 and DINOv3: batch norm and one layer, on the features of some blocks.
 
 Sources: facebookresearch/dinov2 `dinov2/eval/segmentation/models/decode_heads/linear_head.py`,
-`notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
+`dinov2/hub/backbones.py`, `notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
 `dinov3/eval/segmentation/models/heads/linear_head.py`, whose training writes heads without a
 backbone.
 """
+
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -26,6 +29,7 @@ from segmenter.model.decoders import MultiBlockLinearSpec
 from segmenter.model.protocol import EvaluationProtocol
 
 _EPS = 1e-5  # of torch's batch norm
+_OFFSET = 0.1  # of a patch; `interpolate_offset` of `dinov2/hub/backbones.py`
 _MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 
 
@@ -78,9 +82,9 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
             f"{source} takes {channels}; give the encoder that it was trained on"
         )
     tensors = base.tensors | _decoder(head, source)
-    encoder = describe_encoder(tensors, source, base.fields)
+    encoder = describe_encoder(tensors, source, _encoder_fields(base))
     classes, notes = choose_classes(num_classes, file.classes, None, source)
-    protocol = _protocol(blocks)
+    protocol = partial(_protocol, blocks)
     spec = whole_spec(
         source,
         encoder=encoder,
@@ -88,12 +92,19 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
         size_policy=family.size_policy,
         classes=classes,
         normalization=family.normalization,
-        protocol=protocol,
+        protocol=protocol(_published_side(blocks)),
         provenance=f"imported from {family.origin.format(file.path.name)} and {base.path.name} "
         f"(SHA-256 {base.sha256})",
         license=base.license,
     )
-    return ForeignModel(family.name, spec, tensors, dropped, (*_notes(base, protocol), *notes))
+    notes = (*base.identify(), *notes)
+    return ForeignModel(family.name, spec, tensors, dropped, notes, windows=protocol)
+
+
+def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:
+    """Describe the encoder; DINOv2's code shifts positions that it resizes, without registers."""
+    is_shifted = base.fields["prefix_positions"]
+    return base.fields | {"table_offset": _OFFSET} if is_shifted else base.fields
 
 
 def _decoder(head: Tensors, source: str) -> Tensors:
@@ -121,25 +132,18 @@ def _decoder(head: Tensors, source: str) -> Tensors:
     }
 
 
-def _protocol(blocks: int) -> EvaluationProtocol:
-    """Return the windows of the published heads, at one scale: those of several blocks are larger.
+def _published_side(blocks: int) -> int:
+    """Return the side of the windows of the published heads, which is larger for several blocks."""
+    return 512 if blocks == 1 else 640
 
-    Overlaps are a third of a window.
-    """
-    side = 512 if blocks == 1 else 640
+
+def _protocol(blocks: int, side: int) -> EvaluationProtocol:
+    """Return windows of this side at one scale; the published ones overlap by a third or a half."""
     return EvaluationProtocol(
         name="dino-linear",
         short_side=side,
         max_ratio=64.0,
         window=side,
-        stride=side * 2 // 3 if blocks == 1 else side // 2,
+        stride=max(side * 2 // 3 if blocks == 1 else side // 2, 1),
         absent_classes="skip",
-    )
-
-
-def _notes(base: DinoEncoder, protocol: EvaluationProtocol) -> tuple[str, ...]:
-    return (
-        *base.identify(),
-        f"the file does not say its windows: {protocol.window} pixels, {protocol.stride} apart, as "
-        "for the published heads",
     )

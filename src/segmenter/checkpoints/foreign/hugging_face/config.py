@@ -60,9 +60,14 @@ class EomtConfig(BaseModel):
     id2label: dict[int, str] = {0: "LABEL_0", 1: "LABEL_1"}
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """Height and width of the images of training, or the side of square ones, in pixels."""
+        return (self.image_size,) if isinstance(self.image_size, int) else self.image_size
+
+    @property
     def window(self) -> int:
         """Side of the square image that the model takes, in pixels."""
-        return self.image_size if isinstance(self.image_size, int) else min(self.image_size)
+        return min(self.sides)
 
     @property
     def rotary_temperature(self) -> float:
@@ -113,7 +118,7 @@ def read_config(weights: Path) -> EomtConfig:
             f"{weights} is an EoMT of Hugging Face, and there is no {CONFIG_FILE} beside it; give "
             "the whole folder, or hf:owner/name"
         )
-    content = _read_json(path)
+    content = read_json(path)
     if content.get("auto_map"):
         raise UserError(
             f"{path} names code of its own (auto_map), which is never run; give a model of "
@@ -139,7 +144,7 @@ def read_normalization(weights: Path) -> Normalization:
     if not path.is_file():
         return IMAGENET
     try:
-        found = _Preprocessor.model_validate(_read_json(path))
+        found = _Preprocessor.model_validate(read_json(path))
         if not (found.do_normalize and found.do_rescale):
             raise UserError(f"{path}: do_normalize and do_rescale have to be true")
         if found.image_mean is None or found.image_std is None:
@@ -155,7 +160,7 @@ def read_normalization(weights: Path) -> Normalization:
         raise UserError(f"{path}: {first_problem(error, Normalization)}") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read an object of JSON.
 
     Raises:

@@ -136,6 +136,10 @@ def _check_sizes(config: EomtConfig, tensors: Tensors, weights: Tensors, source:
         "num_upscale_blocks": _count(tensors, "decoder.refine."),
         "id2label": shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1,
     }
+    if "encoder.position_table" in tensors:
+        rows, patch = tensors["encoder.position_table"].shape[2], has["patch_size"]
+        if {side // patch for side in config.sides} != {rows}:
+            has["image_size"] = rows * patch
     if _MASKING in weights:
         has["num_blocks"] = shape_of(weights, source, _MASKING, 1)[0]
     for name, found in has.items():

@@ -82,12 +82,6 @@ def read(source: Source) -> AnnotationSet:
                 path=image,
             )
         )
-    bare = [each.where for each in export.images if not each.is_labelled]
-    if bare:
-        export.remarks.append(
-            f"{len(bare)} images have no mask, such as that of {bare[0]}: no pixel of them has a "
-            "class"
-        )
     return export
 
 

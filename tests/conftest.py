@@ -1,5 +1,6 @@
 """What several tests need: tiny models and images, and the real data where it is at hand."""
 
+import gc
 import logging
 import os
 import threading
@@ -26,6 +27,13 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
+gc.disable()  # until all tests are collected
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections: they stay until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

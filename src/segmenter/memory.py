@@ -11,7 +11,7 @@ _UNKNOWN = 1 << 62
 
 
 def total_memory() -> int:
-    """Bytes that this process can ever have: of the machine, its container, and its own limit."""
+    """Return the bytes that this process can ever have: machine, container, and own limit."""
     limits = [_UNKNOWN]
     with suppress(ValueError, OSError, AttributeError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -183,7 +183,7 @@ class Pairs:
     `masks`."""
 
     def pattern_flags(self) -> tuple[str, ...]:
-        """Return the words of a command that name the patterns; none where there are none."""
+        """Return the words of a command that name the patterns; empty without patterns."""
         patterns = {"--images": self.images, "--masks": self.masks}
         return tuple(word for flag in patterns.items() if flag[1] for word in flag if word)
 

@@ -54,6 +54,14 @@ def test_saved_maps_score_as_the_model_that_wrote_them(maps: Path) -> None:
     assert maps.is_dir()
 
 
+def test_a_folder_with_weights_is_a_model(maps: Path) -> None:
+    folder = maps.parent / "hub"
+    folder.mkdir()
+    Path("model.safetensors").rename(folder / "model.safetensors")
+    found = evaluated("evaluate", "hub", "data", "--split", "val")
+    assert found["miou"] == evaluated(*SCORE)["miou"]
+
+
 def test_saved_maps_count_absent_classes_by_the_protocol_of_the_model(
     maps: Path, capsys: pytest.CaptureFixture
 ) -> None:

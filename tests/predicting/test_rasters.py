@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from segmenter.checkpoints import save
+from segmenter.data.decoding.decode import read_header
 from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.options import Compute, ImageOutput, PredictOptions, Sizes
+from segmenter.predicting.maps.map_outputs import MapOutputs
 from segmenter.predicting.rasters import is_raster, label_raster
 from segmenter.predicting.run_prediction import run_prediction
 from tests.helpers.band_images import make_values, spec_of
@@ -28,6 +30,7 @@ from rasterio.enums import ColorInterp  # noqa: E402
 TRANSFORM = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
 CRS = "EPSG:32633"
 SLIDE = EvaluationProtocol(window=64, stride=48)
+AXES = ("line", "samp", "lat", "long", "height")
 PEAK_MEMORY = """
 import re, sys
 from dataclasses import replace
@@ -98,6 +101,26 @@ def test_the_label_map_lies_where_the_raster_lies(tmp_path: Path) -> None:
         assert file.block_shapes == [(512, 512)]
         assert file.colormap(1)[1][:3] == tuple(make_predictor().classes.colors[1])
         assert file.tags()["class_1"] == "class-1"
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("cog", [False, True])
+def test_a_raster_with_rpcs_gives_labels_with_rpcs(tmp_path: Path, cog: bool) -> None:
+    numbers = {f"{each}_{what}": 2.0 for each in AXES for what in ("off", "scale")}
+    numbers |= {f"{each}_{what}_coeff": [1.0] * 20 for each in AXES[:2] for what in ("num", "den")}
+    rpcs = rasterio.rpc.RPC(err_bias=0.5, err_rand=0.1, **numbers)
+    plain = {"crs": None, "transform": None}
+    path = write_raster(tmp_path / "map.tif", make_pixels(100, 90), **plain)
+    with rasterio.open(path, "r+") as file:
+        file.rpcs = rpcs
+    assert is_raster(path)
+    assert read_header(path).is_map
+    outputs = MapOutputs(("label", "confidence"), cog=cog)
+    result = label_raster(make_predictor(), path, OutputFolder(tmp_path / "out"), "map", outputs)
+    assert result.problem is None
+    for each in result.outputs:
+        with rasterio.open(each) as file:
+            assert file.rpcs == rpcs
 
 
 def test_pixels_are_not_resized_whatever_the_protocol_says(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ import torch
 from safetensors.torch import load, save
 
 from segmenter import UserError
+from segmenter.model import Segmenter
 from segmenter.recipe import Recipe
-from segmenter.training import run_folder
+from segmenter.recipe.model import ModelRecipe
+from segmenter.training import prepare, run_folder
+from segmenter.training.prepare import starting_model
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.runs import make_recipe, run_training
 
@@ -220,6 +223,28 @@ def test_a_newline_or_other_digits_make_no_checkpoint(
     for name in ("step-00000009\n", "step-0000000\u0669", "step-9"):
         (run / "checkpoints" / name).mkdir()
     run_training(finished[0], run, "cpu", resume=True)
+
+
+@pytest.mark.parametrize("origin", [None, {"spec": 1}, {"license": "", "spec": {"encoder": 2}}])
+def test_a_checkpoint_without_a_usable_origin_has_the_starting_weights_read(
+    origin: dict | None,
+    finished: tuple[Recipe, Path],
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = []
+
+    def spy(given: ModelRecipe) -> Segmenter | None:
+        opened.append(given.weights)
+        return starting_model(given)
+
+    monkeypatch.setattr(prepare, "starting_model", spy)
+    run_training(finished[0], run, "cpu", resume=True)
+    assert not opened
+    for path in (run / "checkpoints").iterdir():
+        edited(path, lambda state: state["facts"].update(origin=origin))
+    run_training(finished[0], run, "cpu", resume=True)
+    assert opened == [finished[0].model.weights]
 
 
 def as_folder(path: Path) -> None:

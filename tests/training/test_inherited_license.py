@@ -78,9 +78,8 @@ def test_a_student_is_under_the_terms_of_its_teacher(tmp_path: Path, aunts: str)
 
 
 def test_the_licence_of_a_start_that_was_read_is_not_looked_up_again(tmp_path: Path) -> None:
-    start = Segmenter(make_spec().model_copy(update={"license": TERMS}))
     recipe = make_recipe(tmp_path, model={"weights": "hf:nobody/nothing"})
-    assert inherited_licenses(recipe, start) == {"hf:nobody/nothing": TERMS}
+    assert inherited_licenses(recipe, TERMS) == {"hf:nobody/nothing": TERMS}
 
 
 def test_a_recipe_cannot_remove_inherited_terms(tmp_path: Path, aunts: str) -> None:

@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 
 from segmenter import UserError
+from segmenter.checkpoints.model_file import read_spec
 from segmenter.recipe import Recipe, read_recipe
 from segmenter.training import loop
-from tests.helpers.runs import make_recipe, run_training
+from segmenter.training.signals import Stopped
+from tests.helpers.runs import (
+    EVERYTHING_RANDOM,
+    equal,
+    make_recipe,
+    run_training,
+    stop_after,
+)
 
 
 def short(root: Path, **changes: object) -> Recipe:
@@ -108,3 +116,22 @@ def test_allowing_a_change_is_for_a_run_that_goes_on(data_set: Path) -> None:
         run_training(
             short(data_set), data_set / "run", "cpu", resume=False, allow_config_change=True
         )
+
+
+def test_a_run_resumes_without_the_weights_that_it_started_from(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer = {"name": "adamw", "lr": 1e-2, "relative_lr": True}
+    recipe = make_recipe(
+        data_set, **EVERYTHING_RANDOM, optimizer=optimizer, loss={"class_weights": "log"}
+    )
+    run_training(recipe, data_set / "unbroken", "cpu")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            run_training(recipe, data_set / "broken", "cpu")
+    (data_set / "start.safetensors").unlink()
+    run_training(recipe, data_set / "broken", "cpu", resume=True)
+    assert equal(data_set / "unbroken", data_set / "broken")
+    specs = [read_spec(data_set / run / "last.safetensors") for run in ("unbroken", "broken")]
+    assert specs[0] == specs[1]

@@ -33,6 +33,7 @@ from segmenter.training.log.summary import summary
 from segmenter.training.log.tracking import require_trackers
 from segmenter.training.loop import train
 from segmenter.training.numbered_runs import claim_folder, newest_run, next_folder
+from segmenter.training.origin import read_origin
 from segmenter.training.prepare import Run, Survey, prepare
 from segmenter.training.processes import (
     Processes,
@@ -40,7 +41,7 @@ from segmenter.training.processes import (
     init_processes,
     processes_from_env,
 )
-from segmenter.training.run_folder import check_run_folder, never_saved, own_folder
+from segmenter.training.run_folder import CHECKPOINTS, check_run_folder, never_saved, own_folder
 from segmenter.training.sizes import sizes_so_far
 
 
@@ -207,9 +208,10 @@ def _survey(
     precision = _precision_on(device, recipe.precision, log)
     require_trackers(recipe.track)
     check_run_folder(folder, resume=resume)
-    if resume:
-        recipe = sizes_so_far(recipe, folder)
-    return survey_data(recipe.model_copy(update={"precision": precision}), log)
+    if not resume:
+        return survey_data(recipe.model_copy(update={"precision": precision}), log)
+    recipe = sizes_so_far(recipe, folder).model_copy(update={"precision": precision})
+    return replace(survey_data(recipe, log), origin=read_origin(folder / CHECKPOINTS))
 
 
 @contextlib.contextmanager

@@ -29,11 +29,11 @@ BUNDLED_ENCODERS = {
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> file of the models inside the package."""
+    """Return the file of each model inside the package, by its name."""
     files = sorted(_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)
     return {path.stem: path for path in files if path.stem not in BUNDLED_ENCODERS}
 
 
 def bundled_encoders() -> dict[str, Path]:
-    """Name -> file of the encoders inside the package."""
+    """Return the file of each encoder inside the package, by its name."""
     return {name: _FOLDER / f"{name}.safetensors" for name in BUNDLED_ENCODERS}

@@ -40,7 +40,7 @@ class HubName(NamedTuple):
     """A branch, tag or commit; None: the newest state."""
 
     def __str__(self) -> str:
-        """The name as it is given to `load`."""
+        """Return the name as it is given to `load`."""
         return f"{_PREFIX}{self.repository}" + (f"@{self.revision}" if self.revision else "")
 
 
@@ -129,7 +129,7 @@ def _download_shards(hub: Any, index: Path, which: dict[str, Any]) -> None:
 
 
 def import_hub() -> Any:
-    """The client library.
+    """Import the client library.
 
     Raises:
         UserError: If it is not installed.

@@ -187,7 +187,7 @@ def _check_dtypes(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def _facts(path: Path, metadata: dict[str, str]) -> tuple[ModelSpec, dict[str, Any]]:
-    """The spec in the metadata of a file, and all that stands beside it, as JSON."""
+    """Return the spec in the metadata of a file, and all that stands beside it, as JSON."""
     if _SPEC_KEY not in metadata:
         raise UserError(
             f"{path} holds tensors but no Segmenter model; a bare encoder is for "
@@ -262,7 +262,7 @@ def check_fit(
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    findings += strange_dtypes(given)
+    findings += _strange_dtypes(given)
     if findings:
         raise UserError(f"{source} does not fit the model: {'; '.join(findings)}{hint}")
     broken = [name for name, tensor in given.items() if not _is_finite(tensor)]
@@ -270,8 +270,17 @@ def check_fit(
         raise UserError(f"{source} holds NaN or infinity in {', '.join(broken)}")
 
 
-def strange_dtypes(given: dict[str, Tensor]) -> list[str]:
-    """Name the tensors that are no weights by their kind of number, such as quantised ones."""
+def check_dtypes(given: dict[str, Tensor], source: str) -> None:
+    """Refuse weights, before they become float32, that are of no kind of number for weights.
+
+    Raises:
+        UserError: Naming each such tensor, as quantised models have them.
+    """
+    if findings := _strange_dtypes(given):
+        raise UserError(f"{source} does not fit the model: {'; '.join(findings)}")
+
+
+def _strange_dtypes(given: dict[str, Tensor]) -> list[str]:
     return [
         f"{name} is of {tensor.dtype}, which no weights are"
         for name, tensor in given.items()

@@ -26,7 +26,7 @@ EXPORTED_SUFFIXES = (".onnx", ".xml")
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
+    """Return the file of a bundled name, of a path, or of `hf:owner/name`, which may be downloaded.
 
     Of a folder, such as Hugging Face's, it is the file of weights inside.
 
@@ -66,12 +66,27 @@ def weights_in(folder: Path) -> Path:
     """Return the file of weights, or the index of several, in a folder as Hugging Face has it.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or weights are split over several pickles.
     """
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(f"{folder} is a folder without {' or '.join(WEIGHT_FILES)}")
+    if found := _weights_in(folder):
+        return found
+    if (folder / "pytorch_model.bin.index.json").is_file():
+        raise UserError(
+            f"{folder} holds several pickles (pytorch_model.bin.index.json); save them as "
+            "safetensors, with save_pretrained of transformers"
+        )
+    raise UserError(
+        f"{folder} is a folder without {', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}"
+    )
+
+
+def holds_weights(folder: Path) -> bool:
+    """Return whether a folder is a model in the layout of Hugging Face."""
+    return _weights_in(folder) is not None
+
+
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
 
 def is_exported(path: Path) -> bool:

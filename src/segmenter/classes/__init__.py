@@ -116,7 +116,7 @@ class Classes(BaseModel):
 
     @property
     def background_index(self) -> int | None:
-        """The label that is not a class; none where all are."""
+        """The label that is not a class; None if all are classes."""
         return 0 if self.background else None
 
     def present(self, labels: np.ndarray) -> list[int]:
@@ -125,7 +125,7 @@ class Classes(BaseModel):
         return [index for index in found.tolist() if index != self.background_index]
 
     def with_image_bits(self, bits: int | None) -> "Classes":
-        """The same classes; where they leave open how deep images are read, with these bits."""
+        """Return the same classes, with these bits if they leave open how deep images are read."""
         if self.image_bits is not None or bits is None:
             return self
         return self.model_copy(update={"image_bits": bits})
@@ -135,7 +135,7 @@ class Classes(BaseModel):
         return self.model_copy(update={"image": image})
 
     def __len__(self) -> int:
-        """Number of indices in a label map, not counting what is ignored."""
+        """Return the number of indices in a label map, not counting what is ignored."""
         return len(self.classes) + bool(self.background)
 
     @property
@@ -190,7 +190,7 @@ class Classes(BaseModel):
         return table
 
     def to_yaml(self) -> str:
-        """The text of a `classes.yaml` that reads back equal."""
+        """Return the text of a `classes.yaml` that reads back equal."""
         lines = [f"ignore: {_flow(self.ignore)}"]
         if self.background:
             lines.append(f"background: {_flow(self.background)}")
@@ -208,7 +208,7 @@ class Classes(BaseModel):
 
 
 def pack_rgb(color: Sequence[int]) -> int:
-    """One integer for an RGB triple, red in the highest byte."""
+    """Return one integer for an RGB triple, red in the highest byte."""
     red, green, blue = color
     return red << 16 | green << 8 | blue
 
@@ -229,7 +229,7 @@ def read_classes(path: Path) -> Classes:
 
 
 def _flow(value: object) -> str:
-    """One YAML value on one line."""
+    """Return one YAML value on one line."""
     plain = (
         [list(item) if isinstance(item, tuple) else item for item in value]
         if isinstance(value, tuple)

@@ -82,7 +82,7 @@ def _farthest_colors(
 
 
 def _color_grid(num_levels: int) -> UInt8[ndarray, "colors 3"]:
-    """All RGB colours with the given number of levels in each channel."""
+    """Return all RGB colours with the given number of levels in each channel."""
     levels = np.linspace(0, 255, num_levels).round().astype(np.uint8)
     return np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
 
@@ -98,7 +98,7 @@ def _distances(lab: ndarray, color: tuple[int, int, int]) -> ndarray:
 
 
 def _packed(colors: UInt8[ndarray, "colors 3"]) -> ndarray:
-    """One integer a colour, to compare whole colours."""
+    """Return one integer a colour, to compare whole colours."""
     return colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 
 

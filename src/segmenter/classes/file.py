@@ -16,7 +16,7 @@ _SHOWN = 40
 
 
 def strict_content(content: object) -> object:
-    """The strict form of what a file holds: colours as three numbers, values as lists.
+    """Return the strict form of what a file holds: colours as three numbers, values as lists.
 
     Keys that are unknown or missing are left to whoever checks the form.
 
@@ -119,7 +119,7 @@ def _color(given: object, where: str) -> list[int]:
 
 
 def _values(given: object, where: str, least: int = 0) -> list[object]:
-    """A list of mask values; a single one is a list of one. NaN is always ignored, so left out."""
+    """Return a list of mask values, also for a single one. NaN is always ignored, so left out."""
     if given is None:
         raise ValueError(f"{where} is empty; give a list, such as [255], or [] for none")
     values = given if isinstance(given, list) else [given]

@@ -53,7 +53,7 @@ class LabelledFolder:
     """Rule by which images and masks were paired, in one line; empty for the plain one."""
 
     def items(self, *splits: str) -> tuple[Item, ...]:
-        """The items of some splits, one split after the other.
+        """Return the items of some splits, one split after the other.
 
         Names that published data sets have for `train` and `val` mean these, if there is no such
         split: `training`, `validation`, `train2017`, `val2017`.
@@ -137,7 +137,7 @@ def has_classes(path: Path) -> bool:
 
 
 def find_splits(root: Path, pairs: Pairs = _NO_PATTERNS) -> dict[str, tuple[Item, ...]]:
-    """The items of each split, without asking for classes.
+    """Return the items of each split, without asking for classes.
 
     Raises:
         UserError: As `open_folder`.

@@ -57,7 +57,7 @@ def jitter_levels(
 def _paddleseg(
     image: UInt8[ndarray, "height width channels"], rng: np.random.Generator
 ) -> UInt8[ndarray, "height width channels"]:
-    """All in random order, each with probability 0.5; Pillow's ImageEnhance, in OpenCV."""
+    """Apply all in random order, each with probability 0.5; Pillow's ImageEnhance, in OpenCV."""
     for change in rng.permutation(["brightness", "contrast", "saturation", "hue"]):
         if rng.random() >= 0.5:
             continue

@@ -191,7 +191,7 @@ class SampleStream(Dataset[Crop]):
         return self.items[self._choose(position, _generator(self.seed + 1, position))[0]].name
 
     def _choose(self, position: int, rng: np.random.Generator) -> tuple[int, int | None]:
-        """The item of a position, and the rare class that its crop is placed on, if any."""
+        """Return the item of a position, and the rare class that its crop is placed on, if any."""
         if self.unlabelled_crops and rng.random() < self.unlabelled_crops:
             return int(rng.integers(self.num_labelled, len(self.items))), None
         epoch, place = divmod(position, self.num_labelled)
@@ -201,13 +201,13 @@ class SampleStream(Dataset[Crop]):
         return int(_epoch_order(self.seed, epoch, self.num_labelled)[place]), None
 
     def _choose_rare(self, rng: np.random.Generator) -> tuple[int, int]:
-        """An item with a rare class, and that class, drawn evenly from the rare ones."""
+        """Return an item with a rare class, and that class, drawn evenly from the rare ones."""
         rare_class = int(rng.choice(self.rare_classes))
         return int(rng.choice(self._items_with[rare_class])), rare_class
 
 
 def _read(item: Item, classes: Classes) -> Sample:
-    """An image and its labels; without a mask, zeros that tell it from the padding of a crop."""
+    """Read an image and its labels; without a mask, zeros tell it from the padding of a crop."""
     if item.mask is not None:
         return read_sample(item, classes)
     image = decode_image(item.image, image_bits=classes.image_bits, image=classes.image)
@@ -332,11 +332,11 @@ class _Parts(NamedTuple):
     """The shape and the places of a batch, beside its bytes."""
 
     shape: tuple[int, int, int, int]
-    """Of the images: batch, channels, height, width."""
+    """Shape of the images: batch, channels, height, width."""
     dtype: torch.dtype
-    """Of the images: uint8 or float32."""
+    """Type of the images: uint8 or float32."""
     num_views: int
-    """Of each image."""
+    """Number of views of each image."""
     unreadable: tuple[Unreadable, ...] = ()
 
     @property

@@ -121,7 +121,7 @@ class _Reader:
                 self._allow_one()
 
     def take(self, is_stopping: Callable[[], bool]) -> tuple[Any, Bytes] | None:
-        """The next batch of this process; none if the run is to stop."""
+        """Return the next batch of this process; None if the run is to stop."""
         try:
             while not self._connection.poll(_POLL_SECONDS):
                 if is_stopping():
@@ -193,7 +193,7 @@ def _read_one(read: Read[Any], positions: list[int], connection: Connection) -> 
 
 
 def _told(error: Exception) -> Exception:
-    """An error as it can be handed over; one that is a bug brings its traceback."""
+    """Return an error as it can be handed over; one that is a bug brings its traceback."""
     if isinstance(error, UserError):
         return error
     return RuntimeError(f"in a process that reads images: {traceback.format_exc()}")
@@ -220,7 +220,7 @@ def _mapped(file: int, size: int) -> Bytes:
 
 
 def _memory_file(size: int) -> int:
-    """A new file of this number of bytes that lies in memory alone.
+    """Return a new file of this number of bytes that lies in memory alone.
 
     Raises:
         OSError, AttributeError: If the system has none.
@@ -254,7 +254,7 @@ def _become_reader() -> None:
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` started: end at once when the one that did so ends."""
+    """End this process, which `multiprocessing` started, as soon as its parent ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -8,7 +8,7 @@ from segmenter.recipe import Recipe
 def training_items(
     recipe: Recipe, data: LabelledFolder
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """The images to train on, and those to score on during training (none if not wanted).
+    """Return the images to train on, and those to score on during training (none if not wanted).
 
     A folder without split folders, or without the `val` split, has a share of its training
     images held out instead.

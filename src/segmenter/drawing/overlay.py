@@ -166,7 +166,7 @@ def encode_jpeg(image: UInt8[ndarray, "height width 3"], quality: int = 90) -> b
 def _painted(
     labels: UInt[ndarray, "height width"], colors: UInt8[ndarray, "classes 3"]
 ) -> UInt8[ndarray, "height width 3"]:
-    """The colour of each label; of the last class, where there is none."""
+    """Return the colour of each label; of the last class, where there is none."""
     if labels.dtype != np.uint8:
         return np.take(colors, np.minimum(labels, len(colors) - 1), axis=0)
     table = colors[np.minimum(np.arange(256), len(colors) - 1)]

@@ -28,7 +28,7 @@ _PNG_OPTIONS = (
 def color_picture(
     labels: UInt[ndarray, "height width"], colors: UInt8[ndarray, "classes 3"], ignore_index: int
 ) -> UInt8[ndarray, "height width 3"]:
-    """Each pixel in the colour of its class, ignored ones in `IGNORED_COLOR`."""
+    """Return each pixel in the colour of its class, ignored ones in `IGNORED_COLOR`."""
     return color_table(colors, range(len(colors)), ignore_index)[labels]
 
 

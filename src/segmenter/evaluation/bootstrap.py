@@ -47,12 +47,12 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Intervals:
-    """Of scores, or of differences between them; none where a score is never defined."""
+    """Intervals of scores, or of differences of scores; None if a score is never defined."""
 
     means: dict[str, Interval | None]
-    """By the names in `MEANS`."""
+    """Intervals of the means, by the names in `MEANS`."""
     ious: tuple[Interval | None, ...]
-    """In the order of the class indices."""
+    """Interval of the IoU of each class, in the order of the class indices."""
 
     def to_json(self, names: Sequence[str]) -> dict[str, object]:
         """Return how they were made, and both ends of each; classes by name."""

@@ -31,9 +31,9 @@ class Bin:
 
     pixels: int
     confidence: float | None
-    """Mean; none of no pixel."""
+    """Mean; None without pixels."""
     accuracy: float | None
-    """Share of them that is right; none of no pixel."""
+    """Share of them that is right; None without pixels."""
 
 
 class Reliability:

@@ -35,7 +35,7 @@ class Comparison:
 
     @cached_property
     def intervals(self) -> Intervals | None:
-        """Of the differences, by the paired bootstrap; none of fewer than two images."""
+        """Intervals of the differences, by the paired bootstrap; None for fewer than two images."""
         return self.b.counts.intervals_over(self.a.counts)
 
     @property
@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def wins(self) -> dict[str, int]:
-        """On how many images B has a higher mIoU than A, the very same, and a lower one."""
+        """Number of images on which B has a higher mIoU than A, the same, and a lower one."""
         differences = [image.difference for image in self.images]
         return {
             "wins": sum(each > 0 for each in differences),

@@ -37,11 +37,11 @@ class ImageScore:
 
     name: str
     miou: float | None
-    """Mean IoU over the classes that occur in its truth; none where nothing is labelled."""
+    """Mean IoU over the classes that occur in its truth; None if nothing is labelled."""
     mean_dice: float | None
     """Mean Dice over the same classes."""
     pixel_accuracy: float | None
-    """Share of its labelled pixels that are right; none where nothing is labelled."""
+    """Share of its labelled pixels that are right; None if nothing is labelled."""
 
     def to_json(self) -> dict[str, str | float | None]:
         """Return all fields as plain values."""
@@ -55,7 +55,7 @@ class Evaluation:
     matrix: ConfusionMatrix
     scores: Scores
     images: tuple[ImageScore, ...]
-    """In the order of the items."""
+    """Scores of each image, in the order of the items."""
     counts: ImageCounts
     """Counts of each image, in the same order."""
     seconds: float

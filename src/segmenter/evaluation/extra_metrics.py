@@ -46,7 +46,7 @@ class Statistics:
         self.has_probabilities = has_probabilities
         has_threshold = has_probabilities and classes.background_index is not None
         self.threshold_curve = ThresholdCurve() if has_threshold else None
-        """Of a model of one class."""
+        """Scores at each threshold, for a model of one class."""
         self.temperature = temperature
         self.fitted_on = fitted_on
         self.tempered_reliability = None if temperature is None else Reliability()

@@ -132,7 +132,7 @@ class Scores:
     kappa: float | None
     """Cohen's kappa: 0 as good as chance, 1 perfect, below 0 worse than chance."""
     classes: tuple[ClassScores, ...]
-    """In the order of the class indices; the background too, where there is one."""
+    """Scores of each class, and of a background, in the order of the class indices."""
     background: str | None = None
     """Name of what is not a class: it counts in pixel accuracy and kappa, but in no mean."""
 

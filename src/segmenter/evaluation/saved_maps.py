@@ -9,6 +9,7 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from segmenter.checkpoints.bundled import bundled_models
+from segmenter.checkpoints.open import holds_weights
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import decode_mask
 from segmenter.data.decoding.image_formats import MASK_SUFFIXES
@@ -146,8 +147,9 @@ def evaluate_maps(
 
 
 def is_folder_of_maps(model: str) -> bool:
-    """Return whether what is given as a model is a folder, and no bundled name."""
-    return Path(model).is_dir() and model not in bundled_models()
+    """Return whether what is given as a model is a folder, without weights, and no bundled name."""
+    folder = Path(model)
+    return folder.is_dir() and model not in bundled_models() and not holds_weights(folder)
 
 
 def check_without_model(

@@ -138,7 +138,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _read(key: str, max_bytes: int, folder: Callable[[], Path]) -> bytes | None:
-    """The content of an entry; None if it does not exist.
+    """Return the content of an entry; None if it does not exist.
 
     Raises:
         _UnfitError: If it cannot be read, or is not to be trusted.
@@ -154,7 +154,7 @@ def _read(key: str, max_bytes: int, folder: Callable[[], Path]) -> bytes | None:
 
 
 def _read_entry(path: Path, key: str, max_bytes: int) -> bytes:
-    """The content of an entry that is there, looked at before it is read."""
+    """Return the content of an entry that is there, looked at before it is read."""
     if not path.is_file() or path.is_symlink():
         raise _UnfitError(f"the cache entry {path} is not a file; rebuilt")
     flags = os.O_RDONLY

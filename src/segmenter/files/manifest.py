@@ -53,7 +53,7 @@ class Manifest:
 
 
 def written_names(folder: Path) -> set[str]:
-    """Names of the files in a folder that runs of ours have written there."""
+    """Return the names of the files in a folder that runs of ours have written there."""
     return set(_read_manifest(folder / MANIFEST_NAME))
 
 
@@ -63,7 +63,7 @@ def is_output_folder(folder: Path) -> bool:
 
 
 def _read_manifest(path: Path) -> dict[str, set[Content]]:
-    """Each name with every content it was ever given; lines that were cut short are skipped."""
+    """Return every content that each name was ever given; incomplete lines are skipped."""
     known: dict[str, set[Content]] = {}
     if path.is_symlink():
         raise UserError(f"{path} is a link, and would be written through; remove it")

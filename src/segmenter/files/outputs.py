@@ -212,7 +212,7 @@ class OutputFolder:
         self._remember(name)
 
     def _unused_path(self, name: str) -> Path:
-        """The path of an output that this run has not written yet."""
+        """Return the path of an output that this run has not written yet."""
         if self._written is not None and name in self._written:
             raise UserError(f"two outputs have the name {name!r} in one run; names must differ")
         other = self._lower.get(name.casefold())
@@ -229,7 +229,7 @@ class OutputFolder:
             self._lower[name.casefold()] = name
 
     def _free_path(self, name: str) -> Path:
-        """The path of an output, after making sure that it lies inside and may be written."""
+        """Return the path of an output, after checking that it lies inside and may be written."""
         path = self.root / _checked_name(name)
         try:
             if not path.resolve().is_relative_to(self.root.resolve()):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def read_regular(path: Path, max_bytes: int | None = None) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         path: The file, or a link to it.

@@ -242,7 +242,7 @@ def _first_finding(error: ValidationError) -> Any:
 
 
 def _of_best_member(findings: Sequence[Any]) -> Any:
-    """The first finding; in a union, that of the member which got furthest into the value."""
+    """Return the first finding; in a union, that of the member that got furthest."""
     place = tuple(itertools.takewhile(lambda part: not _is_type_name(part), findings[0]["loc"]))
     of_place = [finding for finding in findings if finding["loc"][: len(place)] == place]
     return max(of_place, key=lambda finding: len(finding["loc"]))
@@ -279,7 +279,7 @@ def _follow(schema: type[BaseModel], location: Sequence[int | str]) -> tuple[lis
 
 
 def _models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The models inside an annotation such as `tuple[Model, ...]` or `Model | None`, by kind."""
+    """Return the models inside an annotation such as `tuple[Model, ...]`, by kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         kind = annotation.model_fields.get("kind")
         yield (str(kind.default) if kind else "", annotation)

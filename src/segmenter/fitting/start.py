@@ -65,7 +65,7 @@ def prepare_start(
     decoder = {"kind": "multi-linear", "blocks": blocks, "shifts": shifts}
     content = choice.recipe.model_dump(mode="json")
     content["model"]["decoder"] = decoder
-    licenses = inherited_licenses(recipe, start)
+    licenses = inherited_licenses(recipe, start.spec.license if start else None)
     recipe = with_inherited_license(make_recipe(content, "the recipe of the fit"), licenses)
     lines: list[str] = []
     model = build_model(recipe, classes, start, lines.append)
@@ -115,7 +115,8 @@ def starting_model_for(
     }
     recipe = read_recipe(DEFAULT_RECIPE, changes)
     start = starting_model(recipe.model)
-    recipe = with_inherited_license(recipe, inherited_licenses(recipe, start))
+    licenses = inherited_licenses(recipe, start.spec.license if start else None)
+    recipe = with_inherited_license(recipe, licenses)
     model = build_model(recipe, classes, start, lambda _: None)
     model.spec = model.spec.model_copy(update={"recipe": None})
     return model

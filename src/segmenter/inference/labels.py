@@ -38,7 +38,7 @@ class ViewLogits(NamedTuple):
     """Logits of one view in a band of tile rows. All parts of a band have the same tiles."""
 
     logits: Float[Tensor, "rows columns classes"]
-    """Of the patches of all windows that the band needs, as if windows lay side by side."""
+    """Logits of the patches of all windows that the band needs, as if windows lay side by side."""
     rows: TileWeights
     columns: TileWeights
     are_scores: bool = False

@@ -90,9 +90,9 @@ class ViewSize(NamedTuple):
     """The two steps in which an image gets the size of a view."""
 
     image: ImageSize
-    """The image is resized to this,"""
+    """Size to which the image is resized first."""
     view: ImageSize
-    """and then, without rounding, to this; mostly the same."""
+    """Size to which it is resized then, without rounding; mostly the same."""
 
 
 def view_sizes(size: tuple[int, ...], protocol: EvaluationProtocol) -> list[ViewSize]:

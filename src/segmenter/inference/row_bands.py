@@ -48,11 +48,11 @@ class Band(NamedTuple):
     """Some rows of images of one size, with the logits of the model."""
 
     rows: slice
-    """Of the images."""
+    """Rows of the images."""
     inside: tuple[slice, slice]
     """Part of the tiles' rows and columns that lies in the image."""
     parts: list[list[ViewLogits]]
-    """For each image, of each view."""
+    """Logits of each view, for each image."""
 
 
 class Orientation(NamedTuple):
@@ -184,7 +184,7 @@ class PlacedWindows(NamedTuple):
     """Windows of a view whose patches lie side by side, and where they are in the view."""
 
     size: ImageSize
-    """Of the view, in pixels."""
+    """Size of the view, in pixels."""
     grid: WindowGrid
     patches: tuple[int, int]
     """Rows and columns of patches in each window."""
@@ -284,7 +284,7 @@ class _View:
         batch = batch_size((self.grid.height, self.grid.width))
         self.rows_at_once = max(1, batch // (len(images) * len(self.grid.columns)))
         self.alive: dict[int, WindowScores] = {}
-        """By row of windows; logits, or scores if these are averaged."""
+        """Logits, or scores if these are averaged, by row of windows."""
         self._run(0)
         _, self.num_patch_rows, num_columns, self.num_classes = self.alive[0].shape
         self.num_patch_columns = num_columns // len(self.grid.columns)

@@ -29,7 +29,7 @@ class Work(NamedTuple):
 
     windows: int
     pixels: int
-    """Of all windows together."""
+    """Pixels of all windows together."""
     operations: float
     num_bytes: int
 

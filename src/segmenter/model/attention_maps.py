@@ -79,7 +79,7 @@ class AttentionMaps:
         return self._over_patches(index)
 
     def _over_patches(self, token: int) -> Tensor:
-        """The row of one token, patches only, in their places."""
+        """Return the row of one token, patches only, in their places."""
         rows, columns = self.grid
         patches = self.weights[:, :, token, self.num_prefix : self.num_prefix + rows * columns]
         return patches.unflatten(2, self.grid)
@@ -186,7 +186,7 @@ def _num_class_tokens(model: Segmenter, tokens: Tensor, grid: Grid) -> int:
 
 
 def _block_number(layer: int, depth: int, part: str) -> int:
-    """The block that `layer` means, counted from the front."""
+    """Return the block that `layer` means, counted from the front."""
     if not -depth <= layer < depth:
         raise UserError(
             f"no layer {layer}: the {part} has {depth} blocks, 0 to {depth - 1}, or -1 to "

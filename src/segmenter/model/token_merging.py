@@ -158,7 +158,7 @@ class Merging:
         return torch.cat([tokens[:, self._now_in], tokens[:, len(self._kept) :]], dim=1)
 
     def _patches(self, tokens: Float[Tensor, "1 tokens dim"]) -> Float[Tensor, "patches dim"]:
-        """The patch tokens that are left, without prefix and class tokens."""
+        """Return the patch tokens that are left, without prefix and class tokens."""
         return tokens[0, self._num_prefix : len(self._kept)]
 
     def _merge(
@@ -185,7 +185,7 @@ class Merging:
 def join_windows(
     tokens: Float[Tensor, "patches dim"], grid: Grid, threshold: float
 ) -> Int64[Tensor, " patches"]:
-    """The token that each joins: the first of its 2 x 2 window if that is alike, else itself.
+    """Return the token that each joins: the first of its 2 x 2 window if alike, else itself.
 
     A window is alike if the mean of the cosines of its six pairs is above the threshold. The last
     row and column of an odd grid are in no window.
@@ -204,7 +204,7 @@ def join_windows(
 def join_most_alike(
     tokens: Float[Tensor, "tokens dim"], threshold: float
 ) -> Int64[Tensor, " tokens"]:
-    """The token that each joins: the first, third, ... the one of the others that is most alike.
+    """Return the token that each joins: for every other token, the most alike of the rest.
 
     Where not even that one's cosine is above the threshold, and for all others: itself.
     """

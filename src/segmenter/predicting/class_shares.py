@@ -17,7 +17,7 @@ class SummaryTable:
     """Shares of the classes that occur, the largest over all images first."""
 
     names: tuple[str, ...]
-    """Of the classes, one a column."""
+    """Names of the classes, one for each column."""
     images: tuple[Path, ...]
     """One a row: the first images."""
     shares: Float[ndarray, "images columns"]

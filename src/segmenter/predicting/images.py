@@ -66,19 +66,19 @@ class Result:
     shares: Float[ndarray, " classes"]
     """Share of each class in the pixels, 0 to 1; zeros if the image could not be labelled."""
     seconds: float
-    """Of work on it: reading, labelling, writing, without waiting in between."""
+    """Time of the work on it: reading, labelling and writing, without waiting in between."""
     problem: str | None = None
     """Reason for which the image could not be labelled."""
     name: str = ""
-    """Of its files, without their endings."""
+    """Name of its files, without their endings."""
     lines: dict[str, str] = field(default_factory=dict)
     """Entries of this image for the files that cover all images."""
     remarks: tuple[str, ...] = ()
     """Remarks on the way it was read; equal words for equal cases."""
     num_frames: int = 0
-    """Of a video: frames that were labelled and written, also before a `problem`."""
+    """Frames of a video that were labelled and written, also before a `problem`."""
     view: ImageView | None = None
-    """For a gallery; None if none is written."""
+    """View in the gallery; None if none is written."""
 
 
 def predict_files(

@@ -16,7 +16,7 @@ class Usage(NamedTuple):
     """CPU time of a run, by stage."""
 
     seconds: float
-    """From its first moment to now."""
+    """Time since it began."""
     num_busy: float
     """CPUs that were busy, on average."""
     shares: dict[str, float]

@@ -420,6 +420,8 @@ def _quantity_file(
             ) as target:
                 if points:
                     target.gcps = (points, points_crs)
+                if raster.file.rpcs:
+                    target.rpcs = raster.file.rpcs
                 if is_labels:
                     _name_classes(target, classes)
                 else:

@@ -77,7 +77,7 @@ def read_exported(path: Path) -> Exported:
 
 
 def _onnx_facts(path: Path, content: bytes) -> ExportFacts:
-    """The facts in an ONNX file, after a look at everything in it that could lead elsewhere."""
+    """Return the facts in an ONNX file, after checking all that could lead outside of it."""
     require(f"{path}", "onnx", extra="export")
     import onnx
 
@@ -119,7 +119,7 @@ def _check_graph(path: Path, graph: "GraphProto") -> None:
 
 
 def _graphs(graph: "GraphProto") -> Iterator["GraphProto"]:
-    """A graph, and all graphs inside its nodes."""
+    """Yield a graph, and all graphs inside its nodes."""
     waiting = [graph]
     while waiting:
         current = waiting.pop()
@@ -130,7 +130,7 @@ def _graphs(graph: "GraphProto") -> Iterator["GraphProto"]:
 
 
 def _tensors(graph: "GraphProto") -> Iterable["TensorProto"]:
-    """All tensors that a graph holds itself."""
+    """Return all tensors that a graph holds itself."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -140,7 +140,7 @@ def _tensors(graph: "GraphProto") -> Iterable["TensorProto"]:
 
 
 def _openvino_facts(path: Path, content: bytes, num_weight_bytes: int) -> ExportFacts:
-    """The facts in the `rt_info` of an OpenVINO file, after a look at where its tensors lie."""
+    """Return the facts in the `rt_info` of an OpenVINO file, after checking its tensors' places."""
     from xml.etree import ElementTree
 
     # A NUL: of an encoding in which the other two would look otherwise.

@@ -63,7 +63,7 @@ class _Graph(nn.Module):
 def _labels(
     logits: Float[Tensor, "batch classes height width"],
 ) -> Int[Tensor, "batch height width"]:
-    """The class with the highest logit; of equals the first."""
+    """Return the class with the highest logit; of equals the first."""
     return logits.argmax(dim=1).to(torch.int32)
 
 

@@ -26,9 +26,9 @@ class Port(NamedTuple):
 
     names: frozenset[str]
     dtype: str
-    """As NumPy calls it."""
+    """Type, by its NumPy name."""
     shape: tuple[int | None, ...]
-    """None where a length is free."""
+    """Lengths of the axes; None for a free length."""
 
     def __str__(self) -> str:
         """Such as `logits, float32 (?, 11, ?, ?)`."""

@@ -90,7 +90,7 @@ def onnx_session(graph: bytes, device: torch.device, facts: ExportFacts | None =
 
 
 def _port(given: Any) -> Port:
-    """An input or output of a session."""
+    """Return an input or output of a session."""
     kind = str(given.type)
     lengths = tuple(length if isinstance(length, int) else None for length in given.shape)
     return Port(frozenset({given.name}), _DTYPES.get(kind, kind), lengths)

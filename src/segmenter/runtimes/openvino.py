@@ -202,7 +202,7 @@ def _check_ports(compiled: "CompiledModel", facts: ExportFacts) -> None:
 
 
 def _port(given: Any) -> Port:
-    """An input or output of a compiled graph."""
+    """Return an input or output of a compiled graph."""
     kind = str(given.element_type.get_type_name())
     shape = given.partial_shape
     lengths = () if shape.rank.is_dynamic else shape

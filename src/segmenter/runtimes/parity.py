@@ -26,7 +26,7 @@ class Case:
     height: int
     width: int
     largest_difference: float | None
-    """Of a logit; none for a graph that gives labels."""
+    """Largest difference of a logit; None for a graph that returns labels."""
     label_agreement: float
     """Share of patches, or of pixels of a graph that gives labels, with the same best class."""
     passed: bool
@@ -46,7 +46,7 @@ class Parity:
 
     @property
     def largest_difference(self) -> float | None:
-        """Of a logit, over all cases; none for a graph that gives labels."""
+        """Largest difference of a logit over all cases; None for a graph that returns labels."""
         found = [case.largest_difference for case in self.cases]
         return max((value for value in found if value is not None), default=None)
 
@@ -56,7 +56,7 @@ class Parity:
         return min(case.label_agreement for case in self.cases)
 
     def to_json(self) -> dict[str, Any]:
-        """All findings as plain values."""
+        """Return all findings as plain values."""
         return {
             "runtime": self.runtime,
             "passed": self.passed,
@@ -108,7 +108,7 @@ def best_class_agreement(
 
 
 def trial_sizes(model: Segmenter) -> list[ImageSize]:
-    """As the position table has it, and two others that are not a multiple of the patch."""
+    """Return the size of the position table, and two that are not multiples of the patch."""
     patch = model.spec.encoder.patch_size
     rows, columns = model.spec.encoder.table_grid or (16, 16)
     return [

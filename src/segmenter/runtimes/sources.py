@@ -38,7 +38,7 @@ class Source:
     """Gives the model of those digests, and no other."""
     exported: Exported | None = None
     path: Path | None = None
-    """Of the exported file."""
+    """Path of the exported file."""
 
     @property
     def facts(self) -> ExportFacts:
@@ -81,7 +81,7 @@ class Source:
         return cached(f"onnx {self.key()}", make, use, max_bytes=self.max_bytes())
 
     def key(self) -> str:
-        """All that the graph depends on: what was read, and what makes a graph of it."""
+        """Return all that the graph depends on: what was read, and what makes a graph of it."""
         parts = [self.digests().content, graph_makers()]
         return json.dumps(
             parts if self.output == "logits" else [*parts, self.output], sort_keys=True
@@ -98,7 +98,7 @@ def graph_makers() -> dict[str, str]:
 
 
 def model_source(model: Segmenter | Path) -> Source:
-    """A model by what can be said of it without reading its weights."""
+    """Return a model by what can be said of it without reading its weights."""
     if isinstance(model, Segmenter):
         return Source(model.spec, lambda: digest_model(model), lambda: model)
     path = model

@@ -165,6 +165,14 @@ def read_newest(
     )
 
 
+def newest_facts(folder: Path, max_state: int = _MAX_STATE_BYTES) -> dict[str, Any]:
+    """Read the facts of the newest checkpoint whose JSON is undamaged; empty if there is none."""
+    for path in _checkpoints(folder):
+        with contextlib.suppress(OSError, ValueError, RecursionError, MemoryError):
+            return _read_state(path, max_state).facts
+    return {}
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     """Return the paths with the name of a complete checkpoint, the newest first."""
     if not folder.is_dir():
@@ -200,7 +208,16 @@ def _superseded(folder: Path, step: int) -> Iterator[Path]:
             steps.append(its_step)
 
 
-def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
+class _State(NamedTuple):
+    """The JSON of a checkpoint."""
+
+    step: int
+    files: dict[str, Any]
+    """File name -> its size and SHA-256."""
+    facts: dict[str, Any]
+
+
+def _read_state(path: Path, max_state: int) -> _State:
     if path.is_symlink() or not path.is_dir():
         raise DamagedError("it is not a folder")
     state = json.loads(_read_file(path / _STATE, max_state))
@@ -211,6 +228,11 @@ def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
         raise DamagedError(f"{_STATE} says that it is of step {step!r:.40}")
     if not isinstance(files, dict) or not isinstance(facts, dict):
         raise DamagedError(f"{_STATE} does not say what the run is")
+    return _State(step, files, facts)
+
+
+def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
+    step, files, facts = _read_state(path, max_state)
     # All sizes come before any content: a file that has grown is not read.
     for name, described in files.items():
         if not _PART.fullmatch(name):

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 from segmenter.checkpoints.license import join_licenses, license_of, terms_of_use
-from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import Recipe
 
 
-def inherited_licenses(recipe: Recipe, start: Segmenter | None) -> dict[str, str]:
+def inherited_licenses(recipe: Recipe, start: str | None) -> dict[str, str]:
     """Return the licence of each model that a run learns from, by its name in the recipe.
 
     Args:
         recipe: The run.
-        start: The model that `recipe.model.weights` names; None if they are an encoder, or none.
+        start: Licence of what `recipe.model.weights` names; None: it is an encoder that is not read
+            yet, or there are none.
 
     Raises:
         UserError: If an encoder or the teacher cannot be found or read.
@@ -20,7 +20,7 @@ def inherited_licenses(recipe: Recipe, start: Segmenter | None) -> dict[str, str
     found: dict[str, str] = {}
     weights, teacher = recipe.model.weights, recipe.loss.teacher
     if weights is not None:
-        found[weights] = start.spec.license if start else license_of(weights)
+        found[weights] = license_of(weights) if start is None else start
     if teacher is not None and not teacher.is_average:
         found[teacher.model] = license_of(teacher.model)
     return found

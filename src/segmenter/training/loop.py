@@ -66,7 +66,7 @@ def train(
     freeze(run.model.train(), recipe.optimizer)
     choose_attention(run.model, recipe.precision)
     model = DistributedModel(run.model, processes, run.execution)
-    optimizer = make_optimizer(run.model, recipe.optimizer)
+    optimizer = make_optimizer(run.model, recipe.optimizer, run.origin.magnitudes)
     scaler = GradScaler(model.device.type, enabled=recipe.precision == "float16")
     state = TrainingState(run.model, optimizer, WeightAverage(run.model, recipe.ema_decay), scaler)
     teacher = run.teacher or _moving_teacher(run, state)
@@ -135,7 +135,7 @@ def _evaluate_save_stop(
     if run.validation and not is_stopping and state.is_evaluation_due(recipe):
         is_stopping = not _evaluate(run, run.validation, state, report, stop)
     if state.is_checkpoint_due(recipe) or (is_stopping and not state.is_saved):
-        checkpoint = state.checkpoint(run.identity)
+        checkpoint = state.checkpoint(run.identity, run.origin)
         must_work = is_stopping or state.is_finished(recipe)
         state.is_saved = processes.on_rank_zero(lambda: saver.save(checkpoint, must_work=must_work))
     if is_stopping:

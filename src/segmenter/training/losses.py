@@ -214,7 +214,7 @@ def _labelled_pixels(
     labels: Int[Tensor, "batch height width"],
     is_counted: Bool[Tensor, "batch height width"],
 ) -> tuple[Float[Tensor, "classes pixels"], Float[Tensor, "classes pixels"]]:
-    """Probabilities, and 1 for the class that is right, of the pixels that count."""
+    """Return probabilities, and 1 for the class that is right, of the pixels that count."""
     num_classes = logits.shape[1]
     scores = logits.movedim(1, -1)[is_counted]
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -1,6 +1,7 @@
 """Parameters in groups, and the learning rate of each step."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -8,7 +9,6 @@ from torch import nn
 
 from segmenter.model.segmenter import Segmenter
 from segmenter.recipe import OptimizerRecipe, ScheduleRecipe
-from segmenter.training.parallel import to_full_tensor
 
 _SMALLEST = 1e-3
 """Floor of a tensor's root mean square, so that tensors that start at zero still learn."""
@@ -26,13 +26,31 @@ def freeze(model: Segmenter, recipe: OptimizerRecipe) -> None:
             parameter.requires_grad_(False)
 
 
-def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
+def magnitudes_of(model: Segmenter) -> dict[str, float]:
+    """Return the root mean square of each parameter."""
+    return {
+        name: float(parameter.detach().square().mean()) ** 0.5
+        for name, parameter in model.named_parameters()
+    }
+
+
+def make_optimizer(
+    model: Segmenter, recipe: OptimizerRecipe, magnitudes: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """Group the parameters that are not frozen by rate and decay.
 
     Each group holds `lr_factor`, its learning rate as a multiple of the recipe's `lr`, and whether
     its parameters belong to the encoder.
+
+    Args:
+        model: The model in training.
+        recipe: What is frozen, and the rates.
+        magnitudes: Root mean square of each parameter at the start of the run; None: as they are
+            now.
     """
     depth = model.spec.encoder.depth
+    if recipe.relative_lr and magnitudes is None:
+        magnitudes = magnitudes_of(model)
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -40,10 +58,8 @@ def make_optimizer(model: Segmenter, recipe: OptimizerRecipe) -> torch.optim.Opt
         level = layer_level(name, depth)
         is_decoder = name.startswith("decoder.")
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
-        if recipe.relative_lr:
-            factor *= max(
-                float(to_full_tensor(parameter.detach().square().mean())) ** 0.5, _SMALLEST
-            )
+        if recipe.relative_lr and magnitudes:
+            factor *= max(magnitudes.get(name, 0.0), _SMALLEST)
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0
         groups.setdefault((factor, decay, not is_decoder), []).append(parameter)

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy import ndarray
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.checkpoints.encoders.transfer import start_from
+from segmenter.checkpoints.license import license_of
 from segmenter.checkpoints.open import open_model, resolve
 from segmenter.classes import Classes
 from segmenter.data.custom import source_digest
@@ -39,6 +40,8 @@ from segmenter.training.inherited_license import inherited_licenses, with_inheri
 from segmenter.training.log.lines import Log
 from segmenter.training.losses import Loss, class_weights
 from segmenter.training.model_spec import build_spec, choose_decoder
+from segmenter.training.optimizer import magnitudes_of
+from segmenter.training.origin import Origin
 from segmenter.training.processes import SINGLE_PROCESS, Processes
 from segmenter.training.query_loss import QueryLoss
 from segmenter.training.sizes import choose_sizes
@@ -48,6 +51,8 @@ from segmenter.training.validation import Validation
 
 _OF_OTHERS = {"adamw": ("momentum", "nesterov"), "sgd": ("betas",)}
 """Settings that an optimizer does not use."""
+_SO_FAR, _RANDOM = "the newest checkpoint of the run", "random weights"
+"""Starts that load no weights of others."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Survey:
     """Sizes of the images to train on, and of the regions in their masks."""
     split_sizes: dict[str, int] = field(default_factory=dict)
     """Images in each split of the data set, also those that the run does not use."""
+    origin: Origin | None = None
+    """Facts of the starting weights, from a checkpoint; None: the weights are to be read."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,8 @@ class Run:
     """Facts that must not change on resume; see `run_identity`."""
     survey: Survey
     """The data, as rank 0 found it."""
+    origin: Origin
+    """Facts of the starting weights."""
     start: str
     """Says where the weights start."""
     licenses: dict[str, str] = field(default_factory=dict)
@@ -120,11 +129,15 @@ def prepare(
     found = processes.on_rank_zero(survey)
     if not processes.is_rank_zero:
         _check_same_data(recipe, found)
-    start = starting_model(recipe.model)
-    licenses = inherited_licenses(recipe, start)
-    recipe = with_inherited_license(_with_choices(found, start, log), licenses)
-    said: list[str] = []
-    model = build_model(recipe, found.classes, start, said.append).to(device)
+    origin, start = _find_origin(found, recipe.model)
+    licenses = inherited_licenses(recipe, origin.license)
+    recipe = with_inherited_license(_with_choices(found, origin.spec, log), licenses)
+    model = _new_model(recipe, build_spec(recipe, found.classes, origin.spec))
+    said = _SO_FAR
+    if found.origin is None:
+        said = _load_start(model, recipe.model, start) or _RANDOM
+        origin = replace(origin, magnitudes=magnitudes_of(model))
+    model = model.to(device)
     del start  # the teacher is read next
     stream = build_stream(recipe, model, found.train, found.pixel_counts)
     given = recipe.loss.teacher
@@ -138,7 +151,8 @@ def prepare(
         folder=folder,
         identity=run_identity(recipe, found.classes, stream.items, teacher),
         survey=found,
-        start="; ".join(said).removeprefix("starting from ") or "random weights",
+        origin=origin,
+        start=said.removeprefix("starting from "),
         licenses=licenses,
         teacher=teacher,
         processes=processes,
@@ -180,14 +194,23 @@ def _bytes_ahead(recipe: Recipe, stream: SampleStream) -> int:
     )
 
 
-def _with_choices(found: Survey, start: Segmenter | None, log: Log) -> Recipe:
+def _find_origin(found: Survey, given: ModelRecipe) -> tuple[Origin, Segmenter | None]:
+    """Return the origin of a run, and the model that it starts from, if it is new and has one."""
+    if found.origin:
+        return found.origin, None
+    start = starting_model(given)
+    if start:
+        return Origin(start.spec, start.spec.license), start
+    return Origin(None, license_of(given.weights) if given.weights else ""), None
+
+
+def _with_choices(found: Survey, start: ModelSpec | None, log: Log) -> Recipe:
     """Return the recipe of the run, its `auto` fields chosen from the data and the start."""
-    start_spec, names = start.spec if start else None, found.classes.names
-    recipe = choose_decoder(found.recipe, found.classes, start_spec)
+    recipe = choose_decoder(found.recipe, found.classes, start)
     if not recipe.auto:
         return recipe
-    spec = build_spec(recipe, found.classes, start_spec)
-    choice = choose_sizes(recipe, found.sizes, names, spec.encoder.patch_size)
+    spec = build_spec(recipe, found.classes, start)
+    choice = choose_sizes(recipe, found.sizes, found.classes.names, spec.encoder.patch_size)
     if choice.reason:
         log(choice.reason)
     return choice.recipe
@@ -219,17 +242,28 @@ def build_model(recipe: Recipe, classes: Classes, start: Segmenter | None, log: 
     Raises:
         UserError: If the encoder is unknown, or the weights do not match.
     """
-    given = recipe.model
-    spec = build_spec(recipe, classes, start.spec if start else None)
+    model = _new_model(recipe, build_spec(recipe, classes, start.spec if start else None))
+    if said := _load_start(model, recipe.model, start):
+        log(said)
+    return model
+
+
+def _new_model(recipe: Recipe, spec: ModelSpec) -> Segmenter:
+    """Build a model with random weights, which are those of the recipe's seed."""
     check_plan(recipe, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = Segmenter(spec)
+        return Segmenter(spec)
+
+
+def _load_start(model: Segmenter, given: ModelRecipe, start: Segmenter | None) -> str:
+    """Load the starting weights; return a line on them, empty if there are none."""
     if start:
-        log(start_from(model, start, str(given.weights), partial=given.allow_partial_weights))
-    elif given.weights:
-        log(load_encoder_weights(model.encoder, given.weights, partial=given.allow_partial_weights))
-    return model
+        return start_from(model, start, str(given.weights), partial=given.allow_partial_weights)
+    if given.weights:
+        partial = given.allow_partial_weights
+        return load_encoder_weights(model.encoder, given.weights, partial=partial)
+    return ""
 
 
 def check_plan(recipe: Recipe, spec: ModelSpec) -> None:

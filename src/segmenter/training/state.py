@@ -12,6 +12,7 @@ from segmenter.recipe import Recipe
 from segmenter.training.checkpoint import Checkpoint
 from segmenter.training.crop_limit import CropLimit
 from segmenter.training.ema import WeightAverage
+from segmenter.training.origin import Origin
 from segmenter.training.parallel import place_like, to_full_tensors
 from segmenter.training.verify import CROPS_AT_ONCE
 
@@ -24,7 +25,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     scaler: GradScaler
-    """Of the loss; disabled but for float16."""
+    """Scaler of the loss; disabled except for float16."""
     step: int = 0
     """Updates done."""
     position: int = 0
@@ -75,8 +76,13 @@ class TrainingState:
             optimizer *= 2
         return [model, optimizer, model if recipe.ema_decay else 0, model]
 
-    def checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
-        """Return the state as full tensors and JSON; every process must call this."""
+    def checkpoint(self, identity: dict[str, Any], origin: Origin) -> Checkpoint:
+        """Return the state as full tensors and JSON; every process must call this.
+
+        Args:
+            identity: What the run is; see `run_identity`.
+            origin: Facts of its starting weights.
+        """
         tensors = {
             "model": to_full_tensors(self.model.state_dict()),
             "optimizer": to_full_tensors(optimizer_tensors(self.model, self.optimizer)),
@@ -92,7 +98,7 @@ class TrainingState:
         if self.limit.most:
             counters[CROPS_AT_ONCE] = self.limit.most
         facts = {"run": identity, "counters": counters, "scaler": self.scaler.state_dict()}
-        return Checkpoint(self.step, tensors, facts)
+        return Checkpoint(self.step, tensors, facts | origin.to_facts())
 
     def restore(self, found: Checkpoint) -> None:
         """Restore what `checkpoint` returned, on as many processes as there are now."""

@@ -115,7 +115,7 @@ class _Passes:
     recipe: Recipe
     loss: TrainingLoss
     totals: Float64[Tensor, " totals"]
-    """Of the batch of all processes, by which the loss is divided."""
+    """Totals of the batch of all processes, by which the loss is divided."""
     scaler: GradScaler
     teacher: Teacher | None
 

@@ -9,6 +9,7 @@ import torch
 
 from segmenter import UserError
 from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
+from segmenter.checkpoints.foreign.dino import encoder as encoder_module
 from segmenter.checkpoints.foreign.dino.encoder import read_dino_encoder
 from segmenter.model.architectures import ARCHITECTURES
 from segmenter.model.encoder import Encoder
@@ -52,6 +53,14 @@ def test_features_equal_those_of_transformers(tmp_path: Path, layout: str, gated
     expected = theirs(pixel_values=images).last_hidden_state[:, 5:]
     assert grid == (3, 4)
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_start_of_a_run_does_not_digest_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_encoder(tmp_path / "dinov3.pth", of_meta(random_dinov3()))
+    monkeypatch.delattr(encoder_module, "_sha256")  # of 27 GB where it is the 7B
+    load_encoder_weights(Encoder(small("vit_small_patch16_dinov3_qkvb")), str(path))
 
 
 def test_biases_of_zeros_fit_an_encoder_without_them_and_others_do_not(tmp_path: Path) -> None:

@@ -201,7 +201,10 @@ def test_a_missing_projection_is_named(tmp_path: Path, tensors: dict[str, Tensor
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"without model.safetensors or .* pytorch_model.bin"):
+    with pytest.raises(UserError, match=r"without model.safetensors, .* or pytorch_model.bin"):
+        segmenter.load(tmp_path)
+    (tmp_path / "pytorch_model.bin.index.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds several pickles"):
         segmenter.load(tmp_path)
 
 

@@ -193,6 +193,16 @@ def test_a_window_replaces_the_one_that_is_assumed(
     assert (protocol.short_side, protocol.window, protocol.stride) == (400, 400, stride)
 
 
+def test_what_is_not_used_of_a_head_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    base = write_encoder(tmp_path / "dinov2.pth", random_dinov2())
+    head = random_head() | {"auxiliary_head.conv_seg.weight": torch.ones(CLASSES, WIDTH, 1, 1)}
+    given = ("convert", str(write(tmp_path, head)), str(tmp_path / "model.safetensors"))
+    assert run(*given, "--base", str(base)) == 0
+    assert (
+        "2 dropped: decode_head.bn.num_batches_tracked, auxiliary_head" in capsys.readouterr().out
+    )
+
+
 def test_a_head_without_its_encoder_or_for_another_is_refused(tmp_path: Path) -> None:
     head = write(tmp_path, random_head())
     with pytest.raises(UserError, match=r"holds a linear head, and not its encoder.* --base FILE"):
@@ -200,6 +210,9 @@ def test_a_head_without_its_encoder_or_for_another_is_refused(tmp_path: Path) ->
     base = write_encoder(tmp_path / "dinov2.pth", random_dinov2(192))
     with pytest.raises(UserError, match=r"blocks of 192 channels, and the head .* takes 128"):
         segmenter.load(head, base=base)
+    whole = random_dinov2() | {"norm.bias": torch.ones(WIDTH, dtype=torch.int8)}
+    with pytest.raises(UserError, match=r"encoder\.norm\.bias is of torch\.int8"):
+        segmenter.load(head, base=write_encoder(tmp_path / "quantised.pth", whole))
     damaged = random_head() | {f"{NORM}.running_mean": torch.zeros(5)}
     base = write_encoder(tmp_path / "dinov2.pth", random_dinov2())
     with pytest.raises(UserError, match=r"norm\.running_mean has another shape"):

@@ -120,6 +120,33 @@ def test_no_tile_of_one_split_overlaps_one_of_the_other(tmp_path: Path, shift: i
     assert made.splits == {split: len(each) for split, each in boxes.items()}
 
 
+def test_tiles_keep_values_as_stored_and_the_tags_of_their_bands(tmp_path: Path) -> None:
+    tags = {
+        "scales": (0.0001, 0.0002),
+        "offsets": (-0.1, 0.0),
+        "units": ("reflectance", "reflectance"),
+        "descriptions": ("red", "near infrared"),
+    }
+    image, labels = tmp_path / "a.tif", tmp_path / "a_mask.tif"
+    write(image, make_bands(2))
+    write(labels, make_labels()[None])
+    with rasterio.open(image, "r+") as file:
+        for name, values in tags.items():
+            setattr(file, name, values)
+    options = MapWindows(labels=labels, tile=TILE, block=1)
+    convert_maps(image, tmp_path / "out", options)
+    tile = sorted((tmp_path / "out/images").rglob("*_0_64.tif"))[0]
+    with rasterio.open(tile) as file:
+        assert {name: getattr(file, name) for name in tags} == tags
+        np.testing.assert_array_equal(file.read(), make_bands(2)[:, :TILE, TILE : 2 * TILE])
+    write(tmp_path / "b.tif", make_bands(2))
+    (tmp_path / "maps.txt").write_text("a.tif a_mask.tif\nb.tif a_mask.tif\n")
+    with pytest.raises(
+        UserError, match=r"b.tif has 2 bands of uint16, but .*a.tif has .*0.0001 -0"
+    ):
+        convert_maps(tmp_path / "maps.txt", tmp_path / "other", SMALL)
+
+
 def test_mask_rasters_of_another_grid_are_reprojected(tmp_path: Path) -> None:
     image = write(tmp_path / "a.tif", make_bands())
     labels = make_labels()[::4, ::4]
@@ -385,6 +412,27 @@ def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Pa
         column, row = (round(each) for each in ~upward @ (bounds.left, bounds.top))
         expected = make_labels()[row : row + TILE, column : column + TILE]
         np.testing.assert_array_equal(sample.labels, expected)
+
+
+def test_areas_lie_along_the_rows_of_a_rotated_map(tmp_path: Path) -> None:
+    turned = TRANSFORM @ rasterio.Affine.rotation(30)
+    image = write(tmp_path / "a.tif", make_bands(1), transform=turned)
+    mask = write(tmp_path / "m.tif", make_labels()[None], transform=turned)
+    options = MapWindows(labels=mask, tile=TILE, block=1)
+    made = convert_maps(image, tmp_path / "out", options)
+    assert made.splits.total() == (SIDE // TILE) ** 2
+    assert made.splits["val"] > 0
+
+
+def test_a_split_whose_windows_all_lie_across_areas_is_refused(tmp_path: Path) -> None:
+    places = {"a": TRANSFORM, "b": TRANSFORM @ rasterio.Affine.rotation(45)}
+    for name, place in places.items():
+        side = slice(TILE if name == "a" else SIDE)
+        write(tmp_path / f"{name}.tif", make_bands(1)[:, side, side], transform=place)
+        write(tmp_path / f"{name}_mask.tif", make_labels()[None, side, side], transform=place)
+    (tmp_path / "maps.txt").write_text("a.tif a_mask.tif\nb.tif b_mask.tif\n")
+    with pytest.raises(UserError, match="all windows of val lie across areas of both splits"):
+        convert_maps(tmp_path / "maps.txt", tmp_path / "out", SMALL)
 
 
 def test_classes_that_are_numbers_are_sorted_as_such_over_all_files(tmp_path: Path) -> None:

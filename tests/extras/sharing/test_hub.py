@@ -9,9 +9,14 @@ import torch
 import segmenter
 from segmenter import UserError
 from segmenter.checkpoints import save
+from segmenter.checkpoints.encoders.read_encoder import load_encoder_weights
 from segmenter.model import Segmenter
+from segmenter.model.architectures import ARCHITECTURES
+from segmenter.model.encoder import Encoder
+from segmenter.model.spec import EncoderSpec
 from tests.helpers.command_line import TINY_RUN, refused, run
 from tests.helpers.data_sets import write_data_set
+from tests.helpers.dino import random_dinov3
 from tests.helpers.eomt import GOLDEN_EOMT, INDEX, of_hugging_face, write_folder, write_shards
 from tests.helpers.hub import FakeHub, Repository
 from tests.helpers.models import make_spec
@@ -69,6 +74,18 @@ def test_a_run_starts_from_a_model_of_the_hub(model: str) -> None:
     assert segmenter.load("runs/tiny/last.safetensors").spec.recipe["model"]["weights"] == (
         "hf:me/tiny"
     )
+
+
+def test_a_run_starts_from_an_encoder_of_the_hub(hub: FakeHub, tmp_path: Path) -> None:
+    state = random_dinov3()
+    repository = hub.repositories["meta/dinov3"] = Repository()
+    folder = write_shards(tmp_path / "dinov3", state)
+    repository.add({path.name: path.read_bytes() for path in folder.iterdir()})
+    spec, _ = ARCHITECTURES["vit_small_patch16_dinov3_qkvb"]
+    sizes = {"embed_dim": 128, "depth": 3, "mlp_ratio": 2.0}
+    encoder = Encoder(EncoderSpec.model_validate(spec.model_dump() | sizes))
+    assert "fresh" not in load_encoder_weights(encoder, "hf:meta/dinov3")
+    assert torch.equal(encoder.norm.weight, state["norm.weight"])
 
 
 def test_without_the_client_a_name_is_refused_in_one_line(

@@ -51,7 +51,7 @@ def pair_halves(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _pair_halves(qkv: Tensor) -> Tensor:
-    """Of each head's channels the even ones first, then the odd ones; values stay."""
+    """Put the even channels of each head before the odd ones, except in values."""
     if not qkv.numel() or not qkv.ndim or qkv.shape[0] % (3 * HEAD_DIM):
         return qkv
     query, key, value = qkv.chunk(3)

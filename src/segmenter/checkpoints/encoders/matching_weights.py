@@ -23,7 +23,7 @@ _HINT = (
 def choose(
     wanted: dict[str, Tensor], given: dict[str, Tensor], source: str, *, partial: bool
 ) -> dict[str, Tensor]:
-    """The tensors of an encoder that are taken over.
+    """Return the tensors of an encoder that are loaded.
 
     Args:
         wanted: The encoder's own.
@@ -115,6 +115,6 @@ class _Part(NamedTuple):
 
 
 def _block(name: str) -> int:
-    """The number of the encoder block that a tensor belongs to; -1 outside of blocks."""
+    """Return the number of the encoder block that a tensor belongs to; -1 outside of blocks."""
     found = _BLOCK.match(name)
     return int(found[1]) if found else -1

@@ -12,7 +12,7 @@ from segmenter.checkpoints.encoders.byte_planes import join_bytes
 from segmenter.checkpoints.encoders.eva import join_parts, pair_halves
 from segmenter.checkpoints.encoders.matching_weights import account, choose
 from segmenter.checkpoints.encoders.patch_embedding import fit_patch_embedding, tell_resize
-from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_encoder, unwrap
+from segmenter.checkpoints.foreign.dino.encoder import is_dino, read_dino_tensors, unwrap
 from segmenter.checkpoints.foreign.read_state import read_weights
 from segmenter.checkpoints.foreign.tensors import (
     META_SWIGLU,
@@ -20,7 +20,8 @@ from segmenter.checkpoints.foreign.tensors import (
     join_tokens,
     split_position_table,
 )
-from segmenter.checkpoints.open import weights_in
+from segmenter.checkpoints.hub import is_hub_name
+from segmenter.checkpoints.open import resolve
 from segmenter.errors import UserError
 from segmenter.files.optional import import_optional
 from segmenter.model.encoder import Encoder, resize_table
@@ -52,8 +53,8 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
         encoder: Whose parameters are replaced.
         source: A `.safetensors` or `.pth` file with timm's names (DeiT's are the same); a DINOv2,
             DINOv3, EUPE, LingBot-Vision or TIPSv2 in its authors' layout or that of transformers,
-            also as its folder; Google's AugReg `.npz`; the name of a bundled encoder; or
-            `timm:NAME` to download.
+            also as its folder or `hf:owner/name`; Google's AugReg `.npz`; the name of a bundled
+            encoder; or `timm:NAME` to download.
         partial: Take only what fits by name and shape.
 
     Returns:
@@ -63,16 +64,16 @@ def load_encoder_weights(encoder: Encoder, source: str, *, partial: bool = False
         UserError: If the file is missing, damaged, or fits another architecture, naming every
             tensor that does not fit; with `partial`, if nothing fits.
     """
+    path = Path(source)
     if source.startswith(_HUB_PREFIX):
         weights = _download(source.removeprefix(_HUB_PREFIX))
     elif source in BUNDLED_ENCODERS:
         weights = read_bundled_encoder(source)
     else:
-        path = weights_in(Path(source)) if Path(source).is_dir() else Path(source)
-        source = str(path)
+        path = resolve(source) if is_hub_name(source) or path.is_dir() else path
         weights = _read_file(path)
     if is_dino(unwrap(weights)):
-        weights, tensors = _dino_tensors(Path(source), encoder.spec)
+        weights, tensors = _dino_tensors(path, encoder.spec)
     else:
         tensors = rename_timm_tensors(weights, encoder, source, partial=partial)
     wanted = encoder.state_dict()
@@ -89,8 +90,8 @@ def _dino_tensors(path: Path, spec: EncoderSpec) -> tuple[dict[str, Tensor], dic
     Returns:
         Its patch embedding by timm's name, and all tensors under our names, resized to `spec`.
     """
-    found = read_dino_encoder(path).tensors
-    tensors = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
+    found = read_dino_tensors(path).items()
+    tensors = {name.removeprefix("encoder."): tensor for name, tensor in found}
     patches = tensors["patch_embed.weight"]
     tensors["patch_embed.weight"] = fit_patch_embedding(patches, spec)
     if "position_table" in tensors and spec.table_grid is not None:
@@ -152,7 +153,7 @@ def _pop_positions(
 
 
 def _classifier(weights: dict[str, Tensor]) -> list[str]:
-    """Names of what only classifies; EVA-02's last norm is the one before timm's classifier."""
+    """Name the tensors of the classifier; EVA-02's last norm is the one before timm's."""
     has_norm = _LAST_NORM in weights
     return [
         name

@@ -162,8 +162,7 @@ class ForeignModel:
         Raises:
             UserError: If a tensor is missing, unexpected, of another shape or kind, or not finite.
         """
-        if strange := model_file.strange_dtypes(self.tensors):
-            raise UserError(f"{source} does not fit the model: {'; '.join(strange)}")
+        model_file.check_dtypes(self.tensors, source)
         owned = {
             name: torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
             for name, tensor in self.tensors.items()
@@ -262,7 +261,7 @@ def _gated_fields(tensors: Tensors, source: str) -> dict[str, Any]:
 
 
 def whole_spec(source: str, **fields: Any) -> ModelSpec:
-    """The description of a model, as it was found.
+    """Return the description of a model, as it was found.
 
     Raises:
         UserError: If its parts do not go together, or a number is out of range.
@@ -289,7 +288,7 @@ def name_architecture(
 def choose_classes(
     num_classes: int, given: Classes | None, listed: Classes | None, source: str
 ) -> tuple[Classes, tuple[str, ...]]:
-    """The classes of a model: those given, those the file says, or the data set's of that count.
+    """Return the classes of a model: those given, those of the file, or those of the data set.
 
     Returns:
         The classes, and a note where nothing says what they are.

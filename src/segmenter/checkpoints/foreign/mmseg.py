@@ -82,7 +82,7 @@ def _protocol(encoder: EncoderSpec) -> EvaluationProtocol:
 
 
 def _listed_classes(meta: object, num_classes: int) -> Classes | None:
-    """Names and colours that the file brings: `CLASSES` in 0.x, `dataset_meta` in 1.x."""
+    """Return names and colours that the file brings: `CLASSES` in 0.x, `dataset_meta` in 1.x."""
     if not isinstance(meta, Mapping):
         return None
     lists = meta.get("dataset_meta", meta)

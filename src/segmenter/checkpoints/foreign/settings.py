@@ -34,7 +34,7 @@ class Settings:
         return name in self._values
 
     def peek(self, name: str) -> Any:
-        """The value of `name`, which stays; none if it is not given."""
+        """Return the value of `name` without removing it; None if it is not given."""
         return self._values.get(name)
 
     @property
@@ -43,7 +43,7 @@ class Settings:
         return self._differences + [f"{name}: {show(v)}" for name, v in self._values.items()]
 
     def take(self, name: str, field: str, default: object = None) -> Any:
-        """The value of `name`, which goes into `field` of the recipe; `default` if not given."""
+        """Return the value of `name`, which goes into `field` of the recipe, or else `default`."""
         if name not in self._values:
             return default
         value = self._values.pop(name)
@@ -51,7 +51,7 @@ class Settings:
         return value
 
     def take_count(self, name: str, field: str, default: int | None = None) -> int:
-        """The same, for a whole number of at least 1; needed without a default.
+        """Return the same, for a whole number of at least 1; needed without a default.
 
         Raises:
             UserError: If it is none.
@@ -91,7 +91,7 @@ class Settings:
 
 
 def show(value: object) -> str:
-    """A value as YAML, on one line and not too long."""
+    """Return a value as YAML, on one line and not too long."""
     dumped = yaml.safe_dump(value, default_flow_style=True, width=10**6)
     text = " ".join(dumped.removesuffix("...\n").split())
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + " ..."
@@ -120,7 +120,7 @@ def _flatten(value: object, name: str) -> list[tuple[str, Any]]:
 
 
 def _named_entries(entries: list[Any]) -> list[tuple[str, Any]]:
-    """Each entry of a list under its type; under type and place where the type occurs again."""
+    """Return each entry of a list by its type, or by type and place if the type occurs again."""
     named: dict[str, Any] = {}
     for place, entry in enumerate(entries):
         kind = entry.get("type") if isinstance(entry, dict) else None

@@ -30,7 +30,7 @@ META_SWIGLU: Rules = (
 
 
 def to_tensors(table: Mapping[str, object], path: Path) -> Tensors:
-    """The arrays and tensors of a table of stubs; PaddlePaddle may wrap them as (name, array).
+    """Return the tensors of a table of stubs; PaddlePaddle may wrap them as (name, array).
 
     Tensors, as safetensors have them, stay as they are.
 

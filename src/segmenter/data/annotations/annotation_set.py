@@ -14,7 +14,7 @@ class ExportedImage:
     """One image and how its shapes are read."""
 
     name: str
-    """As the export gives it: a path, an address, or a name without suffix."""
+    """Name that the export states: a path, an address, or a name without suffix."""
     where: str
     """The file and the entry, for messages."""
     near: Path

@@ -22,7 +22,7 @@ class ClassTable(NamedTuple):
 
     classes: Classes
     indices: Mapping[str, int]
-    """By label; `IGNORED` for labels that are not classes."""
+    """Class index of each label; `IGNORED` for labels that are not classes."""
     unlabelled: int | None
     """The label of pixels that no shape covers; None: nobody has said."""
 

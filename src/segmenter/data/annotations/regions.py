@@ -103,7 +103,7 @@ class DrawnEllipse:
     """An upright ellipse, with the pixels on its outline."""
 
     corners: Ring
-    """Of the rectangle around it; coordinates are centres of pixels."""
+    """Corners of the rectangle around it; coordinates are centres of pixels."""
 
     def draw(self, size: Size) -> Patch:
         """Fill it as Pillow does."""

@@ -107,11 +107,11 @@ class Header:
     """Header of an image file: everything known before its pixels are decoded."""
 
     format: str
-    """As Pillow calls it: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, JPEG2000, PPM."""
+    """Format, by Pillow's name: JPEG, PNG, WEBP, TIFF, BMP, GIF, AVIF, JPEG2000, PPM."""
     stored_size: tuple[int, int]
     """Width and height, before the image is turned upright."""
     orientation: int
-    """Of EXIF: 1 where the image is upright, or nothing is said."""
+    """Orientation of EXIF: 1 if the image is upright or states none."""
     is_deep: bool = False
     """True: more than 8 bits a sample."""
     num_pages: int = 1
@@ -190,7 +190,7 @@ def read_image(
     image_bits: int | None = None,
     image: ImageSpec | None = None,
 ) -> DecodedImage:
-    """As `decode_image`, with what was found out on the way.
+    """Decode an image as `decode_image` does, and return facts on its file, too.
 
     Raises:
         UserError: As `decode_image`.
@@ -319,7 +319,7 @@ def decode_mask(
 
 
 def count_pixels(data: bytes, *, limits: Limits = FILE_LIMITS) -> int:
-    """Pixels that the bytes of an image promise, from the header alone.
+    """Count the pixels that the header of an image states.
 
     Raises:
         UserError: If they are too many, or the bytes are not an image of a known kind.
@@ -462,7 +462,7 @@ def _check_bytes(path: Path, limits: Limits) -> None:
 
 
 def _read(source: Path | bytes, limits: Limits) -> tuple[str, bytes]:
-    """A name for messages, and the bytes."""
+    """Return a name for messages, and the bytes."""
     if isinstance(source, bytes):
         if len(source) > limits.max_bytes:
             raise UserError(

@@ -29,7 +29,7 @@ _FIRST_CHUNKS = 1 << 16
 
 
 def bits_for(largest: int) -> int:
-    """The fewest bits of `RANGES` that hold a sample, which is at most 65535."""
+    """Return the fewest bits of `RANGES` that hold a sample, which is at most 65535."""
     return next(bits for bits in RANGES if largest < 1 << bits)
 
 
@@ -63,7 +63,7 @@ def stated_bits(image: ImageFile.ImageFile, data: bytes) -> int | None:
 
 
 def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[ndarray, "..."]:
-    """The samples of an image of more than 8 bits, uint16, (H, W) or RGB (H, W, 3).
+    """Return the samples of an image of more than 8 bits, uint16, (H, W) or RGB (H, W, 3).
 
     Pillow keeps only the upper 8 bits of colour. Where these say that 16 bits are used, they are
     what is needed, and are given back times 256. Else OpenCV reads the file, and must agree.
@@ -97,6 +97,17 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
     upper = np.array(image.convert("RGB"))
     if upper.max(initial=0) >= 1 << 6:  # more than 14 bits are used
         return upper.astype(np.uint16) << 8
+    return deep_colors(upper, data, name)
+
+
+def deep_colors(
+    upper: UInt8[ndarray, "height width 3"], data: bytes, name: str
+) -> UInt16[ndarray, "height width 3"]:
+    """Return all 16 bits of an RGB file, of which Pillow keeps the upper 8.
+
+    Raises:
+        UserError: If OpenCV does not read the file, or not to the same upper 8.
+    """
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is not None and samples.dtype == np.uint16:
         if samples.ndim == 2:
@@ -106,8 +117,8 @@ def deep_samples(image: ImageFile.ImageFile, data: bytes, name: str) -> UInt16[n
         if colors.shape == upper.shape and np.array_equal(colors >> 8, upper):
             return colors
     raise UserError(
-        f"{name} holds colours of 16 bits, none of them bright, in a form of which only the upper "
-        "8 bits are read; save it with 8 bits, or as PNG"
+        f"{name} holds colours of 16 bits in a form of which only the upper 8 bits are read; save "
+        "it with 8 bits, or as PNG"
     )
 
 
@@ -139,7 +150,7 @@ def choose_bits(
 
 
 def as_bytes(samples: UInt16[ndarray, "..."], bits: int) -> UInt8[ndarray, "height width 3"]:
-    """The upper 8 of `bits` bits as RGB; what is above white is white."""
+    """Return the upper 8 of `bits` bits as RGB; what is above white is white."""
     pixels = np.minimum(samples >> (bits - 8), 255).astype(np.uint8)
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
@@ -147,7 +158,7 @@ def as_bytes(samples: UInt16[ndarray, "..."], bits: int) -> UInt8[ndarray, "heig
 def color_values(
     samples: UInt16[ndarray, "height width 3"], name: str
 ) -> UInt8[ndarray, "height width 3"]:
-    """The colours of a mask as uint8, where nothing is lost.
+    """Return the colours of a mask as uint8, where nothing is lost.
 
     Raises:
         UserError: If they need 16 bits.

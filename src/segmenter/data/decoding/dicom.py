@@ -66,7 +66,7 @@ class DicomImage(NamedTuple):
     syntax: str
     """UID of the transfer syntax."""
     elements: Any
-    """Of pydicom, with the pixel data if they were asked for."""
+    """Data set of pydicom, with the pixel data if they were requested."""
 
     @property
     def is_rescaled(self) -> bool:

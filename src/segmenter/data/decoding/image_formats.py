@@ -126,7 +126,7 @@ NUM_MAGIC_BYTES = 132
 
 
 def find_opener(magic: bytes) -> type[ImageFile.ImageFile] | None:
-    """The reader of a file that begins with these bytes; none if the format is not read."""
+    """Return the reader of a file that begins with these bytes; None if the format is not read."""
     if magic[4:12] in {b"ftypavif", b"ftypavis"}:
         return AvifImageFile
     if magic.startswith(b"RIFF") and magic[8:12] == b"WEBP":
@@ -137,7 +137,7 @@ def find_opener(magic: bytes) -> type[ImageFile.ImageFile] | None:
 
 
 def describe_unread(magic: bytes) -> tuple[str, str] | None:
-    """The format of a file that is known but not read, such as HEIC, and what to do with it.
+    """Return the format of a file that is known but not read, such as HEIC, and what to do with it.
 
     None if it is unknown.
     """

@@ -52,7 +52,7 @@ def read_shape(file: BytesIO, name: str) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 def read_values(data: bytes, name: str) -> Shaped[ndarray, "height width *channels"]:
-    """The numbers of a mask, in the type they have in the file.
+    """Return the numbers of a mask, in the type they have in the file.
 
     Raises:
         UserError: If the file is cut, or holds anything else than an image of numbers.

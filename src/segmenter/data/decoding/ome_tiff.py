@@ -30,7 +30,7 @@ class OmeImage(NamedTuple):
     """The first image of an OME-TIFF, at its first depth and time."""
 
     layouts: list[TiffLayout]
-    """Of the page of each channel, in their order."""
+    """Layout of the page of each channel, in their order."""
     num_images: int
     """Images, depths and times in the file, of which this is the first."""
 

@@ -50,7 +50,7 @@ class TiffPage(NamedTuple):
     """A page of a TIFF, as its directory describes it."""
 
     offset: int
-    """Of the directory in the file."""
+    """Offset of the directory in the file."""
     is_extra: bool
     """True: a preview or mask of another page, and not the first."""
 

@@ -10,7 +10,7 @@ from PIL import ImageFile
 from segmenter.classes import NO_DATA
 from segmenter.data.decoding.depth import (
     color_values,
-    deep_samples,
+    deep_colors,
     is_deep,
     is_white_zero,
     raw_mode,
@@ -28,7 +28,7 @@ def values_of(
     name: str,
     load: Callable[[ImageFile.ImageFile], None],
 ) -> Shaped[ndarray, "height width *channels"] | None:
-    """The values of a mask of which the header was read; none where they are colours of 8 bits.
+    """Return the values of a mask whose header was read; None if they are colours of 8 bits.
 
     Args:
         image: The mask.
@@ -43,7 +43,7 @@ def values_of(
     step, is_deep_color = _grey_step(image), is_deep(image) and image.mode[0] != "I"
     load(image)
     if is_deep_color:
-        return color_values(deep_samples(image, data, name), name)
+        return color_values(deep_colors(np.array(image.convert("RGB")), data, name), name)
     if image.mode in {"L", "1"}:
         values = np.array(image, dtype=np.uint8)
         if image.mode == "L" and is_white_zero(image):  # Pillow inverts them, as a picture
@@ -81,7 +81,7 @@ def _grey_step(image: ImageFile.ImageFile) -> int:
 
 
 def npy_values(data: bytes, name: str) -> Shaped[ndarray, "height width *channels"]:
-    """The values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
+    """Return the values of a mask in a `.npy` file: uint8, uint16 or int32, or uint8 RGB.
 
     Raises:
         UserError: If it holds anything else.
@@ -127,7 +127,7 @@ def _whole_numbers(
 
 
 def _nodata(image: ImageFile.ImageFile) -> float | None:
-    """The value of pixels without data, as GDAL writes it into a TIFF; none if there is none."""
+    """Return the value of pixels without data, as GDAL writes it into a TIFF; None without one."""
     text = getattr(image, "tag_v2", {}).get(_GDAL_NODATA)
     try:
         nodata = float(str(text).strip(" \0"))

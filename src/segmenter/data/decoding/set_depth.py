@@ -9,7 +9,7 @@ from segmenter.data.masks.problems import Problem
 
 
 def set_bits(found: Mapping[Path, int], given: int | None) -> int | None:
-    """The bits that all images of a set are read with; none where none has more than 8.
+    """Return the bits that all images of a set are read with; None if none has more than 8.
 
     Args:
         found: The images that have more than 8, and the bits that each needs.
@@ -19,7 +19,7 @@ def set_bits(found: Mapping[Path, int], given: int | None) -> int | None:
 
 
 def describe_bits(found: Mapping[Path, int], given: int | None) -> str | None:
-    """One line on how images with more than 8 bits per sample are read; none without any."""
+    """Return one line on how images of more than 8 bits per sample are read; None without any."""
     bits = set_bits(found, given)
     if bits is None or not found:
         return None
@@ -31,7 +31,7 @@ def describe_bits(found: Mapping[Path, int], given: int | None) -> str | None:
 
 
 def depth_problems(found: Mapping[Path, int], given: int | None) -> list[Problem]:
-    """A note for each image with more than 8 bits; one warning where most would turn out dark."""
+    """Return a note for each image of more than 8 bits; one warning if most would turn out dark."""
     bits = set_bits(found, given)
     if bits is None or not found:
         return []

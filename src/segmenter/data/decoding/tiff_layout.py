@@ -16,8 +16,8 @@ from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _BIG, _LITTLE_BIG = 43, b"II+\0"
-GEO_TAGS = (33550, 33922, 34264, 34735)
-"""Pixel scale, tie points, transformation, keys: any of them makes a TIFF a map."""
+GEO_TAGS = (33550, 33922, 34264, 34735, 50844)
+"""Pixel scale, tie points, transformation, keys, RPCs: any of them makes a TIFF a map."""
 
 
 def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
@@ -87,7 +87,7 @@ def read_tags(file: BytesIO | BufferedReader, offset: int | None = None) -> Imag
 
 
 def _describe(file: BytesIO | BufferedReader) -> str | None:
-    """Bands and type of a TIFF, such as `5 bands of uint8`; none if its tags are damaged."""
+    """Return bands and type of a TIFF, such as `5 bands of uint8`; None if its tags are damaged."""
     try:
         tags = read_tags(file)
         number = int(tags.get(SAMPLESPERPIXEL, 1))

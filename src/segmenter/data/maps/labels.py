@@ -1,6 +1,7 @@
 """Labels of maps: mask rasters and vector files, brought onto the pixels of an image."""
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -334,9 +335,12 @@ def _check_overlap(image: Any, mask: Any) -> None:
 
 
 def _bounds(file: Any) -> tuple[float, float, float, float]:
-    """Return west, south, east and north of a raster, whichever row of it comes first."""
-    left, bottom, right, top = file.bounds
-    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+    """Return west, south, east and north of a raster, which may be rotated or mirrored."""
+    a, b, c, d, e, f = tuple(file.transform)[:6]
+    corners = list(itertools.product((0, file.width), (0, file.height)))
+    x = [a * column + b * row + c for column, row in corners]
+    y = [d * column + e * row + f for column, row in corners]
+    return min(x), min(y), max(x), max(y)
 
 
 def _to_pixels(points: ndarray, crs: Any, image: Any) -> ndarray:

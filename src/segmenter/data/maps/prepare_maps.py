@@ -67,6 +67,8 @@ _CACHE_MB = 256
 """Holds two rows of blocks of most maps, which a row of tiles may touch."""
 _TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 """Types of bands that are read."""
+_BAND_TAGS = ("scales", "offsets", "units", "descriptions")
+"""Tags of bands that tiles have as their map; values are stored as they are in the map."""
 _COLUMNS = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -118,6 +120,11 @@ def convert_maps(
             "--block 1 or --tile, or give more maps"
         )
     splits = {each: split_of(each.window, val_blocks) for each in found}
+    for split in {"train", "val"} - set(splits.values()):
+        raise UserError(
+            f"all windows of {split} lie across areas of both splits; make areas larger with "
+            "--block"
+        )
     kept = _evenly([each for each in found if splits[each]], options.max_tiles)
     made = Conversion(out, Counter(str(splits[each]) for each in kept), table.classes.names)
     with aside(out) as folder:
@@ -183,7 +190,7 @@ def _check_bands(maps: Sequence[LabelledMap]) -> list[int]:
             kept = [number for number, name in enumerate(colors, start=1) if name != "alpha"]
             if len(kept) not in (1, 3) or set(file.dtypes) != {"uint8"}:
                 kept = list(range(1, file.count + 1))
-            found = f"{len(kept)} bands of {file.dtypes[0]}"
+            found = f"{len(kept)} bands of {file.dtypes[0]}{_scaling(file, kept)}"
             is_mixed = len(set(file.dtypes)) > 1 or file.dtypes[0] not in _TYPES
             if "palette" in colors or is_mixed or len(kept) > MAX_BANDS:
                 raise UserError(
@@ -198,6 +205,15 @@ def _check_bands(maps: Sequence[LabelledMap]) -> list[int]:
                     "have the same"
                 )
     return first[2] if first else []
+
+
+def _scaling(file: Any, bands: Sequence[int]) -> str:
+    """Return how stored values become quantities, for messages; empty if they are these."""
+    pairs = [(file.scales[band - 1], file.offsets[band - 1]) for band in bands]
+    if set(pairs) == {(1.0, 0.0)}:
+        return ""
+    pairs = pairs[:1] if len(set(pairs)) == 1 else pairs
+    return " with scale and offset " + ", ".join(f"{scale:g} {shift:g}" for scale, shift in pairs)
 
 
 def _left_out_bands(path: Path, kept: Sequence[int]) -> Iterator[str]:
@@ -377,6 +393,9 @@ class _Writer:
                     alpha="no",  # else a fourth band of bytes would be transparency
                 ) as target:
                     target.write(pixels)
+                    for tag in _BAND_TAGS:
+                        of_map = getattr(image, tag)
+                        setattr(target, tag, [of_map[band - 1] for band in self.bands])
             except rasterio.errors.RasterioError as error:
                 raise UserError(f"{file.name} cannot be written: {error}") from None
 

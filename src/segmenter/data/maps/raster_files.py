@@ -45,6 +45,8 @@ def crs_hint(raster: Any) -> str:
     """Return what to do with an open raster that has no coordinate reference system."""
     if raster.gcps[0]:
         return "it has ground control points: warp it with `gdalwarp` first"
+    if raster.rpcs:
+        return "it has rational polynomial coefficients: warp it with `gdalwarp -rpc` first"
     return ASSIGN_CRS
 
 

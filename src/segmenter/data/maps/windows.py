@@ -30,7 +30,7 @@ class MapWindow(NamedTuple):
 
 
 class BlockGrid:
-    """A grid of square areas over the first map, which continues over all others.
+    """A grid of areas along the rows and columns of the first map, which continues over all others.
 
     Args:
         first: The first map, open.
@@ -38,9 +38,9 @@ class BlockGrid:
     """
 
     def __init__(self, first: Any, side: int) -> None:
-        self.crs, self.pixels = first.crs, side
-        self.side = side * math.sqrt(abs(first.transform.determinant))
-        self.origin = (first.transform.c, first.transform.f)
+        self.crs, self.side = first.crs, side
+        self._to_pixels = _matrix(~first.transform)
+        """From coordinates to columns and rows of the first map."""
 
     def windows(self, image: Any, number: int, side: int) -> Iterator[MapWindow]:
         """Yield the windows of a map, without gaps, in rows; those at its edges are smaller.
@@ -62,41 +62,43 @@ class BlockGrid:
 
     def _start(self, image: Any, side: int) -> tuple[int, int]:
         """Return the first column and row of windows, from which they fit into areas."""
-        transform = image.transform
-        if self.crs is None or image.crs != self.crs or transform.b or transform.d:
+        if self.crs is None or image.crs != self.crs:
             return 0, 0
-        offsets = (
-            (self.origin[0] - transform.c) / transform.a,
-            (self.origin[1] - transform.f) / transform.e,
-        )
-        column, row = (round(each) % side for each in offsets)
+        (a, b, c), (d, e, f), _ = self._to_pixels @ _matrix(image.transform)
+        if abs(b) > _EDGE or abs(d) > _EDGE:
+            return 0, 0
+        column, row = round(-c / a) % side, round(-f / e) % side
         return column - side if column else 0, row - side if row else 0
 
     def _blocks(self, image: Any, number: int, window: tuple[int, int, int, int]) -> frozenset:
         left, top, width, height = window
+        columns = np.array([left, left + width, left, left + width])
+        rows = np.array([top, top, top + height, top + height])
         if self.crs is None:
-            x, y = np.array([left, left + width]), np.array([top, top + height])
-            side, origin, number = float(self.pixels), (0.0, 0.0), number + 1
+            number += 1
         else:
-            x, y = self._corners(image, window)
-            side, origin, number = self.side, self.origin, 0
+            columns, rows, number = *self._pixels_of_first(image, columns, rows), 0
         ranges = []
-        for values, start in ((x, origin[0]), (y, origin[1])):
-            low = math.floor((values.min() - start) / side + _EDGE)
-            high = math.ceil((values.max() - start) / side - _EDGE)
+        for values in (columns, -rows):
+            low = math.floor(values.min() / self.side + _EDGE)
+            high = math.ceil(values.max() / self.side - _EDGE)
             ranges.append(range(low, max(high, low + 1)))
         return frozenset((number, column, row) for column in ranges[0] for row in ranges[1])
 
-    def _corners(self, image: Any, window: tuple[int, int, int, int]) -> tuple[Any, Any]:
-        left, top, width, height = window
-        a, b, c, d, e, f = tuple(image.transform)[:6]
-        columns = np.array([left, left + width, left, left + width])
-        rows = np.array([top, top, top + height, top + height])
-        x, y = a * columns + b * rows + c, d * columns + e * rows + f
+    def _pixels_of_first(self, image: Any, columns: Any, rows: Any) -> tuple[Any, Any]:
+        """Return the columns and rows of the first map at those of another."""
+        ones = np.ones_like(columns)
+        x, y, _ = _matrix(image.transform) @ np.stack([columns, rows, ones])
         if image.crs != self.crs:
             warp = import_optional("a GeoTIFF", "rasterio.warp", extra="geo")
             x, y = (np.array(each) for each in warp.transform(image.crs, self.crs, x, y))
-        return x, y
+        columns, rows, _ = self._to_pixels @ np.stack([x, y, ones])
+        return columns, rows
+
+
+def _matrix(transform: Any) -> Any:
+    """Return the 3 x 3 matrix of an affine transform."""
+    return np.array(tuple(transform)[:9]).reshape(3, 3)
 
 
 def block_of(window: MapWindow) -> Block:

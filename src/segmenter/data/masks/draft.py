@@ -54,9 +54,9 @@ class _Values:
     num_masks: int = 0
     num_lossy: int = 0
     pixels: Counter[int] = field(default_factory=Counter)
-    """Of each value: pixels."""
+    """Number of pixels of each value."""
     inner: Counter[int] = field(default_factory=Counter)
-    """Of each value: pixels whose four neighbours have it too."""
+    """Number of pixels of each value whose four neighbours have it too."""
 
     def add(self, values: Shaped[ndarray, "height width"], *, is_lossy: bool) -> None:
         self.num_masks += 1
@@ -170,7 +170,7 @@ def _smooth_noise(values: _Values) -> set[int]:
 
 
 def _peaks(pixels: Counter[int], is_rgb: bool) -> list[int]:
-    """The values that are common, and commoner than those around them."""
+    """Return the values that are common, and commoner than those around them."""
     total = sum(pixels.values())
     kept: list[int] = []
     for value, count in pixels.most_common():
@@ -191,7 +191,7 @@ def _are_apart(values: _Values, pixels: Counter[int], kept: list[int]) -> bool:
 
 
 def _snapped(pixels: Counter[int]) -> Counter[int]:
-    """Pixels of each value, those that are nearly 0 or 255 counted with these."""
+    """Count the pixels of each value, those of nearly 0 or 255 with these."""
     snapped: Counter[int] = Counter()
     for value, count in pixels.items():
         snapped[0 if value < 8 else 255 if 247 < value < 256 else value] += count

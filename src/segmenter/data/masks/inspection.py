@@ -39,14 +39,14 @@ class MaskFacts:
     pixel_counts: Int64[ndarray, " classes"]
     """Pixels of each class; zeros where the mask cannot be used."""
     num_pixels: int
-    """Of all pixels, with those that are ignored; 0 where the mask cannot be used."""
+    """Number of all pixels, with ignored ones; 0 if the mask cannot be used."""
     problems: tuple[Problem, ...] = ()
     size: tuple[int, int] = (0, 0)
     """Height and width; zeros where the mask cannot be used."""
     widths: Float32[ndarray, " classes"] | None = None
     """See `region_widths`; None where the mask cannot be used."""
     layout: Layout | None = None
-    """Where its classes lie; None where the mask cannot be used."""
+    """Places of its classes; None if the mask cannot be used."""
     is_of_map: bool = False
     """True: its image has a georeference."""
 
@@ -61,7 +61,7 @@ def gather_sizes(masks: Iterable[MaskFacts | None], num_classes: int) -> SizeFac
 
 
 def inspect_header(item: Item) -> tuple[Header | None, tuple[Problem, ...]]:
-    """Read what the file of an image says of itself; none if it cannot be read."""
+    """Read the header of an image; None if it cannot be read."""
     try:
         header = read_header(item.image)
         said = (
@@ -89,8 +89,8 @@ def inspect_mask(
     Args:
         item: An image and its mask.
         classes: What the values mean.
-        header: Of the image; none if it cannot be read.
-        image_size: Height and width of the image, upright; none if it cannot be read.
+        header: Header of the image; None if it cannot be read.
+        image_size: Height and width of the image, upright; None if it cannot be read.
     """
     path = item.mask
     nothing = np.zeros(len(classes), dtype=np.int64)

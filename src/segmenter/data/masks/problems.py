@@ -50,7 +50,7 @@ class Problem:
 
 
 def errors_in(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems that training stops at."""
+    """Return the problems that training stops at."""
     return [problem for problem in problems if problem.severity is Severity.ERROR]
 
 

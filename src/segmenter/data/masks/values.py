@@ -75,7 +75,7 @@ def map_known_values(
 def pack_colors(
     colors: Shaped[ndarray, "height width 3"],
 ) -> Int32[ndarray, "height width"]:
-    """One integer for each RGB pixel, as `classes.pack_rgb` makes it."""
+    """Return one integer for each RGB pixel, as `classes.pack_rgb` makes it."""
     red, green, blue = (colors[:, :, channel].astype(np.int32) for channel in range(3))
     return red << 16 | green << 8 | blue
 
@@ -83,7 +83,7 @@ def pack_colors(
 def drop_equal_channels(
     raw: Shaped[ndarray, "height width *channels"],
 ) -> Shaped[ndarray, "height width *fewer"]:
-    """A grey mask out of one saved as RGB; a mask with colours as it is."""
+    """Return a grey mask out of one saved as RGB; a mask with colours as it is."""
     if raw.ndim == 3 and (raw == raw[:, :, :1]).all():
         return raw[:, :, 0]
     return raw
@@ -129,7 +129,7 @@ def _labels_of_colors(
 def _count_values(
     values: Shaped[ndarray, "pixels ..."], classes: Classes
 ) -> tuple[tuple[MaskValue, int], ...]:
-    """Each value with the number of its pixels, the commonest first."""
+    """Return each value with the number of its pixels, the commonest first."""
     if values.ndim == 2 and not classes.is_rgb:
         values = values[:, 0]
     if values.ndim == 1 and classes.is_rgb:

@@ -71,7 +71,7 @@ def _of_file(path: Path) -> str | None:
 
 
 def _of_folder(root: Path) -> str | None:
-    """By the files in a folder and in the folders in it."""
+    """Recognise an export by the files in a folder and its subfolders."""
     names = [path.name for path in some_files(root)]
     if any(map(_LABEL_STUDIO.fullmatch, names)):
         return (

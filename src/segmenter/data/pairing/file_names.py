@@ -42,7 +42,7 @@ class FileNames:
 
     @cached_property
     def _by_last(self) -> dict[str, list[Path]]:
-        """By the file's name alone, with its suffix and without."""
+        """Paths by the name of the file alone, with and without its suffix."""
         found: dict[str, list[Path]] = {}
         for paths in self.by_name.values():
             for path in paths:
@@ -51,7 +51,7 @@ class FileNames:
         return found
 
     def find(self, name: str, split: str) -> list[Path]:
-        """The images that a name in a list of this split means; several if it is not clear."""
+        """Return the images that a name in a list of this split means; several if it is unclear."""
         key = composed(name.replace("\\", "/"))
         key = os.path.normpath(key).lstrip("/")
         key = key.removeprefix(f"{self.folder.name}/")
@@ -63,7 +63,7 @@ class FileNames:
 
 
 def find_file(name: str, folders: Iterable[Path]) -> Path | None:
-    """The file that a path means, absolute or inside one of the folders; none if there is none.
+    """Return the file that a path means, absolute or inside one of the folders; None without one.
 
     Backslashes stand for slashes, and letters with accents for their parts, if only so there is
     such a file. A path that begins with `/` may begin in one of the folders.
@@ -80,5 +80,5 @@ def find_file(name: str, folders: Iterable[Path]) -> Path | None:
 
 
 def composed(name: str) -> str:
-    """A name in the composed form of Unicode (NFC): file systems differ in this."""
+    """Return a name in the composed form of Unicode (NFC): file systems differ in this."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

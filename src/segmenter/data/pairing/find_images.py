@@ -51,7 +51,7 @@ def find_images(
 def walk_inputs(
     inputs: Sequence[str], passed_over: Counter[str] | None = None
 ) -> Iterator[tuple[Path, str]]:
-    """The images of `find_images` as they are found, without a look at whether names repeat.
+    """Yield the images of `find_images` as they are found, without a look at whether names repeat.
 
     Memory holds the names in one folder at a time, so a million images are found as easily as ten.
     """
@@ -63,7 +63,7 @@ def walk_inputs(
 
 
 def same_result(first: Path, second: Path, name: str) -> UserError:
-    """The mistake of two images whose results would have the same name."""
+    """Return the mistake of two images whose results would have the same name."""
     return UserError(
         f"{first} and {second} would both be written as {name!r}; rename one, or label "
         "them in two runs with different output folders"
@@ -92,7 +92,7 @@ def refuse_address(given: str) -> None:
 
 
 def before_wildcard(given: str) -> Path:
-    """An input, up to its first wildcard where it is a pattern."""
+    """Return an input, up to its first wildcard where it is a pattern."""
     path = Path(given)
     if os.path.lexists(path) or not _GLOB_CHARACTERS & set(given):
         return path
@@ -107,7 +107,7 @@ def is_usable_name(name: str) -> bool:
 
 
 def _expand(given: str, passed_over: Counter[str]) -> Iterator[tuple[Path, str]]:
-    """The images that one input stands for, with their names."""
+    """Yield the images that one input stands for, with their names."""
     path = Path(given)
     if path.is_dir():
         images, base, what = _walk(path, passed_over), path, "folder"
@@ -146,7 +146,7 @@ def _arrays_in(folder: Path, passed_over: Counter[str]) -> Iterator[Path]:
 def _walk(
     folder: Path, passed_over: Counter[str], suffixes: frozenset[str] = IMAGE_SUFFIXES
 ) -> Iterator[Path]:
-    """Images in a folder to any depth; links are followed, but no folder is entered twice."""
+    """Yield images in a folder to any depth; links are followed, but no folder is entered twice."""
     entered = {os.path.realpath(folder)}
     ours = written_names(folder)  # results may lie beside the images they were made from
 
@@ -163,7 +163,7 @@ def _walk(
 
 
 def _match(pattern: Path, passed_over: Counter[str]) -> tuple[Iterator[Path], Path]:
-    """Images that fit a pattern, and the folder before its first wildcard.
+    """Return images that fit a pattern, and the folder before its first wildcard.
 
     `**` does not follow links.
     """

@@ -14,7 +14,7 @@ class Item:
     """Path of the image inside its data set, without suffix and with `/` between folders."""
     image: Path
     mask: Path | None
-    """None where a list names only the image, to predict it."""
+    """Mask of the image; None if a list names only the image, for prediction."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Pairing:
     """Items of each split, in the order of their names or of the list."""
     problems: tuple[Problem, ...] = ()
     note: str = ""
-    """By which rule they were paired, in one line; empty for `images/NAME` and `masks/NAME`."""
+    """Rule that pairs them, in one line; empty for `images/NAME` and `masks/NAME`."""
 
 
 def without_mask(image: Path, expected: Path) -> Problem:
-    """The problem of an image whose mask is not where it should be."""
+    """Return the problem of an image whose mask is not where it should be."""
     return Problem("photo-without-mask", f"{image} has no mask; expected {expected}", (image,))
 
 
 def same_name(first: Path, second: Path) -> Problem:
-    """The problem of two images that one mask would belong to."""
+    """Return the problem of two images that one mask would belong to."""
     is_plain = first.with_suffix("") == second.with_suffix("")
     what = "suffix" if is_plain else "the encoding of their accents (Unicode NFC and NFD)"
     message = f"{first} and {second} differ only in {what}; rename one"

@@ -46,7 +46,7 @@ class Place:
 
 
 def find_places(root: Path) -> list[Place]:
-    """The folders of a data set: one pair, or one for each split; none if it has another layout."""
+    """Return the folders of a data set: one pair, or one for each split; none for other layouts."""
     whole = _pair_in(root, "{}")
     if whole is not None:
         return [Place(*whole)]
@@ -88,7 +88,7 @@ def mask_names(
 
 
 def choose_ending(names: Sequence[tuple[str, str]], masks: Mapping[str, object]) -> str | None:
-    """The ending by which all images have a mask.
+    """Return the ending by which all images have a mask.
 
     Args:
         names: Of the images, without suffix and with it.
@@ -110,7 +110,7 @@ def _pair_in(folder: Path, form: str) -> tuple[Path, Path] | None:
 
 
 def _masks_in(folder: Path, form: str) -> Path | None:
-    """The folder of masks: one that holds images, for `labels` may hold the text of boxes."""
+    """Return the folder of masks: one that holds images, since `labels` may hold text of boxes."""
     found = _named(folder, MASK_FOLDERS, form)
     holding = (
         path for path in found if next(walk_images(path, suffixes=MASK_SUFFIXES), None) is not None

@@ -58,14 +58,14 @@ class Header:
         return bool({"mask", "split"} & self.places.keys())
 
     def fields(self, line: str) -> dict[str, str]:
-        """The fields of a line by the names of their columns; those that are empty are left out."""
+        """Return the fields of a line by the names of their columns, without empty ones."""
         row = _split(line, self.mark)
         found = {what: row[place] for what, place in self.places.items() if place < len(row)}
         return {what: field for what, field in found.items() if field}
 
 
 def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
-    """The lines of a text that are not empty, with their numbers from 1.
+    """Return the lines of a text that are not empty, with their numbers from 1.
 
     Args:
         path: The text.
@@ -97,7 +97,7 @@ def read_lines(path: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
 
 def read_header(line: str) -> Header | None:
-    """The header that a line is; none if it is none, as if one of its fields is an image file."""
+    """Return the header that a line is; None if it is not, as if a field is an image file."""
     mark = next((mark for mark in _MARKS if mark in line), None)
     fields = _split(line, mark)
     if any(Path(field).suffix.lower() in IMAGE_SUFFIXES for field in fields):
@@ -116,7 +116,7 @@ def read_header(line: str) -> Header | None:
 
 
 def readings(line: str) -> Iterator[tuple[str, ...]]:
-    """All ways to read a line as an image, or as an image and its mask; the likeliest first."""
+    """Return all ways to read a line as an image, or an image and its mask; the likeliest first."""
     yield (unquoted(line),)
     for mark in _MARKS:
         if mark in line:
@@ -133,12 +133,12 @@ def plain_reading(line: str) -> tuple[str, ...]:
 
 
 def without_comment(line: str) -> str:
-    """A line up to a `#` that follows a blank, or with which it begins."""
+    """Return a line up to a `#` that follows a blank, or with which it begins."""
     return re.split(r"(?:^|\s+)#", line, maxsplit=1)[0]
 
 
 def unquoted(field: str) -> str:
-    """A field without the blanks and the quotes around it."""
+    """Return a field without the blanks and the quotes around it."""
     field = field.strip()
     for left, right in _QUOTES:
         if len(field) > 1 and field[0] == left and field[-1] == right:
@@ -147,7 +147,7 @@ def unquoted(field: str) -> str:
 
 
 def _without_bom(content: bytes) -> str:
-    """The encoding of a text without a mark: in UTF-16 every other byte of most scripts is 0."""
+    """Guess the encoding of a text without a mark: in UTF-16, every other byte is mostly 0."""
     start = content[:256]
     if start[1::2].count(0) * 2 > len(start[1::2]):
         return "utf-16-le"

@@ -43,7 +43,7 @@ class _Read:
     """One list, as far as it is read."""
 
     items: dict[str, list[Item]] = field(default_factory=dict)
-    """By split."""
+    """Items by split."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -65,7 +65,7 @@ class ListReader:
         """True if a list leaves the pairing of images and masks to their names."""
 
     def find_lists(self) -> list[Path]:
-        """The lists of the data set: beside its folders, or in a folder such as `splits`."""
+        """Return the lists of the data set: beside its folders, or in a folder such as `splits`."""
         folders = (self._root, *(self._root / name for name in _SUBFOLDERS))
         return [
             path
@@ -78,7 +78,7 @@ class ListReader:
         ]
 
     def read(self, paths: Sequence[Path]) -> Pairing:
-        """The items of each list; a table with a column of splits may hold several.
+        """Return the items of each list; a table with a column of splits may hold several.
 
         Raises:
             UserError: If a list cannot be read, names no image, or two are of one split.
@@ -180,7 +180,7 @@ class ListReader:
             read.items.setdefault(split, []).append(Item(row.name, row.image, mask))
 
     def _masks_of(self, image: Path) -> list[Path]:
-        """The masks that an image has by its name: one, if all is clear."""
+        """Return the masks that an image has by its name: one, if all is clear."""
         if not image.is_relative_to(self._images.folder):
             return []
         name = image.relative_to(self._images.folder).with_suffix("").as_posix()
@@ -190,7 +190,7 @@ class ListReader:
         return [path for each in found for path in names[each]]
 
     def _line(self, line: str, header: Header | None, path: Path) -> "_Row | str":
-        """The files that a line names, or what is wrong with it."""
+        """Return the files that a line names, or what is wrong with it."""
         if header:
             return self._row(header.fields(line), path)
         names = line.split()  # as in most lists of many lines: no other reading is tried
@@ -236,7 +236,7 @@ class ListReader:
         return tuple(dict.fromkeys((path.parent, self._root)))
 
     def _find(self, name: str, names: FileNames, split: str, path: Path) -> Path | str:
-        """The file that a field means, or what is wrong with it."""
+        """Return the file that a field means, or what is wrong with it."""
         file = find_file(name, self._bases(path))
         if file is not None:
             return file
@@ -272,7 +272,7 @@ def is_split_name(stem: str) -> bool:
 
 
 def split_of(stem: str) -> str:
-    """The split that a list is of, by its name: `train` for `train_list`."""
+    """Return the split that a list is of, by its name: `train` for `train_list`."""
     if stem == "default":  # of CVAT
         return "all"
     words = [word for word in re.split(r"[-_. ]+", stem) if word.lower() not in _FILLERS]
@@ -280,6 +280,6 @@ def split_of(stem: str) -> str:
 
 
 def _item_name(name: str) -> str:
-    """The item's name; without `..` or a root, so that it can name an output."""
+    """Return the item's name; without `..` or a root, so that it can name an output."""
     path = Path(name.replace("\\", "/")).with_suffix("")
     return "/".join(part for part in path.parts if part not in {"..", path.anchor})

@@ -47,7 +47,7 @@ _NO_PAIRS = Pairs()
 
 
 def find_pairs(root: Path, pairs: Pairs = _NO_PAIRS) -> Pairing:
-    """The items of each split, in either form of a data set.
+    """Return the items of each split, in either form of a data set.
 
     Lists win over folders: a folder of images with a `train.txt` beside it is split by the list.
 
@@ -112,7 +112,7 @@ def _read_lists(root: Path, reader: ListReader, lists: Sequence[Path]) -> Pairin
 
 
 def _pair_by_pattern(root: Path, pairs: Pairs) -> Pairing:
-    """The items that patterns name; a list beside them would contradict.
+    """Return the items that patterns name; a list beside them would contradict.
 
     Raises:
         UserError: If the data set is a list or has one, or nothing fits.
@@ -141,7 +141,7 @@ def _list_reader(root: Path) -> ListReader:
 
 
 def folder_of(path: Path) -> Path:
-    """The folder of the data set that a list belongs to: a list may lie in `splits`."""
+    """Return the folder of the data set that a list belongs to: a list may lie in `splits`."""
     folders = [
         folder
         for folder in path.parents[:3]
@@ -197,7 +197,7 @@ def _pair_folders(root: Path, places: Sequence[Place], counts: Counter[str]) -> 
 def _pair_place(
     root: Path, place: Place, problems: list[Problem], counts: Counter[str]
 ) -> PlacePairs:
-    """The items of two folders, by their names.
+    """Return the items of two folders, by their names.
 
     Raises:
         UserError: If no image is found, or two rules fit.
@@ -236,7 +236,7 @@ def _pair_place(
 def _left_over(
     found: PlacePairs, masks: Mapping[str, list[Path]], files: Collection[str]
 ) -> list[Problem]:
-    """The problems of masks that no image took: second ones of an image, or without an image."""
+    """Return the problems of masks that no image took: second ones, or ones without an image."""
     problems: list[Problem] = []
     second = dict(second_masks(masks.keys(), found.items, files))
     for name, paths in masks.items():
@@ -251,7 +251,7 @@ def _left_over(
 
 
 def _by_name(masks: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
-    """Masks by their names; of several with one name, that of the commonest format comes first."""
+    """Return masks by their names; of several of one name, the commonest format comes first."""
     suffixes = Counter(path.suffix for path in masks)
     found: dict[str, list[Path]] = {}
     for path in sorted(masks, key=lambda path: (-suffixes[path.suffix], path.suffix != ".png")):
@@ -299,7 +299,7 @@ def _choose_rule(
 
 
 def _mask_name(rule: NameRule, name: str, masks: dict[str, list[Path]]) -> str:
-    """The name that an image's mask has or should have."""
+    """Return the name that an image's mask has or should have."""
     forms = [rule.mask_of(form) for form in (name, composed(name))]
     return next((each for each in forms if each in masks), forms[0]) or name
 

@@ -23,7 +23,7 @@ class PlacePairs:
     rule: NameRule | None
     """None: masks are named `NAME.jpg.png`."""
     patterns: tuple[str, str]
-    """Of images and masks."""
+    """Patterns of images and masks."""
 
     @property
     def is_plain(self) -> bool:
@@ -107,6 +107,6 @@ def _pattern(
 
 
 def _suffix(paths: Collection[Path]) -> str:
-    """The suffix of all paths, or `.*` where there are several."""
+    """Return the suffix of all paths, or `.*` where there are several."""
     counts = Counter(path.suffix for path in paths)
     return next(iter(counts)) if len(counts) == 1 else ".*"

@@ -37,17 +37,17 @@ class _Pattern:
     base: Path
     """Folder before the first place."""
     regex: re.Pattern[str]
-    """Of paths inside it."""
+    """Pattern of paths inside the folder."""
     rank: int
     """Number of characters that are fixed: of two patterns that fit a file, the longer is meant."""
 
     def filled(self, key: _Key) -> str:
-        """The path of one name, as far as the pattern says it."""
+        """Return the path of one name, as far as the pattern says it."""
         return self.text.replace("{split}", key[0]).replace("{}", key[1])
 
     @property
     def said(self) -> str:
-        """As the user wrote it."""
+        """The pattern as the user wrote it."""
         return f"{self.flag} {self.text}"
 
     def example(self, suffixes: frozenset[str]) -> str:
@@ -93,7 +93,7 @@ def check_pairs(pairs: Pairs) -> None:
 def find_by_pattern(
     root: Path, pairs: Pairs, passed_over: Counter[str]
 ) -> tuple[dict[str, Item], list[Problem]]:
-    """The items that two patterns name, by their names, and what could not become one.
+    """Return the items that two patterns name, by their names, and what could not become one.
 
     Args:
         root: Folder of the data set; patterns are relative to it.

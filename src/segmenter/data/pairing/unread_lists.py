@@ -53,7 +53,7 @@ def refuse_unread_lists(root: Path, read: Collection[Path], masks: Path) -> None
 
 
 def _files(root: Path, masks: Path) -> Iterator[Path]:
-    """The files beside the folders of a data set, and those one and two folders deeper."""
+    """Yield the files beside the folders of a data set, and those one and two folders deeper."""
     for depth in ("*", "*/*", "*/*/*"):
         for count, path in enumerate(root.glob(depth)):
             if count == _MAX_FILES:  # a folder of images, not of lists

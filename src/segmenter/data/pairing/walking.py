@@ -16,7 +16,7 @@ def walk_images(
     suffixes: frozenset[str] = IMAGE_SUFFIXES,
     passed_over: Counter[str] | None = None,
 ) -> Iterator[Path]:
-    """Images in a folder and those in it, by name; links are followed, but not in circles.
+    """Yield images in a folder and those in it, by name; links are followed, but not in circles.
 
     Hidden files and folders are skipped.
 

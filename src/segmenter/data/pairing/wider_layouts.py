@@ -45,7 +45,7 @@ WAY_OUT = "say which with --images and --masks, such as --images 'img/{}.jpg' --
 
 
 def find_wider_places(root: Path) -> list[Place]:
-    """The folders of a data set with other names: one pair, or one for each split.
+    """Return the folders of a data set with other names: one pair, or one for each split.
 
     Raises:
         UserError: If several folders could be meant.
@@ -60,7 +60,7 @@ def find_wider_places(root: Path) -> list[Place]:
 
 
 def find_beside(root: Path, passed_over: Counter[str]) -> list[Place]:
-    """The folder in which masks lie beside images: the data set, or its only folder of images.
+    """Return the folder of masks beside images: the data set, or its only folder of images.
 
     Images and masks are recognised by a word such as `mask` in what their names differ by, or by
     their suffixes where only JPEG files have masks of another format.
@@ -79,7 +79,7 @@ def find_beside(root: Path, passed_over: Counter[str]) -> list[Place]:
 
 
 def _files(folder: Path, passed_over: Counter[str]) -> list[Path]:
-    """The images in a folder and a few levels below; none where it holds other files too."""
+    """Return the images in a folder and a few levels below; none if it holds other files too."""
     depth = len(folder.parts) + _MAX_DEPTH
     walk = walk_images(folder, lambda inner: len(inner.parts) <= depth, passed_over=passed_over)
     files = list(islice(walk, _MAX_FILES + 1))
@@ -176,7 +176,7 @@ def _only(found: Sequence[Path], what: str) -> Path:
 
 
 def _holding(folders: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
-    """Those that hold an image."""
+    """Return those that hold an image."""
     return [each for each in folders if next(walk_images(each, suffixes=suffixes), None)]
 
 

@@ -85,7 +85,7 @@ def write_masks(annotations: Path, root: Path, on_image: Callable[[int, int], No
 def paint(
     annotations: list[dict[str, Any]], size: tuple[int, int]
 ) -> UInt8[ndarray, "height width"]:
-    """The mask of one image; of annotations that overlap, the later one is seen."""
+    """Return the mask of one image; of annotations that overlap, the later one is seen."""
     mask = np.zeros(size, dtype=np.uint8)
     for annotation in annotations:
         category, packed = annotation["category_id"], annotation["segmentation"]
@@ -98,7 +98,7 @@ def paint(
 
 
 def _name(image: dict[str, Any]) -> str:
-    """The image's name without suffix, which also names its mask."""
+    """Return the image's name without suffix, which also names its mask."""
     match = _IMAGE_NAME.fullmatch(image["file_name"])
     if match is None:
         raise ValueError(f"an image has the name {image['file_name']!r}")

@@ -49,7 +49,7 @@ def open_data(
 
 
 def split_name(given: str) -> tuple[PublishedSet, Path] | None:
-    """The published data set and the folder in `NAME:PATH`; nothing where no name is given.
+    """Return the published data set and the folder in `NAME:PATH`; nothing where no name is given.
 
     Raises:
         UserError: If no data set has this name.
@@ -114,7 +114,7 @@ def open_published(
 
 
 def _find_items(root: Path, split: Split, layout: str) -> tuple[tuple[Item, ...], list[Problem]]:
-    """The items of one split, in the order of their names or of the list, and what is wrong."""
+    """Return the items of one split, in the order of names or of the list, and the problems."""
     for folder in (split.images, split.masks):
         if folder is not None and not (root / folder).is_dir():
             raise UserError(f"{root} has no folder {folder!r}; {layout}")
@@ -142,7 +142,7 @@ def _find_items(root: Path, split: Split, layout: str) -> tuple[tuple[Item, ...]
 
 
 def _files(folder: Path) -> list[str]:
-    """Images in a folder, as paths inside it: text, which is quick for a hundred thousand."""
+    """Return images in a folder, as paths inside it: text, which is quick for many."""
     start = len(folder.as_posix()) + 1
     return sorted(path.as_posix()[start:] for path in walk_images(folder))
 
@@ -153,7 +153,7 @@ def _stem(file: str) -> str:
 
 
 def _listed(path: Path, images: Path, files: list[str]) -> tuple[list[str], list[Problem]]:
-    """The images that a file names, one a line, and the lines that name none."""
+    """Return the images that a file names, one a line, and the lines that name none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -67,7 +67,7 @@ def _bring(archive: Archive, folder: Path, root: Path, *, may_download: bool) ->
 
 
 def _whole(published: PublishedSet, root: Path) -> LabelledFolder | None:
-    """The data set, if all of it is there already."""
+    """Return the data set, if all of it is there already."""
     try:
         data = open_published(published, root)
     except UserError:
@@ -79,7 +79,7 @@ def _whole(published: PublishedSet, root: Path) -> LabelledFolder | None:
 def _opened(
     published: PublishedSet, root: Path, folder: Path, missing: list[Archive]
 ) -> LabelledFolder:
-    """The data set; if it is not there, say which archives are wanted and where they are."""
+    """Return the data set; if it is not there, say which archives are wanted and where they are."""
     try:
         return open_published(published, root)
     except UserError as problem:

@@ -31,7 +31,7 @@ class Archive:
     url: str | None
     """None: it cannot be had without a login."""
     sha1: str | None = None
-    """As others have published it; None: not known."""
+    """SHA-1 that others have published. None: unknown."""
     into: str | None = "."
     """The folder it is unpacked into, inside the one it lies in; None: it is not unpacked."""
     convert: str | None = None
@@ -54,7 +54,7 @@ class PaperScoring:
 
     name: str
     short_side: int
-    """Of a scored image, in pixels."""
+    """Short side of a scored image, in pixels."""
     max_ratio: float
     """The largest ratio of the long side to the short one, beyond which the image shrinks."""
 

@@ -36,7 +36,7 @@ class VideoTiming(NamedTuple):
     """Properties of all frames of a video."""
 
     tick: Fraction
-    """In seconds; times are multiples of it."""
+    """Unit of time, in seconds: all times are multiples of it."""
     rate: Fraction
     """Frames a second, on average."""
 
@@ -103,7 +103,7 @@ class Camera:
 
 
 def import_av() -> Any:
-    """The library for videos.
+    """Import the library for videos.
 
     Raises:
         UserError: If it is not installed.
@@ -165,7 +165,7 @@ def _read(container: Any, path: Path) -> Iterator[Frame]:
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    """The stream to read, set up to refuse what is too large."""
+    """Return the stream to read, set up to refuse what is too large."""
     attached = import_av().stream.Disposition.attached_pic
     streams = [each for each in container.streams.video if not each.disposition & attached]
     if not streams:
@@ -187,7 +187,7 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """All frames that can be decoded, and then a word on those that cannot.
+    """Yield all frames that can be decoded, and then a word on those that cannot.
 
     Raises:
         UserError: After the last frame, if some are missing.

@@ -24,7 +24,7 @@ class ImageSequence:
     name: str
     """Stem of the names of its results."""
     images: tuple[Path, ...]
-    """In the order of their numbers."""
+    """The images in the order of their numbers."""
     rate: Fraction
     """Frames a second."""
 

@@ -40,7 +40,7 @@ class _Row(NamedTuple):
 
     name: str
     color: tuple[int, int, int] | None
-    """Of a class."""
+    """Colour of a class."""
     a: float | None
     b: float | None
     difference: float | None

@@ -40,7 +40,7 @@ class _Cell(NamedTuple):
     share: float
     """Share of the true class's pixels, 0 to 1."""
     strength: float
-    """Of its colour, 0 to 1."""
+    """Strength of its colour, 0 to 1."""
     is_right: bool
 
 
@@ -50,9 +50,9 @@ class _Mistake(NamedTuple):
     true: str
     predicted: str
     share: float
-    """Of all counted pixels, 0 to 1."""
+    """Share of all counted pixels, 0 to 1."""
     share_of_class: float
-    """Of the true class's pixels, 0 to 1."""
+    """Share of the pixels of the true class, 0 to 1."""
 
 
 class _Image(NamedTuple):

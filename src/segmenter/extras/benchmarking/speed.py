@@ -72,7 +72,7 @@ def run_benchmark(
 
 
 def colored_blocks(size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
-    """A picture of random colours, each on 16 x 16 pixels."""
+    """Return a picture of random colours, each on 16 x 16 pixels."""
     height, width = size
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
@@ -101,7 +101,7 @@ def _npy(values: ndarray) -> bytes:
 
 
 def read_image(path: Path, size: tuple[int, int]) -> UInt8[ndarray, "height width 3"]:
-    """An image, brought to a size."""
+    """Return an image, brought to a size."""
     return cv2.resize(decode_image(path), size[::-1], interpolation=cv2.INTER_AREA)
 
 
@@ -175,7 +175,7 @@ def count_flops(spec: ModelSpec, size: tuple[int, int]) -> int:
 
 
 def count_merged_flops(runtime: Runtime, pixels: Tensor) -> int:
-    """The same of what is left to do where tokens are merged, as `pixels` of 0 to 255 have it."""
+    """Count the operations that are left if tokens are merged, for `pixels` of 0 to 255."""
     # Of fused attention, what is counted depends on the device.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         runtime.patch_logits(pixels)
@@ -183,7 +183,7 @@ def count_merged_flops(runtime: Runtime, pixels: Tensor) -> int:
 
 
 def _outline(spec: ModelSpec) -> Segmenter:
-    """The model without numbers."""
+    """Return the model without numbers."""
     with torch.device("meta"):
         return Segmenter(spec).eval().requires_grad_(False)  # else the counter hooks gradients
 
@@ -207,7 +207,7 @@ def _seconds(step: Callable[[], object], device: torch.device) -> float:
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """The most memory that the process had, or torch on a GPU; none where no one counts it."""
+    """Return the peak memory of the process, or of torch on a GPU; None if it is not measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_memory()

@@ -53,7 +53,7 @@ class TrainingData:
     sizes: SizeFacts
     """Sizes of the images to train on, and of the regions in their masks."""
     quantiles: tuple[Quantiles, ...] = ()
-    """Of the values of each image to train on, where they are not RGB of 8 bits."""
+    """Quantiles of the values of each image to train on, if they are not RGB of 8 bits."""
 
 
 def survey_data(recipe: Recipe, log: Log) -> Survey:
@@ -162,7 +162,7 @@ def read_training_data(
 def _spared(
     train: Sequence[Item], found: dict[Item, Inspection], max_unreadable: float
 ) -> set[Problem]:
-    """Images to train on that cannot be read, if so few that others may take their place.
+    """Return images to train on that cannot be read, if so few that others may take their place.
 
     Raises:
         UserError: If there are more.

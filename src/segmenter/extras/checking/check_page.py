@@ -67,7 +67,7 @@ class _Share(NamedTuple):
     """The part of a split that a class has."""
 
     share: float | None
-    """Of its labelled pixels, 0 to 1; None if it has none."""
+    """Share of the labelled pixels of the split, 0 to 1; None if it has none."""
     masks: int
     num_usable: int
 
@@ -78,7 +78,7 @@ class _Row(NamedTuple):
     name: str
     color: tuple[int, int, int]
     shares: list[_Share]
-    """In the order of the splits."""
+    """Shares in the order of the splits."""
 
 
 class _Size(NamedTuple):
@@ -239,7 +239,7 @@ def _labels(path: Path, classes: Classes) -> Int32[ndarray, "height width"] | No
 def _drawn(
     labels: Int32[ndarray, "height width"], classes: Classes
 ) -> UInt8[ndarray, "drawn_height drawn_width 3"]:
-    """The mask in the colours of its classes; what has no class stands out, however small."""
+    """Draw the mask in the colours of its classes; pixels without a class stand out."""
     size = smaller_size(labels.shape, _MAX_SIDE)
     small = np.array(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), dtype=np.int32)
     is_class = (small >= 0) & (small < len(classes))
@@ -256,7 +256,7 @@ def _has_unknown(labels: Int32[ndarray, "height width"], size: tuple[int, int]) 
 
 
 def _rows(check: Check) -> list[_Row]:
-    """A row for each class: its share of the labelled pixels in each split."""
+    """Return a row for each class: its share of the labelled pixels in each split."""
     rows = []
     for index, info in enumerate(check.classes.by_index):
         shares = []

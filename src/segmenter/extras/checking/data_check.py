@@ -49,7 +49,7 @@ class Check:
     """Findings of a data set."""
 
     data: str
-    """As the user named it."""
+    """The data set as the user named it."""
     classes: Classes
     splits: tuple[SplitFacts, ...]
     findings: tuple[Finding, ...]
@@ -92,7 +92,7 @@ class Check:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with keys that stay; `version` grows if one changes its meaning."""
+        """Return everything, with keys that stay; `version` grows if one changes its meaning."""
         names, image = self.classes.names, self.classes.image
         doubts = {} if self.doubts is None else {"doubtful_labels": self.doubts.to_json()}
         return {
@@ -186,7 +186,7 @@ def _finetune(name: str, training: SplitFacts, classes: Classes) -> tuple[Recipe
 
 
 def _alike(splits: Mapping[str, Sequence[Item]], found: Mapping[Item, Inspection]) -> list[Problem]:
-    """Images that look alike, across splits and within one."""
+    """Return images that look alike, across splits and within one."""
     images: list[tuple[int, Item, Fingerprint]] = []
     problems: list[Problem] = []
     names = list(splits)
@@ -212,7 +212,7 @@ def _alike(splits: Mapping[str, Sequence[Item]], found: Mapping[Item, Inspection
 
 
 def _groups(images: Sequence[tuple[int, Item, Fingerprint]], names: Sequence[str]) -> list[Problem]:
-    """One problem for each group of images that look alike in one split."""
+    """Return one problem for each group of images that look alike in one split."""
     groups: dict[int, list[int]] = {}
     start: dict[int, int] = {}
     fingerprints = [each for _, _, each in images]

@@ -35,7 +35,7 @@ def independent_splits(
 def find_problems(
     data: LabelledFolder, splits: Splits, found: Mapping[Item, Inspection]
 ) -> list[Problem]:
-    """All that is wrong with the pairs, the splits, and each image and mask.
+    """Return all that is wrong with the pairs, the splits, and each image and mask.
 
     Args:
         data: Where the items are from.
@@ -60,7 +60,7 @@ def find_problems(
 
 
 def deep_images(items: Iterable[Item], found: Mapping[Item, Inspection]) -> dict[Path, int]:
-    """The images with more than 8 bits per sample, and the bits that each needs."""
+    """Return the images with more than 8 bits per sample, and the bits that each needs."""
     bits = {item.image: found[item].bits for item in items}
     return {image: each for image, each in bits.items() if each is not None}
 
@@ -68,7 +68,7 @@ def deep_images(items: Iterable[Item], found: Mapping[Item, Inspection]) -> dict
 def _equal_images(
     data: LabelledFolder, splits: Splits, found: Mapping[Item, Inspection]
 ) -> list[Problem]:
-    """Images of the same pixels, across splits and within one."""
+    """Return images of the same pixels, across splits and within one."""
     leak = "published-leak" if data.is_published else "leak"
     problems = []
     seen: dict[bytes, dict[str, Item]] = {}

@@ -26,7 +26,7 @@ class Finding:
 
     kind: str
     problems: tuple[Problem, ...]
-    """In the order they were found in; never empty."""
+    """The problems in the order in which they were found; never empty."""
 
     @property
     def severity(self) -> Severity:
@@ -61,7 +61,7 @@ class Finding:
 
 
 def group(problems: Iterable[Problem]) -> tuple[Finding, ...]:
-    """One finding for each kind of problem, in the order of `KINDS`."""
+    """Return one finding for each kind of problem, in the order of `KINDS`."""
     by_kind: dict[str, list[Problem]] = {kind: [] for kind in KINDS}
     for problem in problems:
         by_kind[problem.kind].append(problem)
@@ -69,7 +69,7 @@ def group(problems: Iterable[Problem]) -> tuple[Finding, ...]:
 
 
 def one_line(finding: Finding) -> str:
-    """A finding on one line: how many, and the first of them."""
+    """Return a finding on one line: how many, and the first of them."""
     more = len(finding.problems) - 1
     rest = f" (and {more} more)" if more else ""
     return f"{finding.title} ({len(finding.problems)}): {finding.problems[0].message}{rest}"

@@ -31,11 +31,11 @@ class Fingerprint:
     """Fingerprint by which images are compared."""
 
     digest: bytes
-    """Of all pixels: equal only for equal images."""
+    """Digest of all pixels: equal only for equal images."""
     bits: UInt8[ndarray, " bytes"] | None
-    """The perceptual hash, packed; none for an image of one colour."""
+    """The perceptual hash, packed; None for an image of one colour."""
     mirrored_bits: UInt8[ndarray, " bytes"] | None
-    """That of the image seen in a mirror."""
+    """The perceptual hash of the mirrored image."""
 
 
 class Match(NamedTuple):

@@ -31,7 +31,7 @@ class ImageFacts:
     size: tuple[int, int]
     """Height and width, upright."""
     mean: Float64[ndarray, " channels"]
-    """Of its red, green and blue, 0 to 255; or of its channels."""
+    """Mean of red, green and blue, 0 to 255, or of the channels."""
     variance: Float64[ndarray, " channels"]
     fingerprint: Fingerprint
     colorfulness: float
@@ -50,13 +50,13 @@ class Inspection:
     """None if there is none."""
     problems: tuple[Problem, ...]
     digest: bytes | None = None
-    """Of the pixels of the image; none if it cannot be read."""
+    """Digest of the pixels of the image; None if it cannot be read."""
     has_header: bool = True
     """True: the file of the image declares its kind."""
     bits: int | None = None
-    """Bits a sample that were found; none where there are 8, or the file fixes them."""
+    """Bits per sample that were found; None if they are 8, or the file fixes them."""
     quantiles: Quantiles | None = None
-    """Of the values of an image that is not RGB of 8 bits."""
+    """Quantiles of the values of an image that is not RGB of 8 bits."""
 
 
 def inspect(item: Item, classes: Classes, *, quickly: bool = False) -> Inspection:

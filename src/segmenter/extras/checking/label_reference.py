@@ -85,7 +85,7 @@ class FitReference:
 
     store: TokenStore
     fits: dict[Item, Classifier]
-    """For each image, the fit that knows neither it nor its neighbours."""
+    """The fit that leaves out an image and its neighbours, by image."""
     name: str = "a fit to the other images"
 
     def reading(self, classes: Classes) -> Classes:

@@ -38,7 +38,7 @@ class SplitFacts:
     sizes: tuple[tuple[tuple[int, int], int], ...]
     """(Height, width) and how many images have it, the commonest first."""
     mean: Float64[ndarray, " channels"] | None
-    """Of red, green and blue over all pixels, 0 to 255, or of the channels; none without images."""
+    """Mean of red, green and blue over all pixels, 0 to 255, or of the channels; None if empty."""
     std: Float64[ndarray, " channels"] | None
     regions: SizeFacts
     """Sizes of the usable masks, and of the regions in them."""
@@ -50,13 +50,13 @@ class Suggestions:
 
     split: str
     class_weights: dict[str, Float64[ndarray, " classes"]]
-    """By rule, as `loss.class_weights` names them."""
+    """Class weights by each rule of `loss.class_weights`."""
     crop_sizes: dict[int, int]
-    """For each patch size, the largest crop that nine images of ten can fill, up to 512."""
+    """Largest crop that nine images of ten can fill, up to 512, by patch size."""
 
 
 def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) -> SplitFacts:
-    """The numbers of one split.
+    """Return the numbers of one split.
 
     Args:
         name: Of the split.
@@ -99,7 +99,7 @@ def missing_classes(
     where: str,
     kind: str = "class-missing",
 ) -> list[Problem]:
-    """A problem for each class that no mask holds; none where no pixel is labelled at all."""
+    """Return a problem for each class that no mask holds; none if no pixel is labelled at all."""
     if not pixel_counts.any():
         return []
     return [

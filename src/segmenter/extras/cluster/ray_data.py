@@ -24,7 +24,7 @@ Batch = dict[str, ndarray]
 
 
 class LabelRows:
-    """From rows with an image to rows with its labels.
+    """Turn rows with an image into rows with its labels.
 
     A row brings its image as `bytes` (an image file, decoded as `predict` does) or as `image`
     (pixels, as for `Predictor`), which it loses, since it would travel on with the row. It keeps
@@ -72,7 +72,7 @@ class LabelRows:
         }
 
     def _label(self, given: Sequence[bytes | ndarray]) -> list[ndarray | str]:
-        """The labels of each image, or what is wrong with it."""
+        """Return the labels of each image, or what is wrong with it."""
         found: list[ndarray | str] = []
         images = []
         for each in given:
@@ -102,7 +102,7 @@ class LabelRows:
 
 
 class LabelFiles:
-    """From rows that name an image on disk to the files that `segmenter predict` writes.
+    """Turn rows that name an image on disk into the files that `segmenter predict` writes.
 
     A row has `path`, and the `name` of what is written (see `image_rows`). It gains `shares` and
     `problem`, as in `LabelRows`. The folder must be the same one for all machines. A batch that Ray
@@ -147,7 +147,7 @@ class LabelFiles:
 
 
 def image_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
-    """Rows for `ray.data.from_items`: the images that `segmenter predict` would find.
+    """Return rows for `ray.data.from_items`: the images that `segmenter predict` would find.
 
     Args:
         inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.

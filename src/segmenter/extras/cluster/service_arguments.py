@@ -41,12 +41,12 @@ class ServiceArguments(_Options):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "street"
-    """As for `Predictor`; a path must lead to the file on every machine."""
+    """Model, as for `Predictor`; a path must lead to the file on every machine."""
     local: bool = True
     """Answer only requests to `localhost`; turn it off where the proxies are reached by a name."""
     num_replicas: Count = 1
     num_cpus: Annotated[float, Field(gt=0)] = 1
-    """Of each replica; also its threads."""
+    """CPUs of each replica, and its number of threads."""
     num_gpus: Annotated[float, Field(ge=0)] = 0
     max_requests: Count = 16
     """Requests that a replica works on at a time; it answers 429 to more."""

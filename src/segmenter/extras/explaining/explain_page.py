@@ -29,12 +29,12 @@ _NUM_NEAREST = 3
 
 
 class Origin(NamedTuple):
-    """From where attention is looked at: a patch, or the token of a class."""
+    """The token whose attention is shown: a patch, or a class."""
 
     patch: tuple[int, int] | None
     """Row and column, from 0; None: the patch in the middle."""
     class_name: str | None = None
-    """Of the class whose token is followed in the decoder; its patch is the surest one."""
+    """Name of the class whose token is followed in the decoder; its patch is the surest one."""
 
 
 class _Layer(NamedTuple):
@@ -115,7 +115,7 @@ class _View(NamedTuple):
     patch: tuple[int, int]
     image: UInt8[ndarray, "height width 3"]
     small_image: UInt8[ndarray, "small_height small_width 3"]
-    """For single heads."""
+    """The image at the size in which single heads are drawn."""
 
 
 def _write_layers(
@@ -210,7 +210,7 @@ def _nearest(
 def _place(
     predictor: Predictor, pixels: Float[torch.Tensor, "1 channels height width"], origin: Origin
 ) -> tuple[tuple[int, int], int | None]:
-    """The patch to look from, and the index of the class if one is named."""
+    """Return the patch to look from, and the index of the class if one is named."""
     model = predictor.model
     with torch.inference_mode():
         logits = model.patch_logits(pixels)
@@ -252,7 +252,7 @@ def _uncovered(
     pixels: Float[torch.Tensor, "1 channels seen_height seen_width"],
     size: tuple[int, ...],
 ) -> UInt8[ndarray, "height width 3"]:
-    """A colour for each patch, at the size of a picture; what was padded is cut away."""
+    """Return a colour for each patch, at the size of a picture; what was padded is cut away."""
     patch = predictor.spec.encoder.patch_size
     whole = grid.repeat(patch, axis=0).repeat(patch, axis=1)
     height, width = pixels.shape[2:]

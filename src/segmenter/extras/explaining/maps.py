@@ -115,7 +115,7 @@ def attention(
 def seen_as_a_whole(
     predictor: Predictor, image: Shaped[ndarray, "height width channels"]
 ) -> Float[torch.Tensor, "1 channels seen_height seen_width"]:
-    """The image as the model takes it, normalised, at once instead of through windows."""
+    """Return the image as the model takes it, normalised, at once instead of through windows."""
     model = predictor.model
     height, width = resized_size(image.shape[:2], predictor.protocol)
     patch_size = model.spec.encoder.patch_size

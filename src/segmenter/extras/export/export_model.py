@@ -50,7 +50,7 @@ class Exported:
 
 
 def export_model(model: str, out: Path, options: ExportOptions, log: Log = print) -> Exported:
-    """Export, check, and only then put the files where they belong.
+    """Export, check, and only then move the files to their places.
 
     Args:
         model: A bundled name, or a model file.

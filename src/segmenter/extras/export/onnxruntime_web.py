@@ -53,7 +53,7 @@ RUNTIME_FILES = tuple(_FILES)
 
 
 def read_onnxruntime_web(archive: Path | None) -> dict[str, bytes]:
-    """The runtime's files, by their names beside the page, out of what `npm pack` wrote.
+    """Return the runtime's files, by their names beside the page, out of what `npm pack` wrote.
 
     Raises:
         UserError: If no archive is given, or its files are not those of the version that is known.
@@ -75,7 +75,7 @@ def read_onnxruntime_web(archive: Path | None) -> dict[str, bytes]:
 
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
-    """The contents of the files that are wanted, in memory."""
+    """Return the contents of the files that are wanted, in memory."""
     wanted = {file.source for file in _FILES.values()}
     contents = {}
     try:

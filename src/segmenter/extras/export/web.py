@@ -50,7 +50,7 @@ def check_browser_model(spec: ModelSpec) -> None:
 
 
 def rounded_to_half(model: Segmenter) -> Segmenter:
-    """A copy of a model with each weight rounded to what 16 bits can hold."""
+    """Return a copy of a model with each weight rounded to what 16 bits can hold."""
     rounded = copy.deepcopy(model)
     with torch.no_grad():
         for tensor in rounded.parameters():
@@ -90,7 +90,7 @@ def strip_notes(graph: "ModelProto") -> None:
 
 
 def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """The content of `model.json`.
+    """Return the content of `model.json`.
 
     Args:
         name: Of the model, as the page shows it.
@@ -120,7 +120,7 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
 
 @torch.inference_mode()
 def _check_example(model: Segmenter) -> dict[str, Any]:
-    """A small picture, and its patch logits, for the page to try itself on."""
+    """Return a small picture, and its patch logits, for the page to try itself on."""
     patch = model.spec.encoder.patch_size
     rows, columns = _CHECK_PATCHES
     coarse = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)

@@ -66,7 +66,7 @@ class WebPage(ExportFormat):
 
 
 def _smallest(model: Segmenter) -> tuple[Segmenter, float, str]:
-    """The model, of 16 bits if its labels stay the same, how far they do, and a remark."""
+    """Return the model, of 16 bits if its labels stay the same, how far they do, and a remark."""
     rounded = rounded_to_half(model)
     agreement = best_class_agreement(model, rounded)
     keeps = agreement >= _MIN_AGREEMENT

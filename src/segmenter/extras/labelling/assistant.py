@@ -36,7 +36,7 @@ class Proposal:
     """Labels that a model proposes for an image."""
 
     shown: UInt8[ndarray, "rows columns"]
-    """As the page shows them: the image's shape, smaller where it is large."""
+    """Labels as the page shows them: in the shape of the image, smaller if it is large."""
     full: Callable[[], UInt8[ndarray, "height width"]]
     """Compute them at the size of the image."""
 
@@ -139,7 +139,7 @@ class ModelAssistant(Assistant):
         return Proposal(shrink(full), lambda: full)
 
     def _table(self, classes: Classes) -> UInt8[ndarray, " labels"]:
-        """From the model's labels to the folder's; `NOTHING` for classes that it does not have."""
+        """Return the folder's label of each label of the model; `NOTHING` for unknown classes."""
         by_name = {name: index for index, name in enumerate(classes.names)}
         table = np.full(len(self._predictor.classes) + 1, NOTHING, dtype=np.uint8)
         for index, name in enumerate(self._predictor.classes.names):

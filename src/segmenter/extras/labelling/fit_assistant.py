@@ -142,7 +142,7 @@ class FitAssistant(Assistant):
     def _compare(
         self, tokens: ImageTokens, at: tuple[int, int]
     ) -> Float32[ndarray, "rows columns"]:
-        """The cosine of each patch's features with those at a pixel."""
+        """Return the cosine of each patch's features with those at a pixel."""
         rows, columns, _ = tokens.grid.shape
         features = tokens.resampled(rows, columns)
         wanted = tokens.at(np.array(at[:1]), np.array(at[1:]))
@@ -210,7 +210,7 @@ class FitAssistant(Assistant):
         return _Samples(None if self._is_basis_final else features, components, labels)
 
     def _start(self, classes: Classes) -> Classifier | None:
-        """The fit before, where it knows the same classes."""
+        """Return the fit before, where it knows the same classes."""
         before = self._classifier
         return before if before is not None and len(before.bias) == len(classes) else None
 

@@ -106,7 +106,7 @@ def _line(entry: Entry) -> bytes:
 
 
 def _entry(line: bytes) -> Entry | None:
-    """The entry of a line; None if it is not whole."""
+    """Return the entry of a line; None if it is not whole."""
     found = _CHECKSUM.fullmatch(line)
     if found is None or zlib.crc32(found[1]) != int(found[2], 16):
         return None

@@ -50,7 +50,7 @@ class Change:
     version: int
     """The version of the image that was looked at."""
     id: str
-    """So that a change that is sent again is made once."""
+    """Identifier by which a change that is sent again is made only once."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class LabelFolder:
         self.classes = classes
 
     def _record(self, name: str) -> ImageRecord:
-        """The record of an image, which is as it was when it was opened."""
+        """Return the record of an image, which is as it was when it was opened."""
         path = self.image_path(name)
         try:
             found = path.stat()

@@ -246,7 +246,7 @@ class LabelService:
         return JSONResponse({"version": version, "classes": len(self.folder.classes or ())})
 
     async def _pixels(self, request: Request) -> Response:
-        """The image, upright and as RGB of 8 bits, as JPEG."""
+        """Return the image, upright and as RGB of 8 bits, as JPEG."""
         name = _image_of(request)
         path = self.folder.image_path(name)
         height, width = await self._store(self.folder.shape, name)
@@ -394,7 +394,7 @@ def _image_of(request: Request) -> str:
 
 
 def _box_of(request: Request, shape: tuple[int, int]) -> Box:
-    """The part of an image that is asked for; all of it where none is named."""
+    """Return the part of an image that is asked for; all of it where none is named."""
     given = request.query_params.get("box")
     if given is None:
         return 0, 0, *shape

@@ -119,7 +119,7 @@ def _check_images(model: str, wanted: ImageSpec | None, folder: LabelFolder) -> 
 
 
 def _read_order(path: Path) -> list[str]:
-    """The names in a file of `suggest --json`."""
+    """Return the names in a file of `suggest --json`."""
     try:
         content = json.loads(read_regular(path))
         return [str(each["image"]) for each in content["images"]]

@@ -63,7 +63,7 @@ class LeastSquares:
             self._aimed[number] += float((aim**2).sum(dim=1) @ weights)
 
     def most_important(self, count: int) -> Int64[Tensor, " kept"]:
-        """The inputs that move the outputs most, by their variance and their weights."""
+        """Return the inputs that move the outputs most, by their variance and their weights."""
         num_tokens = self._inputs[-1, -1]
         variances = self._inputs.diagonal() / num_tokens - (self._inputs[-1] / num_tokens) ** 2
         importance = variances * (self._prior**2).sum(dim=1)
@@ -72,7 +72,7 @@ class LeastSquares:
     def solve(
         self, kept: Int64[Tensor, " kept"], aim: int = 0
     ) -> Float64[Tensor, "kept_and_bias outputs"]:
-        """The best weights of some of the inputs, and below them the bias."""
+        """Return the best weights of some of the inputs, and below them the bias."""
         rows = self._rows(kept)
         products, prior = self._inputs[rows][:, rows], self._prior[rows]
         mean_square = float(products.diagonal()[:-1].mean())
@@ -82,7 +82,7 @@ class LeastSquares:
         return prior + torch.linalg.solve(products + ridge.diag(), missing)
 
     def error(self, kept: Int64[Tensor, " kept"], aim: int = 0) -> float:
-        """The sum of squares that is left, with the best weights of some of the inputs."""
+        """Return the sum of squares that is left, with the best weights of some of the inputs."""
         rows = self._rows(kept)
         solved = self.solve(kept, aim)
         explained = solved * (2 * self._both[aim][rows] - self._inputs[rows][:, rows] @ solved)
@@ -94,7 +94,7 @@ class LeastSquares:
 
 @dataclass
 class _Tokens:
-    """Of one image, after some blocks: of the whole model, and of the one that is made."""
+    """Tokens of one image after some blocks, in the whole model and in the pruned one."""
 
     whole: Float[Tensor, "1 tokens dim"]
     small: Float[Tensor, "1 tokens dim"]
@@ -265,7 +265,7 @@ def _check_blocks(blocks: Sequence[int], depth: int, first_query_block: int) -> 
 
 
 def _first_tokens(model: Segmenter, images: Iterable[Tensor]) -> list[_Tokens]:
-    """The tokens of images before any block, and how much they count."""
+    """Return the tokens of images before any block, and how much they count."""
     states, labels = [], []
     for image in images:
         fitted = model.pad(image.to(next(model.parameters()).device))
@@ -302,7 +302,7 @@ def _last_layer(block: Block) -> tuple[Float[Tensor, "dim hidden"], Float[Tensor
 
 
 def _narrow_mlp(block: Block, sums: LeastSquares, hidden_dim: int) -> Block:
-    """A block with the most important hidden channels alone, and the best last layer for them."""
+    """Return a block with only the most important hidden channels, and the best last layer."""
     kept = sums.most_important(hidden_dim)
     weight = block.mlp.reduce.weight
     solved = sums.solve(kept).to(weight.device, weight.dtype)

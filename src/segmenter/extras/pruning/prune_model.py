@@ -92,13 +92,13 @@ def _check(smaller: SmallerModel) -> None:
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:
-    """So many of the images, or all, evenly spread."""
+    """Return this number of images, evenly spread, or all."""
     count = min(count, len(paths))
     return [paths[number * len(paths) // count] for number in range(count)]
 
 
 def _shown(model: Segmenter, paths: Iterable[Path]) -> Iterator[Tensor]:
-    """Images as the model's protocol first shows them; of several windows one, at random places."""
+    """Yield images as the model's protocol first shows them; one random window of several."""
     protocol = model.spec.protocol
     device = next(model.parameters()).device
     for number, path in enumerate(paths):

@@ -68,7 +68,7 @@ ANSWERS: dict[str, Callable[[Labelled], bytes]] = {
 
 
 def choose_answer(accept: str) -> str:
-    """The media type that a request's `Accept` prefers.
+    """Return the media type that a request's `Accept` prefers.
 
     Raises:
         RequestError: 406 where it accepts none.

@@ -78,7 +78,7 @@ class Service:
         return self.places.num_taken
 
     def application(self) -> Starlette:
-        """The routes."""
+        """Return the routes."""
         model = f"/v2/models/{self.name}"
         page = page_answers()
         routes = [
@@ -116,7 +116,7 @@ class Service:
         is_work: bool = False,
         is_open: bool = False,
     ) -> Route:
-        """A route whose refusals are problems, and which is counted."""
+        """Return a route whose refusals are problems, and which is counted."""
 
         async def guarded(request: Request) -> Response:
             start = time.perf_counter()
@@ -161,7 +161,7 @@ class Service:
                     self._heap.trim_soon()
 
     async def _segment(self, request: Request) -> Response:
-        """An image in, labels out."""
+        """Answer an image with its labels."""
         kind = choose_answer(request.headers.get("accept", ""))
         data = await read_image(request, self.settings)
 
@@ -177,7 +177,7 @@ class Service:
         return Response(content, media_type=kind, headers={"vary": "accept"})
 
     async def _confidence(self, request: Request) -> Response:
-        """An image in, a grey PNG of the probability of each pixel's class out."""
+        """Answer an image with a grey PNG of the probability of each pixel's class."""
         data = await read_image(request, self.settings)
 
         async def work() -> bytes:
@@ -189,7 +189,7 @@ class Service:
         return Response(await until_gone(request, work()), media_type="image/png")
 
     async def _attention(self, request: Request) -> Response:
-        """An image in, what one layer takes from each patch out."""
+        """Answer an image with the attention of one layer to each patch."""
         asked = _read_attention(request)
         data = await read_image(request, self.settings)
 
@@ -203,7 +203,7 @@ class Service:
             raise RequestError(422, "bad-request", str(error)) from None
 
     async def _picture(self, request: Request) -> Response:
-        """An image in, its picture as JPEG out: for a browser that cannot read the image."""
+        """Answer an image with its picture as JPEG, for a browser that cannot read the image."""
         data = await read_image(request, self.settings)
 
         async def work() -> bytes:
@@ -253,7 +253,7 @@ class Service:
     async def _read_tensors(
         self, request: Request, json_bytes: str | None
     ) -> tuple[str | None, ndarray]:
-        """The id and the images of a request; its body is forgotten."""
+        """Return the id and the images of a request; its body is forgotten."""
         body = await read_body(request, self.settings)
         threads = self._large if len(body) > _LARGE_BODY else None
         loop = asyncio.get_running_loop()

@@ -53,7 +53,7 @@ async def read_body(request: Request, settings: ServiceSettings) -> bytes:
 
 
 async def read_image(request: Request, settings: ServiceSettings) -> bytes:
-    """The bytes of the image in a body: the whole body, or the one file of a form.
+    """Return the bytes of the image in a body: the whole body, or the one file of a form.
 
     Raises:
         RequestError: As for `read_body`; 415 for another kind of body, 400 or 422 where it holds no
@@ -73,7 +73,7 @@ def _too_large(limit: int) -> RequestError:
 
 
 async def _file_of_form(request: Request, body: bytes) -> bytes:
-    """The one file of a form."""
+    """Return the one file of a form."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body

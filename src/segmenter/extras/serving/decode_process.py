@@ -95,6 +95,6 @@ def limit_process(memory: int) -> None:
 
 
 def _address_space(page_bytes: int) -> int:
-    """Bytes that this process has mapped: its libraries, and those of a script that started it."""
+    """Return the bytes that this process has mapped: its libraries, and those of its script."""
     pages = Path("/proc/self/statm")
     return int(pages.read_text().split()[0]) * page_bytes if pages.exists() else 0

@@ -142,7 +142,7 @@ class DecodePool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _started(self) -> "_Process":
-        """A new process; one whose request is over meanwhile is kept for the next."""
+        """Return a new process; one whose request is over meanwhile is kept for the next."""
         loop = asyncio.get_running_loop()
         starting = loop.run_in_executor(self._threads, self._start)
         try:

@@ -56,7 +56,7 @@ def check_token(request: Request, settings: ServiceSettings) -> None:
 
 
 def check_content_type(request: Request, allowed: tuple[str, ...]) -> str:
-    """The media type of a body, in lower case; empty if none is stated.
+    """Return the media type of a body, in lower case; empty if none is stated.
 
     Args:
         request: The request.

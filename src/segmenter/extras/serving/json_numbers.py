@@ -113,7 +113,7 @@ class _Reader:
     text: bytes
     stop: int
     shape: tuple[int, ...]
-    """That the numbers must have."""
+    """Shape that the numbers must have."""
     levels: int
     """Depth of each number."""
 

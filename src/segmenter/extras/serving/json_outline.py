@@ -51,7 +51,7 @@ def read_outline(body: bytes) -> Outline:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are given once; else it is open which value counts."""
+    """Return an object whose keys are given once; else it is open which value counts."""
     content = dict(pairs)
     if len(content) < len(pairs):
         raise RequestError(400, "bad-json", "an object of the JSON has a key twice")

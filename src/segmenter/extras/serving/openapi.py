@@ -22,7 +22,7 @@ _REFUSALS = {
 
 
 def openapi(model: str, version: str) -> dict[str, Any]:
-    """The description; `model` is the name in paths."""
+    """Return the description; `model` is the name in paths."""
     path = f"/v2/models/{model}"
     return {
         "openapi": "3.1.0",
@@ -107,7 +107,7 @@ def _picture() -> dict[str, Any]:
 
 
 def _of_image(summary: str, answer: str, content: dict[str, Any]) -> dict[str, Any]:
-    """An operation that takes an image, as a body or in a form."""
+    """Return an operation that takes an image, as a body or in a form."""
     form = {"type": "object", "properties": {"image": _BINARY}, "required": ["image"]}
     kinds = {"image/*": _BINARY, "application/octet-stream": _BINARY, "multipart/form-data": form}
     return {

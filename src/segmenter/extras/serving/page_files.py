@@ -36,17 +36,17 @@ _BROWSER_POLICY = _POLICY | {"script-src": "'self' 'wasm-unsafe-eval'", "worker-
 
 
 def service_files() -> dict[str, bytes]:
-    """The files of the page that a service gives out, by name."""
+    """Return the files of the page that a service gives out, by name."""
     return _read(_FOLDER) | {STYLE.name: STYLE.read_bytes()}
 
 
 def service_policy() -> str:
-    """The content security policy that goes with them, as a header."""
+    """Return the content security policy that goes with them, as a header."""
     return _text(_SERVICE_POLICY)
 
 
 def browser_files() -> dict[str, bytes]:
-    """The files of the page that computes in the browser; its policy stands in the page itself."""
+    """Return the files of the page that computes in the browser; the page holds its own policy."""
     files = service_files() | _read(_FOLDER / "browser")
     charset = b'<meta charset="utf-8">\n'
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_text(_BROWSER_POLICY)}">\n'

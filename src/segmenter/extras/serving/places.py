@@ -21,7 +21,7 @@ class Place:
     """Address of the client."""
     begin: float = field(default_factory=time.monotonic)
     num_bytes: int = 0
-    """Of the body, so far."""
+    """Bytes of the body that have arrived."""
     reading: asyncio.Timeout | None = None
     """Ends the reading of the body, while it lasts."""
     is_large: bool = False

@@ -34,5 +34,5 @@ class ServiceMetrics:
         )
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text form."""
+        """Return all metrics in Prometheus' text form."""
         return generate_latest(self._registry)

@@ -24,7 +24,7 @@ class RequestError(Exception):
         self.status, self.code, self.detail, self.headers = status, code, detail, headers
 
     def response(self) -> JSONResponse:
-        """The answer."""
+        """Return the answer."""
         content = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,

@@ -17,7 +17,7 @@ class ServiceSettings:
     """Bounds of a service; times in seconds."""
 
     token: str | None = None
-    """Required as `Authorization: Bearer TOKEN`, except for health; None: not required."""
+    """Secret required as `Authorization: Bearer TOKEN`, except for health. None: not required."""
     is_local: bool = False
     """Answer only requests that name this machine as their host, as browsers' pages from elsewhere
     cannot (DNS rebinding)."""
@@ -33,11 +33,11 @@ class ServiceSettings:
     max_pass_pixels: int = 4 << 20
     """Largest image for a model without windows, whose time grows with the square."""
     max_requests: int = 16
-    """Requests that wait or are worked on at a time; more are answered 429."""
+    """Requests that wait or run at a time; further ones get status 429."""
     deadline: float = 30.0
-    """Until a request is answered, else 504."""
+    """Time until a request is answered; later, it gets status 504."""
     body_timeout: float = 10.0
-    """Until the body has arrived, else 408."""
+    """Time until the body has arrived; later, the request gets status 408."""
     max_batch: int = 8
     """Images of one size that go through the model together."""
     max_batch_wait: float = 0.005
@@ -45,11 +45,11 @@ class ServiceSettings:
     decode_processes: int = 2
     """Processes that decode images."""
     decode_memory: int = 2 << 30
-    """That each may take for them, in bytes."""
+    """Memory that each of these processes may take, in bytes."""
     decode_seconds: float = 1.0
-    """CPU time that decoding an image may take,"""
+    """CPU time that decoding an image may take, besides `decode_seconds_per_megapixel`."""
     decode_seconds_per_megapixel: float = 0.2
-    """and what is added for each million pixels."""
+    """Additional CPU time for each million pixels."""
     drain_timeout: float = 23.0
     """Seconds that requests in flight have to finish when the service stops."""
 

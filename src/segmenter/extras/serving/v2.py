@@ -84,7 +84,7 @@ def read_request(
     settings: ServiceSettings,
     dtype: np.dtype = np.dtype(np.uint8),  # noqa: B008 - it is immutable
 ) -> tuple[str | None, Shaped[ndarray, "batch height width channels"]]:
-    """The id and the images of a request.
+    """Return the id and the images of a request.
 
     Args:
         body: The whole body.
@@ -129,7 +129,7 @@ def read_request(
 
 
 def _split(body: bytes, json_bytes: str | None) -> tuple[bytes, memoryview]:
-    """The JSON of a body, and the bytes behind it."""
+    """Return the JSON of a body, and the bytes behind it."""
     if json_bytes is None:
         return body, memoryview(b"")
     if not re.fullmatch("[0-9]{1,10}", json_bytes) or int(json_bytes) > len(body):
@@ -183,7 +183,7 @@ def _check_size(tensor: _Tensor, num_bytes: int, dtype: np.dtype) -> None:
 def answer(
     name: str, request_id: str | None, labels: UInt[ndarray, "batch height width"], *, binary: bool
 ) -> tuple[bytes, dict[str, str]]:
-    """The body of an answer, and the headers that say what it is."""
+    """Return the body of an answer, and the headers that say what it is."""
     output: dict[str, Any] = {
         "name": "labels",
         "shape": list(labels.shape),

@@ -13,7 +13,7 @@ from segmenter.inference.work import check_work
 
 
 def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
-    """Pixels of an image of this height and width, or those that the model sees if more."""
+    """Count the pixels of an image of this size, or those that the model sees if more."""
     height, width = size[:2]
     protocol = predictor.protocol
     if not height * width:
@@ -23,7 +23,7 @@ def count_pixels(size: tuple[int, ...], predictor: Predictor) -> int:
 
 
 def _view_pixels(size: tuple[int, int], predictor: Predictor) -> list[int]:
-    """Pixels of the image at each of the sizes at which the model sees it."""
+    """Count the pixels of the image at each size at which the model sees it."""
     views = [view.view for view in view_sizes(size, predictor.protocol)]
     return [rows * columns for rows, columns in views]
 

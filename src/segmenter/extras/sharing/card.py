@@ -44,16 +44,16 @@ class Measured(NamedTuple):
     """Scores on one set of images; 1 is perfect."""
 
     on: str
-    """Such as `val`."""
+    """Name of the split, such as `val`."""
     overall: dict[str, float]
-    """By the names in `_NAMES`."""
+    """Scores over all classes, by the names in `_NAMES`."""
     iou: dict[str, float | None]
-    """Of each class; none where the set has it not."""
+    """IoU of each class; None if the split lacks it."""
     num_images: int | None
 
 
 def measured(spec: ModelSpec) -> list[Measured]:
-    """The scores that a model file carries."""
+    """Return the scores that a model file carries."""
     return list(_read_scores(spec.scores))
 
 
@@ -139,7 +139,7 @@ def _header(spec: ModelSpec, title: str) -> dict[str, Any]:
 
 
 def _changed(protocol: EvaluationProtocol) -> dict[str, Any]:
-    """The fields of a protocol that are not as they are by default."""
+    """Return the fields of a protocol that are not as they are by default."""
     default = EvaluationProtocol().model_dump(mode="json")
     fields = protocol.model_dump(mode="json")
     return {name: value for name, value in fields.items() if value != default[name]}

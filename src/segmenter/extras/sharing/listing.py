@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def models_at_hand() -> list[Found]:
-    """All models that can be named; files in the cache that are none of ours are skipped."""
+    """Return all models that can be named; other files in the cache are skipped."""
     named = [*bundled_models().items(), *sorted(_cached())]
     return [
         Found(name, path, path.stat().st_size, spec)
@@ -33,7 +33,7 @@ def models_at_hand() -> list[Found]:
 
 
 def _cached() -> Iterator[tuple[str, Path]]:
-    """Names and files in the hub's cache: one a branch or tag, or else the commit."""
+    """Yield names and files in the hub's cache: one a branch or tag, or else the commit."""
     if missing(["huggingface_hub"]):
         return
     hub = import_hub()

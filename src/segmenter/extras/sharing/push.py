@@ -14,7 +14,7 @@ class Pushed(NamedTuple):
     """Result of a push."""
 
     url: str
-    """Of the model's page."""
+    """Address of the model's page."""
     is_new: bool
     """True: the push made the repository."""
     changed: tuple[str, ...]

@@ -22,7 +22,7 @@ _MAX_CLASS_NAMES = 40  # characters, in a table
 
 
 def run_card(model: str) -> str:
-    """The card of a model.
+    """Return the card of a model.
 
     Raises:
         UserError: If the model cannot be read.
@@ -78,7 +78,7 @@ def _card(model: Segmenter, title: str, source: str) -> str:
 
 
 def _read_card(path: Path) -> str:
-    """A card that the user wrote."""
+    """Return a card that the user wrote."""
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
             raise UserError(f"{path} is larger than {_MAX_CARD_BYTES} bytes, the limit of a card")

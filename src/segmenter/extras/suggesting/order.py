@@ -21,7 +21,7 @@ class Choice:
     index: int
     """Its place among the images that are not labelled."""
     distance: float
-    """From the nearest image that is labelled or chosen before it, 0 to 2; 1 if there is none."""
+    """Distance from the nearest image that is labelled or chosen before, 0 to 2; 1 without one."""
 
 
 def choose_order(

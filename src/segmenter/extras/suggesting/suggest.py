@@ -127,7 +127,7 @@ def _open(model: str, device: str) -> Predictor:
 
 
 def _split(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The images without a mask, and those with one."""
+    """Return the images without a mask, and those with one."""
     if not data.is_dir():
         raise UserError(f"no such folder: {data}; give a folder with images in {data}/images")
     found = find_images([str(find_image_folder(data))])

@@ -217,7 +217,7 @@ class _Pieces(NamedTuple):
     labels: Int[ndarray, " pieces"]
     pixels: Int[ndarray, " pieces"]
     places: Int[ndarray, " pieces"]
-    """Of the first pixel of each, so that results do not depend on the height of strips."""
+    """Place of the first pixel of each, so that results do not depend on the height of strips."""
     borders: Int[ndarray, "pairs 2"]
 
 

@@ -27,7 +27,7 @@ class Features(NamedTuple):
     class_ids: Int[ndarray, " polygons"]
     class_names: list[str]
     areas: Float[ndarray, " polygons"]
-    """In square metres."""
+    """Area of each polygon, in square metres."""
     confidences: Float[ndarray, " polygons"]
     """Mean over the pixels, 0 to 1."""
 

@@ -53,7 +53,7 @@ _CURVES = (
 
 class _Tick(NamedTuple):
     place: float
-    """In per cent of the axis, from the left or from the bottom."""
+    """Place in per cent of the axis, from the left or from the bottom."""
     text: str
 
 
@@ -93,7 +93,7 @@ def write_curves(folder: Path, name: str, steps: int) -> Path:
 
 
 def draw_page(lines: Sequence[LogLine], name: str, steps: int) -> bytes:
-    """The page's HTML; `lines`, `name` and `steps` as in `write_curves`."""
+    """Return the page's HTML; `lines`, `name` and `steps` as in `write_curves`."""
     done = max((int(line["step"] or 0) for line in lines), default=0)
     charts = [
         _chart(curve, points, done) for curve in _CURVES if (points := _points(lines, curve.number))
@@ -186,13 +186,13 @@ def _aligned(numbers: Sequence[str]) -> Sequence[str]:
 
 
 def _mean(points: Sequence[tuple[int, float | None]]) -> tuple[int, float | None]:
-    """The last step, and the mean of what is finite."""
+    """Return the last step, and the mean of what is finite."""
     values = [value for _, value in points if value is not None]
     return points[-1][0], sum(values) / len(values) if values else None
 
 
 def _paths(points: Sequence[tuple[float, float | None]]) -> list[str]:
-    """One path for each stretch of points without a gap."""
+    """Return one path for each stretch of points without a gap."""
     stretches: list[list[str]] = [[]]
     for left, bottom in points:
         if bottom is None:

@@ -72,7 +72,7 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[LogLine]:
-    """The lines of a `log.jsonl`; none if the file does not exist. Cut lines are skipped.
+    """Return the lines of a `log.jsonl`; none if the file does not exist. Cut lines are skipped.
 
     Raises:
         OSError: If it cannot be read.

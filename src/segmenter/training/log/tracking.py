@@ -222,7 +222,7 @@ class _WeightsAndBiases:
 
 
 class _MLflow:
-    """At MLFLOW_TRACKING_URI where it is set, else in the run's own folder."""
+    """MLflow at MLFLOW_TRACKING_URI if it is set, else in the folder of the run."""
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -292,5 +292,5 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def in_one_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind if it says nothing."""
+    """Return the first line of what an error says, or its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.family import shape_of
 from segmenter.checkpoints.foreign.hugging_face.names import (
     BLOCK,
@@ -95,7 +96,7 @@ class DinoEncoder(NamedTuple):
     fields: dict[str, Any]
     """Fields of `EncoderSpec` that shapes do not say."""
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
 
     @property
     def is_dinov3(self) -> bool:
@@ -181,6 +182,21 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
     Raises:
         UserError: If the file is missing, damaged or dangerous, or holds no such encoder.
     """
+    tensors = read_dino_tensors(path)
+    is_dinov3 = "encoder.position_table" not in tensors
+    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
+    width = tensors["encoder.norm.weight"].shape[0]
+    if is_dinov3 and width in _HEAD_DIMS:
+        fields["head_dim"] = _HEAD_DIMS[width]
+    return DinoEncoder(path, tensors, fields, _sha256(path))
+
+
+def read_dino_tensors(path: Path) -> Tensors:
+    """Read the tensors of such an encoder, under our names; its file is not read to its end.
+
+    Raises:
+        UserError: As `read_dino_encoder`.
+    """
     source = str(path)
     weights, _ = split_off(unwrap(read_weights(path)), _DROPPED)
     if "embeddings.cls_token" in weights:
@@ -193,18 +209,15 @@ def read_dino_encoder(path: Path) -> DinoEncoder:
             f"{path} is not an encoder of DINOv2 or DINOv3 in the layout of Meta, transformers or "
             "timm"
         )
+    model_file.check_dtypes(tensors, source)
     for name in ("encoder.norm.weight", "encoder.patch_embed.bias"):
         shape_of(tensors, source, name, 1)
-    is_dinov3 = "encoder.position_table" not in tensors
-    if is_dinov3 and shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2] == 14:
+    has_table = "encoder.position_table" in tensors
+    if not has_table and shape_of(tensors, source, "encoder.patch_embed.weight", 4)[2] == 14:
         raise UserError(
             f"{path} is damaged: a DINOv2, by its patches of 14 pixels, without positions"
         )
-    fields = dict(DINOV3) if is_dinov3 else _dinov2_fields(tensors)
-    width = tensors["encoder.norm.weight"].shape[0]
-    if is_dinov3 and width in _HEAD_DIMS:
-        fields["head_dim"] = _HEAD_DIMS[width]
-    return DinoEncoder(path, tensors, fields, _sha256(path))
+    return tensors
 
 
 def add_differences(differences: Tensors, base: DinoEncoder, source: str) -> Tensors:

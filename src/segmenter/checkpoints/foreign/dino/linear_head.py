@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from segmenter.checkpoints import model_file
 from segmenter.checkpoints.foreign.dino.encoder import DinoEncoder
 from segmenter.checkpoints.foreign.dino.named_encoder import read_base
 from segmenter.checkpoints.foreign.family import (
@@ -74,6 +75,7 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
     family = next(family for family in HEADS if family.matches(file.state))
     base = read_base(file, "a linear head")
     head, dropped = family.rename(to_tensors(file.state, file.path))
+    model_file.check_dtypes(head, source)
     num_classes, channels, *_ = shape_of(head, source, "layer.weight", 4)
     blocks, left = divmod(channels, base.width)
     if left or not 1 <= blocks <= base.depth:
@@ -98,7 +100,8 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
         license=base.license,
     )
     notes = (*base.identify(), *notes)
-    return ForeignModel(family.name, spec, tensors, dropped, notes, windows=protocol)
+    unused = (name for name in head if not name.startswith(("norm.", "layer.")))
+    return ForeignModel(family.name, spec, tensors, (*dropped, *unused), notes, windows=protocol)
 
 
 def _encoder_fields(base: DinoEncoder) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def is_paddleseg_config(content: dict[str, Any]) -> bool:
 
 
 def paddleseg_fields(settings: Settings, gpus: int) -> dict[str, Any]:
-    """The fields of a recipe that a config says.
+    """Return the fields of a recipe that a config says.
 
     Args:
         settings: The config; what has a counterpart is taken out of it.
@@ -120,7 +120,7 @@ def _weights(settings: Settings) -> tuple[str | None, str]:
 
 
 def _find_encoder(source: str, width: int, patch: int, depth: int, preferred: str) -> str:
-    """The named ViT of these sizes; the one that was trained on the largest images, if several."""
+    """Return the named ViT of these sizes; of several, the one trained on the largest images."""
     fitting = {
         name: spec.table_grid or (0, 0)
         for name, (spec, _) in ARCHITECTURES.items()
@@ -181,7 +181,7 @@ def _data(settings: Settings) -> dict[str, Any]:
 
 
 def _augment(settings: Settings) -> tuple[dict[str, Any], str]:
-    """The crops, and what they are normalised with."""
+    """Return the crops, and what they are normalised with."""
     crop = f"{_TRAIN}.RandomPaddingCrop"
     if f"{crop}.type" not in settings:
         raise UserError(
@@ -230,7 +230,7 @@ def _augment(settings: Settings) -> tuple[dict[str, Any], str]:
 
 
 def _normalization(settings: Settings, transforms: str) -> str:
-    """The name of mean and std; 0.5 where they are none that is known, or none are given."""
+    """Return the name of mean and std; that of 0.5 if they are unknown or not given."""
     prefix = f"{transforms}.Normalize"
     settings.take(f"{prefix}.type", "model.normalization")
     mean = settings.peek(f"{prefix}.mean") or [0.5, 0.5, 0.5]
@@ -304,7 +304,7 @@ def _protocol(settings: Settings, normalization: str) -> dict[str, Any]:
 
 
 def _square(settings: Settings, name: str, field: str, default: int | None = None) -> int:
-    """The side of a square that is given as [width, height].
+    """Return the side of a square that is given as [width, height].
 
     Raises:
         UserError: If it is not a square.

@@ -67,7 +67,7 @@ class _Reader:
 
 
 def _base_path(base: object, heir: Path) -> Path:
-    """The file that an entry of `_base_` names."""
+    """Return the file that an entry of `_base_` names."""
     if not isinstance(base, str):
         raise UserError(f"{heir}: _base_ is a file name or a list of them, got {base!r}"[:300])
     path = heir.parent / base

@@ -99,7 +99,7 @@ def _read_zip(view: memoryview, path: Path) -> Any:
 
 
 def _open_zip(view: memoryview, path: Path) -> dict[str, memoryview]:
-    """The entries of a zip that is plainly stored, each a part of the file.
+    """Return the entries of a zip that is plainly stored, each a part of the file.
 
     PyTorch stores without compression; an entry that is compressed, or lies over another one, is
     a bomb.
@@ -133,7 +133,7 @@ def _open_zip(view: memoryview, path: Path) -> dict[str, memoryview]:
 
 
 def _check_directory_size(view: memoryview) -> None:
-    """A directory of millions of entries would take seconds to read."""
+    """Refuse a directory of millions of entries, which would take seconds to read."""
     most = _MAX_ENTRIES * _ENTRY_BYTES * 4
     tail = bytes(view[-(1 << 16) :])
     end = tail.rfind(b"PK\x05\x06")
@@ -185,7 +185,7 @@ def _storage_id(pid: Any) -> tuple[Any, str, int]:
 
 
 def _read_legacy(source: Bytes, path: Path) -> Any:
-    """A `.pth` from before PyTorch 1.6: some pickles, then the numbers of all storages."""
+    """Read a `.pth` from before PyTorch 1.6: some pickles, then the numbers of all storages."""
     unpickle(source, path)  # version
     unpickle(source, path)  # about the machine
     storages: dict[str, tuple[Storage, int]] = {}
@@ -211,7 +211,7 @@ def _read_legacy(source: Bytes, path: Path) -> Any:
 
 
 def _npy(data: memoryview) -> Array:
-    """One array of a `.npz`; pickled objects stay an array of a type that is never read."""
+    """Return one array of a `.npz`; pickled objects stay an array of a type that is never read."""
     head = io.BytesIO(bytes(data[: 1 << 14]))
     version = np.lib.format.read_magic(head)
     read_header = {

@@ -17,7 +17,7 @@ _MAX_THREADS = 4
 
 
 def decode_latin1(utf8: bytes | memoryview) -> bytearray:
-    """The bytes behind a UTF-8 text of characters 0 to 255.
+    """Return the bytes behind a UTF-8 text of characters 0 to 255.
 
     Raises:
         ValueError: If it is not UTF-8, or has other characters.

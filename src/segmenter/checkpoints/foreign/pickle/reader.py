@@ -42,7 +42,7 @@ class Bytes:
         self._position = 0
 
     def read(self, count: int) -> bytes | memoryview:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
             EOFError: If fewer are left.
@@ -51,14 +51,14 @@ class Bytes:
         return part if count > _LONG else bytes(part)
 
     def view(self, count: int) -> memoryview:
-        """The next bytes, never copied; as `read`."""
+        """Return the next bytes, never copied; as `read`."""
         if not 0 <= count <= len(self._view) - self._position:
             raise EOFError("it ends too early")
         self._position += count
         return self._view[self._position - count : self._position]
 
     def readline(self) -> bytes:
-        """The next line, of at most 4096 bytes."""
+        """Return the next line, of at most 4096 bytes."""
         start = bytes(self._view[self._position : self._position + _MAX_LINE])
         length = start.find(b"\n") + 1
         return bytes(self.view(length or _MAX_LINE))

@@ -56,7 +56,7 @@ class Text:
         self._text = text
 
     def as_bytes(self) -> bytearray:
-        """The bytes that were written as characters 0 to 255."""
+        """Return the bytes that were written as characters 0 to 255."""
         text = self._text
         return bytearray(text, "latin1") if isinstance(text, str) else decode_latin1(text)
 
@@ -95,7 +95,7 @@ class DType:
         return self.code in _NUMBERS and self.byte_order in ("<", "|", "=")
 
     def numpy(self) -> np.dtype:
-        """The real type.
+        """Return the real type.
 
         Raises:
             ValueError: If it is not a plain number.
@@ -122,7 +122,7 @@ class Array:
         return _num_elements(shape) * dtype.numpy().itemsize
 
     def tensor(self) -> Tensor:
-        """The values, over the file's bytes where they can be used as they are.
+        """Return the values, over the file's bytes where they can be used as they are.
 
         Raises:
             ValueError: If the array is of another type than numbers, or its size is a lie.
@@ -166,7 +166,7 @@ class TensorClaim:
         return _num_elements(self.shape) * self.storage.dtype.itemsize
 
     def tensor(self) -> Tensor:
-        """The values, over the file's bytes.
+        """Return the values, over the file's bytes.
 
         Raises:
             ValueError: If the tensor claims more than its storage holds.
@@ -189,7 +189,7 @@ class TensorClaim:
 
 
 def _num_elements(shape: object) -> int:
-    """The product of a shape, after a look at whether it is one."""
+    """Return the product of a shape, after a look at whether it is one."""
     if not isinstance(shape, tuple) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("without a shape")
     if not all(map(_is_count, shape)):
@@ -202,7 +202,7 @@ def _is_count(value: object) -> bool:
 
 
 def _word(value: object) -> str:
-    """A text; anything else could be nested so that comparing or showing it takes forever."""
+    """Return a text, and nothing that could be nested so that comparing it takes forever."""
     if not isinstance(value, str):
         raise ValueError(f"a {type(value).__name__} where a text should be")
     return value
@@ -220,7 +220,7 @@ def _from_buffer(data: bytes | memoryview, dtype: DType, shape: tuple, order: ob
 
 
 def _scalar(dtype: DType, data: bytes | str | Text) -> object:
-    """A number; anything else that numpy may pack into a scalar is opaque."""
+    """Return a number; anything else that numpy may pack into a scalar is opaque."""
     if not dtype.is_number:
         return Opaque()
     real = dtype.numpy()

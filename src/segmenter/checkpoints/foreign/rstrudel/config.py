@@ -36,7 +36,7 @@ def is_variant(content: dict[str, Any]) -> bool:
 
 
 def variant_fields(settings: Settings) -> dict[str, Any]:
-    """The fields of a recipe that a `variant.yml` says; what has a counterpart is taken out of it.
+    """Return the fields of a recipe in a `variant.yml`; keys with a counterpart are taken out.
 
     Raises:
         UserError: If encoder, decoder, data set, optimiser or schedule have no counterpart.
@@ -123,7 +123,7 @@ def _model(settings: Settings) -> dict[str, Any]:
 
 
 def _image_side(settings: Settings) -> int:
-    """The side of the square that the position table is made for."""
+    """Return the side of the square that the position table is made for."""
     sides = settings.take("net_kwargs.image_size", "model.position_grid, in patches")
     is_pair = isinstance(sides, list | tuple) and len(sides) == 2 and sides[0] == sides[1]
     if not is_pair or type(sides[0]) is not int or sides[0] < 1:

@@ -104,7 +104,7 @@ def _variant_beside(path: Path) -> Variant:
 
 
 def _grid(variant: Variant, tensors: Tensors) -> tuple[int, int] | None:
-    """Rows and columns of the position table, where the image size is said."""
+    """Return rows and columns of the position table, where the image size is said."""
     weight = tensors.get("encoder.patch_embed.weight")
     if variant.image_size is None or weight is None or weight.ndim != 4 or weight.shape[2] == 0:
         return None
@@ -113,7 +113,7 @@ def _grid(variant: Variant, tensors: Tensors) -> tuple[int, int] | None:
 
 
 def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
-    """The classes of the data set that is named, if their number fits."""
+    """Return the classes of the data set that is named, if their number fits."""
     if variant.data_set not in DATA_SETS:
         return None
     listed = DATA_SETS[variant.data_set].classes()
@@ -121,7 +121,7 @@ def _listed_classes(variant: Variant, num_classes: int) -> Classes | None:
 
 
 def _protocol(variant: Variant, num_classes: int, source: str) -> EvaluationProtocol:
-    """The paper's: images at the data set's short side, windows and stride of the file."""
+    """Return the paper's protocol: the data set's short side, windows and stride of the file."""
     if variant.data_set is None:  # flags in place of the file: the number of classes says it
         data_set = set_of_count(num_classes)
     else:

@@ -1,0 +1,46 @@
+"""Facts of the weights that a run starts from, kept in its checkpoints: it resumes without them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from segmenter.model import ModelSpec
+from segmenter.training.checkpoint import newest_facts
+
+_KEY = "origin"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is needed of the starting weights when a checkpoint holds those of the run."""
+
+    spec: ModelSpec | None
+    """Of the model that the run starts from; None if it starts from an encoder, or from nothing."""
+    license: str
+    """Licence of the starting weights."""
+    magnitudes: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = field(
+        default_factory=dict
+    )
+    """Root mean square of each parameter before the first step; see `optimizer.relative_lr`."""
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, as JSON."""
+        return {_KEY: _ADAPTER.dump_python(self, mode="json")}
+
+
+_ADAPTER = TypeAdapter(Origin)
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """Read the origin of a run from its checkpoints; None where none of them has it.
+
+    Args:
+        folder: The folder of the checkpoints.
+    """
+    try:
+        return _ADAPTER.validate_json(json.dumps(newest_facts(folder)[_KEY]))
+    except (KeyError, ValidationError):
+        return None

@@ -249,7 +249,9 @@ FAULTS: list[tuple[str, dict[str, str], str]] = [
     ),
     (
         "supervisely",
-        supervised(geometryType="bitmap", bitmap={"data": zlib_of((64 << 20) + 1), "origin": [0, 0]}),
+        supervised(
+            geometryType="bitmap", bitmap={"data": zlib_of((64 << 20) + 1), "origin": [0, 0]}
+        ),
         "object 0: pixels of more than 67108864 bytes",
     ),
     (

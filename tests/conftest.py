@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,10 @@ import torch
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes import devices
+from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.runtimes.runtime import Runtime
 from segmenter.spelling import messages_name
 from tests.helpers.command_line import TINY_RUN
 from tests.helpers.data_sets import write_data_set
@@ -99,6 +103,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(Segmenter(make_spec()).eval(), "data/start.safetensors")
     Path("tiny.yaml").write_text(TINY_RUN.format(root="data"))
     return tmp_path
+
+
+@pytest.fixture
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` computes in torch: another runtime takes longer to open a model."""
+
+    def opened(model: str, compute: Compute) -> Runtime:
+        return open_runtime(model, replace(compute, runtime="torch"))
+
+    monkeypatch.setattr("segmenter.extras.checking.check_data_set.open_runtime", opened)
 
 
 @pytest.fixture

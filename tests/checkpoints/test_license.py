@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from segmenter.checkpoints import save
 from segmenter.checkpoints.license import join_licenses, license_of, terms_note, terms_of_use
 from segmenter.errors import UserError
 from segmenter.model import Segmenter
+from tests.helpers.eomt import GOLDEN_EOMT, of_hugging_face, write_folder
 from tests.helpers.models import make_spec
 
 TERMS = "Ask my aunt."
@@ -66,6 +68,15 @@ def test_a_model_file_states_its_licence(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save(Segmenter(make_spec().model_copy(update={"license": TERMS})), path)
     assert license_of(str(path)) == TERMS
+
+
+def test_a_checkpoint_made_from_dinov3_is_under_its_licence(tmp_path: Path) -> None:
+    tensors = of_hugging_face(torch.load(GOLDEN_EOMT / "pytorch_model.bin", weights_only=True))
+    assert license_of(str(write_folder(tmp_path / "dinov2", tensors))) == ""
+    del tensors["embeddings.position_embeddings.weight"]
+    changed = {"model_type": "eomt_dinov3", "architectures": None}
+    folder = write_folder(tmp_path / "dinov3", tensors, **changed)
+    assert license_of(str(folder)).startswith("DINOv3 License")
 
 
 def test_the_bundled_models_are_not_for_commercial_use_and_the_encoder_is() -> None:

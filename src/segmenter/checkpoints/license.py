@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from segmenter.checkpoints import model_file
 from segmenter.checkpoints.bundled import BUNDLED_ENCODERS
+from segmenter.checkpoints.foreign.read import read_foreign_model
 from segmenter.checkpoints.open import file_kind, resolve
 from segmenter.files.optional import import_optional
 from segmenter.text import visible
@@ -100,7 +101,10 @@ def license_of(weights: str) -> str:
     if weights.startswith(_TIMM):
         return _timm_license(weights.removeprefix(_TIMM))
     path = resolve(weights)
-    return model_file.read_spec(path).license if file_kind(path) == "model" else ""
+    if file_kind(path) == "model":
+        return model_file.read_spec(path).license
+    foreign = read_foreign_model(path)
+    return foreign.spec.license if foreign else ""
 
 
 def _timm_license(name: str) -> str:

@@ -132,9 +132,7 @@ def test_a_lightning_checkpoint_is_the_same_model(
         assert torch.equal(tensor, model.state_dict()[name])
 
 
-@pytest.mark.parametrize(
-    "runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow), "onnxruntime"]
-)
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnxruntime"])
 def test_a_saved_model_labels_alike(tmp_path: Path, model: Segmenter, runtime: str) -> None:
     path = tmp_path / "model.safetensors"
     segmenter.save(model, path)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -246,7 +247,7 @@ def stop_under_load(predictor: Predictor, record: Record, chance: random.Random)
             start = time.monotonic()
             try:
                 status = served.process.wait(2 * MAX_STOP_SECONDS)
-            except TimeoutError:
+            except subprocess.TimeoutExpired:
                 status = None
             seconds = time.monotonic() - start
             until.set()

@@ -38,7 +38,7 @@ def run_without_extras(*lines: str) -> str:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=900,
         env=os.environ | {"PYTHONPATH": path},
     )
     return ended.stderr

@@ -42,7 +42,7 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[byt
     path = os.pathsep.join([variables.pop("first_path", ""), str(PACKAGE.parent)]).strip(os.pathsep)
     environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "100"} | variables
     return subprocess.run(
-        [sys.executable, "-c", *arguments], capture_output=True, timeout=300, env=environment
+        [sys.executable, "-c", *arguments], capture_output=True, timeout=900, env=environment
     )
 
 

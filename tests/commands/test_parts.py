@@ -263,7 +263,7 @@ def test_two_killed_workers_go_on_and_give_the_files_of_an_unbroken_run(
         next(line for line in worker.stdout if line.startswith("[50/"))
         worker.send_signal(signal.SIGKILL)
     for worker in workers:
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=300)
     at_kill = outputs("predictions")
     with (
         PartRecord(here / "predictions", 1, 2, "") as one,

@@ -217,7 +217,7 @@ def test_ctrl_c_ends_a_camera_and_the_video_so_far_is_whole(here, number) -> Non
     )
     wait_until(lambda: list(here.glob("predictions/.segmenter-*.mp4")))
     process.send_signal(number)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     end.set()
     feeder.join()
     assert (process.returncode, error) == (0, "")
@@ -241,6 +241,6 @@ def test_ctrl_c_ends_a_camera_that_hangs(here) -> None:
     while "until it ends" not in process.stdout.readline():
         pass
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 2
     assert error == "segmenter: camera holds no frame\n"

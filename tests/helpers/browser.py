@@ -2,10 +2,11 @@
 
 import http.server
 import os
+import re
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,14 @@ import pytest
 
 from segmenter.extras.export.onnxruntime_web import VERSION
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.waiting import wait_until
 
 BROWSER = shutil.which("chromium")
 ARTEFACTS = REPOSITORY / "build" / "screenshots"
 AXE_VERSION = "4.10.3"
 """Version of axe-core, which finds what keeps people from using a page."""
+PATIENCE = 120_000
+"""Milliseconds to wait for what a page does: a busy machine is not a fault."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -88,7 +92,58 @@ def chromium() -> Iterator[Any]:
 
 def launch(kind: Any, *arguments: str) -> Any:
     """Start another browser; `kind` is the `browser_type` of a first one."""
-    return kind.launch(executable_path=BROWSER, args=[*ARGUMENTS, *arguments])
+    arguments = (*ARGUMENTS, *arguments)
+    return kind.launch(executable_path=BROWSER, args=arguments, timeout=PATIENCE)
+
+
+def new_page(browser: Any, **options: Any) -> Any:
+    """A patient page in a context of its own; the options are those of Playwright."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
+def wait_in(page: Any, is_so: Callable[[], object]) -> None:
+    """Wait until something is so while requests of a page are held, or were."""
+    # Asking the page for something is what lets its events in.
+    wait_until(lambda: page.title() is not None and is_so())
+
+
+class Held:
+    """Requests of a page that wait until they are let go.
+
+    Args:
+        page: A page.
+        path: A part of their address.
+    """
+
+    def __init__(self, page: Any, path: str) -> None:
+        self._page, self._held, self._holds = page, [], True
+        page.route(re.compile(re.escape(path)), self._take)
+
+    def wait(self) -> None:
+        """Wait until there is one."""
+        wait_in(self._page, lambda: self._held)
+
+    def release(self) -> None:
+        """Let them go, and hold no more."""
+        self._end(lambda route: route.continue_())
+
+    def fail(self) -> None:
+        """Break their connections, and hold no more."""
+        self._end(lambda route: route.abort())
+
+    def _take(self, route: Any) -> None:
+        if self._holds:
+            self._held.append(route)
+        else:
+            route.continue_()
+
+    def _end(self, answer: Callable[[Any], None]) -> None:
+        self.wait()
+        self._holds = False
+        for route in self._held:
+            answer(route)
 
 
 def watch(page: Any) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.helpers.browser import new_page, wait_in
 from tests.helpers.waiting import wait_until
 
 Pixel = tuple[float, float]
@@ -72,15 +73,29 @@ class Hands:
 @contextmanager
 def tablet(browser: Any) -> Iterator[Any]:
     """A page of a tablet's size, with touch and coarse pointers."""
-    context = browser.new_context(
-        viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True
+    page = new_page(
+        browser, viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True
     )
-    page = context.new_page()
-    page.set_default_timeout(30_000)
     yield page
-    context.close()
+    page.context.close()
 
 
-def version_is(served: Any, name: str, version: int) -> None:
-    """Wait until an image has a version."""
-    wait_until(lambda: served.folder.versions().get(name, 0) == version)
+def settle(page: Any) -> None:
+    """Wait until the service has answered what a page asked so far, and a little more."""
+    for _ in range(2):
+        page.evaluate("fetch('api/folder').then((answer) => answer.text())")
+
+
+def labels_of(served: Any, size: tuple[int, int], name: str = "a") -> np.ndarray:
+    """The labels that the service has of an image."""
+    answer = served.client.get("/api/labels", params={"image": name})
+    return np.frombuffer(answer.content, np.uint8).reshape(size)
+
+
+def version_is(served: Any, name: str, version: int, page: Any = None) -> None:
+    """Wait until an image has a version; name the page where its requests are held, or were."""
+
+    def is_so() -> bool:
+        return served.folder.versions().get(name, 0) == version
+
+    wait_in(page, is_so) if page else wait_until(is_so)

@@ -114,7 +114,7 @@ def labelling(
         assert server.started, "the service did not start"
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
                 yield SimpleNamespace(client=client, folder=folder, port=port)
         finally:
             server.should_exit = True

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,13 +29,18 @@ Start = Callable[..., SimpleNamespace]
 
 
 PNG = {"content-type": "image/png"}
+PATIENT = 120.0
+"""A deadline that a busy machine does not miss, in seconds."""
 
 
 @contextmanager
 def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[SimpleNamespace]:
-    """Run a service in a thread; gives an HTTP client, the predictor, and the service itself."""
+    """Run a service in a thread; gives an HTTP client, the predictor, and the service itself.
+
+    The deadline is `PATIENT`, unless the settings name another.
+    """
     predictor = predictor or Predictor(Segmenter(make_spec(3, decoder="mask")))
-    service = Service(predictor, "tiny", ServiceSettings(**settings))
+    service = Service(predictor, "tiny", ServiceSettings(**{"deadline": PATIENT} | settings))
     # Port 0: the system chooses one that no other test is about to take.
     server = uvicorn.Server(make_config(service, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run)
@@ -42,7 +48,7 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
     wait_until(lambda: server.started or not thread.is_alive())
     assert server.started, "the service did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
         try:
             yield SimpleNamespace(
                 client=client,
@@ -54,6 +60,11 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
         finally:  # a test that fails must not leave the thread running
             server.should_exit = True
     thread.join(30)
+
+
+def set_deadline(served: SimpleNamespace, seconds: float) -> None:
+    """Give a running service another deadline."""
+    served.service.settings = replace(served.service.settings, deadline=seconds)
 
 
 @contextmanager
@@ -69,8 +80,8 @@ def serving_process(
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            wait_until(lambda: process.poll() is not None or _is_ready(client), 240)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            wait_until(lambda: process.poll() is not None or _is_ready(client), 600)
             assert process.poll() is None, log.read_text()
             yield SimpleNamespace(client=client, process=process, log=log, port=port)
     finally:

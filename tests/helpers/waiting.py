@@ -11,7 +11,7 @@ from pathlib import Path
 _IN_OPEN, _IN_ISDIR = 0x20, 0x40000000  # of Linux' inotify
 
 
-def wait_until(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(is_so: Callable[[], object], seconds: float = 120.0) -> None:
     """Look again and again until something is so; fail if it is not in time."""
     deadline = time.monotonic() + seconds
     while not is_so():
@@ -19,7 +19,7 @@ def wait_until(is_so: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def wait_until_read(folder: Path, seconds: float = 60.0) -> None:
+def wait_until_read(folder: Path, seconds: float = 120.0) -> None:
     """Return as soon as anyone opens a file in a folder (Linux)."""
     libc = ctypes.CDLL(None)
     events = libc.inotify_init()

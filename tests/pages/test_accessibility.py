@@ -17,6 +17,7 @@ from tests.helpers.browser import (
     SIZES,
     axe_script,
     chromium,
+    new_page,
     serious_findings,
     watch,
 )
@@ -89,7 +90,7 @@ def test_a_page_has_no_serious_finding_and_fits_the_window(
     name: str, size: str, scheme: str, written: Path, browser: Any, axe: str
 ) -> None:
     width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = new_page(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
     problems = watch(page)
     page.goto((written / PLACES[name]).as_uri())
     assert serious_findings(page, axe) == []

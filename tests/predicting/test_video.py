@@ -240,7 +240,7 @@ def test_a_failed_write_leaves_no_half_video_and_no_thread(
     with pytest.raises(UserError, match="cannot be written: No space left on device"):
         label(path)
     assert [file for file in (tmp_path / "out").iterdir() if file.is_file()] == []
-    wait_until(lambda: threading.active_count() <= before, 20)
+    wait_until(lambda: threading.active_count() <= before)
 
 
 def test_frames_of_one_size_can_go_through_the_model_together(

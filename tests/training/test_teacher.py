@@ -225,7 +225,22 @@ def moving(taught: dict) -> dict[str, object]:
     return MOVING | {"unlabelled": taught["unlabelled"]}
 
 
-@pytest.mark.parametrize("decoder", ["linear", {"kind": "pmt", "blocks": 1, "features": 2}])
+SLOW_DECODERS = (
+    {"kind": "mask", "dim": 64, "dropout": 0.2},
+    {"kind": "joined-class-tokens", "blocks": 1},
+    {"kind": "multi-linear", "blocks": 2},
+    {"kind": "eomt", "blocks": 1},
+)
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        "linear",
+        {"kind": "pmt", "blocks": 1, "features": 2},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW_DECODERS),
+    ],
+)
 def test_a_run_with_a_moving_teacher_that_is_stopped_equals_an_unbroken_one(
     data_set: Path, taught: dict, monkeypatch: pytest.MonkeyPatch, decoder: object
 ) -> None:

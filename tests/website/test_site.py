@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, serious_findings
+from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, new_page, serious_findings
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.skips import NOT_HERE
 
@@ -102,14 +102,14 @@ def test_pages_of_the_site_have_no_serious_finding_and_search_works_offline(site
     with chromium() as browser:
         for (width, height), scheme in itertools.product(SIZES.values(), ("light", "dark")):
             viewport = {"width": width, "height": height}
-            page = browser.new_page(viewport=viewport, color_scheme=scheme)
+            page = new_page(browser, viewport=viewport, color_scheme=scheme)
             for place in SEEN:
                 page.goto((site / place).as_uri())
                 page.locator(".md-search[aria-label]").wait_for(state="attached")
                 assert serious_findings(page, axe) == [], (place, width, scheme)
                 assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
             page.close()
-        page = browser.new_page()
+        page = new_page(browser)
         page.goto((site / "index.html").as_uri())
         page.click("input[name=query]")
         page.keyboard.type("tensorrt", delay=40)

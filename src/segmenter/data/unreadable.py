@@ -47,7 +47,8 @@ class UnreadableImages:
         if len(self._images) > self._limit:
             raise UserError(
                 f"{len(self._images)} images cannot be read, more than data.max_unreadable allows; "
-                f"{self._log} names them: repair or remove them, and continue with --resume"
+                f"{self._log} names them: repair them, and continue with --resume (with "
+                "--allow-config-change if you remove them)"
             )
 
 

@@ -145,7 +145,7 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(clean: Path, tmp_path: Path) -> 
     wait_until(lambda: num_children(threads) == 3)
     wait_until_read(clean / "images/train")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert error == b""
     assert not report.exists()

@@ -8,7 +8,7 @@ import segmenter
 from segmenter.checkpoints import save
 from segmenter.classes import read_classes
 from segmenter.model import Segmenter
-from tests.helpers.browser import BROWSER, chromium
+from tests.helpers.browser import BROWSER, chromium, new_page
 from tests.helpers.data_sets import write_data_set
 from tests.helpers.labelling import labelling
 from tests.helpers.models import decided, make_spec
@@ -28,7 +28,7 @@ def test_a_doubtful_region_opens_in_label_on_any_port(tmp_path: Path) -> None:
     assert doubts is not None
     first = doubts.to_json()["regions"][0]
     with labelling(root) as served, chromium() as browser:
-        page = browser.new_page()
+        page = new_page(browser)
         page.goto((report / "index.html").as_uri())
         page.fill("#label-port", str(served.port))
         page.locator(f'.to-label[href$="{first["link"]}"]').first.click()

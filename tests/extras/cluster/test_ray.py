@@ -50,7 +50,7 @@ with socket.socket() as probe:
 serve.start(http_options={"host": "127.0.0.1", "port": port})
 arguments = ServiceArguments(model=MODEL, runtime="torch", max_requests=1, max_queued_requests=4)
 serve.run(application(arguments))
-client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240)
 body, large = Path("photo.png").read_bytes(), Path("large.png").read_bytes()
 bearer = {"authorization": "Bearer s3cret"}
 
@@ -101,7 +101,7 @@ def run_with_ray(code: str, folder: Path) -> str:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=900)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -54,7 +54,7 @@ def run_alone(folder: Path, *arguments: str) -> None:
         check=True,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder)},
-        timeout=100,
+        timeout=600,
     )
 
 

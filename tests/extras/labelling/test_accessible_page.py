@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, serious_findings
+from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, new_page, serious_findings
 from tests.helpers.label_page import Hands
 from tests.helpers.labelling import Halves, labelling, with_classes, write_images
 
@@ -23,13 +23,14 @@ def test_the_page_has_no_serious_finding_and_fits_the_window(
     axe, root = axe_script(), write_images(tmp_path / "set", "a", "b", size=SIZE)
     width, height = SIZES[size]
     with labelling(root, Halves()) as served, chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page = new_page(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(f"http://127.0.0.1:{served.port}/#a")
         page.locator("#place", has_text="a,").wait_for()
         assert serious_findings(page, axe) == []
         with_classes(served.folder, "sky", "a class with a long name")
         page.reload()
         page.locator("#classes", has_text="long name").wait_for()
+        page.locator("#place", has_text="a,").wait_for()
         Hands(page, SIZE).mouse((100, 50), (100, 150))
         page.locator("#status", has_text="saved").wait_for()
         assert serious_findings(page, axe) == []

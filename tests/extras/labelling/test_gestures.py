@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from segmenter.extras.labelling.layers import NOT_SURE, NOTHING
-from tests.helpers.browser import ARTEFACTS, BROWSER, chromium, watch
-from tests.helpers.label_page import Hands, tablet, version_is
-from tests.helpers.labelling import Halves, labelling, with_classes, write_images
+from tests.helpers.browser import ARTEFACTS, BROWSER, Held, chromium, new_page, watch
+from tests.helpers.label_page import Hands, labels_of, tablet, version_is
+from tests.helpers.labelling import Halves, labelling, read_mask, with_classes, write_images
 from tests.helpers.waiting import wait_until
 
 pytestmark = [
@@ -41,8 +41,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, served: SimpleNamespace, request: pytest.FixtureRequest) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 800})
-    opened.set_default_timeout(30_000)
+    opened = new_page(browser, viewport={"width": 1280, "height": 800})
     problems = watch(opened)
     show(opened, served)
     yield opened
@@ -58,8 +57,7 @@ def show(page: Any, served: SimpleNamespace, name: str = "a") -> None:
 
 
 def labels(served: SimpleNamespace, name: str = "a") -> np.ndarray:
-    answer = served.client.get("/api/labels", params={"image": name})
-    return np.frombuffer(answer.content, np.uint8).reshape(SIZE)
+    return labels_of(served, SIZE, name)
 
 
 def test_a_pen_paints_and_fingers_then_only_move(page: Any, served: SimpleNamespace) -> None:
@@ -125,6 +123,7 @@ def test_not_sure_is_painted_kept_out_of_masks_and_not_covered_by_a_proposal(
     assert (found[100, 50:150] == NOT_SURE).all()
     assert (found[200:, LEFT] == 0).all()
     wait_until(lambda: (served.root / "masks" / "a.png").exists())
+    assert (read_mask(served.root, "a")[100, 50:150] == 255).all()
 
 
 def test_a_proposal_is_accepted_inside_a_lasso_and_for_one_class(
@@ -195,7 +194,7 @@ def test_a_click_on_the_first_corner_closes_a_polygon_and_undo_drops_its_last(
 def test_the_brush_grows_with_large_images(browser: Any, tmp_path: Path) -> None:
     root = write_images(tmp_path / "set", "a", size=(900, 1600))
     with labelling(root) as served:
-        page = browser.new_page()
+        page = new_page(browser)
         show(page, served)
         for _ in range(20):
             page.keyboard.press("]")
@@ -205,12 +204,11 @@ def test_the_brush_grows_with_large_images(browser: Any, tmp_path: Path) -> None
 def test_a_change_counts_as_saved_once_it_is_acknowledged(
     page: Any, served: SimpleNamespace
 ) -> None:
-    held: list[Any] = []
-    page.route("**/api/stroke", lambda route: held.append(route))
+    held = Held(page, "/api/stroke")
     page.keyboard.press("1")
     Hands(page, SIZE).mouse((20, 20), (20, 60))
     page.locator("#status", has_text="saving").wait_for()
-    held[0].continue_()
+    held.release()
     page.locator("#status", has_text="saved").wait_for()
     version_is(served, "a", 1)
 
@@ -273,6 +271,31 @@ def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace
     hands.mouse((150, 300))  # nearer to the middle: 100 / 1.25 ** 4
     version_is(served, "a", 40)
     assert abs(np.argwhere(labels(served) == 1).mean(axis=0) - (149.5, 240.5)).max() < 3
+
+
+def test_space_that_is_let_go_in_another_window_moves_no_view(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.keyboard.press("1")
+    page.keyboard.down(" ")
+    page.evaluate("dispatchEvent(new Event('blur'))")
+    Hands(page, SIZE).mouse((100, 50), (100, 150))
+    version_is(served, "a", 1)
+
+
+def test_a_window_that_changes_its_size_keeps_the_zoom_and_the_middle(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.keyboard.press("1")
+    for _ in range(4):
+        page.keyboard.press("+")
+    page.set_viewport_size({"width": 1200, "height": 600})
+    wait_until(lambda: page.evaluate("document.getElementById('canvas').height") < 600)
+    Hands(page, SIZE).mouse((150, 300))  # where this would be, were the image shown whole
+    version_is(served, "a", 1)
+    row, column = np.argwhere(labels(served) == 0).mean(axis=0)
+    assert abs(row - 149.5) < 3
+    assert 220 < column < 240
 
 
 def test_the_side_bar_shows_states_and_leads_on(page: Any, served: SimpleNamespace) -> None:

@@ -15,7 +15,7 @@ from segmenter.checkpoints import save
 from segmenter.data.decoding.decode import decode_image
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.helpers.browser import ARTEFACTS, BROWSER, chromium, watch
+from tests.helpers.browser import ARTEFACTS, BROWSER, chromium, new_page, watch
 from tests.helpers.labelling import read_mask, write_images
 from tests.helpers.models import make_spec
 from tests.helpers.ports import free_port
@@ -41,19 +41,18 @@ def label_process(root: Path, port: int, *words: str) -> Iterator[subprocess.Pop
         return False
 
     try:
-        wait_until(lambda: process.poll() is not None or is_up(), 240)
+        wait_until(lambda: process.poll() is not None or is_up(), 600)
         assert process.poll() is None
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(120)
 
 
 @pytest.fixture
 def page(request: pytest.FixtureRequest) -> Iterator[Any]:
     with chromium() as browser:
-        opened = browser.new_page(viewport={"width": 1280, "height": 800})
-        opened.set_default_timeout(30_000)
+        opened = new_page(browser, viewport={"width": 1280, "height": 800})
         yield opened
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
         opened.screenshot(path=ARTEFACTS / f"{request.node.name}.png")
@@ -65,6 +64,7 @@ def add_classes(page: Any, *names: str) -> None:
         page.fill("#class-name", name)
         page.keyboard.press("Enter")
         page.locator("#classes", has_text=name).wait_for()
+        page.locator("#canvas:focus").wait_for()  # keys are no longer typed into the name
 
 
 def drag(page: Any, *points: tuple[float, float]) -> None:
@@ -78,12 +78,8 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
-def saved(page: Any) -> None:
-    page.locator("#status", has_text="saved").wait_for()
-
-
 def version_of(port: int, name: str) -> int:
-    answer = httpx.get(f"http://127.0.0.1:{port}/api/open", params={"image": name})
+    answer = httpx.get(f"http://127.0.0.1:{port}/api/open", params={"image": name}, timeout=120)
     return answer.json()["version"]
 
 
@@ -94,7 +90,7 @@ def test_paint_undo_accept_next_and_reload_after_a_kill(page: Any, tmp_path: Pat
     problems = watch(page)
     with label_process(root, port, "--model", str(model)) as process:
         page.goto(f"http://127.0.0.1:{port}/")
-        page.locator("#proposal-status", has_text="ms").wait_for()
+        page.locator("#proposal-status", has_text=" ms").wait_for()
         page.keyboard.press("2")
         drag(page, (0.4, 0.4), (0.6, 0.4), (0.6, 0.6))
         wait_until(lambda: version_of(port, "a") == 1)
@@ -105,14 +101,14 @@ def test_paint_undo_accept_next_and_reload_after_a_kill(page: Any, tmp_path: Pat
         wait_until(lambda: version_of(port, "a") == 2)
         page.keyboard.press("Control+z")
         wait_until(lambda: version_of(port, "a") == 3)
-        page.locator("#proposal-status", has_text="ms").wait_for()
+        page.locator("#proposal-status", has_text=" ms").wait_for()
         page.click("#accept")
         wait_until(lambda: version_of(port, "a") == 4)
         process.kill()
     process.wait()
     with label_process(root, port, "--model", str(model)):
         page.reload()
-        page.locator("#proposal-status", has_text="ms").wait_for()
+        page.locator("#proposal-status", has_text=" ms").wait_for()
         page.keyboard.press("n")
         page.locator("#place", has_text="b,").wait_for()
         assert page.inner_text("#progress") == "1 of 2 done"
@@ -121,7 +117,7 @@ def test_paint_undo_accept_next_and_reload_after_a_kill(page: Any, tmp_path: Pat
     painted = mask != predicted
     assert 0.005 < painted.mean() < 0.2
     assert (mask[painted] == 1).all()
-    assert all("ERR_CONNECTION" in each for each in problems)  # while nobody answered
+    assert all("net::ERR_" in each for each in problems)  # while nobody answered
 
 
 def test_strokes_wait_for_a_service_that_comes_back_and_two_windows_agree(
@@ -141,7 +137,7 @@ def test_strokes_wait_for_a_service_that_comes_back_and_two_windows_agree(
         page.locator("#status", has_text="does not answer").wait_for()
     with label_process(root, port):
         wait_until(lambda: version_of(port, "a") == 3)
-        other = page.context.browser.new_context().new_page()
+        other = new_page(page.context.browser)
         other.route("**/api/news*", lambda route: route.abort())
         other.goto(f"http://127.0.0.1:{port}/#a")
         other.locator("#place", has_text="a,").wait_for()
@@ -165,7 +161,7 @@ def test_a_window_soon_shows_what_another_did_and_both_paint_on(page: Any, tmp_p
     with label_process(root, port):
         page.goto(f"http://127.0.0.1:{port}/")
         page.locator("#status", has_text="add a class").wait_for()
-        other = page.context.browser.new_context().new_page()
+        other = new_page(page.context.browser)
         problems = watch(other)
         other.goto(f"http://127.0.0.1:{port}/#a")
         other.locator("#place", has_text="a,").wait_for()

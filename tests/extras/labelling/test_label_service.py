@@ -125,6 +125,18 @@ def test_what_is_accepted_is_what_was_shown_for_a_class_and_inside_a_lasso(
     assert code_of(old) == (409, "stale")
 
 
+def test_an_acceptance_that_is_sent_again_after_a_restart_is_made_once(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "set", "a")
+    with labelling(root, Halves()) as served:
+        with_classes(served.folder, "sky", "road")
+        paint(served)
+        number = served.client.get("/api/proposal", params={"image": "a"}).headers["x-proposal"]
+        acceptance = body(1, proposal=int(number))
+        first = served.client.post("/api/accept", json=acceptance).json()
+    with labelling(root, Halves()) as served:
+        assert served.client.post("/api/accept", json=acceptance).json() == first
+
+
 def test_grow_answers_with_runs(served: SimpleNamespace) -> None:
     point = {"image": "a", "row": 5, "column": 6, "tolerance": 1}
     assert served.client.post("/api/grow", json=point).json() == {"runs": [5, 6, 7]}

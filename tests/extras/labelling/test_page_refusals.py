@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, chromium
+from tests.helpers.browser import BROWSER, chromium, new_page
 from tests.helpers.label_page import Hands, version_is
 from tests.helpers.labelling import labelling, with_classes, write_images
 
@@ -38,8 +38,7 @@ def served(tmp_path: Path) -> Iterator[SimpleNamespace]:
 @pytest.fixture
 def page(served: SimpleNamespace) -> Iterator[Any]:
     with chromium() as browser:
-        opened = browser.new_page(viewport={"width": 1280, "height": 800})
-        opened.set_default_timeout(30_000)
+        opened = new_page(browser, viewport={"width": 1280, "height": 800})
         opened.goto(f"http://127.0.0.1:{served.port}/#a")
         opened.locator("#place", has_text="a,").wait_for()
         yield opened
@@ -93,6 +92,5 @@ def test_strokes_of_another_image_that_are_not_saved_keep_the_page(
     page.unroute("**/api/stroke")
     version_is(served, "a", 2)
     version_is(served, "b", 1)
-    page.locator("#status", has_text="saved").wait_for()
-    page.locator("#status.waiting").wait_for(state="detached")
+    page.get_by_text("saved", exact=True).wait_for()
     assert not page.evaluate(ASKS_BEFORE_LEAVING)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, serious_findings
+from tests.helpers.browser import BROWSER, SIZES, axe_script, chromium, new_page, serious_findings
 from tests.helpers.services import Start, make_image
 
 pytestmark = [
@@ -23,7 +23,7 @@ def test_the_served_page_has_no_serious_finding(
     Image.fromarray(make_image(120, 200, seed=3)).save(tmp_path / "field.png")
     width, height = SIZES[size]
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page = new_page(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(f"http://127.0.0.1:{served.port}/")
         page.set_input_files("#file", tmp_path / "field.png")
         page.locator("#status", has_text="pixels").wait_for()

@@ -24,7 +24,16 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import EvaluationProtocol, Segmenter
 from tests.extras.serving.killer import spin_on_large
 from tests.helpers.models import make_spec
-from tests.helpers.services import PNG, Start, code_of, encode, labels_of, make_image
+from tests.helpers.services import (
+    PATIENT,
+    PNG,
+    Start,
+    code_of,
+    encode,
+    labels_of,
+    make_image,
+    set_deadline,
+)
 from tests.helpers.waiting import wait_until, work_for
 
 SMALL, LARGE = make_image(40, 56), make_image(160, 200)
@@ -96,15 +105,16 @@ def test_a_decoder_that_uses_up_its_time_is_ended_and_replaced(start: Start) -> 
 
 @pytest.mark.usefixtures("spinning")
 def test_a_decoder_whose_request_is_over_is_ended(start: Start) -> None:
-    served = start(deadline=3.0, decode_seconds=100.0)
-    # A decoding process may take longer to start than a request may wait.
-    wait_until(lambda: post(served, "/segment", SMALL).is_success)
+    served = start(decode_seconds=100.0)
+    assert post(served, "/segment", SMALL).is_success
     decoders = multiprocessing.active_children()
+    set_deadline(served, 3.0)
     began = time.process_time()
     assert code_of(post(served, "/segment", LARGE)) == (504, "deadline")
-    wait_until(lambda: not all(each.is_alive() for each in decoders), 20)
+    wait_until(lambda: not all(each.is_alive() for each in decoders))
     assert time.process_time() - began < 3
-    wait_until(lambda: post(served, "/segment", SMALL).is_success)
+    set_deadline(served, PATIENT)
+    assert post(served, "/segment", SMALL).is_success
 
 
 def test_clients_that_come_and_go_leave_the_decoders_as_they_are(start: Start) -> None:
@@ -124,7 +134,7 @@ def test_clients_that_come_and_go_leave_the_decoders_as_they_are(start: Start) -
 
 @pytest.mark.usefixtures("spinning")
 def test_large_images_leave_a_decoder_to_small_ones(start: Start) -> None:
-    served = start(large_pixels=10_000, decode_seconds=4.0, max_requests=8)
+    served = start(large_pixels=10_000, decode_seconds=100.0, max_requests=8)
     with ThreadPoolExecutor(3) as pool:
         large = [pool.submit(post, served, "/segment", LARGE) for _ in range(3)]
         wait_until(lambda: served.service.num_in_flight == 3)
@@ -179,7 +189,7 @@ def test_a_large_image_is_given_up_when_its_client_leaves(start: Start, path: st
     send_and_leave(served, path, make_image(320, 400), lambda: wait_for_passes(predictor, 2))
     wait_until(lambda: served.service.num_in_flight == 0)
     assert_idle(served, predictor)
-    assert predictor.num_passes < 20
+    assert predictor.num_passes < 100  # of the 130 that it takes
 
 
 @pytest.mark.parametrize("path", ["/segment", "/confidence", INFER])
@@ -193,8 +203,9 @@ def test_a_large_image_is_given_up_at_its_deadline(start: Start, path: str) -> N
 
 def assert_idle(served: SimpleNamespace, predictor: CountingPredictor) -> None:
     """Show a small image: it needs its own passes, and at most one more was on its way."""
+    set_deadline(served, PATIENT)
     before = predictor.num_passes
-    wait_until(lambda: post(served, "/segment", SMALL).is_success)
+    assert post(served, "/segment", SMALL).is_success
     first = predictor.num_passes - before
     assert post(served, "/segment", SMALL).is_success
     own = predictor.num_passes - before - first
@@ -279,9 +290,9 @@ def test_a_slow_body_gives_its_place_to_who_needs_it(
         assert code_of(post(served, "/segment", SMALL)) == (429, "queue-full")
         monkeypatch.setattr(places, "_SLOW_AFTER", 0.0)
         assert post(served, "/segment", SMALL).is_success
-        slower.settimeout(5)
+        slower.settimeout(60)
         assert b" 408 " in slower.recv(1000)
-        assert served.service.num_in_flight == 1
+        wait_until(lambda: served.service.num_in_flight == 1)
 
 
 def test_half_of_the_places_are_for_large_images() -> None:

@@ -13,7 +13,7 @@ from segmenter.inference import Predictor
 from segmenter.label_files.annotations.outlines import find_regions
 from segmenter.model import Segmenter
 from segmenter.model.protocol import EvaluationProtocol, published_protocol
-from tests.helpers.browser import BROWSER, chromium, static_server, watch
+from tests.helpers.browser import BROWSER, chromium, new_page, static_server, watch
 from tests.helpers.models import decided, make_spec
 from tests.helpers.services import make_image
 
@@ -50,7 +50,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         (folder / name).write_bytes(content)
     (folder / "index.html").write_text("<!doctype html><link rel=icon href=data:,>")
     with static_server(folder) as address, chromium() as browser:
-        opened = browser.new_page()
+        opened = new_page(browser)
         problems = watch(opened)
         opened.goto(address)
         opened.models = []

@@ -22,8 +22,10 @@ from tests.helpers.browser import (
     ARTEFACTS,
     BROWSER,
     SIZES,
+    Held,
     chromium,
     launch,
+    new_page,
     runtime_archive,
     static_server,
     watch,
@@ -85,8 +87,7 @@ def image_file(tmp_path: Path) -> Path:
 def page(request: pytest.FixtureRequest, site: Path, browser: Any) -> Iterator[Any]:
     """The page, ready, in a window of each size; any error in its console fails the test."""
     width, height = SIZES[request.param]
-    opened = browser.new_page(viewport={"width": width, "height": height})
-    opened.set_default_timeout(60_000)
+    opened = new_page(browser, viewport={"width": width, "height": height})
     problems = watch(opened)
     with static_server(site) as address:
         opened.goto(address)
@@ -139,7 +140,7 @@ def test_a_model_that_classifies_masks_labels_as_in_python(
     with torch.no_grad():
         for layer in (model.decoder.classify, model.decoder.embed[-1]):
             layer.weight.mul_(50)  # so that classes and masks differ as a trained model's do
-    site, page = export_page(model, tmp_path), browser.new_page()
+    site, page = export_page(model, tmp_path), new_page(browser)
     with static_server(site) as address:
         page.goto(address)
         ready(page)
@@ -190,7 +191,7 @@ def test_a_text_file_that_is_dropped_is_said_in_one_sentence(page: Any, image_fi
 def test_the_page_says_how_many_threads_the_headers_allow(
     site: Path, browser: Any, image_file: Path, headers: dict[str, str], words: str
 ) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     problems = watch(page)
     with static_server(site, headers) as address:
         page.goto(address)
@@ -204,7 +205,7 @@ def test_the_page_says_how_many_threads_the_headers_allow(
 
 
 def test_one_runtime_alone_is_fetched_and_nothing_from_elsewhere(site: Path, browser: Any) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     with static_server(site) as address:
@@ -217,15 +218,14 @@ def test_one_runtime_alone_is_fetched_and_nothing_from_elsewhere(site: Path, bro
 
 
 def test_a_bar_shows_how_much_has_come(site: Path, browser: Any) -> None:
-    page = browser.new_page()
-    held: list[Any] = []  # the model comes when it is let go
-    page.route("**/model.onnx*", lambda route: held.append(route))
+    page = new_page(browser)
+    held = Held(page, "/model.onnx")
     with static_server(site) as address:
         page.goto(address)
         page.locator("#status", has_text="Loading the model, ").wait_for()
         bar = "document.getElementById('progress')"
         page.wait_for_function(f"!{bar}.hidden && 0 < {bar}.value && {bar}.value < 1")
-        held[0].continue_()
+        held.release()
         ready(page)
         assert page.is_hidden("#progress")
         page.close()
@@ -237,7 +237,7 @@ def test_a_file_that_is_not_the_exported_one_is_refused_unused(
 ) -> None:
     content = bytearray((site / name).read_bytes())
     content[len(content) // 2] ^= 1
-    page = browser.new_page()
+    page = new_page(browser)
     page.route(f"**/{name}*", lambda route: route.fulfill(body=bytes(content)))
     with static_server(site) as address:
         page.goto(address)
@@ -249,7 +249,7 @@ def test_a_browser_that_computes_something_else_is_refused(site: Path, browser: 
     facts = json.loads((site / "model.json").read_text())
     pixels = facts["check"]["pixels"]
     facts["check"]["pixels"] = pixels[: len(pixels) // 8 * 4][::-1] + pixels[len(pixels) // 8 * 4 :]
-    page = browser.new_page()
+    page = new_page(browser)
     page.route("**/model.json", lambda route: route.fulfill(json=facts))
     with static_server(site) as address:
         page.goto(address)
@@ -260,7 +260,7 @@ def test_a_browser_that_computes_something_else_is_refused(site: Path, browser: 
 def test_where_the_graphics_processor_fails_the_processor_takes_over(
     site: Path, browser: Any, image_file: Path
 ) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     script = (site / "runtime.js").read_text()
     hopeful = script.replace("adapter && !adapter.info.isFallbackAdapter", "true")
     assert hopeful != script
@@ -279,8 +279,7 @@ def test_webgpu_agrees_where_chromium_has_it_in_software(
     site: Path, browser: Any, model: Segmenter, image_file: Path, tmp_path: Path
 ) -> None:
     other = launch(browser.browser_type, *SOFTWARE_GPU)
-    page = other.new_page()
-    page.set_default_timeout(100_000)
+    page = new_page(other)
     with static_server(site, ADVISED) as address:
         problems = watch(page)
         page.goto(f"{address}/?backend=webgpu")
@@ -315,8 +314,7 @@ def test_street_is_small_enough_and_agrees_on_a_image(browser: Any, tmp_path: Pa
         assert used <= 75e6
     path = REPOSITORY / "examples" / "street.jpg"
     with static_server(folder, ADVISED) as address:
-        page = browser.new_page()
-        page.set_default_timeout(100_000)
+        page = new_page(browser)
         page.goto(address)
         ready(page)
         found = label(page, path, tmp_path)

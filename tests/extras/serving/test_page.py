@@ -11,9 +11,10 @@ from PIL import Image
 
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, watch
+from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, new_page, watch
 from tests.helpers.models import make_spec
 from tests.helpers.services import Start, make_image
+from tests.helpers.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,8 +28,7 @@ def page(request: pytest.FixtureRequest, start: Start) -> Iterator[Any]:
     served = start()
     width, height = SIZES[request.param]
     with chromium() as browser:
-        opened = browser.new_page(viewport={"width": width, "height": height})
-        opened.set_default_timeout(30_000)
+        opened = new_page(browser, viewport={"width": width, "height": height})
         problems = watch(opened)
         opened.goto(f"http://127.0.0.1:{served.port}/")
         opened.served, opened.expected_problems = served, 0
@@ -47,8 +47,8 @@ def image_file(tmp_path: Path) -> Path:
     return path
 
 
-def upload(page: Any, path: Path) -> None:
-    page.set_input_files("#file", path)
+def upload(page: Any, paths: Path | list[Path]) -> None:
+    page.set_input_files("#file", paths)
     page.locator("#status", has_text="pixels").wait_for()
 
 
@@ -107,6 +107,30 @@ def test_every_view_can_be_shown_and_a_patch_be_clicked(page: Any, image_file: P
     page.locator("#status", has_text="contributes to the class").wait_for()
 
 
+def test_confidence_that_comes_late_is_not_shown_over_another_image(
+    page: Any, image_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    Image.fromarray(make_image(90, 60)).save(other)
+    upload(page, [image_file, other])
+    page.evaluate(
+        """() => {
+          const make = window.createImageBitmap;
+          window.createImageBitmap = async (...given) => {
+            window.isHeld = true;
+            await new Promise((resolve) => { window.release = resolve; });
+            return make(...given);
+          };
+        }"""
+    )
+    page.check("input[value=confidence]")
+    wait_until(lambda: page.evaluate("window.isHeld"))
+    page.click("[aria-label='Show other']")
+    page.evaluate("window.release()")
+    page.locator("#progress").wait_for(state="hidden")
+    assert page.inner_text("#status").startswith("60 x 90 pixels")
+
+
 def test_a_file_that_is_no_image_is_said_in_one_sentence(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "<script>alert(1)</script>.jpg".replace("/", "")
     path.write_bytes(b"no image")
@@ -139,7 +163,7 @@ def test_the_licence_of_the_model_stands_below_the_title(
 ) -> None:
     served = start(Predictor(Segmenter(make_spec().model_copy(update={"license": license}))))
     with chromium() as browser:
-        opened = browser.new_page()
+        opened = new_page(browser)
         opened.goto(f"http://127.0.0.1:{served.port}/")
         opened.locator("#model", has_text="class-0").wait_for()
         shown = opened.locator("#license")

@@ -283,6 +283,9 @@ class LabelService:
             )
 
     async def _accept(self, body: AcceptBody) -> dict[str, Any]:
+        before = await self._change(body.image, self._store(self.folder.change, body.change, None))
+        if before["version"] > body.version:  # sent again, because the answer was lost
+            return before
         shown = self._shown.get(body.proposal)
         if shown is None or shown.image != body.image:
             raise StaleError("there is a newer proposal; accept that one")

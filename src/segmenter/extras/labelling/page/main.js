@@ -8,7 +8,7 @@ import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new View($("canvas"));
-const tools = new Tools(view, { stroke, grow, accept: (runs) => accept({ runs }), restore: reload });
+const tools = new Tools(view, { stroke, grow, accept: (runs) => accept({ runs }), restore });
 const LEAST_LARGEST_BRUSH = 200;
 const NEWS_MS = 1000;
 
@@ -29,7 +29,6 @@ function say(text, waits = false) {
 function isWaiting() { return $("status").classList.contains("waiting"); }
 
 function complain(error) {
-  if (error instanceof Refusal && error.code === "closed") return;
   $("error").hidden = !error;
   if (error) $("error").textContent = error.message;
 }
@@ -41,6 +40,7 @@ async function attempt(work) {
     return await work();
   } catch (error) {
     complain(error);
+    if (!isWaiting()) say("");
     return undefined;
   }
 }
@@ -92,7 +92,7 @@ async function addClass(event) {
       if (error.code === "stale") await look();
       throw error;
     }
-    $("class-name").value = "";
+    if ($("class-name").value.trim() === name) $("class-name").value = "";
     showClasses();
     chooseLabel(folder.classes.length - 1);
     view.canvas.focus();
@@ -160,6 +160,7 @@ async function open(name, box = null) {
     forgetProposal();
     say("opening…");
     $("foreign").hidden = true;
+    await [...sending].find((each) => each.image === name)?.last; // else its version would soon be old
     const [facts, blob, labels] = await Promise.all([
       ask("open", { image: name }), askBlob("pixels", { image: name }), askLabels("labels", { image: name }),
     ]);
@@ -211,8 +212,8 @@ function showOutcome({ can_undo: canUndo, can_redo: canRedo, state }) {
 function enable() {
   const isHere = Boolean(image?.changes) && !image.changes.isClosed;
   tools.isEnabled = isHere && $("foreign").hidden && tools.label !== NOTHING;
-  for (const id of ["done", "undo", "redo"]) if (!isHere) $(id).disabled = true;
-  if (isHere) $("done").disabled = false;
+  for (const id of ["undo", "redo"]) if (!isHere) $(id).disabled = true;
+  for (const id of ["done", "take-mask", "replace-mask"]) $(id).disabled = !isHere;
 }
 
 function following() {
@@ -240,7 +241,8 @@ function showWaiting() {
   say(count ? `the service does not answer; ${count} not saved yet` : "saved", count > 0);
 }
 
-// Send a change, and show what came of it; a change to an older version shows the newest instead.
+// Send a change, and show what came of it. After a refusal the folder is shown as it is, but first
+// what waits is sent: it may be taken.
 async function change(path, fields, { redraws = true } = {}) {
   const { changes, name } = image;
   if (!changes || changes.isClosed) return null; // the page says why
@@ -254,15 +256,17 @@ async function change(path, fields, { redraws = true } = {}) {
     }
     showOutcome(outcome);
     if (redraws && outcome.box) image.unseen = unite(image.unseen, outcome.box);
-    if (image.unseen && !changes.count) await refresh();
+    await refresh();
     say(numUnsaved() ? "saving…" : "saved");
     if (outcome.mask_problem) complain(new Error(`the stroke is saved, but its mask or list is not: ${outcome.mask_problem}`));
     propose();
     return outcome;
   } catch (error) {
-    complain(error);
-    if (image?.changes !== changes) say("");
-    else if (!changes.isClosed) await recover(changes);
+    const isShown = image?.changes === changes;
+    complain(isShown ? error : new Error(`${name}: ${error.message}`));
+    if (!isShown) say("");
+    else if (changes.count) image.unseen = view.labels.whole;
+    else await recover(changes);
     return null;
   }
 }
@@ -312,7 +316,10 @@ async function learnNews() {
   const news = await ask("news", { image: name });
   if (!isQuiet()) return; // what is drawn here meanwhile is not taken away; the next news come soon
   if (news.classes !== folder.classes.length) await look();
-  if (news.version <= changes.version && !changes.isClosed) return;
+  if (news.version <= changes.version && !changes.isClosed) {
+    await refresh();
+    return;
+  }
   if (!await reopen(isQuiet)) return;
   say(changes.isClosed ? "" : "changed in another window");
   propose();
@@ -323,14 +330,16 @@ function awaitNews() {
   learnNews().catch(() => {}).finally(() => setTimeout(awaitNews, NEWS_MS));
 }
 
-// Show what changed without being drawn here.
+// Show what changed without being drawn here; what cannot be shown now is shown with the news.
 async function refresh() {
   const { name, changes, unseen: box } = image;
-  const { labels, version } = await askLabels("labels", { image: name, box: box.join(",") });
+  if (!box || changes.count) return;
+  const found = await askLabels("labels", { image: name, box: box.join(",") }).catch(() => null);
   // What is painted meanwhile must not vanish: when it is saved, all that is unseen is asked for.
-  if (image?.changes !== changes || changes.count || version !== changes.version || tools.active?.isBrush) return;
-  image.unseen = null;
-  view.labels.put(box, labels);
+  const isNewest = found && image?.changes === changes && !changes.count && found.version === changes.version;
+  if (!isNewest || tools.active?.isBrush) return;
+  if (image.unseen === box) image.unseen = null;
+  view.labels.put(box, found.labels);
   view.redraw();
 }
 
@@ -340,7 +349,12 @@ function unite(first, second) {
   return first.map((side, index) => (index < 2 ? least : most)(side, second[index]));
 }
 
-function reload() { if (image?.changes) attempt(reopen); }
+// Wipe what was drawn and given up.
+function restore() {
+  if (!image?.changes) return;
+  image.unseen = view.labels.whole;
+  refresh();
+}
 
 function stroke(tool, label, runs) {
   change("stroke", { tool, value: label, runs }, { redraws: false });
@@ -348,15 +362,16 @@ function stroke(tool, label, runs) {
 
 function grow(row, column) {
   const { name } = image;
+  const { label } = tools;
   const tolerance = Number($("tolerance").value) / 100;
   attempt(async () => {
     say("looking…");
     const { runs } = await tell("grow", { image: name, row, column, tolerance });
     if (image?.name !== name) return;
-    view.labels.paint(runs, tools.label);
+    view.labels.paint(runs, label);
     view.labels.draw(boxOf(runs));
     view.redraw();
-    await change("stroke", { tool: "grow", value: tools.label, runs });
+    await change("stroke", { tool: "grow", value: label, runs });
   });
 }
 
@@ -369,9 +384,10 @@ function accept(fields) {
 }
 
 async function toggleDone() {
+  const { name } = image;
   const isDone = image.state !== "done";
   const outcome = await change("mark", { done: isDone });
-  if (outcome && isDone) {
+  if (outcome && isDone && image.name === name) {
     const next = following();
     if (next) await open(next);
   }
@@ -511,6 +527,7 @@ function wire() {
   $("add-class").onsubmit = addClass;
   addEventListener("keydown", onKey);
   addEventListener("keyup", (event) => { if (event.key === " ") tools.isSpaceHeld = false; });
+  addEventListener("blur", () => { tools.isSpaceHeld = false; }); // its release goes to another window
   addEventListener("hashchange", () => openNamed());
   // A page that is left with strokes that are not saved asks first.
   addEventListener("beforeunload", (event) => { if (numUnsaved()) event.preventDefault(); });

@@ -69,7 +69,7 @@ export class Changes {
     return outcome;
   }
 
-  // Nothing more is sent: what waits was made to a version that is no more.
+  // The image is read anew: until then it takes no more.
   close() { this.isClosed = true; }
 
   #tellWaiting(isLate) {
@@ -79,7 +79,6 @@ export class Changes {
 
   async #send(path, fields) {
     for (;;) {
-      if (this.isClosed) throw new Refusal("closed", "it was made to an older version");
       try {
         const outcome = await tell(path, { ...fields, version: this.version });
         this.version = outcome.version;

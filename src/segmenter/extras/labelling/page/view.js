@@ -15,6 +15,7 @@ export class View {
     this.cursor = null;
     this.outline = [];
     [this.scale, this.x, this.y] = [1, 0, 0];
+    this.isWhole = true; // the whole image is shown, whatever size the canvas gets
     new ResizeObserver(() => this.#resize()).observe(canvas);
     this.#resize();
   }
@@ -45,6 +46,7 @@ export class View {
     this.scale = Math.min(clientWidth / this.width, clientHeight / this.height) || 1;
     this.x = (clientWidth - this.width * this.scale) / 2;
     this.y = (clientHeight - this.height * this.scale) / 2;
+    this.isWhole = true;
     this.redraw();
   }
 
@@ -55,6 +57,7 @@ export class View {
     this.scale = Math.min(Math.max(scale, this.scale), MAX_SCALE);
     this.x = clientWidth / 2 - (left + width / 2) * this.scale;
     this.y = clientHeight / 2 - (top + height / 2) * this.scale;
+    this.isWhole = false;
     this.redraw();
   }
 
@@ -66,6 +69,7 @@ export class View {
     this.x = x - (x - this.x) * scale / this.scale;
     this.y = y - (y - this.y) * scale / this.scale;
     this.scale = scale;
+    this.isWhole = false;
     this.redraw();
   }
 
@@ -74,6 +78,7 @@ export class View {
     const keep = (at, size, room) => Math.min(Math.max(at, margin - size), room - margin);
     this.x = keep(this.x + dx, this.width * this.scale, this.canvas.clientWidth);
     this.y = keep(this.y + dy, this.height * this.scale, this.canvas.clientHeight);
+    this.isWhole = false;
     this.redraw();
   }
 
@@ -97,7 +102,8 @@ export class View {
     const size = [clientWidth, clientHeight].map((side) => Math.max(1, Math.round(side * this.ratio)));
     if (old[0] === size[0] && old[1] === size[1]) return;
     [this.canvas.width, this.canvas.height] = size;
-    this.fit();
+    if (this.isWhole) this.fit();
+    else this.pan((size[0] - old[0]) / this.ratio / 2, (size[1] - old[1]) / this.ratio / 2);
     this.redraw();
   }
 

@@ -216,6 +216,7 @@ async function showConfidence() {
   const { file } = current;
   await exclusively("Measuring confidence …", async (signal) => {
     const picture = await engine.confidence(file, signal);
+    signal.throwIfAborted(); // else it would be shown over another image
     const canvas = new OffscreenCanvas(...[...view.size].reverse());
     const context = canvas.getContext("2d");
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);

@@ -246,7 +246,7 @@ def test_the_page_to_label_shows_three_of_the_bands(
 def test_the_page_to_label_shows_what_a_model_sees(
     band_set: Path, trained: Path, looked_at: list[np.ndarray], capsys: pytest.CaptureFixture
 ) -> None:
-    assert run("label", str(band_set), "--model", str(trained)) == 0
+    assert run("label", str(band_set), "--model", str(trained), "--runtime", "torch") == 0
     assert looked_at[0].shape == (64, 64, 3)
     start = str(band_set / "start.safetensors")
     error = refused(capsys, "label", str(band_set), "--model", start)

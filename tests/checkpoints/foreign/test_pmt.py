@@ -344,7 +344,7 @@ def test_a_window_replaces_the_one_that_is_assumed(
     file, out = str(write(tmp_path, decoder)), tmp_path / "model.safetensors"
     convert = ("convert", file, str(out), "--base", str(base), "--overwrite")
     assert run(*convert) == 0
-    assert "windows of 640 pixels, 640 apart, are assumed" in capsys.readouterr().out
+    assert "windows of 640 pixels are assumed" in capsys.readouterr().out
     assert run(*convert, "--window", "1280") == 0
     assert "assumed" not in capsys.readouterr().out
     protocol = segmenter.load(out).spec.protocol

@@ -127,7 +127,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 def test_an_image_that_kills_its_decoder_is_refused_and_harms_no_other(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_decode", die_of_killer)
+    monkeypatch.setattr(decoding, "decode_as", die_of_killer)
     served = start()
     bodies = [encode(make_image(seed=index)) for index in range(8)]
     bodies[3] = KILLER

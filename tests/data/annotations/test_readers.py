@@ -65,6 +65,27 @@ def test_yolo_has_labels_in_a_folder_of_their_own_or_beside(
     assert (first == 1).sum() == 8 * 6
 
 
+@pytest.mark.parametrize(
+    "line", ["images/a.png", "./images/a.png", "/elsewhere/images/a.png", "images\\a.png"]
+)
+def test_the_lists_that_data_yaml_names_are_its_splits(line: str, tmp_path: Path) -> None:
+    files = {"data.yaml": "train: train.txt\nval: ./val.txt\nnames: [car]\n"}
+    files |= {"train.txt": f"{line}\n", "val.txt": "images/b.png\n"}
+    for name in "ab":
+        files |= {f"images/{name}.png": "", f"labels/{name}.txt": BOX}
+    source = write(tmp_path / "x", files)
+    assert list(convert("yolo", source)[1]) == ["train/a.png", "val/b.png"]
+    (source / "val.txt").write_text("images/a.png\n")
+    with pytest.raises(UserError, match=r"val\.txt, line 1: .*a\.png is in train, too"):
+        convert_annotations("yolo", source, tmp_path / "other", unlabelled="ignore")
+
+
+def test_a_folder_that_yolo_names_for_two_splits_is_of_the_first(tmp_path: Path) -> None:
+    files = {"data.yaml": "train: images/x\nval: images/x\nnames: [car]\n"}
+    files |= {"images/x/a.png": "", "labels/x/a.txt": BOX}
+    assert convert("yolo", write(tmp_path / "x", files))[0].splits == {"train": 1}
+
+
 def test_yolo_keeps_the_folders_of_images_that_lie_elsewhere(tmp_path: Path) -> None:
     files = {"data.yaml": "names: [car, dog]\ntrain: images/train\n"}
     files |= {"labels/train/a.txt": BOX, "labels/val/a.txt": f"1{BOX[1:]}"}
@@ -351,6 +372,16 @@ def test_lists_of_voc_may_have_suffixes_and_images_without_a_mask_are_reported(
     assert any(
         re.match(r"1 of 2 images have no annotation, .*b\.png", each) for each in made.remarks
     )
+
+
+def test_the_captions_of_coco_are_skipped(tmp_path: Path) -> None:
+    image = {"id": 0, "file_name": "a.png", "height": 20, "width": 30}
+    shape = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    content = {"images": [image], "categories": [{"id": 1, "name": "car"}], "annotations": [shape]}
+    captions = {"images": [image], "annotations": [{"id": 1, "image_id": 0, "caption": "a car"}]}
+    files = {"captions.json": json.dumps(captions), "instances.json": json.dumps(content)}
+    made, _ = convert("coco", write(tmp_path / "x", files | {"a.png": ""}))
+    assert made.classes == ("background", "car")
 
 
 def test_a_folder_that_leads_back_to_itself_is_read_once(tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ from segmenter.options import Unlabelled
 
 _BACKGROUND, _BLACK = "background", (0, 0, 0)
 _MOST_CLASSES = 60_000
+UNLABELLED_CHOICES = (
+    "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
+    "scores)"
+)
+"""For messages on pixels that no shape covers."""
 
 
 class ClassTable(NamedTuple):

@@ -15,7 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from segmenter.data.annotations import ANNOTATION_FORMATS
 from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedImage
-from segmenter.data.annotations.class_table import ClassTable, build_classes
+from segmenter.data.annotations.class_table import (
+    UNLABELLED_CHOICES,
+    ClassTable,
+    build_classes,
+)
 from segmenter.data.annotations.polygons import Size
 from segmenter.data.annotations.rasterise import IGNORED, UNLABELLED, Painted, paint
 from segmenter.data.annotations.regions import Shape
@@ -46,10 +50,6 @@ _FOLDERS = {"images", "image", "imgs", "img", "jpegimages", "data"}
 _MAX_RATIO, _SPARED_BYTES = 100, 1 << 28
 """Largest ratio of unpacked files to their archive, and the bytes allowed besides."""
 _MAX_NAME_BYTES = 250
-_CHOICES = (
-    "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
-    "scores)"
-)
 
 
 @dataclass(frozen=True)
@@ -164,16 +164,21 @@ def run_preparation(name: str, source: Path, out: Path, options: Annotations) ->
         unlabelled=options.unlabelled,
         outlines=options.outlines,
     )
+    print_made(made)
+
+
+def print_made(made: Conversion) -> None:
+    """Say what was made, what to know of it, and how to look it through."""
     counts = ", ".join(
         f"{count} {'images' if split == _ONLY_SPLIT else split}"
         for split, count in sorted(made.splits.items())
     )
     classes = ", ".join(map(visible, made.classes[:20]))
     more = f" and {len(made.classes) - 20} more" if len(made.classes) > 20 else ""
-    print(f"{out}: {counts}; {len(made.classes)} classes: {classes}{more}")
+    print(f"{made.out}: {counts}; {len(made.classes)} classes: {classes}{more}")
     for remark in made.remarks:
         print(f"note: {visible(remark)}")
-    print(f"look it through with: {command_line('check', out)}")
+    print(f"look it through with: {command_line('check', made.out)}")
 
 
 def _unpacked(source: Path, into: Path) -> Path:
@@ -290,7 +295,7 @@ def _without_annotation(items: Sequence[_Item], table: ClassTable) -> list[str]:
         return []
     found = f"{len(empty)} of {len(items)} images have no annotation, such as {empty[0]}"
     if table.unlabelled is None:
-        raise UserError(f"{found}; choose what they are: {_CHOICES}")
+        raise UserError(f"{found}; choose what they are: {UNLABELLED_CHOICES}")
     is_ignored = table.unlabelled == table.classes.ignore_index
     return [f"{found}; all of their pixels {'are ignored' if is_ignored else 'become background'}"]
 
@@ -325,7 +330,7 @@ def _labels(painted: Painted, item: _Item, table: ClassTable) -> np.ndarray:
         if is_open.any():
             raise UserError(
                 f"{item.image}: no shape covers {100 * float(is_open.mean()):.2g} % of its pixels; "
-                f"choose what such pixels are: {_CHOICES}"
+                f"choose what such pixels are: {UNLABELLED_CHOICES}"
             )
     else:
         labels[is_open] = table.unlabelled

@@ -15,8 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from segmenter.classes import Classes, read_classes
 from segmenter.data.annotations.annotation_set import AnnotationSet
-from segmenter.data.annotations.class_table import ClassTable, build_classes
-from segmenter.data.annotations.convert_export import Conversion
+from segmenter.data.annotations.class_table import (
+    UNLABELLED_CHOICES,
+    ClassTable,
+    build_classes,
+)
+from segmenter.data.annotations.convert_export import Conversion, print_made
 from segmenter.data.folder import CLASSES_FILE
 from segmenter.data.maps.labels import (
     IGNORED,
@@ -55,14 +59,9 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import write_atomically
 from segmenter.image_spec import MAX_BANDS
 from segmenter.options import MapWindows, Unlabelled
-from segmenter.terminal import command_line, progress_bar
-from segmenter.text import visible
+from segmenter.terminal import progress_bar
 
 _LEAST_SIDE, _MOST_SIDE = 32, 4096
-_CHOICES = (
-    "--unlabelled background (a class of its own) or --unlabelled ignore (left out of training and "
-    "scores)"
-)
 _CACHE_MB = 256
 """Holds two rows of blocks of most maps, which a row of tiles may touch."""
 _TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
@@ -152,12 +151,7 @@ def run_preparation(
     """
     with bounded_cache(_CACHE_MB):
         made = convert_maps(source, out, options, unlabelled=unlabelled)
-    counts = ", ".join(f"{count} {split}" for split, count in sorted(made.splits.items()))
-    classes = ", ".join(map(visible, made.classes[:20]))
-    print(f"{out}: {counts} images; {len(made.classes)} classes: {classes}")
-    for remark in made.remarks:
-        print(f"note: {visible(remark)}")
-    print(f"look it through with: {command_line('check', out)}")
+    print_made(made)
 
 
 def _check_options(options: MapWindows) -> None:
@@ -272,7 +266,7 @@ def _find_windows(
                     if unlabelled is None and (of_window == UNLABELLED).any():
                         raise UserError(
                             f"{each.labels} leaves pixels of {each.image} without a shape; say "
-                            f"what they are: {_CHOICES}"
+                            f"what they are: {UNLABELLED_CHOICES}"
                         )
                     least = IGNORED if unlabelled == "background" else UNLABELLED
                     if (of_window > least).mean() >= options.min_labelled:

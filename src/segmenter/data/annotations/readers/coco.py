@@ -51,7 +51,8 @@ class _Coco(BaseModel):
 
 def is_export(content: bytes) -> bool:
     """Return whether the ends of a JSON file are those of COCO."""
-    if b'"imagePath"' in content or b'"items"' in content:
+    others = (b'"imagePath"', b'"items"', b'"caption"')  # labelme, Datumaro, COCO's captions
+    if any(each in content for each in others):
         return False
     is_set = b'"images"' in content and (b'"annotations"' in content or b'"categories"' in content)
     return is_set or (

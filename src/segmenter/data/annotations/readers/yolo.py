@@ -1,6 +1,7 @@
 """YOLO segmentation: a text file beside each image, a polygon a line, and data.yaml with names."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from segmenter.data.annotations.source import (
     ends_of,
     files_like,
     naming,
+    plain_parts,
     read_text,
     split_of,
     split_of_path,
@@ -37,7 +39,7 @@ def read(source: Source) -> AnnotationSet:
     """Read the images of a source, the label file of each, and the names of the classes."""
     root = source.root
     names, settings = _names(source)
-    folders = _split_folders(settings)
+    folders, listed = _split_folders(settings), _listed_splits(settings, source)
     export = AnnotationSet(classes=dict.fromkeys(names.values()))
     images = source.finder.all
     label_files = {image: _label_file(image, source) for image in images}
@@ -51,7 +53,9 @@ def read(source: Source) -> AnnotationSet:
                 near=image.parent,
                 is_labelled=labels is not None and bool(read_text(labels).strip()),
                 read_shapes=partial(_shapes, labels, names),
-                split=_split(inside, folders) or split_of_path(image.parent / "_", root),
+                split=listed.get(image)
+                or _split(inside, folders)
+                or split_of_path(image.parent / "_", root),
                 path=image,
             )
         )
@@ -94,14 +98,38 @@ def _numbered(given: object, path: Path) -> dict[int, str]:
 
 def _split_folders(settings: dict[str, Any]) -> dict[str, str]:
     """Return the folder that data.yaml names for each split, as a path inside the data set."""
-    folders = {}
+    return {
+        "/".join(plain_parts(each)): split
+        for each, split in _split_values(settings)
+        if not each.endswith(".txt")
+    }
+
+
+def _listed_splits(settings: dict[str, Any], source: Source) -> dict[Path, str]:
+    """Return the split of each image in the lists that data.yaml names."""
+    found: dict[Path, str] = {}
+    for each, split in _split_values(settings):
+        if not each.endswith(".txt"):
+            continue
+        path = source.root.joinpath(*plain_parts(each))
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            if line.strip():
+                with naming(f"{path}, line {number}"):
+                    image = source.finder.find(line.strip(), source.root, split)
+                    if found.setdefault(image, split) != split:
+                        raise ValueError(f"{image} is in {found[image]}, too; keep it in one split")
+    return found
+
+
+def _split_values(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each folder or list of images that data.yaml names, and the first split it is of."""
+    seen = set()
     for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
         given = settings.get(key)
         for each in given if isinstance(given, list) else [given]:
-            if isinstance(each, str) and not each.endswith(".txt"):
-                parts = [part for part in Path(each).parts if part not in {"..", ".", "/"}]
-                folders["/".join(parts)] = split
-    return folders
+            if isinstance(each, str) and each not in seen:
+                seen.add(each)
+                yield each, split
 
 
 def _split(inside: Path, folders: dict[str, str]) -> str | None:

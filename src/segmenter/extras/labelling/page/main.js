@@ -195,7 +195,8 @@ function showForeign(text) {
 }
 
 async function takeMask(keepLabels) {
-  if (!await change("take-mask", { keep_labels: keepLabels })) return;
+  const { name } = image;
+  if (!await change("take-mask", { keep_labels: keepLabels }) || image.name !== name) return;
   showForeign(null);
   enable();
 }

@@ -263,6 +263,14 @@ def test_an_address_with_a_box_opens_the_image_zoomed_to_it(
     assert abs(painted.mean(axis=0) - (215, 320)).max() < 3
 
 
+def test_an_address_that_names_no_image_opens_the_next_one(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.goto("about:blank")
+    page.goto(f"http://127.0.0.1:{served.port}/#50%")
+    page.locator("#place", has_text="a,").wait_for()
+
+
 def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace) -> None:
     hands = Hands(page, SIZE)
     page.keyboard.press("1")

@@ -541,7 +541,8 @@ function boxAsked() {
 }
 
 function openNamed() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try { name = decodeURIComponent(name); } catch { /* typed, with a % of its own */ }
   const isThere = folder.images.some((each) => each.name === name);
   const wanted = isThere ? name : following();
   if (wanted && wanted !== image?.name) open(wanted, isThere ? boxAsked() : null);

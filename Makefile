@@ -8,6 +8,9 @@ SHOWN := $(addprefix examples/,gallery p1070491.jpg p1070495.jpg p1070507.jpg p1
 
 SECONDS ?= 600
 
+# Empty: the many processes of the tests share what one has compiled, in containers too.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install demo test test-slow test-gpu test-floor fuzz soak lint format docs docs-serve clean
 
 install: $(READY)

@@ -1,9 +1,11 @@
 """What several tests need: tiny models and images, and the real data where it is at hand."""
 
+import gc
 import logging
 import os
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +15,10 @@ import torch
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
+from segmenter.options import Compute
 from segmenter.runtimes import devices
+from segmenter.runtimes.open_runtime import open_runtime
+from segmenter.runtimes.runtime import Runtime
 from segmenter.spelling import messages_name
 from tests.helpers.command_line import TINY_RUN
 from tests.helpers.data_sets import write_data_set
@@ -26,6 +31,13 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
+gc.disable()  # until all tests are collected
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests out of garbage collections: they stay until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +103,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(Segmenter(make_spec()).eval(), "data/start.safetensors")
     Path("tiny.yaml").write_text(TINY_RUN.format(root="data"))
     return tmp_path
+
+
+@pytest.fixture
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` computes in torch: another runtime takes longer to open a model."""
+
+    def opened(model: str, compute: Compute) -> Runtime:
+        return open_runtime(model, replace(compute, runtime="torch"))
+
+    monkeypatch.setattr("segmenter.extras.checking.check_data_set.open_runtime", opened)
 
 
 @pytest.fixture

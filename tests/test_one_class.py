@@ -152,9 +152,11 @@ def test_label_files_hold_1_and_0_or_the_data_sets_own_values(data_set: Path) ->
     for ids in ("index", "source"):
         out = data_set / ids
         command = ["predict", image, "--model", str(data_set / "one.safetensors")]
-        app([*command, "--out", str(out), "--ids", ids], result_action="return_value")
+        command += ["--runtime", "torch", "--out", str(out), "--ids", ids]
+        app(command, result_action="return_value")
         files[ids] = np.array(Image.open(out / "photo-0_label.png"))
-    expected = Predictor(str(data_set / "one.safetensors"))(np.array(Image.open(image)))
+    model = segmenter.load(data_set / "one.safetensors")
+    expected = Predictor(model)(np.array(Image.open(image)))
     np.testing.assert_array_equal(files["index"], expected)
     np.testing.assert_array_equal(files["source"], np.where(expected == 1, 2, 0))
 

@@ -28,7 +28,7 @@ class Calls:
 def torch_zip(content: object, *, compression: int = zipfile.ZIP_STORED) -> bytes:
     """A `.pth` around any pickle, with one storage of 16 bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as file:
+    with zipfile.ZipFile(buffer, "w", compression, compresslevel=1) as file:
         data = content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
         file.writestr("archive/data.pkl", data)
         file.writestr("archive/data/0", bytes(16))

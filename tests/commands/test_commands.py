@@ -34,12 +34,13 @@ def test_from_folder_to_model_to_scores_to_labels(
     assert 0 <= scores["miou"] <= 1
     assert set(scores["classes"]) == {"class-0", "class-1", "class-2"}
     assert (scores["runtime"], scores["precision"]) == ("torch", "float32")
-    assert run(*f"predict data/images/val --model {model} --gallery".split()) == 0
+    predict = f"predict data/images/val --model {model} --runtime torch --gallery".split()
+    assert run(*predict) == 0
     labels = np.array(Image.open("predictions/photo-0_label.png"))
     assert labels.shape == (64, 64)
     assert labels.max() < 3
     assert "photo-0" in (here / "predictions" / "index.html").read_text()
-    assert run(*f"predict data/images/val --model {model} --gallery".split()) == 0
+    assert run(*predict) == 0
 
 
 def test_training_from_a_folder_alone_holds_images_out_and_starts_from_a_model(

@@ -75,7 +75,7 @@ def test_a_submission_is_written_and_nothing_beside_it(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = "predict ade/images/validation --model model.safetensors --submission ade20k"
-    assert run(*arguments.split(), "--out", "upload") == 0
+    assert run(*arguments.split(), "--runtime", "torch", "--out", "upload") == 0
     assert sorted(path.name for path in (here / "upload").glob("[!.]*")) == [
         "ADE_val_00000001.png",
         "ADE_val_00000002.png",

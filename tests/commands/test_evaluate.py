@@ -69,8 +69,8 @@ def test_decoding_is_chosen_for_evaluate_and_predict_and_named(here: Path) -> No
     assert iou["confusion"] != argmax["confusion"]
     labels = []
     for decode in ("argmax", "iou"):
-        arguments = f"predict data/images/val --model one.safetensors --label-rule {decode} --out"
-        assert run(*arguments.split(), decode) == 0
+        arguments = f"predict data/images/val --model one.safetensors --label-rule {decode}"
+        assert run(*arguments.split(), "--runtime", "torch", "--out", decode) == 0
         labels.append((here / decode / "photo-0_label.png").read_bytes())
     assert labels[0] != labels[1]
 
@@ -162,6 +162,7 @@ def test_predict_labels_more_with_a_lower_threshold_and_refuses_it_for_several_c
     labelled = {}
     for at in ("0.1", "0.9"):
         predict = ["predict", "data/images/val", "--model", "single.safetensors", "--out", at]
+        predict += ["--runtime", "torch"]
         assert run(*predict, "--save", "label", "--threshold", at) == 0
         maps = sorted((here / at).glob("*_label.png"))
         labelled[at] = sum(int((np.array(Image.open(path)) == 1).sum()) for path in maps)

@@ -77,6 +77,7 @@ def test_the_model_labels_new_images(capsys: pytest.CaptureFixture) -> None:
     assert spec.provenance == "Decoder fitted to 4 images, the encoder frozen."
 
 
+@pytest.mark.usefixtures("in_torch")
 def test_evaluating_on_the_images_of_the_fit_warns(capsys: pytest.CaptureFixture) -> None:
     assert run(*FIT, "model.safetensors") == 0
     capsys.readouterr()
@@ -110,7 +111,8 @@ def test_a_model_of_shifted_views_is_saved_and_labels_alike() -> None:
     model = segmenter.load("model.safetensors")
     save(model, "again.safetensors")
     image = np.array(Image.open(next(Path("data/images/val").iterdir())))
-    labels = [segmenter.Predictor(each)(image) for each in (model, "again.safetensors")]
+    again = segmenter.load("again.safetensors")
+    labels = [segmenter.Predictor(each)(image) for each in (model, again)]
     assert (labels[0] == labels[1]).all()
     assert model.spec.decoder.logits_per_patch_side == 2
     score = segmenter.evaluate("again.safetensors", "data", split="val").miou

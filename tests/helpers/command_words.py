@@ -1,5 +1,6 @@
 """Every command with its arguments, by introspection."""
 
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import Argument, Parameter
@@ -9,6 +10,7 @@ from segmenter.commands.main import app
 COMMANDS = [name for name in app if not name.startswith("-")]
 
 
+@cache
 def arguments_of(command: str) -> dict[str, Argument]:
     """What a command takes, by name, such as `model` or `merge_threshold`, as flags spell it."""
     default = Parameter.combine(app.default_parameter)

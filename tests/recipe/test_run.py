@@ -77,6 +77,7 @@ def test_fields_can_be_changed_one_by_one(path: Path) -> None:
         ({"batch_size": 3, "accumulate": 2}, "must be a multiple of accumulate"),
         ({"protocol": {"window": 64}}, "protocol: window and stride go together"),
         ({"data": {"val": "train"}}, "would be too high"),
+        ({"data": {"train": []}}, "data.train: must be a list of at least one value"),
         ({"data": {"val": None}, "stop_after": 3}, "data.val gives nothing to score"),
         ({"track": ["wandbee"]}, "'wandbee' is not a choice, did you mean 'wandb'?"),
         ({"model": {"encoder": None}}, "model.encoder and model.weights are both missing"),

@@ -36,6 +36,7 @@ _OUR_WORDS = {
     "bool_type": "must be true or false",
     "list_type": "must be a list, such as [{example}]",
     "tuple_type": "must be a list, such as [{example}]",
+    "too_short": "must be a list of at least one value",
     "dict_type": "must be keys and values",
     "model_type": "must be keys and values",
     "model_attributes_type": "must be a name, or keys and values",

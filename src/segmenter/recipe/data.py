@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from segmenter import numbers
 from segmenter.image_spec import Bands
@@ -18,7 +18,7 @@ class DataRecipe(BaseModel):
     root: str
     """Folder of the data set: `images`, `masks`, `classes.yaml`; or NAME:PATH of a published one,
     such as `ade20k:data/ADEChallengeData2016`."""
-    train: tuple[str, ...] = ("train",)
+    train: Annotated[tuple[str, ...], Field(min_length=1)] = ("train",)
     """Splits to train on."""
     val: str | None = "val"
     """Split to evaluate on during training. None: no scores; only the last model is kept."""

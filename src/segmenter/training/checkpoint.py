@@ -100,17 +100,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         _remove(unfinished)
     try:
         aside.mkdir()
-        files = {
-            f"{stem}.safetensors": serialize(part) for stem, part in checkpoint.tensors.items()
-        }
         described = {
-            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in files.items()
+            f"{stem}.safetensors": _write_part(aside / f"{stem}.safetensors", part)
+            for stem, part in checkpoint.tensors.items()
         }
         state = {"step": checkpoint.step, "files": described, "facts": checkpoint.facts}
-        files[_STATE] = json.dumps(state | {"sha256": _hash_json(state)}, indent=1).encode()
-        for name, data in files.items():
-            write_synced(aside / name, data)
+        state["sha256"] = _hash_json(state)
+        write_synced(aside / _STATE, json.dumps(state, indent=1).encode())
         sync_folder(aside)
         aside.rename(final)
         sync_folder(folder)
@@ -119,6 +115,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     for old in _superseded(folder, checkpoint.step):
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _write_part(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Write a file of tensors; return its size and SHA-256. One at a time is in memory twice."""
+    data = serialize(tensors)
+    write_synced(path, data)
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def read_newest(

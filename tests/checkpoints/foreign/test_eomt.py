@@ -201,9 +201,11 @@ def test_a_missing_tensor_is_named(
 def test_a_tensor_of_any_other_shape_is_refused(
     tmp_path: Path, weights: dict[str, Tensor], shape: tuple[int, ...]
 ) -> None:
+    path = tmp_path / "model.safetensors"
     for changed in mis_shaped(weights, shape):
+        save_file(changed, path)
         with pytest.raises(UserError):
-            segmenter.load(write(tmp_path, changed))
+            segmenter.load(path)
 
 
 def test_scores_are_averaged_only_where_the_decoder_gives_them(model: Segmenter) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -343,7 +344,7 @@ def test_a_window_replaces_the_one_that_is_assumed(
     file, out = str(write(tmp_path, decoder)), tmp_path / "model.safetensors"
     convert = ("convert", file, str(out), "--base", str(base), "--overwrite")
     assert run(*convert) == 0
-    assert "windows of 640 pixels are assumed" in capsys.readouterr().out
+    assert "windows of 640 pixels, 640 apart, are assumed" in capsys.readouterr().out
     assert run(*convert, "--window", "1280") == 0
     assert "assumed" not in capsys.readouterr().out
     protocol = segmenter.load(out).spec.protocol
@@ -373,12 +374,15 @@ def test_a_checkpoint_with_its_encoders_positions_has_their_image_size(
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (1,) * 5])
 def test_a_tensor_of_any_other_shape_is_refused(
-    tmp_path: Path, decoder: dict[str, Tensor], base: Path, shape: tuple[int, ...]
+    tmp_path: Path, decoder: dict[str, Tensor], shape: tuple[int, ...]
 ) -> None:
+    path, base = tmp_path / "decoder.safetensors", tmp_path / "dinov3.safetensors"
+    save_file(of_meta(random_dinov3(WIDTH, DEPTH)), base)
     needed = {name: each for name, each in decoder.items() if "attn_mask_probs" not in name}
     for changed in mis_shaped(needed, shape):
+        save_file(changed, path)
         with pytest.raises(UserError):
-            segmenter.load(write(tmp_path, changed), base=base)
+            segmenter.load(path, base=base)
 
 
 def test_a_missing_tensor_and_a_missing_base_are_named(

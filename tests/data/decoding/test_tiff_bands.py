@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmenter.data.decoding.decode import Limits, decode_image, read_header
+from segmenter.data.decoding.decode import Limits, decode_image, decode_mask, read_header
 from segmenter.errors import UserError
 from segmenter.image_spec import ImageType, choose_bands
 from tests.helpers.band_images import gdal_reads, make_values, spec_of, tiff_bytes
@@ -126,3 +126,11 @@ def test_the_header_of_many_bands_is_read_without_a_word(
     header = read_header(path)
     assert (header.size, header.image_type) == ((37, 53), ImageType(25, "uint16"))
     assert caplog.records == []
+
+
+def test_a_mask_that_is_not_read_is_never_advised_to_be_scaled(tmp_path: Path) -> None:
+    path = tmp_path / "mask.tif"
+    path.write_bytes(tiff_bytes(make_values(bands=1).astype(np.float64)))
+    with pytest.raises(UserError, match=r"1 band of float64.*not a mask") as refusal:
+        decode_mask(path)
+    assert "scale" not in str(refusal.value)

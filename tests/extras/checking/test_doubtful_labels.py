@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,7 @@ from segmenter.extras.checking.label_reference import ModelReference, fit_refere
 from segmenter.inference.labels import Quantity
 from segmenter.inference.predictor import Quantities
 from segmenter.model import Segmenter
-from segmenter.options import Compute
 from segmenter.runtimes.features import TorchFeatures
-from segmenter.runtimes.open_runtime import open_runtime
-from segmenter.runtimes.runtime import Runtime
 from tests.helpers.command_line import refused, run
 from tests.helpers.drawn_items import CLASSES_YAML, draw_mask, write_item
 from tests.helpers.models import decided, make_classes, make_spec
@@ -54,16 +50,6 @@ def root(tmp_path: Path) -> Path:
         write_item(tmp_path, name, image, mask)
     (tmp_path / "classes.yaml").write_text(CLASSES_YAML)
     return tmp_path
-
-
-@pytest.fixture
-def in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models are computed in torch: another runtime takes longer to open one."""
-
-    def opened(model: str, compute: Compute) -> Runtime:
-        return open_runtime(model, replace(compute, runtime="torch"))
-
-    monkeypatch.setattr(check_data_set, "open_runtime", opened)
 
 
 def _classes(mask: np.ndarray) -> np.ndarray:

@@ -14,10 +14,18 @@ from segmenter.extras.suggesting import suggest
 from segmenter.extras.suggesting.suggest_page import dimmed
 from segmenter.inference import Predictor
 from segmenter.model import Protocol, Segmenter
+from segmenter.runtimes.features import TorchFeatures
 from tests.helpers.band_images import make_values, npy_bytes, spec_of
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_pair
 from tests.helpers.models import make_spec
+
+
+@pytest.fixture(autouse=True)
+def _in_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fast tests compute features in torch: another runtime takes longer to open a model."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(suggest, "feature_runtime", TorchFeatures)
 
 
 @pytest.fixture

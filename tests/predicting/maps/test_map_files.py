@@ -190,17 +190,35 @@ def test_the_fourth_class_is_not_taken_for_transparency(tmp_path: Path) -> None:
         assert rasterio.enums.ColorInterp.alpha not in file.colorinterp
 
 
-def test_areas_in_degrees_are_square_metres(predictor: Predictor, tmp_path: Path) -> None:
-    degree = 1e-5
-    transform = rasterio.Affine(degree, 0, 15, 0, -degree, 48)
-    path = write_map(tmp_path / "a.tif", "EPSG:4326", transform)
+DEGREE = np.radians(1e-5) * 6_371_008.8
+"""Metres of a hundred-thousandth of a degree, on a sphere."""
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "left", "top", "of_pixel"),
+    [
+        ("EPSG:4326", 1e-5, 15, 48, DEGREE**2 * np.cos(np.radians(48))),
+        ("EPSG:4326", 1e-5, 179.9999, 0, DEGREE**2),  # across the antimeridian
+        ("EPSG:3857", 1, 1_113_194, 6_446_275, np.cos(np.radians(50)) ** 2),
+        ("EPSG:3995", 10, -500, 500, 106),  # at the pole
+        ("EPSG:32633", 1e6, 0, 0, 1e12),  # coordinates that the system does not have
+    ],
+)
+def test_areas_are_square_metres_on_the_ground(
+    predictor: Predictor,
+    tmp_path: Path,
+    crs: str,
+    pixel: float,
+    left: float,
+    top: float,
+    of_pixel: float,
+) -> None:
+    path = write_map(tmp_path / "a.tif", crs, rasterio.Affine(pixel, 0, left, 0, -pixel, top))
     out = label(predictor, path, tmp_path / "out", save=("gpkg", "label"))
     info, _, columns = read_vectors(out / "map.gpkg")
-    assert info["crs"] == "EPSG:4326"
+    assert info["crs"] == crs
     labelled = (read_raster(out / "map_label.tif") != 255).sum()
-    radius = 6_371_008.8
-    of_pixel = (np.radians(degree) * radius) ** 2 * np.cos(np.radians(48))
-    assert columns["area_m2"].sum() == pytest.approx(labelled * of_pixel, rel=5e-3)
+    assert columns["area_m2"].sum() == pytest.approx(labelled * of_pixel, rel=6e-3)
 
 
 def test_no_polygon_is_below_the_minimum_area(predictor: Predictor, tmp_path: Path) -> None:

@@ -500,7 +500,7 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
         what = f"is {unread[0]}; {unread[1]}" if unread else "is not an image of a known kind"
         raise UserError(f"{name} {what if magic else 'is empty'}; {READ_FORMATS} are read")
     if opener is TiffImageFile and count_samples(file) > _PILLOW_SAMPLES:
-        refuse_layout(file, name)  # Pillow would write to the terminal
+        refuse_layout(file, name, is_mask=limits.is_mask)  # Pillow would write to the terminal
     if opener is Jpeg2000File:
         check_jpeg2000(read_jpeg2000_layout(file, name), name)
     try:
@@ -508,7 +508,7 @@ def _open(file: BytesIO | BufferedReader, name: str, limits: Limits) -> ImageFil
             image = opener(file)
     except SyntaxError:
         if opener is TiffImageFile:
-            refuse_layout(file, name)
+            refuse_layout(file, name, is_mask=limits.is_mask)
         raise
     _check_size(image.size[::-1], name, limits)
     return image

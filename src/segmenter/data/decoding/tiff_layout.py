@@ -20,18 +20,22 @@ GEO_TAGS = (33550, 33922, 34264, 34735, 50844)
 """Pixel scale, tie points, transformation, keys, RPCs: any of them makes a TIFF a map."""
 
 
-def refuse_layout(file: BytesIO | BufferedReader, name: str) -> None:
-    """Say what bands a TIFF holds, and how to make an image of them.
+def refuse_layout(file: BytesIO | BufferedReader, name: str, *, is_mask: bool) -> None:
+    """Say what bands a TIFF holds, and how to make an image or a mask of them.
 
     Raises:
         UserError: Always, unless its tags are damaged.
     """
     layout = _describe(file)
     if layout is not None:
-        raise UserError(
-            f"{name} holds {layout}, in a layout that is not an image; write 1 or 3 bands of 8 "
-            "bits, for example with `gdal_translate -ot Byte -scale -b 1 -b 2 -b 3`"
-        ) from None
+        way_out = (
+            "not a mask; write 1 band of whole numbers, for example with `gdal_translate -ot "
+            "UInt16 -b 1`"
+            if is_mask
+            else "not an image; write 1 or 3 bands of 8 bits, for example with `gdal_translate -ot "
+            "Byte -scale -b 1 -b 2 -b 3`"
+        )
+        raise UserError(f"{name} holds {layout}, in a layout that is {way_out}") from None
 
 
 def drops_band(image: ImageFile.ImageFile) -> bool:

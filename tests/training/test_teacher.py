@@ -344,6 +344,23 @@ def test_tokens_of_another_width_are_refused(data_set: Path, taught: dict) -> No
     assert not (data_set / "run").exists()
 
 
+def test_an_unreadable_image_without_a_mask_counts_until_it_is_repaired(
+    data_set: Path, taught: dict, tmp_path: Path
+) -> None:
+    photos = shutil.copytree(taught["unlabelled"], tmp_path / "photos")
+    whole = (photos / "0.png").read_bytes()
+    (photos / "0.png").write_bytes(whole[:-60])
+    teacher = moving(taught) | {"unlabelled": str(photos), "unlabelled_crops": 0.9}
+    recipe = make_recipe(data_set, loss={"teacher": teacher}, ema_decay=0.9, **QUIET)
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"1 images cannot be read, .*if you remove them"):
+            run_training(recipe, data_set / "run", "cpu", resume=resume)
+    (photos / "0.png").write_bytes(whole)
+    (photos / "1.png").write_bytes(b"")
+    with pytest.raises(UserError, match="1 images cannot be read"):
+        run_training(recipe, data_set / "run", "cpu", resume=True)
+
+
 def test_a_folder_without_images_is_refused(data_set: Path, taught: dict, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     given = taught | {"unlabelled": str(tmp_path / "empty")}

@@ -21,7 +21,7 @@ class UnreadableImages:
     """Keep count of the images that a run could not read.
 
     Args:
-        log: A line of JSON is added for each; those that are in it count from the start.
+        log: A line of JSON is added for each; those that are in it are not told again.
         limit: How many different images may be unreadable.
         say: Told of each image, once.
     """
@@ -30,7 +30,8 @@ class UnreadableImages:
         self._log = log
         self._limit = limit
         self._say = say
-        self._images = _read_log(log)
+        self._told = _read_log(log)
+        self._found: set[str] = set()
 
     def note(self, found: Unreadable) -> None:
         """Count an image.
@@ -38,15 +39,16 @@ class UnreadableImages:
         Raises:
             UserError: If there are more than the limit.
         """
-        if found.image in self._images:
+        if found.image in self._found:
             return
-        self._images.add(found.image)
-        self._say(f"warning: {found.reason}; another image takes its place")
-        with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found._asdict()) + "\n")
-        if len(self._images) > self._limit:
+        self._found.add(found.image)
+        if found.image not in self._told:
+            self._say(f"warning: {found.reason}; another image takes its place")
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found._asdict()) + "\n")
+        if len(self._found) > self._limit:
             raise UserError(
-                f"{len(self._images)} images cannot be read, more than data.max_unreadable allows; "
+                f"{len(self._found)} images cannot be read, more than data.max_unreadable allows; "
                 f"{self._log} names them: repair them, and continue with --resume (with "
                 "--allow-config-change if you remove them)"
             )

@@ -185,7 +185,7 @@ def soak(seconds: float, predictor: Predictor, record: Record) -> dict[str, floa
     with tempfile.TemporaryDirectory() as folder, started(Path(folder), predictor) as served:
         pid = served.process.pid
         warm_up(served, requests)
-        before = peak = tree_memory(pid)
+        before = peak = steady_memory(pid)
         with load(served.port, requests, record):
             end = time.monotonic() + seconds
             while time.monotonic() < end and served.process.poll() is None:
@@ -223,7 +223,17 @@ def warm_up(served: SimpleNamespace, requests: list) -> None:
                 thread.join()
     for attack in (hostile.large_image, hostile.large_confidence, hostile.large_tensor):
         attack(served.port, threading.Event())
-    time.sleep(3)  # what they took is given back
+
+
+def steady_memory(pid: int, seconds: int = 5) -> int:
+    """Memory once what large images took is given back: it has not fallen for some seconds."""
+    lowest, since = tree_memory(pid), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.5)
+        memory = tree_memory(pid)
+        if memory < lowest - MAX_GROWTH / 10:
+            lowest, since = memory, time.monotonic()
+    return lowest
 
 
 def settled_memory(served: SimpleNamespace, before: int) -> int:

@@ -18,7 +18,7 @@ from segmenter.model import Segmenter
 from segmenter.runtimes.features import TorchFeatures
 from tests.helpers.band_images import make_values, npy_bytes, tiff_bytes, write_band_set
 from tests.helpers.command_line import TINY_RUN, refused, run
-from tests.helpers.models import make_spec
+from tests.helpers.models import decided, make_band_spec, make_spec
 
 pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 
@@ -75,6 +75,17 @@ def test_predict_and_evaluate_read_all_bands(
     capsys.readouterr()
     assert run("evaluate", str(trained), str(band_set), "--split", "val") == 0
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_a_comparison_shows_each_model_the_bands_it_takes(band_set: Path, tmp_path: Path) -> None:
+    given = ImageType(4, "uint16")
+    for bands in (1, 2, 3), (1, 2, 3, 4):
+        model = decided(Segmenter(make_band_spec(choose_bands(bands, given))))
+        save(model, tmp_path / f"{len(bands)}.safetensors")
+    sides = (str(tmp_path / f"{count}.safetensors") for count in (3, 4))
+    page = ("--report", str(tmp_path / "report"))
+    assert run("compare", *sides, str(band_set), "--split", "val", *page) == 0
+    assert "<h3>val/tile-" in (tmp_path / "report" / "index.html").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from segmenter.checkpoints import save
 from segmenter.errors import UserError
 from segmenter.inference import Predictor
 from segmenter.inference import row_bands as bands_module
+from segmenter.inference.enough_memory import enough_memory
 from segmenter.inference.resizing import ViewSize, mean_size, resized_size, view_sizes
 from segmenter.inference.windows import window_starts
 from segmenter.model import EvaluationProtocol, Segmenter
@@ -399,6 +400,13 @@ def test_where_memory_is_full_windows_are_halved_once_and_the_labels_stay(
 def test_one_window_that_does_not_fit_into_memory_is_an_error(image: np.ndarray) -> None:
     with small_memory(0), pytest.raises(UserError, match="does not fit into memory"):
         Predictor(make_model(), protocol=SLIDE)(image)
+
+
+def test_what_onnx_runtime_says_of_full_memory_is_understood() -> None:
+    ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra export")
+    fail = ort.capi.onnxruntime_pybind11_state.Fail
+    with pytest.raises(UserError, match="does not fit into memory"), enough_memory():
+        raise fail("[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer")
 
 
 @pytest.mark.parametrize(

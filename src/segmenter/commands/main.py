@@ -126,6 +126,20 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
         if str(ended):  # of several processes, one speaks
             print(f"segmenter: {ended}", file=sys.stderr)
         return ended.exit_status
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or ["memory is full"])[0]
+        return _refuse(
+            f"out of memory: {reason}; give smaller images, crops, windows or batches, or free "
+            "memory that other programs hold"
+        )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from segmenter.runtimes.devices import is_out_of_memory  # imports torch
+
+    return is_out_of_memory(error)
 
 
 def _long(token: str) -> str:

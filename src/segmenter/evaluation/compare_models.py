@@ -11,13 +11,13 @@ from rich.table import Table
 
 from segmenter.checkpoints.license import terms_note
 from segmenter.classes import Classes
-from segmenter.data.folder import Item, LabelledFolder
+from segmenter.data.folder import Item, LabelledFolder, read_sample
 from segmenter.data.sample import Sample
 from segmenter.drawing import recolored
 from segmenter.errors import UserError
 from segmenter.evaluation.bootstrap import MEANS
 from segmenter.evaluation.comparison import Comparison, difference
-from segmenter.evaluation.evaluate import Evaluation, ImageScore, evaluate
+from segmenter.evaluation.evaluate import Evaluation, ImageScore, evaluate, read_like
 from segmenter.evaluation.evaluate_model import (
     chosen_protocol,
     how_computed,
@@ -104,7 +104,7 @@ def run_comparison(
     warn_of_lossy_masks(items)
     protocol = models[0].protocol if models else scoring_protocol(views.protocol)
     one, two = (
-        _OfModel(predictor)
+        _OfModel(predictor, classes)
         if predictor is not None
         else _OfMaps(SavedMaps(Path(side.model), items, classes, which.ids or "index"), protocol)
         for side, predictor in zip(sides, predictors, strict=True)
@@ -157,17 +157,18 @@ def _compare_on(
 
 
 class _OfModel:
-    """Labels that a model predicts."""
+    """Labels that a model predicts of images, read as it reads them."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, classes: Classes) -> None:
         self._predictor = predictor
+        self._classes = read_like(predictor, classes)
         self.how = how_computed(predictor)
 
     def evaluate(self, items: Sequence[Item], classes: Classes, on_image: OnImage) -> Evaluation:
         return evaluate(self._predictor, items, classes, on_image=on_image)
 
-    def labels(self, _: Item, sample: Sample) -> ndarray:
-        return self._predictor(sample.image)
+    def labels(self, item: Item, _: Sample) -> ndarray:
+        return self._predictor(read_sample(item, self._classes).image)
 
 
 class _OfMaps:

@@ -20,6 +20,7 @@ _OUT_OF_MEMORY = (
     "not enough memory: you tried to allocate",  # the same on Windows
     "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
     "Failed to allocate memory",  # ONNX Runtime
+    "Insufficient memory",  # OpenCV
 )
 
 

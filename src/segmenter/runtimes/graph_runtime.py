@@ -14,6 +14,7 @@ from segmenter.model import Segmenter
 from segmenter.model.mask_scores import MaskScores, unpack
 from segmenter.model.segmenter import normalize
 from segmenter.options import Compute
+from segmenter.runtimes.devices import is_out_of_memory
 from segmenter.runtimes.exported import ExportFacts
 from segmenter.runtimes.graph_fit import Run, last_line
 from segmenter.runtimes.runtime import PatchLogits, Pixels, Runtime
@@ -103,29 +104,52 @@ class GraphRuntime(Runtime):
 
     def mask_scores(self, pixels: Pixels) -> MaskScores:
         """Return what the scores of images are summed from; see `gives_masks`."""
-        decoder = self.spec.decoder
-        rows, columns = (self.spec.num_patches(length) for length in pixels.shape[2:])
         mask_size, size = (
-            (rows * side, columns * side)
-            for side in (decoder.masks_per_patch_side, decoder.logits_per_patch_side)
+            self._grid(pixels, side)
+            for side in (
+                self.spec.decoder.masks_per_patch_side,
+                self.spec.decoder.logits_per_patch_side,
+            )
         )
         return unpack(torch.from_numpy(self._computed(pixels)), mask_size, size)
 
+    def _grid(self, pixels: Pixels, cells: int) -> tuple[int, int]:
+        """Return rows and columns of an output with so many of each in a patch."""
+        rows, columns = map(self.spec.num_patches, pixels.shape[2:])
+        return rows * cells, columns * cells
+
     def _computed(self, pixels: Pixels) -> ndarray:
-        """Return the output of the graph."""
+        """Return the output of the graph, which has the size of these images."""
         given = self._input(pixels).numpy()
-        if self._source.exported is None:
-            return self._run(given)
-        try:  # a graph that came in a file may fail where its trial run did not
+        size = "x".join(map(str, pixels.shape[2:]))
+        is_exported = self._source.exported is not None
+        try:
             found = self._run(given)
         except Exception as error:  # each runtime has its own errors
-            size = "x".join(map(str, pixels.shape[2:]))
+            if not is_exported or is_out_of_memory(error):
+                raise
+            # A graph that came in a file may fail where its trial run did not.
             raise UserError(
                 f"{self._source.path}: the graph fails on an image of {size}: {last_line(error)}"
             ) from None
-        if found.ndim != 4 or found.shape[:2] != (len(pixels), len(self.spec.classes)):
-            raise UserError(f"{self._source.path}: the graph gives {found.shape}; export it again")
-        return found
+        if self._fits(found.shape, pixels):
+            return found
+        if is_exported:
+            raise UserError(
+                f"{self._source.path}: the graph gives {found.shape} for an image of {size}; "
+                "export it again"
+            )
+        # OpenVINO repeats its last output where it finds no memory for this one.
+        raise MemoryError(f"{self.name} has no memory for an image of {size}")
+
+    def _fits(self, shape: tuple[int, ...], pixels: Pixels) -> bool:
+        """Return whether an output of this shape may be that of these images."""
+        num_classes, decoder = len(self.spec.classes), self.spec.decoder
+        if self.gives_masks:
+            rows, columns = self._grid(pixels, decoder.masks_per_patch_side)
+            return (shape[0], shape[2]) == (len(pixels), rows * columns + num_classes)
+        grid = self._grid(pixels, decoder.logits_per_patch_side)
+        return shape == (len(pixels), num_classes, *grid)
 
     def _input(self, pixels: Tensor) -> Tensor:
         """Return pixels as the graph takes them."""

@@ -40,6 +40,16 @@ async ([height, width, labels]) => {
   return tracePolygons({ height, width, labels: Uint16Array.from(labels) }, ["a", "b", "c"]);
 }
 """
+KEEP = """
+async ([sizes, shown]) => {
+  const { keep } = await import("./opened.js");
+  const opened = [], closed = [];
+  const entries = sizes.map(([height, width], index) => (
+    { index, result: { height, width }, image: { close: () => closed.push(index) } }));
+  entries.forEach((entry) => keep(opened, entry, entries[shown]));
+  return [opened.map(({ index }) => index), closed];
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +135,21 @@ def test_outlines_are_pythons(page: Any, seed: int) -> None:
         ]
         given = [(polygon["outer"], polygon["holes"]) for polygon in each["polygons"]]
         assert sorted(given) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shown", "kept"),
+    [
+        ([(10, 10)] * 30, 29, [*range(6, 30)]),
+        ([(6000, 8000)] * 5, 4, [3, 4]),
+        ([(6000, 8000)] * 5, 0, [0, 4]),
+        ([(10, 10), (6000, 8000), (12_000, 10_000)], 2, [2]),
+    ],
+    ids=["many", "large", "the shown one stays", "one too large"],
+)
+def test_the_oldest_images_are_let_go_by_number_and_by_pixels(
+    page: Any, sizes: list[tuple[int, int]], shown: int, kept: list[int]
+) -> None:
+    found, closed = page.evaluate(KEEP, [sizes, shown])
+    assert found == kept
+    assert sorted(found + closed) == [*range(len(sizes))]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,13 +263,19 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_TAKE_TIMEOUT", 0.3)
+    pause, is_waiting = server._PatientProtocol.pause_writing, threading.Event()
+
+    def note_pause(connection: server._PatientProtocol) -> None:
+        pause(connection)
+        is_waiting.set()
+
+    monkeypatch.setattr(server._PatientProtocol, "pause_writing", note_pause)
     served = start()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", served.port))
         connection.sendall(b"GET /main.js HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
-        wait_until(lambda: served.connections)
-        wait_until(lambda: not served.connections)
+        wait_until(lambda: is_waiting.is_set() and not served.connections)
         connection.settimeout(60)
         num_bytes = 0
         while part := connection.recv(1 << 16):

@@ -31,6 +31,7 @@ from tests.helpers.services import (
     serving,
     set_deadline,
 )
+from tests.helpers.small_memory import small_memory
 from tests.helpers.waiting import wait_until
 
 
@@ -234,7 +235,7 @@ class HeldPredictor(Predictor):
     def __call__(self, image: object) -> object:
         if isinstance(image, list):
             if self.fails:
-                raise RuntimeError("out of memory")
+                raise RuntimeError("a fault")
             self.batches.append(len(image))
             self.shown |= {each.tobytes() for each in image}
             assert self.may_work.wait(60)
@@ -370,6 +371,18 @@ def test_a_model_that_fails_is_a_500_and_the_next_request_is_answered(
     assert (
         served.client.post("/segment", content=encode(make_image()), headers=PNG).status_code == 200
     )
+
+
+@pytest.mark.parametrize("path", ["/segment", "/confidence"])
+def test_a_lack_of_memory_is_a_503_that_says_what_to_do(
+    served: SimpleNamespace, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_memory(0):
+        response = served.client.post(path, content=encode(make_image()), headers=PNG)
+    assert code_of(response) == (503, "out-of-memory")
+    assert "fewer pixels" in response.json()["detail"]
+    assert "Traceback" not in caplog.text
+    assert served.client.post(path, content=encode(make_image()), headers=PNG).is_success
 
 
 def test_a_body_that_does_not_come_is_a_408(start: Start) -> None:

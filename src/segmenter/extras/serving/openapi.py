@@ -16,7 +16,7 @@ _REFUSALS = {
     "421": "The request names another host than this machine.",
     "422": "The body holds nothing that can be labelled.",
     "429": "Too many requests are being worked on; see Retry-After.",
-    "503": "The service is about to stop.",
+    "503": "The service is about to stop, or its memory does not suffice.",
     "504": "The deadline passed.",
 }
 

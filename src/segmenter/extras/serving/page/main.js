@@ -3,11 +3,11 @@
 import * as engine from "./engine.js";
 import { saveMask, saveOverlay, savePolygons } from "./downloads.js";
 import { classShares, resizeNearest } from "./labels.js";
+import { keep } from "./opened.js";
 import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const view = new View($("picture"));
-const MAX_OPENED = 24; // of more, the oldest is let go
 const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 let model = null;
@@ -63,8 +63,7 @@ async function openImages(files) {
       say(`Labelling ${file.name || "the image"}${which} …`);
       try {
         const entry = await labelled(file, signal);
-        opened.push(entry);
-        if (opened.length > MAX_OPENED) opened.shift();
+        keep(opened, entry, current);
         if (isFirst) showImage(entry); else listOpened();
         isFirst = false;
       } catch (error) {

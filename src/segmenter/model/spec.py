@@ -147,7 +147,7 @@ class ModelSpec(BaseModel):
     normalization: Normalization
     """Mean and standard deviation of the pixels, on the scale 0 to 255."""
     protocol: EvaluationProtocol = EvaluationProtocol()
-    """How to feed images to the model, unless the user chooses otherwise."""
+    """Protocol by which the model is used, unless the user chooses otherwise."""
     recipe: dict[str, Any] | None = None
     """The resolved recipe of the run that made the weights."""
     scores: dict[str, Any] = {}

@@ -36,7 +36,7 @@ def post_all(port: int, bodies: list[bytes], clients: int) -> list[httpx.Respons
     """Post bodies over so many connections at a time."""
     limits = httpx.Limits(max_connections=clients)
     with (
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240, limits=limits) as client,
         ThreadPoolExecutor(clients) as pool,
     ):
         return list(

@@ -52,6 +52,13 @@ def _hidden_gpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(devices, "_is_there", lambda _: False)
 
 
+@pytest.fixture(autouse=True)
+def _unsynced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests of `segmenter.files` wait until the disk has what they write."""
+    if "files" not in request.path.parts:
+        monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _messages_of_the_command_line() -> Iterator[None]:
     """Messages name options as flags, also where a test calls a function of the package."""

@@ -1,6 +1,6 @@
 """The hands of a person on the page of `label`: mouse, pen and fingers, at pixels of the image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,13 +44,22 @@ class Hands:
             self.page.mouse.move(*place, steps=_STEPS)
         self.page.mouse.up()
 
-    def pen(self, *pixels: Pixel) -> None:
-        """Draw with a pen whose pressure rises."""
+    def pen(self, *pixels: Pixel, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Draw with a pen whose pressure rises; something else happens before its last move."""
         places = [self.place(pixel) for pixel in pixels]
         self._pen("mousePressed", places[0], 0.1)
         for number, place in enumerate(places[1:], start=1):
+            if number == len(places) - 1:
+                meanwhile()
             self._pen("mouseMoved", place, number / len(places))
         self._pen("mouseReleased", places[-1], 0.0)
+
+    @contextmanager
+    def palm(self, pixel: Pixel) -> Iterator[None]:
+        """Rest a palm on the screen."""
+        self._touch("touchStart", np.array([self.place(pixel)]))
+        yield
+        self._touch("touchEnd", np.empty((0, 2)))
 
     def fingers(self, *paths: tuple[Pixel, Pixel]) -> None:
         """Move a finger along each line from one pixel to another, all at once."""

@@ -118,4 +118,4 @@ def labelling(
                 yield SimpleNamespace(client=client, folder=folder, port=port)
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(120)

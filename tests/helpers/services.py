@@ -59,7 +59,7 @@ def serving(predictor: Predictor | None = None, **settings: object) -> Iterator[
             )
         finally:  # a test that fails must not leave the thread running
             server.should_exit = True
-    thread.join(30)
+    thread.join(120)
 
 
 def set_deadline(served: SimpleNamespace, seconds: float) -> None:

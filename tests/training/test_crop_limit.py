@@ -106,6 +106,17 @@ def test_a_full_memory_halves_the_crops_that_a_teacher_labels() -> None:
     assert tried == [8, *(4, 4), *(4, 4)]
 
 
+@pytest.mark.parametrize(("own", "other", "agreed"), [(0, 0, 0), (4, 0, 4), (0, 2, 2), (4, 2, 2)])
+def test_processes_agree_on_the_smallest_limit(own: int, other: int, agreed: int) -> None:
+    class Two(Processes):
+        def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
+            return values + torch.tensor([0, other])
+
+    limit = CropLimit(own)
+    limit.agree(Two(rank=0, count=2))
+    assert limit.most == agreed
+
+
 def _recipe() -> Recipe:
     return Recipe.model_validate(
         {
@@ -193,6 +204,20 @@ def test_processes_agree_where_the_memory_of_one_is_full(
     assert drive(recipe, root / "full", 2, "--device", "cpu", *full) == 0
     said = capfd.readouterr().err
     assert said.count("do not fit into the memory of cpu") == 2  # 4, then 2; once for both
+    assert drive(recipe, root / "unbroken", 2, "--device", "cpu") == 0
+    assert_same_trajectory(trace(root / "unbroken", 2), trace(root / "full", 2))
+
+
+@pytest.mark.slow
+def test_sharded_processes_split_alike_where_the_labels_of_one_fill_its_memory(
+    tmp_path: Path,
+) -> None:
+    root = write_data_set(tmp_path / "data")
+    teacher = {"model": str(root / "start.safetensors"), "targets": "labels"}
+    teacher |= {"unlabelled": str(root / "images/train"), "unlabelled_crops": 0.95}
+    recipe = make_recipe(root, **SPLIT_FREE, loss={"teacher": teacher})
+    full = ["--fsdp", "--full-above", "2", "--rank", "1"]
+    assert drive(recipe, root / "full", 2, "--device", "cpu", *full) == 0
     assert drive(recipe, root / "unbroken", 2, "--device", "cpu") == 0
     assert_same_trajectory(trace(root / "unbroken", 2), trace(root / "full", 2))
 

@@ -6,6 +6,7 @@ A page is a template beside the code that renders it; it extends `page.html.jinj
 import base64
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import cache
 from importlib.metadata import metadata
 from typing import Any
 
@@ -39,6 +40,7 @@ _SETTINGS = {
 """Words for keys of a context, where other words are clearer than the keys."""
 
 
+@cache  # templates are compiled once a process
 def template_environment(package: str, *, is_html: bool = True) -> Environment:
     """Return the Jinja environment of the templates in a package's folder.
 
@@ -67,7 +69,7 @@ def template_environment(package: str, *, is_html: bool = True) -> Environment:
     package_facts = metadata(_PACKAGE)
     environment.globals |= {
         "documentation": documentation,
-        "today": date.today().isoformat(),
+        "today": lambda: date.today().isoformat(),
         "version": package_facts["Version"],
     }
     return environment

@@ -101,6 +101,13 @@ class CropLimit:
                 return result[0]
             self._halve(size(), device, SINGLE_PROCESS)
 
+    def agree(self, processes: Processes) -> None:
+        """Take the smallest limit of all processes: sharded ones compute equally many parts."""
+        limits = torch.zeros(processes.count, dtype=torch.int64)
+        limits[processes.rank] = self.most
+        found = processes.all_reduce(limits).tolist()
+        self.most = min((most for most in found if most), default=0)
+
     def update(self, step: Callable[[], object], device: torch.device) -> None:
         """Let the optimizer take its step.
 

@@ -86,6 +86,7 @@ def train_step(
         dtype = getattr(torch, recipe.precision)
         label = functools.partial(teacher.label, batch, dtype)
         batch = limit.fit_alone(lambda: label(part_size()), part_size, model.device)
+        limit.agree(processes)
     totals = processes.all_reduce(loss.totals(batch.labels))
     passes = _Passes(model, recipe, loss, totals, scaler, teacher)
 

@@ -414,6 +414,15 @@ def test_maps_whose_first_row_is_the_southernmost_have_their_labels(tmp_path: Pa
         np.testing.assert_array_equal(sample.labels, expected)
 
 
+def test_labels_are_found_in_either_form_of_unicode(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / "maps" / folder).mkdir(parents=True)
+    write(tmp_path / "maps/images/caf\u00e9.tif", make_bands(1))
+    write(tmp_path / "maps/labels/cafe\u0301_mask.tif", make_labels()[None])
+    made = convert_maps(tmp_path / "maps", tmp_path / "out", MapWindows(tile=TILE, block=1))
+    assert made.splits.total() == (SIDE // TILE) ** 2
+
+
 def test_areas_lie_along_the_rows_of_a_rotated_map(tmp_path: Path) -> None:
     turned = TRANSFORM @ rasterio.Affine.rotation(30)
     image = write(tmp_path / "a.tif", make_bands(1), transform=turned)

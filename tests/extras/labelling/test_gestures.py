@@ -75,6 +75,25 @@ def test_a_pen_paints_and_fingers_then_only_move(page: Any, served: SimpleNamesp
     assert abs(painted.mean() - 50) < 3
 
 
+def test_a_palm_beside_a_pen_neither_paints_nor_stops_it(
+    page: Any, served: SimpleNamespace
+) -> None:
+    hands = Hands(page, SIZE)
+
+    def rest_a_palm() -> None:
+        with hands.palm((250, 350)):
+            pass
+
+    page.keyboard.press("2")
+    with hands.palm((250, 350)):
+        hands.pen((50, 50), (50, 150))
+    hands.pen((100, 50), (100, 100), (100, 150), meanwhile=rest_a_palm)
+    version_is(served, "a", 2)
+    found = labels(served)
+    assert (found[[50, 100], 60:140] == 1).all()
+    assert (found[200:] == NOTHING).all()
+
+
 def test_a_pinch_zooms_about_the_fingers_and_paints_nothing(
     page: Any, served: SimpleNamespace
 ) -> None:
@@ -242,6 +261,14 @@ def test_an_address_with_a_box_opens_the_image_zoomed_to_it(
     version_is(served, "b", 1)
     painted = np.argwhere(labels(served, "b") == 0)
     assert abs(painted.mean(axis=0) - (215, 320)).max() < 3
+
+
+def test_an_address_that_names_no_image_opens_the_next_one(
+    page: Any, served: SimpleNamespace
+) -> None:
+    page.goto("about:blank")
+    page.goto(f"http://127.0.0.1:{served.port}/#50%")
+    page.locator("#place", has_text="a,").wait_for()
 
 
 def test_keys_alone_zoom_choose_undo_and_redo(page: Any, served: SimpleNamespace) -> None:

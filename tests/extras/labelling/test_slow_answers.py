@@ -192,14 +192,33 @@ def test_an_image_that_cannot_be_opened_is_not_said_to_be_opening(
     assert page.inner_text("#status") == ""
 
 
+def write_masks_of_another_size(page: Any, served: SimpleNamespace) -> None:
+    masks = served.folder.root / "masks"
+    masks.mkdir()
+    for name in "bc":
+        Image.fromarray(np.zeros((9, 7), np.uint8)).save(masks / f"{name}.png")
+    page.reload()
+    page.click("[data-name=b]")
+
+
+def test_an_answer_about_a_mask_answers_no_other_question(
+    page: Any, served: SimpleNamespace
+) -> None:
+    write_masks_of_another_size(page, served)
+    held = Held(page, "/api/take-mask")
+    page.click("#replace-mask")
+    page.click("[data-name=c]")
+    page.locator("#foreign-text", has_text="c.png").wait_for()
+    held.release()
+    version_is(served, "b", 1, page)
+    settle(page)
+    assert page.locator("#foreign").is_visible()
+
+
 def test_a_question_about_a_mask_waits_until_an_answer_can_be_taken(
     page: Any, served: SimpleNamespace
 ) -> None:
-    masks = served.folder.root / "masks"
-    masks.mkdir()
-    Image.fromarray(np.zeros((9, 7), np.uint8)).save(masks / "b.png")
-    page.reload()
-    page.click("[data-name=b]")
+    write_masks_of_another_size(page, served)
     page.locator("#foreign").wait_for()
     held = Held(page, "/api/open")
     page.click("#take-mask")

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from segmenter.data.decoding.decode import Limits, decode_image
-from segmenter.extras.serving.decoding import Reading
+from segmenter.extras.serving.decode_process import Reading
 
 KILLER = b"\x89PNG of the kind that kills"
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from segmenter.extras.serving import decoding, places
+from segmenter.extras.serving.decode_process import Reading
 from segmenter.extras.serving.places import Place, Places
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
@@ -80,7 +81,7 @@ def test_a_decoder_that_answers_with_another_array_is_ended(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
-    process = decoding._Process(1 << 32, decoding.Reading())
+    process = decoding._Process(1 << 32, Reading())
     monkeypatch.setattr(process, "_connection", ours)
     theirs.send_bytes(json.dumps({"shape": shape}).encode())
     with pytest.raises(decoding._DiedError):
@@ -91,7 +92,7 @@ def test_a_decoder_that_answers_with_another_array_is_ended(
 @pytest.fixture
 def spinning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large images are decoded for ever."""
-    monkeypatch.setattr(decoding, "_decode", spin_on_large)
+    monkeypatch.setattr(decoding, "decode_as", spin_on_large)
 
 
 @pytest.mark.usefixtures("spinning")

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
-from segmenter.extras.serving import departures, server
+from segmenter.extras.serving import decoding, departures, server
+from segmenter.extras.serving.decode_process import Reading
+from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.inference import work
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
@@ -31,6 +34,7 @@ from tests.helpers.services import (
     serving,
     set_deadline,
 )
+from tests.helpers.skips import NOT_HERE
 from tests.helpers.small_memory import small_memory
 from tests.helpers.waiting import wait_until
 
@@ -402,6 +406,14 @@ def test_a_service_that_stops_is_not_ready_and_takes_nothing_new(start: Start) -
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason=f"{NOT_HERE}: /proc")
+def test_a_decoding_process_does_without_torch() -> None:
+    process = decoding._Process(1 << 32, Reading())
+    assert process.decode(encode(make_image()), ServiceSettings(), None) is not None
+    assert "libtorch" not in Path(f"/proc/{process._process.pid}/maps").read_text()
+    process.kill()
+
+
 def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
     served = start()
     assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segmenter.data.pairing.file_names import composed
 from segmenter.errors import UserError
 
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -70,8 +71,8 @@ def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def _labels_of(image: Path, files: Sequence[Path], folder: Path) -> Path:
-    names = {image.stem + word for word in _LABEL_WORDS}
-    found = [path for path in files if path.stem in names and path != image]
+    names = {composed(image.stem) + word for word in _LABEL_WORDS}
+    found = [path for path in files if composed(path.stem) in names and path != image]
     if len(found) != 1:
         which = ", ".join(path.name for path in found) or "none"
         raise UserError(

@@ -14,35 +14,19 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from segmenter.data.decoding.decode import Limits, decode_image
-from segmenter.extras.serving.decode_process import answer_requests
+from segmenter.data.decoding.decode import Limits
+from segmenter.extras.serving.decode_process import Reading, answer_requests, decode_as
 from segmenter.extras.serving.refusals import RequestError
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.image_spec import ImageSpec
 
 _END_TIMEOUT = 1.0  # seconds, for an image whose request is over
-
-
-class Reading(NamedTuple):
-    """The way a model reads images."""
-
-    bits: int | None = None
-    """Bits per sample of images with more than 8; None: each file's own."""
-    image: ImageSpec | None = None
-    """None: as RGB of 8 bits."""
-
-    @property
-    def array(self) -> tuple[int, np.dtype]:
-        """Return the channels and the type of an array of pixels."""
-        if self.image is None:
-            return 3, np.dtype(np.uint8)
-        return self.image.channels, np.dtype(self.image.dtype)
 
 
 class DecodePool:
@@ -176,7 +160,7 @@ class _Process:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=answer_requests,
-            args=(theirs, memory, partial(_decode, reading=reading)),
+            args=(theirs, memory, partial(decode_as, reading=reading)),
             daemon=True,
         )
         self._process.start()
@@ -234,12 +218,6 @@ class _Process:
         self._process.join()
         self._connection.close()
         return self._process.exitcode
-
-
-def _decode(
-    data: bytes, limits: Limits, reading: Reading
-) -> Shaped[ndarray, "height width channels"]:
-    return decode_image(data, limits=limits, image_bits=reading.bits, image=reading.image)
 
 
 def _too_hard(what: str) -> RequestError:

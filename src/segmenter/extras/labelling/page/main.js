@@ -195,7 +195,8 @@ function showForeign(text) {
 }
 
 async function takeMask(keepLabels) {
-  if (!await change("take-mask", { keep_labels: keepLabels })) return;
+  const { name } = image;
+  if (!await change("take-mask", { keep_labels: keepLabels }) || image.name !== name) return;
   showForeign(null);
   enable();
 }
@@ -540,7 +541,8 @@ function boxAsked() {
 }
 
 function openNamed() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try { name = decodeURIComponent(name); } catch { /* typed, with a % of its own */ }
   const isThere = folder.images.some((each) => each.name === name);
   const wanted = isThere ? name : following();
   if (wanted && wanted !== image?.name) open(wanted, isThere ? boxAsked() : null);

@@ -47,11 +47,15 @@ export class Tools {
   // Drop what is being drawn.
   cancel() {
     this.corners = [];
-    this.view.outline = [];
+    this.#dropActive();
+    this.view.redraw();
+  }
+
+  #dropActive() {
     if (this.active?.isBrush) this.actions.restore();
     this.active = null;
     this.touched?.clear();
-    this.view.redraw();
+    this.view.outline = [...this.corners];
   }
 
   closePolygon() {
@@ -87,16 +91,22 @@ export class Tools {
 
   #down(event) {
     const { view } = this;
+    const isPen = event.pointerType === "pen";
+    this.hasPen ||= isPen;
+    const isPalm = this.hasPen && event.pointerType === "touch";
+    if (isPalm && this.active && !this.active.isPan) return; // beside the pen that draws
+    if (isPen && this.pointers.size) { // what touches already is a palm
+      this.pointers.clear();
+      this.#dropActive();
+    }
     view.canvas.focus({ preventScroll: true });
     view.canvas.setPointerCapture(event.pointerId);
-    this.hasPen ||= event.pointerType === "pen";
     this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
     if (this.pointers.size > 1) { // a second finger: the view is moved, and nothing drawn
       this.cancel();
       this.active = { isPan: true };
       return;
     }
-    const isPalm = this.hasPen && event.pointerType === "touch";
     if (event.button === 1 || this.isSpaceHeld || this.tool === "pan" || isPalm) {
       this.active = { isPan: true };
       return;
@@ -154,15 +164,16 @@ export class Tools {
   }
 
   #up(event) {
-    this.pointers.delete(event.pointerId);
+    const isKnown = this.pointers.delete(event.pointerId);
     const { active } = this;
-    if (!active || (active.isPan && this.pointers.size)) return;
-    this.active = null;
+    if (!isKnown || !active || (active.isPan && this.pointers.size)) return;
     if (event.type === "pointercancel") {
-      if (active.isBrush) this.actions.restore();
-      this.touched.clear();
-      this.view.outline = [];
-    } else if (active.isBrush) {
+      this.#dropActive();
+      this.view.redraw();
+      return;
+    }
+    this.active = null;
+    if (active.isBrush) {
       this.#finish(this.tool, this.#brushLabel);
     } else if (active.isLasso) {
       this.view.outline = [];

@@ -49,6 +49,17 @@ def prepare(
     if name in ANNOTATION_FORMATS:
         _prepare_export(name, source, out, annotations, download=download)
         return None
+    return _prepare_published(name, source, out, annotations, download=download)
+
+
+def _prepare_published(
+    name: str,
+    source: Path,
+    out: Path | None,
+    annotations: options.Annotations,
+    *,
+    download: bool,
+) -> int | None:
     if name not in SETS:
         raise UserError(
             f"no published data set and no format {name!r}"

@@ -144,6 +144,20 @@ def test_grow_answers_with_runs(served: SimpleNamespace) -> None:
     assert code_of(outside) == (422, "refused")
 
 
+def test_a_lack_of_memory_is_a_503_that_says_what_to_do(
+    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grow(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Halves, "grow", grow)
+    point = {"image": "a", "row": 5, "column": 6, "tolerance": 1}
+    answer = served.client.post("/api/grow", json=point)
+    assert code_of(answer) == (503, "out-of-memory")
+    assert "fewer pixels" in answer.json()["detail"]
+    assert paint(served).is_success
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

@@ -3,7 +3,7 @@
 The one place where masks are examined, for `segmenter check` and before training.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,13 +103,11 @@ def inspect_mask(
         raw = decode_mask(path, apply_palette=classes.is_rgb)
     except UserError as error:
         return MaskFacts(nothing, 0, (Problem("unreadable-mask", str(error), (path,)),))
-    is_turned_too = (
-        header is not None
-        and of_mask.format == "TIFF"  # of which alone a mask is turned as it is read
-        and of_mask.orientation == header.orientation
-    )
     problems = _size_problems(
-        item, None if is_turned_too else header, image_size, (raw.shape[0], raw.shape[1])
+        item,
+        None if _is_turned_alike(of_mask, header) else header,
+        image_size,
+        (raw.shape[0], raw.shape[1]),
     )
     try:
         labels = map_values(raw, classes, source=str(path))
@@ -120,29 +118,52 @@ def inspect_mask(
     counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)].astype(np.int64)
     problems += tuple(
         Problem(kind, f"{path}: {what}", (item.image, path))
-        for kind, what, is_so in (
-            ("jpeg-format", "is a JPEG file", is_jpeg),
-            ("all-ignored", "every pixel is ignored", counts.sum() == 0),
-            ("constant-mask", _constant(counts, classes), counts.max() == labels.size),
-            (
-                "blended-mask",
-                "borders look smoothed",
-                not is_jpeg and blended_share(raw) > _BLENDED_SHARE,
-            ),
-            ("grey-as-rgb", "grey, with three channels", raw.ndim == 3 and not classes.is_rgb),
-            (
-                "sixteen-bit-format",
-                "16 bits a pixel, no value above 255",
-                raw.dtype == np.uint16 and raw.max() <= 255,
-            ),
-        )
-        if is_so
+        for kind, what in _doubts(raw, counts, classes, is_jpeg=is_jpeg)
     )
     size = labels.shape[0], labels.shape[1]
     widths = region_widths(labels, len(classes))
     layout = class_layout(labels, len(classes))
     is_of_map = header is not None and header.is_map
     return MaskFacts(counts, labels.size, problems, size, widths, layout, is_of_map)
+
+
+def _is_turned_alike(of_mask: Header, of_image: Header | None) -> bool:
+    """Return True if a mask is turned as its image is; of masks, only TIFF files are turned."""
+    return (
+        of_image is not None
+        and of_mask.format == "TIFF"
+        and of_mask.orientation == of_image.orientation
+    )
+
+
+def _doubts(
+    raw: Shaped[ndarray, "height width *channels"],
+    counts: Int64[ndarray, " classes"],
+    classes: Classes,
+    *,
+    is_jpeg: bool,
+) -> Iterator[tuple[str, str]]:
+    """Yield kind and description of what is unusual in a mask that can be read.
+
+    Args:
+        raw: Its values.
+        counts: Pixels of each class.
+        classes: What the values mean.
+        is_jpeg: Whether the file is a JPEG.
+    """
+    is_constant = counts.max() == raw.shape[0] * raw.shape[1]
+    is_blended = not is_jpeg and blended_share(raw) > _BLENDED_SHARE
+    is_narrow = raw.dtype == np.uint16 and raw.max() <= 255
+    for kind, what, is_so in (
+        ("jpeg-format", "is a JPEG file", is_jpeg),
+        ("all-ignored", "every pixel is ignored", counts.sum() == 0),
+        ("constant-mask", _constant(counts, classes), is_constant),
+        ("blended-mask", "borders look smoothed", is_blended),
+        ("grey-as-rgb", "grey, with three channels", raw.ndim == 3 and not classes.is_rgb),
+        ("sixteen-bit-format", "16 bits a pixel, no value above 255", is_narrow),
+    ):
+        if is_so:
+            yield kind, what
 
 
 def _size_problems(

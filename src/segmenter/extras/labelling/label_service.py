@@ -49,7 +49,7 @@ from segmenter.extras.serving.body import read_body
 from segmenter.extras.serving.gate import check_content_type, check_origin
 from segmenter.extras.serving.page_answers import SAFE_HEADERS
 from segmenter.extras.serving.places import Places
-from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.refusals import RequestError, failure
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.image_spec import ImageSpec, shown_pixels
 
@@ -182,11 +182,8 @@ class LabelService:
                 response = problem.response()
             except UserError as error:
                 response = _refusal(error).response()
-            except Exception:
-                log.exception("%s %s failed", method, path)
-                response = RequestError(
-                    500, "internal-error", "the request failed by a fault of the service"
-                ).response()
+            except Exception as error:
+                response = failure(f"{method} {path}", error, log).response()
             for header, value in SAFE_HEADERS.items():
                 response.headers.setdefault(header, value)
             return response

@@ -35,13 +35,12 @@ from segmenter.extras.serving.openapi import openapi
 from segmenter.extras.serving.page_answers import SAFE_HEADERS, license_headers, page_answers
 from segmenter.extras.serving.places import Place, Places
 from segmenter.extras.serving.prometheus import CONTENT_TYPE, ServiceMetrics
-from segmenter.extras.serving.refusals import RequestError
+from segmenter.extras.serving.refusals import RequestError, failure
 from segmenter.extras.serving.service_settings import ServiceSettings
 from segmenter.extras.serving.workload import check_workload
 from segmenter.image_spec import shown_pixels
 from segmenter.inference.predictor import Predictor
 from segmenter.options import Compute, ServedLabels, Sizes
-from segmenter.runtimes.devices import is_out_of_memory
 from segmenter.runtimes.open_runtime import open_runtime
 
 log = logging.getLogger("segmenter.serving")
@@ -129,7 +128,7 @@ class Service:
             except RequestError as problem:
                 response = problem.response()
             except Exception as error:
-                response = _failure(f"{method} {path}", error).response()
+                response = failure(f"{method} {path}", error, log).response()
             for header, value in (SAFE_HEADERS | (self._terms if is_work else {})).items():
                 response.headers.setdefault(header, value)
             self.metrics.requests.labels(path, str(response.status_code)).inc()
@@ -308,20 +307,6 @@ def open_service(
     predictor = Predictor(open_runtime(model, compute), **vars(labels), **vars(sizes))
     predictor.spec.require_files()
     return Service(predictor, re.sub(r"[^\w.-]+", "-", Path(model).stem) or "model", settings)
-
-
-def _failure(what: str, error: Exception) -> RequestError:
-    """Log what ended a request other than a refusal, and return its answer."""
-    if is_out_of_memory(error):
-        log.warning("%s failed: memory is full", what)
-        return RequestError(
-            503,
-            "out-of-memory",
-            "the memory of the service does not suffice for this request; send an image of fewer "
-            "pixels, or try again when the service has less to do",
-        )
-    log.error("%s failed", what, exc_info=error)
-    return RequestError(500, "internal-error", "the request failed by a fault of the service")
 
 
 def _read_attention(request: Request) -> tuple[int, tuple[float, float] | None, int | None]:

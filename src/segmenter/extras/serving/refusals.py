@@ -1,10 +1,12 @@
 """Refusals: JSON with a code and one sentence (RFC 9457)."""
 
 from http import HTTPStatus
+from logging import Logger
 
 from starlette.responses import JSONResponse
 
 from segmenter.extras.serving.page_answers import SAFE_HEADERS
+from segmenter.runtimes.devices import is_out_of_memory
 
 
 class RequestError(Exception):
@@ -34,3 +36,17 @@ class RequestError(Exception):
         }
         headers = SAFE_HEADERS | (self.headers or {})
         return JSONResponse(content, self.status, headers, "application/problem+json")
+
+
+def failure(what: str, error: Exception, log: Logger) -> RequestError:
+    """Log what ended a request other than a refusal, and return its answer."""
+    if is_out_of_memory(error):
+        log.warning("%s failed: memory is full", what)
+        return RequestError(
+            503,
+            "out-of-memory",
+            "the memory of the service does not suffice for this request; use an image of fewer "
+            "pixels, or try again when the service has less to do",
+        )
+    log.error("%s failed", what, exc_info=error)
+    return RequestError(500, "internal-error", "the request failed by a fault of the service")

@@ -158,14 +158,21 @@ def prepare(
         processes=processes,
         execution=execution,
     )
-    for unused in (_unused_terms(recipe.loss, model), _unused_settings(recipe.optimizer)):
-        if unused:
-            log(f"note: {unused}")
-    if note := shared_memory_note(_bytes_ahead(recipe, stream)):
-        log(note)
-    for note in _skipped(recipe.augment, found.classes, stream):
-        log(f"note: {note}")
+    for line in _remarks(run):
+        log(line)
     return run
+
+
+def _remarks(run: Run) -> Iterator[str]:
+    """Yield what a user should know of a recipe that can be run."""
+    recipe = run.recipe
+    for unused in (_unused_terms(recipe.loss, run.model), _unused_settings(recipe.optimizer)):
+        if unused:
+            yield f"note: {unused}"
+    if note := shared_memory_note(_bytes_ahead(recipe, run.stream)):
+        yield note
+    for note in _skipped(recipe.augment, run.survey.classes, run.stream):
+        yield f"note: {note}"
 
 
 def _skipped(augment: AugmentRecipe, classes: Classes, stream: SampleStream) -> Iterator[str]:

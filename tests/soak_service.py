@@ -194,6 +194,8 @@ def soak(seconds: float, predictor: Predictor, record: Record) -> dict[str, floa
         after = settled_memory(served, before)
         if after - before > MAX_GROWTH:
             record.faults.append(f"memory grew by {(after - before) / 1e6:.0f} MB")
+        if not record.seconds:
+            record.faults.append("no honest request was answered")
         if "Traceback" in served.log.read_text():
             record.faults.append("a traceback in the log")
     return {"before": before / 1e6, "peak": peak / 1e6, "after": after / 1e6}

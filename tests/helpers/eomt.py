@@ -95,7 +95,7 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], **changed: Any) -> Pa
 def mis_shaped(tensors: dict[str, Tensor], shape: tuple[int, ...]) -> Iterator[dict[str, Tensor]]:
     """The tensors, one after the other in this shape, less those that the model does not need.
 
-    Blocks after the first are like it. Safetensors are read ten times as fast as pickles.
+    Blocks after the first are like it.
     """
     for name in tensors:
         if not re.search(r"(blocks|layers)\.[1-9]|criterion|pixel_|num_batches", name):

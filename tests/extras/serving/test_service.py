@@ -334,7 +334,7 @@ def test_a_request_past_its_deadline_is_answered_and_never_computed(
     held.may_work.set()
     set_deadline(served, PATIENT)
     assert infer(served, last).is_success
-    assert len(held.shown - {last.tobytes()}) == 1, "the one that was being computed"
+    assert len(held.shown - {last.tobytes()}) <= 1, "at most the one that was being computed"
 
 
 @pytest.mark.slow
@@ -405,15 +405,17 @@ def test_a_service_that_stops_is_not_ready_and_takes_nothing_new(start: Start) -
     assert code_of(refused) == (503, "stopping")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason=f"{NOT_HERE}: /proc")
 def test_a_decoding_process_does_without_torch() -> None:
     process = decoding._Process(1 << 32, Reading())
-    assert process.decode(encode(make_image()), ServiceSettings(), None) is not None
-    assert "libtorch" not in Path(f"/proc/{process._process.pid}/maps").read_text()
-    process.kill()
+    try:
+        assert process.decode(encode(make_image()), ServiceSettings(), None) is not None
+        assert "libtorch" not in Path(f"/proc/{process._process.pid}/maps").read_text()
+    finally:
+        process.kill()
 
 
+@pytest.mark.slow
 def test_decoding_processes_that_die_are_replaced(start: Start) -> None:
     served = start()
     assert served.client.post("/segment", content=encode(make_image()), headers=PNG).is_success

@@ -98,6 +98,7 @@ def test_one_that_cannot_be_opened_is_a_warning(
 
 def test_one_that_hangs_holds_nothing_up(open_trackers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_HURRIED_SECONDS", 0.1)
+    monkeypatch.setattr(tracking, "_CLOSE_SECONDS", 600.0)
     released = threading.Event()
     trackers, said = open_trackers(mlflow=Recorder(released.wait))
     start = time.monotonic()

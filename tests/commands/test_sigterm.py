@@ -18,7 +18,10 @@ def test_sigterm_removes_what_is_not_finished(
     def command() -> None:
         with aside(tmp_path / "out") as folder:
             (folder / "half").touch()
-            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # while what is unfinished is removed
 
     bound = inspect.signature(command).bind()
     monkeypatch.setattr(sys.modules["segmenter.commands.main"], "parse", lambda _: (command, bound))

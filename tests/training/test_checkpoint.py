@@ -32,6 +32,23 @@ def test_the_newest_is_read_back_equal_and_two_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000020", "step-00000030"]
 
 
+def test_each_checkpoint_of_a_step_is_newer_than_those_before_it(tmp_path: Path) -> None:
+    for seed in range(4):
+        path = write_checkpoint(tmp_path, checkpoint(200)._replace(facts={"seed": seed}))
+        assert [*tmp_path.iterdir()] == [path]
+        assert read_newest(tmp_path)[0].facts == {"seed": seed}
+
+
+def test_a_step_that_is_damaged_twice_is_written_a_third_time(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, checkpoint(100))
+    for _ in range(2):
+        path = write_checkpoint(tmp_path, checkpoint(200))
+        (path / "model.safetensors").unlink()
+        assert read_newest(tmp_path)[0].step == 100
+    write_checkpoint(tmp_path, checkpoint(200))
+    assert read_newest(tmp_path)[0].step == 200
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no state"])
 def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage: str) -> None:
     for step in (10, 20):

@@ -81,6 +81,7 @@ def _cleaning_up_at_sigterm() -> Iterator[None]:
     """Have SIGTERM raise `SystemExit`: files and folders that are not finished are removed."""
 
     def end(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # a second one would break the removal off
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -90,7 +91,7 @@ def _cleaning_up_at_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _run(tokens: Sequence[str]) -> int | str | None:
@@ -137,7 +138,9 @@ def _answer_mistakes(tokens: Sequence[str]) -> int | str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    from segmenter.runtimes.devices import is_out_of_memory  # imports torch
+    if "torch" not in sys.modules:  # nothing was computed yet
+        return isinstance(error, MemoryError)
+    from segmenter.runtimes.devices import is_out_of_memory
 
     return is_out_of_memory(error)
 

@@ -139,7 +139,8 @@ class GraphRuntime(Runtime):
                 f"{self._source.path}: the graph gives {found.shape} for an image of {size}; "
                 "export it again"
             )
-        # OpenVINO repeats its last output where it finds no memory for this one.
+        # OpenVINO repeats its last output where it finds no memory for this one; its size tells,
+        # unless the image before had the same.
         raise MemoryError(f"{self.name} has no memory for an image of {size}")
 
     def _fits(self, shape: tuple[int, ...], pixels: Pixels) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -187,15 +186,14 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _order(path: Path) -> tuple[int, int]:
     """Return step and number of a checkpoint, from its name."""
-    _, step, number = _NAME.split(path.name)[:3]
+    step, _, number = path.name.removeprefix("step-").partition("-")
     return int(step), int(number or 0)
 
 
 def _free_name(folder: Path, step: int) -> Path:
-    """Return a path that no checkpoint has, nor anything else: none is removed for another."""
-    first = folder / f"step-{step:08d}"
-    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(1))
-    return next(path for path in itertools.chain([first], numbered) if not os.path.lexists(path))
+    """Return a path that sorts after all of its step: none is removed for another."""
+    numbers = [number for its_step, number in map(_order, _checkpoints(folder)) if its_step == step]
+    return folder / (f"step-{step:08d}" + (f"-{max(numbers) + 1}" if numbers else ""))
 
 
 def _superseded(folder: Path, step: int) -> Iterator[Path]:

@@ -96,7 +96,7 @@ class DinoEncoder(NamedTuple):
     fields: dict[str, Any]
     """Fields of `EncoderSpec` that shapes do not say."""
     sha256: str
-    """SHA-256 of the file."""
+    """SHA-256 of the file, or of its shards in the order of their names."""
 
     @property
     def is_dinov3(self) -> bool:
@@ -314,9 +314,10 @@ def _without_key_bias(weights: Tensors) -> Tensors:
 
 
 def _sha256(path: Path) -> str:
-    """Return the digest of a file, or of those that an index lists, one after the other."""
+    """Return the digest of a file, or of the shards that an index lists."""
     digest = hashlib.sha256()
     for each in [path.parent / name for name in shard_names(path)] if is_index(path) else [path]:
         with each.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
+            while part := file.read(1 << 20):
+                digest.update(part)
     return digest.hexdigest()

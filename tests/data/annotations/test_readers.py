@@ -80,6 +80,19 @@ def test_the_lists_that_data_yaml_names_are_its_splits(line: str, tmp_path: Path
         convert_annotations("yolo", source, tmp_path / "other", unlabelled="ignore")
 
 
+@pytest.mark.parametrize("listed", [None, "images/test/c.png\n"])
+def test_lists_and_listed_images_of_yolo_that_are_absent_are_passed_over(
+    listed: str | None, tmp_path: Path
+) -> None:
+    yaml = "train: images/train\nval: images/val\ntest: test-dev.txt\nnames: [car]\n"
+    files = {"data.yaml": yaml} | ({"test-dev.txt": listed} if listed else {})
+    for each in ("train/a", "val/b"):
+        files |= {f"images/{each}.png": "", f"labels/{each}.txt": BOX}
+    made, masks = convert("yolo", write(tmp_path / "x", files))
+    assert list(masks) == ["train/a.png", "val/b.png"]
+    assert [each for each in made.remarks if "passed over" in each and "test-dev.txt" in each]
+
+
 def test_a_folder_that_yolo_names_for_two_splits_is_of_the_first(tmp_path: Path) -> None:
     files = {"data.yaml": "train: images/x\nval: images/x\nnames: [car]\n"}
     files |= {"images/x/a.png": "", "labels/x/a.txt": BOX}
@@ -382,6 +395,16 @@ def test_the_captions_of_coco_are_skipped(tmp_path: Path) -> None:
     files = {"captions.json": json.dumps(captions), "instances.json": json.dumps(content)}
     made, _ = convert("coco", write(tmp_path / "x", files | {"a.png": ""}))
     assert made.classes == ("background", "car")
+
+
+def test_a_category_of_coco_may_be_named_as_a_key_of_other_formats(tmp_path: Path) -> None:
+    image = {"id": 0, "file_name": "a.png", "height": 20, "width": 30}
+    shape = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    names = ["caption", "items", "imagePath"]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    content = {"images": [image], "categories": categories, "annotations": [shape]}
+    source = write(tmp_path / "x", {"c.json": json.dumps(content), "a.png": ""})
+    assert convert("coco", source)[0].classes == ("background", *names)
 
 
 def test_a_folder_that_leads_back_to_itself_is_read_once(tmp_path: Path) -> None:

@@ -208,6 +208,10 @@ class Source:
         return ImageFinder(root.parent if beside else root, root)
 
 
+class NoImageError(ValueError):
+    """No image has the name that an export states."""
+
+
 class ImageFinder:
     """Finds images by what exports call them.
 
@@ -229,7 +233,8 @@ class ImageFinder:
             split: Preferred among images of one name.
 
         Raises:
-            ValueError: If there is none, or several.
+            NoImageError: If there is none.
+            ValueError: If there are several.
         """
         parts = plain_parts(name)
         if not parts:
@@ -257,7 +262,7 @@ class ImageFinder:
             found = self._by_name.get(last)
         if not found:
             passed_over = describe_passed_over(self._passed_over)
-            raise ValueError(
+            raise NoImageError(
                 f"no image {name!r} in {self.root}{f' ({passed_over})' if passed_over else ''}; "
                 "put it there, or give the folder of the images with --images FOLDER"
             )

@@ -1,5 +1,6 @@
 """COCO JSON: outlines and run lengths of instances; also as Roboflow exports it."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class _Coco(BaseModel):
 
 def is_export(content: bytes) -> bool:
     """Return whether the ends of a JSON file are those of COCO."""
-    others = (b'"imagePath"', b'"items"', b'"caption"')  # labelme, Datumaro, COCO's captions
-    if any(each in content for each in others):
+    # A key of labelme, of Datumaro, or of COCO's captions; a category may have such a name.
+    if re.search(rb'"(imagePath|items|caption)"\s*:', content):
         return False
     is_set = b'"images"' in content and (b'"annotations"' in content or b'"categories"' in content)
     return is_set or (

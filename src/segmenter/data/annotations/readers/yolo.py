@@ -1,5 +1,6 @@
 """YOLO segmentation: a text file beside each image, a polygon a line, and data.yaml with names."""
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -10,6 +11,7 @@ from segmenter.data.annotations.annotation_set import AnnotationSet, ExportedIma
 from segmenter.data.annotations.polygons import Size
 from segmenter.data.annotations.regions import Polygon, Shape, as_ring
 from segmenter.data.annotations.source import (
+    NoImageError,
     Source,
     ends_of,
     files_like,
@@ -39,8 +41,9 @@ def read(source: Source) -> AnnotationSet:
     """Read the images of a source, the label file of each, and the names of the classes."""
     root = source.root
     names, settings = _names(source)
-    folders, listed = _split_folders(settings), _listed_splits(settings, source)
-    export = AnnotationSet(classes=dict.fromkeys(names.values()))
+    folders = _split_folders(settings)
+    listed, remarks = _listed_splits(settings, source)
+    export = AnnotationSet(classes=dict.fromkeys(names.values()), remarks=remarks)
     images = source.finder.all
     label_files = {image: _label_file(image, source) for image in images}
     _check_label_files(label_files, root)
@@ -105,20 +108,37 @@ def _split_folders(settings: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _listed_splits(settings: dict[str, Any], source: Source) -> dict[Path, str]:
-    """Return the split of each image in the lists that data.yaml names."""
+def _listed_splits(settings: dict[str, Any], source: Source) -> tuple[dict[Path, str], list[str]]:
+    """Return the split of each image in the lists that data.yaml names, and remarks.
+
+    Published data sets name lists, and list images, that many users do not download.
+    """
     found: dict[Path, str] = {}
+    absent: list[str] = []
     for each, split in _split_values(settings):
         if not each.endswith(".txt"):
             continue
         path = source.root.joinpath(*plain_parts(each))
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a name that is too long
+            absent.append(str(path))
+            continue
         for number, line in enumerate(read_text(path).splitlines(), start=1):
-            if line.strip():
-                with naming(f"{path}, line {number}"):
+            if not line.strip():
+                continue
+            with naming(f"{path}, line {number}"):
+                try:
                     image = source.finder.find(line.strip(), source.root, split)
-                    if found.setdefault(image, split) != split:
-                        raise ValueError(f"{image} is in {found[image]}, too; keep it in one split")
-    return found
+                except NoImageError:
+                    absent.append(f"{line.strip()} of {path}")
+                    continue
+                if found.setdefault(image, split) != split:
+                    raise ValueError(f"{image} is in {found[image]}, too; keep it in one split")
+    if not absent:
+        return found, []
+    return found, [
+        f"{len(absent)} lists or listed images of data.yaml are not there, and are passed over, "
+        f"such as {absent[0]}"
+    ]
 
 
 def _split_values(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 import segmenter
 from segmenter.checkpoints import save
@@ -15,7 +16,7 @@ from segmenter.training.inherited_license import (
     with_inherited_license,
 )
 from segmenter.training.model_spec import build_spec
-from segmenter.training.prepare import run_identity
+from segmenter.training.prepare import run_identity, starting_license, starting_model
 from tests.helpers.command_line import run
 from tests.helpers.models import make_classes, make_spec
 from tests.helpers.runs import make_recipe
@@ -29,12 +30,17 @@ def model_with(path: Path, license: str) -> str:
     return str(path)
 
 
+def licenses_of(recipe: Recipe) -> dict[str, str]:
+    start = starting_model(recipe.model)
+    return inherited_licenses(recipe, starting_license(recipe.model, start))
+
+
 def license_of_model(recipe: Recipe) -> str:
-    return with_inherited_license(recipe, inherited_licenses(recipe, None)).license
+    return with_inherited_license(recipe, licenses_of(recipe)).license
 
 
 def terms_of_model(recipe: Recipe) -> str | None:
-    return inherited_terms(recipe, inherited_licenses(recipe, None))
+    return inherited_terms(recipe, licenses_of(recipe))
 
 
 @pytest.fixture
@@ -80,6 +86,15 @@ def test_a_student_is_under_the_terms_of_its_teacher(tmp_path: Path, aunts: str)
 def test_the_licence_of_a_start_that_was_read_is_not_looked_up_again(tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path, model={"weights": "hf:nobody/nothing"})
     assert inherited_licenses(recipe, TERMS) == {"hf:nobody/nothing": TERMS}
+
+
+def test_the_file_of_an_encoder_is_not_read_again_for_its_licence(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    save_file(Segmenter(make_spec()).encoder.state_dict(), path)
+    given = make_recipe(tmp_path, model={"weights": str(path)}).model
+    start = starting_model(given)
+    path.unlink()
+    assert (start, starting_license(given, start)) == (None, "")
 
 
 def test_a_recipe_cannot_remove_inherited_terms(tmp_path: Path, aunts: str) -> None:

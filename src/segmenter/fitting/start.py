@@ -14,7 +14,7 @@ from segmenter.training.inherited_license import (
     with_inherited_license,
 )
 from segmenter.training.model_spec import build_spec
-from segmenter.training.prepare import build_model, starting_model
+from segmenter.training.prepare import build_model, starting_license, starting_model
 from segmenter.training.sizes import choose_sizes
 
 BLOCKS = 3
@@ -65,7 +65,7 @@ def prepare_start(
     decoder = {"kind": "multi-linear", "blocks": blocks, "shifts": shifts}
     content = choice.recipe.model_dump(mode="json")
     content["model"]["decoder"] = decoder
-    licenses = inherited_licenses(recipe, start.spec.license if start else None)
+    licenses = inherited_licenses(recipe, starting_license(recipe.model, start))
     recipe = with_inherited_license(make_recipe(content, "the recipe of the fit"), licenses)
     lines: list[str] = []
     model = build_model(recipe, classes, start, lines.append)
@@ -115,7 +115,7 @@ def starting_model_for(
     }
     recipe = read_recipe(DEFAULT_RECIPE, changes)
     start = starting_model(recipe.model)
-    licenses = inherited_licenses(recipe, start.spec.license if start else None)
+    licenses = inherited_licenses(recipe, starting_license(recipe.model, start))
     recipe = with_inherited_license(recipe, licenses)
     model = build_model(recipe, classes, start, lambda _: None)
     model.spec = model.spec.model_copy(update={"recipe": None})

@@ -6,21 +6,20 @@ from segmenter.checkpoints.license import join_licenses, license_of, terms_of_us
 from segmenter.recipe import Recipe
 
 
-def inherited_licenses(recipe: Recipe, start: str | None) -> dict[str, str]:
+def inherited_licenses(recipe: Recipe, start: str) -> dict[str, str]:
     """Return the licence of each model that a run learns from, by its name in the recipe.
 
     Args:
         recipe: The run.
-        start: Licence of what `recipe.model.weights` names; None: it is an encoder that is not read
-            yet, or there are none.
+        start: Licence of what `recipe.model.weights` names.
 
     Raises:
-        UserError: If an encoder or the teacher cannot be found or read.
+        UserError: If the teacher cannot be found or read.
     """
     found: dict[str, str] = {}
     weights, teacher = recipe.model.weights, recipe.loss.teacher
     if weights is not None:
-        found[weights] = license_of(weights) if start is None else start
+        found[weights] = start
     if teacher is not None and not teacher.is_average:
         found[teacher.model] = license_of(teacher.model)
     return found

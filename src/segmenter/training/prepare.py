@@ -209,10 +209,8 @@ def _find_origin(found: Survey, given: ModelRecipe) -> tuple[Origin, Segmenter |
     if found.origin:
         return found.origin, None
     start = starting_model(given)
-    if start:
-        return Origin(start.spec, start.spec.license, magnitudes={}), start
-    license = license_of(given.weights) if given.weights else ""
-    return Origin(None, license, magnitudes={}), None
+    spec = start.spec if start else None
+    return Origin(spec, starting_license(given, start), magnitudes={}), start
 
 
 def _with_choices(found: Survey, start: ModelSpec | None, log: Log) -> Recipe:
@@ -402,7 +400,26 @@ def run_identity(
 
 def starting_model(given: ModelRecipe) -> Segmenter | None:
     """Read the model that `weights` names; None if it names an encoder, or nothing."""
-    weights = given.weights
-    if weights is None or weights.startswith("timm:") or weights in BUNDLED_ENCODERS:
+    if given.weights is None or _names_encoder(given.weights):
         return None
-    return open_model(resolve(weights))
+    return open_model(resolve(given.weights))
+
+
+def starting_license(given: ModelRecipe, start: Segmenter | None) -> str:
+    """Return the licence of what a run starts from; empty if none is stated, as by a bare encoder.
+
+    Args:
+        given: The model of the recipe.
+        start: Result of `starting_model`.
+
+    Raises:
+        UserError: If `weights` names an encoder of timm, which is not installed.
+    """
+    if start:
+        return start.spec.license
+    weights = given.weights
+    return license_of(weights) if weights and _names_encoder(weights) else ""
+
+
+def _names_encoder(weights: str) -> bool:
+    return weights.startswith("timm:") or weights in BUNDLED_ENCODERS

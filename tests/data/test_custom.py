@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,11 @@ def forgets(image, labels, rng):
 
 def invents(image, labels, rng):
     return image, labels + 7
+
+def mirror(image, labels, rng):
+    labels[0] = 1
+    labels[2] = 255
+    return image[:, ::-1], labels[:, ::-1]
 """
 _SHORT = {"data.root": None}
 
@@ -108,6 +114,29 @@ def test_any_start_and_number_of_workers_gives_the_same_bits(make_folder) -> Non
     (tail,) = make_loader(stream, range(4, 8), 4, workers=1)
     assert all(torch.equal(a, b) for a, b in zip(whole[1], tail, strict=True))
     assert not torch.equal(whole[0].images, tail.images)
+
+
+def test_the_padding_of_an_image_without_a_mask_moves_with_its_pixels(make_folder) -> None:
+    folder = open_folder(make_folder("a"))
+    items = folder.items("all")
+    augment = AugmentRecipe(
+        crop_size=64, scale=(1.0, 1.0), flip=0.0, color="none", custom="own_changes:mirror"
+    )
+    stream = SampleStream(
+        items,
+        folder.classes,
+        CropTransform(augment, (0.0,) * 3, ignore_index=255),
+        5,
+        pixel_counts=np.ones((1, len(folder.classes)), np.int64),
+        unlabelled=(replace(items[0], mask=None),),
+        unlabelled_crops=1.0,
+    )
+    expected = np.zeros((64, 64), bool)
+    expected[:40, -50:] = True  # the image, which the function mirrors
+    expected[[0, 2]] = False  # rows that it labels, and ignores
+    crop = stream[0]
+    assert np.array_equal(crop.unlabelled, expected)
+    assert (crop.sample.labels[0] == 1).all()
 
 
 def test_a_changed_file_has_another_digest(module: Path) -> None:

@@ -12,6 +12,7 @@ from segmenter.recipe import OptimizerRecipe
 from segmenter.training import checkpoint as module
 from segmenter.training.checkpoint import (
     Checkpoint,
+    newest_facts,
     read_newest,
     write_checkpoint,
 )
@@ -81,6 +82,12 @@ def test_a_write_that_fails_leaves_the_others_as_they_were(
         write_checkpoint(tmp_path, checkpoint(20))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
     assert read_newest(tmp_path)[0].step == 10
+
+
+def test_the_facts_of_a_run_of_millions_of_images_are_read(tmp_path: Path) -> None:
+    facts = {"photos": "a" * 2**26}
+    write_checkpoint(tmp_path, checkpoint(10)._replace(facts=facts))
+    assert newest_facts(tmp_path) == read_newest(tmp_path)[0].facts == facts
 
 
 def test_nothing_to_resume_is_the_users_mistake(tmp_path: Path) -> None:

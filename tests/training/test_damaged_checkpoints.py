@@ -225,7 +225,16 @@ def test_a_newline_or_other_digits_make_no_checkpoint(
     run_training(finished[0], run, "cpu", resume=True)
 
 
-@pytest.mark.parametrize("origin", [None, {"spec": 1}, {"license": "", "spec": {"encoder": 2}}])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        {"spec": 1},
+        {"license": "", "spec": {"encoder": 2}, "magnitudes": {"a": 1}},
+        {"license": "", "spec": None},
+        {"license": "", "spec": None, "magnitudes": {}},
+    ],
+)
 def test_a_checkpoint_without_a_usable_origin_has_the_starting_weights_read(
     origin: dict | None,
     finished: tuple[Recipe, Path],

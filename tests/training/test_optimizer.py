@@ -47,6 +47,12 @@ def test_a_relative_rate_is_a_share_of_each_tensor_as_it_is_at_the_start() -> No
     assert found["decoder.project.weight"] == pytest.approx(0.1 * 2 * size)
 
 
+def test_a_relative_rate_without_a_magnitude_is_the_smallest() -> None:
+    recipe = OptimizerRecipe(name="adamw", lr=0.1, relative_lr=True)
+    groups = make_optimizer(Segmenter(make_spec()), recipe, magnitudes={}).param_groups
+    assert {group["lr_factor"] for group in groups} == {1e-3}
+
+
 def test_every_parameter_is_in_one_group() -> None:
     model = Segmenter(make_spec(decoder="mask"))
     found = rates(model, OptimizerRecipe(name="sgd", lr=1.0, weight_decay=0.1, layer_decay=0.9))

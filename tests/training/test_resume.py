@@ -118,6 +118,14 @@ def test_allowing_a_change_is_for_a_run_that_goes_on(data_set: Path) -> None:
         )
 
 
+def test_a_run_with_relative_rates_does_not_resume_with_another_decoder(data_set: Path) -> None:
+    given = {"schedule": {"steps": 1}, "optimizer": {"name": "adamw", "relative_lr": True}}
+    run_training(make_recipe(data_set, **given), data_set / "run", "cpu")
+    other = make_recipe(data_set, **given, model={"decoder": {"kind": "mask"}})
+    with pytest.raises(UserError, match=r"holds another run.*decoder\.kind"):
+        run_training(other, data_set / "run", "cpu", resume=True)
+
+
 def test_a_run_resumes_without_the_weights_that_it_started_from(
     data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,11 +178,15 @@ class SampleStream(Dataset[Crop]):
         return self.custom(crop, own_generator(rng, "custom")) if self.custom else crop
 
     def _mark(self, crop: Sample, rng: np.random.Generator) -> Sample:
-        """Label what is inside an image without a mask as unlabelled, and ignore the padding."""
+        """Label what is inside an image without a mask as unlabelled, and ignore the padding.
+
+        A function of the user's is called twice, with the same random numbers: on blank labels,
+        which it may fill, and on those that tell the inside, which it may move.
+        """
         ignored = self.classes.ignore_index
-        is_inside = crop.labels != ignored
         blank = Sample(crop.image, np.full_like(crop.labels, ignored))
         image, labels = self._customize(blank, rng)
+        is_inside = self._customize(crop, rng).labels != ignored
         is_open = is_inside & (labels == ignored)
         return Sample(image, np.where(is_open, _UNLABELLED, labels.astype(np.int64)))
 

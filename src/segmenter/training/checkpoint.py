@@ -25,7 +25,8 @@ _PART = re.compile(r"[a-z]+\.safetensors")
 _STATE = "state.json"
 _KEPT = 2
 _MAX_FAILURES_IN_A_ROW = 3
-_MAX_STATE_BYTES = 2**26
+_MAX_STATE_BYTES = 2**30
+"""Bytes that the JSON of one takes at most; it names each image of the run."""
 _MAX_PART_BYTES = 2**36
 
 
@@ -126,7 +127,6 @@ def _write_part(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
 def read_newest(
     folder: Path,
     *,
-    max_state: int = _MAX_STATE_BYTES,
     max_part: int = _MAX_PART_BYTES,
     check: Callable[[Checkpoint], None] = lambda _: None,
 ) -> tuple[Checkpoint, list[str]]:
@@ -134,7 +134,6 @@ def read_newest(
 
     Args:
         folder: Where they are.
-        max_state: Bytes that the JSON of one takes at most.
         max_part: Bytes that a file of tensors takes at most; a larger one is not read.
         check: Raises `DamagedError` if no run can be in the state that was read.
 
@@ -147,7 +146,7 @@ def read_newest(
     warnings: list[str] = []
     for path in _checkpoints(folder):
         try:
-            found = _read(path, max_state, max_part)
+            found = _read(path, max_part)
             check(found)
             return found, warnings
         except UserError:
@@ -167,11 +166,11 @@ def read_newest(
     )
 
 
-def newest_facts(folder: Path, max_state: int = _MAX_STATE_BYTES) -> dict[str, Any]:
+def newest_facts(folder: Path) -> dict[str, Any]:
     """Read the facts of the newest checkpoint whose JSON is undamaged; empty if there is none."""
     for path in _checkpoints(folder):
         with contextlib.suppress(OSError, ValueError, RecursionError, MemoryError):
-            return _read_state(path, max_state).facts
+            return _read_state(path).facts
     return {}
 
 
@@ -218,10 +217,10 @@ class _State(NamedTuple):
     facts: dict[str, Any]
 
 
-def _read_state(path: Path, max_state: int) -> _State:
+def _read_state(path: Path) -> _State:
     if path.is_symlink() or not path.is_dir():
         raise DamagedError("it is not a folder")
-    state = json.loads(_read_file(path / _STATE, max_state))
+    state = json.loads(_read_file(path / _STATE, _MAX_STATE_BYTES))
     if not isinstance(state, dict) or state.pop("sha256", None) != _hash_json(state):
         raise DamagedError(f"{_STATE} does not match its SHA-256")
     step, files, facts = (state.get(key) for key in ("step", "files", "facts"))
@@ -232,8 +231,8 @@ def _read_state(path: Path, max_state: int) -> _State:
     return _State(step, files, facts)
 
 
-def _read(path: Path, max_state: int, max_part: int) -> Checkpoint:
-    step, files, facts = _read_state(path, max_state)
+def _read(path: Path, max_part: int) -> Checkpoint:
+    step, files, facts = _read_state(path)
     # All sizes come before any content: a file that has grown is not read.
     for name, described in files.items():
         if not _PART.fullmatch(name):

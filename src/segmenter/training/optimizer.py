@@ -46,10 +46,11 @@ def make_optimizer(
         model: The model in training.
         recipe: What is frozen, and the rates.
         magnitudes: Root mean square of each parameter at the start of the run; None: as they are
-            now.
+            now. A parameter without one has the smallest rate: its run is another one, which
+            `resume_run` refuses.
     """
     depth = model.spec.encoder.depth
-    if recipe.relative_lr and magnitudes is None:
+    if magnitudes is None:
         magnitudes = magnitudes_of(model)
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -58,7 +59,7 @@ def make_optimizer(
         level = layer_level(name, depth)
         is_decoder = name.startswith("decoder.")
         factor = recipe.decoder_lr_factor if is_decoder else recipe.layer_decay ** (depth - level)
-        if recipe.relative_lr and magnitudes:
+        if recipe.relative_lr:
             factor *= max(magnitudes.get(name, 0.0), _SMALLEST)
         is_matrix = name.endswith(".weight") and parameter.ndim >= 2
         decay = recipe.weight_decay if is_matrix else 0.0

@@ -1,7 +1,7 @@
 """Facts of the weights that a run starts from, kept in its checkpoints: it resumes without them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from segmenter.model import ModelSpec
 from segmenter.training.checkpoint import newest_facts
 
 _KEY = "origin"
+_Magnitude = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,7 @@ class Origin:
     """Of the model that the run starts from; None if it starts from an encoder, or from nothing."""
     license: str
     """Licence of the starting weights."""
-    magnitudes: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = field(
-        default_factory=dict
-    )
+    magnitudes: Annotated[dict[str, _Magnitude], Field(min_length=1)]
     """Root mean square of each parameter before the first step; see `optimizer.relative_lr`."""
 
     def to_facts(self) -> dict[str, Any]:

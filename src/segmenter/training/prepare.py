@@ -202,13 +202,17 @@ def _bytes_ahead(recipe: Recipe, stream: SampleStream) -> int:
 
 
 def _find_origin(found: Survey, given: ModelRecipe) -> tuple[Origin, Segmenter | None]:
-    """Return the origin of a run, and the model that it starts from, if it is new and has one."""
+    """Return the origin of a run, and the model that it starts from, if it is new and has one.
+
+    The magnitudes of a new run are added once its weights are loaded.
+    """
     if found.origin:
         return found.origin, None
     start = starting_model(given)
     if start:
-        return Origin(start.spec, start.spec.license), start
-    return Origin(None, license_of(given.weights) if given.weights else ""), None
+        return Origin(start.spec, start.spec.license, magnitudes={}), start
+    license = license_of(given.weights) if given.weights else ""
+    return Origin(None, license, magnitudes={}), None
 
 
 def _with_choices(found: Survey, start: ModelSpec | None, log: Log) -> Recipe:

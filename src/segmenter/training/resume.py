@@ -1,6 +1,5 @@
 """Resume a run that was stopped, after checking that it is the same run."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from segmenter.training.verify import check_state
 _KIND = "recipe.model.decoder.kind"
 _FIXED = ("classes", "recipe.optimizer.name", _KIND)
 """Fields that no flag allows to change: weights or their optimizer would not fit."""
-_MIN_STATE_BYTES = _MIN_PART_BYTES = 2**26
+_MIN_PART_BYTES = 2**26
 _MAX_PART_OF_MODEL = 8
 """A file of tensors has at most this multiple of the model's bytes; AdamW's has two."""
 
@@ -85,7 +84,6 @@ def find_checkpoint(
     num_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     found, warnings = read_newest(
         folder / CHECKPOINTS,
-        max_state=max(_MIN_STATE_BYTES, 4 * len(json.dumps(identity))),
         max_part=_MIN_PART_BYTES + _MAX_PART_OF_MODEL * num_bytes,
         check=check,
     )

@@ -109,6 +109,17 @@ def wait_in(page: Any, is_so: Callable[[], object]) -> None:
     wait_until(lambda: page.title() is not None and is_so())
 
 
+def route(page: Any, address: str | re.Pattern[str], take: Callable[[Any], None]) -> None:
+    """Have something take requests of an open page, from now on.
+
+    The renderer learns of it apart from the input that it gets, and may send requests past it.
+    """
+    page.route(address, take)
+    page.route("**/*?probe", lambda probe: probe.fulfill(status=204))
+    ask = "fetch(`${location.pathname}?probe`).then(({ status }) => status)"
+    wait_until(lambda: page.evaluate(ask) == 204)
+
+
 class Held:
     """Requests of a page that wait until they are let go.
 
@@ -119,7 +130,7 @@ class Held:
 
     def __init__(self, page: Any, path: str) -> None:
         self._page, self._held, self._holds = page, [], True
-        page.route(re.compile(re.escape(path)), self._take)
+        route(page, re.compile(re.escape(path)), self._take)
 
     def wait(self) -> None:
         """Wait until there is one."""

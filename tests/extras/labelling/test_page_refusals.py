@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, chromium, new_page
+from tests.helpers.browser import BROWSER, chromium, new_page, route
 from tests.helpers.label_page import Hands, version_is
 from tests.helpers.labelling import labelling, with_classes, write_images
 
@@ -80,7 +80,7 @@ def test_strokes_of_another_image_that_are_not_saved_keep_the_page(
     page: Any, served: SimpleNamespace
 ) -> None:
     hands = Hands(page, SIZE)
-    page.route("**/api/stroke", lambda route: route.abort())
+    route(page, "**/api/stroke", lambda stroke: stroke.abort())
     hands.mouse((100, 50), (100, 150))
     hands.mouse((200, 50), (200, 150))
     page.locator("#status", has_text="2 not saved yet").wait_for()

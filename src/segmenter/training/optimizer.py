@@ -51,7 +51,7 @@ def make_optimizer(
     """
     depth = model.spec.encoder.depth
     if magnitudes is None:
-        magnitudes = magnitudes_of(model)
+        magnitudes = magnitudes_of(model) if recipe.relative_lr else {}
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

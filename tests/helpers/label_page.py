@@ -6,12 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from tests.helpers.browser import new_page, wait_in
+from tests.helpers.browser import chromium, new_page, wait_in
 from tests.helpers.waiting import wait_until
 
 Pixel = tuple[float, float]
 """Row and column."""
 _STEPS = 6
+
+
+@contextmanager
+def open_page(port: int, name: str) -> Iterator[Any]:
+    """The page in a browser of its own, once it shows an image."""
+    with chromium() as browser:
+        page = new_page(browser, viewport={"width": 1280, "height": 800})
+        page.goto(f"http://127.0.0.1:{port}/#{name}")
+        page.locator("#place", has_text=f"{name},").wait_for()
+        yield page
 
 
 class Hands:

@@ -16,7 +16,7 @@ _Magnitude = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Origin:
-    """What is needed of the starting weights when a checkpoint holds those of the run."""
+    """Facts of the starting weights that a run needs when its checkpoint holds its own weights."""
 
     spec: ModelSpec | None
     """Of the model that the run starts from; None if it starts from an encoder, or from nothing."""

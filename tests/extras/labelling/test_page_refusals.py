@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, chromium, new_page, route
-from tests.helpers.label_page import Hands, version_is
+from tests.helpers.browser import BROWSER, route
+from tests.helpers.label_page import Hands, open_page, version_is
 from tests.helpers.labelling import labelling, with_classes, write_images
 
 pytestmark = [
@@ -37,10 +37,7 @@ def served(tmp_path: Path) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def page(served: SimpleNamespace) -> Iterator[Any]:
-    with chromium() as browser:
-        opened = new_page(browser, viewport={"width": 1280, "height": 800})
-        opened.goto(f"http://127.0.0.1:{served.port}/#a")
-        opened.locator("#place", has_text="a,").wait_for()
+    with open_page(served.port, "a") as opened:
         yield opened
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.browser import BROWSER, Held, chromium, new_page
-from tests.helpers.label_page import Hands, labels_of, settle, version_is
+from tests.helpers.browser import BROWSER, Held
+from tests.helpers.label_page import Hands, labels_of, open_page, settle, version_is
 from tests.helpers.labelling import (
     Halves,
     labelling,
@@ -38,10 +38,7 @@ def served(tmp_path: Path) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def page(served: SimpleNamespace) -> Iterator[Any]:
-    with chromium() as browser:
-        opened = new_page(browser, viewport={"width": 1280, "height": 800})
-        opened.goto(f"http://127.0.0.1:{served.port}/#a")
-        opened.locator("#place", has_text="a,").wait_for()
+    with open_page(served.port, "a") as opened:
         yield opened
 
 

@@ -110,11 +110,14 @@ def wait_in(page: Any, is_so: Callable[[], object]) -> None:
 
 
 def route(page: Any, address: str | re.Pattern[str], take: Callable[[Any], None]) -> None:
-    """Have something take requests of an open page, from now on.
+    """Have something take requests of a page, from now on.
 
-    The renderer learns of it apart from the input that it gets, and may send requests past it.
+    The renderer of an open page learns of it apart from the input that it gets, and may send
+    requests past it. A page that is opened later begins with it.
     """
     page.route(address, take)
+    if page.url == "about:blank":
+        return
     page.route("**/*?probe", lambda probe: probe.fulfill(status=204))
     ask = "fetch(`${location.pathname}?probe`).then(({ status }) => status)"
     wait_until(lambda: page.evaluate(ask) == 204)

@@ -157,6 +157,20 @@ def test_images_without_labels_are_left_out() -> None:
     assert fitted.num_images == 2
 
 
+def test_images_of_all_folders_that_name_no_split_are_used() -> None:
+    for folder in Path("data").glob("*/*"):
+        folder.rename(folder.with_name({"train": "north", "val": "south"}[folder.name]))
+    fitted = segmenter.fit("data", "model.safetensors", start="start.safetensors", short_side=64)
+    assert fitted.num_images == 8
+
+
+def test_a_folder_that_may_be_of_a_split_is_not_used_unasked(capsys: pytest.CaptureFixture) -> None:
+    for folder in Path("data").glob("*/*"):
+        folder.rename(folder.with_name(f"north_{folder.name}"))
+    line = refused(capsys, *FIT, "model.safetensors")
+    assert "no split 'train'; it has north_train, north_val; name one with --split" in line
+
+
 def test_a_mask_whose_image_is_gone_is_told_of(capsys: pytest.CaptureFixture) -> None:
     mask = masks()[0]
     Path("data/images/train", mask.name).unlink()

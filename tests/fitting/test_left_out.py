@@ -57,3 +57,7 @@ def test_one_image_has_no_fit_without_it() -> None:
 )
 def test_classes_that_few_images_show_need_labels(counts: list, expected: str) -> None:
     assert class_in_need(make_classes(3), np.array(counts), None) == expected
+
+
+def test_of_classes_that_one_image_shows_the_smallest_needs_labels() -> None:
+    assert class_in_need(make_classes(3), np.array([[900, 5, 90]]), None) == "class-1"

@@ -16,6 +16,7 @@ from segmenter.data.folder import Item, LabelledFolder
 from segmenter.data.masks.missing_classes import ask_for_classes
 from segmenter.data.masks.problems import Severity
 from segmenter.data.masks.region_widths import SizeFacts
+from segmenter.data.pairing.lists import holds_split_word
 from segmenter.data.published.open_data import open_data, split_name
 from segmenter.errors import UserError
 from segmenter.extras.checking.before_training import read_training_data
@@ -80,7 +81,7 @@ def read_labelled(data: str, which: FitData, log: Callable[[str], None]) -> Labe
     _check_classes(classes, found.pixel_counts, data)
     is_kept = found.pixel_counts.sum(axis=1) > 0
     if not is_kept.all():
-        log(f"{int((~is_kept).sum())} masks have no labelled pixel; their images are left out")
+        log(f"images without a labelled pixel, left out: {int((~is_kept).sum()):,}")
     kept = tuple(items[place] for place in np.flatnonzero(is_kept))
     return LabelledImages(classes, kept, found.pixel_counts[is_kept], found.sizes)
 
@@ -101,10 +102,14 @@ def _with_masks(
 
 
 def _split(folder: LabelledFolder, name: str | None) -> Sequence[Item]:
-    """Return the items of a split: of `train` by default, or all where there is one split."""
-    if name is None and "train" not in folder.splits and len(folder.splits) == 1:
-        return next(iter(folder.splits.values()))
-    return folder.items(name or "train")
+    """Return the items of a split: of `train` by default, or all where no folder names a split."""
+    splits = folder.splits
+    if name is None and (len(splits) == 1 or not any(map(holds_split_word, splits))):
+        return folder.items(*splits)
+    try:
+        return folder.items(name or "train")
+    except UserError as error:
+        raise UserError(f"{error}; name one with --split") from None
 
 
 def _check_classes(

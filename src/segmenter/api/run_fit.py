@@ -143,8 +143,9 @@ def run_fit(
     prepared = prepare_start(start, data, labelled.classes, *sizes)
     runtime = feature_runtime(prepared.model.to(place))
     tokens = f"tokens by {runtime.describe()}"
-    for line in (device_line(place, device.device), *prepared.lines, tokens):
-        log(line)
+    for line in (device_line(place, device.device), *prepared.lines, prepared.hint, tokens):
+        if line:
+            log(line)
     store, timer = TokenStore(prepared.model, runtime=runtime), _Timer()
     samples = timer("tokens", lambda: _sampled(store, labelled))
     fits = timer("fit", lambda: fit_folds(samples, len(labelled.classes)))

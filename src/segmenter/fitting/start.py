@@ -30,6 +30,8 @@ class Start(NamedTuple):
     """Of a training run of the same model, at the same sizes."""
     lines: tuple[str, ...]
     """Remarks for the user: weights loaded, sizes chosen."""
+    hint: str
+    """The class that is thinner than a patch, and what `fit` offers for it; empty if none is."""
 
 
 def prepare_start(
@@ -71,13 +73,11 @@ def prepare_start(
     model = build_model(recipe, classes, start, lines.append)
     model.spec = model.spec.model_copy(update={"recipe": None})
     terms = inherited_terms(recipe, licenses)
-    thin = "" if shifts > 1 else _thin_line(model, facts)
-    return Start(
-        model, recipe, tuple(each for each in (*lines, choice.reason, thin, terms) if each)
-    )
+    remarks = tuple(each for each in (*lines, choice.reason, terms) if each)
+    return Start(model, recipe, remarks, "" if shifts > 1 else _hint(model, facts))
 
 
-def _thin_line(model: Segmenter, facts: SizeFacts) -> str:
+def _hint(model: Segmenter, facts: SizeFacts) -> str:
     """Say which class is thinner than a patch, and what helps; empty if none is."""
     thinnest, short_side = facts.thinnest(), model.spec.protocol.short_side
     if thinnest is None or short_side is None:

@@ -188,6 +188,18 @@ def test_an_image_is_compared_with_a_fit_that_does_not_know_it(root: Path, fitte
     assert (whole.argmax(axis=0) == reference.labels(items[0], pixels)).mean() > 0.999
 
 
+def test_what_only_fit_offers_for_thin_classes_is_not_advised(root: Path, fitted: Path) -> None:
+    folder, said = open_folder(root), list[str]()
+    for name in NAMES:
+        labels = np.full(SIZE, 3, np.uint8)
+        labels[:, ::16] = 9
+        _plant(root, name, labels)
+    items = folder.items("train")
+    fit_reference(items, folder.classes, str(root), str(fitted), torch.device("cpu"), said.append)
+    assert any("is the thinnest class" in line for line in said)
+    assert not any("--shifts" in line for line in said)
+
+
 @pytest.mark.usefixtures("fitted")
 def test_images_and_masks_with_errors_are_found_and_not_compared(root: Path) -> None:
     cut("images/train/b.png")(root)

@@ -265,10 +265,12 @@ def _words(stem: str) -> list[str]:
 
 def is_split_name(stem: str) -> bool:
     """Return True if a list of this name must be of a split: `train`, `val_list`."""
-    words = _words(stem)
-    return any(word in SPLITS for word in words) and all(
-        word in SPLITS | _FILLERS for word in words
-    )
+    return holds_split_word(stem) and all(word in SPLITS | _FILLERS for word in _words(stem))
+
+
+def holds_split_word(name: str) -> bool:
+    """Return True if a folder or list may be of a split: `north_train`, which `a_field` is not."""
+    return any(word in SPLITS for word in _words(name))
 
 
 def split_of(stem: str) -> str:

@@ -105,7 +105,7 @@ def _split(folder: LabelledFolder, name: str | None) -> Sequence[Item]:
     """Return the items of a split: of `train` by default, or all where no folder names a split."""
     splits = folder.splits
     if name is None and (len(splits) == 1 or not any(map(holds_split_word, splits))):
-        return folder.items(*splits)
+        return tuple(dict.fromkeys(folder.items(*splits)))  # lists may share images
     try:
         return folder.items(name or "train")
     except UserError as error:

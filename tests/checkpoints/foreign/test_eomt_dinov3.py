@@ -137,6 +137,14 @@ def test_annealed_masks_may_be_a_difference_to_ones(
     assert_equal(segmenter.load(release.write(tmp_path, **masks), base=base), release.whole)
 
 
+def test_heads_of_the_base_are_those_of_the_model(
+    tmp_path: Path, release: Release, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(encoder_module._HEAD_DIMS, 128, 128)  # as 7B's, of 4096 channels
+    ours = segmenter.load(release.write(tmp_path), base=base)
+    assert ours.spec.encoder.head_dim == 128
+
+
 def test_without_a_base_the_command_to_use_is_named(
     tmp_path: Path, release: Release, capsys: pytest.CaptureFixture
 ) -> None:

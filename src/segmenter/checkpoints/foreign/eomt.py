@@ -155,7 +155,7 @@ def _read_differences(file: ForeignFile) -> ForeignModel:
     num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     facts = EoMTFacts(
         family=EOMT_DINOV3,
-        encoder=dict(DINOV3),
+        encoder=base.fields,
         blocks=_query_blocks(weights, source),
         normalization=IMAGENET,
         window=published_side(num_classes),

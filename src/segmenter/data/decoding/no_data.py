@@ -60,4 +60,4 @@ def _has_value(
         return np.isnan(values).any(axis=2)
     with np.errstate(over="ignore"):  # what no value of the type can be
         wanted = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
-    return (values == wanted).all(axis=2)
+    return np.asarray((values == wanted).all(axis=2))

@@ -57,7 +57,7 @@ def _has_value(
     values: Shaped[ndarray, "height width bands"], no_data: float
 ) -> Bool[ndarray, "height width"]:
     if np.isnan(no_data):
-        return np.isnan(values).any(axis=2)
+        return np.asarray(np.isnan(values).any(axis=2))
     with np.errstate(over="ignore"):  # what no value of the type can be
         wanted = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
-    return np.asarray((values == wanted).all(axis=2))
+    return (values == wanted).all(axis=2)

@@ -137,13 +137,13 @@ def run_fit(
         UserError: If the data, the start, the device or an output cannot be used.
     """
     _check(out, fit, output)
-    place = usable_device(device.device)
+    torch_device = usable_device(device.device)
     labelled = read_labelled(data, which, log)
     sizes = labelled.sizes, fit.short_side, fit.shifts
     prepared = prepare_start(start, data, labelled.classes, *sizes)
-    runtime = feature_runtime(prepared.model.to(place))
+    runtime = feature_runtime(prepared.model.to(torch_device))
     tokens = f"tokens by {runtime.describe()}"
-    for line in (device_line(place, device.device), *prepared.lines, tokens):
+    for line in (device_line(torch_device, device.device), *prepared.lines, tokens):
         log(line)
     store, timer = TokenStore(prepared.model, runtime=runtime), _Timer()
     samples = timer("tokens", lambda: _sampled(store, labelled))

@@ -211,7 +211,7 @@ def _survey(
     if not resume:
         return survey_data(recipe.model_copy(update={"precision": precision}), log)
     recipe = sizes_so_far(recipe, folder).model_copy(update={"precision": precision})
-    return replace(survey_data(recipe, log), origin=read_origin(folder / CHECKPOINTS))
+    return replace(survey_data(recipe, log), resumed_origin=read_origin(folder / CHECKPOINTS))
 
 
 @contextlib.contextmanager

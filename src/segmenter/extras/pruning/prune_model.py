@@ -45,9 +45,9 @@ def run_pruning(
     for path in (out, own_list(out)):
         check_new(path, overwrite=overwrite)
     _check(smaller)
-    place = usable_device(device.device)
-    model = load(source, place)
-    print(device_line(place, device.device))
+    torch_device = usable_device(device.device)
+    model = load(source, torch_device)
+    print(device_line(torch_device, device.device))
     spec = model.spec
     spec.require_files()
     paths = _spread(sorted({path for path, _ in walk_inputs(images)}), smaller.max_images)

@@ -18,7 +18,7 @@ from numpy import ndarray
 from segmenter.evaluation.metrics import mean_of_defined
 
 DEFAULT_RATIO = 0.02
-"""Of the distance to the diagonal, as in the paper."""
+"""Width of a boundary region as a share of the image's diagonal, as in the paper."""
 
 
 class BoundaryCounts:

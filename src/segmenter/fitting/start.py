@@ -27,7 +27,7 @@ class Start(NamedTuple):
     model: Segmenter
     """Has a `multi-linear` decoder that knows nothing yet."""
     recipe: Recipe
-    """Of a training run of the same model, at the same sizes."""
+    """Recipe of a training run of the same model, at the same sizes."""
     lines: tuple[str, ...]
     """Remarks for the user: weights loaded, sizes chosen."""
 

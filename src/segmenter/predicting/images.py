@@ -43,7 +43,7 @@ from segmenter.predicting.sureness import Sureness, measure_sureness
 _MAX_READERS = 4
 _MAX_WRITERS = 8
 _WAITING_PIXELS = 100_000_000
-"""Of images that are read ahead, and of those being written: where images are large, fewer are."""
+"""Pixels of images that wait to be predicted, or to be written: of large images, fewer wait."""
 
 
 class ImageView(NamedTuple):

@@ -25,7 +25,7 @@ _MAX_ENLARGEMENT = 2.0
 _MAX_CROP = 560
 """1,600 tokens of 14 x 14 pixels: what a step costs does not depend on the images."""
 _OVERLAP = 0.1
-"""Of neighbouring windows, at least, as a share of their side."""
+"""Least overlap of neighbouring windows, as a share of their side."""
 
 
 class Choice(NamedTuple):

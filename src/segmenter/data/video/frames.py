@@ -22,7 +22,7 @@ from segmenter.files.optional import import_optional
 from segmenter.options import CameraFormat
 
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)
-"""Of a frame, in pixels: several are in memory at a time. A file may have any number of bytes."""
+"""Limits of a frame, of which several are in memory at a time; a file may have any size."""
 
 
 _CONTAINERS = "mov,matroska,avi,mpegts"  # mov is mp4 too, and matroska webm

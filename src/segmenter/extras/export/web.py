@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRAPH_NAME = "model.onnx"
 _MIN_HALVES = 1024
-"""Of numbers in a tensor that is worth being stored in 16 bits."""
+"""Numbers from which on a tensor is worth storing in 16 bits."""
 _CHECK_PATCHES = (8, 6)
 
 

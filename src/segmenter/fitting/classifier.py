@@ -92,7 +92,7 @@ def fit_classifier(
     """Fit a classifier to samples.
 
     Args:
-        features: Of the samples.
+        features: Features of the samples.
         labels: Class of each, from 0; classes without a sample are never predicted.
         num_classes: Number of classes.
         weights: Weight of each sample in the loss; if None, all classes weigh alike.
@@ -161,8 +161,8 @@ class Fitter:
     """Fits classifiers to the same samples, with changing weights.
 
     Args:
-        basis: Of the features.
-        components: Of the samples: `basis.project(features)`.
+        basis: Basis of the features.
+        components: Components of the samples: `basis.project(features)`.
         labels: Class of each, from 0.
         num_classes: Number of classes.
     """

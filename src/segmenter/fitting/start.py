@@ -46,7 +46,7 @@ def prepare_start(
         weights: A bundled encoder, an encoder's file, `timm:NAME`, or a whole model.
         root: The data set.
         classes: Its classes.
-        facts: Of its labelled images.
+        facts: Facts of its labelled images.
         short_side: Short side that images are shown at, in pixels; if None, chosen.
         shifts: Shifted views along each axis; see `MultiBlockLinearSpec`.
 

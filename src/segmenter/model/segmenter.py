@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         """Score every class at every pixel of normalised images.
 
         Args:
-            images: Of any height and width; see `normalize`.
+            images: Normalised images of any height and width; see `normalize`.
             drop_path_scales: For training: 0 or 1 / (1 - rate) for each residual branch and image,
                 `drop_rates` holding the rates (stochastic depth).
         """

@@ -97,7 +97,7 @@ def predict_files(
         images: Images and their names; see `find_images`.
         folder: Where files are written.
         outputs: Which; None: overlay, colours and label ids.
-        clock: Told where the time goes.
+        clock: Records the time of each stage.
 
     Returns:
         One result an image, in their order, made as it is asked for.
@@ -130,7 +130,7 @@ def label_images(
         images: With their names; asked for a few at a time.
         folder: Where files are written.
         outputs: Which files.
-        clock: Told where the time goes.
+        clock: Records the time of each stage.
     """
     clock = clock or StageClock()
     num_readers = min(num_cpus(), _MAX_READERS)

@@ -61,8 +61,8 @@ def choose_decoder(recipe: Recipe, classes: Classes, start: ModelSpec | None) ->
 
     Args:
         recipe: The run.
-        classes: Of its data.
-        start: Of the model that it starts from; None if it starts from an encoder.
+        classes: Classes of its data.
+        start: Spec of the model that the run starts from; None if it starts from an encoder.
 
     Returns:
         The recipe, its other `auto` fields as they were.

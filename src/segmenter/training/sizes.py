@@ -42,7 +42,7 @@ def choose_sizes(recipe: Recipe, facts: SizeFacts, classes: Sequence[str], patch
 
     Args:
         recipe: The run.
-        facts: Of its training images and masks.
+        facts: Facts of its training images and masks.
         classes: Names of the classes.
         patch: Side of the model's patches, in pixels.
     """

@@ -24,7 +24,7 @@ def walk_images(
         folder: Where to look.
         enters: Whether to look into a folder that was found.
         ancestors: True paths of the folders around this one.
-        suffixes: Of the files to find.
+        suffixes: Suffixes of the files to find.
         passed_over: Told how many images and videos of formats that are not read there are, by
             suffix.
 

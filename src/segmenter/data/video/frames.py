@@ -65,7 +65,7 @@ class VideoFile:
         """Decode all frames, one after the other.
 
         Args:
-            stopped: Asked before each frame; once true, no more are decoded.
+            stopped: Called before each frame; once true, no more are decoded.
 
         Raises:
             UserError: At once, if PyAV is missing or the file holds no video that can be read;

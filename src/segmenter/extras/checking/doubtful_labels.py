@@ -182,7 +182,7 @@ def find_doubts(
     Args:
         reference: A model, or fits to the data; its classes are those of the data.
         splits: The items; those without a mask are left out.
-        classes: Of the data.
+        classes: Classes of the data.
         on_image: Called `num_steps` times, to show progress.
 
     Raises:

@@ -51,8 +51,8 @@ def propose_preset(inspections: Sequence[Inspection], names: Sequence[str]) -> P
     """Propose a preset for the images of a split.
 
     Args:
-        inspections: Of its items; those that cannot be trained on do not count.
-        names: Of the classes.
+        inspections: Inspections of its items; those that cannot be trained on do not count.
+        names: Names of the classes.
     """
     usable = [each for each in inspections if is_usable(each)]
     layouts = [each.mask.layout for each in usable if each.mask and each.mask.layout]

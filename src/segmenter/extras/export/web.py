@@ -93,7 +93,7 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
     """Return the content of `model.json`.
 
     Args:
-        name: Of the model, as the page shows it.
+        name: Name of the model, as the page shows it.
         model: What the graph computes.
         files: The graph and the runtime, by name, which the page checks before it uses them.
     """

@@ -64,10 +64,6 @@ class Classifier:
     weight: Float32[ndarray, "classes dim"]
     bias: Float32[ndarray, " classes"]
 
-    def standardize(self, features: Float[ndarray, "*axes dim"]) -> Float32[ndarray, "*axes dim"]:
-        """Return features with a mean of 0 and a variance of 1 over the samples of the fit."""
-        return (features.astype(np.float32) - self.mean) / self.deviation
-
     def logits(self, features: Float[ndarray, "*axes dim"]) -> Float32[ndarray, "*axes classes"]:
         """Score features of any float type, such as `ImageTokens.grid`."""
         weight, bias = self.folded()

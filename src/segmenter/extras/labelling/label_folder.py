@@ -236,8 +236,8 @@ class LabelFolder:
         """Add a class at the end of `classes.yaml`; the file of somebody else is copied first.
 
         Args:
-            count: How many classes were seen.
-            name: Name of the new one.
+            count: Number of classes that the user saw.
+            name: Name of the new class.
             color: RGB; if None, one that differs from the others.
 
         Raises:

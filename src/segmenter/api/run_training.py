@@ -216,9 +216,9 @@ def _survey(
 
 @contextlib.contextmanager
 def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
-    """Keep other processes out of the run's folder; what the run is is written there.
+    """Lock the run's folder, and write into it what identifies the run.
 
-    That is the recipe of a new run, and the list of images that were trained on.
+    That is the recipe of a new run, and the list of images that it trains on.
     """
     with own_folder(run.folder, log):
         if not resume:

@@ -62,8 +62,8 @@ def run_pruning(
         blocks = choose_blocks(model, shown, smaller.depth, ratio)
     kept = list(range(spec.encoder.depth) if blocks is None else blocks)
     small = prune(model, _shown(model, fitted), kept, ratio)
-    told = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
-    provenance = f"{spec.provenance} {told}".strip()
+    change = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
+    provenance = f"{spec.provenance} {change}".strip()
     small.spec = small.spec.model_copy(update={"provenance": provenance})
     save(small, out, overwrite=overwrite)
     write_own_list(out, fitted, resolve(source), overwrite=overwrite)

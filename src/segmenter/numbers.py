@@ -55,7 +55,8 @@ STD = Interval(ge=1e-3, le=1e6)
 PIXEL_VALUE = Interval(ge=-1e30, le=1e30)
 """Value in an image of floats."""
 
-SIDE = Interval(ge=1, le=16384)
+MAX_SIDE = 16384
+SIDE = Interval(ge=1, le=MAX_SIDE)
 """Side of a resized image or a window, in pixels."""
 CROP_SIDE = Interval(ge=1, le=8192)
 RATIO = Interval(ge=1, le=1024)

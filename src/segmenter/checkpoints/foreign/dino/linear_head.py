@@ -27,11 +27,11 @@ from segmenter.checkpoints.foreign.tensors import Tensors, to_tensors
 from segmenter.errors import UserError
 from segmenter.model.architectures import IMAGENET
 from segmenter.model.decoders import MultiBlockLinearSpec
+from segmenter.model.decoders.multi_block_linear import MANY_BATCHES
 from segmenter.model.protocol import EvaluationProtocol
 
 _EPS = 1e-5  # of torch's batch norm
 _OFFSET = 0.1  # of a patch; `interpolate_offset` of `dinov2/hub/backbones.py`
-_MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 
 
 def _family(name: str, norm: str, layer: str) -> Family:
@@ -129,7 +129,7 @@ def _decoder(head: Tensors, source: str) -> Tensors:
     return {
         "decoder.norm.mean": head["norm.running_mean"],
         "decoder.norm.variance": head["norm.running_var"],
-        "decoder.norm.num_batches": torch.tensor([_MANY_BATCHES]),
+        "decoder.norm.num_batches": torch.tensor([MANY_BATCHES]),
         "decoder.project.weight": (weight * gain).float(),
         "decoder.project.bias": (bias + weight @ offset).float(),
     }

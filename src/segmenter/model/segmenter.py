@@ -23,8 +23,8 @@ class Segmenter(nn.Module):
     Strudel, Garcia, Laptev, Schmid, "Segmenter: Transformer for Semantic Segmentation", ICCV 2021.
 
     Example:
-        >>> model = segmenter.load("street").eval()
-        >>> logits = model(model.normalize(images))  # uint8 (1, 3, 480, 640) -> (1, 11, 480, 640)
+        model = segmenter.load("street")  # in eval mode
+        logits = model(model.normalize(images))  # uint8 (1, 3, 480, 640) -> (1, 11, 480, 640)
     """
 
     mean: Tensor

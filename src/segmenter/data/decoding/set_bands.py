@@ -49,7 +49,8 @@ def find_image_spec(
             header = read_header(path)
         except UserError:
             continue  # whoever reads it says what is wrong with it
-        if bands is None and header.is_rgb:
+        # Predict takes maps of 16 bits as they are, and never as 8.
+        if bands is None and header.is_rgb and not (header.is_map and header.is_deep):
             return None
         return choose_bands(bands, header.image_type)
     return None

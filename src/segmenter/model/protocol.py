@@ -117,7 +117,7 @@ class EvaluationProtocol(ProtocolFields):
     logits, for decoders whose logits are logarithms of scores (EoMT)."""
     absent_classes: AbsentRule = "skip"
     """IoU of a class in neither truth nor prediction of a whole data set: `skip`, left out of the
-    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8)."""
+    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8, EoMT)."""
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
@@ -193,6 +193,7 @@ _RULES: dict[PublishedName, dict[str, Any]] = {
         "window_average": "scores",
         "average": "logits",
         "scales_of": "resized",
+        "absent_classes": "zero",  # as MulticlassJaccardIndex of torchmetrics
     },
 }
 _OVERLAP = {"segmenter-miou": 32, "mmseg": 32, "paddleseg": 0}

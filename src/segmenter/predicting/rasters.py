@@ -220,7 +220,7 @@ def _check_written(path: Path, checksums: list[int]) -> None:
 
     Args:
         path: The raster.
-        checksums: Of each band; see `_RowWriter.checksums`.
+        checksums: Checksum of each band; see `_RowWriter.checksums`.
 
     Raises:
         UserError: If it holds something else than was written.

@@ -28,7 +28,7 @@ def region_polygons(
     their polygons has a vertex, so that all polygons form a coverage.
 
     Args:
-        regions: Of the raster.
+        regions: Regions of the raster.
         read_labels: Reads labels.
         tolerance: Simplify borders between two regions, by the Visvalingam-Whyatt algorithm: the
             square root of the area that the removal of a vertex may change, in pixels. Borders

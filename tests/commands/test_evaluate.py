@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segmenter.checkpoints import save
+from segmenter.checkpoints import load, save
 from segmenter.model import Segmenter
 from tests.helpers.command_line import refused, run
 from tests.helpers.data_sets import write_data_set
@@ -87,6 +87,24 @@ def test_two_models_are_compared_in_table_json_and_page(
     printed = capsys.readouterr().out
     assert said["verdict"] in printed.replace("\n", " ")
     assert "Who is right" in (here / "c" / "index.html").read_text("utf-8")
+
+
+def test_compared_models_read_deep_images_each_as_in_its_evaluation(here: Path) -> None:
+    for path in (here / "data/images/val").iterdir():
+        Image.fromarray(np.asarray(Image.open(path).convert("L")).astype(np.uint16) << 2).save(path)
+    found = []
+    for name, bits in (("one", 10), ("two", 13)):
+        model = load(f"{name}.safetensors")
+        classes = model.spec.classes.with_image_bits(bits)
+        model.spec = model.spec.model_copy(update={"classes": classes})
+        save(model, f"{name}.safetensors", overwrite=True)
+        arguments = f"evaluate {name}.safetensors data --split val --json {name}.json"
+        assert run(*arguments.split()) == 0
+        found.append(json.loads(Path(f"{name}.json").read_text())["miou"])
+    arguments = "compare one.safetensors two.safetensors data --split val --json c.json"
+    assert run(*arguments.split()) == 0
+    said = json.loads(Path("c.json").read_text())["miou"]
+    assert [said["a"], said["b"]] == found
 
 
 def test_saved_maps_are_compared_as_the_model_that_wrote_them(here: Path) -> None:

@@ -27,7 +27,7 @@ from segmenter.training.model_spec import _protocol
         ("segmenter", 512, "uint8", "half-up", "enlarge", "probabilities", "photo", "skip"),
         ("segmenter-miou", 480, "uint8", "half-up", "enlarge", "probabilities", "photo", "skip"),
         ("mmseg", 480, "uint8", "half-up", "as-is", "probabilities", "photo", "skip"),
-        ("eomt", 512, "uint8", "half-even", "as-is", "logits", "resized", "skip"),
+        ("eomt", 512, "uint8", "half-even", "as-is", "logits", "resized", "zero"),
     ],
 )
 def test_a_published_protocol_has_the_numbers_of_its_code_base(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from segmenter.classes import Classes
+from segmenter.data.decoding.decode import decode_image
 from segmenter.data.video.frames import Frame, VideoFile, VideoTiming
 from segmenter.data.video.image_sequence import find_sequence
 from segmenter.drawing import overlay
@@ -18,8 +19,10 @@ from segmenter.errors import UserError
 from segmenter.files.outputs import OutputFolder
 from segmenter.inference import Predictor
 from segmenter.model import Segmenter
+from segmenter.options import ImageOutput, VideoOptions
 from segmenter.predicting import video_files
 from segmenter.predicting.images import Result
+from segmenter.predicting.predict_videos import label_videos
 from segmenter.predicting.video import label_video
 from tests.helpers.models import decided, make_spec
 from tests.helpers.paths import SHARED
@@ -157,6 +160,24 @@ def test_frames_of_any_size(tmp_path: Path, size) -> None:
     assert pictures[0].shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
     assert np.array(Image.open(tmp_path / "out/shot_labels/000003.png")).shape == size
     np.testing.assert_allclose(read_times(tmp_path / "out/shot_overlay.mp4"), [0, 0.1, 0.2])
+
+
+def test_deep_frames_have_the_labels_of_these_images(tmp_path: Path) -> None:
+    for index in range(2):
+        dark = make_picture(index)[:, :, 0].astype(np.uint16) << 2
+        Image.fromarray(dark).save(tmp_path / f"shot-{index}.png")
+    predictor = make_predictor()
+    predictor.image_bits = 12  # as `--image-bits`, or the images that the model was trained on
+    given = [find_sequence(str(tmp_path / "shot-%d.png"), 25.0)]
+    options = VideoOptions(video="labels")
+    folder = OutputFolder(tmp_path / "out")
+    (result,) = label_videos(predictor, given, folder, options, ImageOutput(out=folder.root))
+    assert result.problem is None
+    for index in range(2):
+        found = np.array(Image.open(tmp_path / f"out/shot_labels/{index + 1:06}.png"))
+        assert np.array_equal(
+            found, predictor(decode_image(tmp_path / f"shot-{index}.png", image_bits=12))
+        )
 
 
 def test_frames_of_another_size_are_fitted_into_the_overlay(tmp_path: Path) -> None:

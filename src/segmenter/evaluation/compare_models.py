@@ -94,8 +94,6 @@ def run_comparison(
     _say(sides, predictors)
     folder = open_scored(data, which, spec)
     classes = folder.classes
-    if spec is not None:
-        classes = classes.with_image_bits(spec.classes.image_bits).with_image(spec.image)
     name, items = scored_items(folder, which.split, spec)
     _check_held_out(sides, models, folder, which, items)
     for side, predictor in zip(sides, predictors, strict=True):
@@ -122,7 +120,8 @@ def run_comparison(
         write_json(report.json, comparison.to_json(context), overwrite=report.overwrite)
     print_comparison(comparison)
     if page:
-        drawn = recolored(classes, report.palette)
+        seen = read_like(models[0], classes) if models else classes
+        drawn = recolored(seen, report.palette)
         labels = (one.labels, two.labels)
         path = write_comparison(comparison, labels, items, drawn, page, context)
         print(f"report: {path}")

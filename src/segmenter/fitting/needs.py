@@ -21,7 +21,7 @@ def class_in_need(
     it is found. Of classes that help alike, it is the one with the fewest labelled pixels.
 
     Args:
-        classes: Of the data.
+        classes: Classes of the data.
         pixel_counts: Labelled pixels of each class in each image.
         estimate: Scores on images that were left out.
 

@@ -117,7 +117,7 @@ class EvaluationProtocol(ProtocolFields):
     logits, for decoders whose logits are logarithms of scores (EoMT)."""
     absent_classes: AbsentRule = "skip"
     """IoU of a class in neither truth nor prediction of a whole data set: `skip`, left out of the
-    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8)."""
+    mean (the paper, MMSegmentation); `one`, 1 (PaddleSeg 2.9); `zero`, 0 (PaddleSeg 2.8, EoMT)."""
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
@@ -193,6 +193,7 @@ _RULES: dict[PublishedName, dict[str, Any]] = {
         "window_average": "scores",
         "average": "logits",
         "scales_of": "resized",
+        "absent_classes": "zero",  # as MulticlassJaccardIndex of torchmetrics
     },
 }
 _OVERLAP = {"segmenter-miou": 32, "mmseg": 32, "paddleseg": 0}
@@ -216,7 +217,7 @@ def published_protocol(
         name: One of `PUBLISHED_PROTOCOLS`.
         window: Side of the windows: that of the crops the model was trained on.
         stride: Used where the code base does not fix it; None: windows side by side.
-        short_side: Of the resized image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
+        short_side: Short side of the image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
         max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
 
     Raises:

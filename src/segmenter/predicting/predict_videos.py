@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def label_videos(
 ) -> Iterator[Result]:
     """Label videos one after the other, until a signal; say how far each has come."""
     is_stopped = False
-    for video in videos:
+    for video in (_read_as_images(each, predictor.image_bits) for each in videos):
         if is_stopped:
             shares = np.zeros(len(predictor.classes))
             problem = f"{video.path} was not begun: stopped by a signal"
@@ -138,6 +139,11 @@ def label_videos(
             )
         is_stopped = signals.received is not None
         yield result
+
+
+def _read_as_images(video: Video, image_bits: int | None) -> Video:
+    """Return a video whose images of more than 8 bits are read as `predict` reads such images."""
+    return replace(video, image_bits=image_bits) if isinstance(video, ImageSequence) else video
 
 
 def _progress(path: Path) -> Callable[[int], None]:

@@ -106,6 +106,19 @@ def test_differences_added_to_their_base_equal_transformers(
     assert ours.spec.encoder.mlp == ("swiglu" if gated else "gelu")
 
 
+def test_a_lightning_checkpoint_holds_its_encoder_whole(tmp_path: Path, release: Release) -> None:
+    named = release.whole.state_dict().items()
+    tensors = {renamed(name, _OF_TUE_MPS): each for name, each in named if "rope" not in name}
+    tensors["network.encoder.pixel_mean"] = torch.tensor([0.5, 0.4, 0.3])[None, :, None, None]
+    tensors["network.encoder.pixel_std"] = torch.full((1, 3, 1, 1), 0.25)
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": tensors, "epoch": 30}, path)
+    ours = segmenter.load(path)
+    assert_equal(ours, release.whole)
+    assert ours.spec.normalization.mean == pytest.approx((127.5, 102, 76.5))
+    assert ours.spec.license.startswith("DINOv3 License")
+
+
 def test_the_model_states_licence_base_and_windows(
     tmp_path: Path, release: Release, base: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -135,6 +148,14 @@ def test_annealed_masks_may_be_a_difference_to_ones(
 ) -> None:
     masks = {"network.attn_mask_probs": torch.full((2,), -1.0)}
     assert_equal(segmenter.load(release.write(tmp_path, **masks), base=base), release.whole)
+
+
+def test_heads_of_the_base_are_those_of_the_model(
+    tmp_path: Path, release: Release, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(encoder_module._HEAD_DIMS, 128, 128)  # as 7B's, of 4096 channels
+    ours = segmenter.load(release.write(tmp_path), base=base)
+    assert ours.spec.encoder.head_dim == 128
 
 
 def test_without_a_base_the_command_to_use_is_named(

@@ -127,6 +127,14 @@ def test_a_model_that_masks_attention_at_inference_is_refused(
         segmenter.load(write_folder(tmp_path, tensors))
 
 
+def test_shares_of_masked_queries_below_0_mask_none_as_in_transformers(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    whole = segmenter.load(write_folder(tmp_path / "whole", tensors))
+    tensors["attn_mask_probs"] = torch.full((2,), -1.0)  # a difference to ones that nothing added
+    assert segmenter.load(write_folder(tmp_path / "less", tensors)).spec == whole.spec
+
+
 def test_without_the_shares_of_masked_queries_the_config_counts_the_blocks(
     tmp_path: Path, tensors: dict[str, Tensor], capsys: pytest.CaptureFixture
 ) -> None:

@@ -4,8 +4,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -125,6 +127,14 @@ def test_logits_equal_those_of_dinov2(
     assert model.spec.license == "Apache-2.0"
 
 
+def of_dinov3(head: dict[str, Tensor], start: str = "") -> dict[str, Tensor]:
+    """The tensors of a head by the names of DINOv3's code."""
+    return {
+        name.replace(NORM, f"{start}batchnorm_layer").replace(LAYER, f"{start}conv"): each
+        for name, each in head.items()
+    }
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("start", ["", "segmentation_model.1."])
 def test_logits_equal_those_of_dinov3(tmp_path: Path, start: str) -> None:
@@ -145,18 +155,36 @@ def test_logits_equal_those_of_dinov3(tmp_path: Path, start: str) -> None:
         }
     )
     head = random_head()
-    theirs = {
-        name.replace(NORM, f"{start}batchnorm_layer").replace(LAYER, f"{start}conv"): each
-        for name, each in head.items()
-    }
     base = write_encoder(tmp_path / "dinov3.pth", of_meta(state))
-    model = segmenter.load(write(tmp_path, theirs, "model"), base=base)
+    model = segmenter.load(write(tmp_path, of_dinov3(head, start), "model"), base=base)
     images = F.interpolate(2 * torch.randn(1, 3, 4, 6), (64, 96))
     features = encoder(pixel_values=images).last_hidden_state[:, 5:]
     features = features.transpose(1, 2).unflatten(2, (4, 6))
     expected = head_logits(head, [features], (64, 96))
     assert (model(images) - expected).abs().max() < 1e-4 * expected.abs().max()
     assert model.spec.license.startswith("DINOv3 License")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_labels_equal_those_of_the_windows_of_dinov3(tmp_path: Path, blocks: int) -> None:
+    base = write_encoder(tmp_path / "dinov3.pth", of_meta(random_dinov3(WIDTH, 3)))
+    head = write(tmp_path, of_dinov3(random_head(blocks), "segmentation_model.1."), "model")
+    model = segmenter.load(head, base=base)
+    protocol = model.spec.protocol
+    assert (protocol.short_side, protocol.window, protocol.stride) == (512, 512, 341)
+    generator = np.random.default_rng(0)
+    image = Image.fromarray(generator.integers(0, 256, (160, 250, 3), dtype=np.uint8))
+    resized = np.asarray(image.resize((100, 64), Image.Resampling.BILINEAR))  # `FixedSideResize`
+    images = model.normalize(torch.from_numpy(resized.copy()).permute(2, 0, 1)[None])
+    sums, counts = torch.zeros(1, CLASSES, 64, 100), torch.zeros(100)
+    for start in (0, 36):  # `slide_inference`, the second moved back from 42
+        sums[..., start : start + 64] += model(images[..., start : start + 64])
+        counts[start : start + 64] += 1
+    expected = F.interpolate(sums / counts, (160, 250), mode="bilinear").argmax(dim=1)[0]
+    small = protocol.model_copy(update={"short_side": 64, "window": 64, "stride": 42})
+    labels = Predictor(model, protocol=small)(np.asarray(image))
+    assert (torch.from_numpy(labels) == expected).float().mean() >= 0.9999
 
 
 @pytest.mark.slow

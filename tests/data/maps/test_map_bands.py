@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segmenter.data.decoding.decode import decode_image
+from segmenter.data.decoding.set_bands import find_image_spec
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.prepare_maps import convert_maps
 from segmenter.options import MapWindows
@@ -43,6 +45,55 @@ def test_rows_that_are_mostly_without_data_do_not_move_the_medians(tmp_path: Pat
     values[:, :4000] = 0
     with rasterio.open(write(tmp_path / "a.tif", values, nodata=0, blockysize=1)) as file:
         assert MapBands(file, [1]).medians.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count", "nodata"),
+    [
+        ("uint8", 3, 0),
+        ("uint16", 4, 0),
+        ("float32", 2, -9999),
+        ("float32", 2, -3.4028234663852886e38),
+        ("float32", 2, np.nan),
+    ],
+)
+def test_training_reads_own_maps_as_prediction_does(
+    tmp_path: Path, dtype: str, count: int, nodata: float
+) -> None:
+    values = make_bands(count, dtype)[:, :48, :64]
+    values[:, 10:30, 40:] = nodata
+    values[0, 5, 5] = 0  # one band alone
+    path = write(tmp_path / "a.tif", values, nodata=nodata)
+    image = spec_of(np.moveaxis(values, 0, 2), (2, 1)) if count != 3 else None
+    with rasterio.open(path) as file:
+        bands = image.bands if image else (1, 2, 3)
+        seen = MapBands(file, bands).read(Window(0, 0, 64, 48))
+    assert seen[:, 10:30, 40:].min() > 0
+    assert np.array_equal(decode_image(path, image=image), np.moveaxis(seen, 0, 2))
+
+
+def test_transparent_pixels_of_own_maps_are_filled_in_training_too(tmp_path: Path) -> None:
+    values = make_bands(4, "uint8")[:, :48, :64]
+    values[3] = 255
+    values[:, 10:30, 40:] = 0
+    path = write(tmp_path / "a.tif", values, photometric="rgb", alpha="yes")
+    with rasterio.open(path) as file:
+        seen = MapBands(file, [1, 2, 3]).read(Window(0, 0, 64, 48))
+    assert seen[:, 10:30, 40:].min() > 0
+    assert np.array_equal(decode_image(path), np.moveaxis(seen, 0, 2))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_maps_of_16_bits_keep_their_values_in_training_as_in_prediction(
+    tmp_path: Path, count: int, capfd
+) -> None:
+    colors = "rgb" if count == 3 else "minisblack"
+    path = write(tmp_path / "a.tif", make_bands(count), photometric=colors)
+    image = find_image_spec([path], None)
+    assert image is not None
+    assert image.file_type == (count, "uint16")
+    decode_image(path)  # as RGB, which a user may still ask for: without a word of OpenCV
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

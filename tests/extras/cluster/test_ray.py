@@ -24,6 +24,7 @@ from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
 from tests.helpers.models import make_spec
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.ports import free_port
 from tests.helpers.services import encode, make_image
 
 pytestmark = [
@@ -38,19 +39,16 @@ ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20,
          _temp_dir="{folder}")
 """
 SERVE = """
-import json, socket, sys, threading
+import json, sys, threading
 import httpx
 from pathlib import Path
 from ray import serve
 from segmenter.extras.cluster.ray_serve import ServiceArguments, application
 
-with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
-serve.start(http_options={"host": "127.0.0.1", "port": port})
+serve.start(http_options={"host": "127.0.0.1", "port": PORT})
 arguments = ServiceArguments(model=MODEL, runtime="torch", max_requests=1, max_queued_requests=4)
 serve.run(application(arguments))
-client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240)
+client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=240)
 body, large = Path("photo.png").read_bytes(), Path("large.png").read_bytes()
 bearer = {"authorization": "Bearer s3cret"}
 
@@ -130,7 +128,7 @@ def test_ray_serve_answers_as_the_service_does(here: Path) -> None:
     Path("photo.png").write_bytes(encode(make_image()))
     Path("large.png").write_bytes(encode(make_image(1500, 1500)))
     model = str(here / "tiny.safetensors")
-    run_with_ray(f"MODEL = {model!r}\n{SERVE}", here)
+    run_with_ray(f"MODEL, PORT = {model!r}, {free_port()}\n{SERVE}", here)
     codes = json.loads(Path("codes.json").read_text())
     labels = np.array(Image.open("labels.png"))
     np.testing.assert_array_equal(labels, Predictor(model, runtime="torch")(make_image()))

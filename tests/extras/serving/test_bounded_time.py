@@ -118,7 +118,10 @@ def test_a_decoder_whose_request_is_over_is_ended(start: Start) -> None:
     assert post(served, "/segment", SMALL).is_success
 
 
-def test_clients_that_come_and_go_leave_the_decoders_as_they_are(start: Start) -> None:
+def test_clients_that_come_and_go_leave_the_decoders_as_they_are(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_END_TIMEOUT", PATIENT)
     served = start()
     assert post(served, "/segment", SMALL).is_success
     (before,) = multiprocessing.active_children()

@@ -184,7 +184,7 @@ def memory(process: SimpleNamespace) -> int:
 
 
 def assert_healthy(process: SimpleNamespace) -> None:
-    assert process.client.get("/v2/health/live", timeout=10).is_success
+    assert process.client.get("/v2/health/live").is_success
 
 
 def chunks(size: int) -> Iterator[bytes]:
@@ -277,8 +277,9 @@ def test_a_client_that_does_not_take_its_answer_is_closed(
         wait_until(lambda: is_waiting.is_set() and not served.connections)
         connection.settimeout(60)
         num_bytes = 0
-        while part := connection.recv(1 << 16):
-            num_bytes += len(part)
+        with contextlib.suppress(ConnectionResetError):  # of requests that nobody has read yet
+            while part := connection.recv(1 << 16):
+                num_bytes += len(part)
     assert num_bytes < 1000 * len(served.client.get("/main.js").content)
 
 

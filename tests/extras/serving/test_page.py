@@ -11,7 +11,7 @@ from PIL import Image
 
 from segmenter.inference.predictor import Predictor
 from segmenter.model import Segmenter
-from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, chromium, new_page, watch
+from tests.helpers.browser import ARTEFACTS, BROWSER, SIZES, Held, chromium, new_page, watch
 from tests.helpers.models import make_spec
 from tests.helpers.services import Start, make_image
 from tests.helpers.waiting import wait_until
@@ -155,6 +155,19 @@ def test_the_camera_gives_an_image(page: Any) -> None:
     page.locator("#shoot").wait_for()
     page.click("#shoot")
     page.locator("#status", has_text="pixels").wait_for()
+
+
+def test_an_image_may_be_given_before_the_classes_are_there(start: Start, image_file: Path) -> None:
+    served = start()
+    with chromium() as browser:
+        opened = new_page(browser)
+        held = Held(opened, "/model.json")
+        opened.goto(f"http://127.0.0.1:{served.port}/")
+        with opened.expect_response("**/segment"):
+            opened.set_input_files("#file", image_file)
+        held.release()
+        opened.locator("#status", has_text="pixels").wait_for()
+        assert opened.locator("#legend li", has_text="class-").count() > 0
 
 
 @pytest.mark.parametrize(("license", "is_shown"), [("Ask my aunt.", True), ("", False)])

@@ -2,8 +2,8 @@
 
 Sources: tue-mps/eomt `models/eomt.py`, `models/vit.py`, `models/scale_block.py`, and the windows
 and `_add_state_dicts` of `training/lightning_module.py`. An encoder of DINOv2 is whole in the
-file, with names of timm. One of DINOv3 has those of transformers, and is a difference to the
-weights of Meta.
+file, with names of timm. One of DINOv3 has those of transformers. It is whole in a checkpoint of
+Lightning, and a published file has its difference to the weights of Meta.
 """
 
 import re
@@ -27,6 +27,7 @@ from segmenter.checkpoints.foreign.family import (
 )
 from segmenter.checkpoints.foreign.hugging_face.names import (
     BLOCK,
+    DINOV3_LICENSE,
     join_projections,
     join_special_tokens,
 )
@@ -49,6 +50,8 @@ from segmenter.model.spec import EncoderSpec, Normalization
 
 _PATCHES = "network.encoder.backbone.patch_embed.proj.weight"
 _MASKING = "network.attn_mask_probs"
+_LEAST_OF_WHOLE = {"network.encoder.pixel_mean": 0.0, "network.encoder.backbone.norm.weight": 0.1}
+"""Least mean magnitude of tensors of a DINOv3 that is no difference."""
 _DECODER_RULES = (
     (r"^network\.q\.weight$", "decoder.queries"),
     (r"^network\.class_head\.", "decoder.classify."),
@@ -88,9 +91,8 @@ EOMT = Family(
     decoder={},
     size_policy="pad-crop",
 )
-EOMT_DINOV3 = replace(
-    EOMT, name="EoMT (tue-mps), differences to DINOv3", rules=_DINOV3_RULES, encoder=DINOV3
-)
+EOMT_DINOV3 = replace(EOMT, name="EoMT (tue-mps), DINOv3", rules=_DINOV3_RULES, encoder=DINOV3)
+_DIFFERENCES = replace(EOMT_DINOV3, name="EoMT (tue-mps), differences to DINOv3")
 _SIDES = {150: 512, 19: 1024}
 """Sides of the images of published models, by their number of classes; of others, mostly 640."""
 _NUM_THINGS = 80
@@ -125,10 +127,11 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
             classes of another number are given.
     """
     source = str(file.path)
-    if _PATCHES not in file.state:
-        return _read_differences(file)
-    refuse_base(file)
     weights = to_tensors(file.state, file.path)
+    if _PATCHES not in weights:
+        is_whole = file.base is None and _is_whole(weights)
+        return _read_dinov3(file, weights) if is_whole else _read_differences(file, weights)
+    refuse_base(file)
     tensors, dropped = EOMT.rename(weights)
     tensors = _join_tokens(tensors, source)
     facts = EoMTFacts(
@@ -140,31 +143,63 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
     return make_eomt(file, tensors, dropped, facts)
 
 
-def _read_differences(file: ForeignFile) -> ForeignModel:
+def _is_whole(weights: Tensors) -> bool:
+    """Return whether an encoder is whole: in a difference, these tensors are 0, or nearly."""
+    return all(
+        name in weights and weights[name].double().abs().mean() > least
+        for name, least in _LEAST_OF_WHOLE.items()
+    )
+
+
+def _read_dinov3(file: ForeignFile, weights: Tensors) -> ForeignModel:
+    """Read a checkpoint that holds its whole DINOv3."""
+    source = str(file.path)
+    tensors, dropped = _rename_dinov3(weights, source)
+    facts = EoMTFacts(
+        family=EOMT_DINOV3,
+        encoder=dict(DINOV3),
+        blocks=_query_blocks(weights, source),
+        normalization=_normalization(weights, source),
+        window=_assumed_side(tensors, source),
+        window_is_assumed=True,
+        license=DINOV3_LICENSE,
+    )
+    return make_eomt(file, tensors, dropped, facts)
+
+
+def _read_differences(file: ForeignFile, weights: Tensors) -> ForeignModel:
     """Add the encoder of a file to the DINOv3 that the user names; all else is whole."""
     source = str(file.path)
     base = read_base(file, "differences to Meta's weights of DINOv3")
-    weights = to_tensors(file.state, file.path)
-    tensors, dropped = EOMT_DINOV3.rename(join_projections(weights, source))
-    tensors = join_special_tokens(tensors, source)
+    tensors, dropped = _rename_dinov3(weights, source)
     differences = {name: each for name, each in tensors.items() if name.startswith("encoder.")}
     tensors |= add_differences(differences, base, source)
     masking = weights.get(_MASKING)
     if masking is not None and (masking == -1).all():  # a difference too, to ones
         weights[_MASKING] = masking + 1
-    num_classes = shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1
     facts = EoMTFacts(
-        family=EOMT_DINOV3,
-        encoder=dict(DINOV3),
+        family=_DIFFERENCES,
+        encoder=base.fields,
         blocks=_query_blocks(weights, source),
         normalization=IMAGENET,
-        window=published_side(num_classes),
+        window=_assumed_side(tensors, source),
         window_is_assumed=True,
         license=base.license,
         made_with=f" and {base.path.name} (SHA-256 {base.sha256})",
         notes=base.identify(),
     )
     return make_eomt(file, tensors, dropped, facts)
+
+
+def _rename_dinov3(weights: Tensors, source: str) -> tuple[Tensors, tuple[str, ...]]:
+    """Give tensors our names; return the names of those that are dropped, too."""
+    tensors, dropped = EOMT_DINOV3.rename(join_projections(weights, source))
+    return join_special_tokens(tensors, source), dropped
+
+
+def _assumed_side(tensors: Tensors, source: str) -> int:
+    """Return the side of the images, by the number of classes."""
+    return published_side(shape_of(tensors, source, "decoder.classify.weight", 2)[0] - 1)
 
 
 def published_side(num_classes: int) -> int:

@@ -9,7 +9,6 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 import simplejpeg
 from jaxtyping import Shaped
@@ -20,6 +19,7 @@ from segmenter.data.decoding.depth import is_deep, raw_mode
 from segmenter.data.decoding.jpeg2000 import Jpeg2000File, layout_of
 from segmenter.data.decoding.jpeg2000_samples import read_jpeg2000_samples
 from segmenter.data.decoding.npy_masks import ArrayFile, read_header
+from segmenter.data.decoding.opencv_samples import opencv_samples
 from segmenter.errors import UserError
 from segmenter.image_spec import MAX_BANDS, ImageSpec, ImageType, sample_type
 
@@ -116,7 +116,7 @@ def read_bands(
         opened.info.pop("transparency", None)
         pixels = np.array(opened.convert("RGB") if opened.mode in {"P", "PA"} else opened)
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = opencv_samples(data)
     if samples is None:
         raise UserError(f"{name} has more than 8 bits in a form that is not read; save it as TIFF")
     samples = np.asarray(samples)
@@ -133,7 +133,7 @@ def as_sample_type(
     """Return values in the type in which they are kept, after checking that they are finite.
 
     Args:
-        values: Of the file, in any type.
+        values: Values of the file, in any type.
         bands: Number of each channel in the file, for messages.
         name: What errors call the file.
 

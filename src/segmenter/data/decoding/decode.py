@@ -56,6 +56,7 @@ from segmenter.data.decoding.jpeg2000 import (
     layout_of,
     read_jpeg2000_layout,
 )
+from segmenter.data.decoding.no_data import fill_no_data
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
 from segmenter.data.decoding.ome_tiff import read_ome, read_ome_values
 from segmenter.data.decoding.orientation import (
@@ -69,6 +70,7 @@ from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
 from segmenter.data.decoding.tiff_bands import read_layout, read_tiff
 from segmenter.data.decoding.tiff_layout import (
+    GEO_TAGS,
     count_samples,
     drops_band,
     has_georeference,
@@ -222,7 +224,15 @@ def read_image(
         else:
             load(opened)
             pixels = _rgb(opened, name)
+            if isinstance(opened, TiffImageFile) and opened.mode not in {"P", "PA"}:
+                pixels = fill_no_data(pixels, opened.tag_v2, _alpha_of_map(opened))
         return DecodedImage(upright(pixels, read_orientation(opened)), found, num_pages, drops)
+
+
+def _alpha_of_map(image: TiffImageFile) -> UInt8[ndarray, "height width"] | None:
+    """Return the opacity of each pixel of a GeoTIFF; None if it states none."""
+    is_map = any(tag in image.tag_v2 for tag in GEO_TAGS)
+    return np.array(image.getchannel("A")) if is_map and "A" in image.getbands() else None
 
 
 def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> DecodedImage:
@@ -239,7 +249,7 @@ def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> 
     elif is_tiff(data):
         layout = read_layout(BytesIO(data), name)
         _check_claims((layout.height, layout.width), layout.type, image, limits, name)
-        values = read_tiff(data, layout, name)
+        values = fill_no_data(read_tiff(data, layout, name), layout.tags)
         orientation = layout.tags.get(_ORIENTATION, 1)
         num_pages = max(count_tiff_pages(BytesIO(data)), 1)
     else:

@@ -10,7 +10,6 @@ sample of the file.
 import struct
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from numpy import ndarray
@@ -18,6 +17,7 @@ from PIL import ImageFile
 
 from segmenter.data.decoding.jpeg2000 import Jpeg2000File, layout_of
 from segmenter.data.decoding.jpeg2000_samples import read_jpeg2000_samples
+from segmenter.data.decoding.opencv_samples import opencv_samples
 from segmenter.errors import UserError
 
 RANGES = (8, 10, 12, 14, 16)
@@ -108,7 +108,7 @@ def deep_colors(
     Raises:
         UserError: If OpenCV does not read the file, or not to the same upper 8.
     """
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = opencv_samples(data)
     if samples is not None and samples.dtype == np.uint16:
         if samples.ndim == 2:
             samples = np.repeat(samples[:, :, None], 3, axis=2)
@@ -128,7 +128,7 @@ def choose_bits(
     """Return the bits that hold the samples of a file; white is 2^bits - 1.
 
     Args:
-        samples: Of the whole image.
+        samples: Samples of the whole image.
         stated: What the file says; it does not count if a sample is larger.
         given: What the user says.
         name: What errors call the image.

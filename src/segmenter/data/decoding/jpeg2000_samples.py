@@ -4,12 +4,12 @@ Pillow decodes 8 bits a sample, and one band of more bits; OpenCV decodes three 
 more bits.
 """
 
-import cv2
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
 from segmenter.data.decoding.jpeg2000 import REMEDY, Jpeg2000File, check_jpeg2000
+from segmenter.data.decoding.opencv_samples import opencv_samples
 from segmenter.data.decoding.pillow_warnings import load
 from segmenter.errors import UserError
 
@@ -27,7 +27,7 @@ def read_jpeg2000_samples(
     if layout.is_deep and (layout.bands > 1 or image.mode != "I;16"):
         # Pillow keeps the upper 8 bits.
         start, end = layout.span  # in its boxes, OpenCV would apply the colour space
-        found = _by_opencv(data[start:end])
+        found = opencv_samples(data[start:end])
         if found is None or layout.is_signed:
             raise UserError(f"{name} is JPEG 2000 in a form that is not read; {REMEDY}")
         samples = np.atleast_3d(np.asarray(found))
@@ -40,12 +40,3 @@ def read_jpeg2000_samples(
     if layout.is_signed:
         return (samples.astype(np.int32) - (1 << (layout.bits - 1))).astype(np.int16)
     return samples
-
-
-def _by_opencv(data: bytes) -> ndarray | None:
-    """Decode three or four bands in OpenCV's order; None if it fails, without a word of OpenCV."""
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        cv2.utils.logging.setLogLevel(before)

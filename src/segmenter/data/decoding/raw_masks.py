@@ -15,11 +15,11 @@ from segmenter.data.decoding.depth import (
     is_white_zero,
     raw_mode,
 )
+from segmenter.data.decoding.no_data import stated_no_data
 from segmenter.data.decoding.npy_masks import read_values
 from segmenter.errors import UserError
 
 _MAX_VALUE = 65535
-_GDAL_NODATA = 42113
 
 
 def values_of(
@@ -103,7 +103,7 @@ def _whole_numbers(
     """Values of any type as uint16, or as int32 where some are negative or no number.
 
     Args:
-        values: Of the file.
+        values: Values of the file.
         name: What errors call it.
         nodata: A value that means no data, as the file says; it becomes `NO_DATA`, and so does NaN.
 
@@ -128,10 +128,8 @@ def _whole_numbers(
 
 def _nodata(image: ImageFile.ImageFile) -> float | None:
     """Return the value of pixels without data, as GDAL writes it into a TIFF; None without one."""
-    text = getattr(image, "tag_v2", {}).get(_GDAL_NODATA)
-    try:
-        nodata = float(str(text).strip(" \0"))
-    except ValueError:
+    nodata = stated_no_data(getattr(image, "tag_v2", {}))
+    if nodata is None:
         return None
     # Pillow reads samples of 32 bits as signed.
     return nodata - (1 << 32) if 1 << 31 <= nodata < 1 << 32 else nodata

@@ -20,7 +20,7 @@ _SAMPLED_PIXELS = 1 << 14
 _SAMPLED_IMAGES = 32
 """Images, evenly spread, from which a range is found where not all are read."""
 _NUM_QUANTILES = 100
-"""Of an image: at 0.5, 1.5, ... 99.5 per cent."""
+"""Quantiles of an image: at 0.5, 1.5, ... 99.5 per cent."""
 
 Bands = tuple[int, ...] | Literal["all"] | None
 Quantiles = Float32[ndarray, "quantiles channels"]
@@ -49,7 +49,8 @@ def find_image_spec(
             header = read_header(path)
         except UserError:
             continue  # whoever reads it says what is wrong with it
-        if bands is None and header.is_rgb:
+        # Predict takes maps of 16 bits as they are, and never as 8.
+        if bands is None and header.is_rgb and not (header.is_map and header.is_deep):
             return None
         return choose_bands(bands, header.image_type)
     return None

@@ -27,24 +27,26 @@ class ImageSequence:
     """The images in the order of their numbers."""
     rate: Fraction
     """Frames a second."""
+    image_bits: int | None = None
+    """Bits a sample of images that have more than 8. None: the most that a frame so far needs."""
 
     def frames(self, stopped: Callable[[], bool]) -> Iterator[Frame]:
         """Decode all images, one after the other, the first at 0 seconds.
 
         Args:
-            stopped: Asked before each image; once true, no more are decoded.
+            stopped: Called before each image; once true, no more are decoded.
 
         Raises:
             UserError: After the last image, if it was stopped, or if some cannot be read.
         """
         timing = VideoTiming(1 / self.rate, self.rate)
         problems: list[str] = []
-        bits = None  # one range for all frames, or a dark one would flash up
+        bits = self.image_bits  # one range for all frames, or a dark one would flash up
         for index, path in enumerate(self.images):
             if stopped():
                 raise UserError(f"{self.path}: stopped by a signal; completed frames are kept")
             try:
-                frame = read_image(path, limits=VIDEO_LIMITS)
+                frame = read_image(path, limits=VIDEO_LIMITS, image_bits=self.image_bits)
                 if bits and frame.bits and frame.bits < bits:
                     frame = read_image(path, limits=VIDEO_LIMITS, image_bits=bits)
                 bits = frame.bits or bits

@@ -2,8 +2,8 @@
 
 Sources: facebookresearch/dinov2 `dinov2/eval/segmentation/models/decode_heads/linear_head.py`,
 `dinov2/hub/backbones.py`, `notebooks/semantic_segmentation.ipynb`; facebookresearch/dinov3
-`dinov3/eval/segmentation/models/heads/linear_head.py`, whose training writes heads without a
-backbone.
+`dinov3/eval/segmentation/{config,inference,transforms}.py` and `models/heads/linear_head.py`,
+whose training writes heads without a backbone.
 """
 
 from functools import partial
@@ -27,11 +27,15 @@ from segmenter.checkpoints.foreign.tensors import Tensors, to_tensors
 from segmenter.errors import UserError
 from segmenter.model.architectures import IMAGENET
 from segmenter.model.decoders import MultiBlockLinearSpec
+from segmenter.model.decoders.multi_block_linear import MANY_BATCHES
 from segmenter.model.protocol import EvaluationProtocol
 
 _EPS = 1e-5  # of torch's batch norm
 _OFFSET = 0.1  # of a patch; `interpolate_offset` of `dinov2/hub/backbones.py`
-_MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
+_LAST_BLOCKS = (
+    "the head takes {0} blocks, and the file does not state which: the last {0} are assumed "
+    "(FOUR_LAST); a head that was trained on others, such as FOUR_EVEN_INTERVALS, is not read right"
+)
 
 
 def _family(name: str, norm: str, layer: str) -> Family:
@@ -52,15 +56,12 @@ def _family(name: str, norm: str, layer: str) -> Family:
     )
 
 
+_DINOV2, _DINOV3 = "linear head of DINOv2", "linear head of DINOv3"
 _SEGMENTATION_MODEL = "segmentation_model.1"
 HEADS = (
-    _family("linear head of DINOv2", "decode_head.bn", "decode_head.conv_seg"),
-    _family("linear head of DINOv3", "batchnorm_layer", "conv"),
-    _family(
-        "linear head of DINOv3",
-        f"{_SEGMENTATION_MODEL}.batchnorm_layer",
-        f"{_SEGMENTATION_MODEL}.conv",
-    ),
+    _family(_DINOV2, "decode_head.bn", "decode_head.conv_seg"),
+    _family(_DINOV3, "batchnorm_layer", "conv"),
+    _family(_DINOV3, f"{_SEGMENTATION_MODEL}.batchnorm_layer", f"{_SEGMENTATION_MODEL}.conv"),
 )
 """Layouts of heads, by their tensors."""
 
@@ -86,7 +87,8 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
     tensors = base.tensors | _decoder(head, source)
     encoder = describe_encoder(tensors, source, _encoder_fields(base))
     classes, notes = choose_classes(num_classes, file.classes, None, source)
-    protocol = partial(_protocol, blocks)
+    is_multi_scale = family.name == _DINOV2 and blocks > 1
+    protocol = partial(_protocol, family.name, is_multi_scale)
     spec = whole_spec(
         source,
         encoder=encoder,
@@ -94,11 +96,13 @@ def read_linear_head(file: ForeignFile) -> ForeignModel:
         size_policy=family.size_policy,
         classes=classes,
         normalization=family.normalization,
-        protocol=protocol(_published_side(blocks)),
+        protocol=protocol(640 if is_multi_scale else 512),
         provenance=f"imported from {family.origin.format(file.path.name)} and {base.path.name} "
         f"(SHA-256 {base.sha256})",
         license=base.license,
     )
+    if family.name == _DINOV3 and blocks > 1:
+        notes = (_LAST_BLOCKS.format(blocks), *notes)
     notes = (*base.identify(), *notes)
     unused = (name for name in head if not name.startswith(("norm.", "layer.")))
     return ForeignModel(family.name, spec, tensors, (*dropped, *unused), notes, windows=protocol)
@@ -129,24 +133,23 @@ def _decoder(head: Tensors, source: str) -> Tensors:
     return {
         "decoder.norm.mean": head["norm.running_mean"],
         "decoder.norm.variance": head["norm.running_var"],
-        "decoder.norm.num_batches": torch.tensor([_MANY_BATCHES]),
+        "decoder.norm.num_batches": torch.tensor([MANY_BATCHES]),
         "decoder.project.weight": (weight * gain).float(),
         "decoder.project.bias": (bias + weight @ offset).float(),
     }
 
 
-def _published_side(blocks: int) -> int:
-    """Return the side of the windows of the published heads, which is larger for several blocks."""
-    return 512 if blocks == 1 else 640
+def _protocol(code_base: str, is_multi_scale: bool, side: int) -> EvaluationProtocol:
+    """Return windows of this side at one scale; the published ones overlap by a third or a half.
 
-
-def _protocol(blocks: int, side: int) -> EvaluationProtocol:
-    """Return windows of this side at one scale; the published ones overlap by a third or a half."""
+    DINOv2 resizes images with OpenCV, and DINOv3 with Pillow.
+    """
     return EvaluationProtocol(
         name="dino-linear",
         short_side=side,
         max_ratio=64.0,
         window=side,
-        stride=max(side * 2 // 3 if blocks == 1 else side // 2, 1),
+        stride=max(side // 2 if is_multi_scale else side * 2 // 3, 1),
+        resize_filter="bilinear" if code_base == _DINOV2 else "antialias",
         absent_classes="skip",
     )

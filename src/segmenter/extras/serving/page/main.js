@@ -10,6 +10,7 @@ const $ = (id) => document.getElementById(id);
 const view = new View($("picture"));
 const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
 
+const described = engine.describe(); // an image may be given before this is there
 let model = null;
 let current = null; // {file, name, image, result, seconds}, one of `opened`
 const opened = []; // images that are labelled, in their order
@@ -89,6 +90,8 @@ async function labelled(file, signal) {
   const start = performance.now();
   const result = await engine.segment(file, showProgress, signal);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  await described;
+  signal.throwIfAborted();
   return { file, image, result, seconds, name: (file.name || "photo").replace(/\.[^.]*$/, "") };
 }
 
@@ -372,7 +375,7 @@ function listen() {
 async function begin() {
   listen();
   try {
-    model = await engine.describe();
+    model = await described;
   } catch (error) {
     fail(error);
     return;

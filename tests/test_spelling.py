@@ -23,6 +23,8 @@ from segmenter.spelling import messages_name, spelled
         ("as in --data.train '[a,b]'", 'as in data={"train": [a,b]}'),
         ("such as --images 'img/{}.jpg'", "such as images='img/{}.jpg'"),
         ("`--partial` takes what fits", "`partial=True` takes what fits"),
+        ("the same as `--window 0`", "the same as `window=0`"),
+        ("such as `--scales 0.75 1 1.25`", "such as `scales=[0.75, 1, 1.25]`"),
         ("(`segmenter train --from` goes on)", "(`segmenter train --from` goes on)"),
         ("run segmenter check a --draft; or not", "run segmenter check a --draft; or not"),
         ("--format onnx is a file named NAME.onnx", 'format="onnx" is a file named NAME.onnx'),

@@ -37,48 +37,49 @@ BLOCKS = Interval(ge=1, le=200)
 FROZEN_BLOCKS = Interval(ge=0, le=200)
 PATCH_SIZE = Interval(ge=1, le=128)
 CHANNELS = Interval(ge=1, le=1024)
-"""Of an image."""
+"""Channels of an image."""
 GRID_SIDE = Interval(ge=1, le=1024)
 """Rows or columns of positions."""
 TABLE_OFFSET = Interval(ge=0, lt=1)
-"""In patches."""
+"""Offset of a position table, in patches."""
 PREFIX_TOKENS = Interval(ge=0, le=64)
 QUERIES = Interval(ge=1, le=4096)
 MLP_RATIO = Interval(gt=0, le=64)
 EPSILON = Interval(ge=1e-12, le=0.1)
-"""Of a layer norm."""
+"""Epsilon of a layer norm."""
 ROTARY_TEMPERATURE = Interval(gt=1, le=1e9)
 MEAN = Interval(ge=-1e6, le=1e6)
-"""Of a channel, on the scale 0 to 255."""
+"""Mean of a channel, on the scale 0 to 255."""
 STD = Interval(ge=1e-3, le=1e6)
 
 PIXEL_VALUE = Interval(ge=-1e30, le=1e30)
-"""Of an image of floats."""
+"""Value in an image of floats."""
 
-SIDE = Interval(ge=1, le=16384)
-"""Of a resized image or a window, in pixels."""
+MAX_SIDE = 16384
+SIDE = Interval(ge=1, le=MAX_SIDE)
+"""Side of a resized image or a window, in pixels."""
 CROP_SIDE = Interval(ge=1, le=8192)
 RATIO = Interval(ge=1, le=1024)
-"""Of a long side to a short one."""
+"""Ratio of the long side to the short one."""
 SCALE = Interval(ge=0.01, le=16)
 SCALES = Len(1, 64)
 """Number of scales that are averaged over."""
 AUGMENT_SCALE = Interval(ge=0.01, le=64)
 DEGREES = Interval(gt=0, le=180)
 CORNER_SHIFT = Interval(gt=0, le=0.3)
-"""Of a corner, as a share of the sides; from 1/3 on, four corners may bend inward."""
+"""Shift of a corner, as a share of the sides; from 1/3 on, four corners may bend inward."""
 NODE_SHIFT = Interval(gt=0, lt=8)
-"""Of a node of a grid, in pixels; from 8 on, a quarter of their distance, the image may fold."""
+"""Shift of a node of a grid, in pixels; from 8, a quarter of their distance, the image may fold."""
 SIGMA = Interval(gt=0, le=64)
-"""Of a blur, in pixels."""
+"""Standard deviation of a blur, in pixels."""
 LEVEL_STD = Interval(gt=0, le=255)
-"""Of noise, on the scale 0 to 255."""
+"""Standard deviation of noise, on the scale 0 to 255."""
 JPEG_QUALITY = Interval(ge=1, le=100)
 GAMMA_LIMIT = Interval(gt=1, le=10)
 
 SHARE = Interval(ge=0, le=1)
 INNER_SHARE = Interval(gt=0, lt=1)
-"""Neither nothing nor all."""
+"""A share that is neither nothing nor all."""
 SOME_SHARE = Interval(gt=0, le=1)
 RATE = Interval(ge=0, lt=1)
 LEARNING_RATE = Interval(gt=0, le=1000)
@@ -86,23 +87,23 @@ FINAL_RATE = Interval(ge=0, le=1000)
 WEIGHT_DECAY = Interval(ge=0, le=1000)
 FACTOR = Interval(gt=0, le=1e6)
 NORM = Interval(gt=0, le=1e9)
-"""Of all gradients together."""
+"""Norm of all gradients together."""
 POWER = Interval(gt=0, le=100)
 STEPS = Interval(ge=1, le=10**9)
 WARMUP_STEPS = Interval(ge=0, le=10**9)
 CROPS = Interval(ge=1, le=65536)
-"""In one batch."""
+"""Crops in one batch."""
 SEED = Interval(ge=0, lt=2**32)
 WORKERS = Interval(ge=0, le=256)
 WEIGHT = Interval(ge=0, le=1e6)
-"""Of a term of the loss, or of a class in it."""
+"""Weight of a term of the loss, or of a class in it."""
 SOME_WEIGHT = Interval(gt=0, le=1e6)
 TEMPERATURE = Interval(ge=1e-3, le=1e3)
 FOCAL_GAMMA = Interval(ge=0, le=10)
 PIXELS = Interval(ge=1, le=2**31)
-"""Of a batch."""
+"""Pixels of a batch."""
 POINTS = Interval(ge=1, le=2**20)
-"""Of a mask."""
+"""Points of a mask."""
 OVERSAMPLING = Interval(ge=1, le=100)
 
 Blocks = Annotated[Whole, BLOCKS]

@@ -202,8 +202,8 @@ class ScoredData(Data):
     """Labelled images to score, and the values of saved label maps."""
 
     ids: Ids | None = None
-    """Values of saved label maps, where MODEL is a folder of them: class indices, or the mask
-    values of `classes.yaml`. [default: index]"""
+    """Values of label maps, if a folder of them is evaluated in place of a model: class indices, or
+    the mask values of `classes.yaml`. [default: index]"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,18 +16,20 @@ from segmenter import options
 Kind = Literal["flags", "keywords"]
 
 _shown: Kind = "keywords"
-"""Of the whole process, since messages also come from threads."""
+"""Form that messages show; one for the whole process, since messages also come from threads."""
 _RENAMED = {"from": "start"}
 _SWITCHES = {"draft", "normalize", "partial"}
 """Flags without a value, besides those in `options.py`."""
 _WORDS = {
     *(word for kind in (options.LabelRule, options.Ids) for word in get_args(kind)),
     *(word for kind in (options.GraphOutput, options.Unlabelled) for word in get_args(kind)),
+    *get_args(options.Symmetry),
     *("auto", "cpu", "cuda", "mps", "float32", "bfloat16", "onnx", "triton", "web"),
     *("torch", "openvino", "onnxruntime"),
 }
 """Values that are words."""
-_VALUE = rf"'[^']*'|-?[0-9]+(?:\.[0-9]+)?\b|(?:[A-Z]{{2,}}|N)\b|(?:{'|'.join(sorted(_WORDS))})\b"
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?\b"
+_VALUE = rf"'[^']*'|{_NUMBER}(?: {_NUMBER})*|(?:[A-Z]{{2,}}|N)\b|(?:{'|'.join(sorted(_WORDS))})\b"
 _TOKEN = re.compile(
     r"(?P<code>`[^`]*`)"
     r"|(?P<command>\bsegmenter [a-z]+ [^;,)]*)"
@@ -54,15 +56,23 @@ def spelled(message: str) -> str:
         >>> spelled("a.png exists; give another name, or allow it with --overwrite")
         'a.png exists; give another name, or allow it with overwrite=True'
     """
-    if _shown == "flags" or "--" not in message:
-        return message
-    return _TOKEN.sub(_keyword, message)
+    return message if _shown == "flags" else as_keywords(message)
+
+
+def as_keywords(text: str) -> str:
+    """Return a text with its flags as keywords.
+
+    Example:
+        >>> as_keywords("average over sizes, such as `--scales 0.75 1`")
+        'average over sizes, such as `scales=[0.75, 1]`'
+    """
+    return _TOKEN.sub(_keyword, text) if "--" in text else text
 
 
 def _keyword(found: re.Match[str]) -> str:
     """Return an option as a keyword; a whole command, which is typed in a shell, stays."""
     if code := found["code"]:
-        return code if " " in code else f"`{_TOKEN.sub(_keyword, code[1:-1])}`"
+        return f"`{_TOKEN.sub(_keyword, code[1:-1])}`" if code.startswith("`--") else code
     if found["command"]:
         return found["command"]
     name = found["name"].replace("-", "_")
@@ -77,9 +87,11 @@ def _keyword(found: re.Match[str]) -> str:
 
 
 def _value(text: str) -> str:
-    """Return a value in Python's syntax; a list comes in quotes from a shell."""
+    """Return a value in Python's syntax; a list comes in quotes or as words from a shell."""
     if text in _WORDS:
         return f'"{text}"'
+    if not text.startswith("'") and " " in text:
+        return f"[{text.replace(' ', ', ')}]"
     return text.strip("'") if text.startswith("'[") else text
 
 

@@ -28,6 +28,18 @@ def test_signature_and_help_show_each_option_with_its_default_and_its_text(name:
     assert "--" not in texts
 
 
+def test_help_gives_values_as_one_writes_them_in_python() -> None:
+    for written in (
+        "`window=0`",
+        "`scales=[0.75, 1, 1.25]`",
+        '`symmetry="mirror"`',
+        '`runtime="auto"`',
+        "implies statistics=True",
+    ):
+        assert written in (segmenter.evaluate.__doc__ or "")
+    assert "`bands=[4, 3, 2]`" in (segmenter.fit.__doc__ or "")
+
+
 def test_options_that_are_not_given_have_the_defaults_of_the_command() -> None:
     assert make_options("evaluate", {}, Data, Views) == [Data(), Views()]
 

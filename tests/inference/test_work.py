@@ -21,12 +21,12 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("size", "protocol", "figure"),
     [
-        ((120, 160), {"short_side": 16384}, r"1 windows of 358\.\d mega.* takes .* (hours|GB)"),
+        ((120, 160), {"short_side": 16384}, r"1 window of 358\.\d mega.* takes .* (hours|GB)"),
         ((4000, 3000), {"window": 16, "stride": 1}, r"11,895,225 windows .* takes .* (hours|GB)"),
         ((120, 160), {"scales": (16.0,) * 64, "short_side": 4096}, r"takes .* (hours|GB)"),
     ],
 )
-def test_a_look_that_takes_hours_is_refused_at_once(
+def test_an_image_that_takes_hours_is_refused_at_once(
     size: tuple[int, int], protocol: dict[str, Any], figure: str
 ) -> None:
     model = Segmenter(make_spec(embed_dim=192, depth=12))

@@ -1,7 +1,6 @@
 """Keywords of a Python function become the options objects that its command is given."""
 
 import inspect
-import re
 from ast import AnnAssign, ClassDef, Constant, Expr, Name, parse, stmt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
@@ -15,8 +14,7 @@ from segmenter.calls import Function, check_types, checks_call
 from segmenter.errors import UserError
 from segmenter.files.names import text_problem
 from segmenter.files.yaml import nearest
-
-_FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+from segmenter.spelling import as_keywords
 
 
 def make_options(function: str, given: Mapping[str, object], *kinds: type) -> list[Any]:
@@ -129,8 +127,7 @@ def _described(kind: type) -> Iterator[tuple[str, str]]:
             ):
                 texts[node.target.id] = " ".join(str(after.value.value).split())
     for name in known:
-        text = _FLAG.sub(lambda flag: flag[1].replace("-", "_"), texts.get(name, ""))
-        yield name, text
+        yield name, as_keywords(texts.get(name, ""))
 
 
 def _body(kind: type) -> list[stmt]:

@@ -30,6 +30,7 @@ from segmenter.fitting.tokens import TokenStore
 from segmenter.fitting.tune import Tuning
 from segmenter.inference.predictor import Predictor
 from segmenter.model import ModelSpec, Segmenter
+from segmenter.numbers import MAX_SIDE
 from segmenter.options import Device, FitData, FitOptions, FitOutput
 from segmenter.runtimes.devices import device_line, usable_device
 from segmenter.runtimes.features import feature_runtime
@@ -47,8 +48,6 @@ _CHOICE = 0.6
 _LEFT_OUT = "images left out"
 """Name of the estimate among the scores of the model."""
 _MAX_MINUTES = 24 * 60.0
-_MAX_SHORT_SIDE = 16_384
-_SHIFTS = (1, 2, 4)
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,13 +136,13 @@ def run_fit(
         UserError: If the data, the start, the device or an output cannot be used.
     """
     _check(out, fit, output)
-    place = usable_device(device.device)
+    torch_device = usable_device(device.device)
     labelled = read_labelled(data, which, log)
     sizes = labelled.sizes, fit.short_side, fit.shifts
     prepared = prepare_start(start, data, labelled.classes, *sizes)
-    runtime = feature_runtime(prepared.model.to(place))
+    runtime = feature_runtime(prepared.model.to(torch_device))
     tokens = f"tokens by {runtime.describe()}"
-    for line in (device_line(place, device.device), *prepared.lines, tokens):
+    for line in (device_line(torch_device, device.device), *prepared.lines, tokens):
         log(line)
     store, timer = TokenStore(prepared.model, runtime=runtime), _Timer()
     samples = timer("tokens", lambda: _sampled(store, labelled))
@@ -207,10 +206,8 @@ def _check(out: Path, fit: FitOptions, output: FitOutput) -> None:
         check_new(path, overwrite=output.overwrite)
         if not os.access(path.absolute().parent, os.W_OK):
             raise UserError(f"{path} cannot be written: {path.absolute().parent} is read-only")
-    if fit.short_side is not None and not 1 <= fit.short_side <= _MAX_SHORT_SIDE:
-        raise UserError(f"--short-side is from 1 to {_MAX_SHORT_SIDE}, got {fit.short_side}")
-    if fit.shifts not in _SHIFTS:
-        raise UserError(f"--shifts is 1, 2 or 4, got {fit.shifts}")
+    if fit.short_side is not None and not 1 <= fit.short_side <= MAX_SIDE:
+        raise UserError(f"--short-side is from 1 to {MAX_SIDE}, got {fit.short_side}")
     if fit.minutes is not None and not 0 < fit.minutes <= _MAX_MINUTES:
         raise UserError(f"--minutes is above 0 and at most {_MAX_MINUTES:g}, got {fit.minutes:g}")
 

@@ -211,14 +211,14 @@ def _survey(
     if not resume:
         return survey_data(recipe.model_copy(update={"precision": precision}), log)
     recipe = sizes_so_far(recipe, folder).model_copy(update={"precision": precision})
-    return replace(survey_data(recipe, log), origin=read_origin(folder / CHECKPOINTS))
+    return replace(survey_data(recipe, log), resumed_origin=read_origin(folder / CHECKPOINTS))
 
 
 @contextlib.contextmanager
 def _own_folder(run: Run, log: Log, *, resume: bool) -> Iterator[None]:
-    """Keep other processes out of the run's folder; what the run is is written there.
+    """Lock the run's folder, and write into it what identifies the run.
 
-    That is the recipe of a new run, and the list of images that were trained on.
+    That is the recipe of a new run, and the list of images that it trains on.
     """
     with own_folder(run.folder, log):
         if not resume:

@@ -164,10 +164,7 @@ def _reason(error: Any, errors: Any) -> str:
         (errors.GatedRepoError, f"its terms must be accepted on its page first, then {login}"),
         (errors.RepositoryNotFoundError, f"no such model, or a private one ({login})"),
         (errors.RevisionNotFoundError, "no such revision; give a branch, a tag or a commit"),
-        (
-            errors.RemoteEntryNotFoundError,
-            f"holds neither {MODEL_FILE}, nor its index, nor pytorch_model.bin",
-        ),
+        (errors.RemoteEntryNotFoundError, f"it holds none of {', '.join(WEIGHT_FILES)}"),
         (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE forbids to ask"),
         (errors.LocalEntryNotFoundError, "not in the cache, and the hub cannot be reached"),
     )

@@ -28,7 +28,7 @@ from segmenter.model.spec import ModelSpec
 
 _SPEC_KEY = "segmenter"
 _WEIGHTS_KEY = "sha256"
-"""Of names and bytes alone: all that files of 0.1.0 have."""
+"""Key of the digest of names and bytes alone, the only one in files of 0.1.0."""
 _CONTENT_KEY = "digest"
 _DTYPES = ("float32", "float16")
 _SAVED_DTYPES = tuple(getattr(torch, name) for name in _DTYPES)

@@ -24,7 +24,7 @@ def fit(
 
     Args:
         data: Folder of the data set, a list file of `image mask` lines, or NAME:PATH of a published
-            one. Images without a mask are left out.
+            one. Images without a mask are skipped; ignored pixels count as unlabelled.
         out: The model to write, by convention `NAME.safetensors`.
         start: Encoder or model to start from: a bundled name, an encoder's file, `timm:NAME`, or a
             model; its encoder is kept.

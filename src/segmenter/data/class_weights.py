@@ -25,7 +25,7 @@ def weights_by_rule(
 
     Args:
         rule: As `LossRecipe.class_weights` explains it.
-        pixel_counts: Of each class; one without pixels weighs as if it had one.
+        pixel_counts: Pixels of each class; one without any weighs as if it had one.
     """
     counts = np.maximum(pixel_counts, 1).astype(np.float64)
     shares = counts / counts.sum()
@@ -37,7 +37,7 @@ def one_on_average(weights: _PerClass, pixel_counts: Shaped[ndarray, " classes"]
     """Scale weights of classes so that they are 1 on average over the pixels.
 
     Args:
-        weights: Of each class.
-        pixel_counts: Of each class; some class has pixels.
+        weights: Weight of each class.
+        pixel_counts: Pixels of each class; some class has any.
     """
     return weights * (pixel_counts.sum() / (weights * pixel_counts).sum())

@@ -79,7 +79,7 @@ class SampleStream(Dataset[Crop]):
         classes: What the masks mean.
         transform: Makes a crop of an image; its recipe says how many crops are placed on a pixel of
             a rare class, in an item that holds it.
-        seed: Of order and augmentation.
+        seed: Seed of order and augmentation.
         pixel_counts: Pixels of each class in each item.
         unlabelled: Images without masks; all their pixels are ignored.
         unlabelled_crops: Share of crops that are taken from these, if there are any.
@@ -236,14 +236,13 @@ def make_loader(
 
     Args:
         stream: Where crops come from.
-        positions: Of the crops in the stream, one after the other.
+        positions: Positions of the crops in the stream, one after the other.
         batch_size: Crops in a batch.
         workers: Processes that read ahead, each on one thread; 0: this process reads.
-        share: Of the equal shares that each batch is cut into, which one is read, and how many
-            there are.
-        on_unreadable: Told of each image that was replaced, each time.
-        say: Told that a process died.
-        is_stopping: Asked while a batch of another process is waited for; once true, none comes.
+        share: Number of the share of each batch to read, from 0, and the number of equal shares.
+        on_unreadable: Called with each image that was replaced, each time.
+        say: Shows a line when a process died.
+        is_stopping: Called while this process waits for a batch; once true, no batch comes.
 
     Raises:
         UserError: If images cannot be read, or the processes die again and again.

@@ -70,7 +70,7 @@ def draw_operations(
     Args:
         augment: Settings; the field of each name is its share of the crops.
         rng: Random numbers of the crop.
-        names: Of the operations to choose from; None: those of one image, `OPERATIONS`.
+        names: Names of the operations to choose from; None: those of one image, `OPERATIONS`.
     """
     shares = {name: getattr(augment, name) for name in names or OPERATIONS}
     if not any(shares.values()):
@@ -132,8 +132,8 @@ def rotation_matrix(
     """Return the affine map from pixels of a turned window to those of its source.
 
     Args:
-        height: Of the window, in pixels.
-        width: Of the window, in pixels.
+        height: Height of the window, in pixels.
+        width: Width of the window, in pixels.
         center: Row and column of the source where the window's centre lies.
         degrees: Angle.
     """
@@ -162,7 +162,7 @@ def cut_out(
 
     Args:
         image: The crop.
-        labels: Of the crop.
+        labels: Labels of the crop.
         augment: Settings.
         fill: Level of each channel, and label, of the square.
         rng: The only source of randomness.

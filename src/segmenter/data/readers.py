@@ -70,7 +70,7 @@ def read_in_processes(
         read: Run in the processes.
         batches: The positions of each batch.
         workers: How many processes, at least 1.
-        is_stopping: Asked while a batch is waited for; once true, no further one comes.
+        is_stopping: Called while this process waits for a batch; once true, no batch comes.
 
     Raises:
         ReaderDied: If a process ended.

@@ -29,7 +29,7 @@ def write_trained_on(folder: Path, images: Sequence[Path], start: Path | None = 
     """Add images to the list in a run's folder.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         images: What it trains on.
         start: The model that it starts from; what that one was trained on is added too.
 

@@ -23,7 +23,7 @@ class UnreadableImages:
     Args:
         log: A line of JSON is added for each; those that are in it are not told again.
         limit: How many different images may be unreadable.
-        say: Told of each image, once.
+        say: Shows a line for each image, once.
     """
 
     def __init__(self, log: Path, limit: float, say: Callable[[str], None]) -> None:

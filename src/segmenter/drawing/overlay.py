@@ -47,7 +47,7 @@ def overlay(
         image: RGB, 0 to 255.
         labels: Class of each pixel; the image shows through where it is none of `colors`.
         colors: RGB, by class.
-        opacity: Of the colours: 0 shows the image alone, 1 the colours alone.
+        opacity: Opacity of the colours: 0 shows the image alone, 1 the colours alone.
         background_index: A label whose pixels are not painted; None: all are.
 
     Raises:
@@ -96,7 +96,7 @@ def overlay_with_legend(
         labels: Class of each pixel.
         classes: Names and colours.
         shares: What to print for each class, 0 to 1; None: its share of the labelled pixels.
-        opacity: Of the colours, 0 to 1.
+        opacity: Opacity of the colours, 0 to 1.
     """
     if shares is None:
         shares = class_shares(labels, len(classes))

@@ -18,7 +18,7 @@ from numpy import ndarray
 from segmenter.evaluation.metrics import mean_of_defined
 
 DEFAULT_RATIO = 0.02
-"""Of the distance to the diagonal, as in the paper."""
+"""Width of a boundary region as a share of the image's diagonal, as in the paper."""
 
 
 class BoundaryCounts:
@@ -27,7 +27,7 @@ class BoundaryCounts:
     Args:
         num_classes: Classes to tell apart.
         ignore_index: Label of pixels that do not count.
-        ratio: Of the distance to the diagonal of an image, above 0.
+        ratio: Width of a boundary region as a share of the image's diagonal, above 0.
     """
 
     def __init__(self, num_classes: int, ignore_index: int, ratio: float = DEFAULT_RATIO) -> None:

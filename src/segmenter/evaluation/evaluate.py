@@ -137,7 +137,7 @@ def evaluate(
     Args:
         predictor: Labels one image.
         items: Images with masks.
-        classes: Of the data; their names must be the model's, in the model's order.
+        classes: Classes of the data; their names must be the model's, in the model's order.
         on_image: Called after each image, to show progress.
         statistics: Counts more of each image, from the probabilities of all classes at all pixels.
 
@@ -166,10 +166,10 @@ def count_agreement(
 
     Args:
         labelled: Items, at least one, with their true and their predicted labels.
-        classes: Of both.
+        classes: Classes of both.
         protocol: Says how classes count that are nowhere.
         on_image: Called after each image, to show progress.
-        statistics: Told of the images before; kept in what is returned.
+        statistics: Further metrics of the same images, kept in what is returned.
     """
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(classes), classes.ignore_index)
@@ -226,7 +226,7 @@ def fit_temperature(
     Args:
         predictor: Gives the probabilities.
         items: Images with masks, others than those that it is to be judged by.
-        classes: Of the data; their names must be the model's, in the model's order.
+        classes: Classes of the data; their names must be the model's, in the model's order.
         on_image: Called after each image, to show progress.
 
     Raises:

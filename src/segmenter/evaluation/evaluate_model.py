@@ -271,7 +271,7 @@ def open_scored(data: str, which: Data, spec: ModelSpec | None = None) -> Labell
     Args:
         data: As the user named it.
         which: Its patterns and classes.
-        spec: Of the model; None for label maps.
+        spec: Spec of the model; None for label maps.
 
     Raises:
         UserError: If the data set cannot be used.

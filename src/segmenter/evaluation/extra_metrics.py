@@ -21,7 +21,7 @@ class Statistics:
     """Boundary IoU, IoU by object size, calibration, risk against coverage, and thresholds.
 
     Args:
-        classes: Of the data.
+        classes: Classes of the data.
         boundary_ratio: Width of boundary regions, as a share of an image's diagonal.
         temperature: Fitted on other images: calibration is also reported with it, if given.
         fitted_on: What it was fitted on.

@@ -36,7 +36,7 @@ class SavedMaps:
     Args:
         folder: Where they are, to any depth.
         items: The images; names are compared without folders that all images share.
-        classes: Of the data.
+        classes: Classes of the data.
         ids: What the values are: class indices, or the mask values of the classes.
 
     Raises:
@@ -116,9 +116,9 @@ def evaluate_maps(
     """Score saved label maps as `evaluate` scores a model; images are not read.
 
     Args:
-        maps: Of these items.
+        maps: Label maps of these items.
         items: Images with masks.
-        classes: Of the data.
+        classes: Classes of the data.
         protocol: Says how classes count that are nowhere. If None, they are left out of means.
         on_image: Called after each image, to show progress.
         statistics: Counts more of each image, as far as it needs no probabilities.

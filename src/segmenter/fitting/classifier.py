@@ -64,10 +64,6 @@ class Classifier:
     weight: Float32[ndarray, "classes dim"]
     bias: Float32[ndarray, " classes"]
 
-    def standardize(self, features: Float[ndarray, "*axes dim"]) -> Float32[ndarray, "*axes dim"]:
-        """Return features with a mean of 0 and a variance of 1 over the samples of the fit."""
-        return (features.astype(np.float32) - self.mean) / self.deviation
-
     def logits(self, features: Float[ndarray, "*axes dim"]) -> Float32[ndarray, "*axes classes"]:
         """Score features of any float type, such as `ImageTokens.grid`."""
         weight, bias = self.folded()
@@ -92,7 +88,7 @@ def fit_classifier(
     """Fit a classifier to samples.
 
     Args:
-        features: Of the samples.
+        features: Features of the samples.
         labels: Class of each, from 0; classes without a sample are never predicted.
         num_classes: Number of classes.
         weights: Weight of each sample in the loss; if None, all classes weigh alike.
@@ -161,8 +157,8 @@ class Fitter:
     """Fits classifiers to the same samples, with changing weights.
 
     Args:
-        basis: Of the features.
-        components: Of the samples: `basis.project(features)`.
+        basis: Basis of the features.
+        components: Components of the samples: `basis.project(features)`.
         labels: Class of each, from 0.
         num_classes: Number of classes.
     """

@@ -42,7 +42,7 @@ def fit_folds(samples: Sequence[Samples], num_classes: int) -> FoldFits:
     The penalty is the one whose fits label the samples of the images left out best.
 
     Args:
-        samples: Of each image, in an order in which neighbours are alike, such as that of names.
+        samples: Samples of each image; neighbours are alike, as in the order of their names.
         num_classes: Number of classes.
 
     Raises:

@@ -21,7 +21,7 @@ def class_in_need(
     it is found.
 
     Args:
-        classes: Of the data.
+        classes: Classes of the data.
         pixel_counts: Labelled pixels of each class in each image.
         estimate: Scores on images that were left out.
 

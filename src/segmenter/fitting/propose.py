@@ -38,7 +38,7 @@ def propose(tokens: ImageTokens, classifier: Classifier, size: ImageSize | None 
     """Return labels and confidence of an image.
 
     Args:
-        tokens: Of the image.
+        tokens: Tokens of the image.
         classifier: Fitted to tokens of the same encoder, shown at the same size.
         size: Height and width of the result; if None, those of the image. The cost grows with it.
 

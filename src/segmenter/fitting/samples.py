@@ -47,7 +47,7 @@ def sample_images(
     Args:
         store: Gives the tokens.
         items: Images with masks.
-        classes: Of the masks.
+        classes: Classes of the masks.
         pixel_counts: Labelled pixels of each class in each image.
         on_image: Called after each image.
 
@@ -109,10 +109,10 @@ def sample_pixels(
     """Draw labelled pixels of an image; those of a class stand for all its pixels there.
 
     Args:
-        tokens: Of the image.
+        tokens: Tokens of the image.
         labels: Class indices; all else, such as the ignored value, is not labelled.
         quotas: Pixels to draw of each class; of one that has fewer, all are drawn.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         UserError: If the labels are not of the image's size.
@@ -137,7 +137,7 @@ def gather(samples: Iterable[Samples], most: int) -> list[Samples]:
     are not needed any more could not be used again: it would grow by the tokens of each image.
 
     Args:
-        samples: Of each image.
+        samples: Samples of each image.
         most: Samples of all images together, at most.
     """
     kept: list[Samples] = []
@@ -165,7 +165,7 @@ def thin(samples: Samples, num_classes: int, most: int) -> tuple[Samples, Int64[
     """Keep some samples, as many of each class as there are; all of a class weigh what they did.
 
     Args:
-        samples: Of several images, one image after the other.
+        samples: Samples of several images, one image after the other.
         num_classes: Number of classes.
         most: Samples to keep, divided evenly among the classes; at least one for each.
 
@@ -190,7 +190,7 @@ def _draw(
     Args:
         labels: Class of each place; values that are no class are left out.
         quotas: Places to draw of each class, at most as many as it has.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     rng = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")

@@ -27,7 +27,7 @@ class Start(NamedTuple):
     model: Segmenter
     """Has a `multi-linear` decoder that knows nothing yet."""
     recipe: Recipe
-    """Of a training run of the same model, at the same sizes."""
+    """Recipe of a training run of the same model, at the same sizes."""
     lines: tuple[str, ...]
     """Remarks for the user: weights loaded, sizes chosen."""
 
@@ -46,7 +46,7 @@ def prepare_start(
         weights: A bundled encoder, an encoder's file, `timm:NAME`, or a whole model.
         root: The data set.
         classes: Its classes.
-        facts: Of its labelled images.
+        facts: Facts of its labelled images.
         short_side: Short side that images are shown at, in pixels; if None, chosen.
         shifts: Shifted views along each axis; see `MultiBlockLinearSpec`.
 

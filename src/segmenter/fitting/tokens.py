@@ -44,9 +44,9 @@ class ImageTokens:
     grid: Float16[ndarray, "rows columns dim"]
     """One for each patch, row by row; patches of several windows lie side by side."""
     size: ImageSize
-    """Of the upright image, in pixels."""
+    """Height and width of the upright image, in pixels."""
     spec: ModelSpec
-    """Of the model that made them."""
+    """Spec of the model that computed them."""
 
     @property
     def dim(self) -> int:

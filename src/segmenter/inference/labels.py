@@ -66,7 +66,7 @@ def band_labels(
 
     Args:
         parts: Logits of each view.
-        dtype: Of the labels; see `Classes.label_dtype`.
+        dtype: Type of the labels; see `Classes.label_dtype`.
         softmax: Whether probabilities are averaged over the views instead of logits.
     """
     grid, (height, width) = parts[0].grid, parts[0].tile_size
@@ -104,7 +104,7 @@ def band_labels_above(
     Args:
         parts: Logits of each view.
         threshold: A probability, above 0 and below 1.
-        dtype: Of the labels.
+        dtype: Type of the labels; see `Classes.label_dtype`.
         softmax: Whether probabilities are averaged over the views instead of logits.
     """
     grid, (height, width) = parts[0].grid, parts[0].tile_size

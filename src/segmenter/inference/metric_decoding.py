@@ -47,7 +47,7 @@ def decode_probabilities(
     """Label the pixels of one image by a label rule.
 
     Args:
-        probabilities: Of each class at each pixel; they sum to 1.
+        probabilities: Probability of each class at each pixel; they sum to 1.
         label_rule: The score to maximise, or `argmax`.
         background_index: Index that is not a class, so that its score does not count. None: none.
     """

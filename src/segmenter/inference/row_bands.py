@@ -124,7 +124,7 @@ def image_bands(
     """Show images of one size to a model as a protocol says, and walk down their rows.
 
     Args:
-        images: Of one size, each at least 1 x 1.
+        images: Images of one size, each at least 1 x 1.
         protocol: At which sizes, through which windows, how flipped and turned.
         patch_logits: The model.
         upsampled_length: The length that the patch logits of a side are resized to.

@@ -10,22 +10,24 @@ from segmenter.inference.resizing import view_sizes
 from segmenter.inference.row_bands import batch_size
 from segmenter.memory import gigabytes, total_memory
 from segmenter.model import EvaluationProtocol, ModelSpec
+from segmenter.text import counted
 
 _MAX_HOURS = 1.0
 _MAX_TIMES = 256
-"""As often as one plain look, an image may cost more than `_MAX_HOURS`: large ones just take long.
-Six scales, each mirrored, in windows that overlap by half, cost 70 times as much."""
+"""Up to this many times the work of one plain pass, an image may take more than `_MAX_HOURS`:
+large images simply take long. Six scales, each mirrored, in windows that overlap by half, are 70
+times the work."""
 _THREAD_RATE = 2e11
 _GPU_RATE = 1e15
-"""Operations a second that no thread, and no GPU, does more of in float32 or bfloat16."""
+"""Operations a second that no CPU thread and no GPU exceeds in float32 or bfloat16."""
 _WINDOW_SECONDS = 1e-3
-"""To cut a window out, and to hand it over."""
+"""Time to cut out a window and pass it on."""
 _PLAIN_TOKENS = 1024
-"""Of a window of the plain look."""
+"""Tokens of a window in a plain pass: each pixel once, at the image's own size."""
 
 
 class Work(NamedTuple):
-    """The least work that an image takes."""
+    """A lower bound of the work on an image."""
 
     windows: int
     pixels: int
@@ -34,14 +36,14 @@ class Work(NamedTuple):
     num_bytes: int
 
     def seconds(self, device: torch.device) -> float:
-        """Return how long it takes at the very least."""
+        """Return a lower bound of the time that it takes."""
         threads = torch.get_num_threads()
         rate = _GPU_RATE if device.type == "cuda" else _THREAD_RATE * threads
         return self.operations / rate + self.windows * _WINDOW_SECONDS
 
 
 def count_work(size: tuple[int, ...], protocol: EvaluationProtocol, spec: ModelSpec) -> Work:
-    """Count what an image of `size` (height, width) takes."""
+    """Return a lower bound of the work on an image of `size` (height, width)."""
     encoder = spec.encoder
     patch, dim = encoder.patch_size, encoder.embed_dim
     windows = pixels = kept = at_once = 0
@@ -78,10 +80,10 @@ def check_work(
         UserError: With the figure.
     """
     work = count_work(size, protocol, spec)
-    hint = "give a smaller short side, fewer scales, or other windows"
+    hint = "give a smaller short side, fewer scales, or a larger stride"
     what = (
-        f"an image of {size[0]}x{size[1]} is looked at in {work.windows:,} windows of "
-        f"{work.pixels / 1e6:,.1f} megapixels together"
+        f"an image of {size[0]}x{size[1]} is predicted in {counted(work.windows, 'window')} of "
+        f"{work.pixels / 1e6:,.1f} megapixels in total"
     )
     memory = total_memory()
     if device.type == "cuda":
@@ -95,7 +97,7 @@ def check_work(
     plain = math.prod(size) / spec.encoder.patch_size**2 / _PLAIN_TOKENS
     plain_operations = max(plain, 1.0) * _window_operations(_PLAIN_TOKENS, spec)
     if hours > _MAX_HOURS and work.operations > _MAX_TIMES * plain_operations:
-        raise UserError(f"{what}, which takes {hours:,.1f} hours at the very least; {hint}")
+        raise UserError(f"{what}, which takes at least {hours:,.1f} hours; {hint}")
 
 
 def _window_operations(tokens: int, spec: ModelSpec) -> float:

@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         `z = a + MLP(LN(a))`; the features are `LN(z_L)`.
 
         Args:
-            images: Of any size.
+            images: Normalised images of any size.
             drop_path_scales: For training: stochastic depth of each residual branch and image.
 
         Returns:

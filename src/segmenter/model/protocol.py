@@ -217,7 +217,7 @@ def published_protocol(
         name: One of `PUBLISHED_PROTOCOLS`.
         window: Side of the windows: that of the crops the model was trained on.
         stride: Used where the code base does not fix it; None: windows side by side.
-        short_side: Of the resized image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
+        short_side: Short side of the image: ADE20K 512, Pascal Context 520, Cityscapes 1024.
         max_ratio: Used where the code base knows one: ADE20K 4, Pascal Context 8, Cityscapes 2.
 
     Raises:

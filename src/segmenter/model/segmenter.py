@@ -23,8 +23,8 @@ class Segmenter(nn.Module):
     Strudel, Garcia, Laptev, Schmid, "Segmenter: Transformer for Semantic Segmentation", ICCV 2021.
 
     Example:
-        >>> model = segmenter.load("street").eval()
-        >>> logits = model(model.normalize(images))  # uint8 (1, 3, 480, 640) -> (1, 11, 480, 640)
+        model = segmenter.load("street")  # in eval mode
+        logits = model(model.normalize(images))  # uint8 (1, 3, 480, 640) -> (1, 11, 480, 640)
     """
 
     mean: Tensor
@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         """Score every class at every pixel of normalised images.
 
         Args:
-            images: Of any height and width; see `normalize`.
+            images: Normalised images of any height and width; see `normalize`.
             drop_path_scales: For training: 0 or 1 / (1 - rate) for each residual branch and image,
                 `drop_rates` holding the rates (stochastic depth).
         """

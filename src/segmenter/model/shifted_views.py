@@ -51,7 +51,7 @@ def stitch(
     """Interleave the features of the views.
 
     Args:
-        features: Of `shifted_views`, row by row.
+        features: Features of `shifted_views`, row by row.
         grid: Rows and columns of patches of a view.
         shifts: Views along each axis.
 

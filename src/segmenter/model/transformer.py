@@ -166,7 +166,7 @@ class Block(nn.Module):
         """Apply the block to tokens.
 
         Args:
-            tokens: Of each image.
+            tokens: Tokens of each image.
             drop_path_scales: Multiplies the two branches of each image.
             rotation: Rotary position of each token, where the encoder has rotary positions.
             bias: Added to the attention scores, before the softmax.

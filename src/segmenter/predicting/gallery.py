@@ -42,7 +42,7 @@ def write_gallery(
     folder can be mailed.
 
     Args:
-        results: Of images, with their views.
+        results: Results of images, with their views.
         model: Its name.
         predictor: What labelled the images, in the colours of the pictures.
         folder: Gets the page.

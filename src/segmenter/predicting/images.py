@@ -43,7 +43,7 @@ from segmenter.predicting.sureness import Sureness, measure_sureness
 _MAX_READERS = 4
 _MAX_WRITERS = 8
 _WAITING_PIXELS = 100_000_000
-"""Of images that are read ahead, and of those being written: where images are large, fewer are."""
+"""Pixels of images that wait to be predicted, or to be written: of large images, fewer wait."""
 
 
 class ImageView(NamedTuple):
@@ -97,7 +97,7 @@ def predict_files(
         images: Images and their names; see `find_images`.
         folder: Where files are written.
         outputs: Which; None: overlay, colours and label ids.
-        clock: Told where the time goes.
+        clock: Records the time of each stage.
 
     Returns:
         One result an image, in their order, made as it is asked for.
@@ -130,7 +130,7 @@ def label_images(
         images: With their names; asked for a few at a time.
         folder: Where files are written.
         outputs: Which files.
-        clock: Told where the time goes.
+        clock: Records the time of each stage.
     """
     clock = clock or StageClock()
     num_readers = min(num_cpus(), _MAX_READERS)

@@ -11,7 +11,6 @@ from segmenter.errors import UserError
 from segmenter.inference.predictor import Predictor
 from segmenter.label_files.image_outputs import IMAGE_COPY, PLAIN_OVERLAY, ImageOutputs
 from segmenter.options import ImageOutput, PredictOptions
-from segmenter.predicting.remarks import check_image_bits
 from segmenter.runtimes.open_runtime import open_runtime
 
 
@@ -40,6 +39,17 @@ def open_predictor(model: str, options: PredictOptions) -> Predictor:
         print(note)
     print(f"runtime: {predictor.runtime.describe()}")
     return predictor
+
+
+def check_image_bits(bits: int) -> int:
+    """Refuse a number of bits that no image has.
+
+    Raises:
+        UserError: If it is not 8 to 16.
+    """
+    if not 8 <= bits <= 16:
+        raise UserError(f"--image-bits is from 8 to 16, got {bits}")
+    return bits
 
 
 def image_outputs(classes: Classes, output: ImageOutput, save: tuple[str, ...]) -> ImageOutputs:

@@ -168,7 +168,8 @@ def _write_polygons(
     layer: str,
 ) -> None:
     """Write the vector files of a map beside its rasters."""
-    ignored = classes.ignore_index
+    ignored, background = classes.ignore_index, classes.background_index
+    without = [ignored] if background is None else [ignored, background]
     with contextlib.ExitStack() as stack:
         read_labels = stack.enter_context(_reading(rasters["labels"]))
         regions = find_regions(
@@ -184,7 +185,7 @@ def _write_polygons(
             if each in outputs.save
         ]
         for polygons, numbers in region_polygons(
-            regions, read_labels, tolerance=outputs.tolerance, ignore_index=ignored
+            regions, read_labels, tolerance=outputs.tolerance, without=without
         ):
             class_ids = regions.labels[numbers]
             features = Features(
@@ -219,7 +220,7 @@ def _check_written(path: Path, checksums: list[int]) -> None:
 
     Args:
         path: The raster.
-        checksums: Of each band; see `_RowWriter.checksums`.
+        checksums: Checksum of each band; see `_RowWriter.checksums`.
 
     Raises:
         UserError: If it holds something else than was written.

@@ -3,7 +3,6 @@
 from collections import Counter
 from pathlib import Path
 
-from segmenter.errors import UserError
 from segmenter.predicting.images import Result
 
 
@@ -26,14 +25,3 @@ class Remarks:
             first = self._first[remark]
             which = f"{first}" if count == 1 else f"{count} images, the first {first}"
             print(f"note: {which}: {remark}")
-
-
-def check_image_bits(bits: int) -> int:
-    """Refuse a number of bits that no image has.
-
-    Raises:
-        UserError: If it is not 8 to 16.
-    """
-    if not 8 <= bits <= 16:
-        raise UserError(f"--image-bits is from 8 to 16, got {bits}")
-    return bits

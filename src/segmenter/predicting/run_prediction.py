@@ -85,7 +85,7 @@ def run_prediction(images: Sequence[str], model: str, options: PredictOptions) -
     run = PredictionRun(predictor.classes, len(found) + len(videos), keeps_results=output.gallery)
     with SetFiles(formats, predictor.classes, folder) as set_files:
         for result in chain(labelled, of_rasters, of_videos):
-            if run.is_in_vain(result) and not found:
+            if run.has_failed_entirely(result) and not found:
                 raise UserError(result.problem)
             run.add(result)
             if result.problem is None:
@@ -118,8 +118,8 @@ class PredictionRun:
         self._summary = Summary(classes)
         self._remarks = Remarks()
 
-    def is_in_vain(self, result: Result) -> bool:
-        """Return whether this is the last result, it failed, and no input gave a file."""
+    def has_failed_entirely(self, result: Result) -> bool:
+        """Return True if this is the last result, it failed, and no input gave a file."""
         is_last = self._num_done + 1 == self._num_inputs
         return is_last and bool(result.problem) and not (self._has_outputs or result.outputs)
 

@@ -30,7 +30,7 @@ def write_submission(
         images: Images and their names; see `find_images`.
         folder: Where files are written.
         benchmark: Whose ids.
-        clock: Told where the time goes.
+        clock: Records the time of each stage.
 
     Returns:
         One result an image, made as it is asked for.

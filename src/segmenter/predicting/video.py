@@ -97,10 +97,10 @@ def label_video(
         video: Where frames come from.
         folder: Where files are written.
         output: What is written.
-        opacity: Of the colours in the overlay, 0 to 1.
+        opacity: Opacity of the colours in the overlay, 0 to 1.
         ids: What label frames hold.
         stopped: Once true, no more frames are taken.
-        progress: Told how many frames are done, after each.
+        progress: Called after each frame with the number that are done.
 
     Raises:
         UserError: If PyAV is missing or a file cannot be written; a video that cannot be read is

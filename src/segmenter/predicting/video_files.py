@@ -72,7 +72,7 @@ def overlay_video(path: Path, first: Frame) -> Iterator[OverlayVideo]:
 
     Args:
         path: The file.
-        first: Of the frames that overlays will be made from.
+        first: First of the frames that overlays are made from.
 
     Raises:
         UserError: If frames of this size cannot be encoded, or the file cannot be written.

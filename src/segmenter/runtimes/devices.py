@@ -37,11 +37,11 @@ def usable_device(device: str | torch.device | None = AUTO_DEVICE) -> torch.devi
         return _find_device()[0]
     reason = f"there is: {', '.join((AUTO_DEVICE, *_devices_here()))}"
     try:
-        place = torch.device(device)
-        if place.type == "cpu" and not place.index:
+        named = torch.device(device)
+        if named.type == "cpu" and not named.index:
             return torch.device("cpu")
-        if not _is_absent(place):
-            return torch.empty(0, device=place).device
+        if not _is_absent(named):
+            return torch.empty(0, device=named).device
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         if str(device).partition(":")[0] in ("cuda", "mps"):  # a card that fails
             reason = f"{_first_line(error)[:_MAX_REASON]}; {reason}"

@@ -32,7 +32,7 @@ _MAX_GRAPH_BYTES = (1 << 31) - 1
 """Largest size of a protobuf file, in bytes."""
 INPUT = "pixels"
 _OLDEST_TORCH = "2.11"
-"""Of torch 2.6, the exporter cannot resize a position table to a size that is not fixed."""
+"""Oldest torch that exports a graph: that of 2.6 cannot resize a position table to a free size."""
 _NOISY = r"(torch|onnxscript|copyreg)\b"
 
 

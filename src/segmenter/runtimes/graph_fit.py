@@ -18,7 +18,7 @@ from segmenter.runtimes.graph import INPUT
 Run = Callable[[ndarray], ndarray]
 """From the graph's one input to its one output."""
 _BATCH, _ROWS, _COLUMNS = 2, 3, 5
-"""Of the trial, in patches; no length is another's."""
+"""Batch of the trial, and its rows and columns in patches; all three differ."""
 
 
 class Port(NamedTuple):

@@ -13,7 +13,7 @@ from segmenter.runtimes.graph_fit import Port, Run, check_ports, check_trial, la
 from segmenter.runtimes.graph_runtime import GraphRuntime
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""Of each type of device, what computes there."""
+"""Execution provider of each type of device."""
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
 
 

@@ -106,7 +106,7 @@ def compile_graph(
 
     Args:
         graph: The content of the file.
-        weights: Of OpenVINO's second file; None: the graph is ONNX.
+        weights: Content of OpenVINO's second file; None: the graph is ONNX.
         dtype: Arithmetic, `float32` or `bfloat16`.
         facts: What the graph must be; None: not looked at.
 

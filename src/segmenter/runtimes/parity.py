@@ -93,7 +93,7 @@ def best_class_agreement(
 
     Args:
         model: In eval mode.
-        other: Of the same classes and patches.
+        other: A model of the same classes and patches.
         batches: Normalised images; if omitted, noise of the trial sizes.
     """
     if batches is None:

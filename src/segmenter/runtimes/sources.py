@@ -22,7 +22,7 @@ from segmenter.runtimes.graph import ModelOutput, to_onnx
 _MAKERS = ("vit-segmenter", "torch", "onnx", "onnxscript")
 """The packages that make a graph of a model."""
 _GRAPH_BYTES = 1 << 26
-"""Of a graph, beside its weights."""
+"""Bytes of a graph besides its weights, at most."""
 _OPENING_BYTES, _OPENING_FACTOR = 4 << 30, 16
 """Memory limit of opening an exported file: a fixed part, and a multiple of its size."""
 

@@ -86,9 +86,9 @@ class CheckpointSaver:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint aside, sync it, rename it, and drop all but the newest two.
 
-    One that was cut short by a crash before is removed, and so is one of the same step, once it has
-    a successor. Later ones, which were damaged and passed over, do not count and stay until the run
-    has come as far.
+    A checkpoint that a crash left unfinished is removed, and so is one of the same step, once it
+    has a successor. Checkpoints of later steps, which were damaged and skipped, do not count, and
+    stay until the run reaches their steps.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; older ones are untouched.

@@ -139,7 +139,7 @@ def _evaluate_save_stop(
         must_work = is_stopping or state.is_finished(recipe)
         state.is_saved = processes.on_rank_zero(lambda: saver.save(checkpoint, must_work=must_work))
     if is_stopping:
-        raise Stopped(state.step, is_told=processes.is_rank_zero)
+        raise Stopped(state.step, is_reported=processes.is_rank_zero)
 
 
 def _evaluate(
@@ -156,14 +156,14 @@ def _evaluate(
     """
     count = report.evaluating(validation.num_rounds)
 
-    def break_off_if_told() -> None:
+    def interrupt_on_signal() -> None:
         count()
         if run.processes.any(stop.received is not None):
             raise Interrupted
 
     model = state.average.averaged(run.model)
     try:
-        scores = validation.evaluate(model, break_off_if_told)
+        scores = validation.evaluate(model, interrupt_on_signal)
     except Interrupted:
         return False
     finally:

@@ -76,9 +76,9 @@ class Loss:
         part). Dice and Lovász are ratios of a part's own pixels; a batch has the mean of its parts.
 
         Args:
-            logits: Of the part, at the size of the labels.
+            logits: Logits of the part, at the size of the labels.
             labels: Class indices, or the ignore index.
-            num_pixels: Of the whole batch, from `num_pixels`.
+            num_pixels: Result of `num_pixels` for the whole batch.
             share: How much of the batch the part is, in 0 to 1.
         """
         recipe = self.recipe
@@ -232,8 +232,8 @@ def class_weights(
 
     Args:
         given: As `LossRecipe.class_weights` explains it.
-        names: Of the classes, in the order of their indices.
-        pixel_counts: Of each class in the training set; a class without pixels counts as one.
+        names: Names of the classes, in the order of their indices.
+        pixel_counts: Pixels of each class in the training set; a class without any counts as one.
 
     Raises:
         UserError: If weights are given for other classes, or for more or fewer of them.

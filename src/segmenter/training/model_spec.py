@@ -61,8 +61,8 @@ def choose_decoder(recipe: Recipe, classes: Classes, start: ModelSpec | None) ->
 
     Args:
         recipe: The run.
-        classes: Of its data.
-        start: Of the model that it starts from; None if it starts from an encoder.
+        classes: Classes of its data.
+        start: Spec of the model that the run starts from; None if it starts from an encoder.
 
     Returns:
         The recipe, its other `auto` fields as they were.
@@ -114,25 +114,22 @@ def _encoder(
         encoder, own_normalization = start.encoder, start.normalization
     else:
         encoder, own_normalization = find_architecture(_architecture_of(given.weights))
-    changes: dict[str, Any] = {
+    if given.encoder_depth is not None and given.encoder_depth > encoder.depth:
+        raise UserError(
+            f"model.encoder_depth is {given.encoder_depth}, "
+            f"but {encoder.architecture} has only {encoder.depth} blocks"
+        )
+    fields: dict[str, Any] = {
         "in_channels": channels,
         "drop_path": given.drop_path,
+        "table_resize": given.position_resize,
+        "depth": given.encoder_depth,
+        "patch_size": given.patch_size,
+        "layer_norm_eps": given.encoder_layer_norm_eps,
     }
-    if given.position_resize is not None:
-        changes["table_resize"] = given.position_resize
-    if given.encoder_depth is not None:
-        if given.encoder_depth > encoder.depth:
-            raise UserError(
-                f"model.encoder_depth is {given.encoder_depth}, "
-                f"but {encoder.architecture} has only {encoder.depth} blocks"
-            )
-        changes["depth"] = given.encoder_depth
-    if given.patch_size is not None:
-        changes["patch_size"] = given.patch_size
     if given.position_grid is not None and encoder.table_grid is not None:
-        changes["table_grid"] = (given.position_grid, given.position_grid)
-    if given.encoder_layer_norm_eps is not None:
-        changes["layer_norm_eps"] = given.encoder_layer_norm_eps
+        fields["table_grid"] = (given.position_grid, given.position_grid)
+    changes = {name: value for name, value in fields.items() if value is not None}
     named = {
         "encoder": own_normalization,
         "half": HALF,

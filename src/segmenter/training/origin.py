@@ -19,7 +19,7 @@ class Origin:
     """Facts of the starting weights that a run needs when its checkpoint holds its own weights."""
 
     spec: ModelSpec | None
-    """Of the model that the run starts from; None if it starts from an encoder, or from nothing."""
+    """Spec of the model that the run starts from; None for an encoder, or no weights at all."""
     license: str
     """Licence of the starting weights."""
     magnitudes: Annotated[dict[str, _Magnitude], Field(min_length=1)]

@@ -118,7 +118,7 @@ class DistributedModel:
 
         Args:
             images: RGB, not yet normalised, on the model's device.
-            dtype: Of matrix products: float32, bfloat16 or float16.
+            dtype: Type of matrix products: float32, bfloat16 or float16.
             drop_path_scales: Factor of each residual branch, for each image.
         """
         with (

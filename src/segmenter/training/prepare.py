@@ -72,8 +72,8 @@ class Survey:
     """Sizes of the images to train on, and of the regions in their masks."""
     split_sizes: dict[str, int] = field(default_factory=dict)
     """Images in each split of the data set, also those that the run does not use."""
-    origin: Origin | None = None
-    """Facts of the starting weights, from a checkpoint; None: the weights are to be read."""
+    resumed_origin: Origin | None = None
+    """`Run.origin` of a resumed run, from its checkpoint; None: the starting weights are read."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def prepare(
     recipe = with_inherited_license(_with_choices(found, origin.spec, log), licenses)
     model = _new_model(recipe, build_spec(recipe, found.classes, origin.spec))
     said = _SO_FAR
-    if found.origin is None:
+    if found.resumed_origin is None:
         said = _load_start(model, recipe.model, start) or _RANDOM
         origin = replace(origin, magnitudes=magnitudes_of(model))
     model = model.to(device)
@@ -206,8 +206,8 @@ def _find_origin(found: Survey, given: ModelRecipe) -> tuple[Origin, Segmenter |
 
     The magnitudes of a new run are added once its weights are loaded.
     """
-    if found.origin:
-        return found.origin, None
+    if found.resumed_origin:
+        return found.resumed_origin, None
     start = starting_model(given)
     spec = start.spec if start else None
     return Origin(spec, starting_license(given, start), magnitudes={}), start

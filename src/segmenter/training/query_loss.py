@@ -90,10 +90,10 @@ class QueryLoss:
         """Return the loss of a part of a batch; the parts add up to that of the batch.
 
         Args:
-            outputs: Of the model, with its predictions.
+            outputs: Outputs of the model, with its predictions.
             labels: Class indices, or the ignore index.
             positions: Positions of the crops in the stream.
-            totals: Of the whole batch, from `totals`.
+            totals: Result of `totals` for the whole batch.
             share: How much of the batch the part is, in 0 to 1.
         """
         num_masks, weight = (float(total) or 1.0 for total in totals)

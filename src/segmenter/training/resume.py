@@ -62,7 +62,7 @@ def find_checkpoint(
     """Read the newest checkpoint, and make sure that it is of this run.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         model: Model that its weights must fit.
         identity: Identity of the run now; see `run_identity`.
         allow_config_change: Resume even though the recipe or the data changed.

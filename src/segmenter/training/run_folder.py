@@ -141,7 +141,7 @@ def check_room(folder: Path, sizes: Sequence[int]) -> None:
     """Refuse to start where the next save would fail: take the space of one, and give it back.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         sizes: Bytes of each file of a checkpoint.
 
     Raises:

@@ -19,11 +19,11 @@ class Stopped(EarlyExit):
     exit_status = 128 + signal.SIGTERM
     """143 for either signal: stopped, can be resumed."""
 
-    def __init__(self, step: int | None, *, is_told: bool = True) -> None:
+    def __init__(self, step: int | None, *, is_reported: bool = True) -> None:
         after = "" if step is None else f" after step {step}; everything is saved"
         mark = ";" if step is None else ","
         sentence = f"stopped by a signal{after}{mark} continue with --resume"
-        super().__init__(sentence if is_told else "")
+        super().__init__(sentence if is_reported else "")
 
 
 class Interrupted(Exception):  # noqa: N818 - no error either

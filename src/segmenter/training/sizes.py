@@ -25,7 +25,7 @@ _MAX_ENLARGEMENT = 2.0
 _MAX_CROP = 560
 """1,600 tokens of 14 x 14 pixels: what a step costs does not depend on the images."""
 _OVERLAP = 0.1
-"""Of neighbouring windows, at least, as a share of their side."""
+"""Least overlap of neighbouring windows, as a share of their side."""
 
 
 class Choice(NamedTuple):
@@ -42,7 +42,7 @@ def choose_sizes(recipe: Recipe, facts: SizeFacts, classes: Sequence[str], patch
 
     Args:
         recipe: The run.
-        facts: Of its training images and masks.
+        facts: Facts of its training images and masks.
         classes: Names of the classes.
         patch: Side of the model's patches, in pixels.
     """

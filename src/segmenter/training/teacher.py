@@ -58,7 +58,7 @@ class Teacher:
 
         Args:
             batch: This process's share of the batch.
-            dtype: Of the teacher's matrix products.
+            dtype: Type of the teacher's matrix products.
             part_size: Crops that are computed at once.
         """
         labels, device = batch.labels.clone(), self.model.mean.device
@@ -86,8 +86,8 @@ class Teacher:
         own in each image. The parts of a batch add up to that of the batch.
 
         Args:
-            student_outputs: Of the model in training.
-            teacher_outputs: Of the teacher, on the same crops.
+            student_outputs: Outputs of the model in training.
+            teacher_outputs: Outputs of the teacher, on the same crops.
             share: Share of the batch that these crops are, in 0 to 1.
         """
         temperature = self.recipe.temperature

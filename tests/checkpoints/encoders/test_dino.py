@@ -214,6 +214,19 @@ def test_a_dinov2_without_positions_is_not_taken_for_a_dinov3(tmp_path: Path) ->
         read_dino_encoder(write_encoder(tmp_path / "cut.pth", weights))
 
 
+def test_a_dinov2_with_registers_of_timm_is_that_of_meta(tmp_path: Path) -> None:
+    weights = random_dinov2(registers=True)
+    published = read_dino_encoder(write_encoder(tmp_path / "dinov2.pth", weights))
+    first, positions = weights.pop("pos_embed").split([1, 16], dim=1)
+    weights |= {"cls_token": weights["cls_token"] + first, "pos_embed": positions}
+    weights["reg_token"] = weights.pop("register_tokens")
+    del weights["mask_token"]
+    found = read_dino_encoder(write_encoder(tmp_path / "timm.safetensors", weights))
+    assert found.fields == published.fields
+    assert found.tensors.keys() == published.tensors.keys()
+    assert all(torch.equal(each, published.tensors[name]) for name, each in found.tensors.items())
+
+
 def test_terms_of_a_file_that_is_not_known_are_stated_with_their_condition(tmp_path: Path) -> None:
     found = read_dino_encoder(write_encoder(tmp_path / "eupe.pth", of_meta(random_dinov3())))
     assert "If eupe.pth is another encoder" in found.license

@@ -90,7 +90,9 @@ def test_lists_and_listed_images_of_yolo_that_are_absent_are_passed_over(
         files |= {f"images/{each}.png": "", f"labels/{each}.txt": BOX}
     made, masks = convert("yolo", write(tmp_path / "x", files))
     assert list(masks) == ["train/a.png", "val/b.png"]
-    assert [each for each in made.remarks if "passed over" in each and "test-dev.txt" in each]
+    assert [
+        each for each in made.remarks if "missing and skipped" in each and "test-dev.txt" in each
+    ]
 
 
 def test_a_folder_that_yolo_names_for_two_splits_is_of_the_first(tmp_path: Path) -> None:

@@ -72,6 +72,17 @@ def test_training_reads_own_maps_as_prediction_does(
     assert np.array_equal(decode_image(path, image=image), np.moveaxis(seen, 0, 2))
 
 
+def test_transparent_pixels_of_own_maps_are_filled_in_training_too(tmp_path: Path) -> None:
+    values = make_bands(4, "uint8")[:, :48, :64]
+    values[3] = 255
+    values[:, 10:30, 40:] = 0
+    path = write(tmp_path / "a.tif", values, photometric="rgb", alpha="yes")
+    with rasterio.open(path) as file:
+        seen = MapBands(file, [1, 2, 3]).read(Window(0, 0, 64, 48))
+    assert seen[:, 10:30, 40:].min() > 0
+    assert np.array_equal(decode_image(path), np.moveaxis(seen, 0, 2))
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_maps_of_16_bits_keep_their_values_in_training_as_in_prediction(
     tmp_path: Path, count: int, capfd

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from segmenter.extras.sharing.card import measured, write_card
+from segmenter.image_spec import ImageType, choose_bands
 from segmenter.model import ModelSpec
-from tests.helpers.models import make_classes, make_spec
+from tests.helpers.models import make_band_spec, make_classes, make_spec
 
 SCORES = {
     "miou": 0.5,
@@ -53,6 +54,15 @@ def test_a_card_makes_nothing_up() -> None:
     assert "carries no scores" in text
     assert "terms of use | not stated" in text
     assert "recipe" not in text
+
+
+def test_a_card_says_which_images_the_model_takes() -> None:
+    assert "image)  # uint8 (height, width, 3), RGB -> the class" in card_of(make_spec())[1]
+    image = choose_bands((4, 2), ImageType(4, "uint16"))
+    text = card_of(make_band_spec(image))[1]
+    said = "uint16 (height, width, 2), bands 4, 2 of images with 4 bands of uint16 -> the class"
+    assert f"predictor(image)  # {said}" in text
+    assert "predict image.tif" in text
 
 
 def test_the_hub_reads_the_header() -> None:

@@ -249,7 +249,7 @@ REFUSALS = {
     "hf:me/absent": "no such model, or a private one",
     "hf:me/private": "no such model, or a private one",
     "hf:me/gated": "terms must be accepted",
-    "hf:me/empty": "holds neither model.safetensors, nor its index, nor pytorch_model.bin",
+    "hf:me/empty": "it holds none of model.safetensors, model.safetensors.index.json, pytorch_mod",
     "hf:me/empty@v9": "no such revision",
     "hf:me": "hf:owner/name@revision, got 'hf:me'",
     "hf:me/a/b": "hf:owner/name@revision",

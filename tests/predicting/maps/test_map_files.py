@@ -16,7 +16,7 @@ from segmenter.model import EvaluationProtocol, Segmenter
 from segmenter.predicting.maps.map_outputs import MapOutputs
 from segmenter.predicting.rasters import label_raster
 from tests.helpers.command_line import run
-from tests.helpers.models import decided, make_spec
+from tests.helpers.models import decided, make_spec, one_class_model
 
 rasterio = pytest.importorskip("rasterio", reason="needs rasterio, of the extra geo")
 pyogrio = pytest.importorskip("pyogrio", reason="needs pyogrio, of the extra geo")
@@ -83,6 +83,19 @@ def test_polygons_lie_where_the_labels_lie(predictor: Predictor, tmp_path: Path)
     shapes = zip(polygons, columns["class_id"].tolist(), strict=True)
     painted = rasterize(shapes, (300, 360), fill=255, transform=TRANSFORM, dtype="uint8")
     np.testing.assert_array_equal(painted, read_raster(out / "map_label.tif")[0])
+
+
+@pytest.mark.parametrize("threshold", [None, 0.999999])
+def test_a_background_has_no_polygons(tmp_path: Path, threshold: float | None) -> None:
+    predictor = Predictor(one_class_model(), protocol=SLIDE, threshold=threshold)
+    out = label(predictor, write_map(tmp_path / "a.tif"), tmp_path / "out", save=ALL)
+    labels = read_raster(out / "map_label.tif")[0]
+    _, polygons, columns = read_vectors(out / "map.gpkg")
+    assert set(columns["class"]) == ({"blue"} if threshold is None else set())
+    assert columns["area_m2"].sum() == pytest.approx((labels == 1).sum() * 0.25)
+    content = json.loads((out / "map.geojson").read_text())
+    assert len(content["features"]) == len(polygons)
+    assert (labels == 0).any()
 
 
 def test_geojson_is_in_degrees_and_equal_to_the_geopackage(

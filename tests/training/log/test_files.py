@@ -31,7 +31,7 @@ def test_table_and_lines_hold_the_same_numbers(tmp_path: Path) -> None:
 def test_what_was_logged_after_the_checkpoint_is_cut_away_from_both(tmp_path: Path) -> None:
     filled(tmp_path, range(1, 10))
     log = RunLog(tmp_path, 4)
-    assert log.told == {"train/loss": 9, "train/lr": 9}
+    assert log.last_logged == {"train/loss": 9, "train/lr": 9}
     log.append(5, {"train/loss": 0.5})
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 4, 5]
     assert [row["step"] for row in table(tmp_path)] == ["1", "2", "3", "4", "5"]

@@ -27,7 +27,7 @@ def start_from(
         model: Whose parameters are replaced.
         start: A trained model.
         source: What to call it.
-        partial: Of the encoder, too, take only what has the same name and shape.
+        partial: Take from the encoder, too, only tensors of the same name and shape.
 
     Returns:
         One line that says what was kept, what starts fresh, and what is left unused.

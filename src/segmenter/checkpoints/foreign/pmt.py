@@ -37,10 +37,10 @@ from segmenter.errors import UserError
 from segmenter.files.yaml import first_problem
 from segmenter.model.architectures import IMAGENET
 from segmenter.model.decoders import PlainMaskDecoderSpec
+from segmenter.model.decoders.multi_block_linear import MANY_BATCHES
 from segmenter.model.spec import EncoderSpec
 
 _MASKING = "network.decoder.attn_mask_probs"
-_MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 _DINOV2_PATCH, _RESAMPLED_PATCH = 14, 16
 """Side of DINOv2's patches in pixels: as published, and as tue-mps has timm resample them."""
 _RESAMPLED = (
@@ -117,7 +117,7 @@ def read_pmt(file: ForeignFile) -> ForeignModel:
     tensors["decoder.queries"] = tensors["decoder.queries"][None]
     decoder = _decoder(tensors, num_queries, doublings, base, source)
     for level in range(decoder.features):
-        batches = torch.tensor([_MANY_BATCHES])
+        batches = torch.tensor([MANY_BATCHES])
         tensors[f"decoder.laterals.{level}.norm.num_batches"] = batches
     encoder = describe_encoder(tensors, source, _encoder_fields(base))
     num_classes = shape_of(tensors, source, "decoder.head.classify.weight", 2)[0] - 1

@@ -43,7 +43,7 @@ def fill_between_edges(ring: Ring, size: Size) -> Patch:
 
     Args:
         ring: Its corners; what lies outside of the image is cut off.
-        size: Of the image.
+        size: Height and width of the image, in pixels.
     """
     sides = _sides(ring, size)
     if int(sides.counts.sum()) > _MAX_CROSSINGS:
@@ -65,7 +65,7 @@ def fill_through_centres(ring: Ring, size: Size, *, is_ellipse: bool = False) ->
 
     Args:
         ring: Its corners, of which fractions are dropped, as Pillow does.
-        size: Of the image.
+        size: Height and width of the image, in pixels.
         is_ellipse: Fill the ellipse within the upright rectangle of these corners instead.
     """
     corners = np.trunc(ring).astype(np.int64)

@@ -35,7 +35,7 @@ def paint(shapes: Sequence[Shape], size: Size, indices: Mapping[str, int]) -> Pa
     Args:
         shapes: In the order of the export.
         size: Height and width of the image.
-        indices: Of the classes, by their names.
+        indices: Index of each class, by its name.
 
     Raises:
         UserError: If a shape has no class, or does not belong to an image of this size.

@@ -133,7 +133,7 @@ def as_sample_type(
     """Return values in the type in which they are kept, after checking that they are finite.
 
     Args:
-        values: Of the file, in any type.
+        values: Values of the file, in any type.
         bands: Number of each channel in the file, for messages.
         name: What errors call the file.
 

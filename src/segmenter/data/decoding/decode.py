@@ -70,6 +70,7 @@ from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
 from segmenter.data.decoding.tiff_bands import read_layout, read_tiff
 from segmenter.data.decoding.tiff_layout import (
+    GEO_TAGS,
     count_samples,
     drops_band,
     has_georeference,
@@ -224,8 +225,14 @@ def read_image(
             load(opened)
             pixels = _rgb(opened, name)
             if isinstance(opened, TiffImageFile) and opened.mode not in {"P", "PA"}:
-                pixels = fill_no_data(pixels, opened.tag_v2)
+                pixels = fill_no_data(pixels, opened.tag_v2, _alpha_of_map(opened))
         return DecodedImage(upright(pixels, read_orientation(opened)), found, num_pages, drops)
+
+
+def _alpha_of_map(image: TiffImageFile) -> UInt8[ndarray, "height width"] | None:
+    """Return the opacity of each pixel of a GeoTIFF; None if it states none."""
+    is_map = any(tag in image.tag_v2 for tag in GEO_TAGS)
+    return np.array(image.getchannel("A")) if is_map and "A" in image.getbands() else None
 
 
 def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> DecodedImage:

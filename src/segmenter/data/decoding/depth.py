@@ -128,7 +128,7 @@ def choose_bits(
     """Return the bits that hold the samples of a file; white is 2^bits - 1.
 
     Args:
-        samples: Of the whole image.
+        samples: Samples of the whole image.
         stated: What the file says; it does not count if a sample is larger.
         given: What the user says.
         name: What errors call the image.

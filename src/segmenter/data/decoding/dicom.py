@@ -92,7 +92,7 @@ def read_dicom_header(
     """Read the elements of a DICOM file.
 
     Args:
-        file: Of which the position becomes arbitrary.
+        file: Open file; its position becomes arbitrary.
         name: What errors call it.
         with_pixels: Keep the encoded pixels.
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
 _GDAL_NODATA = 42113
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_SAMPLED_PIXELS = 1 << 18
+"""At most, evenly spread: as many as medians of maps are found from."""
 
 
 def stated_no_data(tags: Mapping[int, Any]) -> float | None:
@@ -20,27 +22,42 @@ def stated_no_data(tags: Mapping[int, Any]) -> float | None:
 
 
 def fill_no_data(
-    values: Shaped[ndarray, "height width bands"], tags: Mapping[int, Any]
+    values: Shaped[ndarray, "height width bands"],
+    tags: Mapping[int, Any],
+    alpha: Shaped[ndarray, "height width"] | None = None,
 ) -> Shaped[ndarray, "height width bands"]:
     """Give pixels without data the median of each band, in place, and return the values.
 
     A pixel has no data if all bands have the value that the file states, or if that is NaN, one of
-    them. Large maps are filled by the same rule from a sample of their pixels (`maps.MapBands`).
+    them; if none is stated, where it is transparent. `predict` fills maps by the same rule
+    (`maps.MapBands`).
 
     Args:
         values: All bands of the file, in its type.
         tags: Tags of the file by number.
+        alpha: Opacity of each pixel; None: all are opaque.
     """
     no_data = stated_no_data(tags)
-    if no_data is None or tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # values are inverted
-        return values
-    if np.isnan(no_data):
-        missing = np.isnan(values).any(axis=2)
+    is_inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if no_data is not None and not is_inverted:
+        missing = _has_value(values, no_data)
+    elif alpha is not None:
+        missing = alpha == 0
     else:
-        with np.errstate(over="ignore"):  # what no value of the type can be
-            wanted = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
-        missing = (values == wanted).all(axis=2)
+        return values
     if missing.any():
-        known = values[~missing]
+        places = np.flatnonzero(~missing)
+        places = places[:: len(places) // _SAMPLED_PIXELS + 1]
+        known = values.reshape(-1, values.shape[2])[places]
         values[missing] = np.quantile(known, 0.5, axis=0, method="lower") if len(known) else 0
     return values
+
+
+def _has_value(
+    values: Shaped[ndarray, "height width bands"], no_data: float
+) -> Bool[ndarray, "height width"]:
+    if np.isnan(no_data):
+        return np.asarray(np.isnan(values).any(axis=2))
+    with np.errstate(over="ignore"):  # what no value of the type can be
+        wanted = values.dtype.type(no_data) if values.dtype.kind == "f" else no_data
+    return (values == wanted).all(axis=2)

@@ -49,7 +49,7 @@ def read_ome(file: BytesIO | BufferedReader, name: str) -> OmeImage | None:
     """Read where the channels of a TIFF lie; None where one page holds them all.
 
     Args:
-        file: Of which the position stays.
+        file: Open file; its position stays.
         name: What errors call it.
 
     Raises:

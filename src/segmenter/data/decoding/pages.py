@@ -26,7 +26,7 @@ def count_pages(image: ImageFile.ImageFile, file: BytesIO | BufferedReader) -> i
     Previews and transparency masks of a TIFF, which say that they are such, do not count.
 
     Args:
-        image: Of which only the header was read.
+        image: Image of which only the header was read.
         file: Whose position stays as it is.
     """
     if image.format == "TIFF":
@@ -59,7 +59,7 @@ def walk_pages(file: BytesIO | BufferedReader, most: int) -> Iterator[TiffPage]:
     """Yield the pages of a TIFF, until the chain ends, turns back or is damaged.
 
     Args:
-        file: Of which the position becomes arbitrary.
+        file: Open file; its position becomes arbitrary.
         most: So many pages at the most.
     """
     file.seek(0)

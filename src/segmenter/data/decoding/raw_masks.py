@@ -103,7 +103,7 @@ def _whole_numbers(
     """Values of any type as uint16, or as int32 where some are negative or no number.
 
     Args:
-        values: Of the file.
+        values: Values of the file.
         name: What errors call it.
         nodata: A value that means no data, as the file says; it becomes `NO_DATA`, and so does NaN.
 

@@ -20,7 +20,7 @@ _SAMPLED_PIXELS = 1 << 14
 _SAMPLED_IMAGES = 32
 """Images, evenly spread, from which a range is found where not all are read."""
 _NUM_QUANTILES = 100
-"""Of an image: at 0.5, 1.5, ... 99.5 per cent."""
+"""Quantiles of an image: at 0.5, 1.5, ... 99.5 per cent."""
 
 Bands = tuple[int, ...] | Literal["all"] | None
 Quantiles = Float32[ndarray, "quantiles channels"]

@@ -77,9 +77,9 @@ def read_layout(file: BytesIO | BufferedReader, name: str, offset: int | None = 
     """Read the tags of a TIFF file.
 
     Args:
-        file: Of which the position becomes arbitrary.
+        file: Open file; its position becomes arbitrary.
         name: What errors call it.
-        offset: Of the tags of a page; None: those of the first.
+        offset: Offset of the tags of a page; None: those of the first.
 
     Raises:
         UserError: If its samples have a type that is not read.

@@ -73,8 +73,8 @@ def read_tags(file: BytesIO | BufferedReader, offset: int | None = None) -> Imag
     """Return the tags of an image of a TIFF or BigTIFF; damage raises anything.
 
     Args:
-        file: Of which the position becomes arbitrary.
-        offset: Of the tags in the file; None: those of the first image.
+        file: Open file; its position becomes arbitrary.
+        offset: Offset of the tags in the file; None: those of the first image.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

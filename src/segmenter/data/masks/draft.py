@@ -26,7 +26,7 @@ _MAX_VALUES = 1 << 18
 """With more, masks are pictures."""
 _IGNORED = 255
 _INNER_SHARE = 0.05
-"""Of a value that covers area, more pixels than this share have four neighbours alike."""
+"""Share of pixels with four equal neighbours above which a value covers an area."""
 _RARE_SHARE, _RARE_SHARE_OF_MANY = 0.002, 0.02
 """A value without area is noise if it has less of all pixels: the second among many values."""
 _MANY_VALUES = 16

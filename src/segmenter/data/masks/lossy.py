@@ -12,7 +12,7 @@ def lossy_warning(masks: Iterable[Path | None]) -> str | None:
     """Return a warning if some masks are JPEG or AVIF files; None if none is.
 
     Args:
-        masks: Of any images; what they are is read from their headers, whatever their suffixes.
+        masks: Masks of any images. Their headers tell their formats, not their suffixes.
     """
     paths = [path for path in masks if path is not None]
     lossy = [path for path in paths if _is_lossy(path)]

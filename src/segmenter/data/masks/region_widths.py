@@ -84,4 +84,4 @@ class SizeFacts:
 
 
 NO_SIZES = SizeFacts(np.zeros((0, 2), dtype=np.int64), np.zeros((0, 0), dtype=np.float32))
-"""Of no image."""
+"""Facts of no image."""

@@ -15,7 +15,7 @@ class FileNames:
 
     Args:
         folder: Searched to any depth; it may be missing.
-        suffixes: Of the files to find.
+        suffixes: Suffixes of the files to find.
     """
 
     def __init__(self, folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> None:

@@ -32,7 +32,7 @@ def find_images(
 
     Args:
         inputs: Images, folders (searched to any depth), and patterns such as `shots/**/*.jpg`.
-        passed_over: Told how many files of formats that are not read there are, by suffix.
+        passed_over: Counts the files of formats that are not read, by suffix.
 
     Returns:
         Each image with its path, less the suffix, inside the folder or pattern it was found by.

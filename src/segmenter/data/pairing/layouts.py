@@ -77,9 +77,9 @@ def mask_names(
     """Return the names of an image's masks among those that there are; one if all is clear.
 
     Args:
-        name: Of the image, without suffix.
+        name: Name of the image, without suffix.
         file_name: The same with its suffix.
-        names: Of all masks, without suffix.
+        names: Names of all masks, without suffix.
         images: Names of all images, whose masks are not second ones of another image.
     """
     endings = (name + ending for ending in MASK_ENDINGS[1:])
@@ -91,7 +91,7 @@ def choose_ending(names: Sequence[tuple[str, str]], masks: Mapping[str, object])
     """Return the ending by which all images have a mask.
 
     Args:
-        names: Of the images, without suffix and with it.
+        names: Names of the images, without suffix and with it.
         masks: By their names without suffix.
 
     Returns:

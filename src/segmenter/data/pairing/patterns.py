@@ -98,8 +98,8 @@ def find_by_pattern(
     Args:
         root: Folder of the data set; patterns are relative to it.
         pairs: Both patterns, checked.
-        passed_over: Told how many files of formats that are not read lie where images are looked
-            for, by suffix.
+        passed_over: Counts the files of formats that are not read where images are looked for, by
+            suffix.
 
     Raises:
         UserError: If a folder is missing, or no image fits.

@@ -46,7 +46,7 @@ def several_masks(masks: Sequence[Path], patterns: tuple[str, str]) -> Problem:
 
     Args:
         masks: Its masks.
-        patterns: Of the images and of the first of the masks, as the two flags take them.
+        patterns: Patterns of the images and of the first of the masks, as the two flags take them.
     """
     image, mask = patterns
     message = (

@@ -24,9 +24,8 @@ def walk_images(
         folder: Where to look.
         enters: Whether to look into a folder that was found.
         ancestors: True paths of the folders around this one.
-        suffixes: Of the files to find.
-        passed_over: Told how many images and videos of formats that are not read there are, by
-            suffix.
+        suffixes: Suffixes of the files to find.
+        passed_over: Counts the images and videos of formats that are not read, by suffix.
 
     Raises:
         UserError: If a folder cannot be read.

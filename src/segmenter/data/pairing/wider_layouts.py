@@ -67,7 +67,7 @@ def find_beside(root: Path, passed_over: Counter[str]) -> list[Place]:
 
     Args:
         root: The data set.
-        passed_over: Told how many files of formats that are not read there are, by suffix.
+        passed_over: Counts the files of formats that are not read, by suffix.
     """
     named = [folder for folder in _folders(root) if folder.name.lower() in _IMAGE_NAMES]
     for folder in named if len(named) == 1 else [root]:

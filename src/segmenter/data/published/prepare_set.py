@@ -17,7 +17,7 @@ def run_preparation(name: str, folder: Path, *, may_download: bool) -> bool:
     """Download if asked, unpack, convert and check a data set; whether all of it is there.
 
     Args:
-        name: Of the published data set.
+        name: Name of the published data set.
         folder: Where its archives lie or go, and are unpacked.
         may_download: Get missing archives from the net.
 

@@ -22,7 +22,7 @@ from segmenter.files.optional import import_optional
 from segmenter.options import CameraFormat
 
 VIDEO_LIMITS = Limits(max_side=16_384, max_pixels=1 << 25)
-"""Of a frame, in pixels: several are in memory at a time. A file may have any number of bytes."""
+"""Limits of a frame, of which several are in memory at a time; a file may have any size."""
 
 
 _CONTAINERS = "mov,matroska,avi,mpegts"  # mov is mp4 too, and matroska webm
@@ -65,7 +65,7 @@ class VideoFile:
         """Decode all frames, one after the other.
 
         Args:
-            stopped: Asked before each frame; once true, no more are decoded.
+            stopped: Called before each frame; once true, no more are decoded.
 
         Raises:
             UserError: At once, if PyAV is missing or the file holds no video that can be read;

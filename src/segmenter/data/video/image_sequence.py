@@ -34,7 +34,7 @@ class ImageSequence:
         """Decode all images, one after the other, the first at 0 seconds.
 
         Args:
-            stopped: Asked before each image; once true, no more are decoded.
+            stopped: Called before each image; once true, no more are decoded.
 
         Raises:
             UserError: After the last image, if it was stopped, or if some cannot be read.

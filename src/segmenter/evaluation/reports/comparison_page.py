@@ -73,7 +73,7 @@ def write_comparison(
         comparison: What was found.
         labels: Gives the labels of an image, by A and by B.
         items: What it was found on, in the same order.
-        classes: Of the data.
+        classes: Classes of the data.
         folder: Gets the page.
         context: Models, data, split, protocols, versions and the like, shown as they are.
 

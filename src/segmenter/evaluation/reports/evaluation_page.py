@@ -83,7 +83,7 @@ def write_report(
         evaluation: What was found.
         label: Gives the labels that were evaluated, for an item and its sample.
         items: What it was found on, in the same order.
-        classes: Of the data.
+        classes: Classes of the data.
         folder: Gets the page.
         context: Model, data, split, protocol, versions and the like, shown as they are.
 

@@ -81,7 +81,7 @@ def check_data_set(
     report = open_report(output)
     data = _open_to_check(given, pairs, draft=draft)
     reference = None if model is None else _open_reference(model, data, given, device.device)
-    place = usable_device(device.device) if doubts and reference is None else None
+    torch_device = usable_device(device.device) if doubts and reference is None else None
     total = len({item for items in data.splits.values() for item in items})
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar("reading", total, *columns) as advance:
@@ -91,9 +91,9 @@ def check_data_set(
     try:
         splits, _ = independent_splits(data)
         usable = {name: [item for item in splits[name] if item in found.usable] for name in splits}
-        if place is not None:
+        if torch_device is not None:
             items = list(with_masks(usable))
-            reference = fit_reference(items, data.classes, given, DEFAULT_START, place, show)
+            reference = fit_reference(items, data.classes, given, DEFAULT_START, torch_device, show)
         if reference is not None:
             compared = _find_doubts(reference, data.classes, usable, given)
             num_skipped = compared.num_skipped + len(with_masks(splits)) - len(with_masks(usable))

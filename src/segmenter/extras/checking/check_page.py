@@ -33,7 +33,7 @@ _NUM_PICTURED = 4
 _NUM_LISTED = 100
 """... and those that are named below them."""
 _NUM_PICTURES = 4
-"""Of one problem."""
+"""Pictures that one problem shows, at most."""
 _NUM_VALUES = 10
 _NUM_SIZES = 8
 _NUM_SAMPLES = 4

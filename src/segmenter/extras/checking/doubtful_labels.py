@@ -38,7 +38,7 @@ NUM_KEPT = 200
 _NUM_CALIBRATED = 50
 """Images, evenly spaced, that the thresholds of the classes are measured on."""
 _UNKNOWN_THRESHOLD = 0.5
-"""Of a class that none of them holds."""
+"""Threshold of a class that no image holds."""
 _MIN_IMAGES = 8
 """With fewer, there is nothing to compare an image's agreement with."""
 _NUM_DEVIATIONS = 5.0
@@ -182,7 +182,7 @@ def find_doubts(
     Args:
         reference: A model, or fits to the data; its classes are those of the data.
         splits: The items; those without a mask are left out.
-        classes: Of the data.
+        classes: Classes of the data.
         on_image: Called `num_steps` times, to show progress.
 
     Raises:

@@ -81,7 +81,7 @@ def compare_labels(
     """Compare a mask with probabilities, some rows at a time.
 
     Args:
-        probabilities: Of each class, some rows at a time.
+        probabilities: Probabilities of each class, some rows at a time.
         labels: Class indices; values from the number of classes on are not labelled.
         thresholds: Probability from which a class is taken for the label, 0 to 1.
     """

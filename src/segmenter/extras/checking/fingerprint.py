@@ -88,7 +88,7 @@ def find_alike(
     grow with the number of pairs. Images of equal pixels are not compared.
 
     Args:
-        fingerprints: Of the images, those of one split after those of the other.
+        fingerprints: Fingerprints of the images, those of one split after those of the other.
         splits: The split of each.
         across: Compare images of different splits only; else of the same split only.
         max_distance: Most bits that may differ.

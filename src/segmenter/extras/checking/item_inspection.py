@@ -21,7 +21,7 @@ _MAX_LINES = 64
 """Rows, and columns, of an image whose colours are looked at, or up to twice as many."""
 _BRIGHT = 180
 _GREY_SPREAD = 30
-"""Of red, green and blue: paper in the light of a lamp is not quite grey."""
+"""Largest difference of red, green and blue in paper, which is not quite grey under a lamp."""
 
 
 @dataclass(frozen=True)

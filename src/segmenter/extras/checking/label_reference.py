@@ -117,7 +117,7 @@ def fit_reference(
     Args:
         items: Images and masks that the check found no error in, in an order in which neighbours
             are alike, such as that of names.
-        classes: Of the data.
+        classes: Classes of the data.
         root: The data set.
         start: The encoder, as for `segmenter fit`.
         device: Where tokens are computed.

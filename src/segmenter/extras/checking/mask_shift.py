@@ -10,7 +10,7 @@ from numpy import ndarray
 from segmenter.drawing import smaller_size
 
 _MAX_SIDE = 256
-"""Of the copies that are compared, in pixels."""
+"""Longer side of the copies that are compared, in pixels."""
 _REACH = 8
 """Largest shift that is tried in each direction, in pixels of the copies."""
 

@@ -17,12 +17,12 @@ from segmenter.extras.checking.item_inspection import Inspection, is_usable
 from segmenter.recipe.augmentation import PresetName
 
 _MIN_IMAGES = 10
-"""With a class; with fewer, nothing is said of it, and of a set without such a class, nothing."""
+"""Images that must show a class for it to count; without such a class, nothing is proposed."""
 _EVERYWHERE = np.array([0.0, 0.0, 1 / 12, 1 / 12])
 _PLACE_TOLERANCE = 0.08
-"""Of a class's mean place, as a share of the image's sides."""
+"""Distance of a class's mean place from the middle that is ignored, as a share of the sides."""
 _TOLERANCES = np.array([_PLACE_TOLERANCE, _PLACE_TOLERANCE, 0.03, 0.03])
-"""Of the means of `Layout.places`."""
+"""The same for each of the means of `Layout.places`."""
 _ANISOTROPY = 0.3
 """Tolerance of the logarithm: 35 % more borders in one direction."""
 _ERRORS = 2.0
@@ -51,8 +51,8 @@ def propose_preset(inspections: Sequence[Inspection], names: Sequence[str]) -> P
     """Propose a preset for the images of a split.
 
     Args:
-        inspections: Of its items; those that cannot be trained on do not count.
-        names: Of the classes.
+        inspections: Inspections of its items; those that cannot be trained on do not count.
+        names: Names of the classes.
     """
     usable = [each for each in inspections if is_usable(each)]
     layouts = [each.mask.layout for each in usable if each.mask and each.mask.layout]

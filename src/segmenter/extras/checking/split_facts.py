@@ -59,8 +59,8 @@ def summarise(name: str, inspections: Sequence[Inspection], num_classes: int) ->
     """Return the numbers of one split.
 
     Args:
-        name: Of the split.
-        inspections: Of its items.
+        name: Name of the split.
+        inspections: Inspections of its items.
         num_classes: How many classes there are.
     """
     masks = [each.mask for each in inspections if each.mask is not None and is_usable(each)]

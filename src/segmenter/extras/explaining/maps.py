@@ -70,8 +70,8 @@ def attention(
         predictor: The model.
         image: The image.
         layer: Counted through the blocks of the encoder, then those of the decoder.
-        place: Of the patch: rows down and columns across, as shares of the image, 0 to 1.
-        class_index: Of the class, instead of a place; in the decoder alone.
+        place: Position of the patch: down and across, as shares of the image, 0 to 1.
+        class_index: Index of the class, instead of a place; in the decoder alone.
 
     Returns:
         The weights of each head, row by row; the grid; the size of the area that it covers, as

@@ -32,7 +32,7 @@ Log = Callable[[str], object]
 
 _EXACT = Compute(device="cpu", precision="float32")
 _MAX_MIOU_LOSS = 0.001
-"""Of a float32 graph: 0.1 points, which no rounding explains."""
+"""Loss of mIoU above which a float32 graph is refused: 0.1 points, more than rounding explains."""
 
 
 @dataclass(frozen=True)

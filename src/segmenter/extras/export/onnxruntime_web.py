@@ -19,7 +19,7 @@ _HOW_TO_GET_IT = (
     f"onnxruntime-web-{VERSION}.tgz"
 )
 _MAX_BYTES, _MAX_FILE_BYTES = 512 << 20, 64 << 20
-"""Of all files together, unpacked, and of one that is wanted."""
+"""Limits of all unpacked files together, and of one that the page needs."""
 
 
 class _File(NamedTuple):

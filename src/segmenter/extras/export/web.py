@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRAPH_NAME = "model.onnx"
 _MIN_HALVES = 1024
-"""Of numbers in a tensor that is worth being stored in 16 bits."""
+"""Numbers from which on a tensor is worth storing in 16 bits."""
 _CHECK_PATCHES = (8, 6)
 
 
@@ -93,7 +93,7 @@ def browser_facts(name: str, model: Segmenter, files: Mapping[str, bytes]) -> di
     """Return the content of `model.json`.
 
     Args:
-        name: Of the model, as the page shows it.
+        name: Name of the model, as the page shows it.
         model: What the graph computes.
         files: The graph and the runtime, by name, which the page checks before it uses them.
     """

@@ -26,7 +26,7 @@ from segmenter.text import visible
 _FACTS_NAME = "model.json"
 _TERMS_NAME = "LICENSES.txt"
 _MIN_AGREEMENT = 0.99
-"""Of labels, between the weights as they are and rounded to 16 bits."""
+"""Share of labels that must stay the same when weights are rounded to 16 bits."""
 
 
 class WebPage(ExportFormat):

@@ -11,7 +11,7 @@ from segmenter.runtimes.openvino import openvino_core
 from segmenter.text import visible
 
 _MAX_BATCH = 8
-"""Of pictures that Triton puts together."""
+"""Images that Triton computes together, at most."""
 
 
 def openvino_files(graph: bytes, facts: ExportFacts) -> tuple[bytes, bytes]:

@@ -63,7 +63,7 @@ class Assistant(ABC):
         """Propose labels for an image.
 
         Args:
-            path: Of the image.
+            path: Path of the image.
             shape: Its height and width.
             classes: Those of the folder.
 
@@ -92,7 +92,7 @@ class Assistant(ABC):
         """Return the region around a pixel (row, column) that is like it.
 
         Args:
-            path: Of the image.
+            path: Path of the image.
             shape: Its height and width.
             at: Row and column.
             tolerance: 0, only what is very like it, to 1, almost all that touches.

@@ -64,7 +64,7 @@ def with_class(classes: Classes | None, name: str, color: Sequence[int] | None =
 
     Args:
         classes: Those there are.
-        name: Of the new class.
+        name: Name of the new class.
         color: RGB; if None, one that differs from all others.
 
     Raises:

@@ -49,7 +49,7 @@ class ImageRecord:
     """The layers of an image and the record on the disk from which they are restored.
 
     Args:
-        path: Of the record; made at the first change.
+        path: Path of the record, which is written at the first change.
         image: The image that it belongs to.
         ids: Numbers of the classes in the record.
 

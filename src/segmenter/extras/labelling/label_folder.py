@@ -210,7 +210,7 @@ class LabelFolder:
         """Let our mask replace one that was made elsewhere; a copy of it is kept.
 
         Args:
-            change: Of which image.
+            change: Names the image, and the version of it that was looked at.
             keep_labels: Begin with the labels of that mask, in place of all that was painted; else
                 they are in the copy alone.
 
@@ -236,8 +236,8 @@ class LabelFolder:
         """Add a class at the end of `classes.yaml`; the file of somebody else is copied first.
 
         Args:
-            count: How many classes were seen.
-            name: Of the new one.
+            count: Number of classes that the user saw.
+            name: Name of the new class.
             color: RGB; if None, one that differs from the others.
 
         Raises:

@@ -35,7 +35,7 @@ class LeastSquares:
 
     Args:
         weight: (outputs, inputs) of the layer as it is; what is found stays near it.
-        bias: Of the layer as it is.
+        bias: Bias of the layer as it is.
         num_aims: For how many different aims a layer is to be found.
     """
 

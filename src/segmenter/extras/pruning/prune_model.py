@@ -45,9 +45,9 @@ def run_pruning(
     for path in (out, own_list(out)):
         check_new(path, overwrite=overwrite)
     _check(smaller)
-    place = usable_device(device.device)
-    model = load(source, place)
-    print(device_line(place, device.device))
+    torch_device = usable_device(device.device)
+    model = load(source, torch_device)
+    print(device_line(torch_device, device.device))
     spec = model.spec
     spec.require_files()
     paths = _spread(sorted({path for path, _ in walk_inputs(images)}), smaller.max_images)
@@ -62,8 +62,8 @@ def run_pruning(
         blocks = choose_blocks(model, shown, smaller.depth, ratio)
     kept = list(range(spec.encoder.depth) if blocks is None else blocks)
     small = prune(model, _shown(model, fitted), kept, ratio)
-    told = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
-    provenance = f"{spec.provenance} {told}".strip()
+    change = f"Pruned to blocks {', '.join(map(str, kept))} and an MLP ratio of {ratio:g}."
+    provenance = f"{spec.provenance} {change}".strip()
     small.spec = small.spec.model_copy(update={"provenance": provenance})
     save(small, out, overwrite=overwrite)
     write_own_list(out, fitted, resolve(source), overwrite=overwrite)

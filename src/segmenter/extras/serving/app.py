@@ -57,7 +57,7 @@ class Service:
 
     Args:
         predictor: Labels images; its model must take RGB.
-        name: Of the model, in paths.
+        name: Name of the model, in paths.
         settings: What is allowed.
     """
 

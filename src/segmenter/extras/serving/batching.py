@@ -37,7 +37,7 @@ class Batcher:
         predictor: The model.
         settings: How many images a batch may have, how long an image waits for others, and from
             where on one is large.
-        observe: Told the size of each batch.
+        observe: Called with the size of each batch.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ except ImportError:  # Windows, where `segmenter serve` says that it does not ru
     resource = None
 
 _MAX_SCANS = 100
-"""Of a JPEG; cameras and programs write about 10."""
+"""Scans of a JPEG that are read, at most; cameras and programs write about 10."""
 
 Decode = Callable[[bytes, Limits], ndarray]
 

@@ -56,7 +56,7 @@ class DecodePool:
         """Decode one image.
 
         Args:
-            data: Of the file.
+            data: Content of the file.
             note_large: Called before a large image is decoded; may refuse it.
 
         Raises:

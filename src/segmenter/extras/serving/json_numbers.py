@@ -80,7 +80,7 @@ def read_numbers(
     Args:
         text: JSON.
         span: Where the list stands in it, as `find_end` found it.
-        shape: Of the tensor.
+        shape: Shape of the tensor.
 
     Raises:
         RequestError: 422 if the list is anything else.

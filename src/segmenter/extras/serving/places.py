@@ -47,7 +47,7 @@ class Places:
 
     Args:
         count: How many there are.
-        observe: Told how many are taken, at each change.
+        observe: Called at each change with the number that are taken.
     """
 
     def __init__(self, count: int, observe: Callable[[int], None]) -> None:

@@ -27,7 +27,7 @@ class Slices:
     work on it.
 
     Args:
-        predictor: Of the service.
+        predictor: Predictor of the service.
         turns: Who may use the model.
     """
 

@@ -91,7 +91,7 @@ def read_request(
         json_bytes: The header `HEADER_LENGTH`, if it was sent.
         channels: That the model takes.
         settings: Bounds.
-        dtype: Of the numbers that the model takes.
+        dtype: Type of the numbers that the model takes.
 
     Raises:
         RequestError: 400 where the body cannot be read, 422 where it asks for what cannot be.

@@ -30,7 +30,7 @@ def push_model(model: Path, card: str, name: HubName, *, public: bool, overwrite
     Args:
         model: The model file.
         card: Text of its card.
-        name: Of the repository.
+        name: Name of the repository.
         public: Whether all may see a new repository; one that is there stays as it is.
         overwrite: Replace a model or card that is there and differs.
 

@@ -33,8 +33,8 @@ def choose_order(
     """Choose images one after the other: each has the largest uncertainty times distance.
 
     Args:
-        uncertainty: Of each image without labels, 0 to 1.
-        features: Of these images.
+        uncertainty: Uncertainty of each image without labels, 0 to 1.
+        features: Features of these images.
         labelled: Features of the images with labels; there may be none.
         most: Images to choose.
 

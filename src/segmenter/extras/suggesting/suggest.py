@@ -77,7 +77,7 @@ def suggest(
     Args:
         unlabelled: Images without a mask, by name.
         labelled: Images with one.
-        predictor: Of a model with weights.
+        predictor: Predictor of a model with weights.
         most: Images to suggest.
 
     Raises:

@@ -24,7 +24,7 @@ from segmenter.text import visible
 _SIDE = 640
 """Longer side of a picture, in pixels."""
 _SURE_BRIGHTNESS = 0.25
-"""Of a pixel of whose label the model is certain."""
+"""Brightness of a pixel whose label the model is certain of."""
 
 
 class _Card(NamedTuple):

@@ -84,7 +84,7 @@ class EoMT(JoinedQueries):
         """Return the class logits and the mask logits of each query.
 
         Args:
-            features: Of the patches, then of the queries: what `encode` returned.
+            features: Features of the patches, then of the queries: what `encode` returned.
             grid: Rows and columns of patches.
 
         Returns:

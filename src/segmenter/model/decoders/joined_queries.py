@@ -57,14 +57,14 @@ class JoinedQueries(Decoder):
         drop_path_scales: Float[Tensor, "branches batch"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens dim"], Grid, Rotation | None]:
         """Return the input of one block of the encoder, the queries after the patches."""
-        joins_at = encoder.spec.depth - self.num_query_blocks
+        first_query_block = encoder.spec.depth - self.num_query_blocks
         tokens, grid, rotation = encoder.embed(images)
-        first = range(min(joins_at, block))
+        first = range(min(first_query_block, block))
         tokens = run_blocks(encoder, tokens, first, rotation, drop_path_scales)
-        if block >= joins_at:
+        if block >= first_query_block:
             tokens, rotation = self.append_queries(tokens, rotation)
-        for index in range(joins_at, block):
-            bias = self.attention_bias(encoder, tokens, grid, index - joins_at)
+        for index in range(first_query_block, block):
+            bias = self.attention_bias(encoder, tokens, grid, index - first_query_block)
             tokens = encoder.run_block(index, tokens, rotation, drop_path_scales, bias)
         return tokens, grid, rotation
 

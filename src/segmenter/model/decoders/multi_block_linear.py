@@ -17,6 +17,8 @@ from segmenter.model.transformer import initialize_linear_and_norm
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
+MANY_BATCHES = 1 / _MOMENTUM
+"""Batches after which the next one moves the statistics as little as all later ones do."""
 
 
 class MultiBlockLinear(Decoder):
@@ -141,4 +143,4 @@ class RunningStatsNorm(nn.Module):
         """Standardise by statistics that are known; later batches move them slowly."""
         self.mean.copy_(mean)
         self.variance.copy_(variance - _EPS)
-        self.num_batches.fill_(1 / _MOMENTUM)
+        self.num_batches.fill_(MANY_BATCHES)

@@ -1,6 +1,6 @@
 """Regions of a label raster as polygons that share their borders, a strip of rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
 
@@ -16,7 +16,11 @@ _JUNCTION_EDGES = 3
 
 
 def region_polygons(
-    regions: Regions, read_labels: ReadRows, *, tolerance: float = 0, ignore_index: int = 255
+    regions: Regions,
+    read_labels: ReadRows,
+    *,
+    tolerance: float = 0,
+    without: Collection[int] = (255,),
 ) -> Iterator[tuple[ndarray, Int[ndarray, " polygons"]]]:
     """Yield polygons and the number of the region of each, in batches.
 
@@ -24,12 +28,12 @@ def region_polygons(
     their polygons has a vertex, so that all polygons form a coverage.
 
     Args:
-        regions: Of the raster.
+        regions: Regions of the raster.
         read_labels: Reads labels.
         tolerance: Simplify borders between two regions, by the Visvalingam-Whyatt algorithm: the
             square root of the area that the removal of a vertex may change, in pixels. Borders
             stay common to both regions. Vertices where a border meets the edge of a strip stay.
-        ignore_index: Label that gives no polygons.
+        without: Labels that give no polygons.
     """
     shapely = import_shapely()
     waiting: dict[int, list[Any]] = {}
@@ -40,7 +44,7 @@ def region_polygons(
         pieces, numbers = _pieces(image, _junctions(padded, top, size), top)
         if tolerance > 0:
             pieces = shapely.coverage_simplify(pieces, tolerance, simplify_boundary=False)
-        is_wanted = regions.labels[numbers] != ignore_index
+        is_wanted = np.isin(regions.labels[numbers], list(without), invert=True)
         done: list[tuple[Any, int]] = []
         for piece, number in zip(pieces[is_wanted], numbers[is_wanted].tolist(), strict=True):
             if regions.last_strip[number] > strip:

@@ -15,7 +15,7 @@ from segmenter.files.optional import import_optional
 from segmenter.predicting.maps.place import LONGITUDE_LATITUDE, Place
 
 _DECIMALS = 8
-"""Of degrees: a millimetre."""
+"""Decimals of a coordinate in degrees: a millimetre."""
 _FIELDS = ["class", "class_id", "area_m2", "confidence"]
 
 

@@ -46,10 +46,10 @@ class RunLog:
     def __init__(self, folder: Path, start: int) -> None:
         self._lines_path, self._table_path = folder / "log.jsonl", folder / "log.csv"
         written = read_log(self._lines_path)
-        self.told: dict[str, int] = {}
+        self.last_logged: dict[str, int] = {}
         """The last step at which each number was ever logged, cut away or not."""
         for line in written:
-            self.told |= dict.fromkeys(line.keys() - {"step"}, _step(line))
+            self.last_logged |= dict.fromkeys(line.keys() - {"step"}, _step(line))
         kept = [line for line in written if _step(line) <= start]
         write_atomically(self._lines_path, "".join(map(_json_line, kept)).encode())
         header = dict(zip(_COLUMNS, _COLUMNS, strict=True))

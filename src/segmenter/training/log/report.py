@@ -43,8 +43,8 @@ class TrainingReport:
         self._trackers: Trackers | None = None
         if folder is not None:
             self._quietly("the log cannot be written", lambda: self._open_log(folder, start))
-            told = self._log.told if self._log else {}
-            self._trackers = Trackers(TrackedRun(folder, recipe, start), told, self.say)
+            last_logged = self._log.last_logged if self._log else {}
+            self._trackers = Trackers(TrackedRun(folder, recipe, start), last_logged, self.say)
         self._time_left = TimeLeft(recipe, start=start)
         self._progress = make_progress(
             TextColumn("{task.description}"),

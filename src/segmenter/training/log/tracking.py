@@ -82,15 +82,15 @@ class Trackers:
 
     Args:
         run: The run.
-        told: The last step at which each number was logged before the run was resumed. W&B and
-            MLflow can take nothing back, so they are not told again.
+        last_logged: The last step at which each number was logged before the run was resumed. W&B
+            and MLflow can take nothing back, so they do not get it again.
         say: Shows a warning.
     """
 
     def __init__(
-        self, run: TrackedRun, told: Mapping[str, int], say: Callable[[str], None]
+        self, run: TrackedRun, last_logged: Mapping[str, int], say: Callable[[str], None]
     ) -> None:
-        self._told = told
+        self._last_logged = last_logged
         self._active: list[_InBackground] = []
         for name in dict.fromkeys(run.recipe.track):
             try:
@@ -106,7 +106,9 @@ class Trackers:
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
         """Show numbers of a step everywhere."""
-        new = {name: value for name, value in numbers.items() if step > self._told.get(name, -1)}
+        new = {
+            name: value for name, value in numbers.items() if step > self._last_logged.get(name, -1)
+        }
         for each in self._active:
             known = numbers if each.forgets else new
             if known:
@@ -114,7 +116,7 @@ class Trackers:
 
     def pictures(self, step: int, pictures: Pictures) -> None:
         """Show pictures of a scoring everywhere."""
-        is_new = step > self._told.get("val/miou", -1)
+        is_new = step > self._last_logged.get("val/miou", -1)
         for each in self._active:
             if each.forgets or is_new:
                 each.put(lambda t=each.tracker: t.pictures(step, pictures))

@@ -10,6 +10,7 @@ Robbyant/lingbot-vision `README.md`.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -275,19 +276,22 @@ def _with_table(tensors: Tensors, positions: torch.Tensor, source: str) -> Tenso
     """Put class token, registers and positions of a DINOv2 into our form.
 
     The class token has a position, and registers do not. With registers, the position is added to
-    the token once.
+    the token once; in timm's files, it is already.
     """
     registers = tensors.pop("encoder.register_tokens", None)
     if registers is None:
         return join_prefix({**tensors, "encoder.pos_embed": positions}, source)
-    of_class, table = split_position_table(positions, 1, source)
     first = tensors.pop("encoder.cls_token")
-    if first.shape != of_class.shape:
-        raise UserError(
-            f"{source}: the class token has shape {tuple(first.shape)}, expected "
-            f"{tuple(of_class.shape)}"
-        )
-    tensors["encoder.prefix_tokens"] = join_tokens([first + of_class, registers], source)
+    is_added = positions.ndim == 3 and math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]
+    of_class, table = split_position_table(positions, 0 if is_added else 1, source)
+    if not is_added:
+        if first.shape != of_class.shape:
+            raise UserError(
+                f"{source}: the class token has shape {tuple(first.shape)}, expected "
+                f"{tuple(of_class.shape)}"
+            )
+        first = first + of_class
+    tensors["encoder.prefix_tokens"] = join_tokens([first, registers], source)
     tensors["encoder.position_table"] = table
     return tensors
 

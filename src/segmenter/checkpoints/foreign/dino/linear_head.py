@@ -27,6 +27,7 @@ from segmenter.checkpoints.foreign.tensors import Tensors, to_tensors
 from segmenter.errors import UserError
 from segmenter.model.architectures import IMAGENET
 from segmenter.model.decoders import MultiBlockLinearSpec
+from segmenter.model.decoders.multi_block_linear import MANY_BATCHES
 from segmenter.model.protocol import EvaluationProtocol
 
 _EPS = 1e-5  # of torch's batch norm
@@ -35,7 +36,6 @@ _LAST_BLOCKS = (
     "the head takes {0} blocks, and the file does not state which: the last {0} are assumed "
     "(FOUR_LAST); a head that was trained on others, such as FOUR_EVEN_INTERVALS, is not read right"
 )
-_MANY_BATCHES = 10.0  # so that the first step of a training moves the statistics as later ones do
 
 
 def _family(name: str, norm: str, layer: str) -> Family:
@@ -133,7 +133,7 @@ def _decoder(head: Tensors, source: str) -> Tensors:
     return {
         "decoder.norm.mean": head["norm.running_mean"],
         "decoder.norm.variance": head["norm.running_var"],
-        "decoder.norm.num_batches": torch.tensor([_MANY_BATCHES]),
+        "decoder.norm.num_batches": torch.tensor([MANY_BATCHES]),
         "decoder.project.weight": (weight * gain).float(),
         "decoder.project.bias": (bias + weight @ offset).float(),
     }

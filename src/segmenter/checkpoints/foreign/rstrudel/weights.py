@@ -23,7 +23,7 @@ from segmenter.model.protocol import EvaluationProtocol, published_protocol
 from segmenter.numbers import HEAD_DIM
 
 _MAX_RATIO = 4.0
-"""Of scored images of a data set that is not known."""
+"""Largest ratio of an image's sides, where the data set is unknown; see `max_ratio`."""
 _RULES = (
     (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
     (r"^decoder\.head\.", "decoder.project."),

@@ -136,8 +136,8 @@ def _listed_splits(settings: dict[str, Any], source: Source) -> tuple[dict[Path,
     if not absent:
         return found, []
     return found, [
-        f"{len(absent)} lists or listed images of data.yaml are not there, and are passed over, "
-        f"such as {absent[0]}"
+        f"{len(absent)} lists or listed images of data.yaml are missing and skipped, such as "
+        f"{absent[0]}"
     ]
 
 

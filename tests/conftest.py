@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from segmenter.checkpoints import save
 from segmenter.model import Segmenter
@@ -32,6 +33,9 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 logging.getLogger("torch.__trace").disabled = True  # else it writes pages for each exported model
 torch.set_num_threads(1)  # tiny models on a busy machine: more threads only wait for each other
 gc.disable()  # until all tests are collected
+# A busy machine may hold up any example.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_finish() -> None:

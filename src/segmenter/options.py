@@ -425,7 +425,7 @@ class FitData(BandChoice, Pairs, ClassesFile):
     """Which labelled images of a data set a decoder is fitted to."""
 
     split: str | None = None
-    """Split to fit to. [default: train, or all images if no folder or list names a split]"""
+    """Split to fit to. [default: train, or all images if there is one split or none is named]"""
 
 
 @dataclass(frozen=True, kw_only=True)

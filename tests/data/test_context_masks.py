@@ -30,7 +30,7 @@ def write_annotations(path: Path, annotations: list[dict], **changes: object) ->
     return path
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 1000))
 def test_a_region_comes_back_from_cocos_text(h: int, w: int, share: float, seed: int) -> None:
     region = np.random.default_rng(seed).random((h, w)) < share

@@ -36,7 +36,7 @@ def changed(mean: tuple[float, ...] = MEAN, **fields: object) -> CropTransform:
 side = st.integers(1, 90)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(side, side, side, side, st.data())
 def test_a_window_equals_resizing_all_and_then_cropping(
     height, width, new_height, new_width, data
@@ -71,7 +71,7 @@ def test_images_of_any_number_of_channels_are_cropped(channels) -> None:
     assert crop.image.shape == (32, 32, channels)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     side,
     side,
@@ -186,7 +186,7 @@ def test_crops_without_labels_are_drawn_again() -> None:
     assert all((crop != 255).any() for crop in crops)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0.3, 3.0))
 def test_the_focus_class_is_in_the_crop_if_it_is_in_the_resized_image(seed, factor) -> None:
     labels = np.zeros((150, 200), dtype=np.uint8)

@@ -30,7 +30,7 @@ def model() -> Segmenter:
 
 
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(threshold=st.floats(0.001, 0.999))
 def test_labels_are_where_the_probability_reaches_the_threshold(
     model: Segmenter, how: dict[str, Any], threshold: float

@@ -189,11 +189,13 @@ def test_an_image_of_one_color_is_merged_and_keeps_its_labels(
     torch.testing.assert_close(logits.argmax(dim=1), expected.argmax(dim=1))
 
 
-@pytest.mark.parametrize("joins_at", [0, 2, 3, 6])
+@pytest.mark.parametrize("first_query_block", [0, 2, 3, 6])
 @pytest.mark.parametrize("encoder", ["table", "rotary"])
-def test_class_tokens_that_join_the_patches_are_never_merged(encoder: str, joins_at: int) -> None:
+def test_class_tokens_that_join_the_patches_are_never_merged(
+    encoder: str, first_query_block: int
+) -> None:
     spec = make_spec(decoder="joined-class-tokens", depth=6, **ENCODERS[encoder])
-    decoder = JoinedClassTokensSpec(blocks=6 - joins_at or 1, cells=2)
+    decoder = JoinedClassTokensSpec(blocks=6 - first_query_block or 1, cells=2)
     model = Segmenter(spec.model_copy(update={"decoder": decoder})).eval()
     tokens = model.decoder.class_tokens
     torch.nn.init.zeros_(tokens)  # alike, and yet not to be merged

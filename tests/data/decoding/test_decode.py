@@ -210,7 +210,7 @@ def test_a_file_other_than_an_image_is_named_by_its_content(start, said, tmp_pat
         decode_image(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "PPM"]),
     flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=8),

@@ -39,7 +39,7 @@ def test_a_constant_difference_pairs_all_names(image: str, mask: str) -> None:
     assert pairs(list(expected), list(expected.values())) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.integers(0, 99999), min_size=2, max_size=30), st.tuples(*4 * [CONSTANTS]))
 def test_numbers_between_any_constants_are_paired_with_their_own(
     numbers: set[int], constants: tuple[str, str, str, str]

@@ -36,7 +36,7 @@ def refusal(request: bytes) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("separators", [(",", ":"), (" , ", ": "), (",\n", ":")])
 @pytest.mark.parametrize("is_nested", [False, True])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(*[st.integers(1, 5)] * 3, st.just(3)), seed=st.integers(0, 99), chunk=st.data()
 )

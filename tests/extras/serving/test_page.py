@@ -161,13 +161,14 @@ def test_an_image_may_be_given_before_the_classes_are_there(start: Start, image_
     served = start()
     with chromium() as browser:
         opened = new_page(browser)
-        held = Held(opened, "/model.json")
+        problems, held = watch(opened), Held(opened, "/model.json")
         opened.goto(f"http://127.0.0.1:{served.port}/")
         with opened.expect_response("**/segment"):
             opened.set_input_files("#file", image_file)
         held.release()
         opened.locator("#status", has_text="pixels").wait_for()
         assert opened.locator("#legend li", has_text="class-").count() > 0
+        assert not problems
 
 
 @pytest.mark.parametrize(("license", "is_shown"), [("Ask my aunt.", True), ("", False)])

@@ -106,8 +106,10 @@ def _split(folder: LabelledFolder, name: str | None) -> Sequence[Item]:
     splits = folder.splits
     if name is None and (len(splits) == 1 or not any(map(holds_split_word, splits))):
         return tuple(dict.fromkeys(folder.items(*splits)))  # lists may share images
+    if name is not None:
+        return folder.items(name)
     try:
-        return folder.items(name or "train")
+        return folder.items("train")
     except UserError as error:
         raise UserError(f"{error}; name one with --split") from None
 

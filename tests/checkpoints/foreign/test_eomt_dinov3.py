@@ -106,7 +106,9 @@ def test_differences_added_to_their_base_equal_transformers(
     assert ours.spec.encoder.mlp == ("swiglu" if gated else "gelu")
 
 
-def test_a_lightning_checkpoint_holds_its_encoder_whole(tmp_path: Path, release: Release) -> None:
+def test_a_lightning_checkpoint_holds_its_encoder_whole(
+    tmp_path: Path, release: Release, base: Path
+) -> None:
     named = release.whole.state_dict().items()
     tensors = {renamed(name, _OF_TUE_MPS): each for name, each in named if "rope" not in name}
     tensors["network.encoder.pixel_mean"] = torch.tensor([0.5, 0.4, 0.3])[None, :, None, None]
@@ -117,6 +119,8 @@ def test_a_lightning_checkpoint_holds_its_encoder_whole(tmp_path: Path, release:
     assert_equal(ours, release.whole)
     assert ours.spec.normalization.mean == pytest.approx((127.5, 102, 76.5))
     assert ours.spec.license.startswith("DINOv3 License")
+    with pytest.raises(UserError, match="holds a whole model; omit --base"):
+        segmenter.load(path, base=base)
 
 
 def test_the_model_states_licence_base_and_windows(

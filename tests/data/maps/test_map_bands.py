@@ -72,15 +72,26 @@ def test_training_reads_own_maps_as_prediction_does(
     assert np.array_equal(decode_image(path, image=image), np.moveaxis(seen, 0, 2))
 
 
-def test_transparent_pixels_of_own_maps_are_filled_in_training_too(tmp_path: Path) -> None:
-    values = make_bands(4, "uint8")[:, :48, :64]
+@pytest.mark.filterwarnings("ignore:The dataset's nodata")  # of rasterio: it is masked by alone
+@pytest.mark.parametrize("nodata", [None, 0])
+@pytest.mark.parametrize("alpha", ["yes", "no"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("bands", [None, (1, 2, 3)])
+def test_a_fourth_band_tells_training_what_it_tells_prediction(
+    tmp_path: Path, dtype: str, alpha: str, nodata: int | None, bands: tuple[int, ...] | None
+) -> None:
+    values = make_bands(4, dtype)[:, :48, :64]
     values[3] = 255
     values[:, 10:30, 40:] = 0
-    path = write(tmp_path / "a.tif", values, photometric="rgb", alpha="yes")
+    values[:3, :5] = 0  # black, not without data
+    profile = {"photometric": "rgb", "alpha": alpha, "nodata": nodata}
+    path = write(tmp_path / "a.tif", values, **profile)
+    image = find_image_spec([path], bands)
     with rasterio.open(path) as file:
-        seen = MapBands(file, [1, 2, 3]).read(Window(0, 0, 64, 48))
-    assert seen[:, 10:30, 40:].min() > 0
-    assert np.array_equal(decode_image(path), np.moveaxis(seen, 0, 2))
+        seen = MapBands(file, image.bands if image else (1, 2, 3)).read(Window(0, 0, 64, 48))
+    is_filled = alpha == "yes" or nodata == 0
+    assert (seen[:3, 10:30, 40:].min() > 0) == is_filled
+    assert np.array_equal(decode_image(path, image=image), np.moveaxis(seen, 0, 2))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -94,6 +105,13 @@ def test_maps_of_16_bits_keep_their_values_in_training_as_in_prediction(
     assert image.file_type == (count, "uint16")
     decode_image(path)  # as RGB, which a user may still ask for: without a word of OpenCV
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_map_of_16_bits_among_images_of_8_is_read_as_they_are(tmp_path: Path, order: int) -> None:
+    deep = write(tmp_path / "a.tif", make_bands(3), photometric="rgb")
+    plain = write(tmp_path / "b.tif", make_bands(3, "uint8"), photometric="rgb")
+    assert find_image_spec([deep, plain][::order], None) is None
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

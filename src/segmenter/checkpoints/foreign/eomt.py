@@ -128,10 +128,11 @@ def read_eomt(file: ForeignFile) -> ForeignModel:
     """
     source = str(file.path)
     weights = to_tensors(file.state, file.path)
-    if _PATCHES not in weights:
-        is_whole = file.base is None and _is_whole(weights)
-        return _read_dinov3(file, weights) if is_whole else _read_differences(file, weights)
+    if _PATCHES not in weights and not _is_whole(weights):
+        return _read_differences(file, weights)
     refuse_base(file)
+    if _PATCHES not in weights:
+        return _read_dinov3(file, weights)
     tensors, dropped = EOMT.rename(weights)
     tensors = _join_tokens(tensors, source)
     facts = EoMTFacts(

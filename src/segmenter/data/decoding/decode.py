@@ -4,6 +4,7 @@ JPEG is decoded by simplejpeg, the rest by Pillow. A file that is cut or damaged
 never a picture; a header that promises too much is refused before a pixel is decoded.
 """
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -56,7 +57,7 @@ from segmenter.data.decoding.jpeg2000 import (
     layout_of,
     read_jpeg2000_layout,
 )
-from segmenter.data.decoding.no_data import fill_no_data
+from segmenter.data.decoding.no_data import fill_no_data, stated_no_data
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
 from segmenter.data.decoding.ome_tiff import read_ome, read_ome_values
 from segmenter.data.decoding.orientation import (
@@ -70,7 +71,6 @@ from segmenter.data.decoding.pillow_warnings import load, quiet
 from segmenter.data.decoding.raw_masks import npy_values, refuse_pages, values_of
 from segmenter.data.decoding.tiff_bands import read_layout, read_tiff
 from segmenter.data.decoding.tiff_layout import (
-    GEO_TAGS,
     count_samples,
     drops_band,
     has_georeference,
@@ -100,6 +100,8 @@ FILE_LIMITS = Limits()
 _RGB = ImageType(3, "uint8")
 _USE_BANDS = "a model that is trained on such images takes them (docs/how-to/bands.md)"
 _ORIENTATION = 274  # TIFF's tag
+_MORE_BANDS = ("LA", "RGBA", "RGBX", "RGBa")
+"""Modes of Pillow with a band that RGB lacks."""
 _PILLOW_SAMPLES = 6
 """Most samples per pixel of a TIFF that Pillow opens."""
 
@@ -225,14 +227,20 @@ def read_image(
             load(opened)
             pixels = _rgb(opened, name)
             if isinstance(opened, TiffImageFile) and opened.mode not in {"P", "PA"}:
-                pixels = fill_no_data(pixels, opened.tag_v2, _alpha_of_map(opened))
+                pixels = fill_no_data(pixels, opened.tag_v2, _every_band(opened, data, name))
         return DecodedImage(upright(pixels, read_orientation(opened)), found, num_pages, drops)
 
 
-def _alpha_of_map(image: TiffImageFile) -> UInt8[ndarray, "height width"] | None:
-    """Return the opacity of each pixel of a GeoTIFF; None if it states none."""
-    is_map = any(tag in image.tag_v2 for tag in GEO_TAGS)
-    return np.array(image.getchannel("A")) if is_map and "A" in image.getbands() else None
+def _every_band(
+    opened: TiffImageFile, data: bytes, name: str
+) -> Shaped[ndarray, "height width bands"] | None:
+    """Return all bands of a TIFF if one that RGB drops may say where data are missing."""
+    if opened.mode in _MORE_BANDS:
+        return np.array(opened)
+    if drops_band(opened) and stated_no_data(opened.tag_v2) is not None:
+        with contextlib.suppress(UserError):  # in a form that only Pillow reads
+            return read_tiff(data, read_layout(BytesIO(data), name), name)
+    return None
 
 
 def _read_channels(data: bytes, image: ImageSpec, limits: Limits, name: str) -> DecodedImage:

@@ -7,8 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
+from segmenter.data.decoding.tiff_layout import GEO_TAGS
+
 _GDAL_NODATA = 42113
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_EXTRA_SAMPLES, _ALPHA_KINDS = 338, (1, 2)
 _SAMPLED_PIXELS = 1 << 18
 """At most, evenly spread: as many as medians of maps are found from."""
 
@@ -24,25 +27,26 @@ def stated_no_data(tags: Mapping[int, Any]) -> float | None:
 def fill_no_data(
     values: Shaped[ndarray, "height width bands"],
     tags: Mapping[int, Any],
-    alpha: Shaped[ndarray, "height width"] | None = None,
+    every: Shaped[ndarray, "height width all_bands"] | None = None,
 ) -> Shaped[ndarray, "height width bands"]:
     """Give pixels without data the median of each band, in place, and return the values.
 
     A pixel has no data if all bands have the value that the file states, or if that is NaN, one of
-    them; if none is stated, where it is transparent. `predict` fills maps by the same rule
+    them; if none is stated, where a map is transparent. `predict` fills maps by the same rule
     (`maps.MapBands`).
 
     Args:
-        values: All bands of the file, in its type.
+        values: Bands of the file, in its type.
         tags: Tags of the file by number.
-        alpha: Opacity of each pixel; None: all are opaque.
+        every: All of its bands, if `values` are not.
     """
+    every = values if every is None else every
     no_data = stated_no_data(tags)
     is_inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     if no_data is not None and not is_inverted:
-        missing = _has_value(values, no_data)
-    elif alpha is not None:
-        missing = alpha == 0
+        missing = _has_value(every, no_data)
+    elif _ends_with_alpha(tags):
+        missing = every[:, :, -1] == 0
     else:
         return values
     if missing.any():
@@ -51,6 +55,12 @@ def fill_no_data(
         known = values.reshape(-1, values.shape[2])[places]
         values[missing] = np.quantile(known, 0.5, axis=0, method="lower") if len(known) else 0
     return values
+
+
+def _ends_with_alpha(tags: Mapping[int, Any]) -> bool:
+    """Return True for a map whose last band is opacity."""
+    kinds = np.atleast_1d(tags.get(_EXTRA_SAMPLES, 0))
+    return kinds[-1] in _ALPHA_KINDS and any(tag in tags for tag in GEO_TAGS)
 
 
 def _has_value(

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,9 @@ Quantiles = Float32[ndarray, "quantiles channels"]
 def find_image_spec(
     images: Sequence[Path], bands: Bands, given: ImageSpec | None = None
 ) -> ImageSpec | None:
-    """Return how the images of a data set are read, by the header of the first; its range is open.
+    """Return how the images of a data set are read; the range of their values is open.
+
+    The header of the first decides, unless that is a map of 16 bits.
 
     Args:
         images: Their files; those that cannot be read are skipped.
@@ -44,16 +46,28 @@ def find_image_spec(
     """
     if given is not None and bands is None:
         return given
-    for path in images:
-        try:
-            header = read_header(path)
-        except UserError:
-            continue  # whoever reads it says what is wrong with it
+    headers = _readable_headers(images)
+    first = next(headers, None)
+    if first is None:
+        return None
+    if bands is None and first.is_rgb:
         # Predict takes maps of 16 bits as they are, and never as 8.
-        if bands is None and header.is_rgb and not (header.is_map and header.is_deep):
+        if not _is_deep_map(first):
             return None
-        return choose_bands(bands, header.image_type)
-    return None
+        if not all(_is_deep_map(each) and each.image_type == first.image_type for each in headers):
+            return None
+    return choose_bands(bands, first.image_type)
+
+
+def _readable_headers(images: Sequence[Path]) -> Iterator[Header]:
+    """Yield the header of each image that has one; whoever reads the others says what is wrong."""
+    for path in images:
+        with contextlib.suppress(UserError):
+            yield read_header(path)
+
+
+def _is_deep_map(header: Header) -> bool:
+    return header.is_map and header.is_deep
 
 
 def type_problem(path: Path, header: Header, image: ImageSpec | None) -> Problem | None:

@@ -32,8 +32,28 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="needs ray (the extra `ray`)"),
 ]
 DOCS = REPOSITORY / "docs/how-to/cluster.md"
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_gcs_server_port_wait_time_s": "600",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "600",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
+}
+"""Limits of Ray that a busy machine would miss: a dozen processes start."""
 START = """
+import time
 import ray
+from ray._private import services
+
+def find_node(*given, find=services.get_node):
+    for _ in range(300):  # seconds; `ray.init` gives up after 30
+        try:
+            return find(*given)
+        except RuntimeError:
+            time.sleep(1)
+    return find(*given)
+
+services.get_node = find_node
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20,
          _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="error",
          _temp_dir="{folder}")
@@ -43,8 +63,10 @@ import json, sys, threading
 import httpx
 from pathlib import Path
 from ray import serve
+from ray.serve._private import api
 from segmenter.extras.cluster.ray_serve import ServiceArguments, application
 
+api.HTTP_PROXY_TIMEOUT = 600  # as `PATIENT`, but fixed
 serve.start(http_options={"host": "127.0.0.1", "port": PORT})
 arguments = ServiceArguments(model=MODEL, runtime="torch", max_requests=1, max_queued_requests=4)
 serve.run(application(arguments))
@@ -92,7 +114,7 @@ def run_with_ray(code: str, folder: Path) -> str:
     process = subprocess.Popen(
         [sys.executable, "-c", f"{START.format(folder=scratch)}\n{code}\nray.shutdown()"],
         cwd=folder,
-        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "SEGMENTER_TOKEN": "s3cret"},
+        env=os.environ | PATIENT | {"RAY_USAGE_STATS_ENABLED": "0", "SEGMENTER_TOKEN": "s3cret"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

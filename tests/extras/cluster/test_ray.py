@@ -41,17 +41,21 @@ PATIENT = {
 }
 """Limits of Ray that a busy machine would miss: a dozen processes start."""
 START = """
-import time
+import sys
+from contextlib import suppress
 import ray
 from ray._private import services
+sys.path.append({repository!r})
+from tests.helpers.waiting import wait_until
 
-def find_node(*given, find=services.get_node):
-    for _ in range(300):  # seconds; `ray.init` gives up after 30
-        try:
-            return find(*given)
-        except RuntimeError:
-            time.sleep(1)
-    return find(*given)
+def find_node(*given, find=services.get_node):  # `ray.init` gives up after 30 seconds
+    found = []
+    def is_there():
+        with suppress(RuntimeError):
+            found.append(find(*given))
+        return found
+    wait_until(is_there, seconds=300)
+    return found[0]
 
 services.get_node = find_node
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20,
@@ -112,7 +116,11 @@ def run_with_ray(code: str, folder: Path) -> str:
     """What a program prints that has a Ray for itself; all processes of it are ended."""
     scratch = tempfile.mkdtemp(prefix="ray-")  # short: a socket's path has at most 107 bytes
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{START.format(folder=scratch)}\n{code}\nray.shutdown()"],
+        [
+            sys.executable,
+            "-c",
+            f"{START.format(folder=scratch, repository=str(REPOSITORY))}\n{code}\nray.shutdown()",
+        ],
         cwd=folder,
         env=os.environ | PATIENT | {"RAY_USAGE_STATS_ENABLED": "0", "SEGMENTER_TOKEN": "s3cret"},
         stdout=subprocess.PIPE,

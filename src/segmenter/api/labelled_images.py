@@ -103,11 +103,11 @@ def _with_masks(
 
 def _split(folder: LabelledFolder, name: str | None) -> Sequence[Item]:
     """Return the items of a split: of `train` by default, or all where no folder names a split."""
-    splits = folder.splits
-    if name is None and (len(splits) == 1 or not any(map(holds_split_word, splits))):
-        return tuple(dict.fromkeys(folder.items(*splits)))  # lists may share images
     if name is not None:
         return folder.items(name)
+    splits = folder.splits
+    if len(splits) == 1 or not any(map(holds_split_word, splits)):
+        return tuple(dict.fromkeys(folder.items(*splits)))  # lists may share images
     try:
         return folder.items("train")
     except UserError as error:

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, SAMPLESPERPIXEL
 
 from segmenter.classes import Classes
 from segmenter.data.decoding.decode import FILE_LIMITS
-from segmenter.data.decoding.tiff_layout import GEO_TAGS, read_tags
+from segmenter.data.decoding.tiff_layout import is_map, read_tags
 from segmenter.data.maps.map_bands import MapBands
 from segmenter.data.maps.raster_files import bounded_cache, import_rasterio, open_raster
 from segmenter.errors import UserError
@@ -60,8 +60,7 @@ def is_raster(path: Path, most_bands: int = _MOST_IMAGE_BANDS) -> bool:
         too_large = (
             height * width > FILE_LIMITS.max_pixels or max(height, width) > FILE_LIMITS.max_side
         )
-        is_map = any(tag in tags for tag in GEO_TAGS)
-        return is_map or too_large or tags.get(SAMPLESPERPIXEL, 1) > most_bands
+        return is_map(tags) or too_large or tags.get(SAMPLESPERPIXEL, 1) > most_bands
     except Exception:
         return False  # whoever reads it says what is wrong with it
 

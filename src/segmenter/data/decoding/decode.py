@@ -4,9 +4,8 @@ JPEG is decoded by simplejpeg, the rest by Pillow. A file that is cut or damaged
 never a picture; a header that promises too much is refused before a pixel is decoded.
 """
 
-import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -57,7 +56,7 @@ from segmenter.data.decoding.jpeg2000 import (
     layout_of,
     read_jpeg2000_layout,
 )
-from segmenter.data.decoding.no_data import fill_no_data, stated_no_data
+from segmenter.data.decoding.no_data import fill_no_data, tells_no_data
 from segmenter.data.decoding.npy_masks import MAGIC, read_shape
 from segmenter.data.decoding.ome_tiff import read_ome, read_ome_values
 from segmenter.data.decoding.orientation import (
@@ -226,7 +225,11 @@ def read_image(
         else:
             load(opened)
             pixels = _rgb(opened, name)
-            if isinstance(opened, TiffImageFile) and opened.mode not in {"P", "PA"}:
+            if (
+                isinstance(opened, TiffImageFile)
+                and opened.mode not in {"P", "PA"}
+                and tells_no_data(opened.tag_v2)
+            ):
                 pixels = fill_no_data(pixels, opened.tag_v2, _every_band(opened, data, name))
         return DecodedImage(upright(pixels, read_orientation(opened)), found, num_pages, drops)
 
@@ -234,11 +237,11 @@ def read_image(
 def _every_band(
     opened: TiffImageFile, data: bytes, name: str
 ) -> Shaped[ndarray, "height width bands"] | None:
-    """Return all bands of a TIFF if one that RGB drops may say where data are missing."""
+    """Return all bands of a TIFF, of which RGB drops one; None if RGB has all that are read."""
     if opened.mode in _MORE_BANDS:
         return np.array(opened)
-    if drops_band(opened) and stated_no_data(opened.tag_v2) is not None:
-        with contextlib.suppress(UserError):  # in a form that only Pillow reads
+    if drops_band(opened):
+        with suppress(UserError):  # in a form that only Pillow reads
             return read_tiff(data, read_layout(BytesIO(data), name), name)
     return None
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 from numpy import ndarray
 
-from segmenter.data.decoding.tiff_layout import GEO_TAGS
+from segmenter.data.decoding.tiff_layout import is_map
 
 _GDAL_NODATA = 42113
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -22,6 +22,11 @@ def stated_no_data(tags: Mapping[int, Any]) -> float | None:
         return float(str(tags.get(_GDAL_NODATA)).strip(" \0"))
     except ValueError:
         return None
+
+
+def tells_no_data(tags: Mapping[int, Any]) -> bool:
+    """Return True if a TIFF tells pixels without data from others: by a value or its opacity."""
+    return stated_no_data(tags) is not None or _ends_with_alpha(tags)
 
 
 def fill_no_data(
@@ -60,7 +65,7 @@ def fill_no_data(
 def _ends_with_alpha(tags: Mapping[int, Any]) -> bool:
     """Return True for a map whose last band is opacity."""
     kinds = np.atleast_1d(tags.get(_EXTRA_SAMPLES, 0))
-    return kinds[-1] in _ALPHA_KINDS and any(tag in tags for tag in GEO_TAGS)
+    return kinds[-1] in _ALPHA_KINDS and is_map(tags)
 
 
 def _has_value(

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -50,12 +51,8 @@ def find_image_spec(
     first = next(headers, None)
     if first is None:
         return None
-    if bands is None and first.is_rgb:
-        # Predict takes maps of 16 bits as they are, and never as 8.
-        if not _is_deep_map(first):
-            return None
-        if not all(_is_deep_map(each) and each.image_type == first.image_type for each in headers):
-            return None
+    if bands is None and first.is_rgb and not _are_deep_maps(first, headers):
+        return None
     return choose_bands(bands, first.image_type)
 
 
@@ -66,8 +63,12 @@ def _readable_headers(images: Sequence[Path]) -> Iterator[Header]:
             yield read_header(path)
 
 
-def _is_deep_map(header: Header) -> bool:
-    return header.is_map and header.is_deep
+def _are_deep_maps(first: Header, others: Iterator[Header]) -> bool:
+    """Return True for maps of 16 bits alone: predict takes them as they are, and never as 8."""
+    return all(
+        each.is_map and each.is_deep and each.image_type == first.image_type
+        for each in chain((first,), others)
+    )
 
 
 def type_problem(path: Path, header: Header, image: ImageSpec | None) -> Problem | None:

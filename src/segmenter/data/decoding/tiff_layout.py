@@ -1,7 +1,9 @@
 """Describe a TIFF that is intact but is not an image to us: bands and types of other kinds."""
 
 import warnings
+from collections.abc import Mapping
 from io import BufferedReader, BytesIO
+from typing import Any
 
 from PIL import ImageFile
 from PIL.TiffImagePlugin import (
@@ -16,7 +18,7 @@ from segmenter.errors import UserError
 
 _KINDS: dict[int, str] = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _BIG, _LITTLE_BIG = 43, b"II+\0"
-GEO_TAGS = (33550, 33922, 34264, 34735, 50844)
+_GEO_TAGS = (33550, 33922, 34264, 34735, 50844)
 """Pixel scale, tie points, transformation, keys, RPCs: any of them makes a TIFF a map."""
 
 
@@ -58,11 +60,16 @@ def count_samples(file: BytesIO | BufferedReader) -> int:
         file.seek(place)
 
 
+def is_map(tags: Mapping[int, Any]) -> bool:
+    """Return True if the tags of a TIFF say where on the ground it lies."""
+    return any(tag in tags for tag in _GEO_TAGS)
+
+
 def has_georeference(file: BytesIO | BufferedReader) -> bool:
     """Return True for a TIFF that says where on the ground it lies; the position stays."""
     place = file.tell()
     try:
-        return any(tag in read_tags(file) for tag in GEO_TAGS)
+        return is_map(read_tags(file))
     except Exception:  # whatever damage does to tags
         return False
     finally:

@@ -51,7 +51,7 @@ from segmenter.model.spec import EncoderSpec, Normalization
 _PATCHES = "network.encoder.backbone.patch_embed.proj.weight"
 _MASKING = "network.attn_mask_probs"
 _LEAST_OF_WHOLE = {"network.encoder.pixel_mean": 0.0, "network.encoder.backbone.norm.weight": 0.1}
-"""Least mean magnitude of tensors of a DINOv3 that is no difference."""
+"""Least mean magnitude of these tensors in a whole DINOv3; in a difference, they are about 0."""
 _DECODER_RULES = (
     (r"^network\.q\.weight$", "decoder.queries"),
     (r"^network\.class_head\.", "decoder.classify."),
